@@ -1,0 +1,44 @@
+"""Errors of the index and of counting. Every message names the value, what was expected, and the next step."""
+
+from __future__ import annotations
+
+
+class FactcensusError(Exception):
+    """Base of every error that a user of factcensus can cause; the command line exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class IndexerError(FactcensusError):
+    """Base of what the index, the readers and the counting raise."""
+
+
+class InputError(IndexerError, ValueError):
+    """A value, a file or a row that cannot be used as it stands (exit 2)."""
+
+    exit_code = 2
+
+
+class UnknownNameError(InputError):
+    """A name that is not one of the known ones; the message lists them."""
+
+
+class EmptyQueryError(InputError):
+    """A text in which the analyzer finds no token: an error, not a zero."""
+
+
+class IndexFormatError(IndexerError):
+    """An index folder that cannot be opened: missing, half-copied, damaged, or of another format version."""
+
+
+class VerificationError(IndexerError):
+    """A file of an index does not hold what its manifest says (exit 3)."""
+
+    exit_code = 3
+
+
+class MissingExtraError(FactcensusError):
+    """A command whose optional libraries are not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"this command needs {module!r}: install it with  pip install 'factcensus[{extra}]'")
