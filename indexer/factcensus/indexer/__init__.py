@@ -1,0 +1,62 @@
+"""The index and the counting: exact n-gram, entity and co-occurrence counts of a corpus.
+
+>>> from factcensus.indexer import CountIndex, Entity, build_index
+>>> build_index(["corpus/"], "indexes/wiki")
+>>> with CountIndex.open("indexes/wiki") as index:
+...     index.cooccurrence(Entity("France"), Entity("Paris"))["cooccurrence"]["documents"]
+
+Names are imported when first used, so that ``import factcensus.indexer`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factcensus.indexer.build import add_to_index, build_index
+    from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
+    from factcensus.indexer.facts import count_facts, facts_from_rows, read_facts
+    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.records import Entity
+    from factcensus.indexer.strata import stratify
+    from factcensus.indexer.tables import write_table
+    from factcensus.indexer.verify import verify_index
+
+_MODULE_OF = {
+    "CountIndex": "index",
+    "Entity": "records",
+    "FactcensusError": "errors",
+    "IndexerError": "errors",
+    "InputError": "errors",
+    "add_to_index": "build",
+    "build_index": "build",
+    "count_facts": "facts",
+    "facts_from_rows": "facts",
+    "read_facts": "facts",
+    "stratify": "strata",
+    "verify_index": "verify",
+    "write_table": "tables",
+}
+
+__all__ = [
+    "CountIndex",
+    "Entity",
+    "FactcensusError",
+    "IndexerError",
+    "InputError",
+    "add_to_index",
+    "build_index",
+    "count_facts",
+    "facts_from_rows",
+    "read_facts",
+    "stratify",
+    "verify_index",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,189 @@
+"""Frozen Unicode tables of the ``words`` analyzers: what every code point does, decided once and shipped.
+
+The tables hold Unicode 14.0.0 whatever Python runs, so an index and a query that meet years apart agree: a code
+point that was unassigned then separates words for ever. Normalisation itself is Python's; Unicode guarantees that
+it never changes for characters that were assigned.
+
+Most text never needs it: for a *safe* code point the analyzed form does not depend on its neighbours, so the
+compiled scanner replaces it by a stored byte string. *Unsafe* are the 1,500 or so whose result does (combining
+marks, conjoining jamo, expansions that mix words and separators); the scanner hands the whitespace-delimited span
+around one to :func:`factcensus.indexer.analyzers.words.exact_tokens`.
+
+Regenerate (needs the ``regex`` package and a Python whose unicodedata is 14.0.0, such as 3.11)::
+
+    python -m factcensus.indexer.analyzers.unicode_tables
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+UNICODE_VERSION = "14.0.0"
+CODE_POINTS = 0x110000
+#: Scripts that are written without spaces: each of their letters, marks and numbers is a token by itself.
+UNSPACED_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+
+# What a code point is, before any folding.
+OTHER, WORD, SINGLE, JOINER, FORMAT, UNASSIGNED = range(6)
+# What the scanner does with it; the first four have the same numbers, and DROP stands for FORMAT.
+BREAK, UNSAFE, DROP = 0, 5, 4
+
+Normalization = Literal["words", "words-cased"]
+_FILE = Path(__file__).with_name(f"unicode-{UNICODE_VERSION}.npz")
+
+
+def normalize(text: str, analyzer: Normalization) -> str:
+    """The analyzer's normal form of a text that has no format characters (category Cf)."""
+    if analyzer == "words":
+        return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerTables:
+    """What the scanner looks up, per code point; all arrays are contiguous.
+
+    Attributes:
+        kind: uint8 (0x110000,): BREAK, WORD, SINGLE, JOINER, DROP or UNSAFE.
+        fold: int32 (0x110000,): row of the replacement in ``fold_starts``, or -1 for the code point's own UTF-8.
+        fold_starts: int32 (rows + 1,): where each replacement begins in ``fold_bytes``.
+        fold_bytes: uint8: the UTF-8 of all replacements.
+        ascii_fold: uint8 (128,): the one-byte replacement of each ASCII character.
+    """
+
+    kind: npt.NDArray[np.uint8]
+    fold: npt.NDArray[np.int32]
+    fold_starts: npt.NDArray[np.int32]
+    fold_bytes: npt.NDArray[np.uint8]
+    ascii_fold: npt.NDArray[np.uint8]
+
+
+@lru_cache(maxsize=1)
+def character_classes() -> bytes:
+    """One byte a code point: OTHER, WORD, SINGLE, JOINER, FORMAT or UNASSIGNED."""
+    with np.load(_FILE) as tables:
+        return _expand(tables["class_starts"], tables["class_values"]).tobytes()
+
+
+@lru_cache(maxsize=2)
+def scanner_tables(analyzer: Normalization) -> ScannerTables:
+    """The scanner's tables of one analyzer."""
+    with np.load(_FILE) as tables:
+        prefix = analyzer.replace("-", "_")
+        fold = np.full(CODE_POINTS, -1, np.int32)
+        folded = tables[f"{prefix}_folded"]
+        fold[folded] = np.arange(len(folded), dtype=np.int32)
+        starts = np.concatenate([[0], np.cumsum(tables[f"{prefix}_fold_lengths"], dtype=np.int32)]).astype(np.int32)
+        fold_bytes = np.ascontiguousarray(tables[f"{prefix}_fold_bytes"])
+        kind = _expand(tables[f"{prefix}_kind_starts"], tables[f"{prefix}_kind_values"])
+    ascii_fold = np.arange(128, dtype=np.uint8)
+    for character in range(128):
+        if fold[character] >= 0:
+            ascii_fold[character] = fold_bytes[starts[fold[character]]]
+    return ScannerTables(kind, fold, starts, fold_bytes, ascii_fold)
+
+
+def _expand(starts: npt.NDArray[np.int32], values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.repeat(values, np.diff(np.append(starts, CODE_POINTS)))
+
+
+def _runs(values: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    starts = np.flatnonzero(np.diff(values, prepend=values[:1] ^ 1)).astype(np.int32)
+    return starts, values[starts]
+
+
+def _generate() -> None:
+    """Decide every code point's class and fold, and write the table file."""
+    if unicodedata.unidata_version != UNICODE_VERSION:
+        raise SystemExit(f"needs unicodedata {UNICODE_VERSION}; this Python has {unicodedata.unidata_version}")
+    classes = _classify()
+    start, value = _runs(classes)
+    tables = {"class_starts": start, "class_values": value}
+    seconds = _composition_seconds()
+    for analyzer in ("words", "words-cased"):
+        tables |= _decide(analyzer, classes, seconds)  # type: ignore[arg-type]
+    np.savez_compressed(_FILE, **tables)  # type: ignore[arg-type]
+    print(f"{_FILE.name}: {_FILE.stat().st_size:,} bytes")
+
+
+def _classify() -> npt.NDArray[np.uint8]:
+    import regex  # its scripts are those of a newer Unicode; only code points assigned in 14.0 are asked
+
+    unspaced = regex.compile("[" + "".join(rf"\p{{Script={script}}}" for script in UNSPACED_SCRIPTS) + "]")
+    classes = np.zeros(CODE_POINTS, np.uint8)
+    for code_point in range(CODE_POINTS):
+        character = chr(code_point)
+        category = unicodedata.category(character)
+        if category[0] in "LMN":
+            classes[code_point] = SINGLE if unspaced.match(character) else WORD
+        elif character in "+#":
+            classes[code_point] = JOINER
+        elif category == "Cf":
+            classes[code_point] = FORMAT
+        elif category == "Cn":
+            classes[code_point] = UNASSIGNED
+    return classes
+
+
+def _composition_seconds() -> set[str]:
+    """Characters that can compose with the one before them."""
+    seconds = {chr(c) for c in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}  # Hangul vowels and finals
+    for code_point in range(CODE_POINTS):
+        decomposition = unicodedata.decomposition(chr(code_point))
+        if decomposition and not decomposition.startswith("<"):
+            seconds.update(chr(int(part, 16)) for part in decomposition.split()[1:])
+    return seconds
+
+
+def _decide(
+    analyzer: Normalization, classes: npt.NDArray[np.uint8], seconds: set[str]
+) -> dict[str, npt.NDArray[np.generic]]:
+    def starts_freely(text: str, form: Literal["NFD", "NFKD"]) -> bool:
+        first = unicodedata.normalize(form, text)[0]
+        return not unicodedata.combining(first) and first not in seconds
+
+    kinds = np.zeros(CODE_POINTS, np.uint8)
+    folded, lengths, replacements = [], [], bytearray()
+    for code_point in range(CODE_POINTS):
+        character = chr(code_point)
+        if classes[code_point] == FORMAT:
+            kinds[code_point] = DROP
+            continue
+        if classes[code_point] == UNASSIGNED or 0xD800 <= code_point < 0xE000:
+            continue  # BREAK
+        result = normalize(character, analyzer)
+        form: Literal["NFD", "NFKD"] = "NFKD" if analyzer == "words" else "NFD"
+        folds = [character, unicodedata.normalize("NFKC", character).casefold()] if analyzer == "words" else [character]
+        kind_of_result = {int(classes[ord(c)]) for c in result}
+        local = all(starts_freely(text, form) for text in folds)
+        uniform = kind_of_result == {WORD} or (len(result) == 1 and kind_of_result <= {SINGLE, JOINER, OTHER})
+        if kind_of_result == {OTHER} and local:
+            continue  # BREAK, however long
+        if not (local and uniform):
+            kinds[code_point] = UNSAFE
+            continue
+        kinds[code_point] = kind_of_result.pop()
+        if result != character:
+            folded.append(code_point)
+            replacements += result.encode()
+            lengths.append(len(result.encode()))
+    prefix = analyzer.replace("-", "_")
+    start, value = _runs(kinds)
+    return {
+        f"{prefix}_kind_starts": start,
+        f"{prefix}_kind_values": value,
+        f"{prefix}_folded": np.array(folded, np.int32),
+        f"{prefix}_fold_lengths": np.array(lengths, np.uint8),
+        f"{prefix}_fold_bytes": np.frombuffer(bytes(replacements), np.uint8),
+    }
+
+
+if __name__ == "__main__":
+    _generate()

@@ -1,0 +1,104 @@
+"""infini-gram's on-disk layout of one shard, and what factcensus keeps beside it.
+
+All integers are little-endian. Shard ``N`` of an index folder is::
+
+    tokenized.N   per document: the separator (all bits set), then its token ids, w = 1, 2 or 4 bytes each
+    table.N       the suffix array: a byte offset into tokenized.N per token, separators included, k bytes each,
+                  k = ceil(log2(size of tokenized.N) / 8), in byte order of the rest of the file
+    offset.N      per document: u64, the byte offset of its separator
+
+and, named so that infini-gram's engine takes no notice (it goes by parts of file names)::
+
+    documents.N.parquet   per document: id, source, path, record, tokens, text_bytes, text_digest, metadata
+
+The folder also holds ``manifest.json`` and, for word analyzers, a vocabulary (:mod:`vocabulary`).
+
+A worked miniature: the documents "b a" and "b" with ids b = 0, a = 1 as u8 give
+
+    tokenized.0  ff 00 01 ff 00      offset.0  0, 3 (u64)
+    table.0      04 01 02 03 00      (suffixes: 00 | 00 01 ff 00 | 01 ff 00 | ff 00 | ff 00 01 ff 00; k = 1)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def entry_bytes(tokenized_bytes: int) -> int:
+    """Bytes of a table entry (k) for a ``tokenized.N`` of that size."""
+    return max(1, (max(tokenized_bytes, 2) - 1).bit_length() + 7 >> 3)
+
+
+def unpack(entries: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
+    """Little-endian unsigned integers of ``width`` bytes each, as int64."""
+    if width in (1, 2, 4, 8):
+        return entries.view(f"<u{width}").astype(np.int64)
+    padded = np.zeros((len(entries) // width, 8), np.uint8)
+    padded[:, :width] = entries.reshape(-1, width)
+    return padded.view("<i8").ravel()
+
+
+def pack(values: Array, width: int) -> npt.NDArray[np.uint8]:
+    """The inverse of :func:`unpack`."""
+    wide = np.ascontiguousarray(values, dtype="<u8").view(np.uint8).reshape(-1, 8)
+    return np.ascontiguousarray(wide[:, :width]).ravel()
+
+
+def write_table(
+    path: Path, positions: npt.NDArray[np.uint32], token_bytes: int, on_rows: Callable[[int], None] | None = None
+) -> str:
+    """Write ``table.N`` from token positions; its SHA-256."""
+    width = entry_bytes(len(positions) * token_bytes)
+    step = 1 << 22
+
+    def pieces() -> Any:
+        for begin in range(0, len(positions), step):
+            offsets = positions[begin : begin + step].astype(np.uint64) * np.uint64(token_bytes)
+            yield offsets.astype("<u4").view(np.uint8) if width == 4 else pack(offsets, width)
+            if on_rows:
+                on_rows(begin)
+
+    return write_hashed(path, pieces())
+
+
+def write_hashed(path: Path, pieces: Any) -> str:
+    """Write byte-like pieces, flushed to the disk; the SHA-256 of the file."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            digest.update(view)
+            file.write(view)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+            if on_bytes:
+                on_bytes(len(piece))
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a small file in one step."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,128 @@
+"""``manifest.json``: what an index is, and the size and checksum of each of its files.
+
+It holds no time, host or path, so the same corpus and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.layout import write_atomically
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+#: The tokenizer of an ``hf:`` index.
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One shard: number in its file names, documents, and tokens without separators."""
+
+    number: int
+    documents: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``manifest.json``.
+
+    Attributes:
+        analyzer: the name it is asked for by (``words``), and ``analyzer_label`` that name with its version.
+        vocabulary_size: types of a words index, one more than the largest id of the others.
+        vocabulary_generation: which ``vocabulary.G.*`` holds, or None where the analyzer brings its own.
+        sources: documents and tokens of each source.
+        files: every file but this one.
+    """
+
+    analyzer: str
+    analyzer_label: str
+    token_dtype: str
+    vocabulary_size: int
+    vocabulary_generation: int | None
+    shards: tuple[ShardRecord, ...]
+    sources: dict[str, dict[str, int]]
+    text_bytes: int
+    skipped_lines: int
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+    @property
+    def documents(self) -> int:
+        """Documents of all shards."""
+        return sum(shard.documents for shard in self.shards)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all shards, separators not counted."""
+        return sum(shard.tokens for shard in self.shards)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all of this: equal for equal content, whoever built it and when."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def render(self) -> bytes:
+        """The bytes of ``manifest.json``."""
+        content = {
+            "format": FORMAT,
+            "digest": self.digest,
+            "documents": self.documents,
+            "tokens": self.tokens,
+            **asdict(self),
+        }
+        return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json`` in one step."""
+        write_atomically(folder / MANIFEST, self.render())
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of an index folder.
+
+        Raises:
+            IndexFormatError: it cannot be read, or is of another format version.
+        """
+        path = folder / MANIFEST
+        try:
+            stored = path.read_bytes()
+            content: dict[str, Any] = json.loads(stored)
+            if content["format"] != FORMAT:
+                raise IndexFormatError(
+                    f"{path} has format {content['format']}, this version reads {FORMAT}; rebuild the index with "
+                    "'factcensus index build'"
+                )
+            manifest = cls(
+                analyzer=content["analyzer"],
+                analyzer_label=content["analyzer_label"],
+                token_dtype=content["token_dtype"],
+                vocabulary_size=content["vocabulary_size"],
+                vocabulary_generation=content["vocabulary_generation"],
+                shards=tuple(ShardRecord(**shard) for shard in content["shards"]),
+                sources=content["sources"],
+                text_bytes=content["text_bytes"],
+                skipped_lines=content["skipped_lines"],
+                files={name: FileRecord(**record) for name, record in content["files"].items()},
+            )
+            intact = manifest.render() == stored
+        except IndexFormatError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IndexFormatError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+        if not intact:
+            raise IndexFormatError(f"{path} is damaged: it does not hold what its digest says")
+        return manifest

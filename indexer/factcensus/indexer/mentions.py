@@ -1,0 +1,194 @@
+"""Mentions of an entity, and pairs of mentions of two: the semantics of every co-occurrence number.
+
+A mention is found leftmost-longest and non-overlapping over all surface forms. Two mentions pair when they stand in
+the same document and share no token; within a window of w when, besides, at most w tokens stand strictly between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """The mentions of one entity in one shard, in order.
+
+    Attributes:
+        starts: int64 (mentions,): position of the first token.
+        ends: int64 (mentions,): position behind the last token.
+        documents: int64 (mentions,): number of the document inside the shard.
+    """
+
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that they take."""
+        return 24 * len(self)
+
+    def distinct_documents(self) -> npt.NDArray[np.int64]:
+        """The documents with at least one mention, in order."""
+        if not len(self):
+            return self.documents
+        return self.documents[np.concatenate([[True], self.documents[1:] != self.documents[:-1]])]
+
+
+def select_mentions(positions: list[Array], lengths: list[int]) -> tuple[Array, Array]:
+    """Leftmost-longest, non-overlapping mentions out of all occurrences of an entity's surface forms.
+
+    Args:
+        positions: occurrences of each form, in any order.
+        lengths: tokens of each form.
+
+    Returns:
+        Starts and ends, in order.
+    """
+    longest = max(lengths, default=1)
+    # One integer a candidate, so that sorting puts the leftmost first and of those the longest.
+    keys = [found * (longest + 1) + (longest - length) for found, length in zip(positions, lengths, strict=True)]
+    candidates = np.sort(np.concatenate(keys)) if keys else np.zeros(0, np.int64)
+    starts = candidates // (longest + 1)
+    ends = starts + (longest - candidates % (longest + 1))
+    if longest > 1 and len(starts) > 1 and bool((starts[1:] < ends[:-1]).any()):
+        kept = _greedy(starts, ends)
+        return starts[kept], ends[kept]
+    return starts, ends
+
+
+@njit(cache=True, nogil=True)
+def _greedy(starts: Array, ends: Array) -> Array:
+    kept = np.zeros(starts.size, np.bool_)
+    free = np.int64(-1)
+    for i in range(starts.size):
+        if starts[i] >= free:
+            kept[i] = True
+            free = ends[i]
+    return kept
+
+
+def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    """Pairs of mentions, per document.
+
+    Args:
+        subject: of the same shard as ``object``.
+        object: see above.
+        windows: int64 (windows,): the windows to count besides the whole document.
+
+    Returns:
+        int64 (documents,), the documents that have both, in order, and int64 (documents, 1 + windows) with the pairs
+        in the document and in each window; 0 where all mentions overlap, or none is near enough.
+    """
+    if len(subject) > len(object):  # the numbers are symmetric, and the rarer side leads
+        subject, object = object, subject
+    return _pairs(  # type: ignore[no-any-return]
+        subject.starts, subject.ends, subject.documents, object.starts, object.ends, object.documents, windows
+    )
+
+
+@njit(cache=True, nogil=True)
+def _gallop(values: Array, low: int, wanted: int) -> int:
+    """The first place from ``low`` on whose value is at least ``wanted``."""
+    step = 1
+    high = low
+    while high < values.size and values[high] < wanted:
+        low = high + 1
+        high += step
+        step *= 2
+    high = min(high, values.size)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _pairs(
+    starts: Array, ends: Array, documents: Array,
+    other_starts: Array, other_ends: Array, other_documents: Array, windows: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    found = np.empty(starts.size, np.int64)
+    pairs = np.empty((starts.size, 1 + windows.size), np.int64)
+    count = 0
+    i = 0
+    other = 0
+    while i < starts.size:
+        document = documents[i]
+        i_end = i + 1
+        while i_end < starts.size and documents[i_end] == document:
+            i_end += 1
+        other = _gallop(other_documents, other, document)
+        if other == other_documents.size:
+            break
+        if other_documents[other] == document:
+            other_end = _gallop(other_documents, other, document + 1)
+            found[count] = document
+            overlapping = _overlaps(starts, ends, i, i_end, other_starts, other_ends, other, other_end)
+            pairs[count, 0] = (i_end - i) * (other_end - other) - overlapping
+            for w in range(windows.size):
+                pairs[count, 1 + w] = _near(
+                    starts, ends, i, i_end, other_starts, other_ends, other, other_end, windows[w]
+                )
+            count += 1
+            other = other_end
+        i = i_end
+    return found[:count].copy(), pairs[:count].copy()
+
+
+@njit(cache=True, nogil=True)
+def _overlaps(
+    starts: Array, ends: Array, i: int, i_end: int, other_starts: Array, other_ends: Array, j: int, j_end: int
+) -> int:
+    """Pairs that share a token; both sides are in order and do not overlap themselves."""
+    total = 0
+    while i < i_end and j < j_end:
+        if ends[i] <= other_starts[j]:
+            i += 1
+        elif other_ends[j] <= starts[i]:
+            j += 1
+        else:
+            total += 1
+            if ends[i] < other_ends[j]:
+                i += 1
+            else:
+                j += 1
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _near(
+    starts: Array, ends: Array, i: int, i_end: int,
+    other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,
+) -> int:  # fmt: skip
+    """Pairs with at most ``window`` tokens between them: four places that only move forward."""
+    total = 0
+    before_low = before_high = after_low = after_high = j
+    for k in range(i, i_end):
+        # Others that end at or before our start, and not further than the window.
+        while before_high < j_end and other_ends[before_high] <= starts[k]:
+            before_high += 1
+        while before_low < before_high and other_ends[before_low] < starts[k] - window:
+            before_low += 1
+        total += before_high - before_low
+        # Others that start at or behind our end, and not further than the window.
+        while after_low < j_end and other_starts[after_low] < ends[k]:
+            after_low += 1
+        after_high = max(after_high, after_low)
+        while after_high < j_end and other_starts[after_high] <= ends[k] + window:
+            after_high += 1
+        total += after_high - after_low
+    return total

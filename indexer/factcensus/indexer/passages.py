@@ -1,0 +1,159 @@
+"""Documents that mention what was asked for, with passages around the mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.index import check_windows
+from factcensus.indexer.mentions import count_pairs
+from factcensus.indexer.records import Entity
+
+if TYPE_CHECKING:
+    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.shard import Shard
+
+#: Tokens shown on either side of a mention, and passages shown of one document.
+CONTEXT_TOKENS = 12
+MOST_PASSAGES = 3
+
+Mention = tuple[int, int, str]  # first position, position behind the last, what it is a mention of
+
+
+def find_documents(
+    index: CountIndex,
+    *,
+    text: str | None = None,
+    subject: Entity | None = None,
+    object: Entity | None = None,
+    window: int | None = None,
+    limit: int = 10,
+    start: int = 0,
+) -> dict[str, Any]:
+    """The documents that have a text, or mentions of both a subject and an object, in corpus order.
+
+    Args:
+        index: an opened index.
+        text: a text; or
+        subject: an entity, and
+        object: another, counted together as in ``CountIndex.cooccurrence``.
+        window: for a pair, at most so many tokens strictly between.
+        limit: most documents to return.
+        start: how many of them to pass over.
+
+    Returns:
+        ``documents`` (number in the index, id, source, metadata, tokens, passages), ``total``, and ``next``, the
+        ``start`` of the next page or None. A passage is a list of spans, each with its ``text`` and the ``mention``
+        it is: "text", "subject", "object" or None.
+    """
+    if (text is None) == (subject is None or object is None):
+        raise InputError("documents are found by a text, or by a subject and an object")
+    if limit < 1 or start < 0:
+        raise InputError(f"limit must be at least 1 and start at least 0; got {limit} and {start}")
+    found = [_found(index, shard, text, subject, object, window) for shard in index.shards]
+    total = sum(len(documents) for documents, _ in found)
+    answer: list[dict[str, Any]] = []
+    before = 0
+    for shard, (documents, mentions) in zip(index.shards, found, strict=True):
+        first = max(0, start - before)
+        page = documents[first : first + limit - len(answer)].tolist() if first < len(documents) else []
+        if page and len(answer) < limit:
+            rows = shard.rows(page)
+            answer += [
+                _described(index, shard, document, row, mentions) for document, row in zip(page, rows, strict=True)
+            ]
+        before += len(documents)
+    end = start + len(answer)
+    return {"documents": answer, "total": total, "next": end if answer and end < total else None}
+
+
+#: Positions, in order, with their ends, of one kind of mention.
+Places = list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+
+
+def _found(
+    index: CountIndex, shard: Shard, text: str | None, subject: Entity | None, object: Entity | None, window: int | None
+) -> tuple[npt.NDArray[np.int64], Places]:
+    if text is not None:
+        ids = index.token_ids(text)
+        if ids is None:
+            return np.zeros(0, np.int64), []
+        low, high = shard.find(ids)
+        starts = np.sort(shard.positions(low, high))
+        return shard.documents_with(low, high), [("text", starts, starts + len(ids))]
+    assert subject is not None
+    assert object is not None
+    windows = check_windows([] if window is None else [window])
+    subjects, objects = shard.mentions(index.forms(subject)), shard.mentions(index.forms(object))
+    documents, pairs = count_pairs(subjects, objects, windows)
+    return documents[pairs[:, -1] > 0], [
+        ("subject", subjects.starts, subjects.ends),
+        ("object", objects.starts, objects.ends),
+    ]
+
+
+def _described(index: CountIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> dict[str, Any]:
+    begin, end = shard.document_span(document)
+    mentions: list[Mention] = []
+    for what, starts, ends in places:
+        first, last = np.searchsorted(starts, [begin, end])
+        kept = slice(first, min(last, first + 64))
+        mentions += [(s, e, what) for s, e in zip(starts[kept].tolist(), ends[kept].tolist(), strict=True)]
+    mentions.sort()
+    return {
+        "document": shard.first_document + document,
+        "id": row.get("id"),
+        "source": row.get("source"),
+        "path": row.get("path"),
+        "record": row.get("record"),
+        "metadata": _parsed(row.get("metadata")),
+        "tokens": end - begin,
+        "passages": [
+            _spans(index, shard, low, high, inside) for low, high, inside in _windows(mentions, begin, end)
+        ],
+    }
+
+
+def _parsed(metadata: str | None) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(metadata or "{}")
+    except orjson.JSONDecodeError:
+        return {"raw": metadata}
+    return parsed if isinstance(parsed, dict) else {"raw": metadata}
+
+
+def _windows(mentions: Sequence[Mention], begin: int, end: int) -> list[tuple[int, int, list[Mention]]]:
+    """Stretches of the document around its first mentions, joined where they touch; both kinds first."""
+    stretches: list[tuple[int, int, list[Mention]]] = []
+    for mention in mentions:
+        low, high = max(begin, mention[0] - CONTEXT_TOKENS), min(end, mention[1] + CONTEXT_TOKENS)
+        if stretches and low <= stretches[-1][1]:
+            last = stretches[-1]
+            stretches[-1] = (last[0], max(last[1], high), [*last[2], mention])
+        else:
+            stretches.append((low, high, [mention]))
+    kinds = len({mention[2] for mention in mentions})
+    best = sorted(stretches, key=lambda stretch: len({mention[2] for mention in stretch[2]}) < kinds)
+    return sorted(best[:MOST_PASSAGES])
+
+
+def _spans(
+    index: CountIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
+) -> list[dict[str, str | None]]:
+    spans: list[dict[str, str | None]] = []
+    at = low
+    for start, end, what in mentions:
+        if start < at:  # inside a mention of the other entity
+            continue
+        for first, last, label in ((at, start, None), (start, end, what)):
+            if last > first:
+                spans.append({"text": index.text(shard.tokens(first, last).tolist()), "mention": label})
+        at = end
+    if high > at:
+        spans.append({"text": index.text(shard.tokens(at, high).tolist()), "mention": None})
+    return spans

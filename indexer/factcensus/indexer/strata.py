@@ -1,0 +1,108 @@
+"""Frequency strata: facts binned by a count, equal counts never apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from factcensus.indexer.errors import InputError
+
+STRATUM_COLUMNS = ("stratum", "stratum_label", "stratum_low", "stratum_high")
+
+
+def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
+    """Add each row's stratum by the count in one column.
+
+    Args:
+        table: a counts table.
+        by: the column; non-negative integers.
+        bins: ``quantile:K`` – K bins of as nearly equal size as ties allow, fewer where ties leave fewer;
+            ``log10`` – 0, 1 to 9, 10 to 99, …; ``edges:A,B,…`` – below A, from A to below B, …
+
+    Returns:
+        The table with ``stratum`` (0 = rarest), ``stratum_label``, ``stratum_low`` and ``stratum_high`` (inclusive;
+        null where open). Quantile bounds are the counts seen; those of the other bins are the rule's.
+
+    Raises:
+        InputError: no such column, a value that is no count, or bins that cannot be read.
+    """
+    counts = _counts(table, by)
+    bounds = _bounds(counts, bins)
+    lows = np.array([low for low, _ in bounds])
+    stratum = np.searchsorted(lows, counts, side="right") - 1
+    labels = [_label(low, high) for low, high in bounds]
+    columns: dict[str, Any] = {
+        "stratum": pa.array(stratum, pa.int64()),
+        "stratum_label": pa.array([labels[s] for s in stratum]),
+        "stratum_low": pa.array([bounds[s][0] for s in stratum], pa.int64()),
+        "stratum_high": pa.array([bounds[s][1] for s in stratum], pa.int64()),
+    }
+    table = table.drop_columns([name for name in STRATUM_COLUMNS if name in table.column_names])
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+Bounds = list[tuple[int, int | None]]
+
+
+def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
+    kind, _, argument = bins.partition(":")
+    if kind == "quantile" and argument.isdecimal() and int(argument) >= 1:
+        return _quantile_bounds(counts, int(argument))
+    if bins == "log10":
+        digits = len(str(int(counts.max())))
+        edges = [10**power for power in range(digits)]
+        return _edge_bounds(edges)
+    if kind == "edges":
+        try:
+            edges = [int(edge) for edge in argument.split(",")]
+        except ValueError:
+            edges = []
+        if edges and edges[0] >= 1 and all(low < high for low, high in pairwise(edges)):
+            return _edge_bounds(edges)
+    raise InputError(f"bins {bins!r} are not understood; known: quantile:K, log10, edges:A,B,… (rising, from 1)")
+
+
+def _edge_bounds(edges: Sequence[int]) -> Bounds:
+    return [(low, high - 1) for low, high in pairwise([0, *edges])] + [(edges[-1], None)]
+
+
+def _quantile_bounds(counts: npt.NDArray[np.int64], bins: int) -> Bounds:
+    """Bounds whose cumulative sizes come as near to equal shares as whole counts allow."""
+    values, sizes = np.unique(counts, return_counts=True)
+    reached = np.cumsum(sizes)
+    wanted = len(counts) * np.arange(1, bins) / bins
+    # The last value of each bin: the one at which the share reached is nearest to the wanted one.
+    cuts = {int(np.abs(reached - share).argmin()) for share in wanted} - {len(values) - 1}
+    firsts = [0, *(cut + 1 for cut in sorted(cuts))]
+    lasts = [*(first - 1 for first in firsts[1:]), len(values) - 1]
+    return [(int(values[first]), int(values[last])) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _label(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low:,}+"
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
+    if by not in table.column_names:
+        raise InputError(f"no column {by!r} to stratify by; columns: {', '.join(table.column_names)}")
+    counts = []
+    for row, value in enumerate(table[by].to_pylist(), 1):
+        try:
+            count = int(value)
+            if count < 0 or count != float(value):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"row {row}: {by} is {value!r}, not a count (an integer, 0 or more)") from error
+        counts.append(count)
+    if not counts:
+        raise InputError("the table has no rows to stratify")
+    return np.array(counts, np.int64)
