@@ -247,7 +247,7 @@ _notices: Any = None
 
 
 def _start_worker(bytes_done: Any, notices: Any) -> None:
-    global _bytes_done, _notices  # noqa: PLW0603  (what a worker process shares with its parent)
+    global _bytes_done, _notices  # what a worker process shares with its parent
     _bytes_done, _notices = bytes_done, notices
 
 
@@ -258,9 +258,7 @@ def _spool_in_worker(task: SpoolTask) -> Any:
     return spool(task, on_bytes, _notices.put)
 
 
-def _spool_all(
-    tasks: Sequence[SpoolTask], jobs: int, progress: Progress, notice: Callable[[str], None]
-) -> list[Any]:
+def _spool_all(tasks: Sequence[SpoolTask], jobs: int, progress: Progress, notice: Callable[[str], None]) -> list[Any]:
     total = sum(task.file.size_bytes for task in tasks)
     jobs = min(jobs, len(tasks))
     if jobs == 1 or total < 16 << 20:  # starting processes would take longer

@@ -131,7 +131,9 @@ def _add_facts_commands(group: Subparsers) -> None:
     )
     stratify.add_argument("counts", type=Path, metavar="COUNTS", help="a table of 'facts count'")
     stratify.add_argument("--by", default="cooccurrence_documents", metavar="COLUMN", help="default: %(default)s")
-    stratify.add_argument("--bins", default="quantile:3", help="quantile:K, log10 or edges:A,B,… (default: %(default)s)")
+    stratify.add_argument(
+        "--bins", default="quantile:3", help="quantile:K, log10 or edges:A,B,… (default: %(default)s)"
+    )
     stratify.add_argument("--out", required=True, type=Path, metavar="TABLE", help="a .parquet, .csv or .jsonl file")
 
 
@@ -226,7 +228,9 @@ def _info(arguments: argparse.Namespace) -> None:
             print(f"{key.replace('_', ' '):<20} {f'{value:,}' if isinstance(value, int) else value}")
     if sources:
         print()
-        print_table([[name, c["documents"], c["tokens"]] for name, c in sources.items()], ["source", "documents", "tokens"])
+        print_table(
+            [[name, c["documents"], c["tokens"]] for name, c in sources.items()], ["source", "documents", "tokens"]
+        )
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -333,8 +337,8 @@ def _facts_count(arguments: argparse.Namespace) -> None:
     write_table(counts, arguments.out)
     together = counts["cooccurrence_documents"].to_pylist()
     print(
-        f"{arguments.out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with subject "
-        f"and object in one document"
+        f"{arguments.out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
+        "subject and object in one document"
     )
 
 

@@ -47,7 +47,7 @@ class ConsoleProgress:
         share = f"{100 * done / total:3.0f} %" if total else "    "
         amount = f"{size_text(done)} of {size_text(total)}" if unit == "B" else f"{done:,} of {total:,} {unit}"
         line = f"{self._stage:<16} {share}  {amount}"
-        if seconds > 0.5 and 0 < done:
+        if seconds > 0.5 and done > 0:
             rate = f"{size_text(done / seconds)}/s" if unit == "B" else f"{done / seconds:,.0f} {unit}/s"
             left = f", {duration_text(seconds * (total - done) / done)} left" if done < total else ""
             line += f"  ({rate}, {duration_text(seconds)}{left})"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import fsspec
 import orjson
@@ -25,9 +25,7 @@ from factcensus.indexer.errors import InputError
 
 BadLinePolicy = Literal["fail", "skip"]
 #: File endings that are read; anything else in a folder is left alone.
-ENDINGS = tuple(
-    kind + compression for kind in (".jsonl", ".json") for compression in ("", ".gz", ".zst")
-) + (".parquet",)  # fmt: skip
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
 #: The source of a document that names none.
 UNKNOWN_SOURCE = "unknown"
 
@@ -219,14 +217,15 @@ def _parse(line: bytes) -> dict[str, Any] | str:
 
 
 @contextmanager
-def _open(url: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+def _open(url: str) -> Iterator[tuple[Any, Any]]:
     """The file as it lies, whose position shows progress, and the stream of its decompressed bytes."""
-    with fsspec.open(url, "rb") as raw:
+    opened: Any = fsspec.open(url, "rb")
+    with opened as raw:
         if url.endswith(".gz"):
-            with gzip.open(raw, "rb") as stream:
-                yield raw, io.BufferedReader(stream, 1 << 20)  # type: ignore[arg-type, misc]
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield raw, io.BufferedReader(stream, 1 << 20)
         elif url.endswith(".zst"):
-            yield raw, io.BufferedReader(_ZstandardStream(raw), 1 << 20)  # type: ignore[misc, arg-type]
+            yield raw, io.BufferedReader(_ZstandardStream(raw), 1 << 20)
         else:
             yield raw, raw
 
@@ -234,7 +233,7 @@ def _open(url: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 class _ZstandardStream(io.RawIOBase):
     """The frames of a Zstandard file; ends in an error where the library's own reader passes over a cut-off frame."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._frame: Any = None
         self._rest = b""

@@ -120,7 +120,9 @@ class CountIndex:
             analyzer = "bytes"
         chosen = get_analyzer(analyzer)
         if chosen.has_vocabulary:
-            raise InputError(f"{folder} has no vocabulary, so the analyzer {analyzer} cannot read it; give hf:… or bytes")
+            raise InputError(
+                f"{folder} has no vocabulary, so the analyzer {analyzer} cannot read it; give hf:… or bytes"
+            )
         if cast(FixedAnalyzer, chosen).vocabulary_size > 256**width:
             raise InputError(f"{folder} has token ids of {width} bytes, too small for the analyzer {analyzer}")
         return cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
@@ -237,8 +239,15 @@ class CountIndex:
         """
         windows = check_windows([] if window is None else [window])
         subject_forms, object_forms = self.forms(subject), self.forms(object)
-        names = ("subject_mentions", "subject_documents", "object_mentions", "object_documents", "documents", "pairs")
-        totals = dict.fromkeys(names, 0)
+        names: tuple[str, ...] = (
+            "subject_mentions",
+            "subject_documents",
+            "object_mentions",
+            "object_documents",
+            "documents",
+            "pairs",
+        )
+        totals: dict[str, int] = dict.fromkeys(names, 0)
         groups = _Groups(self, names) if by else None
         for number, shard in enumerate(self.shards):
             subject_mentions, object_mentions = shard.mentions(subject_forms), shard.mentions(object_forms)
@@ -294,9 +303,7 @@ class CountIndex:
         """Documents with passages; see :func:`factcensus.indexer.passages.find_documents`."""
         from factcensus.indexer.passages import find_documents
 
-        return find_documents(
-            self, text=text, subject=subject, object=object, window=window, limit=limit, start=start
-        )
+        return find_documents(self, text=text, subject=subject, object=object, window=window, limit=limit, start=start)
 
     def _described(self, entity: Entity) -> dict[str, Any]:
         return {
@@ -359,8 +366,7 @@ class _Groups:
     def counts(self) -> dict[str, dict[str, int]]:
         """The sums of each source, also where they are 0."""
         return {
-            source: {name: int(sums[i]) for name, sums in self._sums.items()}
-            for i, source in enumerate(self._sources)
+            source: {name: int(sums[i]) for name, sums in self._sums.items()} for i, source in enumerate(self._sources)
         }
 
 

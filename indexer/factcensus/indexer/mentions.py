@@ -40,9 +40,10 @@ class Mentions:
 
     def distinct_documents(self) -> npt.NDArray[np.int64]:
         """The documents with at least one mention, in order."""
-        if not len(self):
-            return self.documents
-        return self.documents[np.concatenate([[True], self.documents[1:] != self.documents[:-1]])]
+        first = np.ones(len(self), np.bool_)
+        first[1:] = self.documents[1:] != self.documents[:-1]
+        distinct: npt.NDArray[np.int64] = self.documents[first]
+        return distinct
 
 
 def select_mentions(positions: list[Array], lengths: list[int]) -> tuple[Array, Array]:
@@ -92,7 +93,7 @@ def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int
     """
     if len(subject) > len(object):  # the numbers are symmetric, and the rarer side leads
         subject, object = object, subject
-    return _pairs(  # type: ignore[no-any-return]
+    return _pairs(
         subject.starts, subject.ends, subject.documents, object.starts, object.ends, object.documents, windows
     )
 

@@ -113,9 +113,7 @@ def _described(index: CountIndex, shard: Shard, document: int, row: dict[str, An
         "record": row.get("record"),
         "metadata": _parsed(row.get("metadata")),
         "tokens": end - begin,
-        "passages": [
-            _spans(index, shard, low, high, inside) for low, high, inside in _windows(mentions, begin, end)
-        ],
+        "passages": [_spans(index, shard, low, high, inside) for low, high, inside in _windows(mentions, begin, end)],
     }
 
 

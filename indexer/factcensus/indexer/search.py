@@ -100,7 +100,7 @@ def documents_of(positions: Array, document_starts: Array) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def first_disorder(stream: Array, table: Array, width: int, rows: Array) -> int:
+def first_disorder(stream: Array, table: Array, width: int, rows: Array) -> Any:
     """The first of ``rows`` whose suffix does not strictly precede that of the next row; -1 when all do."""
     for i in range(rows.size):
         left = _entry(table, rows[i], width)

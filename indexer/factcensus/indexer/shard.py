@@ -71,7 +71,7 @@ class Shard:
         """The token positions of a range of the table, in table order."""
         from factcensus.indexer.search import positions_of
 
-        return positions_of(self._table, self._width, self.token_bytes, low, high)  # type: ignore[no-any-return]
+        return positions_of(self._table, self._width, self.token_bytes, low, high)
 
     def documents_with(self, low: int, high: int) -> npt.NDArray[np.int64]:
         """The distinct documents that a range of the table falls into, in order; memory does not grow with it."""
@@ -139,13 +139,15 @@ class Shard:
         try:
             return pq.read_table(self._rows_path, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise IndexFormatError(f"{self._rows_path} cannot be read ({error}); run 'factcensus index verify'") from error
+            raise IndexFormatError(
+                f"{self._rows_path} cannot be read ({error}); run 'factcensus index verify'"
+            ) from error
 
 
 def _mapped(path: Path) -> npt.NDArray[np.uint8]:
     try:
         if path.stat().st_size == 0:
             return np.zeros(0, np.uint8)
-        return np.memmap(path, np.uint8, "r")
+        return np.asarray(np.memmap(path, np.uint8, "r"))
     except OSError as error:
         raise IndexFormatError(f"{path} cannot be opened ({error.strerror}); the index is half-copied") from error

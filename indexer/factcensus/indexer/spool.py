@@ -91,7 +91,7 @@ def spool(
     def flush(documents: list[Document]) -> None:
         nonlocal seen
         ids, lengths = encoder.encode([document.text for document in documents])
-        ids_file.write(memoryview(np.ascontiguousarray(ids, dtype)).cast("B"))
+        ids_file.write(np.ascontiguousarray(ids, dtype).tobytes())
         if analyzer.has_vocabulary:
             seen = np.concatenate([seen, np.zeros(len(encoder.table) - len(seen), bool)])
             seen[ids] = True

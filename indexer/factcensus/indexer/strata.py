@@ -70,7 +70,8 @@ def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
 
 
 def _edge_bounds(edges: Sequence[int]) -> Bounds:
-    return [(low, high - 1) for low, high in pairwise([0, *edges])] + [(edges[-1], None)]
+    bounds: Bounds = [(low, high - 1) for low, high in pairwise([0, *edges])]
+    return [*bounds, (edges[-1], None)]
 
 
 def _quantile_bounds(counts: npt.NDArray[np.int64], bins: int) -> Bounds:

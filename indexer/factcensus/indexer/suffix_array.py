@@ -227,10 +227,10 @@ def _radix_sort(keys: Array, values: Array, size: int, other_keys: Array, other_
             buckets[b] = total
             total += count
         for i in range(size):
-            b = np.int64((source_keys[i] >> shift) & mask)
-            target_keys[buckets[b]] = source_keys[i]
-            target_values[buckets[b]] = source_values[i]
-            buckets[b] += 1
+            digit_value = np.int64((source_keys[i] >> shift) & mask)
+            target_keys[buckets[digit_value]] = source_keys[i]
+            target_values[buckets[digit_value]] = source_values[i]
+            buckets[digit_value] += 1
         swapped = not swapped
     if swapped:
         for i in range(size):
@@ -293,11 +293,11 @@ def _double(positions: Array, tied: Array, depth: int) -> None:
     rank = np.empty(n, np.uint32)
     for i in range(n):
         rank[positions[i]] = i
-    largest = 0
-    total = 0
+    largest = np.int64(0)
+    total = np.int64(0)
     for g in range(tied.shape[0]):
         low, high = tied[g, 0], tied[g, 1]
-        largest = max(largest, high - low)
+        largest = max(largest, np.int64(high - low))
         total += high - low
         for i in range(low, high):
             rank[positions[i]] = low

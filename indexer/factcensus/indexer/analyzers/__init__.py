@@ -95,10 +95,10 @@ def get_analyzer(name: str) -> Analyzer:
         UnknownNameError: there is none; the message lists the known ones.
         InputError: the tokenizer of ``hf:`` cannot be loaded.
     """
-    if name == "words" or name == "words-cased":
+    if name in ("words", "words-cased"):
         from factcensus.indexer.analyzers.words import WordsAnalyzer
 
-        return WordsAnalyzer(name)
+        return WordsAnalyzer("words" if name == "words" else "words-cased")
     if name == "bytes":
         from factcensus.indexer.analyzers.byte_level import BytesAnalyzer
 

@@ -20,7 +20,7 @@ class BytesAnalyzer:
     vocabulary_size = 256
 
     def tokens(self, text: str) -> list[str]:
-        """One printable token a byte: an ASCII character as itself, any other byte as ``\\xHH``."""
+        r"""One printable token a byte: an ASCII character as itself, any other byte as ``\xHH``."""
         return [self.token(byte) for byte in text.encode()]
 
     def token(self, token_id: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class HuggingFaceAnalyzer:
         """The analyzer itself: it keeps no state."""
         return self
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.int64]]:
+    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """The ids of all texts (UTF-8), one after another, and the number of ids of each."""
         encodings = self._tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(texts))

@@ -28,7 +28,7 @@ def _mix(state: Any, byte: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def intern_word(word: Array, length: int, slots: Array, hashes: Array, starts: Array, arena: Array, used: Array) -> int:
+def intern_word(word: Array, length: int, slots: Array, hashes: Array, starts: Array, arena: Array, used: Array) -> Any:
     """The id of ``word[:length]``, a new one when it was never seen.
 
     Open addressing with linear probing; ``slots`` holds id + 1 and its length is a power of two. The caller has made
@@ -138,13 +138,13 @@ def scan_document(
             continue
         if length > 0 and what != _K_JOINER and (joined > 0 or what != _K_WORD):
             # The pending word ends here; + and # belong to it unless a letter, mark or number follows them.
-            if what == _K_WORD or what == _K_SINGLE:
+            if what in (_K_WORD, _K_SINGLE):
                 joined = 0
             ids[count] = intern_word(word, length + joined, slots, hashes, starts, arena, used)
             count += 1
             length = 0
             joined = 0
-        if what == _K_WORD or what == _K_SINGLE or (what == _K_JOINER and length > 0):
+        if what in (_K_WORD, _K_SINGLE) or (what == _K_JOINER and length > 0):
             at = length + joined
             if byte < 128:
                 word[at] = ascii_fold[byte]

@@ -20,7 +20,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -105,11 +105,10 @@ def _generate() -> None:
         raise SystemExit(f"needs unicodedata {UNICODE_VERSION}; this Python has {unicodedata.unidata_version}")
     classes = _classify()
     start, value = _runs(classes)
-    tables = {"class_starts": start, "class_values": value}
+    tables: dict[str, npt.NDArray[Any]] = {"class_starts": start, "class_values": value}
     seconds = _composition_seconds()
-    for analyzer in ("words", "words-cased"):
-        tables |= _decide(analyzer, classes, seconds)  # type: ignore[arg-type]
-    np.savez_compressed(_FILE, **tables)  # type: ignore[arg-type]
+    tables |= _decide("words", classes, seconds) | _decide("words-cased", classes, seconds)
+    cast(Any, np.savez_compressed)(_FILE, **tables)
     print(f"{_FILE.name}: {_FILE.stat().st_size:,} bytes")
 
 
@@ -142,9 +141,7 @@ def _composition_seconds() -> set[str]:
     return seconds
 
 
-def _decide(
-    analyzer: Normalization, classes: npt.NDArray[np.uint8], seconds: set[str]
-) -> dict[str, npt.NDArray[np.generic]]:
+def _decide(analyzer: Normalization, classes: npt.NDArray[np.uint8], seconds: set[str]) -> dict[str, npt.NDArray[Any]]:
     def starts_freely(text: str, form: Literal["NFD", "NFKD"]) -> bool:
         first = unicodedata.normalize(form, text)[0]
         return not unicodedata.combining(first) and first not in seconds

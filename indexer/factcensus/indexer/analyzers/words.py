@@ -109,7 +109,7 @@ class WordTable:
         from factcensus.indexer.analyzers.scanner import intern_words
 
         self.reserve(len(starts) - 1, int(starts[-1] - starts[0]))
-        return intern_words(arena, starts, self.slots, self.hashes, self.starts, self.arena, self.used)  # type: ignore[no-any-return]
+        return intern_words(arena, starts, self.slots, self.hashes, self.starts, self.arena, self.used)
 
 
 class WordEncoder:
