@@ -23,8 +23,8 @@ from factcensus.indexer.analyzers import Analyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.layout import write_atomically, write_hashed
-from factcensus.indexer.manifest import TOKENIZER, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.layout import hash_file, sync_files, write_atomically, write_hashed
+from factcensus.indexer.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.spool import BATCH_BYTES, SpoolTask, spool
 
 #: Memory that building a shard takes per token: 13 for the arrays, the rest for scratch and repeated text.
@@ -105,12 +105,14 @@ def build_index(
     files = find_source_files(sources, notice=notice)
     with _staging(out, settings, files) as folder:
         manifest = _build(folder, chosen, settings, files, jobs, progress or _silent, notice, None)
+        sync_files(folder / name for name in manifest.files)
         manifest.write(folder)
+        sync_files([folder / MANIFEST])
         shutil.rmtree(folder / "spool")
         for name in ("plan.json", "lock"):
             (folder / name).unlink()
         folder.rename(out)
-    _sync_folder(out.parent)
+    sync_files([out.parent])
     return manifest
 
 
@@ -143,10 +145,12 @@ def add_to_index(
     files = find_source_files(sources, notice=notice)
     with _staging(index, settings, files) as folder:
         new = _build(folder, chosen, settings, files, jobs, progress or _silent, notice, (index, old))
-        for name in new.files.keys() - old.files.keys():
+        added = new.files.keys() - old.files.keys()
+        sync_files(folder / name for name in added)
+        for name in added:
             (folder / name).rename(index / name)
-        _sync_folder(index)
         new.write(index)
+        sync_files([index / MANIFEST, index])
         for name in old.files.keys() - new.files.keys():
             (index / name).unlink(missing_ok=True)
         shutil.rmtree(folder)
@@ -203,8 +207,7 @@ def _build(
     first = max((shard.number for shard in shards), default=-1) + 1
     for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens), first):
         finished = folder / f"spool/shard.{number}.json"
-        if finished.exists():
-            stored = json.loads(finished.read_bytes())
+        if stored := _finished_shard(folder, finished):
             record, records = ShardRecord(**stored["shard"]), stored["files"]
         else:
             record, written = write_shard(
@@ -238,6 +241,18 @@ def _build(
         skipped_lines=sum(file.skipped_lines for file in spooled) + (old.skipped_lines if old else 0),
         files=dict(sorted(all_files.items())),
     )
+
+
+def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
+    """What an interrupted build said of a shard, if the disk really holds it (a power cut may keep only the marker)."""
+    try:
+        stored: dict[str, Any] = json.loads(marker.read_bytes())
+        for name, record in stored["files"].items():
+            if hash_file(folder / name) != record["sha256"]:
+                return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return stored
 
 
 # --- the spool stage in processes -----------------------------------------------------------------------------------
@@ -322,11 +337,3 @@ def _check(settings: BuildSettings) -> None:
         raise InputError(f"{settings.memory_bytes} bytes of memory are too few for any shard; give at least 64MiB")
     if settings.on_bad_line not in ("fail", "skip"):
         raise InputError(f"on_bad_line is 'fail' or 'skip', not {settings.on_bad_line!r}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -79,10 +79,10 @@ def _as_list(value: Any, column: str, row: int) -> list[str]:
             except ValueError as error:
                 raise InputError(f"row {row} of the fact table: {column} is not a JSON list ({value[:60]})") from error
         else:
-            value = value.split("|")
+            value = [item.strip() for item in value.split("|")]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(f"row {row} of the fact table: {column} is not a list of strings ({value!r:.60})")
-    return [clean_text(item.strip()) for item in value if item.strip()]
+    return [clean_text(item) for item in value if item.strip()]
 
 
 def entities_of(table: pa.Table, role: str) -> list[Entity]:

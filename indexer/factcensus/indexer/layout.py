@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,13 @@ def write_table(
 
 
 def write_hashed(path: Path, pieces: Any) -> str:
-    """Write byte-like pieces, flushed to the disk; the SHA-256 of the file."""
+    """Write byte-like pieces; the SHA-256 of the file. :func:`sync_files` brings it to the disk."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in pieces:
             view = memoryview(piece).cast("B")
             digest.update(view)
             file.write(view)
-        file.flush()
-        os.fsync(file.fileno())
     return digest.hexdigest()
 
 
@@ -97,8 +95,15 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a small file in one step."""
     temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until files, or the entries of folders, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -64,7 +64,7 @@ def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list
         while first < len(lengths):
             spent = int(costs[first - 1]) if first else 0
             last = int(np.searchsorted(costs, spent + room, side="right"))
-            if last == first:
+            if last <= first:  # no room, or less than none behind a document that is larger than a shard
                 if shard:
                     yield shard
                     shard, room = [], budget_tokens

@@ -1,0 +1,49 @@
+# Every target makes its own virtual environment in .venv. PYTHON may name another Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread for the arithmetic of each process: small models are many times slower with several on shared cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check lint check-full bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo        the whole way once, on a plain CPU: index, counts, unlearning, evaluation, report"
+	@echo "make test        the tests"
+	@echo "make check       ruff, mypy, pyright, import-linter, tests"
+	@echo "make check-full  the slow tests as well"
+	@echo "make bench       us and the peers side by side"
+
+.venv/user: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
+	@touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@ .venv/user
+
+demo: .venv/user
+	$(BIN)/factcensus demo --out demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy indexer api unlearn eval
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+check: lint test
+
+check-full: lint
+	$(BIN)/python -m pytest -m "full or not full"
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
