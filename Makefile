@@ -11,7 +11,7 @@ help:
 	@echo "make demo        the whole way once, on a plain CPU: index, counts, unlearning, evaluation, report"
 	@echo "make test        the tests"
 	@echo "make check       ruff, mypy, pyright, import-linter, tests"
-	@echo "make check-full  the slow tests as well"
+	@echo "make check-full  the linters, and the slow tests that 'make test' leaves out"
 	@echo "make bench       us and the peers side by side"
 
 .venv/user: pyproject.toml constraints.txt
@@ -40,7 +40,7 @@ lint: .venv/dev
 check: lint test
 
 check-full: lint
-	$(BIN)/python -m pytest -m "full or not full"
+	$(BIN)/python -m pytest -m full
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
