@@ -1,0 +1,63 @@
+"""The application factory: settings in, a FastAPI application out, whose lifespan opens and releases the indexes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from factcensus.api import counts, documents, facts, indexes, page, status
+from factcensus.api.catalog import Catalog, named_folders
+from factcensus.api.dependencies import Service
+from factcensus.api.metrics import Metrics
+from factcensus.api.middleware import BodyLimit, Observation
+from factcensus.api.openapi import openapi_document
+from factcensus.api.problems import add_problem_handlers
+from factcensus.api.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application that serves ``settings.indexes`` once its lifespan has started.
+
+    An index that cannot be opened does not stop the others: ``/readyz`` then answers 503 and names it.
+
+    Raises:
+        InputError: two index folders have one name.
+    """
+    catalog = Catalog(named_folders(settings.indexes))
+    metrics = Metrics()
+    metrics.indexes_open.set_function(lambda: len(catalog.names))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(catalog.open)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(catalog.close)
+
+    app = FastAPI(
+        title="factcensus",
+        version=version("factcensus"),
+        description="Exact counts of facts in pre-training corpora.",
+        lifespan=lifespan,
+        docs_url=None,  # the framework's page loads scripts from elsewhere; page.py has one that does not
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
+    batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
+    app.state.service = Service(settings, catalog, metrics, batch_limiter)
+    for part in (status, page, indexes, counts, facts, documents):
+        app.include_router(part.router)
+    add_problem_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_body_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(Observation, metrics=metrics)
+    return app

@@ -1,0 +1,93 @@
+"""What the routes take: the JSON bodies, checked for form here and for size in :mod:`factcensus.api.limits`.
+
+An unknown field is refused: a misspelt ``aliases`` would otherwise change a count without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from factcensus.indexer import Entity
+
+
+def _whole_characters(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair stands in it, which is no character; send the whole pair") from None
+    return text
+
+
+By = Literal["source"] | None
+#: JSON can spell halves of surrogate pairs, which no encoding can write: neither a corpus nor our answer.
+Text = Annotated[str, AfterValidator(_whole_characters)]
+#: Tokens that may stand between two mentions; the bound is that of the positions in an index.
+Window = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Body(BaseModel):
+    """Base of the bodies: no unknown fields, no numbers from strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class EntityBody(Body):
+    """A name and its aliases: all surface forms by which one thing is mentioned."""
+
+    name: Text = Field(examples=["Marie Curie"])
+    aliases: list[Text] = Field(default=[], examples=[["Maria Skłodowska"]])
+
+    def entity(self) -> Entity:
+        """The core's record; raises its InputError for an empty name."""
+        return Entity(self.name, tuple(self.aliases))
+
+
+class CountBody(Body):
+    """A text to count."""
+
+    text: Text = Field(examples=["Marie Curie"], description="Analysed like the corpus; the answer shows its tokens.")
+    by: By = Field(default=None, description='"source" adds the numbers of each source of the corpus.')
+
+
+class CooccurrenceBody(Body):
+    """A subject and an object to count together."""
+
+    subject: EntityBody
+    object: EntityBody
+    window: Window | None = Field(
+        default=None, description="At most so many tokens strictly between the two mentions; null: the whole document."
+    )
+    by: By = Field(default=None, description='"source" adds the numbers of each source of the corpus.')
+
+
+class FactsBody(Body):
+    """A batch of facts to count."""
+
+    facts: list[dict[str, Any]] = Field(
+        description="A row a fact: subject, object, and if wanted fact_id, relation, subject_aliases, object_aliases, "
+        "question, answer, paraphrases; other columns are carried through.",
+        examples=[[{"subject": "Marie Curie", "object": "Warsaw", "subject_aliases": ["Maria Skłodowska"]}]],
+    )
+    windows: list[Window] = Field(default=[], description="Adds two columns for each window.", examples=[[10]])
+
+
+class DocumentsBody(Body):
+    """What to find documents of: a text, or a subject with an object."""
+
+    text: Text | None = None
+    subject: EntityBody | None = None
+    object: EntityBody | None = None
+    window: Window | None = Field(default=None, description="As in co-occurrence; only with subject and object.")
+    limit: int = Field(default=10, ge=1, description="Documents on this page.")
+    cursor: Text | None = Field(default=None, description='"next" of the page before; the query stays the same.')
+
+    @model_validator(mode="after")
+    def _one_question(self) -> DocumentsBody:
+        pair = (self.subject is not None, self.object is not None)
+        if (self.text is None) == (pair == (False, False)) or pair[0] != pair[1]:
+            raise ValueError('give either "text", or both "subject" and "object"')
+        if self.text is not None and self.window is not None:
+            raise ValueError('"window" goes with "subject" and "object", not with "text"')
+        return self

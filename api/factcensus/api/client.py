@@ -1,0 +1,246 @@
+"""A typed client of the service: the same questions as :class:`factcensus.indexer.CountIndex`, the same answers.
+
+It needs httpx and pyarrow, not the web framework. Every request only asks, so repeating one is safe: connection
+errors and the statuses 429 and 503 are retried with growing pauses; a read that times out is not, since the
+service may still be at work on it.
+
+>>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
+...     client.count("pile", "Marie Curie")["documents"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+import pyarrow as pa
+
+from factcensus.api.errors import NotReadyError, RejectedError, ServiceError, UnknownIndexError, UnreachableError
+from factcensus.api.replies import error_of, json_of, pause_s
+from factcensus.api.tables import batches, counted_batch
+from factcensus.indexer.records import Entity
+
+Json = dict[str, Any]
+By = Literal["source"] | None
+#: Pause before the second attempt; it doubles with each further one.
+FIRST_PAUSE_S = 0.2
+RETRIED = (429, 503)
+NDJSON = "application/x-ndjson"
+
+
+class Client:
+    """One service. Use it as a context manager, or call :meth:`close`; one client may be used by several threads.
+
+    Args:
+        base_url: Where the service answers, such as ``http://127.0.0.1:8080``; a path in it is kept.
+        timeout_s: Longest wait for a connection, and for each answer.
+        attempts: How often a request is sent at most when nothing answers or the service is busy.
+
+    Every method raises a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` when nothing answers,
+    ``UnknownIndexError`` and ``RejectedError`` for a request that cannot be answered, ``NotReadyError`` and
+    ``ServerFailureError`` for a service in trouble.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float = 30.0, *, attempts: int = 5) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ServiceError(f"{base_url!r} is no address of a service; give one such as http://127.0.0.1:8080")
+        self.base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._http = httpx.Client(timeout=timeout_s, headers={"User-Agent": "factcensus"})
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return once every index of the service is open.
+
+        Raises:
+            NotReadyError: that took longer than ``timeout_s``; the message has the service's reasons.
+            UnreachableError: nothing answered in all that time.
+        """
+        deadline = monotonic() + timeout_s
+        while True:
+            try:
+                self._send("GET", "/readyz", attempts=1)
+                return
+            except (NotReadyError, UnreachableError) as error:
+                if monotonic() + FIRST_PAUSE_S > deadline:
+                    message = f"{self.base_url} was not ready within {timeout_s:g} s: {error.detail}"
+                    raise type(error)(message, status=error.status, title=error.title, type=error.type) from error
+            sleep(FIRST_PAUSE_S)
+
+    def indexes(self) -> list[Json]:
+        """Name, digest, analyzer, documents and tokens of each open index."""
+        listed: list[Json] = json_of(self._send("GET", "/v1/indexes"))["indexes"]
+        return listed
+
+    def index(self, name: str) -> Json:
+        """Everything about one index."""
+        return json_of(self._send("GET", _path(name)))
+
+    def count(self, name: str, text: str, by: By = None) -> Json:
+        """As :meth:`CountIndex.count`."""
+        return self._ask(name, "count", {"text": text, "by": by})
+
+    def cooccurrence(
+        self, name: str, subject: Entity, object: Entity, window: int | None = None, by: By = None
+    ) -> Json:
+        """As :meth:`CountIndex.cooccurrence`."""
+        body = {"subject": _entity(subject), "object": _entity(object), "window": window, "by": by}
+        return self._ask(name, "cooccurrence", body)
+
+    def count_facts(
+        self,
+        name: str,
+        table: pa.Table,
+        windows: Sequence[int] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> pa.Table:
+        """As :meth:`CountIndex.count_facts`: the table with its counts, its own columns untouched.
+
+        The facts travel in batches; ``progress`` is told the facts counted so far and all of them after each.
+
+        Raises:
+            InputError: the table is no fact table, or a row of it cannot be counted.
+            ServerFailureError: also when the index was replaced by another one between two batches.
+        """
+        from factcensus.indexer.facts import check_facts  # brings compiled code along, which nothing else here needs
+
+        facts = check_facts(table)
+        digest: str | None = self.index(name)["digest"]
+        counted: list[pa.Table] = []
+        done = 0
+        for rows, body in batches(facts):
+            try:
+                reply = self._send(
+                    "POST",
+                    _path(name, "facts:count"),
+                    params={"windows": [str(window) for window in windows]},
+                    content=body,
+                    headers={"Content-Type": NDJSON, "Accept": NDJSON},
+                )
+            except RejectedError as error:
+                if done:
+                    error.add_rows_before(done)
+                raise
+            counted.append(counted_batch(rows, reply.content, windows, digest))
+            done += rows.num_rows
+            if progress is not None:
+                progress(done, facts.num_rows)
+        return pa.concat_tables(counted)
+
+    def documents(
+        self,
+        name: str,
+        *,
+        text: str | None = None,
+        subject: Entity | None = None,
+        object: Entity | None = None,
+        window: int | None = None,
+        limit: int = 10,
+    ) -> Iterator[Json]:
+        """Pages of documents that fit a text, or a subject with an object: ``limit`` documents each, until the last.
+
+        A page has ``documents``, ``total`` (on all pages) and what else ``POST …/documents`` answers.
+        """
+        query: Json = {"limit": limit}
+        if text is not None:
+            query["text"] = text
+        if subject is not None:
+            query["subject"] = _entity(subject)
+        if object is not None:
+            query["object"] = _entity(object)
+        if window is not None:
+            query["window"] = window
+        cursor: str | None = None
+        while True:
+            page = self._ask(name, "documents", query if cursor is None else {**query, "cursor": cursor})
+            yield page
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _ask(self, name: str, route: str, body: Json) -> Json:
+        return json_of(self._send("POST", _path(name, route), json=body))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        attempts: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Json | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """One successful answer, after retries where they may help."""
+        attempts = self._attempts if attempts is None else attempts
+        for attempt in range(attempts):
+            last = attempt + 1 == attempts
+            pause = FIRST_PAUSE_S * 2**attempt
+            try:
+                reply = self._http.request(
+                    method, self.base_url + path, params=params, json=json, content=content, headers=headers
+                )
+            except httpx.TimeoutException as error:
+                raise UnreachableError(
+                    f"{self.base_url} did not answer within {self._timeout_s:g} s; "
+                    "give the client a longer timeout_s, or ask for less at once"
+                ) from error
+            except httpx.TransportError as error:
+                if last:
+                    raise UnreachableError(
+                        f"nothing answers at {self.base_url} ({error}); "
+                        "start the service with `factcensus serve INDEX`, or correct the URL"
+                    ) from error
+            except (httpx.InvalidURL, ValueError) as error:
+                raise ServiceError(f"{self.base_url!r} cannot be asked: {error}") from error
+            else:
+                if reply.is_success:
+                    return reply
+                if last or reply.status_code not in RETRIED:
+                    raise error_of(reply, self.base_url)
+                pause = max(pause, pause_s(reply))
+            sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def count_facts(
+    url: str,
+    index: str,
+    facts: pa.Table,
+    *,
+    windows: Sequence[int] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> pa.Table:
+    """Count every fact of a table through the service at ``url``: what ``factcensus facts count --url`` runs."""
+    with Client(url) as client:
+        return client.count_facts(index, facts, windows, progress)
+
+
+def _path(index: str, route: str = "") -> str:
+    if not index or "/" in index:
+        raise UnknownIndexError(
+            f"{index!r} is no name of an index: a service knows an index by its folder's name alone"
+        )
+    path = f"/v1/indexes/{quote(index, safe='')}"
+    return f"{path}/{route}" if route else path
+
+
+def _entity(entity: Entity) -> Json:
+    return {"name": entity.name, "aliases": list(entity.aliases)}

@@ -1,0 +1,50 @@
+"""The command ``factcensus serve``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from factcensus.indexer.cli import Subparsers, add_command
+
+
+def add_commands(subparsers: Subparsers) -> None:
+    """Add ``serve`` to the root command."""
+    parser = add_command(
+        subparsers,
+        "serve",
+        _serve,
+        help="Serve indexes over HTTP until SIGTERM or Ctrl+C; an index is named by its folder.",
+        example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
+        "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
+    )
+    parser.add_argument("indexes", metavar="INDEX", nargs="+", type=Path, help="an index folder")
+    parser.add_argument(
+        "--host", help="address to listen on (default: $FACTCENSUS_HOST, else 127.0.0.1; there is no access control)"
+    )
+    parser.add_argument(
+        "--port", type=_port, help="port to listen on, 0 for a free one (default: $FACTCENSUS_PORT, else 8080)"
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text[:6]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from factcensus.api.server import serve
+    from factcensus.api.settings import Settings
+
+    settings = Settings.from_env()
+    serve(
+        replace(
+            settings,
+            indexes=tuple(arguments.indexes),
+            host=settings.host if arguments.host is None else arguments.host,
+            port=settings.port if arguments.port is None else arguments.port,
+        )
+    )

@@ -1,0 +1,61 @@
+"""What routes ask the framework for: the opened index of the path, the limits, a body that says it is JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Path, Request
+
+from factcensus.api.catalog import Catalog
+from factcensus.api.metrics import Metrics
+from factcensus.api.negotiation import media_type_of
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import CountIndex
+
+
+@dataclass(frozen=True)
+class Service:
+    """What one application holds, at ``app.state.service``."""
+
+    settings: Settings
+    catalog: Catalog
+    metrics: Metrics
+    #: Shared by all requests that count batches.
+    batch_limiter: CapacityLimiter
+
+
+async def service_of(request: Request) -> Service:
+    """The service that the request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def opened_index(
+    request: Request, index: Annotated[str, Path(description="Name of an open index.")]
+) -> CountIndex:
+    """The index that the path names, looked up among the open ones."""
+    return (await service_of(request)).catalog.get(index)
+
+
+async def limits_of(request: Request) -> Limits:
+    """How much one request may ask."""
+    return (await service_of(request)).settings.limits
+
+
+async def require_json(request: Request) -> None:
+    """Refuse a body that does not say it is JSON: the framework would take it for a form error."""
+    media_type = media_type_of(request.headers.get("content-type"))
+    if media_type != "application/json":
+        raise Problem(
+            "unsupported-format",
+            f"the body is {media_type[:100] or 'of no stated type'}; send JSON with Content-Type: application/json",
+        )
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+OpenIndex = Annotated[CountIndex, Depends(opened_index)]
+LimitsOf = Annotated[Limits, Depends(limits_of)]
+JsonBody = Depends(require_json)

@@ -1,0 +1,26 @@
+"""What is served: the open indexes and their properties."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from factcensus.api.answers import IndexAnswer, IndexList
+from factcensus.api.dependencies import OpenIndex, ServiceOf
+
+router = APIRouter(tags=["indexes"])
+SUMMARY = ("name", "digest", "analyzer", "documents", "tokens")
+
+
+@router.get("/v1/indexes", summary="List the open indexes", responses={200: {"model": IndexList}})
+async def indexes(service: ServiceOf) -> JSONResponse:
+    """Name, digest, analyzer, documents and tokens of each open index."""
+    infos = [await run_in_threadpool(service.catalog.get(name).info) for name in service.catalog.names]
+    return JSONResponse({"indexes": [{key: info[key] for key in SUMMARY} for info in infos]})
+
+
+@router.get("/v1/indexes/{index}", summary="Describe an index", responses={200: {"model": IndexAnswer}})
+async def describe(index: OpenIndex) -> JSONResponse:
+    """Everything about one index: its size, its sources, and how it was built."""
+    return JSONResponse(await run_in_threadpool(index.info))

@@ -1,0 +1,58 @@
+"""How much one request may ask. A refusal names the limit, the variable that sets it, and a way round it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits
+from factcensus.indexer import Entity
+from factcensus.indexer.facts import entities_of
+
+
+def check_text(text: str, what: str, limits: Limits) -> None:
+    """Refuse a text, a name or an alias that is too long."""
+    if len(text) > limits.max_text_chars:
+        raise Problem(
+            "limit-exceeded",
+            f"{what} has {len(text)} characters, more than {limits.max_text_chars} (FACTCENSUS_MAX_TEXT_CHARS); "
+            "ask for a shorter one",
+        )
+
+
+def check_entity(entity: Entity, what: str, limits: Limits) -> None:
+    """Refuse an entity with too many or too long surface forms."""
+    if len(entity.aliases) > limits.max_aliases:
+        raise Problem(
+            "limit-exceeded",
+            f"{what} has {len(entity.aliases)} aliases, more than {limits.max_aliases} (FACTCENSUS_MAX_ALIASES); "
+            "leave out aliases that contain another one and those that never occur",
+        )
+    check_text(entity.name, f"{what}'s name", limits)
+    for alias in entity.aliases:
+        check_text(alias, f"an alias of {what}", limits)
+
+
+def check_windows(windows: Sequence[int], limits: Limits) -> None:
+    """Refuse too many windows at once."""
+    if len(windows) > limits.max_windows:
+        raise Problem(
+            "limit-exceeded",
+            f"{len(windows)} windows are more than {limits.max_windows} (FACTCENSUS_MAX_WINDOWS); "
+            "send several requests",
+        )
+
+
+def check_batch(facts: pa.Table, limits: Limits) -> None:
+    """Refuse a checked fact table with too many rows, or with entities that are too large."""
+    if facts.num_rows > limits.max_facts:
+        raise Problem(
+            "limit-exceeded",
+            f"{facts.num_rows} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); "
+            "send them in several requests",
+        )
+    for role in ("subject", "object"):
+        for row, entity in enumerate(entities_of(facts, role), 1):
+            check_entity(entity, f"the {role} of row {row}", limits)

@@ -1,0 +1,43 @@
+"""Which of the offered media types an ``Accept`` header prefers (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def preferred(accept: str | None, offers: Sequence[str]) -> str | None:
+    """The offer with the highest quality, the earlier of equals; None when the header rules all of them out.
+
+    No header accepts everything. Of several ranges that fit an offer, the most specific one decides:
+    ``text/*;q=0.1, text/csv`` accepts CSV with quality 1.
+    """
+    ranges = [parsed for part in (accept or "*/*").split(",") if (parsed := _parse(part))]
+    qualities = {offer: _quality(offer, ranges) for offer in offers}
+    best = max(offers, key=lambda offer: qualities[offer])  # the first of equals
+    return best if qualities[best] > 0 else None
+
+
+def media_type_of(content_type: str | None) -> str:
+    """The bare media type of a ``Content-Type`` header, lower case; empty when there is none."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _parse(part: str) -> tuple[str, float] | None:
+    media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    quality = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                quality = min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                quality = 0.0
+    return (media_range, quality) if "/" in media_range else None
+
+
+def _quality(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
+    qualities = dict(ranges)
+    for media_range in (offer, offer.partition("/")[0] + "/*", "*/*"):
+        if media_range in qualities:
+            return qualities[media_range]
+    return 0.0

@@ -1,0 +1,159 @@
+"""Errors as a client sees them: problem details (RFC 9457), made in one place for every route.
+
+An answer says what was wrong with the request and what to do. What was wrong inside goes to the log, under the
+request id that the answer carries as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from factcensus.indexer.errors import EmptyQueryError, FactcensusError, InputError, UnknownNameError
+
+log = logging.getLogger("factcensus.api")
+
+MEDIA_TYPE = "application/problem+json"
+#: Status and title of every kind of problem that has a type of its own.
+KINDS: dict[str, tuple[int, str]] = {
+    "malformed-body": (400, "The request body cannot be read"),
+    "unknown-index": (404, "No index has this name"),
+    "not-acceptable": (406, "None of the accepted formats is offered"),
+    "body-too-large": (413, "The request body is too large"),
+    "unsupported-format": (415, "The format of the request body is not supported"),
+    "invalid-request": (422, "The request does not have the expected form"),
+    "invalid-input": (422, "A value cannot be used as it stands"),
+    "empty-query": (422, "The query holds no token"),
+    "unknown-name": (422, "A name is not one of the known ones"),
+    "limit-exceeded": (422, "The request asks for more than the service allows"),
+    "internal-error": (500, "The service failed"),
+    "index-not-open": (503, "The index is not open"),
+    "not-ready": (503, "The service is not ready"),
+}
+
+
+class Problem(HTTPException):
+    """A request that ends in a problem of one of :data:`KINDS`."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(KINDS[kind][0], detail, headers)
+        self.kind = kind
+        self.errors = list(errors)
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """One problem as a response. Without a kind its type is ``about:blank`` and the status says it all."""
+    content: dict[str, Any] = {
+        "type": f"urn:factcensus:problem:{kind}" if kind else "about:blank",
+        "title": KINDS[kind][1] if kind else HTTPStatus(status).phrase,
+        "status": status,
+        "detail": _printable(detail),
+        "instance": request.scope.get("raw_path", b"").decode("latin-1") or request.url.path,
+        "request_id": getattr(request.state, "request_id", None),
+    }
+    if errors:
+        content["errors"] = [{key: _printable(value) for key, value in error.items()} for error in errors]
+    return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make every error of this application a problem."""
+
+    @app.exception_handler(FactcensusError)
+    async def from_core(request: Request, error: FactcensusError) -> JSONResponse:
+        kind = _kind_of(error)
+        if kind == "internal-error":
+            log.error("request %s failed", getattr(request.state, "request_id", "-"), exc_info=error)
+            return internal_error(request)
+        return problem_response(request, KINDS[kind][0], str(error), kind=kind)
+
+    @app.exception_handler(RequestValidationError)
+    async def from_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        problem = problem_of_validation(error.errors())
+        return problem_response(request, problem.status_code, problem.detail, kind=problem.kind, errors=problem.errors)
+
+    @app.exception_handler(HTTPException)
+    async def from_http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, Problem):
+            return problem_response(
+                request, error.status_code, error.detail, kind=error.kind, errors=error.errors, headers=error.headers
+            )
+        if error.status_code == 405:
+            return _method_not_allowed(request, error)
+        if error.status_code == 400:  # what the framework says of JSON that its parser gives up on
+            detail = "the body is not JSON that can be read"
+            return problem_response(request, 400, detail, kind="malformed-body")
+        detail = "nothing is here; GET /docs lists the routes" if error.status_code == 404 else str(error.detail)
+        return problem_response(request, error.status_code, detail, headers=error.headers)
+
+
+def problem_of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """What the validator found, in words, without the values: they may be huge, or not even be text."""
+    if errors and errors[0]["type"] == "json_invalid":
+        position = errors[0]["loc"][-1]
+        return Problem("malformed-body", f"the body is not JSON: {errors[0]['ctx']['error']} at character {position}")
+    found = [_finding(error) for error in errors[:20]]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = found[0]
+    place = first.get("parameter") or first["pointer"].removeprefix("#/").replace("/", ".").replace("#", "body")
+    return Problem("invalid-request", f"{place}: {first['detail']}{more}", errors=found)
+
+
+def internal_error(request: Request) -> JSONResponse:
+    """The answer to what should not have happened: nothing of the inside, and the id to find it in the log."""
+    request_id = getattr(request.state, "request_id", "-")
+    detail = f"an error inside the service; its log has the cause under the request id {request_id}"
+    return problem_response(request, 500, detail, kind="internal-error")
+
+
+def _printable(text: str) -> str:
+    # JSON may carry halves of surrogate pairs, which are no text: shown as escapes, they can be sent back.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _kind_of(error: FactcensusError) -> str:
+    if isinstance(error, EmptyQueryError):
+        return "empty-query"
+    if isinstance(error, UnknownNameError):
+        return "unknown-name"
+    return "invalid-input" if isinstance(error, InputError) else "internal-error"
+
+
+def _finding(error: Mapping[str, Any]) -> dict[str, str]:
+    where, *path = error["loc"]
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    if where == "body":
+        steps = (str(step)[:100].replace("~", "~0").replace("/", "~1") for step in path)  # RFC 6901
+        return {"detail": detail, "pointer": "#" + "".join(f"/{step}" for step in steps)}
+    return {"detail": detail, "parameter": str(path[0])[:100] if path else str(where)}
+
+
+def _method_not_allowed(request: Request, error: HTTPException) -> JSONResponse:
+    # The framework's Allow header names the methods of one of the routes at this path; the document knows them all.
+    template = getattr(request.scope.get("route"), "path", "")
+    methods = [method.upper() for method in request.app.openapi()["paths"].get(template, {})]
+    allowed = ", ".join(methods) or (error.headers or {}).get("Allow", "GET")
+    detail = f"{request.method[:20]} is not possible here; allowed: {allowed}"
+    return problem_response(request, 405, detail, headers={"Allow": allowed})

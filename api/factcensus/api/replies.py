@@ -1,0 +1,80 @@
+"""What the client makes of an HTTP answer: JSON, an error of the right kind, or a pause before the next attempt."""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError, ServiceError, UnknownIndexError
+
+#: No answer makes the client wait longer than this before it tries again.
+LONGEST_PAUSE_S = 60.0
+UNKNOWN_INDEX = "urn:factcensus:problem:unknown-index"
+
+
+def json_of(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a successful answer.
+
+    Raises:
+        ServerFailureError: it is none; something else answers at this address.
+    """
+    try:
+        content = reply.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ServerFailureError(
+            f"{reply.url} answered something else than a JSON object; is that address a factcensus service?",
+            status=reply.status_code,
+        )
+    return content
+
+
+def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
+    """The error that an answer with a status of 400 and more, or a redirection, stands for."""
+    status = reply.status_code
+    problem = _problem_of(reply)
+    title = str(problem.get("title") or reply.reason_phrase or "no reason given")
+    detail = str(problem.get("detail") or title)
+    type_ = str(problem.get("type") or "about:blank")
+    if not problem:
+        detail = f"{title}; is {base_url} the address of a factcensus service?"
+    return _class_of(status, type_)(
+        f"{base_url} answers {status}: {detail}",
+        status=status,
+        title=title,
+        detail=detail,
+        type=type_,
+        request_id=reply.headers.get("X-Request-ID"),
+    )
+
+
+def pause_s(reply: httpx.Response) -> float:
+    """Seconds that a ``Retry-After`` header asks for, as a number or a date; 0 without one."""
+    value = reply.headers.get("Retry-After", "")
+    try:
+        seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_PAUSE_S)
+
+
+def _problem_of(reply: httpx.Response) -> dict[str, Any]:
+    if not reply.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        problem = reply.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _class_of(status: int, type_: str) -> type[ServiceError]:
+    if type_ == UNKNOWN_INDEX:
+        return UnknownIndexError
+    if status in (429, 503):
+        return NotReadyError
+    return RejectedError if 400 <= status < 500 else ServerFailureError

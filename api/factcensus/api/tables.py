@@ -1,0 +1,72 @@
+"""How the client splits a table of facts into batches, and puts the counts that come back beside its rows.
+
+Only names and aliases travel. The facts' other columns stay here, so their types cannot change on the way and the
+result is the very table that ``CountIndex.count_facts`` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import orjson
+import pyarrow as pa
+
+from factcensus.api.errors import ServerFailureError
+
+#: Facts in one request: small enough to show progress and to repeat cheaply, far below the service's limit.
+BATCH_FACTS = 1000
+#: Bytes after which a batch is closed early: a quarter of the service's limit, for entities with many aliases.
+BATCH_BYTES = 4 * 2**20
+SENT = ("subject", "object", "subject_aliases", "object_aliases")
+LABELS = {"index": pa.string(), "index_digest": pa.string(), "analyzer": pa.string(), "exact": pa.bool_()}
+
+
+def batches(facts: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
+    """A checked fact table in pieces, each with the NDJSON body that asks for its counts."""
+    sent = facts.select([name for name in SENT if name in facts.column_names])
+    start, lines, size = 0, list[bytes](), 0
+    for row in sent.to_pylist():
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        if lines and (len(lines) == BATCH_FACTS or size + len(line) > BATCH_BYTES):
+            yield facts.slice(start, len(lines)), b"".join(lines)
+            start, lines, size = start + len(lines), [], 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield facts.slice(start, len(lines)), b"".join(lines)
+
+
+def counted_batch(rows: pa.Table, answer: bytes, windows: Sequence[int], digest: str | None) -> pa.Table:
+    """The rows with the counts of their NDJSON answer.
+
+    Raises:
+        ServerFailureError: the answer is not one for these rows, or comes from another index than ``digest``.
+    """
+    try:
+        counts = [orjson.loads(line) for line in answer.splitlines()]
+        columns = {
+            name: pa.array([count[name] for count in counts], of_type)
+            for name, of_type in _count_columns(windows).items()
+        }
+    except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        raise ServerFailureError(
+            f"the service's answer is no counts table ({error!r}); client and service may be of different versions"
+        ) from error
+    if len(counts) != rows.num_rows:
+        raise ServerFailureError(f"the service answered {len(counts)} facts of {rows.num_rows}; try again")
+    if any(count["index_digest"] != digest for count in counts):
+        raise ServerFailureError(
+            "the index was replaced by another one while the facts were counted; count them again from the start"
+        )
+    table = rows.drop_columns([name for name in columns if name in rows.column_names])
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def _count_columns(windows: Sequence[int]) -> dict[str, pa.DataType]:
+    """Names and types of the columns that counting adds, in their order."""
+    numbers = [f"{role}_{what}" for what in ("mentions", "documents") for role in ("subject", "object")]
+    for suffix in ("", *(f"_w{window}" for window in dict.fromkeys(windows))):
+        numbers += [f"cooccurrence_documents{suffix}", f"cooccurrence_pairs{suffix}"]
+    return {name: pa.int64() for name in numbers} | LABELS

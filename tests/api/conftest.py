@@ -1,0 +1,64 @@
+"""The tiny index, opened and served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from loopback import serving, write_corpus
+
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import CountIndex, build_index
+
+
+@pytest.fixture(scope="session")
+def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index ``tiny``."""
+    folder = tmp_path_factory.mktemp("indexes")
+    build_index([write_corpus(folder / "corpus")], folder / "tiny", jobs=1)
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def index(index_folder: Path) -> Iterator[CountIndex]:
+    """The same index without the service: what its answers are compared with."""
+    with CountIndex.open(index_folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def low_limits() -> Limits:
+    """Limits that tests can exceed cheaply."""
+    return Limits(
+        max_body_bytes=20_000, max_text_chars=1_000, max_aliases=5, max_facts=50, max_windows=3, max_documents=20
+    )
+
+
+@pytest.fixture(scope="session")
+def url(index_folder: Path) -> Iterator[str]:
+    """A running service with the index ``tiny`` and the default limits."""
+    with serving(Settings(indexes=(index_folder,))) as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="session")
+def limited_url(index_folder: Path, low_limits: Limits) -> Iterator[str]:
+    """The same with low limits."""
+    with serving(Settings(indexes=(index_folder,), limits=low_limits)) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def http(url: str) -> Iterator[httpx.Client]:
+    """Asks the service."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def limited(limited_url: str) -> Iterator[httpx.Client]:
+    """Asks the service with low limits."""
+    with httpx.Client(base_url=limited_url, timeout=30) as client:
+        yield client

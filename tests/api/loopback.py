@@ -1,0 +1,53 @@
+"""A tiny corpus, small enough to count by eye, and the service on a loopback port: tests here speak real HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from factcensus.api.app import create_app
+from factcensus.api.settings import Settings
+
+#: (id, source, text)
+DOCUMENTS = [
+    ("w1", "wiki", "Marie Curie was born in Warsaw. Curie left Warsaw for Paris."),
+    ("w2", "wiki", "Paris is the capital of France. Marie Curie worked in Paris."),
+    ("w3", "wiki", "Warsaw is the capital of Poland."),
+    ("b1", "books", "Maria Skłodowska was born in Warsaw; Marie Curie is the same person."),
+    ("b2", "books", "C++ and C# are languages. Paris Paris Paris!"),
+    ("b3", "books", "<script>alert('Curie')</script> Warsaw & Curie"),
+]
+
+
+def write_corpus(folder: Path) -> Path:
+    """The documents as one JSON Lines shard."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"id": id_, "source": source, "text": text}) for id_, source, text in DOCUMENTS]
+    (folder / "part-0.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
+    """The service of these settings, or any application, in a thread of this process; its base URL."""
+    application = create_app(app) if isinstance(app, Settings) else app
+    server = uvicorn.Server(
+        uvicorn.Config(application, host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=2)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended while it started"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

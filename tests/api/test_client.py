@@ -1,0 +1,224 @@
+"""The client gives what the index itself gives, and an error that says what to do."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from loopback import serving
+
+from factcensus.api import tables
+from factcensus.api.client import Client, count_facts
+from factcensus.api.errors import (
+    NotReadyError,
+    RejectedError,
+    ServerFailureError,
+    ServiceError,
+    UnknownIndexError,
+    UnreachableError,
+)
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import CountIndex, Entity, facts_from_rows
+from factcensus.indexer.errors import EmptyQueryError, InputError
+
+CURIE = Entity("Marie Curie", ("Maria Skłodowska", "Curie"))
+WARSAW = Entity("Warsaw")
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as opened:
+        yield opened
+
+
+def many_facts(rows: int) -> pa.Table:
+    subjects = ["Marie Curie", "Paris", "C++", "nobody", "Warsaw"]
+    return facts_from_rows(
+        {
+            "fact_id": f"f{row}",
+            "subject": subjects[row % 5],
+            "object": subjects[row % 3],
+            "object_aliases": ["Polska"] * (row % 2),
+            "nothing": None,
+            "weight": row / 7,
+            "nested": {"a": [row]},
+        }
+        for row in range(rows)
+    )
+
+
+@pytest.mark.parametrize("windows", [(), (3,), (5, 0, 5)])
+@pytest.mark.parametrize("rows", [1, 7, 25])
+def test_a_table_counted_through_the_service_is_the_table_counted_here(
+    client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch, rows: int, windows: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(tables, "BATCH_FACTS", 10)
+    facts = many_facts(rows)
+    told: list[tuple[int, int]] = []
+    counts = client.count_facts("tiny", facts, windows, progress=lambda done, total: told.append((done, total)))
+    expected = index.count_facts(facts, windows=windows)
+    assert counts.schema == expected.schema
+    assert counts.equals(expected)
+    assert told == [(min(done + 10, rows), rows) for done in range(0, rows, 10)]
+
+
+def test_types_that_json_has_not_survive(client: Client, index: CountIndex) -> None:
+    facts = pa.table(
+        {
+            "subject": pa.array(["Paris", "Curie"]).dictionary_encode(),
+            "object": pa.array(["France", "Warsaw"], pa.large_string()),
+            "day": [date(2026, 1, 1), None],
+            "raw": [b"\xff", b""],
+            "small": pa.array([1, None], pa.int8()),
+            "index": ["to be", "replaced"],
+        },
+        metadata={"origin": "a test"},
+    )
+    counts = client.count_facts("tiny", facts)
+    assert counts.equals(index.count_facts(facts), check_metadata=True)
+
+
+def test_a_batch_ends_early_where_its_facts_are_large(
+    client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BATCH_BYTES", 300)
+    facts = many_facts(20)
+    assert sum(1 for _ in tables.batches(facts)) > 3
+    assert client.count_facts("tiny", facts).equals(index.count_facts(facts))
+
+
+def test_the_entry_point_counts_as_well(url: str, index: CountIndex) -> None:
+    facts = many_facts(3)
+    assert count_facts(url, "tiny", facts, windows=[1]).equals(index.count_facts(facts, windows=[1]))
+
+
+def test_single_questions_are_answered_as_by_the_index(client: Client, index: CountIndex) -> None:
+    assert client.count("tiny", "C++", by="source") == index.count("C++", by="source")
+    assert client.cooccurrence("tiny", CURIE, WARSAW, 3, "source") == index.cooccurrence(
+        CURIE, WARSAW, window=3, by="source"
+    )
+    assert client.index("tiny") == index.info()
+    assert [listed["name"] for listed in client.indexes()] == ["tiny"]
+
+
+@pytest.mark.parametrize("query", [{"text": "Paris"}, {"subject": CURIE, "object": WARSAW, "window": 3}])
+def test_documents_come_page_by_page(client: Client, index: CountIndex, query: dict[str, Any]) -> None:
+    pages = list(client.documents("tiny", **query, limit=1))
+    expected = index.find_documents(**query)
+    assert [page["documents"][0] for page in pages] == expected["documents"]
+    assert {page["total"] for page in pages} == {expected["total"]}
+    assert len(pages) == expected["total"] > 1
+
+
+def test_errors_carry_the_problem(client: Client, url: str) -> None:
+    with pytest.raises(UnknownIndexError, match="no index is named 'absent'; open indexes: tiny") as unknown:
+        client.count("absent", "Paris")
+    assert unknown.value.status == 404
+    assert unknown.value.type == "urn:factcensus:problem:unknown-index"
+    assert unknown.value.title == "No index has this name"
+    assert unknown.value.request_id
+    assert unknown.value.exit_code == 2
+    with pytest.raises(UnknownIndexError, match=r"'indexes/tiny' is no name of an index"):
+        client.count_facts("indexes/tiny", many_facts(1))
+    with pytest.raises(RejectedError, match="finds no token") as rejected:
+        client.count("tiny", "...")
+    assert rejected.value.status == 422
+    with pytest.raises(ServiceError, match=r"404.*nothing is here"), Client(f"{url}/elsewhere") as elsewhere:
+        elsewhere.indexes()
+
+
+def test_a_bad_table_is_refused_before_it_is_sent(client: Client) -> None:
+    with pytest.raises(InputError, match="row 2"):
+        client.count_facts("tiny", pa.table({"subject": ["a", ""], "object": ["b", "c"]}))
+    with pytest.raises(InputError, match="no rows"):
+        client.count_facts(
+            "tiny", pa.table({"subject": pa.array([], pa.string()), "object": pa.array([], pa.string())})
+        )
+
+
+def test_a_row_that_cannot_be_counted_is_found_in_a_later_batch(
+    client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BATCH_FACTS", 4)
+    facts = pa.concat_tables([many_facts(6), many_facts(1).set_column(1, "subject", [["..."]])])
+    with pytest.raises(EmptyQueryError, match="row 7"):
+        index.count_facts(facts)
+    with pytest.raises(RejectedError, match=r"row 3 .*rows are counted from row 5 of the table on"):
+        client.count_facts("tiny", facts)
+
+
+def test_nothing_at_the_address_names_it_and_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # free again when the block ends
+    with (
+        Client(f"http://127.0.0.1:{port}", attempts=2) as client,
+        pytest.raises(UnreachableError, match=rf"nothing answers at http://127.0.0.1:{port} .*factcensus serve"),
+    ):
+        client.indexes()
+    with pytest.raises(ServiceError, match="'localhost:8080' is no address"):
+        Client("localhost:8080")
+    with pytest.raises(ServiceError, match="cannot be asked"), Client("http://127.0.0.1:notaport") as client:
+        client.indexes()
+
+
+def test_an_answer_that_does_not_come_in_time_is_not_asked_for_again() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2) as client,
+    ):
+        with pytest.raises(UnreachableError, match=r"did not answer within 0\.2 s.*timeout_s"):
+            client.indexes()
+        silent.settimeout(1)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()  # a second attempt would stand in the queue
+
+
+def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: Path) -> None:
+    client.wait_ready(1)
+    with serving(Settings(indexes=(tmp_path / "absent",))) as url, Client(url) as waiting:
+        with pytest.raises(NotReadyError, match=r"not ready within 0\.5 s: index 'absent'") as error:
+            waiting.wait_ready(0.5)
+        assert error.value.status == 503
+
+
+def test_the_service_may_allow_less_than_a_batch(index_folder: Path) -> None:
+    settings = Settings(indexes=(index_folder,), limits=Limits(max_facts=5))
+    with serving(settings) as url, Client(url) as client, pytest.raises(RejectedError, match="FACTCENSUS_MAX_FACTS"):
+        client.count_facts("tiny", many_facts(6))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"", "answered 0 facts of 1"),
+        (b"{}\n", "no counts table"),
+        (b"nonsense\n", "no counts table"),
+        (b"1\n", "no counts table"),
+    ],
+)
+def test_what_is_no_counts_table_is_not_taken_for_one(answer: bytes, says: str) -> None:
+    with pytest.raises(ServerFailureError, match=says):
+        tables.counted_batch(many_facts(1), answer, (), "digest")
+
+
+def test_an_index_that_was_replaced_in_between_is_noticed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "index", lambda *_: {"digest": "of the old one"})
+    with pytest.raises(ServerFailureError, match="replaced by another one"):
+        client.count_facts("tiny", many_facts(1))
+
+
+def test_the_client_needs_neither_the_web_framework_nor_torch() -> None:
+    code = (
+        "import sys, factcensus.api.client; "
+        "print(*({'fastapi', 'starlette', 'uvicorn', 'torch', 'numba', 'pydantic'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "\n", "")

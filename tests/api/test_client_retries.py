@@ -1,0 +1,143 @@
+"""Against a service that is busy, or gone for a moment, the client tries again; not for ever, and not too soon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+import pytest
+from loopback import serving
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from factcensus.api.app import create_app
+from factcensus.api.client import Client
+from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
+from factcensus.api.replies import LONGEST_PAUSE_S, pause_s
+from factcensus.api.settings import Settings
+from factcensus.indexer import CountIndex, facts_from_rows
+
+
+class Moody:
+    """The service, but the first answers are others'; counts the requests."""
+
+    def __init__(self, service: ASGIApp, answers: list[Response]) -> None:
+        self.service = service
+        self.answers = answers
+        self.requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.requests += 1
+            if self.answers:
+                await self.answers.pop(0)(scope, receive, send)
+                return
+        await self.service(scope, receive, send)
+
+
+@contextmanager
+def moody(index_folder: Path, *answers: Response) -> Iterator[tuple[Moody, Client]]:
+    application = Moody(create_app(Settings(indexes=(index_folder,))), list(answers))
+    with serving(application) as url, Client(url, attempts=3) as client:
+        yield application, client
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the client would have made."""
+    made: list[float] = []
+    monkeypatch.setattr("factcensus.api.client.sleep", made.append)
+    return made
+
+
+def busy(status: int, **headers: str) -> Response:
+    return PlainTextResponse("busy", status, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_a_busy_service_is_asked_again_with_growing_pauses(
+    index_folder: Path, index: CountIndex, pauses: list[float]
+) -> None:
+    with moody(index_folder, busy(503), busy(429)) as (application, client):
+        assert client.count("tiny", "Paris") == index.count("Paris")
+    assert application.requests == 3
+    assert pauses == [0.2, 0.4]
+
+
+def test_the_service_says_how_long_to_wait(index_folder: Path, pauses: list[float]) -> None:
+    with moody(index_folder, busy(429, Retry_After="7"), busy(503, Retry_After="0")) as (_, client):
+        client.count("tiny", "Paris")
+    assert pauses == [7, 0.4]
+
+
+def test_a_service_that_stays_busy_is_given_up(index_folder: Path, pauses: list[float]) -> None:
+    with moody(index_folder, *[busy(503)] * 9) as (application, client), pytest.raises(NotReadyError, match="503"):
+        client.count("tiny", "Paris")
+    assert application.requests == 3
+    assert len(pauses) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(500, ServerFailureError), (502, ServerFailureError), (404, RejectedError)]
+)
+def test_other_errors_are_final(index_folder: Path, pauses: list[float], status: int, error: type[Exception]) -> None:
+    with moody(index_folder, busy(status)) as (application, client), pytest.raises(error):
+        client.count("tiny", "Paris")
+    assert (application.requests, pauses) == (1, [])
+
+
+def test_another_kind_of_server_is_recognised(index_folder: Path) -> None:
+    with (
+        moody(index_folder, PlainTextResponse("<h1>It works!</h1>")) as (_, client),
+        pytest.raises(ServerFailureError, match="is that address a factcensus service"),
+    ):
+        client.indexes()
+
+
+def test_a_busy_moment_between_two_batches_loses_no_fact(
+    index_folder: Path, index: CountIndex, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factcensus.api.tables.BATCH_FACTS", 2)
+    facts = facts_from_rows({"subject": "Curie", "object": name} for name in ("Paris", "Warsaw", "France", "Poland"))
+    with moody(index_folder) as (application, client):
+
+        def interrupt(done: int, total: int) -> None:
+            application.answers.extend([busy(503)] if done < total else [])
+
+        counts = client.count_facts("tiny", facts, progress=interrupt)
+    assert counts.equals(index.count_facts(facts))
+    assert pauses == [0.2]
+
+
+def test_a_connection_that_breaks_is_made_anew(index_folder: Path, index: CountIndex) -> None:
+    """The service restarts between two questions, on the same port, and the old connection is dead."""
+    with serving(Settings(indexes=(index_folder,))) as url:
+        client = Client(url)
+        client.count("tiny", "Paris")
+    port = int(url.rpartition(":")[2])
+    with client, serving(Settings(indexes=(index_folder,)), port=port):
+        assert client.count("tiny", "Paris") == index.count("Paris")
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [
+        ("3", 3, 3),
+        (formatdate(4e9, usegmt=True), LONGEST_PAUSE_S, LONGEST_PAUSE_S),
+        (formatdate(0, usegmt=True), 0, 0),
+        ("99999", LONGEST_PAUSE_S, LONGEST_PAUSE_S),
+        ("soon", 0, 0),
+        ("", 0, 0),
+        ("-5", 0, 0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(value: str, low: float, high: float) -> None:
+    assert low <= pause_s(httpx.Response(503, headers={"Retry-After": value})) <= high
+
+
+def test_retry_after_counts_from_now() -> None:
+    soon = formatdate(time.time() + 30, usegmt=True)
+    assert 25 < pause_s(httpx.Response(503, headers={"Retry-After": soon})) <= 30

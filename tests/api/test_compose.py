@@ -1,0 +1,199 @@
+"""docker-compose.yml is valid, and its very commands lead from a corpus to counts, as plain processes on loopback.
+
+What is not tested here is that the images build: that takes an engine and the network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from factcensus.indexer.tables import read_table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMPOSE = REPOSITORY / "docker-compose.yml"
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+#: Where an image has its executables; here they stand beside the running Python.
+BIN = Path(sys.executable).parent
+
+
+def compose_command() -> list[str] | None:
+    """Compose v2 as a plugin of docker, else v1, else none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        found = shutil.which(command[0])
+        if found and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
+            return command
+    return None
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("profile", [[], ["--profile", "gpu"]])
+def test_compose_itself_accepts_the_file(profile: list[str]) -> None:
+    command = compose_command()
+    if command is None:
+        pytest.skip("neither 'docker compose' nor 'docker-compose' is installed")
+    checked = subprocess.run(
+        [*command, *profile, "-f", str(COMPOSE), "config", "-q"], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_compose_accepts_the_example_of_an_own_corpus(tmp_path: Path) -> None:
+    command = compose_command()
+    if command is None:
+        pytest.skip("neither 'docker compose' nor 'docker-compose' is installed")
+    page = (REPOSITORY / "docs" / "service.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    override = tmp_path / "docker-compose.override.yml"
+    override.write_text(example, encoding="utf-8")
+    merged = subprocess.run(
+        [*command, "-f", str(COMPOSE), "-f", str(override), "config"], capture_output=True, text=True, check=False
+    )
+    assert merged.returncode == 0, merged.stderr
+    services = yaml.safe_load(merged.stdout)["services"]
+    assert services["corpus"]["entrypoint"] == ["true"]
+    assert "/data/indexes/mine" in services["api"]["command"]
+    assert len(services["indexer"]["volumes"]) == 3
+
+
+def test_every_build_names_files_that_are_there() -> None:
+    for service in SERVICES.values():
+        dockerfile = REPOSITORY / service["build"]["dockerfile"]
+        for source in re.findall(r"^COPY (.+) \S+$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE):
+            assert all((REPOSITORY / path).exists() for path in source.split()), (dockerfile, source)
+    for service in SERVICES.values():
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            assert not source.startswith(".") or (REPOSITORY / source).is_file()
+
+
+def test_the_service_waits_for_the_index_and_the_workers_for_the_service() -> None:
+    conditions = {
+        name: {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
+        for name, service in SERVICES.items()
+    }
+    assert conditions == {
+        "corpus": {},
+        "indexer": {"corpus": "service_completed_successfully"},
+        "api": {"indexer": "service_completed_successfully"},
+        "worker": {"api": "service_healthy"},
+        "worker-gpu": {"api": "service_healthy"},
+    }
+    assert "profiles" not in SERVICES["worker"]
+    assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
+    assert all("ulimits" not in service for service in SERVICES.values())
+
+
+class Stack:
+    """The services as processes: paths below ``/data`` and ``/config``, host names and the port are mapped."""
+
+    def __init__(self, root: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._mapping = [
+            ("/data", str(root)),
+            ("/config/compose.toml", str(REPOSITORY / "unlearn" / "compose.toml")),
+            ("0.0.0.0", "127.0.0.1"),  # noqa: S104  # what the file says, to be replaced
+            ("http://api:", "http://127.0.0.1:"),
+            ("8080", str(self.port)),
+            ("$$", "$"),
+        ]
+        for volume in ("corpora", "indexes", "runs"):
+            (root / volume).mkdir()
+
+    def mapped(self, text: str) -> str:
+        for there, here in self._mapping:
+            text = text.replace(there, here)
+        return text
+
+    def command(self, name: str) -> list[str]:
+        service = SERVICES[name]
+        return [self.mapped(part) for part in (*service.get("entrypoint", ["factcensus"]), *service["command"])]
+
+    def environment(self, name: str) -> dict[str, str]:
+        own = {key: self.mapped(value) for key, value in SERVICES[name].get("environment", {}).items()}
+        return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **own}
+
+    def run(self, name: str, command: list[str] | None = None, timeout_s: float = 120) -> None:
+        done = subprocess.run(
+            command or self.command(name),
+            env=self.environment(name),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+        assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
+
+    def wait_healthy(self, name: str) -> None:
+        _, *test = (self.mapped(part) for part in SERVICES[name]["healthcheck"]["test"])
+        deadline = time.monotonic() + 60
+        while subprocess.run(test, env=self.environment(name), capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, f"{name} does not become healthy"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Path]]:
+    """All services before the worker, in the order of their dependencies; the service is ended by its id."""
+    root = tmp_path_factory.mktemp("data")
+    stack = Stack(root)
+    order = TopologicalSorter({name: service.get("depends_on", {}) for name, service in SERVICES.items()})
+    before_api = [name for name in order.static_order() if not name.startswith(("api", "worker"))]
+    for name in before_api:
+        stack.run(name)
+    with subprocess.Popen(
+        stack.command("api"), env=stack.environment("api"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as api:
+        try:
+            stack.wait_healthy("api")
+            yield stack, root
+        finally:
+            api.terminate()
+            assert api.wait(20) == 0
+
+
+def test_the_commands_lead_from_a_corpus_to_strata(stack: tuple[Stack, Path]) -> None:
+    services, root = stack
+    *shell, script = services.command("worker")
+    counting = "\n".join(line for line in script.splitlines() if re.match(r"mkdir|factcensus facts", line))
+    services.run("worker", [*shell, counting])
+    strata = read_table(root / "runs" / "cpu" / "strata.parquet").to_pylist()
+    # A biography mentions the person once with each fact; a question copy names both as well.
+    exact = [fact for fact in strata if fact["role"] in ("forget", "bystander")]
+    assert exact
+    assert all(fact["cooccurrence_documents"] == fact["exposures"] for fact in exact)
+    assert {fact["index"] for fact in strata} == {"world"}
+
+
+def test_a_second_start_leaves_alone_what_is_there(stack: tuple[Stack, Path]) -> None:
+    services, root = stack
+    before = (root / "indexes" / "world" / "manifest.json").stat().st_mtime_ns
+    services.run("corpus")
+    services.run("indexer")
+    assert (root / "indexes" / "world" / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.full
+def test_the_worker_ends_with_a_report(stack: tuple[Stack, Path]) -> None:
+    services, root = stack
+    services.run("worker", timeout_s=1800)
+    assert (root / "runs" / "cpu" / "report.html").stat().st_size > 10_000
+    services.run("worker", timeout_s=1800)  # as `up` does a second time

@@ -1,0 +1,95 @@
+"""What the service answers is what the index answers, and has the shapes of the OpenAPI document."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from factcensus.api import answers
+from factcensus.indexer import CountIndex, Entity
+
+CURIE = {"name": "Marie Curie", "aliases": ["Maria Skłodowska", "Curie"]}
+WARSAW = {"name": "Warsaw", "aliases": []}
+TEXTS = ["Marie Curie", "curie", "Paris", "Paris Paris", "C++", "C#", "nowhere", "Marie\x00Curie", "the capital of"]
+
+
+def entity(body: dict[str, Any]) -> Entity:
+    return Entity(body["name"], tuple(body["aliases"]))
+
+
+@pytest.mark.parametrize("by", [None, "source"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_count_answers_as_the_index_does(http: httpx.Client, index: CountIndex, text: str, by: Any) -> None:
+    expected = index.count(text, by=by)
+    by_address = http.get("/v1/indexes/tiny/count", params={"text": text} | ({"by": by} if by else {}))
+    by_body = http.post("/v1/indexes/tiny/count", json={"text": text, "by": by})
+    assert by_address.status_code == by_body.status_code == 200
+    assert by_address.json() == by_body.json() == expected
+
+
+def test_count_is_right_by_eye(http: httpx.Client) -> None:
+    answer = http.get("/v1/indexes/tiny/count", params={"text": "paris paris"}).json()
+    assert (answer["occurrences"], answer["documents"]) == (2, 1)  # Paris Paris Paris: overlapping ones both count
+    assert answer["tokens"] == ["paris", "paris"]
+    assert answer["exact"] is True
+
+
+@pytest.mark.parametrize("by", [None, "source"])
+@pytest.mark.parametrize("window", [None, 0, 3, 2**31 - 1])
+def test_cooccurrence_answers_as_the_index_does(
+    http: httpx.Client, index: CountIndex, window: int | None, by: Any
+) -> None:
+    body = {"subject": CURIE, "object": WARSAW, "window": window, "by": by}
+    answer = http.post("/v1/indexes/tiny/cooccurrence", json=body)
+    assert answer.status_code == 200
+    assert answer.json() == index.cooccurrence(entity(CURIE), entity(WARSAW), window=window, by=by)
+
+
+def test_many_at_once_get_the_answers_of_one_after_another(http: httpx.Client, index: CountIndex) -> None:
+    expected = {text: index.count(text) for text in TEXTS}
+    asked = TEXTS * 20
+    with ThreadPoolExecutor(16) as threads:
+        found = threads.map(lambda text: http.post("/v1/indexes/tiny/count", json={"text": text}).json(), asked)
+        assert list(found) == [expected[text] for text in asked]
+
+
+def test_cooccurrence_is_right_by_eye(http: httpx.Client) -> None:
+    body = {"subject": CURIE, "object": {"name": "Warsaw"}, "by": "source"}  # aliases may be left out
+    answer = http.post("/v1/indexes/tiny/cooccurrence", json=body).json()
+    assert answer["subject"]["mentions"] == 7  # "Curie" inside "Marie Curie" is no mention of its own
+    assert answer["cooccurrence"]["documents"] == 3
+    assert {source: row["cooccurrence"]["documents"] for source, row in answer["by_source"].items()} == {
+        "books": 2,
+        "wiki": 1,
+    }
+
+
+def test_indexes_are_listed_and_described(http: httpx.Client, index: CountIndex) -> None:
+    info = index.info()
+    (listed,) = http.get("/v1/indexes").json()["indexes"]
+    assert listed == {key: info[key] for key in ("name", "digest", "analyzer", "documents", "tokens")}
+    assert http.get("/v1/indexes/tiny").json() == info
+
+
+def test_answers_have_the_documented_shapes(http: httpx.Client) -> None:
+    base = "/v1/indexes/tiny"
+    pair = {"subject": CURIE, "object": WARSAW, "by": "source"}
+    found: dict[type[BaseModel], httpx.Response] = {
+        answers.CountAnswer: http.get(f"{base}/count", params={"text": "Paris", "by": "source"}),
+        answers.CooccurrenceAnswer: http.post(f"{base}/cooccurrence", json=pair),
+        answers.DocumentsAnswer: http.post(f"{base}/documents", json={"text": "Paris"}),
+        answers.FactsAnswer: http.post(f"{base}/facts:count", json={"facts": [{"subject": "a", "object": "b"}]}),
+        answers.IndexList: http.get("/v1/indexes"),
+        answers.IndexAnswer: http.get(base),
+        answers.Health: http.get("/healthz"),
+        answers.Ready: http.get("/readyz"),
+        answers.Version: http.get("/version"),
+    }
+    for model, answer in found.items():
+        assert answer.status_code == 200, answer.text
+        read = model.model_validate_json(answer.content, strict=True)
+        assert read.model_dump(exclude_unset=True) == answer.json()  # no field that the model does not know

@@ -1,0 +1,140 @@
+"""Batches of facts: three formats in, three out, always the counts table of the index itself."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import httpx
+import orjson
+import pyarrow as pa
+import pytest
+
+from factcensus.indexer import CountIndex, facts_from_rows, read_facts
+from factcensus.indexer.tables import render
+
+FACTS: list[dict[str, Any]] = [
+    {"subject": "Marie Curie", "object": "Warsaw", "subject_aliases": ["Maria Skłodowska", "Curie"], "note": "a|b"},
+    {"subject": "Paris", "object": "France", "subject_aliases": [], "note": 'with "quotes", and\na line break'},
+    {"subject": "Nobody", "object": "Warsaw", "subject_aliases": ["Curie"], "note": "ünïcode 日本"},
+]
+JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
+ROUTE = "/v1/indexes/tiny/facts:count"
+WINDOWS = [0, 5]
+
+
+def body_of(media_type: str) -> bytes:
+    if media_type == JSON:
+        return orjson.dumps({"facts": FACTS, "windows": WINDOWS})
+    return b"".join(render(facts_from_rows(FACTS), "csv" if media_type == CSV else "jsonl"))
+
+
+def rows_of(media_type: str, content: bytes) -> list[dict[str, Any]]:
+    if media_type == JSON:
+        in_json: list[dict[str, Any]] = orjson.loads(content)["facts"]
+        return in_json
+    rows: list[dict[str, Any]] = read_facts(BytesIO(content), "csv" if media_type == CSV else "jsonl").to_pylist()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def expected(index: CountIndex) -> pa.Table:
+    return index.count_facts(facts_from_rows(FACTS), windows=WINDOWS)
+
+
+@pytest.mark.parametrize("out", [JSON, NDJSON, CSV])
+@pytest.mark.parametrize("into", [JSON, NDJSON, CSV])
+def test_every_format_in_and_out_gives_the_counts_of_the_index(
+    http: httpx.Client, expected: pa.Table, into: str, out: str
+) -> None:
+    params = {} if into == JSON else {"windows": WINDOWS}
+    headers = {"Content-Type": into, "Accept": out}
+    answer = http.post(ROUTE, content=body_of(into), params=params, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].partition(";")[0] == out
+    rows = expected.to_pylist()
+    if out == CSV:  # cells have no types
+        rows = read_facts(BytesIO(b"".join(render(expected, "csv"))), "csv").to_pylist()
+    assert rows_of(out, answer.content) == rows
+    assert [row["cooccurrence_documents"] for row in expected.to_pylist()] == [3, 1, 3]
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "text/*, application/*;q=1.0, */*;q=0.1"])
+@pytest.mark.parametrize("into", [JSON, NDJSON, CSV])
+def test_the_answer_has_the_format_of_the_body_when_all_are_welcome(
+    http: httpx.Client, into: str, accept: str | None
+) -> None:
+    headers = {"Content-Type": into} | ({"Accept": accept} if accept else {})
+    answer = http.post(ROUTE, content=body_of(into), headers=headers)
+    assert answer.headers["Content-Type"].partition(";")[0] == into
+
+
+def test_other_columns_and_the_order_of_rows_are_kept(http: httpx.Client) -> None:
+    facts = [{"subject": "Paris", "object": "France", "year": year, "tags": ["x"], "extra": None} for year in (3, 1, 2)]
+    answer = http.post(ROUTE, json={"facts": facts})
+    assert [fact["year"] for fact in answer.json()["facts"]] == [3, 1, 2]
+    assert all(fact["tags"] == ["x"] and fact["extra"] is None for fact in answer.json()["facts"])
+    assert answer.json()["facts"][0]["index"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "status", "says"),
+    [
+        (JSON, b'{"facts": [{"subject": "a", "object": " "}]}', 422, "row 1"),
+        (JSON, b'{"facts": [{"subject": "a", "object": 7}]}', 422, "row 1"),
+        (JSON, b'{"facts": [{"subject": "a"}]}', 422, "object"),
+        (JSON, b'{"facts": []}', 422, "no rows"),
+        (JSON, b'{"facts": [1]}', 422, "facts.0"),
+        (JSON, b'{"facts": {}}', 422, "facts"),
+        (JSON, b'{"facts": [{"subject": "a", "object": "b"}], "windows": [-1]}', 422, "windows.0"),
+        (JSON, b'{"facts": [{"subject": "a", "object": "b"}], "windows": ["1"]}', 422, "windows.0"),
+        (JSON, b'{"facts": [{"subject": "a", "object": "b"}], "window": 1}', 422, "window"),
+        (JSON, b'{"facts": [{"subject": "a", "object": "b"}, {"subject": ["a"], "object": "b"}]}', 422, "'subject'"),
+        (JSON, b'{"facts": [{"subject": "a", "object": "b", "n": 99999999999999999999}]}', 422, "'n'"),
+        (JSON, b'{"facts": [{"subject": "\\ud800", "object": "b"}]}', 400, "not JSON"),
+        (JSON, b"[" * 5000, 400, "not JSON"),
+        (JSON, b"\xff\xfe", 400, "not JSON"),
+        (JSON, b"", 400, "not JSON"),
+        (NDJSON, b'{"subject": "a", "object": "b"}\nnope\n', 422, "line 2"),
+        (NDJSON, b'{"subject": "a", "object": "b"}\n["c"]\n', 422, "line 2"),
+        (NDJSON, b'{"subject": "a", "object": "b"}\n{"subject": "...", "object": "b"}\n', 422, "row 2"),
+        (NDJSON, b"", 422, "no rows"),
+        (CSV, b"subject\na\n", 422, "object"),
+        (CSV, b"subject,object\na,b,c\n", 422, "row 1"),
+        (CSV, b"subject,object\na,\xff\n", 422, "UTF-8"),
+        (CSV, b"", 422, "header"),
+        ("text/plain", b"subject,object\na,b\n", 415, "text/csv"),
+        ("", b"subject,object\na,b\n", 415, "text/csv"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_fact_table_is_refused_by_name(
+    http: httpx.Client, media_type: str, body: bytes, status: int, says: str
+) -> None:
+    answer = http.post(ROUTE, content=body, headers={"Content-Type": media_type})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert says in answer.json()["detail"]
+
+
+def test_an_answer_in_no_accepted_format_is_refused(http: httpx.Client) -> None:
+    answer = http.post(ROUTE, content=body_of(CSV), headers={"Content-Type": CSV, "Accept": "image/png"})
+    assert answer.status_code == 406
+    assert "text/csv" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "windows", "says"),
+    [
+        ([{"subject": "a", "object": "b"}] * 51, [], "FACTCENSUS_MAX_FACTS"),
+        ([{"subject": "a", "object": "b"}], [1, 2, 3, 4], "FACTCENSUS_MAX_WINDOWS"),
+        ([{"subject": "a", "object": "b", "object_aliases": ["c"] * 6}], [], "FACTCENSUS_MAX_ALIASES"),
+        ([{"subject": "a", "object": "b" * 1001}], [], "FACTCENSUS_MAX_TEXT_CHARS"),
+    ],
+)
+def test_a_batch_above_a_limit_is_refused_and_told_which(
+    limited: httpx.Client, facts: list[Any], windows: list[int], says: str
+) -> None:
+    answer = limited.post(ROUTE, json={"facts": facts, "windows": windows})
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:factcensus:problem:limit-exceeded"
+    assert says in answer.json()["detail"]

@@ -1,0 +1,67 @@
+"""The OpenAPI document is a checked file, whole in itself, and knows every route of the contract."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+CHECKED = Path(__file__).resolve().parents[2] / "api" / "openapi.json"
+
+
+@pytest.fixture
+def document(http: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = http.get("/openapi.json").json()
+    return found
+
+
+def test_the_document_is_the_checked_one(document: dict[str, Any]) -> None:
+    checked = json.loads(CHECKED.read_text(encoding="utf-8"))
+    assert document == checked, "routes have changed: python -m factcensus.api.openapi > api/openapi.json, and review"
+
+
+def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
+    routes = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert routes == {
+        "GET /healthz",
+        "GET /readyz",
+        "GET /version",
+        "GET /metrics",
+        "GET /docs",
+        "GET /",
+        "GET /v1/indexes",
+        "GET /v1/indexes/{index}",
+        "GET /v1/indexes/{index}/count",
+        "POST /v1/indexes/{index}/count",
+        "POST /v1/indexes/{index}/cooccurrence",
+        "POST /v1/indexes/{index}/facts:count",
+        "POST /v1/indexes/{index}/documents",
+    }
+
+
+def test_every_reference_leads_somewhere_and_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
+        place: Any = document
+        for step in reference.split("/"):
+            place = place[step]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
+            assert "422" not in operation["responses"]
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_the_reference_page_shows_every_route_and_shape(http: httpx.Client, document: dict[str, Any]) -> None:
+    page = http.get("/docs").text
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in page
+    for name in document["components"]["schemas"]:
+        assert f'<h3 id="{name}">' in page
+    ids = set(re.findall(r'id="([^"]+)"', page))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= ids

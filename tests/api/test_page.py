@@ -1,0 +1,168 @@
+"""The page for people: it works without scripts and loads nothing, and shows what it is given as text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from loopback import serving
+
+from factcensus.api.settings import Settings
+from factcensus.indexer import build_index
+
+HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+QUESTION = {
+    "index": "tiny",
+    "subject": "Marie Curie",
+    "subject_aliases": "Curie\r\n\r\n Maria Skłodowska ",
+    "object": "Warsaw",
+}
+
+
+class Reader(HTMLParser):
+    """Collects the tags, the ids, and the rows of the tables."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data.strip()
+
+    def named(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (HTML["Accept"], "text/html"),
+        ("*/*", "text/html"),
+        (None, "text/html"),
+        ("application/json", "application/json"),
+        ("application/json, text/html;q=0.5", "application/json"),
+        ("text/html;q=0, */*", "application/json"),
+        ("image/png", "application/problem+json"),
+    ],
+)
+def test_html_where_it_is_accepted_else_the_names(url: str, accept: str | None, media_type: str) -> None:
+    answer = httpx.request("GET", url + "/", headers={"Accept": accept} if accept else {})
+    assert answer.headers["Content-Type"].partition(";")[0] == media_type
+    if media_type == "application/json":
+        assert answer.json() == ["tiny"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_need_nothing_from_elsewhere(http: httpx.Client, path: str) -> None:
+    answer = http.get(path, headers=HTML)
+    assert answer.status_code == 200
+    page = Reader(answer.text)
+    assert not page.named("script", "iframe", "img", "object", "embed")
+    assert not re.search(r"(src|href|action)=.?(https?:)?//", answer.text)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    (style,) = page.named("style")
+    assert f"'nonce-{style['nonce']}'" in answer.headers["Content-Security-Policy"]
+    assert page.named("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.named("meta")
+
+
+def test_every_field_of_the_form_has_a_label(http: httpx.Client) -> None:
+    page = Reader(http.get("/", headers=HTML).text)
+    fields = {field["id"] for field in page.named("input", "select", "textarea")}
+    assert fields == {label["for"] for label in page.named("label")}
+    assert fields == {"index", "subject", "subject_aliases", "object", "object_aliases", "window"}
+    assert page.named("form")[0]["method"] == "get"  # so that an answer has an address to share
+
+
+def test_the_form_is_answered_by_source(http: httpx.Client) -> None:
+    page = Reader(http.get("/", params=QUESTION, headers=HTML).text)
+    assert page.rows[-3:] == [
+        ["books", "2", "4", "2", "4", "2", "2"],
+        ["wiki", "1", "4", "2", "3", "2", "3"],
+        ["all sources", "3", "8", "4", "7", "4", "5"],
+    ]
+    assert len(page.named("article")) == 3
+
+
+def test_the_window_counts(http: httpx.Client) -> None:
+    page = Reader(http.get("/", params={**QUESTION, "window": "0"}, headers=HTML).text)
+    assert page.rows[-1][:3] == ["all sources", "3", "3"]
+
+
+def test_the_curl_line_asks_the_same(http: httpx.Client) -> None:
+    html = http.get("/", params={**QUESTION, "window": "3"}, headers=HTML).text
+    (line,) = re.findall(r"<pre><code>(.*)</code></pre>", html)
+    curl, address, option, body = shlex.split(unescape(line))
+    assert (curl, option) == ("curl", "--json")
+    answer = http.post(address, json=json.loads(body)).json()
+    assert answer["subject"]["aliases"] == ["Curie", "Maria Skłodowska"]
+    assert answer["window"] == 3
+    assert set(answer["by_source"]) == {"books", "wiki"}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"index": "absent"}, 404, "no index is named"),
+        ({"index": "<b>x</b>"}, 404, "&lt;b&gt;x&lt;/b&gt;"),
+        ({"subject": ""}, 422, "needs a name"),
+        ({"subject": "..."}, 422, "finds no token"),
+        ({"window": "-1"}, 422, "whole number"),
+        ({"window": "٣"}, 422, "whole number"),
+        ({"window": "9" * 5000}, 422, "whole number"),
+        ({"subject_aliases": "\n".join("abcdefg")}, 422, "FACTCENSUS_MAX_ALIASES"),
+    ],
+)
+def test_what_cannot_be_counted_is_said_on_the_page(
+    limited: httpx.Client, change: dict[str, str], status: int, says: str
+) -> None:
+    answer = limited.get("/", params={**QUESTION, **change}, headers=HTML)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert says in answer.text
+    (message,) = [tag for _, tag in Reader(answer.text).tags if tag.get("role") == "alert"]
+    assert message["class"] == "error"
+
+
+def test_what_is_typed_and_what_is_found_is_text(http: httpx.Client) -> None:
+    attack = '"><script>alert(1)</script>'
+    question = {**QUESTION, "subject": attack, "subject_aliases": f"</textarea>{attack}\nscript", "object": "Warsaw"}
+    page = Reader(http.get("/", params=question, headers=HTML).text)
+    assert not page.named("script")
+    assert next(field for field in page.named("input") if field["id"] == "subject")["value"] == attack
+
+
+def test_an_index_without_sources_is_shown_as_well(tmp_path: Path) -> None:
+    """As infini-gram builds one: neither manifest nor document table, and the text as it was."""
+    (tmp_path / "corpus.jsonl").write_text('{"text": "Marie Curie was born in Warsaw."}\n', encoding="utf-8")
+    build_index([tmp_path / "corpus.jsonl"], tmp_path / "plain", analyzer="bytes", jobs=1)
+    for file in ("manifest.json", *(path.name for path in (tmp_path / "plain").glob("documents.*"))):
+        (tmp_path / "plain" / file).unlink()
+    with serving(Settings(indexes=(tmp_path / "plain",))) as url, httpx.Client(base_url=url) as http:
+        answer = http.get("/", params={"index": "plain", "subject": "Curie", "object": "Warsaw"}, headers=HTML)
+        assert answer.status_code == 200
+        assert "all sources" in answer.text
+        assert 'Marie <mark class="subject">Curie</mark> was born in <mark class="object">Warsaw</mark>.' in answer.text
+        listed = http.get("/v1/indexes").json()["indexes"][0]
+        assert (listed["digest"], listed["documents"]) == (None, 1)

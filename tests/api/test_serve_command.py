@@ -1,0 +1,151 @@
+"""``factcensus serve`` as a process: it says where it listens, ends in order, and refuses in one line."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from factcensus.api.client import Client
+
+COMMAND = [sys.executable, "-m", "factcensus.indexer.cli", "serve"]
+
+
+def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ | env)
+
+
+@contextmanager
+def started(*arguments: str | Path, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and the URL that it printed; ended by its id if it still runs."""
+    command = [*COMMAND, *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
+    ) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line
+            yield process, found[0]
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_until_a_signal_ends_it_in_order(index_folder: Path, number: signal.Signals) -> None:
+    with started(index_folder, "--port", "0") as (process, url):
+        with Client(url) as client:
+            client.wait_ready(10)
+            assert client.count("tiny", "Paris")["documents"] == 3
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert out == ""
+    assert re.search(r"INFO \w{32} POST /v1/indexes/tiny/count 200 \d+\.\d ms", errors)
+    assert "/readyz" not in errors
+    assert "Traceback" not in errors
+
+
+def test_a_request_in_flight_is_answered_after_the_signal(index_folder: Path) -> None:
+    body = b'{"text": "Paris"}'
+    with started(index_folder, "--port", "0") as (process, url):
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+        connection.putrequest("POST", "/v1/indexes/tiny/count")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:5])
+        time.sleep(0.5)  # so that the service has begun with it
+        process.terminate()
+        time.sleep(0.5)
+        connection.send(body[5:])
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["documents"]) == (200, 3)
+        connection.close()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_the_environment_says_what_the_arguments_leave_open(index_folder: Path) -> None:
+    env = {"FACTCENSUS_PORT": "0", "FACTCENSUS_HOST": "localhost", "FACTCENSUS_LOG_LEVEL": "warning"}
+    with started(index_folder, **env) as (process, url):
+        with Client(url) as client:
+            client.wait_ready(10)
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert errors == ""
+
+
+def test_two_folders_of_one_name_are_wrong_usage(index_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(index_folder, tmp_path / "tiny")
+    refused = run(index_folder, tmp_path / "tiny", "--port", "0")
+    assert refused.returncode == 2
+    assert re.fullmatch(r"factcensus: error: two index folders are named 'tiny' .*\n", refused.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["index", "--port", "x"], ["index", "--port", "65536"], ["index", "--port", "-1"], ["--bogus"]]
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
+    refused = run(*arguments)
+    assert refused.returncode == 2
+    assert re.fullmatch(r"factcensus serve: error: .*\n", refused.stderr)
+
+
+def test_an_absent_folder_is_wrong_usage(tmp_path: Path) -> None:
+    refused = run(tmp_path / "absent", "--port", "0")
+    assert refused.returncode == 2
+    assert refused.stderr == f"factcensus: error: no index folder at {tmp_path / 'absent'}\n"
+
+
+def test_a_wrong_variable_is_wrong_usage(index_folder: Path) -> None:
+    refused = run(index_folder, FACTCENSUS_MAX_FACTS="many")
+    assert refused.returncode == 2
+    assert "FACTCENSUS_MAX_FACTS is 'many'" in refused.stderr
+
+
+def test_a_damaged_index_fails_before_anything_listens(index_folder: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(index_folder, damaged)
+    (damaged / "manifest.json").write_text("{", encoding="utf-8")
+    refused = run(index_folder, damaged, "--port", "0")
+    assert refused.returncode == 1
+    assert re.fullmatch(r"factcensus: error: .*damaged.*\n", refused.stderr)
+
+
+def test_a_taken_port_is_said(index_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = run(index_folder, "--port", str(port))
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        rf"factcensus: error: cannot listen on 127\.0\.0\.1 port {port}: .*choose another --port.*\n", refused.stderr
+    )
+
+
+def test_help_is_quick_and_shows_an_example() -> None:
+    code = (
+        "import sys; from factcensus.indexer.cli import build_parser; build_parser(); "
+        "print(*({'fastapi', 'uvicorn', 'numba', 'pyarrow', 'httpx', 'torch'} & set(sys.modules)))"
+    )
+    quick = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (quick.returncode, quick.stdout, quick.stderr) == (0, "\n", "")
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert "example:\n  factcensus serve " in shown.stdout
+    assert "8080" in shown.stdout

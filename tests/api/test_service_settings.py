@@ -1,0 +1,63 @@
+"""Settings come from one family of variables, and a wrong one is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer.errors import InputError
+
+README = Path(__file__).resolve().parents[2] / "api" / "README.md"
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert Settings.from_env({}) == Settings()
+
+
+def test_every_setting_has_its_variable() -> None:
+    env = {
+        "FACTCENSUS_INDEXES": os.pathsep.join(["/a/one", "two"]),
+        "FACTCENSUS_HOST": "::1",
+        "FACTCENSUS_PORT": "0",
+        "FACTCENSUS_LOG_LEVEL": "DEBUG",
+    } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
+    settings = Settings.from_env(env)
+    assert settings == Settings(
+        indexes=(Path("/a/one"), Path("two")),
+        host="::1",
+        port=0,
+        log_level="debug",
+        limits=Limits(**{limit.name: number for number, limit in enumerate(fields(Limits), 1)}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FACTCENSUS_PORT", "http"),
+        ("FACTCENSUS_PORT", "-1"),
+        ("FACTCENSUS_PORT", "65536"),
+        ("FACTCENSUS_MAX_FACTS", "0"),
+        ("FACTCENSUS_MAX_FACTS", ""),
+        ("FACTCENSUS_MAX_BODY_BYTES", "1MB"),
+        ("FACTCENSUS_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value!r}"):
+        Settings.from_env({name: value})
+
+
+def test_the_readme_lists_every_variable_with_its_default() -> None:
+    listed = dict(
+        re.findall(r"^\| `(FACTCENSUS_\w+)` \| `?([^|`]*)`? \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    expected = {"FACTCENSUS_INDEXES": "none", "FACTCENSUS_HOST": "127.0.0.1", "FACTCENSUS_PORT": "8080"}
+    expected |= {"FACTCENSUS_LOG_LEVEL": "info"}
+    expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}
+    assert {name: default.strip() for name, default in listed.items()} == expected
