@@ -83,8 +83,7 @@ def _result(index: CountIndex, subject: Entity, object_: Entity, window: int | N
     by_source: By = "source" if index.info()["sources"] else None  # an index of infini-gram's knows no sources
     answer = index.cooccurrence(subject, object_, window=window, by=by_source)
     found = index.find_documents(subject=subject, object=object_, window=window, limit=EXAMPLES)
-    # Spans of a words index are words without what stood between them; others are the text as it was.
-    return {"answer": answer, "found": found, "between": " " if index.analyzer.has_vocabulary else ""}
+    return {"answer": answer, "found": found}
 
 
 def _entity(name: str, aliases: str) -> Entity:

@@ -21,7 +21,7 @@ from factcensus.indexer.errors import FactcensusError, MissingExtraError
 #: Import names of optional libraries, and the extra that brings each.
 EXTRA_OF_MODULE = {
     "fastapi": "api", "uvicorn": "api", "starlette": "api", "jinja2": "api", "prometheus_client": "api",
-    "httpx": "api", "multipart": "api", "python_multipart": "api",
+    "httpx": "api",
     "torch": "unlearn", "transformers": "unlearn", "accelerate": "unlearn", "peft": "unlearn",
     "pydantic": "unlearn", "yaml": "unlearn",
     "scipy": "eval", "statsmodels": "eval", "matplotlib": "eval", "rouge_score": "eval", "pandas": "eval",

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Columns that hold lists; in a CSV cell a JSON list, or values separated by ``|``.
 LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
-#: Mentions that are kept while the facts of a table are counted.
-CACHE_BYTES = 1 << 30
 
 
 def read_facts(source: str | Path | BinaryIO, format: TableFormat | None = None) -> pa.Table:
@@ -99,6 +97,7 @@ def count_facts(
     *,
     windows: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
+    cache_bytes: int = 1 << 30,
 ) -> pa.Table:
     """Count every fact of a table in an index.
 
@@ -107,6 +106,7 @@ def count_facts(
         facts: a checked fact table (:func:`read_facts`).
         windows: besides the whole document, count within so many tokens.
         progress: called with (facts done, all), per shard.
+        cache_bytes: mentions that are kept for further facts of the same entities.
 
     Returns:
         The counts table: the facts' columns, then those of CONTRACT section 4. Columns of the same names that the
@@ -129,7 +129,7 @@ def count_facts(
     order = sorted(range(count), key=lambda row: (forms["subject"][row], forms["object"][row]))
     done = 0
     for shard in index.shards:
-        cache = _MentionCache(shard)
+        cache = _MentionCache(shard, cache_bytes)
         for row in order:
             found = {role: cache.mentions(forms[role][row]) for role in forms}
             for role in forms:
@@ -177,10 +177,11 @@ def _forms(index: CountIndex, facts: pa.Table, role: str) -> list[tuple[TokenIds
 
 
 class _MentionCache:
-    """The mentions of the entities of one shard, those used last within ``CACHE_BYTES``."""
+    """The mentions of the entities of one shard, those used last within a bound."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, most_bytes: int) -> None:
         self._shard = shard
+        self._most_bytes = most_bytes
         self._mentions: OrderedDict[tuple[TokenIds, ...], Mentions] = OrderedDict()
         self._documents: dict[tuple[TokenIds, ...], int] = {}
         self._size = 0
@@ -195,7 +196,7 @@ class _MentionCache:
         self._mentions[forms] = found
         self._documents[forms] = len(found.distinct_documents())
         self._size += found.size_bytes
-        while self._size > CACHE_BYTES and len(self._mentions) > 2:
+        while self._size > self._most_bytes and len(self._mentions) > 2:
             _, oldest = self._mentions.popitem(last=False)
             self._size -= oldest.size_bytes
         return found

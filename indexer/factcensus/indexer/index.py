@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
-from factcensus.indexer.errors import EmptyQueryError, IndexFormatError, InputError
+from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest
 from factcensus.indexer.mentions import count_pairs
 from factcensus.indexer.records import Entity
@@ -47,7 +47,7 @@ class CountIndex:
     ) -> None:
         self.name = name
         self.analyzer = analyzer
-        self.shards = shards
+        self._shards: Sequence[Shard] | None = shards
         self.folder = folder
         self.manifest = manifest
         self._vocabulary = vocabulary
@@ -128,9 +128,20 @@ class CountIndex:
         return cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
 
     def close(self) -> None:
-        """Release the mapped files."""
-        self.shards = ()
+        """Release the mapped files; queries are errors from then on."""
+        self._shards = None
         self._vocabulary = None
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The opened shards.
+
+        Raises:
+            IndexerError: the index is closed.
+        """
+        if self._shards is None:
+            raise IndexerError(f"index {self.name} is closed")
+        return self._shards
 
     def __enter__(self) -> Self:
         return self
@@ -283,12 +294,17 @@ class CountIndex:
         return answer
 
     def count_facts(
-        self, facts: pa.Table, *, windows: Sequence[int] = (), progress: Callable[[int, int], None] | None = None
+        self,
+        facts: pa.Table,
+        *,
+        windows: Sequence[int] = (),
+        progress: Callable[[int, int], None] | None = None,
+        cache_bytes: int = 1 << 30,
     ) -> pa.Table:
         """Count every fact of a table; see :func:`factcensus.indexer.facts.count_facts`."""
         from factcensus.indexer.facts import count_facts
 
-        return count_facts(self, facts, windows=windows, progress=progress)
+        return count_facts(self, facts, windows=windows, progress=progress, cache_bytes=cache_bytes)
 
     def find_documents(
         self,

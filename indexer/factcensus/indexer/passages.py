@@ -143,15 +143,22 @@ def _windows(mentions: Sequence[Mention], begin: int, end: int) -> list[tuple[in
 def _spans(
     index: CountIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
 ) -> list[dict[str, str | None]]:
-    spans: list[dict[str, str | None]] = []
+    """The stretch in pieces whose texts, joined, read on."""
+    pieces: list[tuple[int, int, str | None]] = []
     at = low
     for start, end, what in mentions:
         if start < at:  # inside a mention of the other entity
             continue
-        for first, last, label in ((at, start, None), (start, end, what)):
-            if last > first:
-                spans.append({"text": index.text(shard.tokens(first, last).tolist()), "mention": label})
+        pieces += [(at, start, None), (start, end, what)]
         at = end
-    if high > at:
-        spans.append({"text": index.text(shard.tokens(at, high).tolist()), "mention": None})
+    pieces = [piece for piece in [*pieces, (at, high, None)] if piece[1] > piece[0]]
+    gap = " " if index.analyzer.has_vocabulary else ""  # words are stored without what stood between them
+    spans: list[dict[str, str | None]] = []
+    for i, (first, last, label) in enumerate(pieces):
+        text = index.text(shard.tokens(first, last).tolist())
+        if label is None:
+            text = (gap if i else "") + text + (gap if i + 1 < len(pieces) else "")
+        elif gap and spans and spans[-1]["mention"] is not None:
+            spans.append({"text": gap, "mention": None})
+        spans.append({"text": text, "mention": label})
     return spans

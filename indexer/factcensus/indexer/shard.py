@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -126,22 +127,32 @@ class Shard:
         """The names of the sources, and each document's place among them; None without a document table."""
         if not self._rows_path.exists():
             return None
-        column = self._read_rows(["source"])["source"].cast(pa.string()).combine_chunks().dictionary_encode()
+        with _readable(self._rows_path):
+            column = pq.read_table(self._rows_path, columns=["source"])["source"]
+        column = column.cast(pa.string()).combine_chunks().dictionary_encode()
         return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int32)
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of the document table for some documents; empty records where there is none."""
+        """The rows of the document table for some documents, in rising order; empty records where there is none."""
         if not self._rows_path.exists():
             return [{} for _ in documents]
-        return list(self._read_rows(None).take(pa.array(documents, pa.int64())).to_pylist())
+        rows: list[dict[str, Any]] = []
+        with _readable(self._rows_path), pq.ParquetFile(self._rows_path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            first_rows = np.concatenate([[0], np.cumsum(sizes)])
+            groups = np.searchsorted(first_rows, documents, side="right") - 1
+            for group in np.unique(groups).tolist():
+                wanted = np.asarray(documents)[groups == group] - first_rows[group]
+                rows += file.read_row_group(group).take(pa.array(wanted, pa.int64())).to_pylist()
+        return rows
 
-    def _read_rows(self, columns: list[str] | None) -> pa.Table:
-        try:
-            return pq.read_table(self._rows_path, columns=columns)
-        except (OSError, pa.ArrowException) as error:
-            raise IndexFormatError(
-                f"{self._rows_path} cannot be read ({error}); run 'factcensus index verify'"
-            ) from error
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise IndexFormatError(f"{path} cannot be read ({error}); run 'factcensus index verify'") from error
 
 
 def _mapped(path: Path) -> npt.NDArray[np.uint8]:

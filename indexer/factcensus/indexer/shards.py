@@ -26,6 +26,9 @@ from factcensus.indexer.suffix_array import byte_order_ranks, suffix_array
 
 Array = npt.NDArray[Any]
 
+#: Rows of the document table that are read together when a document is shown.
+ROWS_PER_GROUP = 8192
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -110,7 +113,7 @@ def write_shard(
             _separate(ids, lengths, separator, stream[token:], offsets[document:], token)
             token += len(ids) + len(lengths)
             document += len(lengths)
-            writer.write_table(table)
+            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
     digests[rows.name] = hash_file(rows)
     digests[f"tokenized.{number}"] = write_hashed(folder / f"tokenized.{number}", [stream])
     digests[f"offset.{number}"] = write_hashed(folder / f"offset.{number}", [(offsets * dtype.itemsize).astype("<u8")])
