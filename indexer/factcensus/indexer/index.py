@@ -215,15 +215,11 @@ class CountIndex:
         groups = _Groups(self, ("occurrences", "documents")) if by else None
         for number, shard in enumerate(self.shards):
             low, high = shard.find(ids) if ids else (0, 0)
-            found = shard.documents_with(low, high)
             occurrences += high - low
-            documents += len(found)
+            documents += shard.document_count(low, high)
             if groups:
-                from factcensus.indexer.search import documents_of
-
-                hits = documents_of(np.sort(shard.positions(low, high)), shard.document_starts)
-                groups.add(number, "occurrences", hits)
-                groups.add(number, "documents", found)
+                groups.add(number, "occurrences", shard.documents_of(shard.positions(low, high)))
+                groups.add(number, "documents", shard.documents_with(low, high))
         answer: dict[str, Any] = {
             "index": self.name,
             "analyzer": self.analyzer.label,

@@ -72,31 +72,52 @@ def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int
     return positions
 
 
+#: Positions a block of :func:`block_documents` stands for; from the block's first document a few steps are left.
+BLOCK_BITS = 8
+
+
 @njit(cache=True, nogil=True)
-def documents_of(positions: Array, document_starts: Array) -> Array:
-    """The document of each of many sorted positions, by one merge; ``document_starts`` are separators' positions."""
+def block_documents(document_starts: Array, size: int) -> Array:
+    """int32: the document that every 256th of ``size`` positions falls into (the rank structure of this shard)."""
+    blocks = np.empty((size >> BLOCK_BITS) + 1, np.int32)
+    document = 0
+    for block in range(blocks.size):
+        position = block << BLOCK_BITS
+        while document + 1 < document_starts.size and document_starts[document + 1] <= position:
+            document += 1
+        blocks[block] = document
+    return blocks
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
+    document = np.int64(blocks[min(position >> BLOCK_BITS, blocks.size - 1)])
+    while document + 1 < document_starts.size and document_starts[document + 1] <= position:
+        document += 1
+    return document
+
+
+@njit(cache=True, nogil=True)
+def documents_of(positions: Array, document_starts: Array, blocks: Array) -> Array:
+    """The document of each of many positions, in any order."""
     documents = np.empty(positions.size, np.int64)
-    document = -1
-    last = document_starts.size - 1
     for i in range(positions.size):
-        position = positions[i]
-        if document < last and document_starts[document + 1] <= position:
-            # Gallop, so that few positions in many documents stay cheap.
-            step = 1
-            low = document + 1
-            while low + step <= last and document_starts[low + step] <= position:
-                low += step
-                step *= 2
-            high = min(last + 1, low + step)
-            while low + 1 < high:
-                middle = (low + high) // 2
-                if document_starts[middle] <= position:
-                    low = middle
-                else:
-                    high = middle
-            document = low
-        documents[i] = document
+        documents[i] = _document_of(positions[i], document_starts, blocks)
     return documents
+
+
+@njit(cache=True, nogil=True)
+def mark_documents(
+    table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array, seen: Array
+) -> int:
+    """Set ``seen`` for the document of each of the rows [low, high); how many were not set before."""
+    found = 0
+    for row in range(low, high):
+        document = _document_of(_entry(table, row, width) // token_bytes, document_starts, blocks)
+        if not seen[document]:
+            seen[document] = True
+            found += 1
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -17,9 +17,6 @@ from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import entry_bytes
 from factcensus.indexer.mentions import Mentions, select_mentions
 
-#: Occurrences that are mapped to documents at once when only documents are counted (bounds the memory).
-CHUNK_ROWS = 1 << 22
-
 
 class Shard:
     """The files ``tokenized``, ``table`` and ``offset`` of one shard, read-only.
@@ -74,26 +71,40 @@ class Shard:
 
         return positions_of(self._table, self._width, self.token_bytes, low, high)
 
-    def documents_with(self, low: int, high: int) -> npt.NDArray[np.int64]:
-        """The distinct documents that a range of the table falls into, in order; memory does not grow with it."""
+    @cached_property
+    def _blocks(self) -> npt.NDArray[np.int32]:
+        from factcensus.indexer.search import block_documents
+
+        return block_documents(self.document_starts, self.size)
+
+    def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The document of each position."""
         from factcensus.indexer.search import documents_of
 
-        if high - low <= CHUNK_ROWS:
-            documents = documents_of(np.sort(self.positions(low, high)), self.document_starts)
-            return np.unique(documents)
-        present = np.zeros(self.documents, np.bool_)
-        for begin in range(low, high, CHUNK_ROWS):
-            positions = np.sort(self.positions(begin, min(begin + CHUNK_ROWS, high)))
-            present[documents_of(positions, self.document_starts)] = True
-        return np.flatnonzero(present)
+        return documents_of(positions, self.document_starts, self._blocks)
+
+    def document_count(self, low: int, high: int) -> int:
+        """How many documents a range of the table falls into; a byte of memory a document, however many rows."""
+        return self._mark_documents(low, high)[0]
+
+    def documents_with(self, low: int, high: int) -> npt.NDArray[np.int64]:
+        """The distinct documents that a range of the table falls into, in order."""
+        return np.flatnonzero(self._mark_documents(low, high)[1])
+
+    def _mark_documents(self, low: int, high: int) -> tuple[int, npt.NDArray[np.bool_]]:
+        from factcensus.indexer.search import mark_documents
+
+        seen = np.zeros(self.documents, np.bool_)
+        found = mark_documents(
+            self._table, self._width, self.token_bytes, low, high, self.document_starts, self._blocks, seen
+        )
+        return int(found), seen
 
     def mentions(self, forms: Sequence[Sequence[int]]) -> Mentions:
         """The mentions of an entity given by the token ids of its surface forms."""
-        from factcensus.indexer.search import documents_of
-
         positions = [self.positions(*self.find(form)) for form in forms]
         starts, ends = select_mentions(positions, [len(form) for form in forms])
-        return Mentions(starts, ends, documents_of(starts, self.document_starts))
+        return Mentions(starts, ends, self.documents_of(starts))
 
     def first_disorder(self, rows: npt.NDArray[np.int64]) -> int | None:
         """The first of these rows of the table whose suffix does not precede the next row's."""
