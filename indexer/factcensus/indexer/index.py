@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
-from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
+from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError, UnknownNameError
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest
 from factcensus.indexer.mentions import count_pairs
 from factcensus.indexer.records import Entity
@@ -212,7 +212,7 @@ class CountIndex:
         """Occurrences of a text, overlapping ones included, and the documents that have it (CONTRACT section 4)."""
         ids = self.token_ids(text)
         occurrences = documents = 0
-        groups = _Groups(self, ("occurrences", "documents")) if by else None
+        groups = _groups(self, by, ("occurrences", "documents"))
         for number, shard in enumerate(self.shards):
             low, high = shard.find(ids) if ids else (0, 0)
             occurrences += high - low
@@ -255,7 +255,7 @@ class CountIndex:
             "pairs",
         )
         totals: dict[str, int] = dict.fromkeys(names, 0)
-        groups = _Groups(self, names) if by else None
+        groups = _groups(self, by, names)
         for number, shard in enumerate(self.shards):
             subject_mentions, object_mentions = shard.mentions(subject_forms), shard.mentions(object_forms)
             documents, pairs = count_pairs(subject_mentions, object_mentions, windows)
@@ -350,6 +350,14 @@ class CountIndex:
                 raise InputError(f"index {self.name} has no document table, so its counts cannot be had by source")
             names.update(shard.sources[0])
         return sorted(names)
+
+
+def _groups(index: CountIndex, by: str | None, names: Iterable[str]) -> _Groups | None:
+    if by is None:
+        return None
+    if by != "source":
+        raise UnknownNameError(f"counts cannot be had by {by!r}; known: source")
+    return _Groups(index, names)
 
 
 class _Groups:
