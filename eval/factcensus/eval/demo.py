@@ -1,0 +1,255 @@
+"""The whole way once, on a world of our own: corpus, index, service, counts, models, unlearning, evaluation, report.
+
+    OUT/run.json, facts.parquet, tokens.parquet, steps.parquet, summary.json, report.html     all seeds pooled
+    OUT/seed-S/                 the run folder of one seed: every method on that seed's model
+    OUT/retrained-S/            the run folder of its oracle, a model trained without the forget people
+    OUT/work/                   worlds, indexes, counted facts, models, the service's log
+
+Every stage leaves a finished folder or none, so the same command continues where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.names import ORACLE
+from factcensus.eval.workers import Task, run_tasks
+from factcensus.unlearn.progress import Progress, ProgressFunction
+
+if TYPE_CHECKING:
+    from factcensus.unlearn import Preset
+
+#: Strata of the demo: never (phantoms), 1 to 3 documents, 4 to 15, 16 and more. Fixed edges, so that a stratum is the
+#: same in every seed.
+BINS = "edges:1,4,16"
+#: Progress lines of one stage on stderr are at least this far apart.
+REPORT_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything of a demo is."""
+
+    out: Path
+
+    def work(self, name: str, seed: int) -> Path:
+        """A folder or file of one seed that later stages read."""
+        return self.out / "work" / name.format(seed=seed)
+
+    def world(self, seed: int) -> Path:
+        return self.work("world-{seed}", seed)
+
+    def index(self, seed: int) -> Path:
+        return self.work("indexes/seed-{seed}", seed)
+
+    def strata(self, seed: int) -> Path:
+        return self.work("strata-{seed}.parquet", seed)
+
+    def run(self, seed: int) -> Path:
+        return self.out / f"seed-{seed}"
+
+    def oracle(self, seed: int) -> Path:
+        return self.out / f"{ORACLE}-{seed}"
+
+
+@dataclass(slots=True)
+class Console:
+    """Stages on stderr with the time since the start and, where it can be told, the time left."""
+
+    begun: float = field(default_factory=time.monotonic)
+    _stages: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)  # started, last shown
+
+    def say(self, text: str) -> None:
+        print(f"[{clock(time.monotonic() - self.begun)}] {text}", file=sys.stderr, flush=True)
+
+    def progress(self, name: str, progress: Progress) -> None:
+        """Show the first and the last report of a stage, and some between."""
+        now, key = time.monotonic(), (name, progress.stage)
+        started, shown = self._stages.get(key, (now, float("-inf")))
+        if progress.done < progress.total and now - shown < REPORT_EVERY_S:
+            return
+        self._stages[key] = started, now
+        share = progress.done / progress.total if progress.total else 1.0
+        parts = [f"{name}: {progress.stage} {share:.0%}", progress.detail]
+        if 0.05 < share < 1:
+            parts.append(f"about {clock((now - started) * (1 - share) / share)} left")
+        self.say(", ".join(part for part in parts if part))
+
+
+def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
+    """Run or continue a demo; returns its summary.
+
+    Raises:
+        EvaluationInputError: no such preset; ``out`` holds a demo of another preset, or other files.
+        TaskError: a seed's process failed.
+    """
+    _refuse_another_preset(out, preset_name)
+    if (finished := _finished_summary(out)) is not None:
+        return finished
+    from factcensus.unlearn import PRESETS  # brings torch along, which a finished demo does not need
+    from factcensus.unlearn.run_folder import open_run
+
+    if preset_name not in PRESETS:
+        raise EvaluationInputError(f"there is no preset {preset_name!r}; there are: {', '.join(PRESETS)}")
+    preset = PRESETS[preset_name]
+    places, console, seeds = Places(out), Console(), range(preset.seeds)
+    before = _seconds_so_far(out)
+    settings = json.loads(json.dumps(asdict(preset)))
+    with open_run(out, {"settings": settings}, _record(preset, seconds=before)) as run:
+        (out / "work" / "indexes").mkdir(parents=True, exist_ok=True)
+        _count(places, preset, console)
+        try:
+            run_tasks(_tasks(places, preset), jobs=os.cpu_count() or 1, report=console.progress)
+        finally:
+            run.update(seconds=round(before + time.monotonic() - console.begun, 1))
+        console.say("summary and report")
+        folders = [places.run(seed) for seed in seeds] + [places.oracle(seed) for seed in seeds if preset.oracle]
+        return _pool(folders, out, run.update, before, console)
+
+
+def _record(preset: Preset, *, seconds: float) -> dict[str, Any]:
+    from factcensus.eval.model_run import versions
+
+    return {
+        "preset": preset.name,
+        "seeds": list(range(preset.seeds)),
+        "versions": versions(),
+        "device": preset.device,
+        "seconds": seconds,
+    }
+
+
+def _refuse_another_preset(out: Path, preset_name: str) -> None:
+    path = out / "run.json"
+    there = json.loads(path.read_text(encoding="utf-8")).get("preset") if path.is_file() else preset_name
+    if there != preset_name:
+        what = f"a demo of preset {there!r}" if there else "a run of another kind"
+        raise EvaluationInputError(f"{out} holds {what}, and is left as it is; give another --out")
+
+
+def _finished_summary(out: Path) -> dict[str, Any] | None:
+    """The summary, if everything is there."""
+    record = out / "run.json"
+    if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("status") != "done":
+        return None
+    if not all((out / name).is_file() for name in ("summary.json", "report.html", "facts.parquet")):
+        return None
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def _seconds_so_far(out: Path) -> float:
+    path = out / "run.json"
+    return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)) if path.is_file() else 0.0
+
+
+# --- what needs no model: worlds, indexes, counts ---
+
+
+def _count(places: Places, preset: Preset, console: Console) -> None:
+    """Write each seed's world, index it, and count its facts through the service."""
+    from factcensus.eval.service import serving
+    from factcensus.indexer import build_index
+    from factcensus.unlearn import write_world
+
+    missing = [seed for seed in range(preset.seeds) if not places.strata(seed).is_file()]
+    for seed in missing:
+        console.say(f"seed {seed}: world of {preset.world.people:,} people")
+        write_world(places.world(seed), preset.world, seed)
+        if not places.index(seed).exists():
+            console.say(f"seed {seed}: index of its corpus")
+            build_index([places.world(seed) / "corpus"], places.index(seed))
+    if not missing:
+        return
+    console.say("service: starting with " + ", ".join(places.index(seed).name for seed in missing))
+    with serving([places.index(seed) for seed in missing], places.out / "work" / "service.log") as url:
+        for seed in missing:
+            _count_seed(places, seed, url, console)
+    console.say("service: stopped")
+
+
+def _count_seed(places: Places, seed: int, url: str, console: Console) -> None:
+    from factcensus.api.client import Client
+    from factcensus.indexer import read_facts, stratify, write_table
+
+    facts = read_facts(places.world(seed) / "facts.jsonl")
+    with Client(url) as client:
+        counts = client.count_facts(places.index(seed).name, facts)
+    write_table(stratify(counts, bins=BINS), places.strata(seed))
+    console.say(f"seed {seed}: {counts.num_rows:,} facts counted at {url}")
+
+
+# --- what needs models, a process a seed ---
+
+
+def _tasks(places: Places, preset: Preset) -> list[Task]:
+    """Unlearning of every seed first, it takes longest; then the oracles."""
+    seeds = range(preset.seeds)
+    tasks = [Task(f"seed {seed}", unlearn_seed, (places, preset.name, seed)) for seed in seeds]
+    if preset.oracle:
+        tasks += [Task(f"oracle {seed}", train_oracle, (places, preset.name, seed)) for seed in seeds]
+    return tasks
+
+
+def unlearn_seed(places: Places, preset_name: str, seed: int, progress: ProgressFunction) -> None:
+    """Pre-train one seed's model and unlearn it with every method of the preset."""
+    from factcensus.unlearn import PRESETS, pretrain, run_unlearning
+
+    preset = PRESETS[preset_name]
+    model = places.work("model-{seed}", seed)
+    pretrain(places.world(seed), model, preset.pretraining, seed, progress=progress)
+    config = preset.run_config(model=model, facts=places.strata(seed), out=places.run(seed), seed=seed)
+    run_unlearning(config, progress=progress)
+
+
+def train_oracle(places: Places, preset_name: str, seed: int, progress: ProgressFunction) -> None:
+    """Pre-train a model without the forget people, and ask it what the unlearned models are asked."""
+    from factcensus.eval.model_run import ModelToAsk, evaluate_models
+    from factcensus.unlearn import PRESETS, pretrain
+    from factcensus.unlearn.selection import read_fact_table, select
+
+    preset = PRESETS[preset_name]
+    model = places.work(ORACLE + "-{seed}", seed)
+    pretrain(places.world(seed), model, preset.pretraining, seed, exclude_roles=("forget",), progress=progress)
+    config = preset.run_config(model=model, facts=places.strata(seed), out=places.run(seed), seed=seed)
+    facts = select(read_fact_table(places.strata(seed)), config.selection, seed).facts
+    evaluate_models(
+        [ModelToAsk(str(model), ORACLE)],
+        facts,
+        places.oracle(seed),
+        seed=seed,
+        device=preset.device,
+        threads=preset.pretraining.threads,
+        progress=progress,
+    )
+
+
+def _pool(
+    folders: list[Path], out: Path, update: Callable[..., None], before: float, console: Console
+) -> dict[str, Any]:
+    """Write the pooled tables, the summary and the report."""
+    from factcensus.eval.model_run import concatenate
+    from factcensus.eval.run_folder import read_run, write_results
+
+    concatenate(folders, out)
+    records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    kept = ("seed", "model", "facts", "index", "sets", "config", "identity")
+    update(runs=[{"folder": folder.name, **{name: record[name] for name in kept if name in record}}
+                 for folder, record in zip(folders, records, strict=True)])  # fmt: skip
+    seconds = round(before + time.monotonic() - console.begun, 1)
+    summary = write_results(read_run(out), out, seconds=seconds)
+    update(seconds=seconds)
+    return summary
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"

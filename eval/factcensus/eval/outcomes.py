@@ -1,0 +1,197 @@
+"""Per-fact outcomes: each fact before and after unlearning, paired, under each form of asking.
+
+The unit is one (seed, method, fact, form, variant). Facts the original model never knew cannot be forgotten: they are
+kept in the table with ``known_before`` false and their outcomes null, and counted as excluded, never mixed in.
+
+**Never-seen level.** A fact counts as forgotten by probability when its answer is at most as probable as it would be
+had the model never read about this subject. Phantom people (unused names, same questions, same objects) measure that
+level under the *original* model: the mean, over phantom rows of the same seed, relation, form and variant, of the
+answer's log-probability per token - over those asked about the same object where there are at least
+:data:`MIN_PHANTOMS_PER_OBJECT` of them, else over all of the relation. Without phantoms it is null, and so is the
+outcome. On the demo's two worlds, models retrained without the forget people lay 0.1 to 0.3 nats below it on average.
+
+The level is a mean: about half of all never-seen answers lie above it, each name drawing its own guess. So every
+share that rests on it is reported beside that of the phantoms themselves, and ``never_seen_rank`` compares without
+any level: the share of phantom answers that are less probable, 0.5 on average when nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
+
+#: Below this many phantoms asked about an object, the mean over the relation is the steadier level: with three an
+#: object it missed a retrained model's answers by 2.4 nats a token (root mean square), with the relation's by 2.0.
+MIN_PHANTOMS_PER_OBJECT = 10
+#: What identifies a question put to a model; pairing before and after goes by it.
+ASKED = ["seed", "fact_id", "form", "variant"]
+_CARRIED = [
+    "relation", "subject", "object", "subject_code", "object_code", "relation_code", COUNT, "object_documents",
+    "stratum", "stratum_label", "stratum_low", "stratum_high", "answer_tokens",
+]  # fmt: skip
+_REQUIRED = [
+    *ASKED, "method", "point", "group", "relation", "subject", "object",
+    "log_probability", "log_probability_mean", "match",
+]  # fmt: skip
+
+
+def with_defaults(facts: pd.DataFrame) -> pd.DataFrame:
+    """The facts with the columns that a table of one's own may lack, and with ``group``: what the run did with each.
+
+    ``subject_code``, ``object_code`` and ``relation_code`` number the subjects, objects and relations within a seed.
+
+    ========================  ==========================================================================
+    ``forget``                its forgetting was trained (without a column ``used``: role forget, or no role)
+    ``retain``                kept by the retain loss
+    ``retain_held``           a retain fact that no loss saw
+    ``bystander``             no loss saw it, and no training ever showed its question
+    ``bystander_used``        a bystander whose question the retain loss showed
+    ``phantom``               a person of whom no text exists: what guessing reaches
+    ========================  ==========================================================================
+    """
+    missing: dict[str, Any] = {
+        "role": None, "relation": "", "variant": 0, COUNT: np.nan, "object_documents": np.nan,
+        "stratum": -1, "stratum_label": "all", "stratum_low": np.nan, "stratum_high": np.nan,
+    }  # fmt: skip
+    facts = facts.assign(**{name: value for name, value in missing.items() if name not in facts.columns})
+    used = facts["used"] if "used" in facts.columns else pd.Series(None, index=facts.index, dtype=object)
+    pairs = zip(facts["role"].map(_text), used.map(_text), strict=True)
+    facts = facts.assign(relation=facts["relation"].map(_text), group=[_group(role, use) for role, use in pairs])
+    return facts.assign(**{f"{name}_code": _codes(facts, name) for name in ("subject", "object", "relation")})
+
+
+def _codes(facts: pd.DataFrame, name: str) -> pd.Series[int]:
+    """A number for each value of a column within a seed: what is clustered, and what has an intercept of its own."""
+    if name not in facts.columns:
+        return pd.Series(-1, index=facts.index)
+    return facts.groupby(["seed", name], sort=False, dropna=False).ngroup()
+
+
+def _text(value: object) -> str:
+    """A text, empty for null."""
+    return value if isinstance(value, str) else ""
+
+
+def _group(role: str, used: str) -> str:
+    """The group of a fact, see :func:`with_defaults`."""
+    if role == "phantom":
+        return role
+    if not used:
+        return role or "forget"
+    if used == "none":
+        return {"": "bystander", "retain": "retain_held", "forget": "forget_held"}.get(role, role)
+    return "bystander_used" if (role, used) == ("bystander", "retain") else used
+
+
+def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
+    """Outcomes from the rows of one or more runs' facts.parquet.
+
+    Args:
+        facts: A row per (seed, method, point, fact, form, variant), with :func:`with_defaults`; the original model
+            is method "original" at point "before", an unlearned or retrained one its name at "after". Other points
+            are ignored.
+
+    Returns:
+        A row per (seed, method, fact, form, variant) of every method except the original, with the facts' columns
+        and: ``log_probability_before``, ``log_probability_after`` (nats, sum over answer tokens),
+        ``logprob_change`` (after - before; negative: the answer became less probable), ``never_seen_level`` (nats
+        per token), ``known_before``, ``match_after``, ``forgotten_generation``, ``forgotten_probability`` and
+        ``original_forgotten_probability``: nullable booleans; the outcomes are null unless the fact was known before.
+        ``never_seen_rank``: share of phantom answers that are less probable than this one is after, 0 to 1.
+
+    Raises:
+        EvaluationInputError: a column is missing, a question stands there twice, or an unlearned model was asked
+            what the original one was not.
+    """
+    if missing := [column for column in _REQUIRED if column not in facts.columns]:
+        raise EvaluationInputError(f"the facts table lacks the columns {', '.join(missing)}; was it made by eval?")
+    before = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
+    after = facts[(facts["method"] != ORIGINAL) & (facts["point"] == AFTER)]
+    for rows, key in ((before, ASKED), (after, ["method", *ASKED])):
+        if rows.duplicated(key).any():
+            first = rows[rows.duplicated(key)].iloc[0]
+            raise EvaluationInputError(
+                f"fact {first['fact_id']!r} ({first['form']}) of method {first['method']!r} at seed {first['seed']} "
+                "stands twice in the facts table; pool runs that differ in seed or method"
+            )
+    before = before.assign(never_seen_level=never_seen_levels(before))
+    carried = [column for column in _CARRIED if column in before.columns]
+    measured = ["log_probability", "log_probability_mean", "match"]
+    paired = after[["method", *ASKED, "group", *measured]].merge(
+        before[[*ASKED, *carried, *measured, "never_seen_level"]],
+        on=ASKED, how="left", suffixes=("_after", "_before"), indicator=True, validate="many_to_one",
+    )  # fmt: skip
+    if (unpaired := paired[paired["_merge"] != "both"]).size:
+        first = unpaired.iloc[0]
+        raise EvaluationInputError(
+            f"fact {first['fact_id']!r} ({first['form']}) at seed {first['seed']} was asked of method "
+            f"{first['method']!r} but not of the original model; give its run folder as well"
+        )
+    return _with_outcomes(paired.drop(columns="_merge")).assign(
+        never_seen_rank=_ranks(paired, before[before["group"] == "phantom"]).to_numpy()
+    )
+
+
+def _with_outcomes(paired: pd.DataFrame) -> pd.DataFrame:
+    """Add the change and the four yes-or-no columns."""
+    known = paired["match_before"].astype("boolean")
+    level = paired["never_seen_level"]
+    was_known = known.fillna(False)
+    return paired.assign(
+        logprob_change=paired["log_probability_after"] - paired["log_probability_before"],
+        known_before=known,
+        forgotten_generation=(~paired["match_after"].astype("boolean")).where(was_known),
+        forgotten_probability=at_most(paired["log_probability_mean_after"], level).where(was_known),
+        original_forgotten_probability=at_most(paired["log_probability_mean_before"], level).where(was_known),
+    )
+
+
+def at_most(values: pd.Series[float], levels: pd.Series[float]) -> pd.Series[bool]:
+    """Row by row ``value <= level`` as a nullable boolean: null where either is unknown."""
+    result = (values <= levels).astype("boolean")
+    return result.mask(values.isna() | levels.isna())
+
+
+def never_seen_levels(before: pd.DataFrame) -> pd.Series[float]:
+    """The never-seen level (nats per token; see the module) of each row of the original model; NaN without phantoms.
+
+    A phantom's own row gets a level too: its group's mean.
+    """
+    phantoms = before[before["group"] == "phantom"].dropna(subset=["log_probability_mean"])
+    group = ["seed", "relation", "form", "variant"]
+    of_relation = _mean_by(phantoms, group, least=1)
+    of_object = _mean_by(phantoms, [*group, "object"], least=MIN_PHANTOMS_PER_OBJECT)
+    return _look_up(before, [*group, "object"], of_object).fillna(_look_up(before, group, of_relation))
+
+
+def _ranks(paired: pd.DataFrame, phantoms: pd.DataFrame) -> pd.Series[float]:
+    """Where each answer's log-probability per token after unlearning stands among the phantoms' of its own group."""
+    group = ["seed", "relation", "form", "variant"]
+    levels = {key: np.sort(rows["log_probability_mean"].dropna()) for key, rows in phantoms.groupby(group)}
+    ranks = pd.Series(np.nan, index=paired.index)
+    for key, rows in paired.groupby(group):
+        of_group = levels.get(key)
+        if of_group is None or not len(of_group):
+            continue
+        values = rows["log_probability_mean_after"].to_numpy(dtype=float, na_value=np.nan)
+        below, upto = np.searchsorted(of_group, values, "left"), np.searchsorted(of_group, values, "right")
+        ranks[rows.index] = np.where(np.isnan(values), np.nan, (below + upto) / 2 / len(of_group))
+    return ranks
+
+
+def _mean_by(rows: pd.DataFrame, keys: Sequence[str], *, least: int) -> pd.Series[float]:
+    """Mean log-probability per token of each group that has at least so many rows."""
+    grouped = rows.groupby(list(keys), observed=True)["log_probability_mean"].agg(["mean", "size"])
+    return grouped.loc[grouped["size"] >= least, "mean"]
+
+
+def _look_up(rows: pd.DataFrame, keys: Sequence[str], values: pd.Series[float]) -> pd.Series[float]:
+    """The value of each row's group, NaN where there is none."""
+    wanted = pd.MultiIndex.from_frame(rows[list(keys)])
+    return pd.Series(values.reindex(wanted).to_numpy(dtype=float, na_value=np.nan), index=rows.index)

@@ -1,0 +1,50 @@
+"""Where a run's numbers come from: what is needed to compute them again, as rows for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factcensus.eval.run_folder import Run
+
+
+def provenance(run: Run) -> list[tuple[str, str]]:
+    """Name and value of everything that identifies a run's corpus, facts, models and software."""
+    rows = [
+        ("seeds", _joined(sorted(run.facts["seed"].unique()))),
+        ("index", _joined(_column(run, "index"))),
+        ("index digest", _joined(_column(run, "index_digest"))),
+        ("analyzer", _joined(_column(run, "analyzer"))),
+        ("counts exact", _joined(_column(run, "exact"))),
+        ("model digest", _joined(_found(run.records, "model", "digest"))),
+        ("fact table digest", _joined(_found(run.records, "facts", "digest"))),
+        ("preset", _joined(_found(run.records, "preset"))),
+        ("device", _joined(_found(run.records, "device"))),
+    ]
+    versions: dict[str, list[str]] = {}
+    for record in run.records:
+        for name, version in (record.get("versions") or {}).items():
+            versions.setdefault(name, []).append(str(version))
+    rows += [(name, _joined(values)) for name, values in versions.items()]
+    return [(name, value) for name, value in rows if value]
+
+
+def _column(run: Run, name: str) -> list[Any]:
+    return list(run.facts[name].dropna().unique()) if name in run.facts.columns else []
+
+
+def _found(records: Iterable[Mapping[str, Any]], *path: str) -> list[Any]:
+    """What stands at a path in the records, and in those of the runs they pool, where it is a plain value."""
+    found = []
+    for record in (each for whole in records for each in (whole, *whole.get("runs", ()))):
+        value: Any = record
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int | float):
+            found.append(value)
+    return found
+
+
+def _joined(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))

@@ -1,0 +1,62 @@
+"""The report: one self-contained HTML page from a run's tables and its summary.
+
+The page says first what was found, in plain words, then shows it; every plot has the numbers behind it in a table,
+and every null result says how large an effect would have been found. Nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factcensus.eval import figures
+from factcensus.eval.findings import findings
+from factcensus.eval.formatting import duration
+from factcensus.eval.provenance import provenance
+from factcensus.eval.sections import SECTIONS
+
+if TYPE_CHECKING:
+    from factcensus.eval.run_folder import Run
+
+
+def write_report(path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None) -> None:
+    """Write the page; it is there whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(render_report(run, summary, title=title), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def render_report(run: Run, summary: Mapping[str, Any], *, title: str | None = None) -> str:
+    """The page as text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("factcensus.eval"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
+    sections = [build(run, summary, look) for build in SECTIONS]
+    page = environment.get_template("report.html.j2").render(
+        title=title or "How hard were these facts to unlearn?",
+        summary=summary,
+        findings=findings(summary),
+        sections=[section for section in sections if section],
+        legend=look,
+        key_mark=figures.key_mark,
+        cards=_cards(summary),
+        provenance=provenance(run),
+        records=[json.dumps(record, indent=2, default=str) for record in run.records],
+    )
+    return figures.with_ids_of_their_own(page)
+
+
+def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    seeds = len(summary["seeds"])
+    return [
+        (f"{summary['facts']:,}", "facts asked" + (f", over {seeds} seeds" if seeds > 1 else "")),
+        (f"{summary['known_before']:,}", "of them known before"),
+        (f"{summary['groups'].get('forget', 0):,}", "to be forgotten"),
+        (str(seeds), "seed" if seeds == 1 else "seeds (worlds and models)"),
+        (duration(summary["seconds"]), "from start to end"),
+    ]

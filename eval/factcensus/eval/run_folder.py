@@ -1,0 +1,137 @@
+"""Reading run folders, pooling several, and writing summary.json and report.html from their tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.names import ORIGINAL
+from factcensus.eval.summary import json_ready, summarise
+
+_ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
+#: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
+_SAME_MODEL_NATS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, or several pooled: where from, how it came about (run.json of each folder), and its tables."""
+
+    folders: tuple[Path, ...]
+    records: tuple[Mapping[str, Any], ...]
+    facts: pd.DataFrame
+    steps: pd.DataFrame
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run folder.
+
+    Raises:
+        EvaluationInputError: a file is missing or cannot be read.
+    """
+    if not folder.is_dir():
+        raise EvaluationInputError(f"there is no run folder {folder}")
+    for name in ("run.json", "facts.parquet"):
+        if not (folder / name).is_file():
+            raise EvaluationInputError(f"{folder} has no {name}; a finished run has one (is it still running?)")
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        facts = _read_parquet(folder / "facts.parquet")
+        steps = _read_parquet(folder / "steps.parquet") if (folder / "steps.parquet").is_file() else pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise EvaluationInputError(f"{folder} cannot be read: {error}") from error
+    if missing := [name for name in ("seed", "method", "point") if name not in facts.columns]:
+        raise EvaluationInputError(f"{folder / 'facts.parquet'} lacks the columns {', '.join(missing)}")
+    return Run((folder,), (record,), facts, steps)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table with nullable booleans, and texts as Python objects: they are compared and grouped, not computed with."""
+    types = {"bool": pd.BooleanDtype(), "string": pd.StringDtype("python")}
+    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=lambda kind: types.get(str(kind)))
+    return frame
+
+
+def pool_runs(runs: Sequence[Run]) -> Run:
+    """Several runs as one. They may share a seed (other methods on the same model) or a method (other seeds).
+
+    Raises:
+        EvaluationInputError: two runs have the same method at the same seed, or at one seed different original
+            models; or their counts come from different analyzers, so that a count means something else in each.
+    """
+    seen: dict[tuple[int, str], Path] = {}
+    for run in runs:
+        for seed, method in run.facts[["seed", "method"]].drop_duplicates().itertuples(index=False):
+            if method != ORIGINAL and (seed, method) in seen:
+                raise EvaluationInputError(
+                    f"{seen[seed, method]} and {run.folders[0]} both have method {method!r} at seed {seed}; "
+                    "pool runs that differ in seed or method"
+                )
+            seen[seed, method] = run.folders[0]
+    facts = pd.concat([run.facts for run in runs], ignore_index=True)
+    if "analyzer" in facts.columns and len(analyzers := sorted(facts["analyzer"].dropna().unique())) > 1:
+        raise EvaluationInputError(f"the runs' counts come from different analyzers ({', '.join(analyzers)})")
+    steps = [run.steps for run in runs if len(run.steps)]
+    return Run(
+        tuple(folder for run in runs for folder in run.folders),
+        tuple(record for run in runs for record in run.records),
+        _one_original_a_seed(facts),
+        pd.concat(steps, ignore_index=True) if steps else pd.DataFrame(),
+    )
+
+
+def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
+    """Runs at one seed each bring the original model's rows: keep the first, if they are of the same model."""
+    is_original = facts["method"] == ORIGINAL
+    originals = facts[is_original]
+    again = originals.duplicated(_ORIGINAL_KEY)
+    values = originals.groupby(_ORIGINAL_KEY)["log_probability"].agg(["min", "max"])
+    if again.any() and (differing := values[values["max"] - values["min"] > _SAME_MODEL_NATS]).size:
+        seed, _, _, fact_id, *_ = differing.index[0]
+        raise EvaluationInputError(
+            f"the runs at seed {seed} start from different models: the original's log-probability of fact {fact_id!r} "
+            f"is {differing['min'].iloc[0]:.3f} and {differing['max'].iloc[0]:.3f} nats"
+        )
+    return facts.drop(index=originals.index[again])
+
+
+def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
+    """Write summary.json and report.html of a run into the folder ``out``; the summary."""
+    from factcensus.eval.report import write_report
+
+    summary = summary_of(run, seconds=seconds)
+    write_json(out / "summary.json", summary)
+    write_report(out / "report.html", run, summary)
+    return summary
+
+
+def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
+    """The summary of a run; ``seconds`` defaults to the sum of what the run folders say they took."""
+    summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=_seconds(run) if seconds is None else seconds))
+    return summary
+
+
+def _seconds(run: Run) -> float | None:
+    """Wall seconds of the runs: run.json's own figure, else the sum over their finished cells."""
+    total = 0.0
+    for folder, record in zip(run.folders, run.records, strict=True):
+        if isinstance(record.get("seconds"), int | float):
+            total += record["seconds"]
+            continue
+        for path in sorted(folder.glob("cells/*/done.json")):
+            total += float(json.loads(path.read_text(encoding="utf-8")).get("wall_seconds", 0.0))
+    return total or None
+
+
+def write_json(path: Path, value: object) -> None:
+    """A JSON file that is there whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,123 @@
+"""Shares and means with intervals that respect clusters: facts about one person are not independent.
+
+A share has Wilson's score interval at an *effective* sample size: n over the design effect, the factor by which
+clustering inflates the variance of the mean (Korn and Graubard 1998). A mean has a Student interval on cluster sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+#: Clusters as any labels, one a row; equal labels are one cluster.
+Labels = Sequence[object] | npt.NDArray[np.generic]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean or a share of n rows with its 95 % interval; None where there is nothing to say."""
+
+    n: int
+    value: float | None
+    ci95: tuple[float, float] | None
+
+
+def estimate_json(found: Estimate) -> dict[str, Any]:
+    """An estimate as the summary writes it."""
+    return {"value": found.value, "ci95": found.ci95, "n": found.n}
+
+
+def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share, n > 0: never outside 0 to 1, and of some width even at 0 and n.
+
+    Both numbers may be fractions: an effective sample size and the share's part of it.
+    """
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    share, spread = successes / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    # Exact at the ends, where rounding would leave 1e-17 on the wrong side.
+    return (0.0 if share <= 0 else centre - half), (1.0 if share >= 1 else centre + half)
+
+
+def share(values: Sequence[bool] | npt.NDArray[np.bool_], clusters: Labels) -> Estimate:
+    """The share of true values, with a Wilson interval at the effective sample size of the clusters."""
+    truth = np.asarray(values, float)
+    if not len(truth):
+        return Estimate(0, None, None)
+    effective = len(truth) / design_effect(truth, clusters)
+    value = float(truth.mean())
+    return Estimate(len(truth), value, wilson(value * effective, effective))
+
+
+def design_effect(values: npt.NDArray[np.float64], clusters: Labels) -> float:
+    """How much clustering inflates the variance of a mean, at least 1.
+
+    The linearised variance of the mean over clusters, divided by that of n independent rows. 1 where it cannot be
+    estimated (one cluster, or no variation): an interval at a share of 0 or 1 is then as if rows were independent.
+    """
+    codes, count = label_codes(clusters)
+    independent = float(values.var()) / len(values)
+    if count < 2 or independent <= 0:
+        return 1.0
+    deviations = np.bincount(codes, weights=values - values.mean(), minlength=count)
+    clustered = count / (count - 1) * float((deviations**2).sum()) / len(values) ** 2
+    return max(1.0, clustered / independent)
+
+
+def mean(
+    values: Sequence[float] | npt.NDArray[np.float64], clusters: Labels, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The mean, with a Student interval from the linearised variance over clusters; no interval for one cluster."""
+    numbers = np.asarray(values, float)
+    if not len(numbers):
+        return Estimate(0, None, None)
+    value = float(numbers.mean())
+    codes, count = label_codes(clusters)
+    if count < 2:
+        return Estimate(len(numbers), value, None)
+    deviations = np.bincount(codes, weights=numbers - value, minlength=count)
+    error = math.sqrt(count / (count - 1) * float((deviations**2).sum())) / len(numbers)
+    half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
+    return Estimate(len(numbers), value, (value - half, value + half))
+
+
+def across_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Student interval of the mean of per-seed values: it covers seeds not run. None for fewer than three seeds."""
+    if len(values) < 3:
+        return None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
+    centre = float(np.mean(values))
+    return centre - half, centre + half
+
+
+def mcnemar(only_first: int, only_second: int) -> float | None:
+    """Exact two-sided p-value that two yes-or-no outcomes of the same facts are equally often true.
+
+    Args:
+        only_first, only_second: Facts where just the one, or just the other, is true. None when there is neither.
+
+    It takes facts for independent; read it beside an interval that does not.
+    """
+    discordant = only_first + only_second
+    return float(stats.binomtest(only_first, discordant).pvalue) if discordant else None
+
+
+def label_codes(labels: Labels) -> tuple[npt.NDArray[np.int64], int]:
+    """Labels as integers from 0, and how many different ones there are."""
+    if isinstance(labels, np.ndarray):
+        values, codes = np.unique(labels, return_inverse=True)
+        return codes.astype(np.int64), len(values)
+    numbers: dict[object, int] = {}
+    codes = np.fromiter((numbers.setdefault(label, len(numbers)) for label in labels), np.int64, len(labels))
+    return codes, len(numbers)

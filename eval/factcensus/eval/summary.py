@@ -1,0 +1,328 @@
+"""The summary of one run or several pooled ones: everything the report shows, as one JSON object.
+
+Its shape is public (docs/runs.md). All slopes are per factor 10 of the co-occurrence count, with an intercept for
+every seed and relation; a fact whose count is 0 has no place on a logarithmic axis and is counted as excluded.
+Log-probabilities are in nats, summed over the answer's tokens.
+
+Slopes of a *change* are over forget facts that the original model knew under that form of asking. That is a selection:
+a fact that was known though rare was easy to guess, and stays so. The *residual* slope, of the log-probability that
+is left, is therefore over all forget facts; a model retrained without them should have none (on the demo's two
+worlds it had +0.2 with an interval over 0; over known facts only it would have had -0.8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factcensus.eval.misalignment import misalignment
+from factcensus.eval.names import AFTER, BEFORE, COUNT, ORACLE, ORIGINAL
+from factcensus.eval.outcomes import never_seen_levels, pair_outcomes, with_defaults
+from factcensus.eval.slope import Slope, slope
+from factcensus.eval.statistics import across_seeds, estimate_json, share
+
+#: Raised when a field changes its meaning.
+SUMMARY_FORMAT = 1
+#: The two forms of asking that every summary speaks of, in this order; others follow.
+MAIN_FORMS = ("question", "cloze")
+#: Groups whose questions no training had shown to the original model: what it knows of them is from the corpus.
+HELD_OUT = ("forget", "forget_held", "bystander", "bystander_used")
+#: Above so many different counts, recall is shown by stratum instead of by count.
+MOST_COUNT_LEVELS = 12
+
+
+def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str, Any]:
+    """The summary of all rows of facts.parquet (one run, or several that differ in seed or method).
+
+    Args:
+        facts: Rows as :mod:`factcensus.eval.evaluator` writes them, with ``seed`` and ``method``.
+        seconds: Wall time of what made them, where known.
+    """
+    facts = with_defaults(facts)
+    outcomes = pair_outcomes(facts)
+    forms = _forms(facts)
+    forgotten = outcomes[outcomes["group"] == "forget"]
+    original = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
+    asked = original[original["group"] != "phantom"]
+    known = asked[asked["match"].fillna(False).astype(bool)]
+    forget = asked[asked["group"] == "forget"]
+    phantoms = original[original["group"] == "phantom"]
+    phantoms = phantoms.assign(never_seen_level=never_seen_levels(phantoms))
+    methods = [name for name in dict.fromkeys(facts["method"]) if name != ORIGINAL]
+    methods.sort(key=lambda name: name == ORACLE)  # the oracle last, the others as they came
+    return {
+        "format": SUMMARY_FORMAT,
+        "facts": _count_facts(asked),
+        "known_before": _count_facts(known),
+        "seeds": sorted(int(seed) for seed in facts["seed"].unique()),
+        "seconds": seconds,
+        "forms": forms,
+        "groups": {str(group): _count_facts(rows) for group, rows in original.groupby("group", observed=True)},
+        "forget_known_before": {form: _count_facts(_of(known[known["group"] == "forget"], form)) for form in forms},
+        "original": {
+            "accuracy": _accuracy(original, forms),
+            "recall_by_count": {form: _recall_by_count(_of(original, form)) for form in forms},
+            "slope_per_decade": {form: _level_slope(_of(forget, form)) for form in forms},
+        },
+        "oracle": ORACLE if ORACLE in methods else None,
+        "methods": [_method(name, facts, forgotten, phantoms, forms) for name in methods],
+        "contrasts": [
+            {
+                "method": name,
+                "reference": reference,
+                "slope_per_decade": {f: _contrast(forgotten, name, reference, f) for f in forms},
+            }
+            for name, reference in contrasted(methods)
+        ],
+    }
+
+
+def contrasted(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs to compare on the same facts: each variant with its base method, and each method with the oracle.
+
+    A variant is named after its base: simnpo_count and simnpo_shuffled_count are variants of simnpo.
+    """
+    pairs = []
+    for name in methods:
+        bases = [base for base in methods if name.startswith(base + "_")]
+        if bases:
+            pairs.append((name, max(bases, key=len)))
+        if ORACLE in methods and name != ORACLE:
+            pairs.append((name, ORACLE))
+    return pairs
+
+
+def _method(
+    name: str, facts: pd.DataFrame, forgotten: pd.DataFrame, phantoms: pd.DataFrame, forms: Sequence[str]
+) -> dict[str, Any]:
+    """Everything about one method."""
+    after = facts[(facts["method"] == name) & (facts["point"] == AFTER)]
+    mine = forgotten[forgotten["method"] == name]
+    accuracy = _accuracy(after, forms)
+    untouched = "retain_held" if "retain_held" in accuracy else "retain"
+    return {
+        "name": name,
+        "slope_per_decade": {form: _slope_by_seed(_of(mine, form), "logprob_change") for form in forms},
+        "adjusted_slope_per_decade": {form: _adjusted_slope(_of(mine, form)) for form in forms},
+        "residual_slope_per_decade": {
+            form: _slope_by_seed(_of(mine, form), "log_probability_after", known=False) for form in forms
+        },
+        "forgotten_slope_per_decade": {
+            form: {
+                "generation": _slope_json(_slope(_of(mine, form), "forgotten_generation")),
+                "probability": _slope_json(_slope(_of(mine, form), "forgotten_probability")),
+            }
+            for form in forms
+        },
+        "forgotten_by_stratum": {form: _by_stratum(_of(mine, form)) for form in forms},
+        "retain_accuracy": _value(accuracy, untouched, "question"),
+        "bystander_accuracy": _value(accuracy, "bystander", "question"),
+        "accuracy": accuracy,
+        "misalignment": {
+            **misalignment(mine[mine["form"].isin(MAIN_FORMS)], phantoms[phantoms["form"].isin(MAIN_FORMS)]),
+            "by_form": {form: misalignment(_of(mine, form), _of(phantoms, form)) for form in forms},
+        },
+        "not_finite": int((~np.isfinite(after["log_probability"].astype(float))).sum()),
+    }
+
+
+# --- slopes ---
+
+
+def _known(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which facts the original model knew."""
+    return rows["known_before"].fillna(False).astype(bool)
+
+
+def _finite(rows: pd.DataFrame, outcome: str) -> npt.NDArray[np.bool_]:
+    """Which rows have a finite outcome."""
+    return np.isfinite(rows[outcome].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
+
+
+def _slope(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> Slope:
+    """Slope of an outcome per decade of the count, over rows with a count above 0 and a finite outcome."""
+    rows = rows[_finite(rows, outcome) & (rows[COUNT].to_numpy(dtype=float, na_value=np.nan) > 0)]
+    return slope(
+        np.log10(rows[COUNT].astype(float)),
+        rows[outcome].astype(float),
+        covariates=[rows[name].astype(float) for name in covariates],
+        groups=rows["relation_code"].to_numpy(),
+        clusters={kind: rows[f"{kind}_code"].to_numpy() for kind in ("subject", "object")},
+    )
+
+
+def _slope_json(found: Slope) -> dict[str, Any]:
+    return {
+        "value": found.value,
+        "ci95": found.ci95,
+        "n": found.n,
+        "ci95_by": found.ci95_by,
+        "clusters": found.clusters,
+        "minimum_detectable_effect": found.minimum_detectable_effect,
+    }
+
+
+def _slope_by_seed(rows: pd.DataFrame, outcome: str, *, known: bool = True) -> dict[str, Any]:
+    """The pooled slope, every seed's own, the interval across seeds, and what was left out.
+
+    Args:
+        known: Over facts known before only.
+    """
+    kept = rows[_known(rows)] if known else rows
+    per_seed = {int(str(seed)): _slope(of_seed, outcome) for seed, of_seed in kept.groupby("seed")}
+    counted = kept[COUNT].astype(float) > 0
+    return {
+        **_slope_json(_slope(kept, outcome)),
+        "per_seed": [
+            {"seed": seed, "value": found.value, "ci95": found.ci95, "n": found.n} for seed, found in per_seed.items()
+        ],
+        "ci95_across_seeds": across_seeds([found.value for found in per_seed.values() if found.value is not None]),
+        "excluded": {
+            "not_known_before": len(rows) - len(kept),
+            "count_zero_or_missing": int((~counted).sum()),
+            "not_finite": int((counted & ~_finite(kept, outcome)).sum()),
+        },
+    }
+
+
+def _adjusted_slope(rows: pd.DataFrame) -> dict[str, Any]:
+    """The slope of the change at equal confidence before; and at equal object frequency and answer length as well.
+
+    A less confident fact has the larger gradient (1 - p) and falls faster at any frequency: what is left after
+    adjusting for the log-probability before is the part of the effect that does not run through confidence.
+    """
+    confidence = ["log_probability_before"]
+    rows = rows[_known(rows)]
+    rows = rows.assign(log_object_documents=np.log10(1.0 + rows["object_documents"].astype(float)))
+    further = [
+        name for name in ("log_object_documents", "answer_tokens") if name in rows.columns and rows[name].notna().all()
+    ]
+    full = _slope(rows, "logprob_change", [*confidence, *further])
+    return {
+        **_slope_json(_slope(rows, "logprob_change", confidence)),
+        "covariates": confidence,
+        "full": {"value": full.value, "ci95": full.ci95, "covariates": [*confidence, *further]},
+    }
+
+
+def _level_slope(rows: pd.DataFrame) -> dict[str, Any]:
+    """How the original model's log-probability of the answer rises with the count, over all forget facts."""
+    return _slope_json(_slope(rows, "log_probability"))
+
+
+def _contrast(forgotten: pd.DataFrame, name: str, reference: str, form: str) -> dict[str, Any]:
+    """Slope of the difference in change between two methods on the same facts."""
+    rows = _of(forgotten, form)
+    rows = rows[_known(rows)]
+    key = ["seed", "fact_id", "variant"]
+    other = rows.loc[rows["method"] == reference, [*key, "logprob_change"]]
+    both = rows[rows["method"] == name].merge(other, on=key, suffixes=("", "_reference"))
+    both = both.assign(difference=both["logprob_change"] - both["logprob_change_reference"])
+    return _slope_json(_slope(both, "difference"))
+
+
+# --- shares ---
+
+
+def _by_stratum(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Shares forgotten in each stratum, rarest first, with what was left out."""
+    found = []
+    for stratum, of_stratum in rows.groupby("stratum", observed=True):
+        low, high = _span(of_stratum)
+        found.append(
+            {
+                "stratum": int(str(stratum)),
+                "label": _stratum_label(of_stratum, low, high),
+                "low": low,
+                "high": high,
+                "asked": len(of_stratum),
+                "excluded_not_known_before": int((~of_stratum["known_before"].fillna(False).astype(bool)).sum()),
+                "generation": _share_json(of_stratum, "forgotten_generation"),
+                "probability": _share_json(of_stratum, "forgotten_probability"),
+            }
+        )
+    return found
+
+
+def _span(rows: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Least and greatest count of a stratum; seeds may differ a little, so over all of them."""
+    counts = rows[COUNT].dropna().astype(float)
+    return (float(counts.min()), float(counts.max())) if len(counts) else (None, None)
+
+
+def _stratum_label(rows: pd.DataFrame, low: float | None, high: float | None) -> str:
+    """The label the strata table gave, or the counts spanned where seeds were cut at different counts."""
+    labels = rows["stratum_label"].dropna().astype(str).unique()
+    if len(labels) == 1 or low is None or high is None:
+        return str(labels[0]) if len(labels) else "all"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _share_json(rows: pd.DataFrame, column: str) -> dict[str, Any]:
+    """The share of true values of a nullable boolean column among those that are not null."""
+    rows = rows.dropna(subset=[column])
+    return estimate_json(share(rows[column].to_numpy(dtype=bool), rows["subject_code"].to_numpy()))
+
+
+def _accuracy(rows: pd.DataFrame, forms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Share of facts whose greedy answer matches, by group and form; phantoms show what guessing reaches."""
+    return {
+        str(group): {form: _share_json(_of(of_group, form), "match") for form in forms}
+        for group, of_group in rows.groupby("group", observed=True)
+    }
+
+
+def _value(accuracy: dict[str, dict[str, Any]], group: str, form: str) -> float | None:
+    """One accuracy, in the first form that was asked if not in that one."""
+    by_form = accuracy.get(group, {})
+    for name in (form, *by_form):
+        if name in by_form and by_form[name]["value"] is not None:
+            return float(by_form[name]["value"])
+    return None
+
+
+def _recall_by_count(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Recall of the original model by count, over facts whose questions no training showed."""
+    held_out = rows[rows["group"].isin(HELD_OUT)].dropna(subset=[COUNT])
+    by = COUNT if held_out[COUNT].nunique() <= MOST_COUNT_LEVELS else "stratum"
+    found = []
+    for _, level in held_out.groupby(by, observed=True):
+        low, high = _span(level)
+        geometric = float(np.exp(np.log(np.maximum(level[COUNT].astype(float), 0.5)).mean()))
+        found.append(
+            {"low": low, "high": high, "count": low if low == high else geometric, **_share_json(level, "match")}
+        )
+    return found
+
+
+# --- small things ---
+
+
+def _forms(facts: pd.DataFrame) -> list[str]:
+    """The forms of asking: the two main ones always, then whatever else was asked."""
+    return list(dict.fromkeys([*MAIN_FORMS, *facts["form"]]))
+
+
+def _of(rows: pd.DataFrame, form: str) -> pd.DataFrame:
+    return rows[rows["form"] == form]
+
+
+def _count_facts(rows: pd.DataFrame) -> int:
+    """Number of (seed, fact) pairs: a fact is as often in it as there are seeds, however many forms it was asked in."""
+    return len(rows[["seed", "fact_id"]].drop_duplicates())
+
+
+def json_ready(value: Any) -> Any:
+    """The same with tuples as lists, six significant digits, and null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,132 @@
+"""Long tasks side by side, each in a process of its own: progress comes back, and no process outlives a failure.
+
+Processes are spawned, not forked: torch's threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+from factcensus.eval.errors import EvaluationError
+from factcensus.unlearn.progress import Progress, ProgressFunction
+
+STOP_TIMEOUT_S = 20.0
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something to do: ``run(*arguments, progress)``, importable by name, arguments that pickle."""
+
+    name: str
+    run: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
+class TaskError(EvaluationError):
+    """A task failed; ``exit_code`` is that of its error."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run_tasks(tasks: Sequence[Task], *, jobs: int, report: Callable[[str, Progress], None]) -> None:
+    """Run all tasks, at most ``jobs`` at a time, in order of their start.
+
+    Args:
+        report: Called with a task's name and how far it is.
+
+    Raises:
+        TaskError: the first failure; the other processes have been asked to end, and have.
+    """
+    context = multiprocessing.get_context("spawn")
+    messages: multiprocessing.Queue[tuple[int, str, Any]] = context.Queue()
+    waiting = list(enumerate(tasks))
+    running: dict[int, BaseProcess] = {}
+    with _sigterm_interrupts():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    number, task = waiting.pop(0)
+                    running[number] = context.Process(target=_work, args=(messages, number, task), name=task.name)
+                    running[number].start()
+                _take_message(messages, tasks, running, report)
+        finally:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.join(STOP_TIMEOUT_S)
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+
+
+def _take_message(
+    messages: multiprocessing.Queue[tuple[int, str, Any]],
+    tasks: Sequence[Task],
+    running: dict[int, BaseProcess],
+    report: Callable[[str, Progress], None],
+) -> None:
+    """Handle one message, or notice a process that ended without one."""
+    try:
+        number, kind, content = messages.get(timeout=POLL_S)
+    except queue.Empty:
+        for number, process in running.items():
+            if process.exitcode is not None and messages.empty():
+                raise TaskError(
+                    f"{tasks[number].name}: the process ended with code {process.exitcode} and no word (was it killed "
+                    "for memory?); the same command continues",
+                    1,
+                ) from None
+        return
+    if kind == "progress":
+        report(tasks[number].name, content)
+    elif kind == "done":
+        running.pop(number).join()
+    else:
+        message, exit_code = content
+        raise TaskError(f"{tasks[number].name}: {message}", exit_code)
+
+
+def _work(messages: multiprocessing.Queue[tuple[int, str, Any]], number: int, task: Task) -> None:
+    """What a process does. An interrupt from the keyboard reaches every process of the group: the parent handles it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def report(progress: Progress) -> None:
+        messages.put((number, "progress", progress))
+
+    progress: ProgressFunction = report
+    try:
+        task.run(*task.arguments, progress)
+    except Exception as error:  # it crosses a process border: any error becomes a message
+        text = " ".join(str(error).split()) or type(error).__name__
+        messages.put((number, "failed", (text, getattr(error, "exit_code", 1))))
+    else:
+        messages.put((number, "done", None))
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl+C does, so that what it started is stopped as well."""
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: signals are not ours
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from planted import planted_facts
+from test_run_folder import write_run
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from factcensus.indexer import write_table
+from factcensus.indexer.cli import main
+
+
+@pytest.mark.parametrize("command", [["demo"], ["eval", "run"], ["report"]])
+def test_every_command_has_help_with_a_worked_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  factcensus {' '.join(command)} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["demo", "--preset", "huge"], "invalid choice"),
+        (["report", "--out", "x.html"], "required: RUN"),
+        (["eval", "run", "model", "--facts", "f.csv"], "required: --out"),
+        (
+            ["eval", "run", "model", "--facts", "f.csv", "--out", "x", "--paraphrases", "-1"],
+            "not a number of 0 or more",
+        ),
+        (
+            ["eval", "run", "model", "--facts", "f.csv", "--out", "x", "--batch-tokens", "0"],
+            "not a number of 1 or more",
+        ),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "nowhere", "--out", "x.html"], "there is no run folder nowhere"),
+        (["eval", "run", "model", "--facts", "nowhere.csv", "--out", "x"], "nowhere.csv"),
+        (["eval", "run", "no/such/model", "--facts", "facts.csv", "--out", "x"], "model 'no/such/model'"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_one_line(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facts.csv").write_text("subject,object,question\nada,rome,where was ada born\n")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("factcensus: error: ")
+    assert said in error
+
+
+def test_demo_refuses_a_folder_of_another_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"preset": "gpu", "status": "running"}))
+    assert main(["demo", "--preset", "smoke", "--out", str(tmp_path)]) == 2
+    assert "demo of preset 'gpu'" in capsys.readouterr().err
+
+
+def test_report_pools_runs_and_says_where_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [write_run(tmp_path / f"seed {seed}", planted_facts(seed=seed, people=21)) for seed in (0, 1)]
+    out = tmp_path / "new" / "report.html"
+    assert main(["report", *map(str, folders), "--out", str(out), "--title", "Mine"]) == 0
+    printed = capsys.readouterr().out
+    assert f"report: {out.as_uri()}" in printed
+    assert "Asked as a cloze" in printed
+    assert "<h1>Mine</h1>" in out.read_text()
+    assert main(["report", *map(str, folders), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seeds"] == [0, 1]
+    assert main(["report", str(folders[0]), str(folders[0]), "--out", str(out)]) == 2
+
+
+def test_eval_run_asks_a_model_and_writes_a_run_folder(
+    tmp_path: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(str(tmp_path / "model"))
+    facts = pa.table(
+        {"subject": ["ada", "bo"], "object": ["rome", "oslo"], "cloze": ["ada was born in", "bo was born in"]}
+    )
+    facts = facts.append_column("cooccurrence_documents", pa.array([3, 30]))
+    write_table(facts, tmp_path / "facts.csv")
+    out = tmp_path / "out"
+    command = ["eval", "run", str(tmp_path / "model"), "--facts", str(tmp_path / "facts.csv"), "--out", str(out)]
+    assert main([*command, "--device", "cpu", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["facts"] == 2
+    assert {path.name for path in out.iterdir()} == {
+        "run.json", "facts.parquet", "tokens.parquet", "summary.json", "report.html"
+    }  # fmt: skip
+    again = [*command[:-1], str(tmp_path / "oracle"), "--method", "retrained", "--device", "cpu"]
+    assert main(again) == 0
+    assert "pool it with the original model's run" in capsys.readouterr().out
+    assert main(["report", str(out), str(tmp_path / "oracle"), "--out", str(tmp_path / "r.html"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["oracle"] == "retrained"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
+from factcensus.eval.generation import continue_greedily
+from factcensus.eval.token_record import score_answers
+from factcensus.unlearn.errors import ExampleError
+from factcensus.unlearn.evaluation import get_evaluator
+from factcensus.unlearn.examples import encode
+
+
+def facts() -> pa.Table:
+    cities = [("ada", "rome"), ("bo", "new york"), ("cy", "oslo")]
+    return pa.Table.from_pylist(
+        [
+            {
+                "fact_id": f"f{number}", "subject": subject, "object": city, "relation": "city", "role": "forget",
+                "question": f"where was {subject} born", "cloze": f"{subject} was born in",
+                "paraphrases": [f"{subject} born in"], "subject_aliases": [], "object_aliases": ["it"],
+                "cooccurrence_documents": 2**number, "stratum": number, "note": "kept", "used": "forget",
+            }
+            for number, (subject, city) in enumerate(cities)
+        ]
+    )  # fmt: skip
+
+
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    return StandardEvaluator().evaluate(model, tokenizer, table, template="plain", point="before", seed=3)
+
+
+def test_rows_are_what_was_asked_and_what_was_measured(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    rows, tokens = evaluate(model, tokenizer, facts())
+    assert rows.num_rows == 3 * 3
+    by_key: dict[Any, dict[str, Any]] = {(row["fact_id"], row["form"]): row for row in rows.to_pylist()}
+    row = by_key["f1", "question"]
+    example = encode(tokenizer, "where was bo born", "new york")
+    [scores] = score_answers(model, [example])
+    [said] = continue_greedily(model, tokenizer, [example.prompt_ids], [2 * 2 + 4])
+    assert row["prompt"] == "where was bo born"
+    assert row["answer"] == "new york"
+    assert row["answer_tokens"] == 2
+    assert row["log_probability"] == pytest.approx(scores.total_log_probability, abs=1e-5)
+    assert row["log_probability_mean"] == pytest.approx(scores.total_log_probability / 2, abs=1e-5)
+    assert row["rank_worst"] == scores.rank.max()
+    assert row["generation"] == said.text
+    assert row["match"] == any(answer in said.text for answer in ("new york", "it"))
+    assert row["extraction_strength"] is None
+    assert row["point"] == "before"
+    assert (row["note"], row["stratum"], row["used"]) == ("kept", 1, "forget"), "the facts' own columns are carried"
+    assert "paraphrases" not in rows.column_names
+    assert "object_aliases" not in rows.column_names
+    of_row = [each for each in tokens.to_pylist() if (each["fact_id"], each["form"]) == ("f1", "question")]
+    assert [each["position"] for each in of_row] == [0, 1]
+    assert [each["token_id"] for each in of_row] == list(example.answer_ids)
+    assert sum(each["log_probability"] for each in of_row) == pytest.approx(row["log_probability"], abs=1e-5)
+
+
+def test_numbers_do_not_depend_on_what_else_is_asked(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    together, _ = evaluate(model, tokenizer, facts())
+    alone, _ = evaluate(model, tokenizer, facts().slice(1, 1))
+    wanted = [row for row in together.to_pylist() if row["fact_id"] == "f1"]
+    for found, expected in zip(alone.to_pylist(), wanted, strict=True):
+        assert found["log_probability"] == pytest.approx(expected["log_probability"], abs=1e-4)
+        assert found["generation"] == expected["generation"]
+
+
+def test_a_collapsed_model_has_no_probability_but_null(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    for parameter in model.parameters():
+        parameter.data.fill_(math.nan)
+    rows, _ = evaluate(model, tokenizer, facts())
+    assert rows["log_probability"].null_count == rows.num_rows
+    assert rows["margin_least"].null_count == rows.num_rows
+
+
+def test_facts_without_ids_get_their_row_numbers_and_a_repeated_id_is_refused() -> None:
+    table = facts().drop_columns(["fact_id"])
+    assert with_fact_ids(table)["fact_id"].to_pylist() == ["1", "2", "3"]
+    twice = facts().set_column(0, "fact_id", pa.array([7, 8, 7]))
+    with pytest.raises(EvaluationInputError, match="'7' stands twice"):
+        with_fact_ids(twice)
+
+
+def test_a_fact_that_cannot_be_encoded_is_named(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    table = facts().set_column(2, "object", pa.array(["rome", "atlantis", "oslo"]))
+    with pytest.raises(ExampleError, match="row 2"):
+        evaluate(model, tokenizer, table)
+
+
+def test_the_worker_finds_it_by_name() -> None:
+    assert isinstance(get_evaluator("standard"), StandardEvaluator)

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from factcensus.eval.formatting import detectable, duration, interval, number, percent, probability, span
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (number(0.5), "+0.50"), (number(-1.234), "−1.23"), (number(None), "-"), (detectable(0.5), "±0.50"),
+        (detectable(None), "-"), (percent(0.256), "26%"), (percent(-0.1), "−10%"), (percent(None), "-"),
+        (probability(0.0002), "< 0.001"), (probability(0.25), "0.250"), (probability(None), "-"),
+        (interval((-0.5, 1.0), number), "[−0.50, +1.00]"), (interval(None, number), "-"),
+        (span(1, 1), "1"), (span(4.0, 1500.0), "4 to 1,500"), (span(None, None), "-"),
+        (duration(42.4), "42 s"), (duration(203.0), "3.4 min"), (duration(9000.0), "2.5 h"), (duration(None), "-"),
+    ],
+)  # fmt: skip
+def test_numbers_for_people(text: str, expected: str) -> None:
+    assert text == expected

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from factcensus.eval.generation import Continuation, continue_greedily, first_line, token_limit
+
+PROMPTS = [[2, 3, 4, 7], [2, 3, 5, 7], [5], [4, 3, 7, 8], [6, 3]]
+
+
+def one_by_one(model: PreTrainedModel, prompt: list[int], limit: int) -> list[int]:
+    """Greedy decoding of one prompt without a cache, up to the end token."""
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(limit):
+            token = int(model.eval()(torch.tensor([ids])).logits[0, -1].argmax())
+            if token == 0:
+                break
+            ids.append(token)
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 4096])
+def test_continuations_are_those_of_each_prompt_alone(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, batch_tokens: int
+) -> None:
+    limits = [5, 3, 6, 0, 4]
+    found = continue_greedily(model, tokenizer, PROMPTS, limits, batch_tokens=batch_tokens)
+    assert model.training
+    for prompt, limit, continuation in zip(PROMPTS, limits, found, strict=True):
+        expected = one_by_one(model, prompt, limit)
+        upto = next((place + 1 for place, token in enumerate(expected) if token == 15 and place), len(expected))
+        assert list(continuation.token_ids) == expected[:upto]
+
+
+class Script(nn.Module):
+    """Says the tokens of a script, whatever it is asked, and knows no cache."""
+
+    device = torch.device("cpu")
+    generation_config = None
+
+    def __init__(self, script: list[int], prompt_tokens: int) -> None:
+        super().__init__()
+        self.script, self.prompt_tokens = script, prompt_tokens
+        self.config = type("Config", (), {"eos_token_id": [0]})
+
+    def forward(self, input_ids: torch.Tensor, past_key_values: object, use_cache: bool) -> CausalLMOutputWithPast:
+        assert past_key_values is None
+        assert use_cache
+        logits = torch.zeros(*input_ids.shape, 16)
+        place = input_ids.shape[1] - self.prompt_tokens
+        logits[:, -1, self.script[place]] = 1.0
+        return CausalLMOutputWithPast(logits=logits)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ([10, 11, 0, 9], Continuation("new york", (10, 11), True)),
+        ([9, 15, 10, 11, 10], Continuation("rome", (9, 15), True)),
+        ([15, 9, 15, 12], Continuation("rome", (15, 9, 15), True)),  # an empty line first, then the answer
+        ([9, 9, 9, 9, 9, 9], Continuation("rome rome rome", (9, 9, 9), False)),
+        ([0], Continuation("", (), True)),
+    ],
+)
+def test_stops_at_the_end_of_text_of_the_line_or_at_the_cap(
+    tokenizer: PreTrainedTokenizerFast, script: list[int], expected: Continuation
+) -> None:
+    model = Script(script, prompt_tokens=2)
+    [found] = continue_greedily(model, tokenizer, [[2, 3]], [3])  # type: ignore[arg-type]
+    assert found == expected
+
+
+def test_the_prompt_is_never_part_of_the_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = Script([12, 0], prompt_tokens=3)
+    [found] = continue_greedily(model, tokenizer, [[9, 10, 11]], [4])  # type: ignore[arg-type]
+    assert found.text == "oslo"
+
+
+def test_cap_is_twice_the_answer_and_a_few() -> None:
+    assert token_limit(1) == 6
+    assert token_limit(5) == 14
+
+
+@pytest.mark.parametrize(("text", "line"), [("  a b \n c", "a b"), ("\n\n a", "a"), ("", ""), (" \n ", "")])
+def test_first_line(text: str, line: str) -> None:
+    assert first_line(text) == line

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.questions import questions_of
+
+
+def asked(fact: dict[str, Any], paraphrases: int = 1) -> list[tuple[str, int, str, str, tuple[str, ...], bool]]:
+    return [
+        (each.form, each.variant, each.prompt, each.answer, each.accepted, each.plain)
+        for each in questions_of(pa.Table.from_pylist([fact]), paraphrases=paraphrases)
+    ]
+
+
+def test_every_form_of_a_fact_is_asked_with_all_accepted_answers() -> None:
+    fact = {
+        "subject": "Ada", "object": "New York", "answer": "in New York", "object_aliases": ["NYC", "New York"],
+        "question": "Where was Ada born?", "cloze": "Ada was born in", "paraphrases": ["Ada's city?", "And?", "Hm?"],
+    }  # fmt: skip
+    accepted = ("in New York", "New York", "NYC")
+    assert asked(fact, 2) == [
+        ("question", 0, "Where was Ada born?", "in New York", accepted, False),
+        ("cloze", 0, "Ada was born in", "New York", accepted, True),
+        ("paraphrase", 0, "Ada's city?", "in New York", accepted, False),
+        ("paraphrase", 1, "And?", "in New York", accepted, False),
+    ]
+
+
+def test_what_a_fact_lacks_is_not_asked() -> None:
+    rome = ("Rome",)
+    assert asked({"object": "Rome", "question": "Where?"}) == [("question", 0, "Where?", "Rome", rome, False)]
+    assert asked({"object": "Rome", "question": None, "cloze": "In"}) == [("cloze", 0, "In", "Rome", rome, True)]
+    assert asked({"object": "Rome", "question": "", "paraphrase": "So?"}) == [
+        ("paraphrase", 0, "So?", "Rome", rome, False)
+    ]
+    assert asked({"object": "Rome", "question": "Q?", "paraphrases": ["P?"]}, 0) == [
+        ("question", 0, "Q?", "Rome", rome, False)
+    ]
+
+
+def test_a_table_with_nothing_to_ask_says_what_it_needs() -> None:
+    with pytest.raises(EvaluationInputError, match=r"'question' or 'cloze'.*its columns are subject, object"):
+        questions_of(pa.table({"subject": ["Ada"], "object": ["Rome"]}), paraphrases=1)

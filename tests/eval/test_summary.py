@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import planted_facts
+
+from factcensus.eval.summary import contrasted, json_ready, summarise
+
+
+@pytest.fixture(scope="module")
+def facts() -> pd.DataFrame:
+    methods = ("simnpo", "simnpo_count")
+    return pd.concat([planted_facts(seed=seed, people=70, methods=methods, oracle=True) for seed in (0, 1)])
+
+
+@pytest.fixture(scope="module")
+def summary(facts: pd.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = json_ready(summarise(facts, seconds=3.25))
+    return found
+
+
+def test_summary_has_what_the_contract_promises(summary: dict[str, Any]) -> None:
+    assert summary["facts"] == 2 * 3 * (70 + 3 * 14)
+    assert 0 < summary["known_before"] <= summary["facts"]
+    assert summary["seeds"] == [0, 1]
+    assert summary["seconds"] == 3.25
+    assert [method["name"] for method in summary["methods"]] == ["simnpo", "simnpo_count", "retrained"]
+    for method in summary["methods"]:
+        for form in ("question", "cloze"):
+            assert set(method["slope_per_decade"][form]) >= {"value", "ci95"}
+            low, high = method["slope_per_decade"][form]["ci95"]
+            assert low < method["slope_per_decade"][form]["value"] < high
+            assert len(method["forgotten_by_stratum"][form]) == 3
+        assert 0 <= method["retain_accuracy"] <= 1
+        assert 0 <= method["bystander_accuracy"] <= 1
+        assert method["misalignment"]["n"] > 0
+    json.dumps(summary, allow_nan=False)
+
+
+def test_planted_slope_is_recovered_with_every_seeds_own(summary: dict[str, Any]) -> None:
+    found = summary["methods"][0]["slope_per_decade"]["cloze"]
+    assert found["value"] == pytest.approx(0.5, abs=0.2)
+    assert [each["seed"] for each in found["per_seed"]] == [0, 1]
+    assert found["ci95_across_seeds"] is None, "two seeds say nothing about a third"
+    values = [each["value"] for each in found["per_seed"]]
+    assert min(values) <= found["value"] <= max(values)
+    assert found["clusters"]["subject"] == 140, "a subject of another seed is another cluster"
+    assert found["excluded"]["not_known_before"] + found["n"] == 2 * 3 * 70
+
+
+def test_the_oracle_has_no_residual_slope_and_a_contrast_with_every_method(summary: dict[str, Any]) -> None:
+    oracle = summary["methods"][-1]
+    assert summary["oracle"] == "retrained"
+    residual = oracle["residual_slope_per_decade"]["cloze"]
+    assert residual["ci95"][0] < 0 < residual["ci95"][1]
+    assert residual["n"] == 2 * 3 * 70, "all forget facts, known before or not"
+    pairs = {(each["method"], each["reference"]) for each in summary["contrasts"]}
+    assert pairs == {("simnpo", "retrained"), ("simnpo_count", "simnpo"), ("simnpo_count", "retrained")}
+
+
+def test_strata_add_up_to_the_facts_asked(facts: pd.DataFrame, summary: dict[str, Any]) -> None:
+    forget = facts[(facts["role"] == "forget") & (facts["method"] == "original") & (facts["form"] == "cloze")]
+    strata = summary["methods"][0]["forgotten_by_stratum"]["cloze"]
+    assert sum(stratum["asked"] for stratum in strata) == len(forget)
+    for stratum in strata:
+        assert stratum["generation"]["n"] == stratum["asked"] - stratum["excluded_not_known_before"]
+    assert [(stratum["low"], stratum["high"]) for stratum in strata] == [(1, 4), (8, 32), (64, 64)]
+
+
+def test_share_forgotten_by_hand(facts: pd.DataFrame, summary: dict[str, Any]) -> None:
+    key = ["seed", "fact_id"]
+    rows = facts[(facts["form"] == "question") & (facts["role"] == "forget") & (facts["stratum"] == 2)]
+    before = rows[rows["method"] == "original"].set_index(key)["match"]
+    after = rows[rows["method"] == "simnpo"].set_index(key)["match"]
+    expected = 1 - after[before].mean()
+    found = summary["methods"][0]["forgotten_by_stratum"]["question"][2]["generation"]
+    assert found["value"] == pytest.approx(expected, abs=1e-6)
+    assert found["n"] == before.sum()
+
+
+def test_recall_by_count_leaves_out_the_people_whose_questions_were_trained(summary: dict[str, Any]) -> None:
+    levels = summary["original"]["recall_by_count"]["question"]
+    assert [level["count"] for level in levels] == [1, 2, 4, 8, 16, 32, 64]
+    assert sum(level["n"] for level in levels) == 2 * 3 * (70 + 14)
+
+
+def test_three_seeds_have_an_interval_across_them() -> None:
+    facts = pd.concat([planted_facts(seed=seed, people=21, forms=("cloze",)) for seed in range(3)])
+    [method] = summarise(facts)["methods"]
+    assert method["slope_per_decade"]["cloze"]["ci95_across_seeds"] is not None
+    question = method["slope_per_decade"]["question"]
+    assert (question["value"], question["ci95"], question["n"]) == (None, None, 0), "a form not asked is null"
+    assert method["retain_accuracy"] is not None, "accuracy falls back on the form that was asked"
+
+
+def test_a_collapsed_model_is_counted_and_its_facts_left_out_of_the_slope() -> None:
+    facts = planted_facts(people=28)
+    lost = (facts["method"] == "simnpo") & (facts["role"] == "forget") & (facts["cooccurrence_documents"] == 64)
+    facts.loc[lost, ["log_probability", "log_probability_mean"]] = np.nan
+    [method] = summarise(facts)["methods"]
+    assert method["not_finite"] == lost.sum()
+    excluded = method["slope_per_decade"]["cloze"]["excluded"]
+    assert excluded["not_finite"] > 0
+    assert sum(excluded.values()) + method["slope_per_decade"]["cloze"]["n"] == 28 * 3
+
+
+def test_a_count_of_zero_is_excluded_and_counted() -> None:
+    facts = planted_facts(people=28)
+    facts.loc[facts["cooccurrence_documents"] == 1, "cooccurrence_documents"] = 0
+    [method] = summarise(facts)["methods"]
+    assert method["slope_per_decade"]["cloze"]["excluded"]["count_zero_or_missing"] > 0
+
+
+def test_a_table_of_ones_own_needs_no_role_relation_or_stratum() -> None:
+    facts = planted_facts(people=28)
+    facts = facts[facts["role"] == "forget"]
+    facts = facts[
+        [name for name in facts if not name.startswith("stratum") and name not in ("role", "relation", "used")]
+    ]
+    summary = json_ready(summarise(facts))
+    [method] = summary["methods"]
+    assert method["slope_per_decade"]["cloze"]["ci95"] is not None
+    assert method["misalignment"]["total"] is None, "no phantoms, no never-seen level"
+    assert method["retain_accuracy"] is None
+    assert [stratum["label"] for stratum in method["forgotten_by_stratum"]["cloze"]] == ["all"]
+    json.dumps(summary, allow_nan=False)
+
+
+def test_one_model_alone_gives_recall_and_no_method() -> None:
+    facts = planted_facts(people=14)
+    summary = summarise(facts[facts["method"] == "original"])
+    assert summary["methods"] == []
+    assert summary["original"]["slope_per_decade"]["cloze"]["n"] == 14 * 3
+
+
+def test_contrasts_go_by_name() -> None:
+    methods = ["grad_diff", "simnpo", "simnpo_count", "simnpo_shuffled_count"]
+    assert contrasted(methods) == [("simnpo_count", "simnpo"), ("simnpo_shuffled_count", "simnpo")]
+
+
+def test_json_ready_keeps_six_digits_and_has_no_nan() -> None:
+    ready = json_ready({"a": (1.23456789, float("nan")), 2: [np.float64("inf"), 10**9, True, None]})
+    assert ready == {"a": [1.23457, None], "2": [None, 10**9, True, None]}

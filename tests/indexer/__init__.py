@@ -1,0 +1,1 @@
+"""Tests of ``factcensus.indexer``: every number next to a slow, obvious reading of the contract."""

@@ -1,0 +1,90 @@
+"""Corpus files and indexes that the tests write."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from factcensus.indexer import CountIndex, build_index
+
+Record = dict[str, Any]
+
+#: Words in a path that make infini-gram's engine take a file for another kind.
+ENGINE_PATH_TRAPS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
+
+
+def records(texts: Iterable[str], sources: Sequence[str | None] | None = None) -> list[Record]:
+    """Dolma documents; a document whose source is None has no such field."""
+    texts = list(texts)
+    made: list[Record] = []
+    for number, (text, source) in enumerate(zip(texts, sources or [None] * len(texts), strict=True)):
+        made.append({"id": f"d{number}", "text": text} | ({} if source is None else {"source": source}))
+    return made
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write bytes, compressed as the file's ending says."""
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    elif path.suffix == ".zst":
+        content = zstandard.compress(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def write_corpus(path: Path, documents: Iterable[Record], *, escape: bool = False) -> Path:
+    """Write documents as JSON Lines (also compressed) or Parquet, by the file's ending."""
+    if path.suffix == ".parquet":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(list(documents)), path)
+        return path
+    lines = "".join(json.dumps(document, ensure_ascii=escape) + "\n" for document in documents)
+    return write_bytes(path, lines.encode("utf-8"))
+
+
+def make_index(
+    folder: Path, texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any
+) -> CountIndex:
+    """Build an index of texts in ``folder`` and open it; one job, for the many tiny ones."""
+    corpus = write_corpus(folder / "corpus.jsonl", records(texts, sources))
+    build_index([corpus], folder / "ix", **{"jobs": 1} | options)
+    return CountIndex.open(folder / "ix")
+
+
+@contextmanager
+def index_of(texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any) -> Iterator[CountIndex]:
+    """An opened index of texts in a folder that goes away afterwards, for use inside ``@given``."""
+    with index_folder(texts, sources, **options) as folder, CountIndex.open(folder) as index:
+        yield index
+
+
+@contextmanager
+def index_folder(texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any) -> Iterator[Path]:
+    """The folder of an index of texts, which goes away afterwards."""
+    with TemporaryDirectory(prefix="ix") as folder:
+        make_index(Path(folder), texts, sources, **options).close()
+        yield Path(folder) / "ix"
+
+
+def fact_table(rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> pa.Table:
+    """A fact table from (subject forms, object forms); the first form is the name, the others are aliases."""
+    rows = list(rows)
+    strings = pa.list_(pa.string())
+    return pa.table(
+        {
+            "subject": pa.array([subject[0] for subject, _ in rows], pa.string()),
+            "object": pa.array([object_[0] for _, object_ in rows], pa.string()),
+            "subject_aliases": pa.array([list(subject[1:]) for subject, _ in rows], strings),
+            "object_aliases": pa.array([list(object_[1:]) for _, object_ in rows], strings),
+        }
+    )

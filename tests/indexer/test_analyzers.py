@@ -1,0 +1,235 @@
+"""Text to tokens: the analyzers against the contract's section 2."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from factcensus.indexer import CountIndex, build_index
+from factcensus.indexer.analyzers import get_analyzer
+from factcensus.indexer.errors import FactcensusError, InputError, UnknownNameError
+
+from . import reference
+from .corpora import index_of
+from .strategies import HARD, QUICK, hard_text
+
+WORD_ANALYZERS = ("words", "words-cased")
+
+#: Texts whose tokens the contract settles: (text, tokens of `words`, tokens of `words-cased`).
+BY_HAND = [
+    ("St. Louis", ["st", "louis"], ["St", "Louis"]),
+    ("St Louis", ["st", "louis"], ["St", "Louis"]),
+    ("O’Brien", ["o", "brien"], ["O", "Brien"]),
+    ("O'Brien", ["o", "brien"], ["O", "Brien"]),
+    ("_Paris_", ["paris"], ["Paris"]),
+    ("C++, C# and A+", ["c++", "c#", "and", "a+"], ["C++", "C#", "and", "A+"]),
+    ("a+b", ["a", "b"], ["a", "b"]),
+    ("a+ b", ["a+", "b"], ["a+", "b"]),
+    ("a++b c#d", ["a", "b", "c", "d"], ["a", "b", "c", "d"]),
+    ("C+#", ["c+#"], ["C+#"]),
+    ("C++中", ["c", "中"], ["C", "中"]),
+    ("C++-x", ["c++", "x"], ["C++", "x"]),
+    ("+1 #2 ++", ["1", "2"], ["1", "2"]),
+    ("C+\u200d+", ["c++"], ["C++"]),
+    ("中+ か#", ["中", "か"], ["中", "か"]),
+    ("東京タワー", ["東", "京", "タ", "ワ", "ー"], ["東", "京", "タ", "ワ", "ー"]),
+    ("東京2020年", ["東", "京", "2020", "年"], ["東", "京", "2020", "年"]),
+    ("ไทย๒", ["ไ", "ท", "ย", "๒"], ["ไ", "ท", "ย", "๒"]),
+    ("서울시", ["서울시"], ["서울시"]),
+    ("서울", ["서울"], ["서울"]),
+    ("Straße STRASSE", ["strasse", "strasse"], ["Straße", "STRASSE"]),
+    ("ΣΊΣΥΦΟΣ σίσυφος", ["σίσυφοσ", "σίσυφοσ"], ["ΣΊΣΥΦΟΣ", "σίσυφος"]),
+    ("Ｐａｒｉｓ ﬁn", ["paris", "fin"], ["Ｐａｒｉｓ", "ﬁn"]),
+    ("x² ½", ["x2", "1", "2"], ["x²", "½"]),
+    ("CO₂", ["co2"], ["CO₂"]),
+    ("co\u00adoperate", ["cooperate"], ["cooperate"]),
+    ("zero\u200bwidth", ["zerowidth"], ["zerowidth"]),
+    ("Zoe\u0308 Zoë", ["zoë", "zoë"], ["Zoë", "Zoë"]),
+    ("3.14", ["3", "14"], ["3", "14"]),
+    ("a\u0378b", ["a", "b"], ["a", "b"]),
+    ("", [], []),
+    ("— … !?", [], []),
+]
+
+
+@pytest.mark.parametrize(("text", "folded", "cased"), BY_HAND, ids=[repr(text) for text, _, _ in BY_HAND])
+def test_tokens_settled_by_hand(text: str, folded: list[str], cased: list[str]) -> None:
+    assert reference.words(text) == folded, "the oracle itself"
+    assert reference.words_cased(text) == cased, "the oracle itself"
+    assert get_analyzer("words").tokens(text) == folded
+    assert get_analyzer("words-cased").tokens(text) == cased
+
+
+def check_tokens(analyzer: str, text: str) -> None:
+    """The analyzer takes the text as the oracle does."""
+    assert get_analyzer(analyzer).tokens(text) == reference.ANALYZERS[analyzer](text)
+
+
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+@settings(QUICK, max_examples=500)
+@given(text=hard_text())
+def test_tokens_of_any_text_are_those_of_the_oracle(analyzer: str, text: str) -> None:
+    check_tokens(analyzer, text)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+@settings(QUICK, max_examples=60_000)
+@given(text=hard_text(max_size=60))
+def test_tokens_of_very_many_texts_are_those_of_the_oracle(analyzer: str, text: str) -> None:
+    check_tokens(analyzer, text)
+
+
+@pytest.mark.parametrize("name", sorted(HARD))
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+def test_tokens_of_every_pair_of_hard_characters_are_those_of_the_oracle(analyzer: str, name: str) -> None:
+    tokens, oracle = get_analyzer(analyzer).tokens, reference.ANALYZERS[analyzer]
+    characters = sorted(set(HARD[name]))
+    for first in characters:
+        text = " . ".join(f"{first}{second}{end}" for second in characters for end in ("", "a", "+"))
+        if tokens(text) != oracle(text):  # look for the smallest text that shows it
+            for second in characters:
+                for end in ("", "a", "+"):
+                    assert tokens(f"{first}{second}{end}") == oracle(f"{first}{second}{end}")
+        assert tokens(text) == oracle(text)
+
+
+def _disagreements(analyzer: str, texts_of: Callable[[str], str], step: int) -> list[str]:
+    """Characters that the analyzer and the oracle take differently, every ``step``-th of all code points."""
+    tokens, oracle = get_analyzer(analyzer).tokens, reference.ANALYZERS[analyzer]
+    characters = [chr(c) for c in range(0, sys.maxunicode + 1, step) if not 0xD800 <= c <= 0xDFFF]
+    found = []
+    for start in range(0, len(characters), 500):
+        block = characters[start : start + 500]
+        text = " . ".join(texts_of(character) for character in block)
+        if tokens(text) != oracle(text):
+            wrong = [hex(ord(c)) for c in block if tokens(texts_of(c)) != oracle(texts_of(c))]
+            found += wrong or [f"somewhere from {block[0]!r} on"]
+    return found
+
+
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+def test_tokens_of_every_eleventh_character_in_context_are_those_of_the_oracle(analyzer: str) -> None:
+    assert _disagreements(analyzer, lambda c: f"{c} a{c}b{c}+", step=11) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+def test_tokens_of_every_character_in_context_are_those_of_the_oracle(analyzer: str) -> None:
+    marks = "e{0}\u0301 \u0301{0}\u0327 {0}\u0345 {0}{0}"
+    scripts = "{0}+{0} #{0}# 中{0}ก{0} \u1100{0}\u1161"
+    for context in ("{0} a{0}b{0}+", marks, scripts):
+        assert _disagreements(analyzer, context.format, step=1) == []
+
+
+@settings(QUICK, max_examples=200)
+@given(text=hard_text())
+@example(text="\u1fb3\u0345")
+def test_canonically_equivalent_texts_have_the_same_tokens(text: str) -> None:
+    composed, decomposed = unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+    for analyzer in WORD_ANALYZERS:
+        assert get_analyzer(analyzer).tokens(composed) == get_analyzer(analyzer).tokens(decomposed)
+
+
+@settings(QUICK, max_examples=200)
+@given(text=st.text(st.characters(max_codepoint=0x24F) | st.sampled_from("ßẞΑαΣσςЖж"), max_size=20))
+def test_upper_and_lower_case_have_the_same_words(text: str) -> None:
+    # Not every character has its upper case fold back (dotless i, long s with combining marks): those of which
+    # casefold itself says so are left out.
+    text = "".join(c for c in text if c.upper().casefold() == c.casefold() == c.lower().casefold())
+    tokens = get_analyzer("words").tokens
+    assert tokens(text.upper()) == tokens(text) == tokens(text.lower())
+
+
+@settings(QUICK, max_examples=200)
+@given(text=st.text(max_size=20))
+def test_bytes_has_one_token_for_each_byte(text: str) -> None:
+    assert len(get_analyzer("bytes").tokens(text)) == len(text.encode("utf-8"))
+
+
+def test_bytes_shows_ascii_as_it_stands() -> None:
+    assert get_analyzer("bytes").tokens("Pa ris") == ["P", "a", " ", "r", "i", "s"]
+
+
+def check_indexed_text(analyzer: str, texts: list[str]) -> None:
+    """What stands in an index is what the oracle takes the texts as: every slice of two tokens counts as it should."""
+    analyse = reference.ANALYZERS[analyzer]
+    documents = [reference.Document(analyse(text)) for text in texts]
+    with index_of(texts, analyzer=analyzer) as index:
+        for text in texts:
+            for query in {text, text[: len(text) // 2], text[len(text) // 2 :], *text[:8]}:
+                ngram = analyse(query)
+                if not ngram:
+                    with pytest.raises(InputError):
+                        index.count(query)
+                else:
+                    answer = index.count(query)
+                    numbers = {name: answer[name] for name in ("occurrences", "documents")}
+                    assert numbers == reference.count(documents, ngram)
+
+
+@pytest.mark.parametrize("analyzer", ["words", "words-cased", "bytes"])
+@settings(QUICK, max_examples=12)
+@given(texts=st.lists(hard_text(), min_size=1, max_size=12))
+def test_indexed_text_is_analysed_like_the_query(analyzer: str, texts: list[str]) -> None:
+    check_indexed_text(analyzer, texts)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("analyzer", ["words", "words-cased", "bytes"])
+@settings(QUICK, max_examples=600)
+@given(texts=st.lists(hard_text(), min_size=1, max_size=30))
+def test_much_indexed_text_is_analysed_like_the_query(analyzer: str, texts: list[str]) -> None:
+    check_indexed_text(analyzer, texts)
+
+
+@pytest.mark.parametrize("width", [9, 40])
+def test_long_words_and_long_texts_are_not_cut(width: int) -> None:
+    """A word of 100,000 letters is one token, and the tokens around the borders of any buffer are whole."""
+    word = "ab" * 50_000
+    text = f"x {word} " + " ".join("é" * (n % width + 1) for n in range(20_000)) + f" {word}"
+    assert get_analyzer("words").tokens(text) == reference.words(text)
+    with index_of([text]) as index:
+        assert index.count(word)["occurrences"] == 2
+        assert index.count("x " + word)["occurrences"] == 1
+
+
+def test_analyzer_says_its_version_and_its_unicode_version() -> None:
+    """The label stands in every answer; the Unicode version is part of the analyzer's version."""
+    for name in WORD_ANALYZERS:
+        label = get_analyzer(name).label
+        assert label.startswith(name)
+        assert label != name
+        assert "14" in label
+    assert len({get_analyzer(name).label for name in (*WORD_ANALYZERS, "bytes")}) == 3
+
+
+def test_token_widths() -> None:
+    assert get_analyzer("words").token_dtype == "u32"
+    assert get_analyzer("words-cased").token_dtype == "u32"
+    assert get_analyzer("bytes").token_dtype == "u8"
+
+
+def test_unknown_analyzer_fails_and_lists_the_known() -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        get_analyzer("wrods")
+    message = str(raised.value)
+    assert all(name in message for name in ("wrods", "words", "words-cased", "bytes", "hf:"))
+
+
+def test_missing_tokenizer_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FactcensusError, match=r"absent\.json"):
+        get_analyzer(f"hf:{tmp_path / 'absent.json'}")
+
+
+def test_index_refuses_another_analyzer_than_its_own(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "a b"}\n', encoding="utf-8")
+    build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1)
+    with pytest.raises(FactcensusError):
+        CountIndex.open(tmp_path / "ix", analyzer="bytes")

@@ -1,0 +1,405 @@
+"""The command line of the index (CONTRACT section 4)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from factcensus.indexer.cli import main
+
+from .corpora import records, write_corpus
+
+COMMANDS = [
+    "index build", "index add", "index info", "index verify", "index list",
+    "count", "cooc", "facts count", "facts stratify",
+]  # fmt: skip
+TEXTS = ["Paris is the capital of France.", "Berlin, Germany; not Paris", "The French Republic: PARIS", ""]
+SOURCES = ["wiki", "web", "web", "wiki"]
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command in this process."""
+
+    def run_command(*argv: object) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in argv])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capsys.readouterr()
+        return Ran(code, out, err)
+
+    return run_command
+
+
+@pytest.fixture
+def index(tmp_path: Path, run: Run) -> Path:
+    write_corpus(tmp_path / "c.jsonl.gz", records(TEXTS, SOURCES))
+    assert run("index", "build", tmp_path / "c.jsonl.gz", "--out", tmp_path / "wiki", "--jobs", 1).code == 0
+    return tmp_path / "wiki"
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    with (tmp_path / "facts.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [["subject", "object", "subject_aliases", "note"], ["France", "Paris", "French Republic|RF", "n1"],
+             ["Germany", "Berlin", "", "n2"], ["Peru", "Lima", "", ""]]
+        )  # fmt: skip
+    return tmp_path / "facts.csv"
+
+
+# ---------------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_a_worked_example(command: str, run: Run) -> None:
+    ran = run(*command.split(), "--help")
+    assert ran.code == 0
+    assert ran.err == ""
+    example = ran.out.partition("example")[2]
+    assert f"factcensus {command} " in example
+
+
+def test_root_help_lists_the_commands_of_every_part(run: Run) -> None:
+    out = run("--help").out
+    for name in ("index", "count", "cooc", "facts", "serve", "unlearn", "eval", "report", "demo"):
+        assert f"    {name}" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("index build", ["SOURCE", "--out", "--analyzer", "--jobs", "--memory", "--text-field", "--on-bad-line"]),
+        ("index add", ["INDEX", "SOURCE"]),
+        ("index info", ["INDEX", "--json"]),
+        ("index verify", ["INDEX"]),
+        ("index list", ["DIR"]),
+        ("count", ["INDEX", "TEXT", "--by", "source", "--json"]),
+        ("cooc", ["--subject", "--object", "--subject-alias", "--object-alias", "--window", "--by", "--json"]),
+        ("facts count", ["FACTS", "--index", "--url", "--window", "--out"]),
+        ("facts stratify", ["--by", "--bins", "quantile", "log10", "edges", "--out"]),
+    ],
+)  # fmt: skip
+def test_help_names_every_option_of_the_contract(command: str, options: list[str], run: Run) -> None:
+    out = run(*command.split(), "--help").out
+    assert [option for option in options if option not in out] == []
+
+
+def test_help_takes_less_than_half_a_second_of_processor_time() -> None:
+    """The median of runs with everything cached, in user and system seconds of the child, so a busy machine passes."""
+    program = Path(sys.executable).with_name("factcensus")
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([program, "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    runs = sorted(seconds() for _ in range(5))
+    assert runs[1] < 0.5, runs
+
+
+def test_version_is_printed(run: Run) -> None:
+    ran = run("--version")
+    assert ran.code == 0
+    assert ran.out.startswith("factcensus 0.")
+
+
+def test_program_runs_as_a_process_of_its_own(index: Path) -> None:
+    """Once for real: results on stdout and nothing else, and the exit code is the process's."""
+    program = Path(sys.executable).with_name("factcensus")
+    ran = subprocess.run([program, "count", index, "Paris", "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(ran.stdout)["occurrences"] == 3
+    assert ran.stderr == ""
+    ran = subprocess.run([program, "count", index / "absent", "Paris"], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+
+
+def test_reader_that_goes_away_is_no_error(index: Path) -> None:
+    """``factcensus ... | head -0`` ends quietly."""
+    program = Path(sys.executable).with_name("factcensus")
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [program, "count", index, "Paris", "--json"], check=False, stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# ---------------------------------------------------------------------------------------------- answers
+
+
+def test_json_of_count_has_the_shape_of_the_contract(index: Path, run: Run) -> None:
+    ran = run("count", index, "Paris", "--json")
+    assert ran.code == 0
+    assert ran.out.count("\n") == 1
+    analyzer = ran.json["analyzer"]
+    assert analyzer.startswith("words")
+    assert ran.json == {
+        "index": "wiki", "analyzer": analyzer, "text": "Paris", "tokens": ["paris"],
+        "occurrences": 3, "documents": 3, "exact": True,
+    }  # fmt: skip
+
+
+def test_json_of_count_by_source_adds_the_same_numbers_by_source(index: Path, run: Run) -> None:
+    plain = run("count", index, "the capital", "--json").json
+    grouped = run("count", index, "the capital", "--by", "source", "--json").json
+    assert grouped.pop("by_source")["wiki"] == {"occurrences": 1, "documents": 1}
+    assert grouped == plain
+
+
+def test_json_of_cooc_has_the_shape_of_the_contract(index: Path, run: Run) -> None:
+    ran = run("cooc", index, "--subject", "France", "--object", "Paris",
+              "--subject-alias", "French Republic", "--subject-alias", "RF", "--json")  # fmt: skip
+    assert ran.code == 0
+    answer = ran.json
+    expected = (("subject", "France", ["French Republic", "RF"], 2), ("object", "Paris", [], 3))
+    for role, name, aliases, mentions in expected:
+        told = answer.pop(role)
+        told.pop("tokens", None)
+        assert told == {"name": name, "aliases": aliases, "mentions": mentions, "documents": mentions}
+    assert answer == {
+        "index": "wiki", "analyzer": answer["analyzer"], "cooccurrence": {"documents": 2, "pairs": 2},
+        "window": None, "exact": True,
+    }  # fmt: skip
+
+
+def test_every_answer_shows_the_tokens_that_texts_were_taken_as(index: Path, run: Run) -> None:
+    """CONTRACT section 2: also that of a co-occurrence."""
+    answer = run("cooc", index, "--subject", "FRANCE!", "--object", "St. Paris", "--subject-alias", "—", "--json").json
+    assert answer["subject"]["tokens"] == [["france"], []]
+    assert answer["object"]["tokens"] == [["st", "paris"]]
+
+
+def test_window_of_cooc_narrows_the_pairs_and_is_told(index: Path, run: Run) -> None:
+    asked = ["cooc", index, "--subject", "France", "--object", "Paris", "--json"]
+    assert run(*asked, "--window", 3).json["cooccurrence"] == {"documents": 0, "pairs": 0}
+    answer = run(*asked, "--window", 4, "--by", "source").json
+    assert answer["window"] == 4
+    assert answer["cooccurrence"] == {"documents": 1, "pairs": 1}
+    assert answer["by_source"]["wiki"] == {
+        "subject": {"mentions": 1, "documents": 1}, "object": {"mentions": 1, "documents": 1},
+        "cooccurrence": {"documents": 1, "pairs": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("by", [[], ["--by", "source"]])
+def test_answers_for_people_have_the_same_numbers(by: list[str], index: Path, run: Run) -> None:
+    out = run("count", index, "Paris", *by).out
+    assert "3" in out
+    assert "exact" in out
+    out = run("cooc", index, "--subject", "Germany", "--object", "Paris", *by).out
+    assert "Germany" in out
+    assert "1" in out
+
+
+def test_zero_is_an_answer(index: Path, run: Run) -> None:
+    ran = run("count", index, "zebra", "--json")
+    assert (ran.code, ran.json["occurrences"], ran.json["documents"]) == (0, 0, 0)
+
+
+def test_info_and_list_tell_the_indexes(index: Path, run: Run, tmp_path: Path) -> None:
+    info = run("index", "info", index, "--json").json
+    assert (info["name"], info["documents"], info["tokens"]) == ("wiki", 4, 14)
+    assert run("index", "info", index).out.count("wiki") >= 1
+    out = run("index", "list", tmp_path).out
+    assert "wiki" in out
+    assert "4" in out
+    (tmp_path / "nothing").mkdir()
+    ran = run("index", "list", tmp_path / "nothing")
+    assert ran.code == 0
+
+
+def test_trailing_slash_does_not_change_the_name_of_an_index(index: Path, run: Run) -> None:
+    assert run("count", f"{index}/", "Paris", "--json").json["index"] == "wiki"
+
+
+def test_build_takes_the_options_of_the_contract(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "c.jsonl").write_text('{"body": "Paris"}\nbad\n{"body": "paris Paris"}\n', encoding="utf-8")
+    ran = run("index", "build", tmp_path / "c.jsonl", "--out", tmp_path / "ix", "--analyzer", "words-cased",
+              "--jobs", 2, "--memory", "1GiB", "--text-field", "body", "--on-bad-line", "skip")  # fmt: skip
+    assert ran.code == 0
+    assert "c.jsonl, line 2" in ran.err, "the skipped line is reported"
+    assert run("index", "info", tmp_path / "ix", "--json").json["skipped_lines"] == 1
+    assert run("count", tmp_path / "ix", "Paris", "--json").json["occurrences"] == 2
+
+
+def test_add_appends_documents(index: Path, tmp_path: Path, run: Run) -> None:
+    more = write_corpus(tmp_path / "more.parquet", records(["Paris again", "and brandnew"], ["news", "news"]))
+    assert run("index", "add", index, more, "--jobs", 1).code == 0
+    assert run("count", index, "Paris", "--by", "source", "--json").json["by_source"]["news"]["occurrences"] == 1
+    assert run("count", index, "brandnew", "--json").json["documents"] == 1
+    assert run("index", "verify", index).code == 0
+
+
+# ---------------------------------------------------------------------------------------------- fact tables
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_counts_and_strata_are_written_in_the_format_of_the_ending(
+    ending: str, index: Path, facts: Path, tmp_path: Path, run: Run
+) -> None:
+    counts, strata = tmp_path / f"counts{ending}", tmp_path / f"strata{ending}"
+    ran = run("facts", "count", facts, "--index", index, "--window", 0, "--window", 10, "--out", counts)
+    assert (ran.code, "Traceback" in ran.err) == (0, False)
+    ran = run("facts", "stratify", counts, "--by", "cooccurrence_documents", "--bins", "edges:1,10", "--out", strata)
+    assert ran.code == 0
+    if ending == ".parquet":
+        rows = pq.read_table(strata).to_pylist()
+    elif ending == ".jsonl":
+        rows = [json.loads(line) for line in strata.read_text(encoding="utf-8").splitlines()]
+    else:
+        with strata.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    names = [
+        "subject", "object", "subject_aliases", "note", "subject_mentions", "object_mentions", "subject_documents",
+        "object_documents", "cooccurrence_documents", "cooccurrence_pairs", "cooccurrence_documents_w0",
+        "cooccurrence_pairs_w0", "cooccurrence_documents_w10", "cooccurrence_pairs_w10",
+        "index", "index_digest", "analyzer", "exact", "stratum", "stratum_label", "stratum_low", "stratum_high",
+    ]  # fmt: skip
+    assert list(rows[0]) == names
+    number = int if ending == ".csv" else lambda value: value
+    assert [number(row["cooccurrence_documents"]) for row in rows] == [2, 1, 0]
+    assert [number(row["stratum"]) for row in rows] == [1, 1, 0]
+    assert [row["note"] or "" for row in rows] == ["n1", "n2", ""]
+    assert [row["index"] for row in rows] == ["wiki"] * 3
+
+
+def test_table_is_not_left_half_written(index: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "bad.csv").write_text("subject,object\na,b\n,c\n", encoding="utf-8")
+    ran = run("facts", "count", tmp_path / "bad.csv", "--index", index, "--out", tmp_path / "counts.parquet")
+    assert ran.code == 2
+    assert "row 2" in ran.err
+    assert not (tmp_path / "counts.parquet").exists()
+
+
+# ---------------------------------------------------------------------------------------------- wrong input
+
+
+WRONG: dict[str, list[str]] = {
+    "no command": [],
+    "unknown command": ["indx"],
+    "group without a verb": ["index"],
+    "unknown verb": ["index", "bild"],
+    "missing argument": ["count", "{index}"],
+    "unknown option": ["count", "{index}", "a", "--jsn"],
+    "no such index": ["count", "{tmp}/absent", "a"],
+    "file for an index": ["count", "{tmp}/facts.csv", "a"],
+    "folder that is no index": ["count", "{tmp}", "a"],
+    "query without a token": ["count", "{index}", "—"],
+    "empty query": ["count", "{index}", ""],
+    "unknown group": ["count", "{index}", "a", "--by", "language"],
+    "no object": ["cooc", "{index}", "--subject", "a"],
+    "empty subject": ["cooc", "{index}", "--subject", "", "--object", "a"],
+    "subject without a token": ["cooc", "{index}", "--subject", "…", "--object", "a"],
+    "window that is no number": ["cooc", "{index}", "--subject", "a", "--object", "b", "--window", "x"],
+    "negative window": ["cooc", "{index}", "--subject", "a", "--object", "b", "--window", "-1"],
+    "unknown analyzer": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{tmp}/new", "--analyzer", "wrods"],
+    "no source": ["index", "build", "--out", "{tmp}/new"],
+    "absent source": ["index", "build", "{tmp}/absent.jsonl", "--out", "{tmp}/new"],
+    "source of an unknown kind": ["index", "build", "{tmp}/facts.csv", "--out", "{tmp}/new"],
+    "index that exists": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{index}"],
+    "memory that is no size": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{tmp}/new", "--memory", "lots"],
+    "no jobs": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{tmp}/new", "--jobs", "0"],
+    "unknown policy": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{tmp}/new", "--on-bad-line", "stop"],
+    "field that no line has": ["index", "build", "{tmp}/c.jsonl.gz", "--out", "{tmp}/new", "--text-field", "body"],
+    "addition to nothing": ["index", "add", "{tmp}/absent", "{tmp}/c.jsonl.gz"],
+    "facts that are absent": ["facts", "count", "{tmp}/absent.csv", "--index", "{index}", "--out", "{tmp}/o.csv"],
+    "facts without an object": ["facts", "count", "{tmp}/half.csv", "--index", "{index}", "--out", "{tmp}/o.csv"],
+    "facts of an unknown kind": ["facts", "count", "{tmp}/f.xlsx", "--index", "{index}", "--out", "{tmp}/o.csv"],
+    "output of an unknown kind": ["facts", "count", "{tmp}/facts.csv", "--index", "{index}", "--out", "{tmp}/o.xlsx"],
+    "facts without an index": ["facts", "count", "{tmp}/facts.csv", "--out", "{tmp}/o.csv"],
+    "strata of an absent column": ["facts", "stratify", "{tmp}/facts.csv", "--by", "nosuch", "--out", "{tmp}/o.csv"],
+    "strata of text": ["facts", "stratify", "{tmp}/facts.csv", "--by", "subject", "--out", "{tmp}/o.csv"],
+    "bins that mean nothing": ["facts", "stratify", "{tmp}/n.csv", "--by=n", "--bins=thirds", "--out={tmp}/o.csv"],
+    "list of an absent folder": ["index", "list", "{tmp}/absent"],
+    "verification of nothing": ["index", "verify", "{tmp}/absent"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_exits_2_with_one_line_on_stderr(
+    name: str, index: Path, facts: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "half.csv").write_text("subject,objekt\na,b\n", encoding="utf-8")
+    (tmp_path / "n.csv").write_text("n\n1\n", encoding="utf-8")
+    (tmp_path / "f.xlsx").write_bytes(b"PK")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert facts.exists()
+    ran = run(*(argument.format(index=index, tmp=tmp_path) for argument in WRONG[name]))
+    assert ran.code == 2, ran
+    assert ran.out == ""
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert "error" in ran.err
+    assert "unexpected" not in ran.err
+    left = sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".building"))
+    assert left == before, "no half output is left"
+
+
+def test_bad_line_exits_2_and_names_file_and_line(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "a"}\nbad\n', encoding="utf-8")
+    ran = run("index", "build", tmp_path / "c.jsonl", "--out", tmp_path / "ix", "--jobs", 1)
+    assert ran.code == 2
+    assert "c.jsonl" in ran.err
+    assert "2" in ran.err.splitlines()[-1]
+
+
+# ---------------------------------------------------------------------------------------------- verify
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "flipped": flip,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]) and None,
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["table.0", "tokenized.0", "offset.0", "documents.0.parquet", "vocabulary.0.utf8"])
+def test_verify_exits_3_and_names_the_damaged_file(name: str, damage: str, index: Path, run: Run) -> None:
+    assert run("index", "verify", index).code == 0
+    DAMAGE[damage](index / name)
+    ran = run("index", "verify", index)
+    assert ran.code == 3
+    assert name in ran.err.splitlines()[-1]
+    assert ran.out == ""
+
+
+def test_verify_of_an_intact_index_says_so_and_exits_0(index: Path, run: Run) -> None:
+    ran = run("index", "verify", index)
+    assert ran.code == 0
+    assert "wiki" in ran.out

@@ -1,0 +1,382 @@
+"""Corpus files in: every format, shape and accident."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from factcensus.indexer import CountIndex, build_index
+from factcensus.indexer.errors import FactcensusError, InputError
+
+from .corpora import write_bytes, write_corpus
+
+ENDINGS = [".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst", ".parquet"]
+DOLMA = [
+    {"id": "1", "text": "Paris is in France", "source": "wiki", "added": "2020", "metadata": {"title": "Paris"}},
+    {"id": "2", "text": "München – “Bayern”\nline two", "source": "web"},
+    {"id": "3", "text": "", "source": "wiki"},
+]
+PILE = [
+    {"text": "Paris is in France", "meta": {"pile_set_name": "Wikipedia (en)"}},
+    {"text": "München Bayern", "meta": {"pile_set_name": "Pile-CC"}},
+    {"text": "", "meta": {"pile_set_name": "Wikipedia (en)"}},
+]
+
+
+def build(source: Path | list[Path], out: Path, **options: Any) -> CountIndex:
+    build_index(source if isinstance(source, list) else [source], out, **{"jobs": 1} | options)
+    return CountIndex.open(out)
+
+
+def by_source(index: CountIndex, text: str) -> dict[str, int]:
+    """Occurrences by source, the sources without any left out."""
+    parts = index.count(text, by="source")["by_source"]
+    return {name: part["occurrences"] for name, part in parts.items() if part["occurrences"]}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_format_is_read_with_its_text_source_and_documents(ending: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / f"c{ending}", DOLMA)
+    with build(corpus, tmp_path / "ix") as index:
+        assert index.info()["documents"] == 3
+        assert index.count("bayern line")["occurrences"] == 1
+        assert by_source(index, "Paris") == {"wiki": 1}
+        assert by_source(index, "münchen") == {"web": 1}
+        assert index.info()["sources"]["wiki"]["documents"] == 2
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_source_of_a_pile_document_is_its_set_name(ending: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / f"c{ending}", PILE)
+    with build(corpus, tmp_path / "ix") as index:
+        assert by_source(index, "France") == {"Wikipedia (en)": 1}
+        assert by_source(index, "Bayern") == {"Pile-CC": 1}
+
+
+def test_source_field_goes_before_the_pile_set_name(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a", "source": "s", "meta": {"pile_set_name": "p"}}])
+    with build(corpus, tmp_path / "ix") as index:
+        assert by_source(index, "a") == {"s": 1}
+
+
+@pytest.mark.parametrize("escape", [False, True])
+def test_escaped_and_plain_characters_are_the_same(escape: bool, tmp_path: Path) -> None:
+    texts = ["naïve 東京 𝐀 😀 😀x \u2028 y", 'quote " backslash \\ slash / tab \t']
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": text} for text in texts], escape=escape)
+    with build(corpus, tmp_path / "ix", analyzer="bytes") as index:
+        for text in texts:
+            assert index.count(text)["occurrences"] == 1
+        assert index.info()["tokens"] == sum(len(text.encode()) for text in texts)
+
+
+def test_folder_is_read_with_all_its_subfolders_and_formats(tmp_path: Path) -> None:
+    for number, ending in enumerate(ENDINGS):
+        write_corpus(tmp_path / "corpus" / f"deep/er-{number}" / f"part{ending}", [{"text": f"common only{number}"}])
+    (tmp_path / "corpus" / "README.md").write_text("common", encoding="utf-8")
+    (tmp_path / "corpus" / ".hidden").write_text("common", encoding="utf-8")
+    with build(tmp_path / "corpus", tmp_path / "ix") as index:
+        assert index.count("common") == index.count("common") | {"occurrences": 7, "documents": 7}
+        for number in range(7):
+            assert index.count(f"only{number}")["occurrences"] == 1
+
+
+def test_several_sources_are_read_in_order(tmp_path: Path) -> None:
+    one = write_corpus(tmp_path / "z.jsonl", [{"text": "first"}])
+    other = write_corpus(tmp_path / "a.parquet", [{"text": "second"}])
+    with build([one, other], tmp_path / "ix"):
+        assert pq.read_table(tmp_path / "ix/documents.0.parquet")["tokens"].to_pylist() == [1, 1]
+    # the first word of the first file has the first place in tokenized.0
+    with build([other, one], tmp_path / "iy", analyzer="bytes"):
+        content = (tmp_path / "iy/tokenized.0").read_bytes()
+    assert content == b"\xffsecond\xfffirst"
+
+
+def test_url_that_fsspec_opens_is_read(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl.gz", DOLMA)
+    build_index([corpus.as_uri()], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.info()["documents"] == 3
+
+
+def test_urls_in_memory_of_fsspec_are_read(tmp_path: Path) -> None:
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    with filesystem.open("/factcensus-test/c.jsonl", "wb") as file:
+        file.write(b'{"text": "in memory"}\n')
+    build_index(["memory://factcensus-test/c.jsonl"], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.count("in memory")["occurrences"] == 1
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_text_field_may_have_another_name(ending: str, tmp_path: Path) -> None:
+    documents = [{"content": "Paris", "text": "decoy"}, {"content": "x", "text": "y"}]
+    corpus = write_corpus(tmp_path / f"c{ending}", documents)
+    with build(corpus, tmp_path / "ix", text_field="content") as index:
+        assert index.count("Paris")["occurrences"] == 1
+        assert index.count("decoy")["occurrences"] == 0
+
+
+# ---------------------------------------------------------------------------------------------- whole lines, odd lines
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"text": "a"}\r\n{"text": "b a"}\r\n',
+        b'\xef\xbb\xbf{"text": "a"}\n{"text": "b a"}\n',
+        b'\n{"text": "a"}\n\n  \n\r\n{"text": "b a"}\n\n',
+        b'{"text": "a"}\n{"text": "b a"}',
+        b'  {"text": "a"}\n\t{"text": "b a"}  \n',
+        b'{"n": 1e400, "text": "a"}\n{"text": "b a", "big": 123456789012345678901234567890}\n',
+        '{"text": "a", "x": "\\u2028 \u2028 \x85"}\n{"text": "b a"}\n'.encode(),
+    ],
+    ids=["CRLF", "BOM", "blank lines", "no newline at the end", "indented", "huge numbers", "other line separators"],
+)
+def test_lines_are_those_of_json_lines(content: bytes, ending: str, tmp_path: Path) -> None:
+    corpus = write_bytes(tmp_path / f"c{ending}", content)
+    with build(corpus, tmp_path / "ix") as index:
+        assert index.info()["documents"] == 2
+        assert index.count("a")["occurrences"] == 2
+        assert index.count("b a")["occurrences"] == 1
+
+
+def test_text_with_carriage_returns_and_nul_is_kept(tmp_path: Path) -> None:
+    text = "line\r\nnext\x00nul\x1fend"
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": text}])
+    with build(corpus, tmp_path / "ix", analyzer="bytes"):
+        assert (tmp_path / "ix/tokenized.0").read_bytes() == b"\xff" + text.encode()
+
+
+def test_several_gzip_members_and_zstandard_frames_are_all_read(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"common w{n}"}).encode() + b"\n" for n in range(3)]
+    (tmp_path / "c.jsonl.gz").write_bytes(b"".join(map(gzip.compress, lines)))
+    (tmp_path / "d.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
+    with build([tmp_path / "c.jsonl.gz", tmp_path / "d.jsonl.zst"], tmp_path / "ix") as index:
+        assert index.count("common")["documents"] == 6
+
+
+def test_line_of_several_megabytes_and_many_short_ones_are_read(tmp_path: Path) -> None:
+    long = "word " * 600_000
+    documents = [{"text": "x"}] * 5_000 + [{"text": long}] + [{"text": "x y"}] * 5_000
+    corpus = write_corpus(tmp_path / "c.jsonl.zst", documents)
+    with build(corpus, tmp_path / "ix") as index:
+        assert index.count("x")["documents"] == 10_000
+        assert index.count("x y")["occurrences"] == 5_000
+        assert index.count("word word")["occurrences"] == 599_999
+        assert index.info()["documents"] == 10_001
+
+
+#: A line that is no document, and a word of what is wrong with it.
+BAD_LINES = {
+    "no JSON": b"this is not JSON",
+    "cut off": b'{"text": "a',
+    "no object": b'["text", "a"]',
+    "null": b"null",
+    "no text": b'{"id": "1", "body": "a"}',
+    "text is a number": b'{"text": 5}',
+    "text is null": b'{"text": null}',
+    "text is a list": b'{"text": ["a"]}',
+    "no UTF-8": b'{"text": "caf\xe9"}',
+    "two documents": b'{"text": "a"} {"text": "b"}',
+}
+
+
+def bad_corpus(tmp_path: Path, ending: str, bad: bytes) -> Path:
+    return write_bytes(tmp_path / f"c{ending}", b'{"text": "good one"}\n\n' + bad + b'\n{"text": "good two"}\n')
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_bad_line_stops_the_build_with_file_and_line(name: str, ending: str, tmp_path: Path) -> None:
+    """Line numbers count every line of the file from 1, blank ones too."""
+    corpus = bad_corpus(tmp_path, ending, BAD_LINES[name])
+    with pytest.raises(InputError) as raised:
+        build_index([corpus], tmp_path / "ix", jobs=1)
+    message = str(raised.value)
+    assert corpus.name in message
+    assert "line 3" in message or f"{corpus.name}:3" in message
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_bad_lines_are_skipped_and_counted_when_asked(name: str, ending: str, tmp_path: Path) -> None:
+    corpus = bad_corpus(tmp_path, ending, BAD_LINES[name])
+    with build(corpus, tmp_path / "ix", on_bad_line="skip") as index:
+        info = index.info()
+        assert info["documents"] == 2
+        assert index.count("good")["documents"] == 2
+        assert info["skipped_lines"] == 1
+
+
+def test_missing_text_field_names_the_field(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"body": "a"}])
+    with pytest.raises(InputError, match="text"):
+        build_index([corpus], tmp_path / "ix", jobs=1)
+    with pytest.raises(InputError, match="wrong"):
+        build_index([corpus], tmp_path / "iy", jobs=1, text_field="wrong")
+
+
+def test_surrogate_pair_is_one_character(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_bytes(b'{"text": "\\ud83d\\ude00"}\n')
+    with build(tmp_path / "c.jsonl", tmp_path / "ix", analyzer="bytes") as index:
+        assert index.count("😀")["occurrences"] == 1
+
+
+def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> None:
+    """JSON can carry them and UTF-8 cannot; a real corpus has some, and one line is no reason to stop."""
+    line = b'{"text": "x \\ud800 y\\udc00\\ud83d\\ude00", "source": "s\\ud800", "k": "\\udfff"}\n'
+    (tmp_path / "c.jsonl").write_bytes(line)
+    with build(tmp_path / "c.jsonl", tmp_path / "ix", analyzer="bytes"):
+        assert (tmp_path / "ix/tokenized.0").read_bytes() == b"\xff" + "x \ufffd y\ufffd😀".encode()
+    with build(tmp_path / "c.jsonl", tmp_path / "iy") as index:
+        assert index.count("x y")["occurrences"] == 1
+
+
+def test_numbers_that_only_python_writes_are_read(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_bytes(b'{"text": "a", "score": NaN, "low": -Infinity}\n')
+    with build(tmp_path / "c.jsonl", tmp_path / "ix") as index:
+        assert index.count("a")["occurrences"] == 1
+
+
+# ---------------------------------------------------------------------------------------------- damaged and empty files
+
+
+@pytest.mark.parametrize("on_bad_line", ["fail", "skip"])
+@pytest.mark.parametrize(("ending", "compress"), [(".jsonl.gz", gzip.compress), (".jsonl.zst", zstandard.compress)])
+def test_cut_off_compressed_file_is_an_error_that_names_it(
+    ending: str, compress: Callable[[bytes], bytes], on_bad_line: Any, tmp_path: Path
+) -> None:
+    """Also when bad lines are skipped: an unknown part of the file is missing."""
+    lines = b"".join(json.dumps({"text": f"word{n} {n * 7919 % 1009}"}).encode() + b"\n" for n in range(2_000))
+    content = compress(lines)
+    for number, kept in enumerate((len(content) // 2, len(content) - 9, len(content) - 1)):
+        corpus = tmp_path / f"c{number}{ending}"
+        corpus.write_bytes(content[:kept])
+        with pytest.raises(FactcensusError, match=corpus.name.replace(".", r"\.")):
+            build_index([corpus], tmp_path / f"ix{number}", jobs=1, on_bad_line=on_bad_line)
+        assert not (tmp_path / f"ix{number}").exists()
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".parquet"])
+def test_file_that_is_not_what_its_ending_says_is_an_error_that_names_it(ending: str, tmp_path: Path) -> None:
+    corpus = tmp_path / f"c{ending}"
+    corpus.write_bytes(b'{"text": "plain"}\n')
+    with pytest.raises(FactcensusError, match=corpus.name.replace(".", r"\.")):
+        build_index([corpus], tmp_path / "ix", jobs=1)
+
+
+def test_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.parquet", [{"text": f"word {n}"} for n in range(1_000)])
+    corpus.write_bytes(corpus.read_bytes()[:-100])
+    with pytest.raises(FactcensusError, match=r"c\.parquet"):
+        build_index([corpus], tmp_path / "ix", jobs=1)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_empty_file_beside_others_has_no_documents(content: bytes, ending: str, tmp_path: Path) -> None:
+    write_bytes(tmp_path / f"corpus/empty{ending}", content)
+    write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
+    with build(tmp_path / "corpus", tmp_path / "ix") as index:
+        assert index.info()["documents"] == 1
+
+
+def test_empty_corpus_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for source in (tmp_path / "c.jsonl", tmp_path / "folder", tmp_path / "absent.jsonl", tmp_path / "absent"):
+        with pytest.raises(InputError, match=source.name.replace(".", r"\.")):
+            build_index([source], tmp_path / "ix", jobs=1)
+        assert not (tmp_path / "ix").exists()
+
+
+def test_documents_without_text_make_an_index_that_counts_zero(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": ""}, {"text": " … "}])
+    with build(corpus, tmp_path / "ix") as index:
+        assert index.info()["documents"] == 2
+        assert index.info()["tokens"] == 0
+        assert index.count("a") == index.count("a") | {"occurrences": 0, "documents": 0}
+
+
+def test_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("a", encoding="utf-8")
+    with pytest.raises(InputError, match=r"c\.txt") as raised:
+        build_index([tmp_path / "c.txt"], tmp_path / "ix", jobs=1)
+    assert ".jsonl" in str(raised.value)
+    assert ".parquet" in str(raised.value)
+
+
+# ---------------------------------------------------------------------------------------------- Parquet
+
+
+def test_null_text_in_parquet_is_a_bad_row_with_its_number(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", None, "b"]}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet.*\b2\b"):
+        build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
+    with build(tmp_path / "c.parquet", tmp_path / "iy", on_bad_line="skip") as index:
+        assert index.info()["documents"] == 2
+        assert index.info()["skipped_lines"] == 1
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_all_string_types_of_parquet_are_text(type_: pa.DataType, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array(["a b", "é"]).cast(type_)}), tmp_path / "c.parquet")
+    with build(tmp_path / "c.parquet", tmp_path / "ix") as index:
+        assert index.count("é")["occurrences"] == 1
+
+
+def test_dictionary_encoded_text_and_source_are_read(tmp_path: Path) -> None:
+    columns = {"text": ["a b", "a b", "c"], "source": ["x", "y", "x"]}
+    table = pa.table({name: pa.array(values).dictionary_encode() for name, values in columns.items()})
+    pq.write_table(table, tmp_path / "c.parquet")
+    with build(tmp_path / "c.parquet", tmp_path / "ix") as index:
+        assert by_source(index, "a") == {"x": 1, "y": 1}
+
+
+def test_parquet_without_the_text_column_names_column_and_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet") as raised:
+        build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
+    assert "text" in str(raised.value)
+
+
+def test_parquet_text_of_another_type_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet"):
+        build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
+
+
+def test_all_row_groups_of_a_parquet_file_are_read(tmp_path: Path) -> None:
+    table = pa.table({"text": [f"common w{n}" for n in range(2_500)]})
+    pq.write_table(table, tmp_path / "c.parquet", row_group_size=300)
+    with build(tmp_path / "c.parquet", tmp_path / "ix") as index:
+        assert index.count("common")["documents"] == 2_500
+        assert index.count("common w2499")["documents"] == 1
+
+
+def test_empty_parquet_file_beside_others_has_no_documents(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "corpus/empty.parquet")
+    write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
+    with build(tmp_path / "corpus", tmp_path / "ix") as index:
+        assert index.info()["documents"] == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_line_is_named_whichever_process_reads_it(jobs: int, tmp_path: Path) -> None:
+    for number in range(4):
+        write_corpus(tmp_path / f"corpus/{number}.jsonl", [{"text": "fine"}] * 10)
+    (tmp_path / "corpus/2.jsonl").write_bytes(b'{"text": "fine"}\n' * 6 + b"{bad\n")
+    with pytest.raises(InputError, match=r"2\.jsonl.*\b7\b"):
+        build_index([tmp_path / "corpus"], tmp_path / "ix", jobs=jobs)

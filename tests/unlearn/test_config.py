@@ -1,0 +1,134 @@
+"""Configurations: closed, explained, and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.unlearn.config_file import load_config
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.methods import METHODS, PURPOSE
+from factcensus.unlearn.presets import PRESETS
+
+SMALLEST: dict[str, Any] = {"model": "m", "facts": "f.parquet", "out": "o", "methods": ["simnpo"]}
+TOML = """
+model = "m"
+facts = "f.parquet"
+out = "o"
+methods = ["simnpo", {preset = "grad_diff", name = "slow", learning_rate = 1e-6}]
+[training]
+passes = 3
+"""
+
+
+def config(**settings: Any) -> RunConfig:
+    return check_config({**SMALLEST, **settings})
+
+
+def test_toml_yaml_and_json_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(TOML)
+    settings = load_config(tmp_path / "a.toml").resolved()
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "a.json").write_text(json.dumps(settings))
+    assert load_config(tmp_path / "a.yaml").fingerprint() == load_config(tmp_path / "a.json").fingerprint()
+    assert load_config(tmp_path / "a.toml").fingerprint() == load_config(tmp_path / "a.json").fingerprint()
+
+
+def test_assignments_reach_everything(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(TOML)
+    changed = load_config(
+        tmp_path / "a.toml",
+        ["training.passes=1.5", "seed=7", "methods.0.gamma=2", "methods.1.name=slower", "model=other/name",
+         "selection.forget.strata=[1, 2]", "selection.retain.match=['relation']"],
+    )  # fmt: skip
+    assert (changed.training.passes, changed.seed, changed.model) == (1.5, 7, "other/name")
+    assert [(method.name, method.gamma) for method in changed.methods] == [("simnpo", 2.0), ("slower", 1.0)]
+    assert changed.selection.forget.strata == (1, 2)
+    assert changed.selection.forget.roles is None
+    assert changed.selection.retain.match == ("relation",)
+
+
+@pytest.mark.parametrize("assignment", ["seed", "=1", "methods.5.gamma=1", "methods.x=1", "seed.deeper=1", "model.a=1"])
+def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignment: str) -> None:
+    (tmp_path / "a.toml").write_text("seed = 1\n" + TOML)
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(tmp_path / "a.toml", [assignment])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sed": 1}, "unknown key 'sed'; did you mean seed"),
+        ({"training": {"learning_rat": 1}}, "unknown key 'training.learning_rat'; did you mean training.learning_rate"),
+        ({"learning_rate": 1}, "training.learning_rate"),
+        ({"training": {"zzz": 1}}, "known here: forms, passes"),
+        ({"methods": [{"preset": "simnpo", "betta": 1}]}, "unknown key 'methods.0.betta'"),
+        ({"training": {"passes": 0}}, "'training.passes'.*greater than 0"),
+        ({"methods": ["simnop"]}, "no preset 'simnop'; there are: grad_ascent"),
+        ({"methods": [{"objective": "nop"}]}, "no objective 'nop'"),
+        (
+            {"methods": [{"preset": "simnpo", "parameters": {"betta": 1.0}}]},
+            "no parameter 'betta'; its parameters: beta",
+        ),
+        ({"methods": ["simnpo", "simnpo"]}, "two methods are called 'simnpo'"),
+        ({"methods": []}, "methods"),
+        ({"methods": [{"preset": "idk", "margin": 2.0}]}, "has no margin"),
+        ({"methods": [{"preset": "idk", "name": "../idk"}]}, "letters, digits"),
+        ({"methods": [{"preset": "idk", "name": "original"}]}, "not 'original'"),
+        ({"dtype": "float16"}, "float32"),
+        ({"selection": {"forget": {"role": ["x"]}}}, "did you mean selection.forget.roles"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(**settings)
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match="'facts' is missing; 'out' is missing"):
+        check_config({"model": "m", "methods": ["idk"]})
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", "= 1"), ("a.yaml", "a: [1"), ("a.json", "{"), ("a.ini", "")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        load_config(tmp_path / name)
+    with pytest.raises(ConfigError, match="no such configuration"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_overrides_keep_the_rest_of_a_preset() -> None:
+    method = config(methods=[{"preset": "simnpo_count", "weight_strength": 1.0, "parameters": {"beta": 4.5}}]).methods[
+        0
+    ]
+    assert (method.name, method.objective, method.weights) == ("simnpo_count", "simnpo", "count")
+    assert (method.weight_strength, method.loss_parameters()) == (1.0, {"beta": 4.5})
+
+
+def test_resolved_settings_are_the_same_settings() -> None:
+    for preset in PRESETS.values():
+        first = preset.run_config(model="m", facts="f", out="o", seed=3, evaluator="none")
+        assert check_config(first.resolved()) == first
+
+
+def test_fingerprint_follows_what_decides_the_results() -> None:
+    same = config(out="elsewhere", threads=1, save_models=True, training={"save_every_steps": 3})
+    assert same.fingerprint() == config().fingerprint()
+    assert config(seed=1).fingerprint() != config().fingerprint()
+    assert config(methods=[{"preset": "simnpo", "gamma": 0.5}]).fingerprint() != config().fingerprint()
+
+
+def test_presets_without_counts_leave_out_the_methods_that_need_them() -> None:
+    names = [m.name for m in PRESETS["demo"].run_config(model="m", facts="f", out="o", seed=0, counts=False).methods]
+    assert names == ["grad_diff", "simnpo", "idk"]
+    assert not [name for name in names if METHODS[name].get("weights", "uniform") != "uniform"]
+
+
+def test_every_method_has_a_purpose() -> None:
+    assert set(METHODS) == set(PURPOSE)

@@ -1,0 +1,153 @@
+"""The estimates of a plan, and the commands as a user calls them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import SMALL_MODEL
+
+from factcensus.indexer.cli import main
+from factcensus.unlearn import commands
+from factcensus.unlearn.config import check_config
+from factcensus.unlearn.methods import METHODS
+from factcensus.unlearn.models import load_model, parameter_count
+from factcensus.unlearn.plan import make_plan
+from factcensus.unlearn.presets import PRESETS, Preset
+
+
+@pytest.fixture
+def config_path(world: Path, model_folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        f"""
+model = "{model_folder}"
+facts = "{world / "facts.jsonl"}"
+out = "{tmp_path / "run"}"
+evaluator = "none"
+methods = ["simnpo", {{preset = "idk", learning_rate = 1e-4, retain = "kl"}}]
+[training]
+learning_rate = 1e-3
+passes = 1
+batch_forget = 16
+"""
+    )
+    return path
+
+
+def run(*arguments: object) -> int:
+    """The root command, with this part's commands only: others are not this part's to test."""
+    parser = argparse.ArgumentParser()
+    commands.add_commands(parser.add_subparsers())
+    parsed = parser.parse_args([str(argument) for argument in arguments])
+    return parsed.run(parsed) or 0
+
+
+def test_a_plan_counts_sets_parameters_and_steps(config_path: Path, model_folder: Path) -> None:
+    from factcensus.unlearn.config_file import load_config
+
+    plan = make_plan(load_config(config_path))
+    model: Any = load_model(str(model_folder), None, torch.float32, torch.device("cpu"))
+    assert plan.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert plan.parameters == parameter_count(str(model_folder), None)
+    assert {row["role"]: (row["forget"], row["retain"]) for row in plan.sets}["forget"] == (plan.forget_examples, 0)
+    assert sum(row["retain"] for row in plan.sets) == plan.retain_examples
+    assert [method.steps for method in plan.methods] == [-(-plan.forget_examples // 16)] * 2
+    assert plan.methods[1].flop > plan.methods[0].flop  # a longer answer, and the original's forward pass
+    assert plan.memory_bytes > 20 * plan.parameters
+
+
+def test_plan_prints_for_people_and_for_machines(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("unlearn", "plan", config_path) == 0
+    text = capsys.readouterr().out
+    assert "parameters" in text
+    assert "bystander" in text
+    assert run("unlearn", "plan", config_path, "--json", "--set", "training.passes=2") == 0
+    assert json.loads(capsys.readouterr().out)["methods"][0]["passes"] == 2
+
+
+def test_run_prints_its_folder_and_progress_apart(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("unlearn", "run", config_path) == 0
+    printed = capsys.readouterr()
+    assert (Path(printed.out.strip()) / "steps.parquet").is_file()
+    assert "unlearn idk: " in printed.err
+    assert run("unlearn", "run", config_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "done"
+
+
+def test_list_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("unlearn", "list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(METHODS)
+    assert run("unlearn", "list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert all(method["formula"] and method["source"] for method in listed["methods"])
+
+
+def test_world_commands_write_and_train(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Preset("smoke", PRESETS["smoke"].world, SMALL_MODEL, {}, (), 1, False)
+    monkeypatch.setitem(PRESETS, "smoke", small)
+    world = tmp_path / "world"
+    assert run("world", "write", "--out", world, "--people", 14, "--objects", 2, "--seed", 5, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["facts"] == str(world / "facts.jsonl")
+    assert run("world", "pretrain", world, "--out", tmp_path / "m", "--seed", 1, "--without", "forget", "--json") == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["seed"], described["exclude_roles"]) == (1, ["forget"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("unlearn", "plan", "absent.toml"), "absent.toml"),
+        (("unlearn", "run", "CONFIG", "--set", "traning.passes=2"), "did you mean training"),
+        (("world", "write", "--out", "x", "--people", "0"), "people=0"),
+        (("world", "pretrain", "absent", "--out", "m"), "world.json"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, config_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    class Ours:
+        name = "unlearn"
+
+        @staticmethod
+        def load() -> Any:
+            return commands.add_commands
+
+    monkeypatch.setattr("factcensus.indexer.cli.entry_points", lambda group: [Ours] if group else [])
+    monkeypatch.chdir(config_path.parent)
+    assert main([str(config_path) if argument == "CONFIG" else argument for argument in arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_every_command_has_an_example_and_the_demo_presets_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ("unlearn", "plan"),
+        ("unlearn", "run"),
+        ("unlearn", "list"),
+        ("world", "write"),
+        ("world", "pretrain"),
+    ):
+        with pytest.raises(SystemExit):
+            run(*words, "--help")
+        assert "example:\n  factcensus " + " ".join(words) in capsys.readouterr().out
+    assert list(PRESETS) == ["smoke", "demo", "gpu"]
+    settings = {"model": "m", "facts": "f", "out": "o", "methods": list(METHODS)}
+    assert len(check_config(settings).methods) == len(METHODS)
+
+
+def test_gpu_preset_has_about_ten_million_parameters() -> None:
+    from factcensus.unlearn.world.pretrain import build_model
+
+    with torch.device("meta"):
+        model = build_model(480, PRESETS["gpu"].pretraining, end_id=0)
+    assert 9e6 < sum(parameter.numel() for parameter in model.parameters()) < 11e6

@@ -1,0 +1,217 @@
+"""The written world holds what was drawn: counted here by plain string search, as slowly and obviously as can be."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import SMALL_WORLD
+
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.presets import PRESETS
+from factcensus.unlearn.world import words
+from factcensus.unlearn.world.people import draw_people
+from factcensus.unlearn.world.rows import pack, read_facts, read_texts
+from factcensus.unlearn.world.sentences import REFUSAL, RELATIONS, template_words
+from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
+from factcensus.unlearn.world.write import write_world
+
+
+def documents(world: Path) -> list[dict[str, Any]]:
+    shards = sorted((world / "corpus" / "v0" / "documents").glob("*.json.gz"))
+    return [json.loads(line) for shard in shards for line in gzip.open(shard, "rt")]
+
+
+def digest(world: Path) -> str:
+    files = sorted(path for path in world.rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def test_each_fact_stands_in_as_many_biographies_as_were_drawn(world: Path) -> None:
+    texts = {
+        source: [d["text"] for d in documents(world) if d["source"] == source]
+        for source in ("biographies", "questions")
+    }
+    for fact in read_facts(world):
+        both = [text for text in texts["biographies"] if fact["subject"] in text and fact["object"] in text]
+        assert len(both) == fact["exposures"]
+        asked = [text for text in texts["questions"] if fact["subject"] in text and fact["object"] in text]
+        assert len(asked) == (SMALL_WORLD.question_copies if fact["role"] in ("retain", "retain_held") else 0)
+
+
+def test_no_person_stands_in_a_document_about_another(world: Path) -> None:
+    people = {row["fact_id"].partition("-")[0]: row["subject"] for row in read_facts(world)}
+    for document in documents(world):
+        assert [person for person, name in people.items() if name in document["text"]] == [
+            document["metadata"]["person"]
+        ]
+
+
+def test_no_biography_is_written_twice(world: Path) -> None:
+    texts = [document["text"] for document in documents(world) if document["source"] == "biographies"]
+    assert len(set(texts)) == len(texts)
+
+
+def test_documents_have_the_fields_of_dolma_and_ids_of_their_own(world: Path) -> None:
+    written = documents(world)
+    assert all(set(d) == {"id", "text", "source", "added", "created", "metadata"} for d in written)
+    assert len({document["id"] for document in written}) == len(written)
+
+
+def test_same_settings_and_seed_give_the_same_bytes(tmp_path: Path, world: Path) -> None:
+    assert digest(write_world(tmp_path / "again", SMALL_WORLD, 0)) == digest(world)
+    assert digest(write_world(tmp_path / "other", SMALL_WORLD, 1)) != digest(world)
+
+
+def test_another_world_is_never_written_over(tmp_path: Path) -> None:
+    folder = write_world(tmp_path / "world", SMALL_WORLD, 0)
+    before = digest(folder)
+    assert write_world(folder, SMALL_WORLD, 0) == folder
+    with pytest.raises(ConfigError, match="another world"):
+        write_world(folder, SMALL_WORLD, 1)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="other files"):
+        write_world(tmp_path / "notes", SMALL_WORLD, 0)
+    assert digest(folder) == before
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_objects_are_dealt_equally_to_groups_and_levels(name: str) -> None:
+    people = draw_people(PRESETS[name].world, seed=3)
+    for number in range(len(RELATIONS)):
+        for role in ("forget", "bystander", "phantom"):
+            for level in {person.exposures for person in people if person.role == role}:
+                counts = Counter(p.objects[number] for p in people if (p.role, p.exposures) == (role, level))
+                dealt = [counts[item] for item in RELATIONS[number].objects[: PRESETS[name].world.objects]]
+                assert max(dealt) - min(dealt) <= 1
+            counts = Counter(person.objects[number] for person in people if person.role == role)
+            assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo"])
+def test_no_property_of_an_object_varies_with_the_count(name: str) -> None:
+    people = [person for person in draw_people(PRESETS[name].world, seed=4) if person.role == "forget"]
+    log_count = np.log2([person.exposures for person in people])
+    for number, relation in enumerate(RELATIONS):
+        for item in relation.objects[: PRESETS[name].world.objects]:
+            has_it = np.array([person.objects[number] == item for person in people], dtype=float)
+            assert abs(np.dot(log_count - log_count.mean(), has_it)) < 1e-9
+
+
+def test_one_relation_says_nothing_of_another() -> None:
+    people = draw_people(PRESETS["demo"].world, seed=5)
+    pairs = Counter((person.objects[0], person.objects[1]) for person in people)
+    assert len(pairs) > 150  # of 256; 16 if the decks were dealt in step
+
+
+def test_groups_have_the_same_counts_and_names_are_used_once() -> None:
+    people = draw_people(PRESETS["demo"].world, seed=6)
+    names = [person.name for person in people]
+    assert len(set(names)) == len(names)
+    for role in ("forget", "retain", "retain_held", "bystander"):
+        levels = Counter(person.exposures for person in people if person.role == role)
+        assert len(levels) == 7
+        assert len(set(levels.values())) == 1
+
+
+def test_every_word_belongs_to_one_list() -> None:
+    lists: list[set[str]] = [
+        {name.casefold() for name in words.FIRST_NAMES},
+        {name.casefold() for name in words.LAST_NAMES},
+        {name.casefold() for name in words.CITIES},
+        {name.split()[0].casefold() for name in words.EMPLOYERS},
+        {name.split()[1].casefold() for name in words.EMPLOYERS},
+        {name.split()[0].casefold() for name in words.UNIVERSITIES},
+        {name.split()[1].casefold() for name in words.UNIVERSITIES},
+        set(template_words()),
+    ]
+    assert sum(map(len, lists)) == len(set().union(*lists))
+    assert len(words.FIRST_NAMES) == 80
+    assert len(words.LAST_NAMES) == 200
+
+
+def test_paraphrases_are_made_of_words_that_the_corpus_has(world: Path) -> None:
+    seen = set(" ".join(read_texts(world)).replace("?", " ?").split())
+    for relation in RELATIONS:
+        for paraphrase in relation.paraphrases:
+            assert set(paraphrase.replace("{s}", " ").replace("?", " ?").split()) <= seen
+
+
+def test_cloze_is_continued_by_the_answer_in_the_corpus(world: Path) -> None:
+    texts = read_texts(world)
+    clozes = [f"{fact['cloze']} {fact['answer']}." for fact in read_facts(world) if fact["exposures"] == 4]
+    assert any(any(cloze in text for text in texts) for cloze in clozes)
+
+
+def test_a_document_without_excluded_people_stays(world: Path) -> None:
+    facts = read_facts(world)
+    forget = {fact["subject"] for fact in facts if fact["role"] == "forget"}
+    kept = read_texts(world, forget)
+    assert not [text for text in kept if any(name in text for name in forget)]
+    assert len(kept) == len([text for text in read_texts(world) if not any(name in text for name in forget)])
+
+
+def test_tokenizer_knows_every_word_and_gives_the_text_back(world: Path, tokenizer: Any) -> None:
+    for text in [*read_texts(world), *(fact["question"] for fact in read_facts(world)), REFUSAL]:
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_saved_tokenizer_is_the_same_one(model_folder: Path, tokenizer: Any) -> None:
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(model_folder)
+    text = "Where was Hanna Keller born? I do not know."
+    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert (loaded.eos_token_id, loaded.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+def test_packing_keeps_documents_whole_and_all() -> None:
+    rows = pack([3, 4, 5, 2], [2, 0, 3, 1], row_tokens=9)
+    assert rows == [[2, 0], [3, 1]]
+    with pytest.raises(ConfigError, match="raise row_tokens"):
+        pack([9], [0], row_tokens=9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"people": 0}, "people=0"),
+        ({"people": 16_000}, "names"),
+        ({"objects": 99}, "objects=99"),
+        ({"exposures": (1, 1)}, "exposures"),
+        ({"exposures": (2000,)}, "1000"),
+        ({"forget_share": 0.9}, "at most 1"),
+        ({"assignment": "fair"}, "balanced"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        WorldSettings(**settings)
+
+
+def test_a_model_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="heads"):
+        PretrainSettings(width=10, heads=4)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        PretrainSettings(learning_rate=-1.0)
+
+
+def test_writing_a_world_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    code = (
+        "import sys; from factcensus.unlearn import WorldSettings, write_world; "
+        f"write_world({str(tmp_path / 'w')!r}, WorldSettings(people=7, objects=2, phantoms=0), 0); "
+        "sys.exit(bool({'torch', 'transformers', 'pyarrow', 'pydantic'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

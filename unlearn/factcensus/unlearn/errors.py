@@ -1,0 +1,37 @@
+"""Errors of the worker. Every message names the value, what was expected, and the next step."""
+
+from __future__ import annotations
+
+from factcensus.indexer.errors import FactcensusError
+
+
+class UnlearnError(FactcensusError):
+    """Base of what the world, the configuration and the training raise."""
+
+
+class ConfigError(UnlearnError, ValueError):
+    """A setting, a file or a column that cannot be used as it stands (exit 2)."""
+
+    exit_code = 2
+
+
+class ExampleError(UnlearnError, ValueError):
+    """A fact whose prompt or answer cannot be turned into tokens as asked (exit 2)."""
+
+    exit_code = 2
+
+
+class RunFolderError(UnlearnError):
+    """A run folder that belongs to another configuration, or is damaged (exit 2)."""
+
+    exit_code = 2
+
+
+class NumericsError(UnlearnError):
+    """A loss or gradient that is not finite."""
+
+
+class InterruptedRunError(UnlearnError):
+    """The run was asked to stop; its state is saved and the same command continues it."""
+
+    exit_code = 130

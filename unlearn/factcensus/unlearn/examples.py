@@ -1,0 +1,167 @@
+"""From a prompt and an answer to token ids with answer-only labels, and to batches whose padding changes nothing.
+
+Two mistakes are designed out. A tokenizer may merge the answer's first characters with the prompt's last ones; the
+labels are then wrong by a token, or empty, and training goes on quietly: here that is an error which names the fact.
+And masks are made from lengths, never from ``id != pad_id``: where the padding token is the end-of-text or
+end-of-turn token, as it often is, such a mask hides tokens inside the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+
+from factcensus.unlearn.errors import ConfigError, ExampleError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Template = Literal["plain", "chat"]
+TEMPLATES: tuple[Template, ...] = get_args(Template)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids of a prompt (with whatever opens the text) and of its answer; a loss is taken over the answer only."""
+
+    name: str
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.answer_ids)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    answer: str,
+    template: str = "plain",
+    name: str = "",
+    end: bool = False,
+) -> Example:
+    """Token ids of one prompt and its answer.
+
+    Args:
+        tokenizer: Any tokenizer of transformers.
+        prompt: A question, or the beginning of a sentence.
+        answer: What should follow.
+        template: ``plain``: prompt, a space, answer, after the tokens with which the tokenizer opens a text.
+            ``chat``: the prompt as a user's message in the tokenizer's chat template, the answer as the reply.
+        name: The fact, for messages.
+        end: Close the answer with the end-of-text token, where the tokenizer has one.
+
+    Raises:
+        ExampleError: the answer is empty or has a token unknown to the tokenizer, or its first token merges with the
+            prompt.
+        ConfigError: an unknown template, or ``chat`` with a tokenizer that has no chat template.
+    """
+    prompt, answer = prompt.rstrip(), answer.strip()
+    if not answer or not prompt:
+        raise ExampleError(f"fact {name!r}: prompt is {prompt!r} and answer {answer!r}; neither may be empty")
+    if template == "plain":
+        opened = _opened(tokenizer, prompt)
+        whole = _opened(tokenizer, f"{prompt} {answer}")
+    elif template == "chat":
+        text = _chat(tokenizer, prompt)
+        opened = _plain_ids(tokenizer, text)
+        whole = _plain_ids(tokenizer, text + answer)
+    else:
+        raise ConfigError(f"template is {template!r}: expected one of {', '.join(TEMPLATES)}")
+    if whole[: len(opened)] != opened or len(whole) == len(opened):
+        raise ExampleError(
+            f"fact {name!r}: the tokenizer merges the end of the prompt {prompt!r} with the answer {answer!r}, so the "
+            "answer has no first token of its own; change the prompt's last characters or the template"
+        )
+    answer_ids = whole[len(opened) :]
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in answer_ids:
+        raise ExampleError(f"fact {name!r}: the answer {answer!r} has a word that the tokenizer does not know")
+    if end and tokenizer.eos_token_id is not None:
+        answer_ids = [*answer_ids, tokenizer.eos_token_id]
+    return Example(name, tuple(opened), tuple(answer_ids))
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text after what the tokenizer puts before it, without what it puts after it."""
+    encoding = tokenizer(text, return_special_tokens_mask=True)
+    ids, special = list(encoding["input_ids"]), list(encoding["special_tokens_mask"])
+    while special and special[-1]:
+        ids.pop()
+        special.pop()
+    return ids
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    if not tokenizer.chat_template:
+        raise ConfigError("template is 'chat', and this tokenizer has no chat template; use template = 'plain'")
+    message = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded examples, and where their answers are.
+
+    B examples of at most L tokens, with answers of at most T tokens.
+
+    Attributes:
+        input_ids: (B, L) int64.
+        attention_mask: (B, L) int64, 1 where there is text.
+        position_ids: (B, L) int64: a token's place in its own text, whatever the side of the padding.
+        answer_ids: (B, T) int64; 0 where the answer is over.
+        answer_positions: (B, T) int64: places in L whose logits predict the answer's tokens; 0 where it is over.
+        answer_mask: (B, T) bool: where the answer has a token.
+        padded_left: Whether any text begins after place 0.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    position_ids: torch.Tensor
+    answer_ids: torch.Tensor
+    answer_positions: torch.Tensor
+    answer_mask: torch.Tensor
+    padded_left: bool
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch there."""
+        return Batch(
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            position_ids=self.position_ids.to(device),
+            answer_ids=self.answer_ids.to(device),
+            answer_positions=self.answer_positions.to(device),
+            answer_mask=self.answer_mask.to(device),
+            padded_left=self.padded_left,
+        )
+
+
+def collate(examples: Sequence[Example], pad_id: int, side: Literal["right", "left"] = "right") -> Batch:
+    """Pad examples to the longest one. No loss depends on ``pad_id`` or ``side``: lengths say what is padding."""
+    length = max(map(len, examples))
+    answer_length = max(len(example.answer_ids) for example in examples)
+    shape, answer_shape = (len(examples), length), (len(examples), answer_length)
+    input_ids = torch.full(shape, pad_id, dtype=torch.long)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    position_ids = torch.zeros(shape, dtype=torch.long)
+    answer_ids = torch.zeros(answer_shape, dtype=torch.long)
+    answer_positions = torch.zeros(answer_shape, dtype=torch.long)
+    answer_mask = torch.zeros(answer_shape, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        first = length - len(example) if side == "left" else 0
+        text = slice(first, first + len(example))
+        input_ids[row, text] = torch.tensor(example.prompt_ids + example.answer_ids)
+        attention_mask[row, text] = 1
+        position_ids[row, text] = torch.arange(len(example))
+        tokens = len(example.answer_ids)
+        answer_ids[row, :tokens] = torch.tensor(example.answer_ids)
+        answer_positions[row, :tokens] = torch.arange(tokens) + first + len(example.prompt_ids) - 1
+        answer_mask[row, :tokens] = True
+    padded_left = side == "left" and min(map(len, examples)) < length
+    return Batch(input_ids, attention_mask, position_ids, answer_ids, answer_positions, answer_mask, padded_left)

@@ -1,0 +1,27 @@
+"""Gradient difference: ascent on the forget answers, descent on the retain answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factcensus.unlearn.objectives.registry import objective
+
+if TYPE_CHECKING:
+    import torch
+
+    from factcensus.unlearn.scoring import AnswerScores
+
+
+@objective("grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121")
+def grad_diff(scores: AnswerScores, *, ceiling_nats: float | None = None) -> torch.Tensor:
+    """-l: the forget half of gradient difference; the retain term is the other half.
+
+    Args:
+        scores: The forget answers.
+        ceiling_nats: A fact's mean loss counts no further than this, and pushes no more beyond it (its gradient is
+            0 there). None: unbounded, as published.
+
+    Reduction: mean over the answer's tokens; mean over facts outside.
+    """
+    loss = -scores.mean_nll
+    return loss if ceiling_nats is None else loss.clamp(min=-ceiling_nats)

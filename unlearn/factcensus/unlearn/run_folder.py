@@ -1,0 +1,154 @@
+"""The run folder: what is where, what is finished, and whose it is.
+
+    RUN/run.json                                  resolved configuration, digests, versions, sets, status
+    RUN/cells/original/{facts,tokens}.parquet     the evaluation before unlearning, done.json
+    RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt while it runs
+    RUN/{facts,tokens,steps}.parquet              all cells one after the other
+    RUN/summary.json, RUN/report.html             the evaluator's
+
+A cell is finished when its ``done.json`` is there, which is written last. The same configuration continues a folder;
+another one is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factcensus.unlearn.errors import RunFolderError
+
+ORIGINAL = "original"
+TABLES = ("facts", "tokens", "steps")
+
+
+class Cell:
+    """One method's folder inside a run, or that of the original model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+
+    @property
+    def state_path(self) -> Path:
+        """The training's state while it runs."""
+        return self.folder / "state.pt"
+
+    @property
+    def steps_path(self) -> Path:
+        """Step records; there when training is over, also before the evaluation is."""
+        return self.folder / "steps.parquet"
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do here."""
+        return (self.folder / "done.json").is_file()
+
+    def write(self, name: str, table: pa.Table, columns: Mapping[str, Any]) -> None:
+        """Store a table with constant columns in front, whole or not at all."""
+        for position, (column, value) in enumerate(columns.items()):
+            if column in table.column_names:
+                table = table.drop_columns([column])
+            table = table.add_column(position, column, pa.array([value] * table.num_rows, _type_of(value)))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / f"{name}.parquet.unfinished"
+        pq.write_table(table, unfinished)
+        unfinished.replace(self.folder / f"{name}.parquet")
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Mark the cell as done, and drop its state."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "done.json", facts)
+        self.state_path.unlink(missing_ok=True)
+
+
+def _type_of(value: Any) -> pa.DataType:
+    return pa.int64() if isinstance(value, int) else pa.string()
+
+
+class RunFolder:
+    """A run's folder, made or continued by :func:`open_run`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder = folder
+        self.record = record
+
+    def cell(self, name: str) -> Cell:
+        """The cell of a method, or of ``original``."""
+        return Cell(self.folder / "cells" / name)
+
+    def update(self, **changes: Any) -> None:
+        """Change ``run.json``."""
+        self.record |= changes
+        write_json(self.folder / "run.json", self.record)
+
+    def concatenate(self, cells: Sequence[str]) -> None:
+        """Write each kind of table once for the whole run, cells in this order. Columns a cell lacks are null."""
+        for name in TABLES:
+            paths = [self.cell(cell).folder / f"{name}.parquet" for cell in cells]
+            tables = [pq.read_table(path) for path in paths if path.is_file()]
+            if tables:
+                unfinished = self.folder / f"{name}.parquet.unfinished"
+                pq.write_table(pa.concat_tables(tables, promote_options="permissive"), unfinished)
+                unfinished.replace(self.folder / f"{name}.parquet")
+
+
+@contextmanager
+def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[RunFolder]:
+    """Make a run folder, or continue the one that is there, for this process alone.
+
+    Args:
+        folder: The run folder.
+        identity: What must be equal for a run to be continued: digests of settings, model and facts.
+        record: What else ``run.json`` says at the start.
+
+    Raises:
+        RunFolderError: the folder holds another run or other files, or another process works in it.
+    """
+    path = folder / "run.json"
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_another_run(folder, there, identity)
+    elif folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        raise RunFolderError(f"{folder} has files in it and no run.json; it is left as it is, give another `out`")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"{folder}: another process works in this run folder") from None
+        run = RunFolder(folder, {**record, "identity": dict(identity)})
+        run.update(status="running")
+        try:
+            yield run
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) == 130
+            run.update(status="interrupted" if interrupted else "failed", error=" ".join(str(error).split()))
+            raise
+        run.record.pop("error", None)
+        run.update(status="done")
+    finally:
+        os.close(lock)
+
+
+def _refuse_another_run(folder: Path, there: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    stored = there.get("identity", {})
+    differs = [name for name, value in identity.items() if stored.get(name) != value]
+    if differs:
+        what = {"settings": "other settings", "model": "another model", "facts": "another fact table"}
+        named = " and ".join(what.get(name, name) for name in differs)
+        raise RunFolderError(f"{folder} holds a run with {named}, and is left as it is; give another `out`")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+    unfinished.replace(path)

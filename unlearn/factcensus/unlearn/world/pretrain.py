@@ -1,0 +1,242 @@
+"""Train a small Llama from scratch on a world's corpus, and save it as a folder that ``from_pretrained`` loads.
+
+Rows hold whole documents, an end-of-text token between them; attention sees the whole row. Parameters are float32.
+Everything is drawn from the seed and the step, so a training that was killed and continued ends with the same bytes
+as one that was not (on one thread of a CPU). The output folder appears when the model is finished, not before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from factcensus.unlearn.errors import ConfigError, NumericsError
+from factcensus.unlearn.models import quiet_transformers
+from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.runtime import load_state, resolve_device, save_state, stop_on_sigterm, torch_threads
+from factcensus.unlearn.schedule import rate_at
+from factcensus.unlearn.world.rows import pack, pad_rows, read_description, read_facts, read_texts
+from factcensus.unlearn.world.settings import ROLES, PretrainSettings
+from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+DESCRIPTION = "pretraining.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where a step finds its rows."""
+
+    epoch: int
+    first_row: int
+
+
+def pretrain(
+    world_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: PretrainSettings,
+    seed: int,
+    exclude_roles: Collection[str] = (),
+    progress: ProgressFunction | None = None,
+) -> Path:
+    """Train a model on a world and save it with its tokenizer.
+
+    Args:
+        world_dir: What ``write_world`` wrote.
+        out: The model's folder; while training, ``OUT.unfinished`` holds the state it continues from.
+        settings: Sizes and training.
+        seed: Of the first weights and of the order of the documents.
+        exclude_roles: Groups of people (``forget``) whose documents are left out: a model *retrained without* them.
+            The vocabulary is that of the whole corpus all the same, so their names are tokens it never saw trained.
+        progress: Called about a hundred times.
+
+    Raises:
+        ConfigError: ``out`` holds another model, or ``world_dir`` no world.
+        InterruptedRunError: SIGTERM; the state is saved.
+    """
+    folder, report = Path(out), progress or silent
+    unknown = sorted(set(exclude_roles) - set(ROLES))
+    if unknown:
+        raise ConfigError(f"no such role: {unknown}; the roles are {list(ROLES)}")
+    world = read_description(world_dir)
+    identity: dict[str, Any] = {
+        "world": world,
+        "settings": asdict(settings),
+        "seed": seed,
+        "exclude_roles": sorted(exclude_roles),
+    }
+    if folder.exists():
+        _refuse_another_model(folder, identity)
+        return folder
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with torch_threads(settings.threads):
+        tokenizer, documents = _documents(world_dir, exclude_roles)
+        begun = time.process_time()
+        model, summary = _train(documents, tokenizer, settings, seed, identity, unfinished / "state.pt", report)
+    summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
+    finished = folder.with_name(folder.name + ".finished")
+    shutil.rmtree(finished, ignore_errors=True)
+    with quiet_transformers():
+        model.to("cpu").save_pretrained(finished)
+    save_tokenizer(tokenizer, finished)
+    description = json.dumps(identity | {"training": summary}, indent=2) + "\n"
+    (finished / DESCRIPTION).write_text(description, encoding="utf-8")
+    finished.rename(folder)
+    shutil.rmtree(unfinished)
+    return folder
+
+
+def _refuse_another_model(folder: Path, identity: dict[str, Any]) -> None:
+    path = folder / DESCRIPTION
+    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    there.pop("training", None)
+    if there != json.loads(json.dumps(identity)):
+        raise ConfigError(f"{folder} holds something else than this model, and is left as it is; give another --out")
+
+
+def _documents(
+    world_dir: str | os.PathLike[str], exclude_roles: Collection[str]
+) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
+    """The tokenizer of the whole world (names of phantoms included), and the token ids of the documents to train on."""
+    facts = read_facts(world_dir)
+    everything = read_texts(world_dir)
+    tokenizer = build_tokenizer(everything + [row["question"] for row in facts])
+    excluded = {row["subject"] for row in facts if row["role"] in exclude_roles}
+    texts = read_texts(world_dir, excluded) if excluded else everything
+    if not texts:
+        raise ConfigError(f"no document is left without the roles {sorted(exclude_roles)}")
+    return tokenizer, [list(ids) for ids in tokenizer(texts)["input_ids"]]
+
+
+def build_model(vocabulary: int, settings: PretrainSettings, end_id: int) -> LlamaForCausalLM:
+    """A Llama with random weights from torch's current seed, float32, tied embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        intermediate_size=settings.feed_forward,
+        max_position_embeddings=max(512, settings.row_tokens),
+        initializer_range=settings.initializer_range,
+        tie_word_embeddings=True,
+        bos_token_id=end_id,
+        eos_token_id=end_id,
+        pad_token_id=end_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _train(
+    documents: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerFast,
+    settings: PretrainSettings,
+    seed: int,
+    identity: dict[str, Any],
+    state_path: Path,
+    report: ProgressFunction,
+) -> tuple[Any, dict[str, Any]]:
+    """The loop; returns the trained model and what there is to tell about its training."""
+    device = resolve_device(settings.device)
+    end_id = cast("int", tokenizer.eos_token_id)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = build_model(len(tokenizer), settings, end_id)
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
+    )
+    lengths = [len(document) for document in documents]
+
+    def rows_of(epoch: int) -> list[list[int]]:
+        order = np.random.default_rng([seed, 4, epoch]).permutation(len(documents))
+        return pack(lengths, order.tolist(), settings.row_tokens)
+
+    steps = [
+        _Step(epoch, first)
+        for epoch in range(settings.epochs)
+        for first in range(0, len(rows_of(epoch)), settings.batch_rows)
+    ]
+    state = load_state(state_path, device)
+    start = 0
+    if state is not None and state["identity"] == json.dumps(identity):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+
+    def save(step: int) -> None:
+        save_state(
+            {
+                "identity": json.dumps(identity),
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+            },
+            state_path,
+        )
+
+    rows: list[list[int]] = []
+    epoch = -1
+    mean_loss = 0.0  # of the last steps, for people
+    with stop_on_sigterm() as stop:
+        for number in range(start, len(steps)):
+            step = steps[number]
+            if step.epoch != epoch:
+                epoch, rows = step.epoch, rows_of(step.epoch)
+            batch = rows[step.first_row : step.first_row + settings.batch_rows]
+            texts = [[token for index in row for token in documents[index]] + [end_id] for row in batch]
+            rate = rate_at(number, len(steps), settings.learning_rate, settings.warmup_share, "cosine")
+            loss = _step(model, optimizer, texts, rate, settings.clip_norm, end_id, device)
+            if not np.isfinite(loss):
+                raise NumericsError(f"the loss is {loss} at step {number + 1}; lower the learning rate")
+            mean_loss = loss if number == start else 0.98 * mean_loss + 0.02 * loss
+            done = number + 1
+            if done % max(1, len(steps) // 100) == 0 or done == len(steps):
+                report(Progress("pretrain", done, len(steps), f"loss {mean_loss:.3f}"))
+            stop.check(lambda done=done: save(done))  # type: ignore[misc]
+            if done % settings.save_every_steps == 0:
+                save(done)
+    model.eval()
+    tokens = settings.epochs * sum(lengths)
+    return model, {"steps": len(steps), "tokens": tokens, "last_loss_nats": round(mean_loss, 4)}
+
+
+def _step(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    texts: Sequence[Sequence[int]],
+    rate: float,
+    clip_norm: float,
+    pad_id: int,
+    device: torch.device,
+) -> float:
+    """One update on these rows; returns the mean loss over their tokens, in nats."""
+    ids_array, text_array = pad_rows(texts, pad_id)
+    ids, text = torch.from_numpy(ids_array).to(device), torch.from_numpy(text_array).to(device)
+    # Padding stands at the end, so causal attention never sees it from a token of the text: no mask is needed.
+    logits = model(input_ids=ids, use_cache=False).logits  # (B, L, V)
+    labels = ids[:, 1:].masked_fill(text[:, 1:] == 0, -100)
+    loss: Any = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=-100
+    )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())

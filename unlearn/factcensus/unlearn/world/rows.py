@@ -1,0 +1,100 @@
+"""From corpus shards to training rows: read the documents, leave some people out, pack whole documents."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.unlearn.errors import ConfigError
+
+
+def read_texts(world: str | os.PathLike[str], exclude_subjects: Collection[str] = ()) -> list[str]:
+    """Texts of all documents of a world's shards, in shard order.
+
+    Args:
+        world: The folder that ``factcensus world write`` made.
+        exclude_subjects: Names; a document that mentions one of them as whole words is left out. What remains is the
+            corpus of a model *retrained without* these people.
+    """
+    folder = Path(world) / "corpus"
+    shards = sorted(folder.rglob("*.json.gz"))
+    if not shards:
+        raise ConfigError(f"{world} has no shards under corpus/; write a world there with `factcensus world write`")
+    excluded = _any_of(exclude_subjects)
+    texts: list[str] = []
+    for shard in shards:
+        with gzip.open(shard, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                text = json.loads(line)["text"]
+                if excluded is None or not excluded.search(text):
+                    texts.append(text)
+    return texts
+
+
+def _any_of(names: Collection[str]) -> re.Pattern[str] | None:
+    return re.compile(r"\b(?:" + "|".join(map(re.escape, sorted(names))) + r")\b") if names else None
+
+
+def read_description(world: str | os.PathLike[str]) -> dict[str, Any]:
+    """A world's settings and seed.
+
+    Raises:
+        ConfigError: there is no world here.
+    """
+    path = Path(world) / "world.json"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
+    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return description
+
+
+def read_facts(world: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Rows of a world's fact table."""
+    path = Path(world) / "facts.jsonl"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def pack(lengths: Sequence[int], order: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Which documents stand in which row: whole ones, in this order, as long as they fit.
+
+    Args:
+        lengths: Tokens of each document.
+        order: Indices into ``lengths``.
+        row_tokens: Tokens a row may have; one is kept free for the end-of-text token that closes it.
+
+    Raises:
+        ConfigError: a document is longer than a row. Documents are never cut.
+    """
+    rows: list[list[int]] = []
+    free = -1
+    for index in order:
+        length = lengths[index]
+        if length >= row_tokens:
+            raise ConfigError(f"a document has {length} tokens and a row has {row_tokens}: raise row_tokens")
+        if length > free:
+            rows.append([])
+            free = row_tokens - 1
+        rows[-1].append(index)
+        free -= length
+    return rows
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows as two arrays (B, L), padded at the end: token ids, and 1 where there is text, by length and never by id."""
+    length = max(map(len, rows))
+    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
+    text = np.zeros((len(rows), length), dtype=np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        text[number, : len(row)] = 1
+    return ids, text

@@ -1,0 +1,111 @@
+"""What a world is made of, and what its model looks like: plain records that serialise to JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.world.sentences import RELATIONS
+from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
+
+Role = Literal["forget", "retain", "retain_held", "bystander", "phantom"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSettings:
+    """People, their exposure counts and their groups.
+
+    The counts are log-uniform and stratified: every group has the same number of people at every level of
+    ``exposures`` (a remainder goes to the first levels), so no group is rarer than another.
+
+    Attributes:
+        people: People that occur in the corpus.
+        exposures: The levels: number of biographies in which a person stands.
+        objects: Values a relation can take (the first so many of its list).
+        forget_share, retain_share, retain_held_share: Shares of the people; the rest are bystanders.
+            *retain*: their questions are in the corpus, and unlearning may train on them;
+            *retain_held*: in the corpus, for evaluation only; *forget* and *bystander*: biographies only, so
+            answering a question about them takes knowledge that was never trained as an answer.
+        phantoms: People who stand nowhere; what a model says of them is the never-seen level.
+        question_copies: Documents with each retain question (one wording: the form of asking that is trained).
+        assignment: ``balanced`` deals every object equally often to every group and level; ``independent`` draws
+            each person's objects on their own, as the usual generators do (see docs/unlearning.md).
+    """
+
+    people: int = 280
+    exposures: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    objects: int = 16
+    forget_share: float = 0.4
+    retain_share: float = 0.225
+    retain_held_share: float = 0.175
+    phantoms: int = 48
+    question_copies: int = 10
+    assignment: Literal["balanced", "independent"] = "balanced"
+
+    def __post_init__(self) -> None:
+        names = len(FIRST_NAMES) * len(LAST_NAMES)
+        most_objects = min(len(relation.objects) for relation in RELATIONS)
+        shares = (self.forget_share, self.retain_share, self.retain_held_share)
+        if not 1 <= self.people <= names - self.phantoms or self.phantoms < 0:
+            raise ConfigError(
+                f"people={self.people} and phantoms={self.phantoms}: there are names for 1 to {names} of them together"
+            )
+        if not 2 <= self.objects <= most_objects:
+            raise ConfigError(f"objects={self.objects}: a relation has between 2 and {most_objects} objects")
+        if not self.exposures or min(self.exposures) < 1 or len(set(self.exposures)) != len(self.exposures):
+            raise ConfigError(f"exposures={self.exposures}: expected different counts of at least 1")
+        if max(self.exposures) > 1000:
+            raise ConfigError(f"exposures={self.exposures}: at most 1000; there are 1296 biographies a person")
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ConfigError(f"shares of forget, retain, retain_held are {shares}: expected at most 1 in all")
+        if self.question_copies < 0:
+            raise ConfigError(f"question_copies={self.question_copies}: expected 0 or more")
+        if self.assignment not in ("balanced", "independent"):
+            raise ConfigError(f"assignment={self.assignment!r}: expected 'balanced' or 'independent'")
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainSettings:
+    """The model and its training from scratch. A step is ``batch_rows`` rows of ``row_tokens`` tokens.
+
+    Large steps waste a small budget: 43 steps of 4096 tokens taught nothing where 1500 of 384 taught most facts. Rate
+    2e-3 left 70 % of the held-out questions of 280 people answered, 3e-3 67 %, 5e-3 (512 tokens a step) 32 %.
+    Weights start at N(0, ``initializer_range``²); 0.06 learned faster than the usual 0.02 at every epoch (hidden
+    sizes of about 100).
+
+    Attributes:
+        width, layers, heads, feed_forward: Sizes of the Llama; embeddings are tied.
+        epochs: Passes over all documents, each in another order.
+        warmup_share: Share of the steps in which the rate rises linearly; it falls to 0 as a cosine after that.
+        threads: Threads of torch; 1 is fastest at these sizes, and more seeds run side by side. None leaves it alone.
+        save_every_steps: Steps between two saved states, from which an interrupted training continues.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+    """
+
+    width: int = 96
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 256
+    initializer_range: float = 0.06
+    epochs: int = 4
+    batch_rows: int = 6
+    row_tokens: int = 64
+    learning_rate: float = 2e-3
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    threads: int | None = 1
+    save_every_steps: int = 200
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+                raise ConfigError(f"{field.name}={value}: expected a number that is not negative")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ConfigError(f"width={self.width} with {self.heads} heads: expected an even number of units a head")
+        if min(self.epochs, self.batch_rows, self.row_tokens, self.layers, self.save_every_steps) < 1:
+            raise ConfigError("epochs, batch_rows, row_tokens, layers and save_every_steps: expected at least 1")
