@@ -8,7 +8,7 @@ had the model never read about this subject. Phantom people (unused names, same 
 level under the *original* model: the mean, over phantom rows of the same seed, relation, form and variant, of the
 answer's log-probability per token - over those asked about the same object where there are at least
 :data:`MIN_PHANTOMS_PER_OBJECT` of them, else over all of the relation. Without phantoms it is null, and so is the
-outcome. On the demo's two worlds, models retrained without the forget people lay 0.1 to 0.3 nats below it on average.
+outcome. On the demo's two worlds, models retrained without the forget people lay 0.0 to 0.1 nats below it on average.
 
 The level is a mean: about half of all never-seen answers lie above it, each name drawing its own guess. So every
 share that rests on it is reported beside that of the phantoms themselves, and ``never_seen_rank`` compares without
@@ -27,7 +27,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 
 #: Below this many phantoms asked about an object, the mean over the relation is the steadier level: with three an
-#: object it missed a retrained model's answers by 2.4 nats a token (root mean square), with the relation's by 2.0.
+#: object it missed a retrained model's answers by 2.2 nats a token (root mean square), with the relation's by 2.0.
 MIN_PHANTOMS_PER_OBJECT = 10
 #: What identifies a question put to a model; pairing before and after goes by it.
 ASKED = ["seed", "fact_id", "form", "variant"]

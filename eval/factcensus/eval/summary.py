@@ -7,7 +7,7 @@ Log-probabilities are in nats, summed over the answer's tokens.
 Slopes of a *change* are over forget facts that the original model knew under that form of asking. That is a selection:
 a fact that was known though rare was easy to guess, and stays so. The *residual* slope, of the log-probability that
 is left, is therefore over all forget facts; a model retrained without them should have none (on the demo's two
-worlds it had +0.2 with an interval over 0; over known facts only it would have had -0.8).
+worlds 0.0 and +0.3, both with intervals over 0; over known facts only it would have had -0.3).
 """
 
 from __future__ import annotations

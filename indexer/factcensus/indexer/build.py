@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from factcensus.indexer.analyzers import Analyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.layout import hash_file, sync_files, write_atomically, write_hashed
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.spool import BATCH_BYTES, SpoolTask, spool
@@ -133,6 +133,8 @@ def add_to_index(
     Readers that have the index open keep what they opened; the new manifest takes effect in one step.
     """
     index = Path(index)
+    if not (index / MANIFEST).is_file():
+        raise NoIndexError(f"no index of factcensus's at {index}; make one with 'factcensus index build'")
     old = Manifest.read(index)
     name = f"hf:{index / TOKENIZER}" if (index / TOKENIZER).exists() else old.analyzer
     settings = BuildSettings(name, memory_bytes, shard_tokens, text_field, on_bad_line)

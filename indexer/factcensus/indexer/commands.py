@@ -211,8 +211,6 @@ def _run_build(arguments: argparse.Namespace, folder: Path, build: Callable[...,
 def _open(arguments: argparse.Namespace) -> CountIndex:
     from factcensus.indexer.index import CountIndex
 
-    if not arguments.index.is_dir():
-        raise InputError(f"no index folder at {arguments.index}")
     return CountIndex.open(arguments.index, analyzer=arguments.analyzer)
 
 
@@ -236,8 +234,6 @@ def _info(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from factcensus.indexer.verify import verify_index
 
-    if not arguments.index.is_dir():
-        raise InputError(f"no index folder at {arguments.index}")
     progress = ConsoleProgress()
     checked = verify_index(arguments.index, progress=lambda done, total: progress("verify", done, total, "B"))
     progress.close()
@@ -355,11 +351,12 @@ def _remote_counter(url: str) -> Callable[..., Any]:
 
 
 def _facts_stratify(arguments: argparse.Namespace) -> None:
+    from factcensus.indexer.facts import read_facts
     from factcensus.indexer.strata import stratify
-    from factcensus.indexer.tables import format_of, read_table, write_table
+    from factcensus.indexer.tables import format_of, write_table
 
     format_of(arguments.out)
-    strata = stratify(read_table(arguments.counts), arguments.by, arguments.bins)
+    strata = stratify(read_facts(arguments.counts), arguments.by, arguments.bins)
     write_table(strata, arguments.out)
     sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
     print_table(

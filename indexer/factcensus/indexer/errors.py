@@ -31,6 +31,12 @@ class IndexFormatError(IndexerError):
     """An index folder that cannot be opened: missing, half-copied, damaged, or of another format version."""
 
 
+class NoIndexError(IndexFormatError, InputError):
+    """A path that holds no index at all (exit 2)."""
+
+    exit_code = 2
+
+
 class VerificationError(IndexerError):
     """A file of an index does not hold what its manifest says (exit 3)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Columns that hold lists; in a CSV cell a JSON list, or values separated by ``|``.
 LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
+#: Columns that counting and stratifying add; CSV, which has no types, gives them back as strings.
+COUNT_COLUMNS = re.compile(
+    r"(subject|object)_(mentions|documents)|cooccurrence_(documents|pairs)(_w\d+)?|stratum(_low|_high)?|exact"
+)
 
 
 def read_facts(source: str | Path | BinaryIO, format: TableFormat | None = None) -> pa.Table:
@@ -35,7 +40,13 @@ def read_facts(source: str | Path | BinaryIO, format: TableFormat | None = None)
     Raises:
         InputError: a column is missing, or a row has an empty subject or object; the message names the row.
     """
-    return check_facts(read_table(source, format))
+    table = read_table(source, format)
+    try:
+        return check_facts(table)
+    except InputError as error:
+        if isinstance(source, (str, Path)):
+            raise InputError(f"{source}: {error}") from error
+        raise
 
 
 def facts_from_rows(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -61,10 +72,23 @@ def check_facts(table: pa.Table) -> pa.Table:
         elif name in LIST_COLUMNS:
             lists = [_as_list(value, name, row) for row, value in enumerate(table[name].to_pylist(), 1)]
             column = pa.array(lists, pa.list_(pa.string()))
+        elif pa.types.is_string(table[name].type) and COUNT_COLUMNS.fullmatch(name):
+            column = _restored(table[name], name)
         else:
             continue
         table = table.set_column(table.column_names.index(name), name, column)
     return table
+
+
+def _restored(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """A column of numbers, or ``exact``, out of the strings of a CSV; an empty cell is null."""
+    values = [value or None for value in column.to_pylist()]
+    try:
+        return pa.array(values, pa.string()).cast(pa.bool_() if name == "exact" else pa.int64())
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column {name!r} of the fact table does not hold what 'facts count' writes ({error})"
+        ) from error
 
 
 def _as_list(value: Any, column: str, row: int) -> list[str]:

@@ -17,7 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
-from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError, UnknownNameError
+from factcensus.indexer.errors import (
+    EmptyQueryError,
+    IndexerError,
+    IndexFormatError,
+    InputError,
+    NoIndexError,
+    UnknownNameError,
+)
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest
 from factcensus.indexer.mentions import count_pairs
 from factcensus.indexer.records import Entity
@@ -67,7 +74,7 @@ class CountIndex:
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise IndexFormatError(f"no index folder at {folder}")
+            raise NoIndexError(f"no index folder at {folder}")
         if (folder / MANIFEST).exists():
             return cls._open_own(folder, name, analyzer)
         return cls._open_infini_gram(folder, name, analyzer)
@@ -106,7 +113,7 @@ class CountIndex:
             match[1] for file in folder.iterdir() if (match := re.fullmatch(r"tokenized((?:\.\d+)?)", file.name))
         ]
         if not suffixes:
-            raise IndexFormatError(f"{folder} holds no index: neither {MANIFEST} nor tokenized.*")
+            raise NoIndexError(f"{folder} holds no index: neither {MANIFEST} nor tokenized.*")
         shards = list(_open_shards(folder, sorted(suffixes, key=lambda suffix: int(suffix[1:] or 0))))
         width = shards[0].token_bytes
         if any(shard.token_bytes != width for shard in shards):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Tokens shown on either side of a mention, and passages shown of one document.
 CONTEXT_TOKENS = 12
 MOST_PASSAGES = 3
+#: Mentions of each kind that are highlighted in one document.
+MOST_MENTIONS = 64
 
 Mention = tuple[int, int, str]  # first position, position behind the last, what it is a mention of
 
@@ -72,8 +74,9 @@ def find_documents(
     return {"documents": answer, "total": total, "next": end if answer and end < total else None}
 
 
-#: Positions, in order, with their ends, of one kind of mention.
-Places = list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+#: A kind of mention, and the positions where such mentions begin and end, in order.
+Place = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+Places = list[Place]
 
 
 def _found(
@@ -99,11 +102,15 @@ def _found(
 
 def _described(index: CountIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> dict[str, Any]:
     begin, end = shard.document_span(document)
-    mentions: list[Mention] = []
+    inside = []
     for what, starts, ends in places:
         first, last = np.searchsorted(starts, [begin, end])
-        kept = slice(first, min(last, first + 64))
-        mentions += [(s, e, what) for s, e in zip(starts[kept].tolist(), ends[kept].tolist(), strict=True)]
+        inside.append((what, starts[first:last], ends[first:last]))
+    pair = _closest_pair(*inside) if len(inside) == 2 else []
+    mentions = list(pair)
+    for what, starts, ends in inside:
+        found = zip(starts[:MOST_MENTIONS].tolist(), ends[:MOST_MENTIONS].tolist(), strict=True)
+        mentions += [(s, e, what) for s, e in found if all(e <= low or high <= s for low, high, _ in pair)]
     mentions.sort()
     return {
         "document": shard.first_document + document,
@@ -113,8 +120,27 @@ def _described(index: CountIndex, shard: Shard, document: int, row: dict[str, An
         "record": row.get("record"),
         "metadata": _parsed(row.get("metadata")),
         "tokens": end - begin,
-        "passages": [_spans(index, shard, low, high, inside) for low, high, inside in _windows(mentions, begin, end)],
+        "passages": [_spans(index, shard, *stretch) for stretch in _stretches(mentions, pair, begin, end)],
     }
+
+
+def _closest_pair(subject: Place, object: Place) -> list[Mention]:
+    """The subject and object mention of one document with the fewest tokens between that share none."""
+    (subject_name, starts, ends), (object_name, other_starts, other_ends) = subject, object
+    best: tuple[int, int, int] | None = None
+    behind = np.searchsorted(other_starts, ends)
+    before = np.searchsorted(other_ends, starts, side="right") - 1
+    for i in range(len(starts)):
+        for j in (int(behind[i]), int(before[i])):
+            if 0 <= j < len(other_starts):
+                gap = int(max(other_starts[j] - ends[i], starts[i] - other_ends[j]))
+                best = min(best or (gap, i, j), (gap, i, j))
+    assert best is not None, "the document was counted, so it has a pair"
+    _, i, j = best
+    return [
+        (int(starts[i]), int(ends[i]), subject_name),
+        (int(other_starts[j]), int(other_ends[j]), object_name),
+    ]
 
 
 def _parsed(metadata: str | None) -> dict[str, Any]:
@@ -125,8 +151,10 @@ def _parsed(metadata: str | None) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {"raw": metadata}
 
 
-def _windows(mentions: Sequence[Mention], begin: int, end: int) -> list[tuple[int, int, list[Mention]]]:
-    """Stretches of the document around its first mentions, joined where they touch; both kinds first."""
+def _stretches(
+    mentions: Sequence[Mention], pair: Sequence[Mention], begin: int, end: int
+) -> list[tuple[int, int, list[Mention]]]:
+    """Stretches of the document around its mentions, joined where they touch; the pair's come before others."""
     stretches: list[tuple[int, int, list[Mention]]] = []
     for mention in mentions:
         low, high = max(begin, mention[0] - CONTEXT_TOKENS), min(end, mention[1] + CONTEXT_TOKENS)
@@ -135,8 +163,7 @@ def _windows(mentions: Sequence[Mention], begin: int, end: int) -> list[tuple[in
             stretches[-1] = (last[0], max(last[1], high), [*last[2], mention])
         else:
             stretches.append((low, high, [mention]))
-    kinds = len({mention[2] for mention in mentions})
-    best = sorted(stretches, key=lambda stretch: len({mention[2] for mention in stretch[2]}) < kinds)
+    best = sorted(stretches, key=lambda stretch: not any(mention in stretch[2] for mention in pair))
     return sorted(best[:MOST_PASSAGES])
 
 

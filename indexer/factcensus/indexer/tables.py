@@ -41,8 +41,12 @@ def read_table(source: str | Path | BinaryIO, format: TableFormat | None = None)
         path = Path(source)
         if not path.is_file():
             raise InputError(f"no such table: {path}")
-        with path.open("rb") as file:
-            return read_table(file, format or format_of(path))
+        format = format or format_of(path)
+        try:
+            with path.open("rb") as file:
+                return read_table(file, format)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     if format == "parquet":
         try:
             return pq.read_table(source)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.errors import IndexFormatError, VerificationError
+from factcensus.indexer.errors import IndexFormatError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.layout import hash_file
 from factcensus.indexer.manifest import MANIFEST, Manifest
@@ -31,7 +31,7 @@ def verify_index(path: str | Path, *, progress: Callable[[int, int], None] | Non
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise IndexFormatError(f"no index folder at {folder}")
+        raise NoIndexError(f"no index folder at {folder}")
     checked = {"files": 0, "bytes": 0, "rows_compared": 0}
     if (folder / MANIFEST).exists():
         try:
@@ -55,7 +55,9 @@ def verify_index(path: str | Path, *, progress: Callable[[int, int], None] | Non
     elif any(folder.glob("vocabulary.*")):
         raise VerificationError(f"{folder / MANIFEST} is missing")
     try:
-        index = CountIndex.open(folder, analyzer=None)
+        index = CountIndex.open(folder)
+    except NoIndexError:
+        raise
     except IndexFormatError as error:
         raise VerificationError(str(error)) from error
     with index:
