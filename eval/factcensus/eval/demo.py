@@ -64,23 +64,24 @@ class Places:
 class Console:
     """Stages on stderr with the time since the start and, where it can be told, the time left."""
 
-    begun: float = field(default_factory=time.monotonic)
-    _stages: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)  # started, last shown
+    begun: float
+    #: Of each task's stage: when it was first heard of, how far it was then, when it was last shown.
+    _stages: dict[tuple[str, str], tuple[float, float, float]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
-        print(f"[{clock(time.monotonic() - self.begun)}] {text}", file=sys.stderr, flush=True)
+        print(f"[{clock(time.monotonic() - self.begun):>5}] {text}", file=sys.stderr, flush=True)
 
     def progress(self, name: str, progress: Progress) -> None:
         """Show the first and the last report of a stage, and some between."""
         now, key = time.monotonic(), (name, progress.stage)
-        started, shown = self._stages.get(key, (now, float("-inf")))
-        if progress.done < progress.total and now - shown < REPORT_EVERY_S:
-            return
-        self._stages[key] = started, now
         share = progress.done / progress.total if progress.total else 1.0
+        started, first, shown = self._stages.get(key, (now, share, float("-inf")))
+        if share < 1 and now - shown < REPORT_EVERY_S:
+            return
+        self._stages[key] = started, first, now
         parts = [f"{name}: {progress.stage} {share:.0%}", progress.detail]
-        if 0.05 < share < 1:
-            parts.append(f"about {clock((now - started) * (1 - share) / share)} left")
+        if first + 0.05 < share < 1:
+            parts.append(f"about {clock((now - started) * (1 - share) / (share - first))} left")
         self.say(", ".join(part for part in parts if part))
 
 
@@ -100,19 +101,24 @@ def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
     if preset_name not in PRESETS:
         raise EvaluationInputError(f"there is no preset {preset_name!r}; there are: {', '.join(PRESETS)}")
     preset = PRESETS[preset_name]
-    places, console, seeds = Places(out), Console(), range(preset.seeds)
+    places, console, seeds = Places(out), Console(time.monotonic()), range(preset.seeds)
     before = _seconds_so_far(out)
     settings = json.loads(json.dumps(asdict(preset)))
     with open_run(out, {"settings": settings}, _record(preset, seconds=before)) as run:
         (out / "work" / "indexes").mkdir(parents=True, exist_ok=True)
         _count(places, preset, console)
         try:
-            run_tasks(_tasks(places, preset), jobs=os.cpu_count() or 1, report=console.progress)
+            run_tasks(_tasks(places, preset), jobs=_processors(), report=console.progress)
         finally:
             run.update(seconds=round(before + time.monotonic() - console.begun, 1))
         console.say("summary and report")
         folders = [places.run(seed) for seed in seeds] + [places.oracle(seed) for seed in seeds if preset.oracle]
         return _pool(folders, out, run.update, before, console)
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _record(preset: Preset, *, seconds: float) -> dict[str, Any]:
@@ -252,4 +258,4 @@ def _pool(
 
 def clock(seconds: float) -> str:
     """Minutes and seconds."""
-    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

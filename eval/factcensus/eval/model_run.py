@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
-from factcensus.eval.run_folder import write_json
+from factcensus.indexer import write_table
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.run_folder import write_json
 
 TABLES = ("facts", "tokens", "steps")
 LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
@@ -110,7 +111,7 @@ def evaluate_models(
         progress(Progress(f"evaluate {each.method}", done + 1, len(models)))
     out.mkdir(parents=True, exist_ok=True)
     for name, tables_of_all in pieces.items():
-        write_parquet(pa.concat_tables(tables_of_all), out / f"{name}.parquet")
+        write_table(pa.concat_tables(tables_of_all), out / f"{name}.parquet")
     record = {
         "seed": seed,
         "template": template,
@@ -135,7 +136,7 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if path.is_file() and there.get("identity") == identity:
         return True
-    if not path.is_file() and all(entry.suffix in (".parquet", ".unfinished") for entry in out.iterdir()):
+    if not path.is_file() and all(entry.suffix in (".parquet", ".partial") for entry in out.iterdir()):
         return False  # interrupted while writing
     raise EvaluationInputError(f"{out} holds something else, and is left as it is; give another --out")
 
@@ -176,19 +177,12 @@ def _labelled(table: pa.Table, seed: int, method: str) -> pa.Table:
     return table.add_column(1, "method", pa.array([method] * table.num_rows, pa.string()))
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """A Parquet file that is there whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    pq.write_table(table, unfinished, compression="zstd")
-    unfinished.replace(path)
-
-
 def concatenate(folders: Sequence[Path], out: Path) -> None:
     """Write the tables of several run folders as one; columns that a folder lacks are null."""
     for name in TABLES:
         tables = [pq.read_table(path) for folder in folders if (path := folder / f"{name}.parquet").is_file()]
         if tables:
-            write_parquet(pa.concat_tables(tables, promote_options="permissive"), out / f"{name}.parquet")
+            write_table(pa.concat_tables(tables, promote_options="permissive"), out / f"{name}.parquet")
 
 
 def with_uses_of(run_folder: Path, facts: pa.Table) -> pa.Table:

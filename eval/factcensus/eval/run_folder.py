@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import ORIGINAL
 from factcensus.eval.summary import json_ready, summarise
+from factcensus.unlearn.run_folder import write_json
 
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
 #: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
@@ -128,10 +129,3 @@ def _seconds(run: Run) -> float | None:
         for path in sorted(folder.glob("cells/*/done.json")):
             total += float(json.loads(path.read_text(encoding="utf-8")).get("wall_seconds", 0.0))
     return total or None
-
-
-def write_json(path: Path, value: object) -> None:
-    """A JSON file that is there whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
