@@ -50,7 +50,7 @@ def texts() -> list[str]:
 @pytest.fixture(scope="module")
 def tokenizer_file(folder: Path, texts: list[str]) -> Path:
     """A byte-level BPE tokenizer of 400 ids that would add special tokens if it were asked to."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106 - a token of a text
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         vocab_size=400,
@@ -174,7 +174,7 @@ def test_token_ids_have_two_bytes_where_the_largest_one_is_left_for_the_separato
     vocabulary: int, token_dtype: str, tmp_path: Path
 ) -> None:
     words = {f"w{n}": n for n in range(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))  # noqa: S106 - a token of a text
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     analyzer = f"hf:{tmp_path / 'tokenizer.json'}"
@@ -322,9 +322,9 @@ def test_index_that_infini_gram_built_is_read_only(theirs: Path, folder: Path) -
 
 def test_sources_of_an_index_that_infini_gram_built_are_refused_not_made_up(theirs_single: Path) -> None:
     with CountIndex.open(theirs_single, analyzer="bytes") as index:
-        with pytest.raises(FactcensusError, match="source|document"):
+        with pytest.raises(FactcensusError, match=r"source|document"):
             index.count("Paris", by="source")
-        with pytest.raises(FactcensusError, match="source|document"):
+        with pytest.raises(FactcensusError, match=r"source|document"):
             index.cooccurrence(Entity("Paris"), Entity("France"), by="source")
 
 

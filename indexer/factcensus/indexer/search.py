@@ -121,16 +121,22 @@ def mark_documents(
 
 
 @njit(cache=True, nogil=True)
-def first_disorder(stream: Array, table: Array, width: int, rows: Array) -> Any:
-    """The first of ``rows`` whose suffix does not strictly precede that of the next row; -1 when all do."""
+def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_bytes: int) -> Any:
+    """The first of ``rows`` whose suffix does not strictly precede that of the next row; -1 when all do.
+
+    Suffixes that agree in ``most_bytes`` pass: copies of a document would take the square of its length otherwise.
+    """
     for i in range(rows.size):
         left = _entry(table, rows[i], width)
         right = _entry(table, rows[i] + 1, width)
         if left >= stream.size or right >= stream.size or left == right:
             return rows[i]
-        while left < stream.size and right < stream.size and stream[left] == stream[right]:
+        stop = min(stream.size, max(left, right) + most_bytes)
+        while left < stop and right < stop and stream[left] == stream[right]:
             left += 1
             right += 1
+        if stop < stream.size and (left == stop or right == stop):
+            continue
         if right == stream.size or (left < stream.size and stream[left] > stream[right]):
             return rows[i]
     return -1

@@ -17,6 +17,9 @@ from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import entry_bytes
 from factcensus.indexer.mentions import Mentions, select_mentions
 
+#: Neighbouring suffixes are compared so far when their order is verified.
+COMPARED_BYTES = 8192
+
 
 class Shard:
     """The files ``tokenized``, ``table`` and ``offset`` of one shard, read-only.
@@ -110,7 +113,7 @@ class Shard:
         """The first of these rows of the table whose suffix does not precede the next row's."""
         from factcensus.indexer.search import first_disorder
 
-        wrong = int(first_disorder(self._stream, self._table, self._width, rows))
+        wrong = int(first_disorder(self._stream, self._table, self._width, rows, COMPARED_BYTES))
         return None if wrong < 0 else wrong
 
     @property

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
@@ -156,13 +156,8 @@ def _ranks(stream: Array, rank_of_id: Array, separator: int) -> Array:
 
 def count_sources(tasks: Sequence[SpoolTask]) -> dict[str, dict[str, int]]:
     """Documents and tokens of each source."""
-    counts: dict[str, dict[str, int]] = {}
-    for task in tasks:
-        table = pq.read_table(task.path("parquet"), columns=["source", "tokens"], schema=DOCUMENT_SCHEMA)
-        table = table.set_column(0, "source", table["source"].cast(pa.string()))
-        grouped = table.group_by("source").aggregate([("tokens", "sum"), ("tokens", "count")])
-        for row in grouped.to_pylist():
-            entry = counts.setdefault(row["source"], {"documents": 0, "tokens": 0})
-            entry["documents"] += row["tokens_count"]
-            entry["tokens"] += row["tokens_sum"]
-    return dict(sorted(counts.items()))
+    files = [str(task.path("parquet")) for task in tasks]
+    query = "SELECT source, count(*), sum(tokens) FROM read_parquet($files) GROUP BY source ORDER BY source"
+    with duckdb.connect() as connection:
+        rows = connection.execute(query, {"files": files}).fetchall()
+    return {source: {"documents": int(documents), "tokens": int(tokens)} for source, documents, tokens in rows}
