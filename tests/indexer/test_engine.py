@@ -348,6 +348,24 @@ def test_cut_off_files_of_an_index_that_infini_gram_built_are_refused(theirs_sin
         CountIndex.open(missing, analyzer="bytes")
 
 
+def test_offsets_and_tokens_that_do_not_belong_together_are_refused(theirs_single: Path, folder: Path) -> None:
+    """The engine would read behind the end of the file."""
+    files = {name: (theirs_single / name).read_bytes() for name in ("tokenized.0", "offset.0", "table.0")}
+    size = len(files["tokenized.0"])
+    last_behind_the_end = files["offset.0"][:-8] + size.to_bytes(8, "little")
+    first_not_at_the_start = (1).to_bytes(8, "little") + files["offset.0"][8:]
+    no_separator_first = b"P" + files["tokenized.0"][1:]
+    for number, (name, content) in enumerate(
+        [("offset.0", last_behind_the_end), ("offset.0", first_not_at_the_start), ("tokenized.0", no_separator_first)]
+    ):
+        copy = folder / f"unfitting-{number}"
+        copy.mkdir()
+        for each, original in files.items():
+            (copy / each).write_bytes(content if each == name else original)
+        with pytest.raises(IndexFormatError, match=r"offset\.0|tokenized\.0"):
+            CountIndex.open(copy, analyzer="bytes")
+
+
 def test_wrong_order_in_a_table_that_infini_gram_built_is_found(theirs_single: Path, folder: Path) -> None:
     copy = folder / "swapped"
     copy.mkdir()
