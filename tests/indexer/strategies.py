@@ -81,7 +81,7 @@ def _join(draw: st.DrawFn, alphabet: Alphabet, pieces: list[str]) -> str:
 
 
 @st.composite
-def corpora(draw: st.DrawFn, max_documents: int = 10, max_entities: int = 7) -> Corpus:
+def corpora(draw: st.DrawFn, max_documents: int = 10, min_entities: int = 1, max_entities: int = 7) -> Corpus:
     """A few short documents over a tiny alphabet, and entities whose forms repeat, nest and overlap."""
     alphabet = draw(st.sampled_from(ALPHABETS))
     pieces = st.sampled_from(alphabet.pieces)
@@ -96,6 +96,6 @@ def corpora(draw: st.DrawFn, max_documents: int = 10, max_entities: int = 7) -> 
         texts=texts,
         sources=sources,
         shard_tokens=draw(st.sampled_from((None, 1, 5, 20))),
-        entities=tuple(draw(st.lists(entity, min_size=1, max_size=max_entities))),
+        entities=tuple(draw(st.lists(entity, min_size=min_entities, max_size=max_entities))),
         windows=tuple(sorted(draw(st.sets(st.integers(0, 6), max_size=3)))),
     )

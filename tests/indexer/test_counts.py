@@ -102,8 +102,8 @@ def test_every_number_of_the_counts_table_is_the_oracles(corpus: Corpus) -> None
 def test_a_million_numbers_of_the_counts_table_are_the_oracles() -> None:
     compared = 0
 
-    @settings(QUICK, max_examples=3_000, database=None)
-    @given(corpus=corpora(max_documents=25, max_entities=12))
+    @settings(QUICK, max_examples=1_500, database=None)
+    @given(corpus=corpora(max_documents=25, min_entities=8, max_entities=14))
     def check(corpus: Corpus) -> None:
         nonlocal compared
         compared += check_facts(corpus)
