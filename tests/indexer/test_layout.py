@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from factcensus.indexer import CountIndex, add_to_index, build_index, verify_index
+from factcensus.indexer import CountIndex, add_to_index, build, build_index, verify_index
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError, VerificationError
 
 from . import reference
@@ -133,7 +133,7 @@ def test_manifest_has_size_and_checksum_of_every_file_and_the_totals(tmp_path: P
     for name, path in files.items():
         assert manifest["files"][name]["bytes"] == path.stat().st_size
         assert manifest["files"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert (manifest["documents"], manifest["tokens"]) == (4, 6)
     assert manifest["sources"]["wiki"] == {"documents": 2, "tokens": 4}
     assert manifest["sources"]["web"] == {"documents": 1, "tokens": 1}
@@ -181,7 +181,7 @@ def test_same_corpus_gives_the_same_bytes_and_another_one_another_digest(tmp_pat
 
 
 def files_of_an_index(analyzer: str) -> list[str]:
-    shared = ["tokenized.0", "table.0", "offset.0", "documents.0.parquet"]
+    shared = ["tokenized.0", "table.0", "offset.0", "first.0", "documents.0.parquet"]
     vocabulary = ["vocabulary.0.utf8", "vocabulary.0.starts", "vocabulary.0.sorted"]
     return shared + (vocabulary if analyzer == "words" else [])
 
@@ -259,7 +259,7 @@ def test_newer_format_is_refused_with_both_versions(intact: Path) -> None:
     path = intact / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(manifest | {"format": 99}), encoding="utf-8")
-    with pytest.raises(IndexFormatError, match=r"99.*1"):
+    with pytest.raises(IndexFormatError, match=r"99.*2"):
         CountIndex.open(intact)
 
 
@@ -323,15 +323,21 @@ def test_interrupted_build_that_is_started_again_makes_the_same_index(
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["ix"]
 
 
-@pytest.mark.parametrize("memory_bytes", [1 << 20, 64 << 20])
-def test_little_memory_makes_more_shards_and_the_same_counts(memory_bytes: int, tmp_path: Path) -> None:
+def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(3)
     texts = ["j a " + " ".join(chance.choices("abcdefghi", k=9_000)) for _ in range(30)]
-    with make_index(tmp_path, texts, memory_bytes=memory_bytes) as index:
+    monkeypatch.setattr(build, "LEAST_SHARD_TOKENS", 1)
+    with make_index(tmp_path, texts, memory_bytes=build.PROCESS_BYTES + 60_000 * build.BYTES_PER_TOKEN) as index:
+        assert len(index.shards) > 3
         assert index.count("j a")["occurrences"] == 30
         assert index.count("j a")["documents"] == 30
         assert index.count("a b c")["occurrences"] == sum(text.count("a b c") for text in texts)
     verify_index(tmp_path / "ix")
+
+
+def test_memory_that_is_too_little_for_any_shard_is_refused_with_what_would_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"64 MiB of memory are too few.*at least \d+ MiB"):
+        build_index([two_files(tmp_path)], tmp_path / "ix", memory_bytes=64 << 20)
 
 
 def test_failed_add_leaves_the_index_as_it_was(tmp_path: Path) -> None:

@@ -14,11 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factcensus.indexer.build import add_to_index, build_index
+    from factcensus.indexer.build import add_to_index, build_index, compact_index
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.facts import count_facts, facts_from_rows, read_facts
     from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.limits import Limit
+    from factcensus.indexer.maintain import delete_documents
     from factcensus.indexer.records import Entity
+    from factcensus.indexer.scan import scan_facts
+    from factcensus.indexer.scope import Scope
     from factcensus.indexer.strata import stratify
     from factcensus.indexer.tables import write_table
     from factcensus.indexer.verify import verify_index
@@ -31,9 +35,14 @@ _MODULE_OF = {
     "InputError": "errors",
     "add_to_index": "build",
     "build_index": "build",
+    "compact_index": "build",
     "count_facts": "facts",
+    "delete_documents": "maintain",
     "facts_from_rows": "facts",
     "read_facts": "facts",
+    "Limit": "limits",
+    "Scope": "scope",
+    "scan_facts": "scan",
     "stratify": "strata",
     "verify_index": "verify",
     "write_table": "tables",
@@ -45,11 +54,16 @@ __all__ = [
     "FactcensusError",
     "IndexerError",
     "InputError",
+    "Limit",
+    "Scope",
     "add_to_index",
     "build_index",
+    "compact_index",
     "count_facts",
+    "delete_documents",
     "facts_from_rows",
     "read_facts",
+    "scan_facts",
     "stratify",
     "verify_index",
     "write_table",

@@ -6,7 +6,7 @@ started again with the same sources and settings; two builds of one index exclud
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -15,20 +15,30 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from factcensus.indexer.analyzers import Analyzer, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
-from factcensus.indexer.errors import InputError, NoIndexError
-from factcensus.indexer.layout import hash_file, sync_files, write_atomically, write_hashed
+from factcensus.indexer.documents import count_sources
+from factcensus.indexer.errors import DiskFullError, IndexFormatError, InputError
+from factcensus.indexer.layout import hash_file, lock_folder, sync_files, write_atomically, write_hashed
+from factcensus.indexer.maintain import commit, read_documents_of, read_manifest, write_states
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.spool import BATCH_BYTES, SpoolTask, spool
+from factcensus.indexer.spool import SpoolTask, spool, spool_index
 
-#: Memory that building a shard takes per token: 13 for the arrays, the rest for scratch and repeated text.
-BYTES_PER_TOKEN = 32
+#: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
+#: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
+BYTES_PER_TOKEN = 28
+#: … per type: its place in the byte order, its id in a file and in the index, and its bucket.
+BYTES_PER_TYPE = 24
+#: Memory of a process before it has read a byte (libraries, Unicode tables), and of one that analyses a file.
+PROCESS_BYTES = 256 << 20
+ANALYSIS_BYTES = 384 << 20
+#: Shards smaller than this are not worth a file.
+LEAST_SHARD_TOKENS = 1 << 20
 #: Above this a table entry would need five bytes (u32 ids).
 MOST_SHARD_TOKENS = (1 << 30) - 1
 
@@ -55,12 +65,22 @@ class BuildSettings:
     text_field: str = "text"
     on_bad_line: BadLinePolicy = "fail"
 
-    @property
-    def budget_tokens(self) -> int:
-        """Tokens of a shard, separators included, that fit the memory."""
+    def budget_tokens(self, types: int) -> int:
+        """Tokens of a shard, separators included, that fit the memory beside a vocabulary.
+
+        Raises:
+            InputError: not even a small one does.
+        """
         if self.shard_tokens is not None:
             return self.shard_tokens
-        return min(MOST_SHARD_TOKENS, int(self.memory_bytes * 0.8) // BYTES_PER_TOKEN)
+        fixed = PROCESS_BYTES + BYTES_PER_TYPE * types
+        budget = min(MOST_SHARD_TOKENS, (self.memory_bytes - fixed) // BYTES_PER_TOKEN)
+        if budget < LEAST_SHARD_TOKENS:
+            raise InputError(
+                f"{self.memory_bytes >> 20} MiB of memory are too few for a vocabulary of {types:,} types; give at "
+                f"least {(fixed + (BYTES_PER_TOKEN << 24) >> 20) + 1} MiB"
+            )
+        return budget
 
 
 def build_index(
@@ -73,6 +93,7 @@ def build_index(
     shard_tokens: int | None = None,
     text_field: str = "text",
     on_bad_line: BadLinePolicy = "fail",
+    device: str = "auto",
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
 ) -> Manifest:
@@ -82,12 +103,14 @@ def build_index(
         sources: files, folders or fsspec URLs.
         out: the index folder; must not exist.
         analyzer: see :func:`factcensus.indexer.analyzers.get_analyzer`.
-        jobs: processes that read and analyse, and threads that sort; the processors of this machine unless said
-            otherwise. The result is the same, byte for byte, for any number.
-        memory_bytes: bound of the memory that sorting one shard may take; more text makes more shards.
+        jobs: processes that read and analyse (as many of them as the memory allows), and threads that sort; the
+            processors of this machine unless said otherwise. The result is the same, byte for byte, for any number.
+        memory_bytes: bound of the memory that all processes together take; more text makes more shards.
         shard_tokens: most tokens of a shard, instead of what the memory allows.
         text_field: the field that holds a document's text.
         on_bad_line: ``fail`` stops at the first, ``skip`` counts and reports them.
+        device: what sorts: ``cpu``, a device of PyTorch's such as ``cuda``, or ``auto``: a CUDA device if there is
+            one and the shard is large enough. The result is the same.
         progress: told how far each stage is.
         notice: told of files left out and lines skipped.
 
@@ -103,17 +126,10 @@ def build_index(
     _check(settings)
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
+    run = _run(jobs, device, progress, notice)
     with _staging(out, settings, files) as folder:
-        manifest = _build(folder, chosen, settings, files, jobs, progress or _silent, notice, None)
-        sync_files(folder / name for name in manifest.files)
-        manifest.write(folder)
-        sync_files([folder / MANIFEST])
-        shutil.rmtree(folder / "spool")
-        for name in ("plan.json", "lock"):
-            (folder / name).unlink()
-        folder.rename(out)
-    sync_files([out.parent])
-    return manifest
+        _finish(folder, out, _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run))
+    return Manifest.read(out)
 
 
 def add_to_index(
@@ -125,6 +141,7 @@ def add_to_index(
     shard_tokens: int | None = None,
     text_field: str = "text",
     on_bad_line: BadLinePolicy = "fail",
+    device: str = "auto",
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
 ) -> Manifest:
@@ -133,81 +150,151 @@ def add_to_index(
     Readers that have the index open keep what they opened; the new manifest takes effect in one step.
     """
     index = Path(index)
-    if not (index / MANIFEST).is_file():
-        raise NoIndexError(f"no index of factcensus's at {index}; make one with 'factcensus index build'")
-    old = Manifest.read(index)
-    name = f"hf:{index / TOKENIZER}" if (index / TOKENIZER).exists() else old.analyzer
-    settings = BuildSettings(name, memory_bytes, shard_tokens, text_field, on_bad_line)
-    _check(settings)
-    chosen = get_analyzer(name)
-    if chosen.label.partition("@")[2] != old.analyzer_label.partition("@")[2] or (
-        name == old.analyzer and chosen.label != old.analyzer_label
-    ):
-        raise InputError(f"{index} was built with {old.analyzer_label}, here it is {chosen.label}; rebuild the index")
     files = find_source_files(sources, notice=notice)
-    with _staging(index, settings, files) as folder:
-        new = _build(folder, chosen, settings, files, jobs, progress or _silent, notice, (index, old))
-        added = new.files.keys() - old.files.keys()
-        sync_files(folder / name for name in added)
-        for name in added:
-            (folder / name).rename(index / name)
-        new.write(index)
-        sync_files([index / MANIFEST, index])
-        for name in old.files.keys() - new.files.keys():
-            (index / name).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+    run = _run(jobs, device, progress, notice)
+    read_manifest(index)
+    with lock_folder(index):
+        old = read_manifest(index)
+        chosen = _analyzer_of(index, old)
+        settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens, text_field, on_bad_line)
+        _check(settings)
+        if _already_done(index, old, settings, files):
+            return old
+        with _staging(index, settings, files, base=old.digest) as folder:
+            new = _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run, (index, old))
+            _move_in(folder, index, old, new)
     return new
+
+
+def compact_index(
+    index: str | Path,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    memory_bytes: int = 8 << 30,
+    shard_tokens: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Make an index anew from its own tokens: as few shards as the memory allows, nothing of deleted documents left.
+
+    The result is what :func:`build_index` makes of the remaining documents (but for the places in their files that
+    the document table shows); ids and shards are numbered anew.
+
+    Args:
+        index: an index folder of factcensus's.
+        out: a new folder for the result; unless given, it replaces the index. Readers that have that open keep what
+            they opened. Either way the disk holds both for a while.
+        jobs: as for :func:`build_index`, and so on.
+    """
+    index = Path(index)
+    if out is not None and Path(out).exists():
+        raise InputError(f"{out} exists; choose another --out")
+    target = index if out is None else Path(out)
+    run = _run(jobs, device, progress)
+    read_manifest(index)
+    with lock_folder(index):
+        old = read_manifest(index)
+        chosen = _analyzer_of(index, old)
+        settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens)
+        _check(settings)
+        if out is None and _already_done(index, old, settings, []):
+            return old
+        with _staging(target, settings, [], base=old.digest) as folder:
+            tasks = spool_index(index, old, folder / "spool", settings.analyzer, run.progress)
+            first = 0 if out else 1 + max(shard.number for shard in old.shards)
+            generation = 0 if out else (old.vocabulary_generation or 0) + 1
+            new = _build(folder, chosen, settings, tasks, run, first_shard=first, generation=generation)
+            new = replace(new, skipped_lines=old.skipped_lines)
+            if out is None:
+                _move_in(folder, index, old, new)
+            else:
+                _finish(folder, target, new)
+    return new
+
+
+def _name_of(index: Path, manifest: Manifest) -> str:
+    """The analyzer of an index by a name that this machine can load."""
+    return f"hf:{index / TOKENIZER}" if TOKENIZER in manifest.files else manifest.analyzer
+
+
+def _analyzer_of(index: Path, manifest: Manifest) -> Analyzer:
+    """The analyzer with which an index was built, as this version has it."""
+    if TOKENIZER in manifest.files:
+        from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
+
+        chosen: Analyzer = HuggingFaceAnalyzer(str(index / TOKENIZER), shown_as=manifest.analyzer)
+    else:
+        chosen = get_analyzer(manifest.analyzer)
+    if chosen.label != manifest.analyzer_label:
+        raise InputError(
+            f"{index} was built with {manifest.analyzer_label}, here it is {chosen.label}; rebuild the index"
+        )
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Whom a build tells how far it is, and how much of the machine it takes; nothing of it changes the result."""
+
+    jobs: int
+    device: str
+    progress: Progress
+    notice: Callable[[str], None]
+
+
+def _run(
+    jobs: int | None, device: str, progress: Progress | None, notice: Callable[[str], None] = lambda _message: None
+) -> Run:
+    return Run(jobs or os.cpu_count() or 1, device, progress or _silent, notice)
 
 
 def _build(
     folder: Path,
     analyzer: Analyzer,
     settings: BuildSettings,
-    files: Sequence[SourceFile],
-    jobs: int | None,
-    progress: Progress,
-    notice: Callable[[str], None],
-    base: tuple[Path, Manifest] | None,
+    tasks: Sequence[SpoolTask],
+    run: Run,
+    base: tuple[Path, Manifest] | None = None,
+    *,
+    first_shard: int = 0,
+    generation: int | None = 0,
 ) -> Manifest:
-    """Make all files of an index in ``folder``, or those that are added to ``base``; the manifest of the whole."""
+    """Make all files of an index in ``folder`` out of spooled ones, or those that are added to ``base``.
+
+    Returns:
+        The manifest of the whole.
+    """
     from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
-    from factcensus.indexer.shards import count_sources, merge_words, plan_shards, write_shard
+    from factcensus.indexer.shards import merge_words, plan_shards, write_shard
     from factcensus.indexer.vocabulary import Vocabulary, write_vocabulary
 
-    jobs = jobs or os.cpu_count() or 1
-    spool_folder = folder / "spool"
-    tasks = [
-        SpoolTask(number, file, spool_folder, settings.analyzer, settings.text_field, settings.on_bad_line)
-        for number, file in enumerate(files)
-    ]
-    spooled = _spool_all(tasks, jobs, progress, notice)
+    spooled = [file for task in tasks if (file := task.finished())]
     if not any(file.documents for file in spooled):
-        raise InputError("no documents in " + ", ".join(file.name for file in files))
-
+        raise InputError("no documents in " + ", ".join(task.file.name for task in tasks))
     old = base[1] if base else None
-    generation = None
-    all_files: dict[str, FileRecord] = dict(old.files) if old else {}
-    if analyzer.has_vocabulary:
+    files: dict[str, FileRecord] = dict(old.files) if old else {}
+    if not analyzer.has_vocabulary:
+        generation = None
+        vocabulary_size = cast(FixedAnalyzer, analyzer).vocabulary_size
+        if isinstance(analyzer, HuggingFaceAnalyzer) and not old:
+            digest = write_hashed(folder / TOKENIZER, analyzer.to_json())
+            files[TOKENIZER] = FileRecord((folder / TOKENIZER).stat().st_size, digest)
+    else:
         table = WordTable()
-        generation = 0
         if base and old and old.vocabulary_generation is not None:
             table = Vocabulary(base[0], old.vocabulary_generation).table()
             generation = old.vocabulary_generation + 1
-            all_files = {n: r for n, r in all_files.items() if not n.startswith("vocabulary.")}
-        merge_words(tasks, table, lambda done: progress("merge words", done, len(tasks), "files"))
+            files = {name: record for name, record in files.items() if not name.startswith("vocabulary.")}
+        merge_words(tasks, table, lambda done: run.progress("merge words", done, len(tasks), "files"))
         vocabulary_size = len(table)
-        digests = write_vocabulary(folder, generation, table)
-        all_files |= {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
+        digests = write_vocabulary(folder, cast(int, generation), table)
+        files |= {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
         del table
-    else:
-        vocabulary_size = analyzer.vocabulary_size  # type: ignore[attr-defined]
-        if isinstance(analyzer, HuggingFaceAnalyzer) and not old:
-            digest = write_hashed(folder / TOKENIZER, [analyzer.to_json()])
-            all_files[TOKENIZER] = FileRecord((folder / TOKENIZER).stat().st_size, digest)
 
-    shards: list[ShardRecord] = list(old.shards) if old else []
-    first = max((shard.number for shard in shards), default=-1) + 1
-    for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens), first):
+    shards: list[ShardRecord] = []
+    first = max((shard.number for shard in old.shards), default=-1) + 1 if old else first_shard
+    for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens(vocabulary_size)), first):
         finished = folder / f"spool/shard.{number}.json"
         if stored := _finished_shard(folder, finished):
             record, records = ShardRecord(**stored["shard"]), stored["files"]
@@ -218,30 +305,32 @@ def _build(
                 pieces,
                 token_dtype=analyzer.token_dtype,
                 vocabulary_size=vocabulary_size,
-                threads=jobs,
-                on_stage=lambda stage, done, all, n=number: progress(f"{stage} shard {n}", done, all, "tokens"),  # type: ignore[misc]
+                threads=run.jobs,
+                device=run.device,
+                on_stage=lambda stage, done, all, n=number: run.progress(f"{stage} shard {n}", done, all, "tokens"),  # type: ignore[misc]
             )
             records = {name: asdict(file) for name, file in written.items()}
             write_atomically(finished, json.dumps({"shard": asdict(record), "files": records}).encode())
         shards.append(record)
-        all_files |= {name: FileRecord(**file) for name, file in records.items()}
+        files |= {name: FileRecord(**file) for name, file in records.items()}
 
-    sources = {name: dict(counts) for name, counts in (old.sources if old else {}).items()}
-    for name, counts in count_sources(tasks).items():
-        entry = sources.setdefault(name, {"documents": 0, "tokens": 0})
-        for key, value in counts.items():
-            entry[key] += value
+    folders = {base[0]: base[1].shards, folder: shards} if base else {folder: shards}
+    deleted = read_documents_of(base[0], base[1], "deleted") if base else {}
+    states, state_files = write_states(
+        folders, folder, deleted, old, lambda done, all: run.progress("count frequent", done, all, "shards")
+    )
+    tables = {shard.number: at / f"documents.{shard.number}.parquet" for at, part in folders.items() for shard in part}
     return Manifest(
-        analyzer=old.analyzer if old else analyzer.name,
-        analyzer_label=old.analyzer_label if old else analyzer.label,
+        analyzer=analyzer.name,
+        analyzer_label=analyzer.label,
         token_dtype=analyzer.token_dtype,
         vocabulary_size=vocabulary_size,
         vocabulary_generation=generation,
-        shards=tuple(shards),
-        sources=dict(sorted(sources.items())),
+        shards=tuple(states),
+        sources=count_sources(tables, deleted),
         text_bytes=sum(file.text_bytes for file in spooled) + (old.text_bytes if old else 0),
         skipped_lines=sum(file.skipped_lines for file in spooled) + (old.skipped_lines if old else 0),
-        files=dict(sorted(all_files.items())),
+        files=dict(sorted((files | state_files).items())),
     )
 
 
@@ -275,53 +364,61 @@ def _spool_in_worker(task: SpoolTask) -> Any:
     return spool(task, on_bytes, _notices.put)
 
 
-def _spool_all(tasks: Sequence[SpoolTask], jobs: int, progress: Progress, notice: Callable[[str], None]) -> list[Any]:
-    total = sum(task.file.size_bytes for task in tasks)
-    jobs = min(jobs, len(tasks))
+def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFile], run: Run) -> list[SpoolTask]:
+    """Analyse all files that are not yet, several at a time."""
+    tasks = [
+        SpoolTask(number, file, folder / "spool", settings.analyzer, settings.text_field, settings.on_bad_line)
+        for number, file in enumerate(files)
+    ]
+    total = sum(file.size_bytes for file in files)
+    jobs = min(run.jobs, len(tasks), max(1, (settings.memory_bytes - PROCESS_BYTES) // ANALYSIS_BYTES))
     if jobs == 1 or total < 16 << 20:  # starting processes would take longer
-        results = []
         before = 0
         for task in tasks:
-            results.append(spool(task, lambda at, before=before: progress("analyse", before + at, total, "B"), notice))  # type: ignore[misc]
+            spool(task, lambda at, before=before: run.progress("analyse", before + at, total, "B"), run.notice)  # type: ignore[misc]
             before += task.file.size_bytes
-            progress("analyse", before, total, "B")
-        return results
+            run.progress("analyse", before, total, "B")
+        return tasks
     context = multiprocessing.get_context("spawn")
     bytes_done = context.Array("q", len(tasks), lock=False)
     notices = context.Queue()
     with ProcessPoolExecutor(jobs, context, _start_worker, (bytes_done, notices)) as pool:
-        futures = [pool.submit(_spool_in_worker, task) for task in tasks]
-        number_of = {future: number for number, future in enumerate(futures)}
+        # The largest first, so that none is left alone at the end.
+        futures = {
+            pool.submit(_spool_in_worker, task): task for task in sorted(tasks, key=lambda task: -task.file.size_bytes)
+        }
         waiting = set(futures)
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
-                    bytes_done[number_of[future]] = tasks[number_of[future]].file.size_bytes
+                    bytes_done[futures[future].number] = futures[future].file.size_bytes
                 while not notices.empty():
-                    notice(notices.get())
-                progress("analyse", sum(bytes_done), total, "B")
+                    run.notice(notices.get())
+                run.progress("analyse", sum(bytes_done), total, "B")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [future.result() for future in futures]
+    return tasks
 
 
 # --- the staging folder -----------------------------------------------------------------------------------------------
 
 
+def _staging_folder(index: Path) -> Path:
+    return index.with_name(index.name + ".building")
+
+
 @contextmanager
-def _staging(index: Path, settings: BuildSettings, files: Sequence[SourceFile]) -> Iterator[Path]:
-    """The folder in which this build is made or continued, locked."""
-    folder = index.with_name(index.name + ".building")
+def _staging(
+    index: Path, settings: BuildSettings, files: Sequence[SourceFile], base: str | None = None
+) -> Iterator[Path]:
+    """The folder in which this build is made or continued, locked. ``base`` is the digest of what it goes out from."""
+    folder = _staging_folder(index)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is building {index}; wait for it to end") from error
-        plan = {"settings": asdict(settings), "batch_bytes": BATCH_BYTES, "files": [asdict(file) for file in files]}
+    with lock_folder(folder):
+        plan = {"settings": asdict(settings), "base": base, "files": [asdict(file) for file in files]}
         digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
         stored = folder / "plan.json"
         if stored.exists() and json.loads(stored.read_bytes())["digest"] != digest:
@@ -331,11 +428,56 @@ def _staging(index: Path, settings: BuildSettings, files: Sequence[SourceFile]) 
             )
         (folder / "spool").mkdir(exist_ok=True)
         write_atomically(stored, json.dumps({"digest": digest, **plan}, indent=1).encode())
-        yield folder
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"the disk of {folder} is full ({error.strerror}); make room there and run the same command again: "
+                    "it continues where it stopped"
+                ) from error
+            raise
+
+
+def _finish(folder: Path, out: Path, manifest: Manifest) -> None:
+    """Let a finished index appear under its name."""
+    sync_files(folder / name for name in manifest.files)
+    manifest.write(folder)
+    sync_files([folder / MANIFEST, folder])
+    shutil.rmtree(folder / "spool")
+    folder.rename(out)
+    (out / "plan.json").unlink()
+    sync_files([out.parent])
+
+
+def _move_in(folder: Path, index: Path, old: Manifest, new: Manifest) -> None:
+    """Let a manifest whose new files lie in ``folder`` replace that of an index."""
+    added = new.files.keys() - old.files.keys()
+    sync_files(folder / name for name in added)
+    new.write(folder)
+    for name in added:
+        (index / name).unlink(missing_ok=True)
+        os.link(folder / name, index / name)
+    commit(index, old, new)
+    shutil.rmtree(folder)
+
+
+def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, files: Sequence[SourceFile]) -> bool:
+    """Whether this very change was finished by a process that was killed before it could clean up; that is done now."""
+    folder = _staging_folder(index)
+    try:
+        if Manifest.read(folder).digest != manifest.digest:
+            return False
+        plan = json.loads((folder / "plan.json").read_bytes())
+    except (OSError, IndexFormatError):
+        return False
+    shutil.rmtree(folder)
+    return bool(plan["settings"] == asdict(settings) and plan["files"] == [asdict(file) for file in files])
 
 
 def _check(settings: BuildSettings) -> None:
-    if settings.budget_tokens < 1:
-        raise InputError(f"{settings.memory_bytes} bytes of memory are too few for any shard; give at least 64MiB")
+    if settings.shard_tokens is not None and settings.shard_tokens < 1:
+        raise InputError(f"a shard holds at least 1 token; got shard_tokens={settings.shard_tokens}")
+    settings.budget_tokens(0)
     if settings.on_bad_line not in ("fail", "skip"):
         raise InputError(f"on_bad_line is 'fail' or 'skip', not {settings.on_bad_line!r}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factcensus.indexer.cli import Subparsers, add_command, add_group
 from factcensus.indexer.console import ConsoleProgress, parse_size, print_json, print_table, size_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.ngram_commands import add_ngram_commands
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
@@ -44,6 +45,7 @@ def add_commands(subparsers: Subparsers) -> None:
         )
     cooc.add_argument("--window", type=_window, metavar="W", help="at most W tokens strictly between the two mentions")
     _add_facts_commands(add_group(subparsers, "facts", "count and stratify tables of facts"))
+    add_ngram_commands(subparsers)
 
 
 def _add_index_commands(group: Subparsers) -> None:
@@ -105,21 +107,33 @@ def _add_facts_commands(group: Subparsers) -> None:
         group,
         "count",
         _facts_count,
-        help="count every fact of a table, in an index or through a service",
+        help="count every fact of a table: in an index, through a service, or in a corpus without an index",
         example="factcensus facts count facts.csv --index indexes/wiki --window 10 --out counts.parquet\n"
-        "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet",
+        "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet\n"
+        "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet",
     )
     count.add_argument("facts", type=Path, metavar="FACTS", help="CSV, JSON Lines or Parquet: subject, object, …")
-    count.add_argument(
-        "--index", required=True, metavar="INDEX", help="an index folder; with --url, an index's name in the service"
+    where = count.add_mutually_exclusive_group(required=True)
+    where.add_argument("--index", metavar="INDEX", help="an index folder; with --url, an index's name in the service")
+    where.add_argument(
+        "--scan", nargs="+", metavar="SOURCE", help="read corpus files, folders or URLs once, without an index"
     )
     count.add_argument("--url", metavar="URL", help="ask the service there instead of opening a folder")
-    count.add_argument("--analyzer", help="only for an index of infini-gram's that does not say it")
+    count.add_argument(
+        "--analyzer",
+        help="with --scan, what a token is (default: words); else only for an index of infini-gram's that does not say",
+    )
     count.add_argument(
         "--window", type=_window, action="append", default=[], metavar="W",
         help="also count pairs with at most W tokens between; may be repeated",
     )  # fmt: skip
     count.add_argument("--out", required=True, type=Path, metavar="TABLE", help="a .parquet, .csv or .jsonl file")
+    scan = count.add_argument_group("options of --scan")
+    scan.add_argument("--jobs", type=_positive, metavar="N", help="processes, a file each (default: all processors)")
+    scan.add_argument("--text-field", metavar="FIELD", help="the field that holds the text (default: text)")
+    scan.add_argument(
+        "--on-bad-line", choices=["fail", "skip"], help="stop at a bad line (default), or count and skip it"
+    )
 
     stratify = add_command(
         group,
@@ -316,14 +330,17 @@ def _facts_count(arguments: argparse.Namespace) -> None:
     from factcensus.indexer.facts import read_facts
     from factcensus.indexer.tables import format_of, write_table
 
+    _check_scan_options(arguments)
     format_of(arguments.out)
     facts = read_facts(arguments.facts)
     progress = ConsoleProgress()
 
     def report(done: int, total: int) -> None:
-        progress("count", done, total, "facts")
+        progress("count", done, total, "B" if arguments.scan else "facts")
 
-    if arguments.url:
+    if arguments.scan:
+        counts = _scan(arguments, facts, report)
+    elif arguments.url:
         counts = _remote_counter(arguments.url)(arguments.index, facts, arguments.window, report)
     else:
         arguments.index = Path(arguments.index)
@@ -335,6 +352,33 @@ def _facts_count(arguments: argparse.Namespace) -> None:
     print(
         f"{arguments.out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
         "subject and object in one document"
+    )
+
+
+#: Options of 'facts count' that mean something only with --scan.
+_SCAN_OPTIONS = ("jobs", "text_field", "on_bad_line")
+
+
+def _check_scan_options(arguments: argparse.Namespace) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in _SCAN_OPTIONS if getattr(arguments, name) is not None]
+    if given and not arguments.scan:
+        raise InputError(f"{given[0]} goes with --scan only")
+    if arguments.scan and arguments.url:
+        raise InputError("--scan reads the corpus here, --url asks about an index elsewhere; give one of them")
+
+
+def _scan(arguments: argparse.Namespace, facts: Any, report: Callable[[int, int], None]) -> Any:
+    from factcensus.indexer.scan import scan_facts
+
+    given = {name: getattr(arguments, name) for name in _SCAN_OPTIONS}
+    return scan_facts(
+        arguments.scan,
+        facts,
+        analyzer=arguments.analyzer or "words",
+        windows=arguments.window,
+        progress=report,
+        notice=_notice,
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 

@@ -37,6 +37,14 @@ class NoIndexError(IndexFormatError, InputError):
     exit_code = 2
 
 
+class DiskFullError(IndexerError, OSError):
+    """There is no room left for what is being written; what was finished stays, and the work can be continued."""
+
+
+class DeadlineError(IndexerError):
+    """A count was stopped, because its time was over or nobody waits for it any more."""
+
+
 class VerificationError(IndexerError):
     """A file of an index does not hold what its manifest says (exit 3)."""
 

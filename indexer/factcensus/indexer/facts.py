@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.mentions import Mentions, count_pairs
+from factcensus.indexer.limits import Limit
+from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.records import Entity
+from factcensus.indexer.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.tables import TableFormat, read_table, table_of
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex, TokenIds
-    from factcensus.indexer.shard import Shard
+    from factcensus.indexer.index import CountIndex, EntityForms
 
 #: Columns that hold lists; in a CSV cell a JSON list, or values separated by ``|``.
 LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
@@ -120,8 +121,11 @@ def count_facts(
     facts: pa.Table,
     *,
     windows: Sequence[int] = (),
+    by: str | None = None,
+    scope: Scope = EVERY_DOCUMENT,
+    limit: Limit | None = None,
+    threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
-    cache_bytes: int = 1 << 30,
 ) -> pa.Table:
     """Count every fact of a table in an index.
 
@@ -129,8 +133,12 @@ def count_facts(
         index: an opened index.
         facts: a checked fact table (:func:`read_facts`).
         windows: besides the whole document, count within so many tokens.
-        progress: called with (facts done, all), per shard.
-        cache_bytes: mentions that are kept for further facts of the same entities.
+        by: adds a column ``by_…`` with, for each fact, a list of the numbers of each value of a column of the document
+            table or field of the metadata in whose documents the subject or the object is mentioned.
+        scope: the documents that are counted.
+        limit: stops a count that takes too long.
+        threads: threads that count; the result does not depend on it.
+        progress: called with (facts done, all).
 
     Returns:
         The counts table: the facts' columns, then those of CONTRACT section 4. Columns of the same names that the
@@ -138,93 +146,70 @@ def count_facts(
 
     Raises:
         InputError: nothing is left of a subject or object under the index's analyzer; the message names the row.
+        DeadlineError: the limit was reached.
     """
-    from factcensus.indexer.index import check_windows
-
     facts = check_facts(facts)
-    distinct_windows = list(dict.fromkeys(windows))
-    window_array = check_windows(distinct_windows)
-    forms = {role: _forms(index, facts, role) for role in ("subject", "object")}
-    count = facts.num_rows
-    mentions = {role: np.zeros(count, np.int64) for role in forms}
-    documents = {role: np.zeros(count, np.int64) for role in forms}
-    together = np.zeros((count, 1 + len(distinct_windows), 2), np.int64)  # documents and pairs, by window
-    # Facts of one subject come together, so its mentions are read once; objects recur through the cache.
-    order = sorted(range(count), key=lambda row: (forms["subject"][row], forms["object"][row]))
-    done = 0
-    for shard in index.shards:
-        cache = _MentionCache(shard, cache_bytes)
-        for row in order:
-            found = {role: cache.mentions(forms[role][row]) for role in forms}
-            for role in forms:
-                mentions[role][row] += len(found[role])
-                documents[role][row] += cache.document_count(forms[role][row])
-            if len(found["subject"]) and len(found["object"]):
-                _, pairs = count_pairs(found["subject"], found["object"], window_array)
-                together[row, :, 0] += (pairs > 0).sum(axis=0)
-                together[row, :, 1] += pairs.sum(axis=0)
-            done += 1
-            if progress and (done % 256 == 0 or done == count * len(index.shards)):
-                progress(done // len(index.shards), count)
-    columns: dict[str, Any] = {
-        "subject_mentions": mentions["subject"],
-        "object_mentions": mentions["object"],
-        "subject_documents": documents["subject"],
-        "object_documents": documents["object"],
-    }
-    for i, suffix in enumerate(["", *(f"_w{window}" for window in distinct_windows)]):
-        columns[f"cooccurrence_documents{suffix}"] = together[:, i, 0]
-        columns[f"cooccurrence_pairs{suffix}"] = together[:, i, 1]
-    columns |= {
-        "index": pa.array([index.name] * count),
-        "index_digest": pa.array([index.digest] * count, pa.string()),
-        "analyzer": pa.array([index.analyzer.label] * count),
-        "exact": pa.array([True] * count),
-    }
-    table = facts.drop_columns([name for name in columns if name in facts.column_names])
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
+    windows = list(dict.fromkeys(windows))
+    subjects, objects = (_forms(index, facts, role) for role in ("subject", "object"))
+    groups, counts = index.count_pairs(
+        subjects, objects, check_windows(windows), by=by, scope=scope, limit=limit, threads=threads, progress=progress
+    )
+    names = count_names(windows)
+    # (facts, groups, numbers), in the order of the names
+    found = np.concatenate(
+        [
+            np.stack([counts.subjects, counts.objects], axis=-1).reshape(*counts.subjects.shape[:2], 4),
+            counts.together.reshape(*counts.together.shape[:2], -1),
+        ],
+        axis=2,
+    )
+    table = counts_table(facts, dict(zip(names, found.sum(axis=1).T, strict=True)), index)
+    if by is not None:
+        rows = [
+            [
+                {by: group, **dict(zip(names, row, strict=True))}
+                for group, row in zip(groups, fact, strict=True)
+                if any(row)
+            ]
+            for fact in found.tolist()
+        ]
+        kind = pa.list_(pa.struct([(by, pa.string()), *((name, pa.int64()) for name in names)]))
+        table = table.append_column(f"by_{by}", pa.array(rows, kind))
     return table
 
 
-def _forms(index: CountIndex, facts: pa.Table, role: str) -> list[tuple[TokenIds, ...]]:
-    known: dict[Entity, tuple[TokenIds, ...]] = {}
-    forms = []
-    for row, entity in enumerate(entities_of(facts, role), 1):
-        if entity not in known:
+def count_names(windows: Sequence[int]) -> list[str]:
+    """The columns of a counts table that hold counts, in order."""
+    names = ["subject_mentions", "object_mentions", "subject_documents", "object_documents"]
+    for suffix in ("", *(f"_w{window}" for window in windows)):
+        names += [f"cooccurrence_documents{suffix}", f"cooccurrence_pairs{suffix}"]
+    return names
+
+
+def counts_table(facts: pa.Table, counts: Mapping[str, npt.NDArray[np.int64]], index: CountIndex) -> pa.Table:
+    """The counts table (CONTRACT section 4) of facts and their counts by column."""
+    size = facts.num_rows
+    columns = {
+        **{name: pa.array(values) for name, values in counts.items()},
+        "index": pa.array([index.name] * size),
+        "index_digest": pa.array([index.digest] * size, pa.string()),
+        "analyzer": pa.array([index.analyzer.label] * size),
+        "exact": pa.array([True] * size),
+    }
+    table = facts.drop_columns([name for name in columns if name in facts.column_names])
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def _forms(index: CountIndex, facts: pa.Table, role: str) -> list[EntityForms]:
+    entities = entities_of(facts, role)
+    try:
+        return index.forms_of(entities)
+    except EmptyQueryError:
+        for row, entity in enumerate(entities, 1):
             try:
-                known[entity] = index.forms(entity)
+                index.forms(entity)
             except EmptyQueryError as error:
                 raise EmptyQueryError(f"row {row} of the fact table, {role}: {error}") from error
-        forms.append(known[entity])
-    return forms
-
-
-class _MentionCache:
-    """The mentions of the entities of one shard, those used last within a bound."""
-
-    def __init__(self, shard: Shard, most_bytes: int) -> None:
-        self._shard = shard
-        self._most_bytes = most_bytes
-        self._mentions: OrderedDict[tuple[TokenIds, ...], Mentions] = OrderedDict()
-        self._documents: dict[tuple[TokenIds, ...], int] = {}
-        self._size = 0
-
-    def mentions(self, forms: tuple[TokenIds, ...]) -> Mentions:
-        """The mentions of an entity."""
-        found = self._mentions.get(forms)
-        if found is not None:
-            self._mentions.move_to_end(forms)
-            return found
-        found = self._shard.mentions(forms)
-        self._mentions[forms] = found
-        self._documents[forms] = len(found.distinct_documents())
-        self._size += found.size_bytes
-        while self._size > self._most_bytes and len(self._mentions) > 2:
-            _, oldest = self._mentions.popitem(last=False)
-            self._size -= oldest.size_bytes
-        return found
-
-    def document_count(self, forms: tuple[TokenIds, ...]) -> int:
-        """The documents of an entity whose mentions were asked for."""
-        return self._documents[forms]
+        raise

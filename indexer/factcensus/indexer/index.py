@@ -7,10 +7,10 @@ sum over them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,20 @@ from factcensus.indexer.errors import (
     NoIndexError,
     UnknownNameError,
 )
-from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest
-from factcensus.indexer.mentions import count_pairs
+from factcensus.indexer.limits import Limit
+from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest, ShardRecord
+from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.records import Entity
+from factcensus.indexer.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
 from factcensus.indexer.shard import Shard
 from factcensus.indexer.vocabulary import Vocabulary
 
-GroupBy = Literal["source"]
+if TYPE_CHECKING:
+    from factcensus.indexer.fact_counts import PairCounts
+
 TokenIds = tuple[int, ...]
+#: The token sequences by which an entity is mentioned.
+EntityForms = tuple[TokenIds, ...]
 
 
 class CountIndex:
@@ -58,6 +64,9 @@ class CountIndex:
         self.folder = folder
         self.manifest = manifest
         self._vocabulary = vocabulary
+        # Bound to the object, so that they go with it.
+        self._masks = lru_cache(8)(lambda scope: masks_of(self, scope))
+        self._groups = lru_cache(8)(self._group_documents)
 
     @classmethod
     def open(cls, path: str | Path, *, name: str | None = None, analyzer: str | None = None) -> Self:
@@ -104,7 +113,7 @@ class CountIndex:
             )
         generation = manifest.vocabulary_generation
         vocabulary = None if generation is None else Vocabulary(folder, generation)
-        shards = list(_open_shards(folder, [f".{shard.number}" for shard in manifest.shards]))
+        shards = list(_open_shards(folder, {f".{shard.number}": shard for shard in manifest.shards}))
         return cls(name or _name_of(folder), chosen, shards, manifest=manifest, vocabulary=vocabulary, folder=folder)
 
     @classmethod
@@ -114,7 +123,7 @@ class CountIndex:
         ]
         if not suffixes:
             raise NoIndexError(f"{folder} holds no index: neither {MANIFEST} nor tokenized.*")
-        shards = list(_open_shards(folder, sorted(suffixes, key=lambda suffix: int(suffix[1:] or 0))))
+        shards = list(_open_shards(folder, dict.fromkeys(sorted(suffixes, key=lambda suffix: int(suffix[1:] or 0)))))
         width = shards[0].token_bytes
         if any(shard.token_bytes != width for shard in shards):
             raise IndexFormatError(f"{folder}: its shards have token ids of different widths")
@@ -166,13 +175,16 @@ class CountIndex:
         files = [file for file in self.folder.iterdir() if file.is_file()]
         size = sum(file.stat().st_size for file in files)
         manifest = self.manifest
+        deleted = sum(len(shard.deleted) for shard in self.shards)
         documents = sum(shard.documents for shard in self.shards)
         return {
             "name": self.name,
             "digest": self.digest,
             "analyzer": self.analyzer.label,
-            "documents": documents,
-            "tokens": sum(shard.size for shard in self.shards) - documents,
+            "documents": documents - deleted,
+            "repeated_documents": sum(len(shard.repeated) for shard in self.shards) if manifest else None,
+            "deleted_documents": deleted if manifest else None,
+            "tokens": manifest.tokens if manifest else sum(shard.size for shard in self.shards) - documents,
             "types": None if self._vocabulary is None else len(self._vocabulary),
             "shards": len(self.shards),
             "bytes": size,
@@ -192,16 +204,13 @@ class CountIndex:
         """
         if self._vocabulary is None:
             ids = cast(FixedAnalyzer, self.analyzer).ids(text)
-            if not ids:
-                raise EmptyQueryError(_nothing_left(text, self.analyzer))
-            return tuple(ids)
-        tokens = self.analyzer.tokens(text)
-        if not tokens:
+        else:
+            ids = list(map(self._vocabulary.id, self.analyzer.tokens(text)))
+        if not ids:
             raise EmptyQueryError(_nothing_left(text, self.analyzer))
-        ids_or_none = [self._vocabulary.id(token) for token in tokens]
-        return None if None in ids_or_none else tuple(cast(list[int], ids_or_none))
+        return None if -1 in ids else tuple(ids)
 
-    def forms(self, entity: Entity) -> tuple[TokenIds, ...]:
+    def forms(self, entity: Entity) -> EntityForms:
         """The distinct token sequences of an entity's surface forms that can occur, in a canonical order.
 
         An alias of which no token is left matches nothing; answers show its empty token list.
@@ -209,24 +218,64 @@ class CountIndex:
         Raises:
             EmptyQueryError: no token is left of the name.
         """
-        found = {self.token_ids(entity.name)}
-        for alias in entity.aliases:
-            if self.analyzer.tokens(alias):
-                found.add(self.token_ids(alias))
-        return tuple(sorted(form for form in found if form is not None))
+        return self.forms_of([entity])[0]
 
-    def count(self, text: str, *, by: GroupBy | None = None) -> dict[str, Any]:
-        """Occurrences of a text, overlapping ones included, and the documents that have it (CONTRACT section 4)."""
+    def forms_of(self, entities: Sequence[Entity]) -> list[EntityForms]:
+        """:meth:`forms` of many entities; their words are looked up together."""
+        texts = dict.fromkeys(text for entity in entities for text in (entity.name, *entity.aliases))
+        ids: dict[str, TokenIds]
+        if self._vocabulary is None:
+            ids = {text: tuple(cast(FixedAnalyzer, self.analyzer).ids(text)) for text in texts}
+        else:
+            tokens = {text: self.analyzer.tokens(text) for text in texts}
+            words = list(dict.fromkeys(token for each in tokens.values() for token in each))
+            id_of = dict(zip(words, self._vocabulary.ids(words).tolist(), strict=True))
+            ids = {text: tuple([id_of[token] for token in each]) for text, each in tokens.items()}
+        found = []
+        for entity in entities:
+            if not ids[entity.name]:
+                raise EmptyQueryError(_nothing_left(entity.name, self.analyzer))
+            forms = {ids[text] for text in (entity.name, *entity.aliases)}
+            found.append(tuple(sorted(form for form in forms if form and -1 not in form)))
+        return found
+
+    def count(
+        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+    ) -> dict[str, Any]:
+        """Occurrences of a text, overlapping ones included, and the documents that have it (CONTRACT section 4).
+
+        Args:
+            text: analysed like the corpus.
+            by: ``source`` or another column of the document table, or a field of the metadata (nested: ``a.b``); adds
+                the same numbers for each value.
+            scope: the documents that are counted.
+            limit: stops a count that takes too long.
+
+        Raises:
+            EmptyQueryError: no token is left of the text.
+            DeadlineError: the limit was reached.
+        """
+        from factcensus.indexer.counting import count_by_group, count_range
+
         ids = self.token_ids(text)
+        limit = limit or Limit()
         occurrences = documents = 0
-        groups = _groups(self, by, ("occurrences", "documents"))
-        for number, shard in enumerate(self.shards):
+        names, codes = self.groups(by)
+        grouped = np.zeros((len(names), 2), np.int64)
+        column = column_of(scope)
+        for shard, counted, groups in zip(self.shards, self._masks(scope), codes, strict=True):
             low, high = shard.find(ids) if ids else (0, 0)
-            occurrences += high - low
-            documents += shard.document_count(low, high)
-            if groups:
-                groups.add(number, "occurrences", shard.documents_of(shard.positions(low, high)))
-                groups.add(number, "documents", shard.documents_with(low, high))
+            if low == high:
+                continue
+            if by is not None:
+                count_by_group(*shard.row_arrays, counted, groups, low, high, limit.flag, grouped)
+            else:
+                found = count_range(*shard.row_arrays, shard.frequent, column, counted, low, high, limit.flag)
+                occurrences += found[0]
+                documents += found[1]
+        limit.check()
+        if by is not None:
+            occurrences, documents = map(int, grouped.sum(axis=0))
         answer: dict[str, Any] = {
             "index": self.name,
             "analyzer": self.analyzer.label,
@@ -236,12 +285,51 @@ class CountIndex:
             "documents": documents,
             "exact": True,
         }
-        if groups:
-            answer["by_source"] = groups.counts()
+        if by is not None:
+            answer[f"by_{by}"] = {
+                name: {"occurrences": int(row[0]), "documents": int(row[1])}
+                for name, row in zip(names, grouped, strict=True)
+            }
         return answer
 
+    def count_many(
+        self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+    ) -> npt.NDArray[np.int64]:
+        """:meth:`count` of many texts at once: int64 (texts, 2), occurrences and documents of each.
+
+        Raises:
+            EmptyQueryError: no token is left of one of the texts.
+        """
+        return self.count_ngrams([self.token_ids(text) or () for text in texts], scope=scope, limit=limit)
+
+    def count_ngrams(
+        self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty one."""
+        from factcensus.indexer.counting import count_ranges
+
+        limit = limit or Limit()
+        order = sorted((i for i in range(len(ngrams)) if len(ngrams[i])), key=lambda i: tuple(ngrams[i]))
+        wanted = [ngrams[i] for i in order]
+        counts = np.zeros((len(wanted), 2), np.int64)
+        for shard, counted in zip(self.shards, self._masks(scope), strict=True):
+            count_ranges(
+                *shard.row_arrays, shard.frequent, column_of(scope), counted, shard.find_all(wanted), limit.flag, counts
+            )
+            limit.check()
+        result = np.zeros((len(ngrams), 2), np.int64)
+        result[order] = counts
+        return result
+
     def cooccurrence(
-        self, subject: Entity, object: Entity, *, window: int | None = None, by: GroupBy | None = None
+        self,
+        subject: Entity,
+        object: Entity,
+        *,
+        window: int | None = None,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        limit: Limit | None = None,
     ) -> dict[str, Any]:
         """How often two entities occur, and occur together (CONTRACT sections 1 and 4).
 
@@ -249,65 +337,111 @@ class CountIndex:
             subject: name and aliases.
             object: see above.
             window: at most so many tokens strictly between two mentions; None for the whole document.
-            by: ``source`` adds the same numbers for each source.
+            by: adds the same numbers for each value of a column; see :meth:`count`.
+            scope: the documents that are counted.
+            limit: stops a count that takes too long.
         """
         windows = check_windows([] if window is None else [window])
-        subject_forms, object_forms = self.forms(subject), self.forms(object)
-        names: tuple[str, ...] = (
-            "subject_mentions",
-            "subject_documents",
-            "object_mentions",
-            "object_documents",
-            "documents",
-            "pairs",
+        names, counts = self.count_pairs(
+            [self.forms(subject)], [self.forms(object)], windows, by=by, scope=scope, limit=limit
         )
-        totals: dict[str, int] = dict.fromkeys(names, 0)
-        groups = _groups(self, by, names)
-        for number, shard in enumerate(self.shards):
-            subject_mentions, object_mentions = shard.mentions(subject_forms), shard.mentions(object_forms)
-            documents, pairs = count_pairs(subject_mentions, object_mentions, windows)
-            pairs = pairs[:, -1]  # those within the window, where one is given
-            found = {
-                "subject_mentions": (subject_mentions.documents, None),
-                "subject_documents": (subject_mentions.distinct_documents(), None),
-                "object_mentions": (object_mentions.documents, None),
-                "object_documents": (object_mentions.distinct_documents(), None),
-                "documents": (documents[pairs > 0], None),
-                "pairs": (documents, pairs),
-            }
-            for name, (where, weights) in found.items():
-                totals[name] += len(where) if weights is None else int(weights.sum())
-                if groups:
-                    groups.add(number, name, where, weights)
+        # The last window is the one that was asked for, if any.
+        found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
+        answer = _nest(found.sum(axis=0))
+        for part, entity in (("subject", subject), ("object", object)):
+            answer[part] = self._described(entity) | answer[part]
         answer = {
-            "index": self.name,
-            "analyzer": self.analyzer.label,
-            "subject": self._described(subject),
-            "object": self._described(object),
-            "cooccurrence": {},
-            "window": window,
-            "exact": True,
-        }
-        _nest(answer, totals)
-        if groups:
-            answer["by_source"] = {
-                source: _nest({"subject": {}, "object": {}, "cooccurrence": {}}, counts)
-                for source, counts in groups.counts().items()
-            }
+            "index": self.name, "analyzer": self.analyzer.label, **answer, "window": window, "exact": True
+        }  # fmt: skip
+        if by is not None:
+            answer[f"by_{by}"] = {name: _nest(row) for name, row in zip(names, found, strict=True)}
         return answer
+
+    def count_pairs(
+        self,
+        subjects: Sequence[EntityForms],
+        objects: Sequence[EntityForms],
+        windows: npt.NDArray[np.int64],
+        *,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        limit: Limit | None = None,
+        threads: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+        reading: int = -1,
+    ) -> tuple[list[str], PairCounts]:
+        """Count many pairs of entities, given by their forms; see :func:`fact_counts.count_plan`.
+
+        Returns:
+            The groups (one without a name unless ``by`` is given), and the counts by pair and group.
+        """
+        from factcensus.indexer.fact_counts import PairCounts, count_plan, plan_facts
+
+        names, codes = self.groups(by)
+        number: dict[EntityForms, int] = {}
+        places = [
+            np.fromiter((number.setdefault(forms, len(number)) for forms in role), np.int64, len(role))
+            for role in (subjects, objects)
+        ]
+        plan = plan_facts(list(number), places[0], places[1], windows)
+        column = -1 if by else column_of(scope)
+        selections = [Selection(*each, column) for each in zip(self.counted(scope), codes, strict=True)]
+        counts = count_plan(
+            self.shards, selections, plan, max(1, len(names)), limit or Limit(),
+            threads=threads, progress=progress, reading=reading,
+        )  # fmt: skip
+        return names, PairCounts(counts.entities[places[0]], counts.entities[places[1]], counts.together)
+
+    def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
+        """The values of a column, and for each shard each document's place among them; nothing for None.
+
+        Raises:
+            InputError: the index has no document table.
+            UnknownNameError: no document has a value there.
+        """
+        if by is None:
+            return [], [np.zeros(0, np.int32)] * len(self.shards)
+        return self._groups(by)
+
+    def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
+        from factcensus.indexer.documents import COLUMNS, group_documents
+
+        names, codes = group_documents(self.document_tables, by)
+        if by not in COLUMNS and names == [""]:
+            raise UnknownNameError(
+                f"counts cannot be had by {by!r}, which no document has; known: {', '.join(COLUMNS)}, or a field of "
+                "the metadata (nested: a.b)"
+            )
+        return names, [codes[shard.number] for shard in self.shards]
+
+    @property
+    def document_tables(self) -> dict[int, Path]:
+        """The file of each shard's document table, by the shard's number.
+
+        Raises:
+            InputError: the index has none.
+        """
+        if self.manifest is None:
+            raise InputError(f"index {self.name} has no document table, so its counts cannot be had by source")
+        return {shard.number: shard.rows_path for shard in self.shards}
 
     def count_facts(
         self,
         facts: pa.Table,
         *,
         windows: Sequence[int] = (),
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        limit: Limit | None = None,
+        threads: int = 1,
         progress: Callable[[int, int], None] | None = None,
-        cache_bytes: int = 1 << 30,
     ) -> pa.Table:
         """Count every fact of a table; see :func:`factcensus.indexer.facts.count_facts`."""
         from factcensus.indexer.facts import count_facts
 
-        return count_facts(self, facts, windows=windows, progress=progress, cache_bytes=cache_bytes)
+        return count_facts(
+            self, facts, windows=windows, by=by, scope=scope, limit=limit, threads=threads, progress=progress
+        )
 
     def find_documents(
         self,
@@ -323,6 +457,10 @@ class CountIndex:
         from factcensus.indexer.passages import find_documents
 
         return find_documents(self, text=text, subject=subject, object=object, window=window, limit=limit, start=start)
+
+    def counted(self, scope: Scope = EVERY_DOCUMENT) -> list[Mask]:
+        """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
+        return self._masks(scope)
 
     def _described(self, entity: Entity) -> dict[str, Any]:
         return {
@@ -344,83 +482,21 @@ class CountIndex:
             return " ".join(self._vocabulary.words(token_ids))
         return cast(FixedAnalyzer, self.analyzer).decode(token_ids)
 
-    @cached_property
-    def source_names(self) -> list[str]:
-        """All sources, in alphabetical order.
 
-        Raises:
-            InputError: the index has no document table.
-        """
-        names: set[str] = set()
-        for shard in self.shards:
-            if shard.sources is None:
-                raise InputError(f"index {self.name} has no document table, so its counts cannot be had by source")
-            names.update(shard.sources[0])
-        return sorted(names)
+def _nest(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Six numbers where the answer of a co-occurrence has them."""
+    six = counts.tolist()
+    return {
+        "subject": {"mentions": six[0], "documents": six[1]},
+        "object": {"mentions": six[2], "documents": six[3]},
+        "cooccurrence": {"documents": six[4], "pairs": six[5]},
+    }
 
 
-def _groups(index: CountIndex, by: str | None, names: Iterable[str]) -> _Groups | None:
-    if by is None:
-        return None
-    if by != "source":
-        raise UnknownNameError(f"counts cannot be had by {by!r}; known: source")
-    return _Groups(index, names)
-
-
-class _Groups:
-    """Sums of several numbers by source."""
-
-    def __init__(self, index: CountIndex, names: Iterable[str]) -> None:
-        self._sources = index.source_names
-        place = {name: i for i, name in enumerate(self._sources)}
-        self._codes = [
-            np.array([place[name] for name in shard.sources[0]], np.int64)[shard.sources[1]]
-            for shard in index.shards
-            if shard.sources is not None
-        ]
-        self._sums = {name: np.zeros(len(self._sources), np.int64) for name in names}
-
-    def add(
-        self, shard: int, name: str, documents: npt.NDArray[np.int64], weights: npt.NDArray[np.int64] | None = None
-    ) -> None:
-        """Add one, or its weight, for each of the documents of a shard."""
-        codes = self._codes[shard][documents]
-        if weights is None:
-            self._sums[name] += np.bincount(codes, minlength=len(self._sources))
-        else:
-            np.add.at(self._sums[name], codes, weights)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """The sums of each source, also where they are 0."""
-        return {
-            source: {name: int(sums[i]) for name, sums in self._sums.items()} for i, source in enumerate(self._sources)
-        }
-
-
-def check_windows(windows: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The windows as an array.
-
-    Raises:
-        InputError: one is negative, or not an integer.
-    """
-    for window in windows:
-        if not isinstance(window, int) or isinstance(window, bool) or not 0 <= window < 2**31:
-            raise InputError(f"a window is a number of tokens, 0 or more; got {window!r}")
-    return np.array(windows, np.int64)
-
-
-def _nest(answer: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
-    """Put flat numbers where the answer of a co-occurrence has them."""
-    for name, value in counts.items():
-        part, _, key = name.rpartition("_")
-        answer[part or "cooccurrence"][key] = value
-    return answer
-
-
-def _open_shards(folder: Path, suffixes: Sequence[str]) -> Iterator[Shard]:
+def _open_shards(folder: Path, records: Mapping[str, ShardRecord | None]) -> Iterator[Shard]:
     documents = 0
-    for suffix in suffixes:
-        shard = Shard(folder, suffix, documents)
+    for suffix, record in records.items():
+        shard = Shard(folder, suffix, documents, record)
         documents += shard.documents
         yield shard
 

@@ -10,8 +10,14 @@ All integers are little-endian. Shard ``N`` of an index folder is::
 and, named so that infini-gram's engine takes no notice (it goes by parts of file names)::
 
     documents.N.parquet   per document: id, source, path, record, tokens, text_bytes, text_digest, metadata
+    first.N               u32: the row of table.N at which every STEP-th type's suffixes begin, types in byte order
+    frequent.N.G          u32, six a row: a range of table.N that stands for a frequent n-gram, and how often it
+                          occurs and in how many documents, with repeated documents and without (:mod:`frequent`)
+    deleted.N.G           u32 per deleted document: its number in the shard; no file where there is none
+    repeated.N.G          u32 per document whose text an earlier one of the index has; no file where there is none
 
-The folder also holds ``manifest.json`` and, for word analyzers, a vocabulary (:mod:`vocabulary`).
+G counts the times the shard's files about its documents were made anew (documents added or deleted). The folder also
+holds ``manifest.json`` and, for word analyzers, a vocabulary (:mod:`vocabulary`).
 
 A worked miniature: the documents "b a" and "b" with ids b = 0, a = 1 as u8 give
 
@@ -21,16 +27,23 @@ A worked miniature: the documents "b a" and "b" with ids b = 0, a = 1 as u8 give
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.errors import InputError
+
 Array = npt.NDArray[Any]
+
+#: Types that share an entry of ``first.N``.
+STEP = 4
 
 
 def entry_bytes(tokenized_bytes: int) -> int:
@@ -58,27 +71,42 @@ def write_table(
 ) -> str:
     """Write ``table.N`` from token positions; its SHA-256."""
     width = entry_bytes(len(positions) * token_bytes)
-    step = 1 << 22
-
-    def pieces() -> Any:
+    step = 1 << 20
+    with hashed_file(path) as (write, digest):
         for begin in range(0, len(positions), step):
-            offsets = positions[begin : begin + step].astype(np.uint64) * np.uint64(token_bytes)
-            yield offsets.astype("<u4").view(np.uint8) if width == 4 else pack(offsets, width)
+            part = positions[begin : begin + step]
+            if width == 4:
+                write((part * np.uint32(token_bytes)).astype("<u4", copy=False))
+            else:
+                write(pack(part.astype(np.uint64) * np.uint64(token_bytes), width))
             if on_rows:
                 on_rows(begin)
+    return digest()
 
-    return write_hashed(path, pieces())
+
+@contextmanager
+def hashed_file(path: Path) -> Iterator[tuple[Callable[[Any], None], Callable[[], str]]]:
+    """A file being written, by a function that takes contiguous arrays or bytes, and a function that gives its SHA-256.
+
+    :func:`sync_files` brings it to the disk.
+    """
+    sha = hashlib.sha256()
+    with path.open("wb", buffering=0) as file:
+
+        def write(piece: Any) -> None:
+            view = memoryview(cast(Any, piece.view(np.uint8) if isinstance(piece, np.ndarray) else piece))
+            sha.update(view)
+            while view:  # a raw write may be short
+                view = view[file.write(view) :]
+
+        yield write, sha.hexdigest
 
 
-def write_hashed(path: Path, pieces: Any) -> str:
-    """Write byte-like pieces; the SHA-256 of the file. :func:`sync_files` brings it to the disk."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in pieces:
-            view = memoryview(piece).cast("B")
-            digest.update(view)
-            file.write(view)
-    return digest.hexdigest()
+def write_hashed(path: Path, content: Any) -> str:
+    """Write an array or bytes; the SHA-256."""
+    with hashed_file(path) as (write, digest):
+        write(content)
+    return digest()
 
 
 def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
@@ -107,3 +135,23 @@ def sync_files(paths: Iterable[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Exclude every other process that changes a folder.
+
+    Raises:
+        InputError: another one is at work there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is changing {folder}; wait for it to end") from error
+        if not folder.exists() or os.stat(folder).st_ino != os.fstat(descriptor).st_ino:
+            raise InputError(f"another process has just finished with {folder}; look at its result first")
+        yield
+    finally:
+        os.close(descriptor)

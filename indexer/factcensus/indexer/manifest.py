@@ -14,7 +14,7 @@ from typing import Any
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 #: The tokenizer of an ``hf:`` index.
 TOKENIZER = "tokenizer.json"
@@ -30,11 +30,35 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """One shard: number in its file names, documents, and tokens without separators."""
+    """One shard.
+
+    Attributes:
+        number: in the names of its files.
+        documents: all of them, deleted ones included.
+        tokens: of all documents, separators not counted.
+        types: token ids that its ``first.N`` knows: 0 … types - 1.
+        generation: in the names of the files that deleting or adding documents makes anew.
+        deleted_documents: those that no count takes notice of.
+        deleted_tokens: their tokens.
+        repeated_documents: those whose text an earlier document of the index has.
+    """
 
     number: int
     documents: int
     tokens: int
+    types: int
+    generation: int = 0
+    deleted_documents: int = 0
+    deleted_tokens: int = 0
+    repeated_documents: int = 0
+
+    @property
+    def state_files(self) -> tuple[str, str, str]:
+        """The names of ``frequent``, ``deleted`` and ``repeated``; of the last two there may be none."""
+        frequent, deleted, repeated = (
+            f"{what}.{self.number}.{self.generation}" for what in ("frequent", "deleted", "repeated")
+        )
+        return frequent, deleted, repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,7 @@ class Manifest:
         analyzer: the name it is asked for by (``words``), and ``analyzer_label`` that name with its version.
         vocabulary_size: types of a words index, one more than the largest id of the others.
         vocabulary_generation: which ``vocabulary.G.*`` holds, or None where the analyzer brings its own.
-        sources: documents and tokens of each source.
+        sources: documents and tokens of each source, deleted documents left out; likewise ``text_bytes``.
         files: every file but this one.
     """
 
@@ -62,13 +86,13 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """Documents of all shards."""
-        return sum(shard.documents for shard in self.shards)
+        """Documents of all shards that are not deleted."""
+        return sum(shard.documents - shard.deleted_documents for shard in self.shards)
 
     @property
     def tokens(self) -> int:
-        """Tokens of all shards, separators not counted."""
-        return sum(shard.tokens for shard in self.shards)
+        """Tokens of these documents, separators not counted."""
+        return sum(shard.tokens - shard.deleted_tokens for shard in self.shards)
 
     @property
     def digest(self) -> str:

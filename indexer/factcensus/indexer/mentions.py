@@ -6,6 +6,7 @@ the same document and share no token; within a window of w when, besides, at mos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,21 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from factcensus.indexer.errors import InputError
+
 Array = npt.NDArray[Any]
+
+
+def check_windows(windows: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The windows as an array.
+
+    Raises:
+        InputError: one is negative, or not an integer.
+    """
+    for window in windows:
+        if not isinstance(window, int) or isinstance(window, bool) or not 0 <= window < 2**31:
+            raise InputError(f"a window is a number of tokens, 0 or more; got {window!r}")
+    return np.array(windows, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +47,6 @@ class Mentions:
 
     def __len__(self) -> int:
         return len(self.starts)
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that they take."""
-        return 24 * len(self)
-
-    def distinct_documents(self) -> npt.NDArray[np.int64]:
-        """The documents with at least one mention, in order."""
-        first = np.ones(len(self), np.bool_)
-        first[1:] = self.documents[1:] != self.documents[:-1]
-        distinct: npt.NDArray[np.int64] = self.documents[first]
-        return distinct
 
 
 def select_mentions(positions: list[Array], lengths: list[int]) -> tuple[Array, Array]:
@@ -99,7 +102,7 @@ def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int
 
 
 @njit(cache=True, nogil=True)
-def _gallop(values: Array, low: int, wanted: int) -> int:
+def gallop(values: Array, low: int, wanted: int) -> int:
     """The first place from ``low`` on whose value is at least ``wanted``."""
     step = 1
     high = low
@@ -132,16 +135,16 @@ def _pairs(
         i_end = i + 1
         while i_end < starts.size and documents[i_end] == document:
             i_end += 1
-        other = _gallop(other_documents, other, document)
+        other = gallop(other_documents, other, document)
         if other == other_documents.size:
             break
         if other_documents[other] == document:
-            other_end = _gallop(other_documents, other, document + 1)
+            other_end = gallop(other_documents, other, document + 1)
             found[count] = document
-            overlapping = _overlaps(starts, ends, i, i_end, other_starts, other_ends, other, other_end)
+            overlapping = overlapping_pairs(starts, ends, i, i_end, other_starts, other_ends, other, other_end)
             pairs[count, 0] = (i_end - i) * (other_end - other) - overlapping
             for w in range(windows.size):
-                pairs[count, 1 + w] = _near(
+                pairs[count, 1 + w] = near_pairs(
                     starts, ends, i, i_end, other_starts, other_ends, other, other_end, windows[w]
                 )
             count += 1
@@ -151,7 +154,7 @@ def _pairs(
 
 
 @njit(cache=True, nogil=True)
-def _overlaps(
+def overlapping_pairs(
     starts: Array, ends: Array, i: int, i_end: int, other_starts: Array, other_ends: Array, j: int, j_end: int
 ) -> int:
     """Pairs that share a token; both sides are in order and do not overlap themselves."""
@@ -171,7 +174,7 @@ def _overlaps(
 
 
 @njit(cache=True, nogil=True)
-def _near(
+def near_pairs(
     starts: Array, ends: Array, i: int, i_end: int,
     other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,
 ) -> int:  # fmt: skip

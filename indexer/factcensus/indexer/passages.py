@@ -10,9 +10,9 @@ import numpy.typing as npt
 import orjson
 
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.index import check_windows
-from factcensus.indexer.mentions import count_pairs
+from factcensus.indexer.mentions import check_windows, count_pairs
 from factcensus.indexer.records import Entity
+from factcensus.indexer.scope import Mask
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
@@ -57,7 +57,10 @@ def find_documents(
         raise InputError("documents are found by a text, or by a subject and an object")
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0; got {limit} and {start}")
-    found = [_found(index, shard, text, subject, object, window) for shard in index.shards]
+    found = [
+        _found(index, shard, counted, text, subject, object, window)
+        for shard, counted in zip(index.shards, index.counted(), strict=True)
+    ]
     total = sum(len(documents) for documents, _ in found)
     answer: list[dict[str, Any]] = []
     before = 0
@@ -80,19 +83,19 @@ Places = list[Place]
 
 
 def _found(
-    index: CountIndex, shard: Shard, text: str | None, subject: Entity | None, object: Entity | None, window: int | None
-) -> tuple[npt.NDArray[np.int64], Places]:
+    index: CountIndex, shard: Shard, counted: Mask, text: str | None,
+    subject: Entity | None, object: Entity | None, window: int | None,
+) -> tuple[npt.NDArray[np.int64], Places]:  # fmt: skip
     if text is not None:
         ids = index.token_ids(text)
         if ids is None:
             return np.zeros(0, np.int64), []
-        low, high = shard.find(ids)
-        starts = np.sort(shard.positions(low, high))
-        return shard.documents_with(low, high), [("text", starts, starts + len(ids))]
+        found = shard.mentions([ids], counted, overlapping=True)
+        return np.unique(found.documents), [("text", found.starts, found.ends)]
     assert subject is not None
     assert object is not None
     windows = check_windows([] if window is None else [window])
-    subjects, objects = shard.mentions(index.forms(subject)), shard.mentions(index.forms(object))
+    subjects, objects = (shard.mentions(index.forms(entity), counted) for entity in (subject, object))
     documents, pairs = count_pairs(subjects, objects, windows)
     return documents[pairs[:, -1] > 0], [
         ("subject", subjects.starts, subjects.ends),

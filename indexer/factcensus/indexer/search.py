@@ -1,7 +1,7 @@
 """Compiled search in one shard: a token sequence to its range of the suffix array.
 
-Everything takes the files as they are mapped (uint8 arrays), of any token and entry width, so that a shard built by
-infini-gram is searched by the same code.
+Everything takes the files as they are mapped, of any token and entry width, so that a shard built by infini-gram is
+searched by the same code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from factcensus.indexer.layout import STEP
+
 Array = npt.NDArray[Any]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _entry(table: Any, row: Any, width: Any) -> Any:
+def entry(table: Any, row: Any, width: Any) -> Any:
+    """The byte offset in a row of the suffix array, whose entries are ``width`` elements each, the lowest first."""
     value = np.int64(0)
     for i in range(width):
         value |= np.int64(table[row * width + i]) << (8 * i)
@@ -28,7 +31,7 @@ def _lower_bound(stream: Array, table: Array, width: int, query: Array, low: int
     """The first row whose suffix does not precede ``query`` (or, with ``after``, does not start with it either)."""
     while low < high:
         middle = (low + high) // 2
-        at = _entry(table, middle, width)
+        at = entry(table, middle, width)
         precedes = after  # a suffix that starts with the query
         for i in range(query.size):
             if at + i >= stream.size:
@@ -46,21 +49,87 @@ def _lower_bound(stream: Array, table: Array, width: int, query: Array, low: int
 
 
 @njit(cache=True, nogil=True)
-def find(stream: Array, table: Array, width: int, query: Array) -> tuple[int, int]:
-    """The rows [low, high) of the table whose suffixes start with the bytes ``query``."""
-    rows = table.size // width
-    low = _lower_bound(stream, table, width, query, 0, rows, False)
-    return low, _lower_bound(stream, table, width, query, low, rows, True)
+def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
+    """How many of the ids 0 … types - 1 come before an id when compared as little-endian bytes."""
+    rank: Any = 0
+    below: Any = np.int64(1)  # 256 ** i: so many ids lie between two that agree in the bytes before
+    same = np.int64(0)  # the value of those bytes
+    for i in range(token_bytes):
+        byte = (token_id >> (8 * i)) & 0xFF
+        # Of the ids whose bytes before are the same, same + below * q, those come first whose q % 256 is smaller.
+        alike = max(np.int64(0), (types - same + below - 1) // below)
+        rank += alike // 256 * byte + min(alike % 256, byte)
+        same += below * byte
+        below *= 256
+    return rank
 
 
 @njit(cache=True, nogil=True)
-def find_all(stream: Array, table: Array, width: int, queries: Array, starts: Array, ranges: Array) -> None:
-    """:func:`find` for many queries (one arena of bytes and its starts); ``ranges`` is int64 (queries, 2)."""
+def find_in(
+    stream: Array,
+    table: Array,
+    width: int,
+    token_bytes: int,
+    first: Array,
+    types: Any,
+    query: Array,
+    low: Any,
+    high: Any,
+) -> tuple[int, int]:
+    """:func:`find` within the rows [low, high), known to hold every suffix that starts with ``query``."""
+    if first.size and query.size >= token_bytes:
+        token_id = np.int64(0)
+        for i in range(token_bytes):
+            token_id |= np.int64(query[i]) << (8 * i)
+        if token_id >= types:
+            return low, low
+        group = byte_order_rank(token_id, types, token_bytes) // STEP
+        low, high = max(low, np.int64(first[group])), min(high, np.int64(first[group + 1]))
+        high = max(low, high)
+    low = _lower_bound(stream, table, width, query, low, high, False)
+    return low, _lower_bound(stream, table, width, query, low, high, True)
+
+
+@njit(cache=True, nogil=True)
+def find(
+    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, query: Array
+) -> tuple[int, int]:
+    """The rows [low, high) of the table whose suffixes start with the bytes ``query``.
+
+    Args:
+        stream: ``tokenized.N`` as uint8.
+        table: ``table.N``, ``width`` elements an entry (see :func:`entry`).
+        width: see above.
+        token_bytes: width of a token id.
+        first: ``first.N``, or of size 0 where there is none; it saves the first ten steps or so.
+        types: ids that ``first`` knows; any other one stands nowhere in the shard.
+        query: uint8.
+    """
+    return find_in(stream, table, width, token_bytes, first, types, query, 0, table.size // width)
+
+
+@njit(cache=True, nogil=True)
+def find_all(
+    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
+    queries: Array, starts: Array, ranges: Array,
+) -> None:  # fmt: skip
+    """:func:`find` for many queries (one arena of bytes and its starts); ``ranges`` is int64 (queries, 2).
+
+    A query that another one right before it begins is looked for in that one's range only, so queries in
+    lexicographic order share the work of their common beginnings.
+    """
     for i in range(starts.size - 1):
         query = queries[starts[i] : starts[i + 1]]
-        low, high = find(stream, table, width, query)
-        ranges[i, 0] = low
-        ranges[i, 1] = high
+        low, high = np.int64(0), np.int64(table.size // width)
+        if i > 0 and starts[i] - starts[i - 1] <= query.size:
+            extends = True
+            for j in range(starts[i] - starts[i - 1]):
+                if queries[starts[i - 1] + j] != query[j]:
+                    extends = False
+                    break
+            if extends:
+                low, high = ranges[i - 1, 0], ranges[i - 1, 1]
+        ranges[i, 0], ranges[i, 1] = find_in(stream, table, width, token_bytes, first, types, query, low, high)
 
 
 @njit(cache=True, nogil=True)
@@ -68,7 +137,7 @@ def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int
     """Token positions of the rows [low, high), in table order: one sequential read."""
     positions = np.empty(high - low, np.int64)
     for i in range(positions.size):
-        positions[i] = _entry(table, low + i, width) // token_bytes
+        positions[i] = entry(table, low + i, width) >> (token_bytes >> 1)
     return positions
 
 
@@ -90,7 +159,8 @@ def block_documents(document_starts: Array, size: int) -> Array:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
+def document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
+    """The document that a position falls into."""
     document = np.int64(blocks[min(position >> BLOCK_BITS, blocks.size - 1)])
     while document + 1 < document_starts.size and document_starts[document + 1] <= position:
         document += 1
@@ -102,7 +172,7 @@ def documents_of(positions: Array, document_starts: Array, blocks: Array) -> Arr
     """The document of each of many positions, in any order."""
     documents = np.empty(positions.size, np.int64)
     for i in range(positions.size):
-        documents[i] = _document_of(positions[i], document_starts, blocks)
+        documents[i] = document_of(positions[i], document_starts, blocks)
     return documents
 
 
@@ -113,7 +183,7 @@ def mark_documents(
     """Set ``seen`` for the document of each of the rows [low, high); how many were not set before."""
     found = 0
     for row in range(low, high):
-        document = _document_of(_entry(table, row, width) // token_bytes, document_starts, blocks)
+        document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
         if not seen[document]:
             seen[document] = True
             found += 1
@@ -127,8 +197,8 @@ def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_by
     Suffixes that agree in ``most_bytes`` pass: copies of a document would take the square of its length otherwise.
     """
     for i in range(rows.size):
-        left = _entry(table, rows[i], width)
-        right = _entry(table, rows[i] + 1, width)
+        left = entry(table, rows[i], width)
+        right = entry(table, rows[i] + 1, width)
         if left >= stream.size or right >= stream.size or left == right:
             return rows[i]
         stop = min(stream.size, max(left, right) + most_bytes)

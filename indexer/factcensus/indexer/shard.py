@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,106 +14,176 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import IndexFormatError
-from factcensus.indexer.layout import entry_bytes
+from factcensus.indexer.layout import STEP, entry_bytes
+from factcensus.indexer.manifest import ShardRecord
 from factcensus.indexer.mentions import Mentions, select_mentions
+from factcensus.indexer.scope import Mask
+
+if TYPE_CHECKING:
+    from factcensus.indexer.fact_counts import Workspace
+
+Array = npt.NDArray[Any]
 
 #: Neighbouring suffixes are compared so far when their order is verified.
 COMPARED_BYTES = 8192
 
 
 class Shard:
-    """The files ``tokenized``, ``table`` and ``offset`` of one shard, read-only.
+    """The files of one shard, read-only.
 
     Attributes:
-        token_bytes: width of a token id.
+        stream: ``tokenized.N`` as uint8, and ``ids`` the same as token ids.
+        table: ``table.N``, an entry as ``width`` elements, the lowest first: bytes, or one uint32.
+        number: in the names of its files.
+        token_bytes: width of a token id, and ``token_dtype`` its NumPy type.
         size: tokens, separators included.
-        documents: number of documents.
+        documents: number of documents, deleted ones included.
         first_document: number of the first document in the whole index.
+        first: ``first.N``, and ``types`` the ids it knows; of size 0 in an index of infini-gram's.
+        frequent: ``frequent.N.G``, uint32 (n-grams, 6).
+        deleted: uint32, the numbers of deleted documents; ``repeated`` those whose text an earlier one has.
     """
 
-    def __init__(self, folder: Path, suffix: str, first_document: int) -> None:
+    def __init__(self, folder: Path, suffix: str, first_document: int, record: ShardRecord | None = None) -> None:
         self._folder = folder
         self._suffix = suffix
-        self._stream = _mapped(folder / f"tokenized{suffix}")
-        self._table = _mapped(folder / f"table{suffix}")
+        self.number = int(suffix[1:] or 0)
+        self._workspaces: list[Workspace] = []
+        self.stream = _mapped(folder / f"tokenized{suffix}")
+        self.table = _mapped(folder / f"table{suffix}")
         offsets = _mapped(folder / f"offset{suffix}")
-        self._width = entry_bytes(self._stream.size)
-        rows, rest = divmod(self._table.size, self._width)
-        self.token_bytes, odd = divmod(self._stream.size, max(1, rows))
+        self.width = entry_bytes(self.stream.size)
+        rows, rest = divmod(self.table.size, self.width)
+        self.token_bytes, odd = divmod(self.stream.size, max(1, rows))
         if rest or odd or self.token_bytes not in (1, 2, 4) or offsets.size % 8:
             raise IndexFormatError(
-                f"{folder}: the sizes of tokenized{suffix} ({self._stream.size}), table{suffix} ({self._table.size}) "
+                f"{folder}: the sizes of tokenized{suffix} ({self.stream.size}), table{suffix} ({self.table.size}) "
                 f"and offset{suffix} ({offsets.size}) do not belong together; the index is damaged or half-copied"
             )
+        self.token_dtype = np.dtype(f"<u{self.token_bytes}")
         self.size = rows
+        self.ids = self.stream.view(self.token_dtype)
+        if self.width == 4:  # one load an entry instead of four
+            self.table, self.width = self.table.view("<u4"), 1
         self.documents = offsets.size // 8
         self.first_document = first_document
         self._offsets = offsets.view("<u8")
-        separators = self._stream[: self.token_bytes]
+        separators = self.stream[: self.token_bytes]
         if self.documents and (int(self._offsets[0]) or bytes(separators) != b"\xff" * self.token_bytes):
             raise IndexFormatError(f"{folder}: tokenized{suffix} does not begin with a document separator")
-        if self.documents and int(self._offsets[-1]) >= self._stream.size:
+        if self.documents and int(self._offsets[-1]) >= self.stream.size:
             raise IndexFormatError(f"{folder}: offset{suffix} points behind the end of tokenized{suffix}")
+        self.types = record.types if record else 0
+        self.first = self._numbers(f"first{suffix}" if record else None)
+        if record and (len(self.first) != -(-(self.types + 1) // STEP) + 1 or int(self.first[-1]) != rows):
+            raise IndexFormatError(f"{folder}: first{suffix} does not belong to table{suffix}")
+        frequent, deleted, repeated = record.state_files if record else (None, None, None)
+        self.frequent = self._numbers(frequent).reshape(-1, 6)
+        self.deleted = self._numbers(deleted)
+        self.repeated = self._numbers(repeated)
+        if max(self.deleted.max(initial=0), self.repeated.max(initial=0)) >= max(1, self.documents):
+            raise IndexFormatError(f"{folder}: the deleted or repeated documents of shard {suffix[1:]} are not its own")
+
+    def _numbers(self, name: str | None) -> npt.NDArray[np.uint32]:
+        if name is None or not (self._folder / name).exists():
+            return np.zeros(0, np.uint32)
+        return _mapped(self._folder / name).view("<u4")
+
+    @property
+    def row_arrays(self) -> tuple[Array, int, int, Array, Array]:
+        """What compiled code takes to walk over rows: table, width, token_bytes, document_starts, blocks."""
+        return self.table, self.width, self.token_bytes, self.document_starts, self.blocks
 
     @cached_property
     def document_starts(self) -> npt.NDArray[np.int64]:
-        """int64 (documents,): the position of each document's separator."""
-        return self._offsets.astype(np.int64) // self.token_bytes
+        """int64 (documents,): the position of each document's separator.
+
+        Raises:
+            IndexFormatError: they are not in order.
+        """
+        starts = self._offsets.astype(np.int64) // self.token_bytes
+        if np.any(starts[1:] <= starts[:-1]):
+            raise IndexFormatError(f"{self._folder / f'offset{self._suffix}'} is damaged: documents are out of order")
+        return starts
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """The range of the table whose suffixes start with these tokens."""
         from factcensus.indexer.search import find
 
-        query = np.array(token_ids, dtype=f"<u{self.token_bytes}").view(np.uint8)
-        low, high = find(self._stream, self._table, self._width, query)
+        query = np.array(token_ids, self.token_dtype).view(np.uint8)
+        low, high = find(self.stream, self.table, self.width, self.token_bytes, self.first, self.types, query)
         return int(low), int(high)
+
+    def find_all(self, ngrams: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+        """int64 (n-grams, 2): the range of each; n-grams in lexicographic order share work."""
+        from factcensus.indexer.search import find_all
+
+        lengths = np.fromiter(map(len, ngrams), np.int64, len(ngrams))
+        starts = np.concatenate([[0], np.cumsum(lengths)]) * self.token_bytes
+        queries = np.fromiter((token for ngram in ngrams for token in ngram), self.token_dtype, int(lengths.sum()))
+        ranges = np.empty((len(ngrams), 2), np.int64)
+        find_all(
+            self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
+            queries.view(np.uint8), starts, ranges,
+        )  # fmt: skip
+        return ranges
 
     def positions(self, low: int, high: int) -> npt.NDArray[np.int64]:
         """The token positions of a range of the table, in table order."""
         from factcensus.indexer.search import positions_of
 
-        return positions_of(self._table, self._width, self.token_bytes, low, high)
+        return positions_of(self.table, self.width, self.token_bytes, low, high)
 
     @cached_property
-    def _blocks(self) -> npt.NDArray[np.int32]:
+    def blocks(self) -> npt.NDArray[np.int32]:
+        """The rank structure that takes a position to its document; see :func:`search.block_documents`."""
         from factcensus.indexer.search import block_documents
 
         return block_documents(self.document_starts, self.size)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """Scratch for one thread, used again by later counts."""
+        from factcensus.indexer.fact_counts import Workspace
+
+        try:
+            space = self._workspaces.pop()
+        except IndexError:
+            space = Workspace(self.documents)
+        yield space
+        self._workspaces.append(space)  # not after an error: it is dropped then
 
     def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document of each position."""
         from factcensus.indexer.search import documents_of
 
-        return documents_of(positions, self.document_starts, self._blocks)
+        return documents_of(positions, self.document_starts, self.blocks)
 
-    def document_count(self, low: int, high: int) -> int:
-        """How many documents a range of the table falls into; a byte of memory a document, however many rows."""
-        return self._mark_documents(low, high)[0]
+    def mentions(self, forms: Sequence[Sequence[int]], counted: Mask, *, overlapping: bool = False) -> Mentions:
+        """The mentions of an entity in the documents that are counted.
 
-    def documents_with(self, low: int, high: int) -> npt.NDArray[np.int64]:
-        """The distinct documents that a range of the table falls into, in order."""
-        return np.flatnonzero(self._mark_documents(low, high)[1])
-
-    def _mark_documents(self, low: int, high: int) -> tuple[int, npt.NDArray[np.bool_]]:
-        from factcensus.indexer.search import mark_documents
-
-        seen = np.zeros(self.documents, np.bool_)
-        found = mark_documents(
-            self._table, self._width, self.token_bytes, low, high, self.document_starts, self._blocks, seen
-        )
-        return int(found), seen
-
-    def mentions(self, forms: Sequence[Sequence[int]]) -> Mentions:
-        """The mentions of an entity given by the token ids of its surface forms."""
+        Args:
+            forms: the token ids of its surface forms.
+            counted: bool (documents,), or of size 0 for all.
+            overlapping: every occurrence of the only form, instead of leftmost-longest mentions.
+        """
         positions = [self.positions(*self.find(form)) for form in forms]
-        starts, ends = select_mentions(positions, [len(form) for form in forms])
-        return Mentions(starts, ends, self.documents_of(starts))
+        if overlapping:
+            starts = np.sort(positions[0])
+            ends = starts + len(forms[0])
+        else:
+            starts, ends = select_mentions(positions, [len(form) for form in forms])
+        documents = self.documents_of(starts)
+        if len(counted):
+            kept = counted[documents]
+            starts, ends, documents = starts[kept], ends[kept], documents[kept]
+        return Mentions(starts, ends, documents)
 
     def first_disorder(self, rows: npt.NDArray[np.int64]) -> int | None:
         """The first of these rows of the table whose suffix does not precede the next row's."""
         from factcensus.indexer.search import first_disorder
 
-        wrong = int(first_disorder(self._stream, self._table, self._width, rows, COMPARED_BYTES))
+        wrong = int(first_disorder(self.stream, self.table, self.width, rows, COMPARED_BYTES))
         return None if wrong < 0 else wrong
 
     @property
@@ -123,8 +193,7 @@ class Shard:
 
     def tokens(self, begin: int, end: int) -> npt.NDArray[np.integer[Any]]:
         """The token ids at the positions [begin, end)."""
-        width = self.token_bytes
-        return np.asarray(self._stream[begin * width : end * width]).view(f"<u{width}")
+        return self.ids[begin:end]
 
     def document_span(self, document: int) -> tuple[int, int]:
         """The positions [begin, end) of a document's tokens, its separator left out."""
@@ -133,25 +202,25 @@ class Shard:
         return int(starts[document]) + 1, end
 
     @property
-    def _rows_path(self) -> Path:
+    def rows_path(self) -> Path:
+        """The document table's file; an index of infini-gram's has none."""
         return self._folder / f"documents{self._suffix}.parquet"
 
-    @cached_property
-    def sources(self) -> tuple[list[str], npt.NDArray[np.int32]] | None:
-        """The names of the sources, and each document's place among them; None without a document table."""
-        if not self._rows_path.exists():
-            return None
-        with _readable(self._rows_path):
-            column = pq.read_table(self._rows_path, columns=["source"])["source"]
-        column = column.cast(pa.string()).combine_chunks().dictionary_encode()
-        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int32)
+    def row_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The document table, a bounded number of rows at a time, each with the number of its first document."""
+        first = 0
+        with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
+            for group in range(file.num_row_groups):
+                for batch in file.read_row_group(group).to_batches():
+                    yield first, batch
+                    first += batch.num_rows
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of the document table for some documents, in rising order; empty records where there is none."""
-        if not self._rows_path.exists():
+        if not self.rows_path.exists():
             return [{} for _ in documents]
         rows: list[dict[str, Any]] = []
-        with _readable(self._rows_path), pq.ParquetFile(self._rows_path) as file:
+        with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
             first_rows = np.concatenate([[0], np.cumsum(sizes)])
             groups = np.searchsorted(first_rows, documents, side="right") - 1

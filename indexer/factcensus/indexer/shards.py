@@ -11,23 +11,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.layout import hash_file, write_hashed, write_table
+from factcensus.indexer.layout import STEP, hash_file, hashed_file, write_hashed, write_table
 from factcensus.indexer.manifest import FileRecord, ShardRecord
 from factcensus.indexer.spool import DOCUMENT_SCHEMA, SpoolTask
-from factcensus.indexer.suffix_array import byte_order_ranks, suffix_array
+from factcensus.indexer.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 
 Array = npt.NDArray[Any]
 
 #: Rows of the document table that are read together when a document is shown.
 ROWS_PER_GROUP = 8192
+#: How its columns are written; the numbers and ids of neighbouring documents are alike.
+ENCODING: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["source", "path"],
+    "column_encoding": {
+        "id": "DELTA_BYTE_ARRAY",
+        "record": "DELTA_BINARY_PACKED",
+        "tokens": "DELTA_BINARY_PACKED",
+        "text_bytes": "DELTA_BINARY_PACKED",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +51,23 @@ class Piece:
     first_token: int
     tokens: int
 
+    def batches(self) -> Iterator[pa.Table]:
+        """Its rows of the document table, a bounded number at a time."""
+        row = 0
+        with pq.ParquetFile(self.task.path("parquet")) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                begin, end = max(self.first - row, 0), min(self.last - row, rows)
+                if begin < end:
+                    yield file.read_row_group(group).slice(begin, end - begin).cast(DOCUMENT_SCHEMA)
+                row += rows
+
 
 def merge_words(tasks: Sequence[SpoolTask], table: WordTable, on_file: Callable[[int], None]) -> None:
     """Add the words of all files to ``table``, in order, and write each file's map from local to global ids."""
     for number, task in enumerate(tasks):
         with np.load(task.path("words.npz")) as words:
-            arena, starts, seen = words["arena"], words["starts"], words["seen"]
-        # A word that only stood in a span that was analysed anew never occurs.
-        sizes = np.diff(starts)
-        kept = np.repeat(seen, sizes)
-        local = np.zeros(len(seen), np.uint32)
-        local[seen] = table.extend(arena[kept], np.concatenate([[0], np.cumsum(sizes[seen])]))
-        np.save(task.path("global.npy"), local)
+            np.save(task.path("global.npy"), table.extend(words["arena"], words["starts"]))
         on_file(number + 1)
 
 
@@ -89,75 +105,91 @@ def write_shard(
     token_dtype: str,
     vocabulary_size: int,
     threads: int,
+    device: str,
     on_stage: Callable[[str, int, int], None],
 ) -> tuple[ShardRecord, dict[str, FileRecord]]:
     """Write the files of one shard; its record and those of its files."""
     dtype = NUMPY_DTYPE[token_dtype]
-    separator = np.iinfo(dtype).max
     documents = sum(piece.last - piece.first for piece in pieces)
     tokens = sum(piece.tokens for piece in pieces)
-    stream = np.empty(tokens + documents, dtype)
+    ranks = np.empty(tokens + documents, np.uint32)
     offsets = np.empty(documents, np.int64)
-    token = document = 0
-    digests: dict[str, str] = {}
-    rows = folder / f"documents.{number}.parquet"
-    with pq.ParquetWriter(rows, DOCUMENT_SCHEMA, compression="zstd") as writer:
-        for piece in pieces:
-            ids = np.fromfile(piece.task.path("ids"), dtype, piece.tokens, offset=piece.first_token * dtype.itemsize)
-            mapping = piece.task.path("global.npy")
-            if mapping.exists():
-                ids = np.load(mapping)[ids]
-            table = pq.read_table(piece.task.path("parquet"), schema=DOCUMENT_SCHEMA)
-            table = table.slice(piece.first, piece.last - piece.first)
-            lengths = table["tokens"].to_numpy()
-            _separate(ids, lengths, separator, stream[token:], offsets[document:], token)
-            token += len(ids) + len(lengths)
-            document += len(lengths)
-            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-    digests[rows.name] = hash_file(rows)
-    digests[f"tokenized.{number}"] = write_hashed(folder / f"tokenized.{number}", [stream])
-    digests[f"offset.{number}"] = write_hashed(folder / f"offset.{number}", [(offsets * dtype.itemsize).astype("<u8")])
-    # The separator's id is the largest of its width, and so are its bytes: it ranks behind the whole vocabulary.
-    ranks = _ranks(stream, byte_order_ranks(vocabulary_size, dtype), separator)
-    del stream
-    positions = suffix_array(
-        ranks, vocabulary_size + 1, threads=threads, progress=lambda done, all: on_stage("sort", done, all)
+    digests = _write_documents(folder, number, pieces, dtype, vocabulary_size, ranks, offsets, on_stage)
+    digests[f"offset.{number}"] = write_hashed(folder / f"offset.{number}", (offsets * dtype.itemsize).astype("<u8"))
+    del offsets
+    starts = count_ranks(ranks, vocabulary_size + 1)
+    first = np.append(starts[:-1:STEP], starts[-1]).astype("<u4")
+    digests[f"first.{number}"] = write_hashed(folder / f"first.{number}", first)
+    positions = sort_suffixes(
+        ranks, starts, threads=threads, device=device, progress=lambda done, all: on_stage("sort", done, all)
     )
-    del ranks
+    del ranks, starts
     digests[f"table.{number}"] = write_table(
         folder / f"table.{number}", positions, dtype.itemsize, lambda row: on_stage("write", row, len(positions))
     )
     files = {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
-    return ShardRecord(number, documents, tokens), files
+    return ShardRecord(number, documents, tokens, vocabulary_size), files
+
+
+def _write_documents(
+    folder: Path,
+    number: int,
+    pieces: Sequence[Piece],
+    dtype: np.dtype[Any],
+    vocabulary_size: int,
+    ranks: Array,
+    offsets: Array,
+    on_stage: Callable[[str, int, int], None],
+) -> dict[str, str]:
+    """Write ``tokenized.N`` and ``documents.N.parquet``, and fill the ranks of all tokens and the documents' starts."""
+    separator = np.iinfo(dtype).max
+    # The separator's id is the largest of its width, and so are its bytes: it ranks behind the whole vocabulary.
+    rank_of_id = byte_order_ranks(vocabulary_size, dtype)
+    token = document = 0
+    rows = folder / f"documents.{number}.parquet"
+    with (
+        pq.ParquetWriter(rows, DOCUMENT_SCHEMA, **ENCODING) as writer,
+        hashed_file(folder / f"tokenized.{number}") as (write, digest),
+    ):
+        for piece in pieces:
+            mapping = piece.task.path("global.npy")
+            global_id = np.load(mapping) if mapping.exists() else np.zeros(0, np.uint32)
+            at = piece.first_token * dtype.itemsize
+            for table in piece.batches():
+                lengths = table["tokens"].to_numpy()
+                ids = np.fromfile(piece.task.path("ids"), dtype, int(lengths.sum()), offset=at)
+                at += ids.nbytes
+                stream = np.empty(len(ids) + len(lengths), dtype)
+                _separate(
+                    ids, lengths, global_id, separator, rank_of_id, token,
+                    stream, ranks[token:], offsets[document:],
+                )  # fmt: skip
+                write(stream)
+                writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+                token += len(stream)
+                document += len(lengths)
+                on_stage("join", token, len(ranks))
+    return {rows.name: hash_file(rows), f"tokenized.{number}": digest()}
 
 
 @njit(cache=True, nogil=True)
-def _separate(ids: Array, lengths: Array, separator: int, stream: Array, offsets: Array, base: int) -> None:
-    """Write each document's separator and ids to ``stream``, and the separators' positions to ``offsets``."""
+def _separate(
+    ids: Array, lengths: Array, global_id: Array, separator: int, rank_of_id: Array, base: int,
+    stream: Array, ranks: Array, offsets: Array,
+) -> None:  # fmt: skip
+    """Write each document's separator and ids to ``stream``, their ranks, and the separators' positions."""
     source = 0
     target = 0
     for document in range(lengths.size):
         offsets[document] = base + target
         stream[target] = separator
+        ranks[target] = rank_of_id.size
         target += 1
         for _ in range(lengths[document]):
-            stream[target] = ids[source]
+            token_id = ids[source]
+            if global_id.size:
+                token_id = global_id[token_id]
+            stream[target] = token_id
+            ranks[target] = rank_of_id[token_id]
             source += 1
             target += 1
-
-
-@njit(cache=True, nogil=True)
-def _ranks(stream: Array, rank_of_id: Array, separator: int) -> Array:
-    ranks = np.empty(stream.size, np.uint32)
-    for i in range(stream.size):
-        ranks[i] = rank_of_id.size if stream[i] == separator else rank_of_id[stream[i]]
-    return ranks
-
-
-def count_sources(tasks: Sequence[SpoolTask]) -> dict[str, dict[str, int]]:
-    """Documents and tokens of each source."""
-    files = [str(task.path("parquet")) for task in tasks]
-    query = "SELECT source, count(*), sum(tokens) FROM read_parquet($files) GROUP BY source ORDER BY source"
-    with duckdb.connect() as connection:
-        rows = connection.execute(query, {"files": files}).fetchall()
-    return {source: {"documents": int(documents), "tokens": int(tokens)} for source, documents, tokens in rows}

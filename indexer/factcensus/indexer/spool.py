@@ -12,17 +12,26 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numba import njit
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
 from factcensus.indexer.corpus import BadLinePolicy, Document, SourceFile, read_documents
 from factcensus.indexer.layout import write_atomically
+from factcensus.indexer.manifest import Manifest
 
-#: UTF-8 bytes that are analysed at once. Part of the result: the order of ids inside a batch depends on it.
+if TYPE_CHECKING:
+    from factcensus.indexer.shard import Shard
+    from factcensus.indexer.vocabulary import Vocabulary
+
+Array = npt.NDArray[Any]
+
+#: UTF-8 bytes that are analysed at once.
 BATCH_BYTES = 4 << 20
 
 DOCUMENT_SCHEMA = pa.schema(
@@ -81,7 +90,7 @@ def spool(
     analyzer = get_analyzer(task.analyzer)
     encoder: Any = analyzer.encoder()
     dtype = NUMPY_DTYPE[analyzer.token_dtype]
-    seen = np.zeros(0, bool)
+    order = FirstSeen()
     totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "skipped_lines": 0}
 
     def skipped(reason: str) -> None:
@@ -89,12 +98,10 @@ def spool(
         on_skip(reason)
 
     def flush(documents: list[Document]) -> None:
-        nonlocal seen
         ids, lengths = encoder.encode([document.text for document in documents])
-        ids_file.write(np.ascontiguousarray(ids, dtype).tobytes())
         if analyzer.has_vocabulary:
-            seen = np.concatenate([seen, np.zeros(len(encoder.table) - len(seen), bool)])
-            seen[ids] = True
+            ids = order.renumber(ids, len(encoder.table))
+        ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
         rows.write_batch(_rows(documents, lengths.tolist(), task.file.name))
         totals["documents"] += len(documents)
         totals["tokens"] += len(ids)
@@ -117,16 +124,117 @@ def spool(
         if batch:
             flush(batch)
     if analyzer.has_vocabulary:
-        table = encoder.table
-        np.savez(
-            task.path("words.npz"),
-            arena=table.arena[: table.used[1]],
-            starts=table.starts[: len(table) + 1],
-            seen=seen,
-        )
+        write_words(task.path("words.npz"), *order.words(encoder.table.arena, encoder.table.starts))
     result = SpooledFile(**totals)
     write_atomically(task.path("json"), json.dumps(asdict(result)).encode())
     return result
+
+
+def spool_index(
+    index: Path, manifest: Manifest, folder: Path, analyzer: str, progress: Callable[[str, int, int, str], None]
+) -> list[SpoolTask]:
+    """Spool the documents of an index that are not deleted, each shard like a corpus file; in bounded memory."""
+    from factcensus.indexer.maintain import read_documents_of
+    from factcensus.indexer.shard import Shard
+    from factcensus.indexer.vocabulary import Vocabulary
+
+    generation = manifest.vocabulary_generation
+    vocabulary = None if generation is None else Vocabulary(index, generation)
+    deleted = read_documents_of(index, manifest, "deleted")
+    tasks = []
+    for number, record in enumerate(manifest.shards):
+        task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer, "text", "fail")
+        if not task.finished():
+            gone = deleted.get(record.number, np.zeros(0, np.uint32))
+            _spool_shard(task, Shard(index, f".{record.number}", 0), gone, vocabulary)
+        tasks.append(task)
+        progress("read", number + 1, len(manifest.shards), "shards")
+    return tasks
+
+
+def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Vocabulary | None) -> None:
+    order = FirstSeen()
+    totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "skipped_lines": 0}
+    separator = np.iinfo(shard.token_dtype).max
+    with (
+        task.path("ids").open("wb") as ids_file,
+        pq.ParquetWriter(task.path("parquet"), DOCUMENT_SCHEMA, compression="zstd") as rows,
+    ):
+        for first, batch in shard.row_batches():
+            living = np.ones(batch.num_rows, np.bool_)
+            living[deleted[(deleted >= first) & (deleted < first + batch.num_rows)] - first] = False
+            kept = batch.filter(pa.array(living))
+            begin = shard.document_span(first)[0] - 1
+            end = shard.document_span(first + batch.num_rows - 1)[1]
+            stream = shard.tokens(begin, end)
+            lengths = np.asarray(batch["tokens"]) + 1
+            stream = stream[np.repeat(living, lengths)]
+            ids = stream[stream != separator]
+            if vocabulary is not None:
+                ids = order.renumber(np.ascontiguousarray(ids, np.uint32), len(vocabulary))
+            ids_file.write(np.ascontiguousarray(ids, shard.token_dtype).view(np.uint8))  # type: ignore[arg-type]
+            rows.write_batch(kept)
+            totals["documents"] += kept.num_rows
+            totals["tokens"] += len(ids)
+            totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())
+    if vocabulary is not None:
+        write_words(task.path("words.npz"), *order.words(vocabulary.utf8, vocabulary.starts))
+    write_atomically(task.path("json"), json.dumps(totals).encode())
+
+
+class FirstSeen:
+    """Numbers ids anew in the order in which a stream first has them, whatever order they were given out in."""
+
+    def __init__(self) -> None:
+        self._number = np.zeros(0, np.int32)
+        self._old = np.zeros(0, np.uint32)
+        self._count = np.zeros(1, np.int64)
+
+    def renumber(self, ids: npt.NDArray[np.uint32], known: int) -> npt.NDArray[np.uint32]:
+        """The new numbers of the stream's next ids, all below ``known``."""
+        if known > len(self._number):
+            size = max(known, 2 * len(self._number))
+            grown = np.full(size, -1, np.int32)
+            grown[: len(self._number)] = self._number
+            self._number = grown
+            self._old = np.concatenate([self._old, np.zeros(size - len(self._old), np.uint32)])
+        numbered = np.empty(len(ids), np.uint32)
+        _renumber(ids, self._number, self._old, self._count, numbered)
+        return numbered
+
+    def words(
+        self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The words of the ids that were seen (``arena[starts[i]:starts[i + 1]]`` before), by their new numbers."""
+        old = self._old[: self._count[0]]
+        new_starts = np.zeros(len(old) + 1, np.int64)
+        np.cumsum(starts[old + 1] - starts[old], out=new_starts[1:])
+        new_arena = np.empty(new_starts[-1], np.uint8)
+        _copy_words(arena, starts, old, new_arena, new_starts)
+        return new_arena, new_starts
+
+
+@njit(cache=True, nogil=True)
+def _renumber(ids: Array, number: Array, old: Array, count: Array, numbered: Array) -> None:
+    for i in range(ids.size):
+        if number[ids[i]] < 0:
+            number[ids[i]] = count[0]
+            old[count[0]] = ids[i]
+            count[0] += 1
+        numbered[i] = number[ids[i]]
+
+
+@njit(cache=True, nogil=True)
+def _copy_words(arena: Array, starts: Array, old: Array, new_arena: Array, new_starts: Array) -> None:
+    for i in range(old.size):
+        first = starts[old[i]]
+        for j in range(new_starts[i + 1] - new_starts[i]):
+            new_arena[new_starts[i] + j] = arena[first + j]
+
+
+def write_words(path: Path, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
+    """Write the words of a spooled file, in the order of their ids."""
+    np.savez(path, arena=arena, starts=starts)
 
 
 def _rows(documents: list[Document], lengths: list[int], path: str) -> pa.RecordBatch:

@@ -4,13 +4,16 @@ Canonical (a proper suffix sorts first; nothing stops at document separators), s
 table. Three steps, each with a reason:
 
 1. *Buckets* by first token: one counting sort.
-2. Inside each bucket, several tokens packed into one 63-bit key are sorted at a time (radix sort for large groups,
-   quicksort for small), down to ``DEPTH`` tokens. Natural text is nearly done then: 4 % of the suffixes are tied.
+2. *Levels*: groups that agree so far are sorted by their next tokens until they agree in ``DEPTH`` of them. Many
+   groups at a time become 64-bit keys (group, tokens, place) that NumPy's vectorised sort takes in a cache-sized
+   batch; groups of a few suffixes are sorted where they lie. Natural text is nearly done then: 4 % of its suffixes
+   are still tied.
 3. *Prefix doubling* (Larsson and Sadakane 2007) over the tied groups only, so that repeated documents cost
-   O(n log n), not O(n * length of the repeat). That is where merging builders explode.
+   O(n log n), not O(n * length of the repeat). Groups are taken from the end of the text backwards: what follows a
+   repeat is then already in order when the repeat asks for it, and one round resolves most of it.
 
-Memory: ranks 4, positions 4, and while ties are left ranks of suffixes 4 bytes a token; scratch of about 28 bytes
-an element of the largest bucket a thread.
+Memory: 8 bytes a token (the ranks, which are overwritten, and the result), at most 8 bytes a tied suffix, and scratch
+of 12 bytes an element of the largest bucket a thread.
 """
 
 from __future__ import annotations
@@ -23,30 +26,46 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from factcensus.indexer.device_sort import choose_device, sort_suffixes_on
+
 Array = npt.NDArray[Any]
 
-#: Tokens sorted by packed keys before doubling takes over; 16 was best on natural and duplicate-heavy text
-#: (7: 8.9 s, 31: 8.2 s, 16: 7.2 s on 20 M tokens of the latter).
+#: Tokens that suffixes agree in when doubling takes over.
 DEPTH = 16
-#: Groups at least this large are radix-sorted.
-RADIX_FROM = 2048
-_DIGIT = 11
+#: Groups up to this size are sorted by insertion; larger ones in batches of about so many suffixes by np.sort.
+TINY = 16
+BATCH = 8192
+#: Tied groups up to this size are sorted by insertion during doubling.
+NEARBY = 128
+#: Suffixes that a thread takes at a time.
+CHUNK = 1 << 20
 
 
-def suffix_array(
+def count_ranks(ranks: npt.NDArray[np.uint32], alphabet: int) -> npt.NDArray[np.int64]:
+    """int64 (alphabet + 1,): the row at which each rank's suffixes begin, and the number of all."""
+    starts = np.zeros(alphabet + 1, np.int64)
+    _count(ranks, starts)
+    np.cumsum(starts, out=starts)
+    return starts
+
+
+def sort_suffixes(
     ranks: npt.NDArray[np.uint32],
-    alphabet: int,
+    starts: npt.NDArray[np.int64],
     *,
     threads: int = 1,
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> npt.NDArray[np.uint32]:
     """Positions of all suffixes in order.
 
     Args:
         ranks: uint32 (n,), n < 2**32: each token's place in the byte order of the ids (see :func:`byte_order_ranks`).
-        alphabet: every rank is below it.
-        threads: threads that sort buckets; the result does not depend on it.
-        progress: called with (suffixes sorted, n) after each chunk of buckets.
+            Overwritten.
+        starts: of :func:`count_ranks`.
+        threads: threads that sort; the result does not depend on it.
+        device: see :func:`device_sort.choose_device`; the result does not depend on it.
+        progress: called with (suffixes sorted, n) now and then.
 
     Returns:
         uint32 (n,).
@@ -54,15 +73,24 @@ def suffix_array(
     n = len(ranks)
     if n == 0:
         return np.zeros(0, np.uint32)
-    starts = np.zeros(alphabet + 1, np.int64)
-    np.cumsum(np.bincount(ranks, minlength=alphabet), out=starts[1:])
-    positions = _bucket(ranks, starts[:-1].copy())
-    bits = max(1, int(alphabet).bit_length())  # keys hold rank + 1, and 0 beyond the end
-    per_key = max(1, 63 // bits)
-    levels = -(-(DEPTH - 1) // per_key)
-    tied = _sort_buckets(ranks, positions, starts, bits, per_key, levels, threads, progress)
-    if len(tied):
-        _double(positions, tied, depth=1 + levels * per_key)
+    device = choose_device(device, n)
+    if device != "cpu":
+        return sort_suffixes_on(device, ranks, len(starts) - 1, progress=progress)
+    positions = np.empty(n, np.uint32)  # by NumPy, which asks for huge pages; the kernels' accesses are random
+    _bucket(ranks, starts[:-1].copy(), positions)
+    bits = max(1, (len(starts) - 1).bit_length())  # keys hold rank + 1, and 0 beyond the end
+    tied: list[Array] = []
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for size, found in pool.map(lambda chunk: _sort_chunk(ranks, positions, starts, chunk, bits), _chunks(starts)):
+            tied.append(found)
+            done += size
+            if progress:
+                progress(done, n)
+    groups = np.concatenate(tied)
+    tied.clear()
+    if len(groups):
+        _double(ranks, positions, groups)
     return positions
 
 
@@ -74,101 +102,58 @@ def byte_order_ranks(vocabulary_size: int, dtype: np.dtype[Any]) -> npt.NDArray[
     return ranks
 
 
-def _sort_buckets(
-    ranks: Array,
-    positions: Array,
-    starts: Array,
-    bits: int,
-    per_key: int,
-    levels: int,
-    threads: int,
-    progress: Callable[[int, int], None] | None,
-) -> Array:
-    """Sort every bucket to ``1 + levels * per_key`` tokens; int64 (groups, 2) of what is still tied, in order."""
-    chunks = _chunks(starts, max(len(positions) // 256, 1 << 16))
-
-    def sort(chunk: tuple[int, int]) -> Array:
-        first, last = chunk
-        sizes = np.diff(starts[first : last + 1])
-        largest = int(sizes.max(initial=0))
-        if largest < 2:
-            return np.zeros((0, 2), np.int64)
-        keys, other_keys = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
-        other_positions = np.empty(largest, np.uint32)
-        groups, next_groups = np.empty((largest // 2, 2), np.int64), np.empty((largest // 2, 2), np.int64)
-        tied = np.empty((int(sizes.sum()) // 2, 2), np.int64)
-        count = _sort_chunk(
-            ranks, positions, starts, first, last, bits, per_key, levels,
-            keys, other_keys, other_positions, groups, next_groups, tied,
-        )  # fmt: skip
-        return tied[:count].copy()
-
-    chunks_by_size = sorted(chunks, key=lambda chunk: starts[chunk[0]] - starts[chunk[1]])
-    results: dict[tuple[int, int], Array] = {}
-    done = 0
-    with ThreadPoolExecutor(threads) as pool:
-        for chunk, tied in zip(chunks_by_size, pool.map(sort, chunks_by_size), strict=True):
-            results[chunk] = tied
-            done += int(starts[chunk[1]] - starts[chunk[0]])
-            if progress:
-                progress(done, len(positions))
-    return np.concatenate([results[chunk] for chunk in chunks])
-
-
-def _chunks(starts: Array, target: int) -> list[tuple[int, int]]:
-    """Ranges of buckets of about ``target`` suffixes each (a larger bucket stands alone or ends one)."""
-    wanted = np.arange(target, int(starts[-1]) + target, target)
+def _chunks(starts: Array) -> list[tuple[int, int]]:
+    """Ranges of buckets of about ``CHUNK`` suffixes each, the largest first (a larger bucket ends one)."""
+    wanted = np.arange(CHUNK, int(starts[-1]) + CHUNK, CHUNK)
     edges = np.unique(np.concatenate([[0], np.searchsorted(starts, wanted).clip(max=len(starts) - 1)]))
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    chunks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    return sorted(chunks, key=lambda chunk: int(starts[chunk[0]] - starts[chunk[1]]))
+
+
+def _sort_chunk(ranks: Array, positions: Array, starts: Array, chunk: tuple[int, int], bits: int) -> tuple[int, Array]:
+    """Sort a range of buckets to ``DEPTH`` tokens; its size, and uint32 (groups, 2) of what is still tied."""
+    first, last = chunk
+    size = int(starts[last] - starts[first])
+    largest = max(int(np.diff(starts[first : last + 1]).max()), BATCH)
+    keys = np.empty(largest, np.uint64)
+    places = np.empty(largest, np.uint32)
+    groups = np.empty((size // (TINY + 1) + 1, 3), np.int64)
+    next_groups = np.empty_like(groups)
+    tied = np.empty((size // 2 + 1, 2), np.uint32)
+    counts = np.zeros(2, np.int64)  # groups of the next level, tied groups
+    _first_level(ranks, positions, starts, first, last, bits, groups, tied, counts)
+    while counts[0]:
+        waiting = int(counts[0])
+        counts[0] = 0
+        at = 0
+        while at < waiting:
+            until, batch, index_bits, per_key = _fill(ranks, positions, groups, at, waiting, bits, keys, places)
+            keys[:batch].sort()
+            _settle(
+                ranks, positions, groups, at, until, bits, index_bits, per_key, keys, places, next_groups, tied, counts
+            )
+            at = until
+        groups, next_groups = next_groups, groups
+    return size, tied[: counts[1]].copy()
 
 
 @njit(cache=True, nogil=True)
-def _bucket(ranks: Array, cursors: Array) -> Array:
-    positions = np.empty(ranks.size, np.uint32)
+def _count(ranks: Array, starts: Array) -> None:
+    for i in range(ranks.size):
+        starts[np.int64(ranks[i]) + 1] += 1
+
+
+@njit(cache=True, nogil=True)
+def _bucket(ranks: Array, cursors: Array, positions: Array) -> None:
     for position in range(ranks.size):
         rank = ranks[position]
         positions[cursors[rank]] = position
         cursors[rank] += 1
-    return positions
-
-
-@njit(cache=True, nogil=True)
-def _sort_chunk(
-    ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int, per_key: int, levels: int,
-    keys: Array, other_keys: Array, other_positions: Array, groups: Array, next_groups: Array, tied: Array,
-) -> int:  # fmt: skip
-    """Sort buckets ``first`` … ``last - 1``, level by level; the number of groups written to ``tied``."""
-    tied_count = 0
-    for bucket in range(first, last):
-        begin = starts[bucket]
-        if starts[bucket + 1] - begin < 2:
-            continue
-        groups[0, 0] = begin
-        groups[0, 1] = starts[bucket + 1]
-        group_count = 1
-        depth = 1
-        for _level in range(levels):
-            next_count = 0
-            for g in range(group_count):
-                low, high = groups[g, 0], groups[g, 1]
-                for i in range(low, high):
-                    keys[i - low] = _packed(ranks, np.int64(positions[i]) + depth, bits, per_key)
-                _sort_pairs(keys, positions[low:high], high - low, other_keys, other_positions)
-                next_count = _equal_runs(keys, low, high - low, next_groups, next_count)
-            groups, next_groups = next_groups, groups
-            group_count = next_count
-            depth += per_key
-            if group_count == 0:
-                break
-        for g in range(group_count):
-            tied[tied_count, 0] = groups[g, 0]
-            tied[tied_count, 1] = groups[g, 1]
-            tied_count += 1
-    return tied_count
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
+    """The next ``per_key`` tokens as one integer that sorts like them; 0 stands for what is beyond the end."""
     key = np.uint64(0)
     shift = np.uint64(bits)
     for i in range(per_key):
@@ -179,145 +164,218 @@ def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _equal_runs(keys: Any, low: Any, size: Any, groups: Any, count: Any) -> Any:
-    """Append the runs of two or more equal keys, as (begin, end) from ``low`` on, to ``groups``."""
-    i = 0
-    while i < size:
-        j = i + 1
-        while j < size and keys[j] == keys[i]:
-            j += 1
-        if j - i > 1:
-            groups[count, 0] = low + i
-            groups[count, 1] = low + j
-            count += 1
-        i = j
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _sort_pairs(keys: Array, values: Array, size: int, other_keys: Array, other_values: Array) -> None:
-    """Sort ``keys[:size]`` and carry ``values[:size]`` along."""
-    if size >= RADIX_FROM:
-        _radix_sort(keys, values, size, other_keys, other_values)
-    else:
-        _quick_sort(keys, values, size)
-
-
-@njit(cache=True, nogil=True)
-def _radix_sort(keys: Array, values: Array, size: int, other_keys: Array, other_values: Array) -> None:
-    """Least significant digit first, only over digits in which the keys differ."""
-    differing = np.uint64(0)
+def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
+    """Sort ``keys[:size]`` by insertion and carry ``positions[low:low + size]`` along."""
     for i in range(1, size):
-        differing |= keys[i] ^ keys[0]
-    buckets = np.empty(1 << _DIGIT, np.int64)
-    mask = np.uint64((1 << _DIGIT) - 1)
-    swapped = False
-    for digit in range(6):
-        shift = np.uint64(digit * _DIGIT)
-        if (differing >> shift) & mask == 0:
-            continue
-        source_keys, target_keys = (other_keys, keys) if swapped else (keys, other_keys)
-        source_values, target_values = (other_values, values) if swapped else (values, other_values)
-        buckets[:] = 0
-        for i in range(size):
-            buckets[np.int64((source_keys[i] >> shift) & mask)] += 1
-        total = 0
-        for b in range(buckets.size):
-            count = buckets[b]
-            buckets[b] = total
-            total += count
-        for i in range(size):
-            digit_value = np.int64((source_keys[i] >> shift) & mask)
-            target_keys[buckets[digit_value]] = source_keys[i]
-            target_values[buckets[digit_value]] = source_values[i]
-            buckets[digit_value] += 1
-        swapped = not swapped
-    if swapped:
-        for i in range(size):
-            keys[i] = other_keys[i]
-            values[i] = other_values[i]
+        key, position = keys[i], positions[low + i]
+        j = i - 1
+        while j >= 0 and keys[j] > key:
+            keys[j + 1], positions[low + j + 1] = keys[j], positions[low + j]
+            j -= 1
+        keys[j + 1], positions[low + j + 1] = key, position
 
 
 @njit(cache=True, nogil=True)
-def _quick_sort(keys: Array, values: Array, size: int) -> None:
-    """Three-way quicksort with insertion sort below 16; the larger side waits, so the stack stays under 64."""
-    stack = np.empty((64, 2), np.int64)
-    top = 0
-    low, high = 0, size
-    while True:
-        if high - low < 16:
-            for i in range(low + 1, high):
-                key, value = keys[i], values[i]
-                j = i - 1
-                while j >= low and keys[j] > key:
-                    keys[j + 1], values[j + 1] = keys[j], values[j]
-                    j -= 1
-                keys[j + 1], values[j + 1] = key, value
-            if top == 0:
-                return
-            top -= 1
-            low, high = stack[top, 0], stack[top, 1]
+def _sort_tiny(
+    ranks: Array, positions: Array, low: int, high: int, depth: int, bits: int,
+    keys: Array, stack: Array, tied: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Sort one group of at most ``TINY`` suffixes that agree in ``depth`` tokens, as deep as levels go."""
+    per_key = max(1, 63 // bits)
+    stack[0, 0], stack[0, 1], stack[0, 2] = low, high, depth
+    top = 1
+    while top > 0:
+        top -= 1
+        low, high, depth = stack[top, 0], stack[top, 1], stack[top, 2]
+        if depth >= DEPTH:
+            tied[counts[1], 0], tied[counts[1], 1] = low, high
+            counts[1] += 1
             continue
-        a, b, c = keys[low], keys[(low + high) // 2], keys[high - 1]
-        pivot = max(min(a, b), min(max(a, b), c))
-        less, i, greater = low, low, high
-        while i < greater:
-            if keys[i] < pivot:
-                keys[less], keys[i] = keys[i], keys[less]
-                values[less], values[i] = values[i], values[less]
-                less += 1
-                i += 1
-            elif keys[i] > pivot:
-                greater -= 1
-                keys[greater], keys[i] = keys[i], keys[greater]
-                values[greater], values[i] = values[i], values[greater]
-            else:
-                i += 1
-        if less - low < high - greater:
-            stack[top, 0], stack[top, 1] = greater, high
-            high = less
-        else:
-            stack[top, 0], stack[top, 1] = low, less
-            low = greater
-        top += 1
+        size = high - low
+        for i in range(size):
+            keys[i] = _packed(ranks, np.int64(positions[low + i]) + depth, bits, per_key)
+        _insert(keys, positions, low, size)
+        i = 0
+        while i < size:
+            j = i + 1
+            while j < size and keys[j] == keys[i]:
+                j += 1
+            if j - i > 1:
+                stack[top, 0], stack[top, 1], stack[top, 2] = low + i, low + j, depth + per_key
+                top += 1
+            i = j
 
 
 @njit(cache=True, nogil=True)
-def _double(positions: Array, tied: Array, depth: int) -> None:
+def _first_level(
+    ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int,
+    groups: Array, tied: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Sort the tiny buckets, and list the others as groups that agree in one token."""
+    keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
+    for bucket in range(first, last):
+        low, high = starts[bucket], starts[bucket + 1]
+        if high - low > TINY:
+            groups[counts[0], 0], groups[counts[0], 1], groups[counts[0], 2] = low, high, 1
+            counts[0] += 1
+        elif high - low > 1:
+            _sort_tiny(ranks, positions, low, high, 1, bits, keys, stack, tied, counts)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _bit_length(value: Any) -> Any:
+    length = 0
+    while value >> length:
+        length += 1
+    return length
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    ranks: Array, positions: Array, groups: Array, at: int, waiting: int, bits: int, keys: Array, places: Array
+) -> tuple[int, int, int, int]:
+    """Keys of a batch of groups from ``groups[at]`` on; (group behind it, suffixes, bits of a place, tokens a key)."""
+    until = at
+    size = np.int64(0)
+    while until < waiting and (size == 0 or size + groups[until, 1] - groups[until, 0] <= BATCH):
+        size += groups[until, 1] - groups[until, 0]
+        until += 1
+    index_bits = _bit_length(size - 1)
+    per_key = max(1, (64 - index_bits - _bit_length(until - at - 1)) // bits)
+    shift, place_shift = np.uint64(min(63, per_key * bits)), np.uint64(index_bits)
+    place = 0
+    for g in range(at, until):
+        group = np.uint64(g - at) << shift if until > at + 1 else np.uint64(0)
+        depth = groups[g, 2]
+        for i in range(groups[g, 0], groups[g, 1]):
+            position = np.int64(positions[i])
+            tokens = _packed(ranks, position + depth, bits, per_key)
+            keys[place] = (group | tokens) << place_shift | np.uint64(place)
+            places[place] = positions[i]
+            place += 1
+    return until, place, index_bits, per_key
+
+
+@njit(cache=True, nogil=True)
+def _settle(
+    ranks: Array, positions: Array, groups: Array, at: int, until: int, bits: int, index_bits: int, per_key: int,
+    keys: Array, places: Array, next_groups: Array, tied: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Put a sorted batch back; what still agrees is sorted at once if it is tiny, or waits for the next level."""
+    tiny_keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
+    place_shift = np.uint64(index_bits)
+    mask = (np.uint64(1) << place_shift) - np.uint64(1)
+    k = 0
+    for g in range(at, until):
+        low, high, depth = groups[g, 0], groups[g, 1], groups[g, 2] + per_key
+        first = low
+        for i in range(low, high):
+            positions[i] = places[np.int64(keys[k] & mask)]
+            k += 1
+            if i + 1 < high and keys[k] >> place_shift == keys[k - 1] >> place_shift:
+                continue
+            size = i + 1 - first
+            if size > 1:
+                if depth >= DEPTH:
+                    tied[counts[1], 0], tied[counts[1], 1] = first, i + 1
+                    counts[1] += 1
+                elif size > TINY:
+                    next_groups[counts[0], 0], next_groups[counts[0], 1] = first, i + 1
+                    next_groups[counts[0], 2] = depth
+                    counts[0] += 1
+                else:
+                    _sort_tiny(ranks, positions, first, i + 1, depth, bits, tiny_keys, stack, tied, counts)
+            first = i + 1
+
+
+def _double(rank: Array, positions: Array, groups: Array) -> None:
     """Sort the tied groups by the rank of what follows them, twice as far each round, until none is left.
 
-    ``tied`` is int64 (groups, 2), each a range of ``positions`` that agrees in ``depth`` tokens. The rank of a
-    suffix is the first place of its group; refining ranks inside a round only sharpens later comparisons.
+    ``groups`` is uint32 (groups, 2), ranges of ``positions`` that agree in ``DEPTH`` tokens; ``rank`` is scratch. The
+    rank of a suffix is the first place of its group; refining ranks inside a round only sharpens later comparisons.
     """
-    n = positions.size
-    rank = np.empty(n, np.uint32)
-    for i in range(n):
-        rank[positions[i]] = i
-    largest = np.int64(0)
-    total = np.int64(0)
-    for g in range(tied.shape[0]):
-        low, high = tied[g, 0], tied[g, 1]
-        largest = max(largest, np.int64(high - low))
-        total += high - low
-        for i in range(low, high):
-            rank[positions[i]] = low
-    keys, other_keys = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
-    other_positions = np.empty(largest, np.uint32)
-    groups = tied
-    spare = np.empty((total // 2, 2), np.int64)
-    while groups.shape[0] > 0:
-        count = 0
-        for g in range(groups.shape[0]):
-            low, high = groups[g, 0], groups[g, 1]
-            for i in range(low, high):
-                behind = np.int64(positions[i]) + depth
-                keys[i - low] = np.uint64(rank[behind]) + np.uint64(1) if behind < n else np.uint64(0)
-            _sort_pairs(keys, positions[low:high], high - low, other_keys, other_positions)
-            first = low
-            for i in range(low, high):
-                if i > low and keys[i - low] != keys[i - 1 - low]:
-                    first = i
-                rank[positions[i]] = first
-            count = _equal_runs(keys, low, high - low, spare, count)
-        groups = spare[:count].copy()
+    _rank_suffixes(rank, positions, groups)
+    sizes = groups[:, 1] - groups[:, 0]
+    groups = groups[np.argsort(positions[groups[:, 0]])[::-1]]
+    largest, total = int(sizes.max()), int(sizes.sum(dtype=np.int64))
+    del sizes
+    spare = np.empty((total // 2, 2), np.uint32)
+    places = np.empty(largest if largest > NEARBY else 0, np.uint32)
+    keys = np.empty(len(places), np.uint64)
+    count = np.zeros(1, np.int64)
+    depth = DEPTH
+    while len(groups):
+        count[0] = 0
+        at = 0
+        while (at := _double_tiny(rank, positions, groups, at, depth, spare, count)) < len(groups):
+            low, high = int(groups[at, 0]), int(groups[at, 1])
+            _fill_ranks(rank, positions, low, high, depth, keys, places)
+            keys[: high - low].sort()
+            _settle_ranks(rank, positions, low, high, keys, places, spare, count)
+            at += 1
+        groups = spare[: count[0]].copy()
         depth *= 2
+
+
+@njit(cache=True, nogil=True)
+def _rank_suffixes(rank: Array, positions: Array, groups: Array) -> None:
+    for i in range(positions.size):
+        rank[positions[i]] = i
+    for g in range(groups.shape[0]):
+        for i in range(groups[g, 0], groups[g, 1]):
+            rank[positions[i]] = groups[g, 0]
+
+
+@njit(cache=True, nogil=True)
+def _double_tiny(
+    rank: Array, positions: Array, groups: Array, at: int, depth: int, next_groups: Array, count: Array
+) -> int:
+    """Sort groups from ``groups[at]`` on, one after another, up to the next large one; its number."""
+    keys = np.empty(NEARBY, np.int64)
+    for g in range(at, groups.shape[0]):
+        low, high = np.int64(groups[g, 0]), np.int64(groups[g, 1])
+        size = high - low
+        if size > NEARBY:
+            return g
+        for i in range(size):
+            behind = np.int64(positions[low + i]) + depth
+            keys[i] = np.int64(rank[behind]) if behind < rank.size else -1
+        _insert(keys, positions, low, size)
+        i = 0
+        while i < size:
+            j = i
+            while j < size and keys[j] == keys[i]:
+                rank[positions[low + j]] = low + i
+                j += 1
+            if j - i > 1:
+                next_groups[count[0], 0], next_groups[count[0], 1] = low + i, low + j
+                count[0] += 1
+            i = j
+    return len(groups)
+
+
+@njit(cache=True, nogil=True)
+def _fill_ranks(rank: Array, positions: Array, low: int, high: int, depth: int, keys: Array, places: Array) -> None:
+    for i in range(high - low):
+        places[i] = positions[low + i]
+        behind = np.int64(places[i]) + depth
+        following = np.uint64(rank[behind]) + np.uint64(1) if behind < rank.size else np.uint64(0)
+        keys[i] = following << np.uint64(31) | np.uint64(i)
+
+
+@njit(cache=True, nogil=True)
+def _settle_ranks(
+    rank: Array, positions: Array, low: int, high: int, keys: Array, places: Array, next_groups: Array, count: Array
+) -> None:
+    mask = (np.uint64(1) << np.uint64(31)) - np.uint64(1)
+    first = 0
+    for i in range(high - low):
+        positions[low + i] = places[np.int64(keys[i] & mask)]
+        if i > 0 and keys[i] >> np.uint64(31) != keys[i - 1] >> np.uint64(31):
+            first = i
+        rank[positions[low + i]] = low + first
+        if i - first == 1:
+            next_groups[count[0], 0] = low + first
+            count[0] += 1
+        if i > first:
+            next_groups[count[0] - 1, 1] = low + i + 1

@@ -9,53 +9,69 @@ manifest names the generation that holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
 
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import write_hashed
 
+Array = npt.NDArray[Any]
+
 
 class Vocabulary:
-    """The words of an index by id."""
+    """The words of an index by id.
+
+    Attributes:
+        utf8: uint8; word i is ``utf8[starts[i]:starts[i + 1]]``.
+        starts: see above.
+    """
 
     def __init__(self, folder: Path, generation: int) -> None:
         utf8, starts, order = (folder / name for name in file_names(generation))
-        self._utf8 = _mapped(utf8, "u1")
+        self.utf8 = _mapped(utf8, "u1")
         self._sorted = _mapped(order, "<u4")
-        self._starts = _mapped(starts, _starts_dtype(self._utf8.size))
-        if self._starts.size != self._sorted.size + 1 or int(self._starts[-1]) != self._utf8.size:
+        self.starts = _mapped(starts, _starts_dtype(self.utf8.size))
+        if self.starts.size != self._sorted.size + 1 or int(self.starts[-1]) != self.utf8.size:
             raise IndexFormatError(f"{folder}: the files vocabulary.{generation}.* do not belong together")
-        self._view = memoryview(cast(Any, self._utf8))
+        self._view = memoryview(cast(Any, self.utf8))
+        self._id = lru_cache(1 << 16)(lambda word: int(self.ids([word])[0]))
 
     def __len__(self) -> int:
         return len(self._sorted)
 
     def word(self, token_id: int) -> str:
-        """The word of an id."""
-        return self._bytes(token_id).decode(errors="replace")
+        """The word of an id.
 
-    def _bytes(self, token_id: int) -> bytes:
-        return bytes(self._view[int(self._starts[token_id]) : int(self._starts[token_id + 1])])
+        Raises:
+            IndexFormatError: there is none; the index is damaged.
+        """
+        if not 0 <= token_id < len(self):
+            raise IndexFormatError(f"no word has the id {token_id}; run 'factcensus index verify'")
+        word = self._view[int(self.starts[token_id]) : int(self.starts[token_id + 1])]
+        return bytes(word).decode(errors="replace")
 
-    def id(self, word: str) -> int | None:
-        """The id of a word, or None where no document has it."""
-        wanted = word.encode()
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self._bytes(int(self._sorted[middle])) < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        if low == len(self):
-            return None
-        found = int(self._sorted[low])
-        return found if self._bytes(found) == wanted else None
+    def id(self, word: str) -> int:
+        """The id of a word, -1 where no document has it; known ones are remembered."""
+        return self._id(word)
+
+    def ids(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The id of each word, -1 where no document has it."""
+        encoded = [word.encode() for word in words]
+        starts = np.zeros(len(words) + 1, np.int64)
+        np.cumsum([len(word) for word in encoded], out=starts[1:])
+        wanted = np.frombuffer(b"".join(encoded), np.uint8)
+        ids = _find_words(self.utf8, self.starts, self._sorted, wanted, starts)
+        if ids.min(initial=0) < -1:
+            raise IndexFormatError("the vocabulary is damaged; run 'factcensus index verify'")
+        return ids
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
         """The words of many ids."""
@@ -64,8 +80,40 @@ class Vocabulary:
     def table(self) -> WordTable:
         """A word table that continues from here."""
         table = WordTable()
-        table.extend(np.asarray(self._utf8, np.uint8), np.asarray(self._starts).astype(np.int64))
+        table.extend(np.asarray(self.utf8, np.uint8), np.asarray(self.starts).astype(np.int64))
         return table
+
+
+@njit(cache=True, nogil=True)
+def _find_words(utf8: Array, starts: Array, order: Array, words: Array, word_starts: Array) -> Array:
+    """The id of each of ``words[word_starts[i]:word_starts[i + 1]]``, by binary search in the sorted words; or -1.
+
+    -2 where the files hold what cannot be.
+    """
+    ids = np.full(word_starts.size - 1, -1, np.int64)
+    for i in range(ids.size):
+        size = word_starts[i + 1] - word_starts[i]
+        low, high = 0, order.size
+        while low < high:
+            middle = (low + high) // 2
+            if order[middle] >= order.size:
+                ids[i] = -2
+                break
+            begin, end = np.int64(starts[order[middle]]), np.int64(starts[order[middle] + 1])
+            if end > utf8.size:
+                ids[i] = -2
+                break
+            k = 0
+            while k < size and begin + k < end and utf8[begin + k] == words[word_starts[i] + k]:
+                k += 1
+            if k == size and begin + k == end:
+                ids[i] = order[middle]
+                break
+            if begin + k == end or (k < size and utf8[begin + k] < words[word_starts[i] + k]):
+                low = middle + 1
+            else:
+                high = middle
+    return ids
 
 
 def file_names(generation: int) -> tuple[str, str, str]:
@@ -87,10 +135,11 @@ def write_vocabulary(folder: Path, generation: int, table: WordTable) -> dict[st
     words = len(table)
     starts = table.starts[: words + 1]
     arena = table.arena[: starts[-1]]
-    in_memory, ends = arena.tobytes(), starts.tolist()
-    order = np.array(sorted(range(words), key=lambda word: in_memory[ends[word] : ends[word + 1]]), dtype="<u4")
-    contents: tuple[npt.NDArray[np.generic], ...] = (arena, starts.astype(_starts_dtype(arena.size)), order)
+    # Arrow compares binaries byte by byte, the shorter first.
+    binaries = pa.Array.from_buffers(pa.large_binary(), words, [None, pa.py_buffer(starts), pa.py_buffer(arena)])
+    order = pc.sort_indices(binaries).to_numpy().astype("<u4")
+    contents: tuple[npt.NDArray[Any], ...] = (arena, starts.astype(_starts_dtype(arena.size)), order)
     return {
-        name: write_hashed(folder / name, [np.ascontiguousarray(content).view(np.uint8)] if content.size else [])
+        name: write_hashed(folder / name, np.ascontiguousarray(content))
         for name, content in zip(file_names(generation), contents, strict=True)
     }

@@ -2,12 +2,15 @@
 
 A local folder or ``tokenizer.json`` is read as it is; anything else is taken for a hub name. The label carries a
 digest of the tokenizer, so an index and a query never meet with two different ones unnoticed.
+
+A name stands in text as several token sequences, by what is before it; :meth:`HuggingFaceAnalyzer.variants` lists them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,35 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from factcensus.indexer.errors import InputError
+
+#: What may stand right before a name, a space before the opening sign included: a tokenizer may take " (" apart from
+#: what follows and yet join "(" to it.
+_OPENING = ('"', "'", "“", "‘", "(", "[")
+_BEFORE = {
+    "as written": "",
+    "at line start": "\n",
+    "after a space": " ",
+    **{f"after {sign}": sign for sign in _OPENING},
+    **{f"after a space and {sign}": f" {sign}" for sign in _OPENING},
+}
+#: A space that is a token by itself, as SentencePiece and byte-level tokenizers write it.
+_BARE_SPACE = ("▁", "Ġ")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One token sequence that a name stands as.
+
+    Attributes:
+        form: the first place where the name stands so: ``as written``, ``at line start``, ``after a space``,
+            ``after "``, …
+        text: the text that was tokenized, what is before the name included.
+        ids: its token ids, without those that hold only what is before the name.
+    """
+
+    form: str
+    text: str
+    ids: tuple[int, ...]
 
 
 class HuggingFaceAnalyzer:
@@ -45,6 +77,39 @@ class HuggingFaceAnalyzer:
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, as the tokenizer prints them."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    def variants(self, text: str) -> list[Variant]:
+        """The distinct token sequences that a name stands as, by what is before it; the first is as written.
+
+        A name has other tokens at the start of a line ("Paris"), behind a space (" Paris") and, where the tokenizer
+        joins the sign to the first letters, behind an opening quote or bracket ('"D', "ocker"). A sign or a space that
+        stays a token by itself is no part of the name; the name behind it mostly is one of the sequences there are
+        already. No mention is found by two of them, so their occurrences may be added up. Their sum is not that of
+        whole words:
+
+        * over-counted: a sequence may begin or end inside a longer word ("Docker" in "Dockerfile", where that is
+          "Docker" and "file"), and a character that the tokenizer does not know (its ``<unk>``) is like every other;
+        * missed: other signs before the name to which it is joined (a hyphen, a slash, markup), a sign behind it that
+          is joined to its last letters, other casing, and other spellings of the same characters (NFD for NFC).
+
+        Counts of whole words need a ``words`` index.
+
+        Args:
+            text: a name; spaces around it do not count. Empty for nothing but spaces.
+        """
+        name = text.strip()
+        found: dict[tuple[int, ...], Variant] = {}
+        for form, before in _BEFORE.items():
+            encoding = self._tokenizer.encode(before + name, add_special_tokens=False)
+            first = 0
+            while first < len(encoding) and (
+                encoding.offsets[first][1] <= len(before) or encoding.tokens[first] in _BARE_SPACE
+            ):
+                first += 1
+            ids = tuple(encoding.ids[first:])
+            if ids:
+                found.setdefault(ids, Variant(form, before + name, ids))
+        return list(found.values())
 
     def token(self, token_id: int) -> str:
         """The token of an id, as the tokenizer prints it."""

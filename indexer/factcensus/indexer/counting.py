@@ -1,0 +1,626 @@
+"""Compiled counting in one shard: n-grams, entities, and pairs of entities; in bounded memory, stoppable.
+
+Everything starts from ranges of the suffix array. What costs time is the way from a row to its document; how that is
+kept short is said in :mod:`fact_counts`, which calls these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from factcensus.indexer.mentions import near_pairs, overlapping_pairs
+from factcensus.indexer.search import Array, document_of, entry
+
+#: Rows that are looked at between two looks at the clock, and rows below which a set of documents is hashed.
+STRIDE = 1 << 16
+FEW_ROWS = 4096
+#: Ranges this short are counted sooner than looked up.
+NEVER_FREQUENT = 16
+#: Segments that positions which are sorted together may belong to.
+SEGMENTS = 1 << 11
+#: A position's sort key: segment 11 bits, position 33, length of the mention (the longest first) 20.
+_LENGTH_BITS, _SEGMENT_SHIFT = 20, 53
+LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
+#: Cost of a row of the table (its document is looked up) in tokens of a document that is read through.
+TOKENS_PER_ROW = 6
+
+
+@njit(cache=True, nogil=True)
+def find_frequent(frequent: Array, low: int, high: int) -> int:
+    """The row of ``frequent.N.G`` for a range of the suffix array; -1 when it has none."""
+    if high - low <= NEVER_FREQUENT:
+        return -1
+    first, last = 0, frequent.shape[0]
+    while first < last:
+        middle = (first + last) // 2
+        if frequent[middle, 0] < low or (frequent[middle, 0] == low and frequent[middle, 1] < high):
+            first = middle + 1
+        else:
+            last = middle
+    if first < frequent.shape[0] and frequent[first, 0] == low and frequent[first, 1] == high:
+        return first
+    return -1
+
+
+# --- n-grams ----------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def count_range(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    frequent: Array, column: int, counted: Array, low: int, high: int, stop: Array,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Occurrences and documents of the rows [low, high).
+
+    Args:
+        frequent: ``frequent.N.G``; ``column`` is where the counts of these ``counted`` documents stand there, -1 if
+            they do not.
+        column: see above.
+        counted: bool (documents,), or of size 0 for all.
+        stop: the count is abandoned when ``stop[0]`` is set.
+    """
+    row = find_frequent(frequent, low, high) if column >= 0 else -1
+    if row >= 0:
+        return np.int64(frequent[row, column]), np.int64(frequent[row, column + 1])
+    occurrences = 0
+    found = 0
+    if high - low <= FEW_ROWS:
+        size = 4
+        while size < 2 * (high - low):
+            size *= 2
+        seen = np.zeros(size, np.int32)  # document + 1, by open addressing
+        for row in range(low, high):
+            document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+            if counted.size and not counted[document]:
+                continue
+            occurrences += 1
+            slot = (document * 0x9E3779B1 >> 7) & (size - 1)
+            while seen[slot] != 0 and seen[slot] != document + 1:
+                slot = (slot + 1) & (size - 1)
+            if seen[slot] == 0:
+                seen[slot] = document + 1
+                found += 1
+        return occurrences, found
+    marked = np.zeros(document_starts.size, np.bool_)
+    for row in range(low, high):
+        if (row - low) % STRIDE == 0 and stop[0]:
+            break
+        document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+        if counted.size and not counted[document]:
+            continue
+        occurrences += 1
+        if not marked[document]:
+            marked[document] = True
+            found += 1
+    return occurrences, found
+
+
+@njit(cache=True, nogil=True)
+def count_ranges(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    frequent: Array, column: int, counted: Array, ranges: Array, stop: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Add :func:`count_range` of many ranges, int64 (n, 2), to ``counts``, int64 (n, 2)."""
+    for i in range(ranges.shape[0]):
+        if stop[0]:
+            return
+        if ranges[i, 0] < ranges[i, 1]:
+            occurrences, documents = count_range(
+                table, width, token_bytes, document_starts, blocks, frequent, column, counted,
+                ranges[i, 0], ranges[i, 1], stop,
+            )  # fmt: skip
+            counts[i, 0] += occurrences
+            counts[i, 1] += documents
+
+
+@njit(cache=True, nogil=True)
+def count_by_group(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    counted: Array, groups: Array, low: int, high: int, stop: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Add occurrences and documents of the rows [low, high) to ``counts``, int64 (groups, 2), by document's group."""
+    marked = np.zeros(document_starts.size, np.bool_)
+    for row in range(low, high):
+        if (row - low) % STRIDE == 0 and stop[0]:
+            return
+        document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+        if counted.size and not counted[document]:
+            continue
+        counts[groups[document], 0] += 1
+        if not marked[document]:
+            marked[document] = True
+            counts[groups[document], 1] += 1
+
+
+# --- entities and pairs of them ---------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def _can_overlap(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
+    """Whether an occurrence of b can begin on a token of an occurrence of a behind its first one."""
+    for shift in range(1, a_end - a):
+        same = True
+        for i in range(min(a_end - a - shift, b_end - b)):
+            if tokens[a + shift + i] != tokens[b + i]:
+                same = False
+                break
+        if same:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _begins(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
+    """Whether one of two forms begins with the other."""
+    for i in range(min(a_end - a, b_end - b)):  # noqa: SIM110 - compiled
+        if tokens[a + i] != tokens[b + i]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, other: int) -> bool:
+    """Whether a mention of one entity can share a token with a mention of another."""
+    for a in range(entities[one], entities[one + 1]):
+        for b in range(entities[other], entities[other + 1]):
+            if (
+                _begins(tokens, starts[a], starts[a + 1], starts[b], starts[b + 1])
+                or _can_overlap(tokens, starts[a], starts[a + 1], starts[b], starts[b + 1])
+                or _can_overlap(tokens, starts[b], starts[b + 1], starts[a], starts[a + 1])
+            ):
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) -> None:
+    for entity in range(simple.size):
+        simple[entity] = True
+        for a in range(entities[entity], entities[entity + 1]):
+            for b in range(entities[entity], entities[entity + 1]):
+                if _can_overlap(tokens, starts[a], starts[a + 1], starts[b], starts[b + 1]) or (
+                    a != b and _begins(tokens, starts[a], starts[a + 1], starts[b], starts[b + 1])
+                ):
+                    simple[entity] = False
+
+
+@njit(cache=True, nogil=True)
+def find_disjoint(
+    tokens: Array, starts: Array, entities: Array, simple: Array, subjects: Array, objects: Array, disjoint: Array
+) -> None:
+    """Set ``disjoint`` where neither mentions of the two entities nor those of either one can overlap."""
+    for i in range(subjects.size):
+        disjoint[i] = (
+            simple[subjects[i]]
+            and simple[objects[i]]
+            and not _entities_overlap(tokens, starts, entities, subjects[i], objects[i])
+        )
+
+
+@njit(cache=True, nogil=True)
+def count_simple_entities(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    frequent: Array, column: int, counted: Array, groups: Array,
+    ranges: Array, entities: Array, chosen: Array, stamps: Array, stamp: Array, stop: Array, counts: Array,
+) -> None:  # fmt: skip
+    """Add mentions and documents of simple entities to ``counts``, int64 (entities, groups, 2).
+
+    Args:
+        ranges: int64 (forms, 2); ``entities`` says which are whose.
+        chosen: the entities to count.
+        stamps: uint32 (documents,); ``stamp`` the last one given out.
+    """
+    for entity in chosen:
+        first_form, last_form = entities[entity], entities[entity + 1]
+        if column >= 0 and groups.size == 0 and last_form - first_form == 1:
+            row = find_frequent(frequent, ranges[first_form, 0], ranges[first_form, 1])
+            if row >= 0:
+                counts[entity, 0, 0] += frequent[row, column]
+                counts[entity, 0, 1] += frequent[row, column + 1]
+                continue
+        stamp[0] += np.uint32(1)
+        for form in range(first_form, last_form):
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    return
+                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+                if counted.size and not counted[document]:
+                    continue
+                group = groups[document] if groups.size else 0
+                counts[entity, group, 0] += 1
+                if stamps[document] != stamp[0]:
+                    stamps[document] = stamp[0]
+                    counts[entity, group, 1] += 1
+
+
+@njit(cache=True, nogil=True)
+def _mark_leader(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
+    ranges: Array, first_form: int, last_form: int, low_document: int, high_document: int,
+    stamps: Array, stamp: Any, counts: Array, stop: Array, work: Array,
+) -> None:  # fmt: skip
+    """Stamp the documents of an entity, and count its occurrences in each."""
+    for form in range(first_form, last_form):
+        work[0] += ranges[form, 1] - ranges[form, 0]
+        for row in range(ranges[form, 0], ranges[form, 1]):
+            if row % STRIDE == 0 and stop[0]:
+                return
+            document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+            if document < low_document or document >= high_document or (counted.size and not counted[document]):
+                continue
+            if stamps[document] != stamp:
+                stamps[document] = stamp
+                counts[document] = 0
+            counts[document] += 1
+
+
+@njit(cache=True, nogil=True)
+def _reading_is_cheaper(
+    table: Array, width: int, token_bytes: int, size: int, document_starts: Array, blocks: Array,
+    ranges: Array, entities: Array, leader: int, partners: Array, stamps: Array, stamp: Array,
+) -> bool:  # fmt: skip
+    """Whether the documents of all partners have fewer tokens, times the leader's forms, than the leader has rows.
+
+    A row counts as ``TOKENS_PER_ROW`` tokens. Exact numbers are only looked at as long as they can still be smaller.
+    """
+    budget = np.int64(0)
+    for form in range(entities[leader], entities[leader + 1]):
+        budget += (ranges[form, 1] - ranges[form, 0]) * TOKENS_PER_ROW
+    forms = entities[leader + 1] - entities[leader]
+    for partner in partners:
+        stamp[0] += np.uint32(1)
+        for form in range(entities[partner], entities[partner + 1]):
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+                budget -= 1
+                if stamps[document] != stamp[0]:
+                    stamps[document] = stamp[0]
+                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
+                    budget -= (end - document_starts[document]) * forms
+                if budget <= 0:
+                    return False
+    return True
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last: Any) -> Any:
+    """Whether the form ``tokens[first:last]`` stands at a position, before ``end``."""
+    if position + last - first > end:
+        return False
+    for i in range(last - first):  # noqa: SIM110 - compiled
+        if ids[position + i] != tokens[first + i]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _count_in_document(
+    ids: Array, begin: int, end: int, tokens: Array, starts: Array, first_form: int, last_form: int
+) -> int:
+    """Occurrences of some forms in a document, which is read through."""
+    found = 0
+    for position in range(begin, end):
+        for form in range(first_form, last_form):
+            if _stands_at(ids, position, end, tokens, starts[form], starts[form + 1]):
+                found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _count_disjoint_group(
+    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
+    leader: int, partners: Array, facts: Array, reading: int,
+    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
+    together: Array,
+) -> None:  # fmt: skip
+    """Documents and pairs of one leader with several partners, no mention of which can overlap another.
+
+    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in its first column of windows. ``reading`` is 1 or 0
+    to force a plan, -1 to choose.
+    """
+    size = table.size // width
+    if reading < 0:
+        reading = _reading_is_cheaper(
+            table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
+            fact_stamps, stamp,
+        )  # fmt: skip
+    stamp[0] += np.uint32(1)
+    leading = stamp[0]
+    if not reading:
+        _mark_leader(
+            table, width, token_bytes, document_starts, blocks, counted, ranges, entities[leader], entities[leader + 1],
+            0, document_starts.size, leader_stamps, leading, leader_counts, stop, work,
+        )  # fmt: skip
+    for k in range(partners.size):
+        stamp[0] += np.uint32(1)
+        for form in range(entities[partners[k]], entities[partners[k] + 1]):
+            work[0] += ranges[form, 1] - ranges[form, 0]
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    return
+                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+                if counted.size and not counted[document]:
+                    continue
+                if reading and leader_stamps[document] != leading:
+                    leader_stamps[document] = leading
+                    begin = document_starts[document] + 1
+                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
+                    leader_counts[document] = _count_in_document(
+                        ids, begin, end, tokens, starts, entities[leader], entities[leader + 1]
+                    )
+                    work[1] += end - begin
+                if leader_stamps[document] == leading and leader_counts[document] > 0:
+                    group = groups[document] if groups.size else 0
+                    together[facts[k], group, 0, 1] += leader_counts[document]
+                    if fact_stamps[document] != stamp[0]:
+                        fact_stamps[document] = stamp[0]
+                        together[facts[k], group, 0, 0] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_disjoint_groups(
+    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
+    leaders: Array, cuts: Array, partners: Array, facts: Array, reading: int,
+    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
+    together: Array,
+) -> None:  # fmt: skip
+    """:func:`_count_disjoint_group` of each leader; ``cuts`` says which ``partners`` and ``facts`` are whose."""
+    for group in range(leaders.size):
+        if stop[0]:
+            return
+        _count_disjoint_group(
+            ids, table, width, token_bytes, document_starts, blocks, counted, groups, tokens, starts, entities, ranges,
+            leaders[group], partners[cuts[group] : cuts[group + 1]], facts[cuts[group] : cuts[group + 1]], reading,
+            leader_stamps, leader_counts, fact_stamps, stamp, stop, work, together,
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _key(segment: Any, position: Any, length: Any) -> Any:
+    return (
+        np.uint64(segment) << np.uint64(_SEGMENT_SHIFT)
+        | np.uint64(position) << np.uint64(_LENGTH_BITS)
+        | np.uint64(LONGEST_MENTION - length)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _collect_group(
+    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
+    leader: int, partners: Array, reading: int, low_document: int, high_document: int,
+    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
+    keys: Array, count: int, segment: int, sizes: Array,
+) -> int:  # fmt: skip
+    """Positions of a leader (segment ``segment``) and its partners (the ones behind) in documents that have both.
+
+    Only documents [low_document, high_document). ``sizes`` gets the positions of each segment.
+
+    Returns:
+        The number of keys, from ``count`` on; -1 when they do not fit.
+    """
+    size = table.size // width
+    if reading < 0:
+        reading = _reading_is_cheaper(
+            table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
+            fact_stamps, stamp,
+        )  # fmt: skip
+    stamp[0] += np.uint32(2)
+    leading, wanted = stamp[0] - np.uint32(1), stamp[0]
+    sizes[segment] = 0
+    if not reading:
+        _mark_leader(
+            table, width, token_bytes, document_starts, blocks, counted, ranges, entities[leader], entities[leader + 1],
+            low_document, high_document, leader_stamps, leading, leader_counts, stop, work,
+        )  # fmt: skip
+    for k in range(partners.size):
+        before = count
+        for form in range(entities[partners[k]], entities[partners[k] + 1]):
+            work[0] += ranges[form, 1] - ranges[form, 0]
+            length = starts[form + 1] - starts[form]
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    return count
+                position = entry(table, row, width) >> (token_bytes >> 1)
+                document = document_of(position, document_starts, blocks)
+                if document < low_document or document >= high_document or (counted.size and not counted[document]):
+                    continue
+                if reading and leader_stamps[document] != leading:
+                    leader_stamps[document] = leading
+                    leader_counts[document] = 0
+                    begin = document_starts[document] + 1
+                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
+                    work[1] += end - begin
+                    for at in range(begin, end):
+                        for other in range(entities[leader], entities[leader + 1]):
+                            if _stands_at(ids, at, end, tokens, starts[other], starts[other + 1]):
+                                if count == keys.size:
+                                    return -1
+                                keys[count] = _key(segment, at, starts[other + 1] - starts[other])
+                                count += 1
+                                before += 1  # the leader's, not this partner's
+                                sizes[segment] += 1
+                                leader_counts[document] += 1
+                if leader_stamps[document] == leading and leader_counts[document] > 0:
+                    if count == keys.size:
+                        return -1
+                    keys[count] = _key(segment + 1 + k, position, length)
+                    count += 1
+                    fact_stamps[document] = wanted
+        sizes[segment + 1 + k] = count - before
+    if not reading:
+        for form in range(entities[leader], entities[leader + 1]):
+            length = starts[form + 1] - starts[form]
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    return count
+                position = entry(table, row, width) >> (token_bytes >> 1)
+                if fact_stamps[document_of(position, document_starts, blocks)] == wanted:
+                    if count == keys.size:
+                        return -1
+                    keys[count] = _key(segment, position, length)
+                    count += 1
+                    sizes[segment] += 1
+        work[0] += sizes[segment]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def collect_groups(
+    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
+    leaders: Array, cuts: Array, partners: Array, reading: int, first: int, last: int,
+    low_document: int, high_document: int,
+    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
+    keys: Array, sizes: Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """:func:`_collect_group` of the groups [first, last), as many as fit.
+
+    Args:
+        leaders: int64 (groups,); ``cuts``, int64 (groups + 1,), says which ``partners`` are whose.
+
+    Returns:
+        The group behind the last one that fits, the number of keys, and of segments.
+    """
+    count, segment = 0, 0
+    for group in range(first, last):
+        needed = 1 + cuts[group + 1] - cuts[group]
+        if segment + needed > sizes.size or stop[0]:
+            return group, count, segment
+        found = _collect_group(
+            ids, table, width, token_bytes, document_starts, blocks, counted, tokens, starts, entities, ranges,
+            leaders[group], partners[cuts[group] : cuts[group + 1]], reading, low_document, high_document,
+            leader_stamps, leader_counts, fact_stamps, stamp, stop, work, keys, count, segment, sizes,
+        )  # fmt: skip
+        if found < 0:
+            return group, count, segment
+        count = found
+        segment += needed
+    return last, count, segment
+
+
+@njit(cache=True, nogil=True)
+def collect_entities(
+    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
+    starts: Array, entities: Array, ranges: Array, chosen: Array, first: int, last: int,
+    low_document: int, high_document: int, stop: Array, keys: Array, sizes: Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """All positions of the entities ``chosen[first:last]``, one a segment; see :func:`collect_groups`."""
+    count = 0
+    for number in range(first, last):
+        if number - first == sizes.size or stop[0]:
+            return number, count, number - first
+        before = count
+        for form in range(entities[chosen[number]], entities[chosen[number] + 1]):
+            length = starts[form + 1] - starts[form]
+            for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    break
+                position = entry(table, row, width) >> (token_bytes >> 1)
+                document = document_of(position, document_starts, blocks)
+                if document < low_document or document >= high_document or (counted.size and not counted[document]):
+                    continue
+                if count == keys.size:
+                    return number, before, number - first
+                keys[count] = _key(number - first, position, length)
+                count += 1
+        sizes[number - first] = count - before
+    return last, count, last - first
+
+
+@njit(cache=True, nogil=True)
+def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, ends: Array) -> None:
+    """Leftmost-longest, non-overlapping mentions of each segment of the sorted keys; ``sizes`` gets their numbers."""
+    position_mask = (np.uint64(1) << np.uint64(_SEGMENT_SHIFT - _LENGTH_BITS)) - np.uint64(1)
+    source, target = 0, 0
+    for segment in range(segments):
+        last = source + sizes[segment]
+        free = np.int64(-1)
+        first = target
+        while source < last:
+            start = np.int64((keys[source] >> np.uint64(_LENGTH_BITS)) & position_mask)
+            if start >= free:
+                free = start + LONGEST_MENTION - np.int64(keys[source] & np.uint64(LONGEST_MENTION))
+                starts[target] = start
+                ends[target] = free
+                target += 1
+            source += 1
+        sizes[segment] = target - first
+
+
+@njit(cache=True, nogil=True)
+def count_segments(
+    document_starts: Array, blocks: Array, groups: Array, sizes: Array, starts: Array, entities: Array, counts: Array
+) -> None:
+    """Add mentions and documents of ``entities``, one a segment, to ``counts``, int64 (entities, groups, 2)."""
+    at = 0
+    for segment in range(entities.size):
+        last_document = np.int64(-1)
+        for i in range(at, at + sizes[segment]):
+            document = document_of(starts[i], document_starts, blocks)
+            group = groups[document] if groups.size else 0
+            counts[entities[segment], group, 0] += 1
+            if document != last_document:
+                last_document = document
+                counts[entities[segment], group, 1] += 1
+        at += sizes[segment]
+
+
+@njit(cache=True, nogil=True)
+def pair_segments(
+    size: int, document_starts: Array, blocks: Array, groups: Array, sizes: Array, segments: int, starts: Array,
+    ends: Array, leaders: Array, facts: Array, windows: Array, together: Array,
+) -> None:  # fmt: skip
+    """Add the pairs of each segment that is a partner's (``facts[segment] >= 0``) with those of its leader's."""
+    first = np.zeros(segments + 1, np.int64)
+    for segment in range(segments):
+        first[segment + 1] = first[segment] + sizes[segment]
+    for segment in range(segments):
+        fact = facts[segment]
+        if fact < 0:
+            continue
+        i, i_last = first[segment], first[segment + 1]
+        j, j_last = first[leaders[segment]], first[leaders[segment] + 1]
+        while i < i_last and j < j_last:
+            document = document_of(starts[i], document_starts, blocks)
+            begin = document_starts[document]
+            end = document_starts[document + 1] if document + 1 < document_starts.size else size
+            i_end = i + 1
+            while i_end < i_last and starts[i_end] < end:
+                i_end += 1
+            j = _first_from(starts, j, j_last, begin)
+            j_end = _first_from(starts, j, j_last, end)
+            if j < j_end:
+                group = groups[document] if groups.size else 0
+                pairs = (i_end - i) * (j_end - j) - overlapping_pairs(starts, ends, i, i_end, starts, ends, j, j_end)
+                together[fact, group, 0, 0] += pairs > 0
+                together[fact, group, 0, 1] += pairs
+                for w in range(windows.size):
+                    pairs = near_pairs(starts, ends, i, i_end, starts, ends, j, j_end, windows[w])
+                    together[fact, group, 1 + w, 0] += pairs > 0
+                    together[fact, group, 1 + w, 1] += pairs
+            i, j = i_end, j_end
+
+
+@njit(cache=True, nogil=True)
+def _first_from(values: Array, low: int, high: int, wanted: int) -> int:
+    """The first place in [low, high) whose value is at least ``wanted``, near ``low`` more likely than not."""
+    step = 1
+    last = low
+    while last < high and values[last] < wanted:
+        low = last + 1
+        last += step
+        step *= 2
+    last = min(last, high)
+    while low < last:
+        middle = (low + last) // 2
+        if values[middle] < wanted:
+            low = middle + 1
+        else:
+            last = middle
+    return low

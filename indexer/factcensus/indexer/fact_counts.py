@@ -1,0 +1,433 @@
+"""A table of facts counted in shards: how the work is laid out over the compiled kernels of :mod:`counting`.
+
+* Facts are grouped by the more frequent of their two entities, the *leader*, whose documents are marked once for all
+  its *partners* – or, where the partners stand in few and short documents, those are read through instead; the two
+  costs are compared by exact numbers.
+* Positions are looked at only in documents that hold both entities, and only if a window is asked for or mentions of
+  the two can overlap. Those of many facts go through one sort; if they do not fit the buffer, the documents are halved
+  until they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.counting import (
+    LONGEST_MENTION,
+    SEGMENTS,
+    collect_entities,
+    collect_groups,
+    count_disjoint_groups,
+    count_segments,
+    count_simple_entities,
+    find_disjoint,
+    find_simple,
+    pair_segments,
+    select_segments,
+)
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.limits import Limit
+from factcensus.indexer.search import Array
+
+if TYPE_CHECKING:
+    from factcensus.indexer.scope import Selection
+    from factcensus.indexer.shard import Shard
+
+TokenIds = tuple[int, ...]
+
+#: Positions that a thread holds at a time.
+BUFFER_ROWS = 1 << 19
+#: Most numbers that one table of facts may have (eight bytes each).
+MOST_CELLS = 1 << 28
+
+
+class Workspace:
+    """Scratch of one thread for one shard: 12 bytes a document and 24 bytes a position held."""
+
+    def __init__(self, documents: int, buffer_rows: int = BUFFER_ROWS) -> None:
+        self.leader_stamps = np.zeros(documents, np.uint32)
+        self.leader_counts = np.zeros(documents, np.int32)
+        self.fact_stamps = np.zeros(documents, np.uint32)
+        self.stamp = np.zeros(1, np.uint32)
+        self.buffer_rows = buffer_rows
+        self.keys = np.empty(buffer_rows, np.uint64)
+        self.starts = np.empty(buffer_rows, np.int64)
+        self.ends = np.empty(buffer_rows, np.int64)
+        #: Rows and tokens looked at; what the plans are judged by.
+        self.work = np.zeros(2, np.int64)
+
+    def grow(self) -> None:
+        """Hold twice as many positions: one document has more than fit."""
+        self.buffer_rows *= 2
+        self.keys = np.empty(self.buffer_rows, np.uint64)
+        self.starts, self.ends = np.empty(self.buffer_rows, np.int64), np.empty(self.buffer_rows, np.int64)
+
+    @property
+    def stamps(self) -> tuple[Array, Array, Array, Array]:
+        """What the kernels mark documents with."""
+        return self.leader_stamps, self.leader_counts, self.fact_stamps, self.stamp
+
+    def renew(self, facts: int) -> None:
+        """Make sure that so many more stamps can be given out."""
+        if int(self.stamp[0]) + 4 * facts + 4 >= 1 << 32:
+            self.leader_stamps[:], self.fact_stamps[:], self.stamp[0] = 0, 0, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """The surface forms of many entities, flat, as the compiled code takes them.
+
+    Attributes:
+        tokens: uint32: the ids of all forms, one after another.
+        starts: int64 (forms + 1,): where each form begins there.
+        entities: int64 (entities + 1,): where each entity's forms begin; the longest form comes first.
+        simple: bool (entities,): no two mentions of the entity can overlap, so every occurrence of a form is one.
+    """
+
+    tokens: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    entities: npt.NDArray[np.int64]
+    simple: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.simple)
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Tokens, starts and entities."""
+        return self.tokens, self.starts, self.entities
+
+
+def flatten_forms(entities: Sequence[Sequence[TokenIds]]) -> Forms:
+    """The forms of entities; each a sequence of distinct token sequences.
+
+    Raises:
+        InputError: a form is longer than a mention can be.
+    """
+    ordered = [sorted(forms, key=len, reverse=True) for forms in entities]
+    flat = [form for forms in ordered for form in forms]
+    lengths = np.fromiter(map(len, flat), np.int64, len(flat))
+    if lengths.max(initial=0) > LONGEST_MENTION:
+        raise InputError(f"a name of {lengths.max():,} tokens is too long; the most are {LONGEST_MENTION:,}")
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = np.fromiter((token for form in flat for token in form), np.uint32, int(starts[-1]))
+    sizes = np.fromiter(map(len, ordered), np.int64, len(ordered))
+    first_forms = np.concatenate([[0], np.cumsum(sizes)])
+    simple = np.empty(len(ordered), np.bool_)
+    find_simple(tokens, starts, first_forms, simple)
+    return Forms(tokens, starts, first_forms, simple)
+
+
+@dataclass(frozen=True, slots=True)
+class FactCounts:
+    """What is counted of a table of facts; every array is added to, shard by shard.
+
+    Attributes:
+        entities: int64 (entities, groups, 2): mentions, and documents with one.
+        together: int64 (facts, groups, 1 + windows, 2): documents and pairs, in the document and in each window.
+    """
+
+    entities: npt.NDArray[np.int64]
+    together: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """The counts of pairs of entities.
+
+    Attributes:
+        subjects: int64 (pairs, groups, 2): mentions of each pair's subject, and documents with one.
+        objects: likewise.
+        together: int64 (pairs, groups, 1 + windows, 2): documents and pairs, in the document and in each window.
+    """
+
+    subjects: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.int64]
+    together: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FactPlan:
+    """A table of facts as pairs of entities; the same for every shard.
+
+    Attributes:
+        forms: of all distinct entities.
+        subjects: int64 (facts,): the number of each fact's subject among them; ``objects`` likewise.
+        windows: int64 (windows,).
+        disjoint: bool (facts,): neither entity's mentions can overlap its own or the other's.
+    """
+
+    forms: Forms
+    subjects: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
+    disjoint: npt.NDArray[np.bool_]
+
+
+def plan_facts(
+    entities: Sequence[Sequence[TokenIds]],
+    subjects: npt.NDArray[np.int64],
+    objects: npt.NDArray[np.int64],
+    windows: npt.NDArray[np.int64],
+) -> FactPlan:
+    """See :class:`FactPlan`; ``entities`` are their distinct forms."""
+    forms = flatten_forms(entities)
+    disjoint = np.empty(len(subjects), np.bool_)
+    find_disjoint(*forms.arrays, forms.simple, subjects, objects, disjoint)
+    return FactPlan(forms, subjects, objects, windows, disjoint)
+
+
+def count_plan(
+    shards: Sequence[Shard],
+    selections: Sequence[Selection],
+    plan: FactPlan,
+    groups: int,
+    limit: Limit,
+    *,
+    threads: int = 1,
+    reading: int = -1,
+    progress: Callable[[int, int], None] | None = None,
+) -> FactCounts:
+    """Count a table of facts in all shards.
+
+    Args:
+        shards: where to count.
+        selections: for each shard, which documents are counted, and by which groups.
+        plan: the facts.
+        groups: number of groups; 1 when counts are not had by group.
+        limit: stops the count.
+        threads: threads that count; each has a :class:`Workspace` of its own.
+        reading: 1 or 0 to force a way of counting groups, -1 to choose; the result does not depend on it.
+        progress: told now and then (facts done, all), on average over the shards.
+
+    Raises:
+        DeadlineError: it was stopped.
+        InputError: so many facts by so many groups do not fit in memory.
+    """
+    facts = len(plan.subjects)
+    cells = 2 * groups * (facts * (1 + len(plan.windows)) + len(plan.forms))
+    if cells > MOST_CELLS:
+        raise InputError(
+            f"{facts:,} facts by {groups:,} groups are {cells:,} numbers, more than {MOST_CELLS:,}; count fewer facts "
+            "at a time, or by a column with fewer values"
+        )
+    counts = FactCounts(
+        np.zeros((len(plan.forms), groups, 2), np.int64),
+        np.zeros((facts, groups, 1 + len(plan.windows), 2), np.int64),
+    )
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for shard, selection in zip(shards, selections, strict=True):
+            work = _ShardWork(shard, selection, plan, counts, limit, reading)
+            parts = work.parts(1 if facts < 64 else 16)
+
+            def count(part: Part, work: _ShardWork = work) -> int:
+                with work.shard.workspace() as workspace:
+                    _PartCounter(work, workspace).run(*part)
+                return len(part[1])
+
+            for part in pool.map(count, parts) if threads > 1 else map(count, parts):
+                done += part
+                if progress:
+                    progress(done // len(shards), facts)
+    return counts
+
+
+#: Entities and facts to count, by number.
+Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class _ShardWork:
+    """What all parts of a count in one shard share."""
+
+    def __init__(
+        self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, limit: Limit, reading: int
+    ) -> None:
+        self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
+        self.limit, self.reading = limit, reading
+        self.ranges = _ranges_of(shard, plan.forms)
+        before = np.concatenate([[0], np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])])
+        #: int64 (entities,): occurrences of all forms of each.
+        self.hits = before[plan.forms.entities[1:]] - before[plan.forms.entities[:-1]]
+        more = self.hits[plan.subjects] >= self.hits[plan.objects]
+        self.leaders = np.where(more, plan.subjects, plan.objects)
+        self.partners = np.where(more, plan.objects, plan.subjects)
+
+    def parts(self, number: int) -> Iterator[Part]:
+        """The work in parts, all facts of a leader in one of them."""
+        order = np.argsort(self.leaders, kind="stable")
+        wanted = np.linspace(0, len(order), number + 1)[1:-1].astype(np.int64)
+        heads = np.append(np.flatnonzero(np.diff(self.leaders[order], prepend=-1)), len(order))
+        cuts = heads[np.searchsorted(heads, wanted)]
+        entities = np.arange(len(self.plan.forms))
+        yield from zip(np.array_split(entities, number), np.split(order, cuts), strict=True)
+
+
+class _PartCounter:
+    """Counts one part of the facts in one shard, in one thread."""
+
+    def __init__(self, work: _ShardWork, workspace: Workspace) -> None:
+        self._shared, self._shard, self._selection = work, work.shard, work.selection
+        self._plan, self._counts, self._space = work.plan, work.counts, workspace
+        self._stop = work.limit.flag
+        self._sizes = np.zeros(SEGMENTS, np.int64)
+
+    def run(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> None:
+        """Count these entities, and these facts.
+
+        Raises:
+            DeadlineError: it was stopped.
+        """
+        plan, shared = self._plan, self._shared
+        entities = entities[shared.hits[entities] > 0]
+        facts = facts[shared.hits[shared.partners[facts]] > 0]
+        simple = plan.forms.simple[entities]
+        plain = plan.disjoint[facts] if not len(plan.windows) else np.zeros(len(facts), np.bool_)
+        self._space.renew(len(entities) + 2 * len(facts))
+        self._count_simple(entities[simple])
+        self._count_entities(entities[~simple])
+        count_disjoint_groups(
+            self._shard.ids, *self._shard.row_arrays, self._selection.counted, self._selection.groups,
+            *plan.forms.arrays, shared.ranges, *self._groups(facts[plain]), shared.reading, *self._space.stamps,
+            self._stop, self._space.work, self._counts.together,
+        )  # fmt: skip
+        shared.limit.check()
+        self._count_positions(facts[~plain])
+
+    def _groups(self, facts: npt.NDArray[np.int64], most: int | None = None) -> tuple[Array, Array, Array, Array]:
+        """Facts grouped by their more frequent entity, at most ``most`` a group.
+
+        Returns:
+            int64: the leader of each group; where the groups begin and the last ends; partners, and facts.
+        """
+        facts = facts[np.argsort(self._shared.leaders[facts], kind="stable")]
+        leaders, partners = self._shared.leaders[facts], self._shared.partners[facts]
+        heads = np.flatnonzero(np.diff(leaders, prepend=-1))
+        cuts = np.append(heads, len(facts))
+        if most is not None:
+            cuts = np.unique(
+                np.concatenate([cuts, *(np.arange(a, b, most) for a, b in pairwise(cuts) if b - a > most)])
+            )
+        return leaders[cuts[:-1]], cuts, partners, facts
+
+    def _count_simple(self, entities: npt.NDArray[np.int64]) -> None:
+        for first in range(0, len(entities), 256):
+            count_simple_entities(
+                *self._shard.row_arrays, self._shard.frequent, self._selection.column, self._selection.counted,
+                self._selection.groups, self._shared.ranges, self._plan.forms.entities, entities[first : first + 256],
+                self._space.fact_stamps, self._space.stamp, self._stop, self._counts.entities,
+            )  # fmt: skip
+            self._shared.limit.check()
+
+    def _count_entities(self, entities: npt.NDArray[np.int64]) -> None:
+        """Count entities whose mentions can overlap, by their positions."""
+        plan, shard, selection = self._plan, self._shard, self._selection
+
+        def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
+            return collect_entities(
+                *self._shard.row_arrays, selection.counted, plan.forms.starts, plan.forms.entities, self._shared.ranges,
+                entities, first, last, low, high, self._stop, self._space.keys, self._sizes,
+            )  # fmt: skip
+
+        def settle(first: int, last: int) -> None:
+            count_segments(
+                shard.document_starts, shard.blocks, selection.groups, self._sizes, self._space.starts,
+                entities[first:last], self._counts.entities,
+            )  # fmt: skip
+
+        self._in_batches(len(entities), collect, settle)
+
+    def _count_positions(self, facts: npt.NDArray[np.int64]) -> None:
+        """Count facts by the positions of mentions in documents that have both."""
+        plan, shard, selection = self._plan, self._shard, self._selection
+        leaders, cuts, partners, facts = self._groups(facts, most=SEGMENTS - 1)
+
+        def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
+            return collect_groups(
+                shard.ids, *self._shard.row_arrays, selection.counted, *plan.forms.arrays, self._shared.ranges,
+                leaders, cuts, partners, self._shared.reading, first, last, low, high, *self._space.stamps,
+                self._stop, self._space.work, self._space.keys, self._sizes,
+            )  # fmt: skip
+
+        def settle(first: int, last: int) -> None:
+            # A group's segments are its leader's, then one for each fact.
+            sizes = 1 + np.diff(cuts[first : last + 1])
+            leading = np.concatenate([[0], np.cumsum(sizes)])
+            facts_of = np.insert(facts[cuts[first] : cuts[last]], cuts[first:last] - cuts[first], -1)
+            pair_segments(
+                shard.size, shard.document_starts, shard.blocks, selection.groups, self._sizes, len(facts_of),
+                self._space.starts, self._space.ends, np.repeat(leading[:-1], sizes), facts_of, plan.windows,
+                self._counts.together,
+            )  # fmt: skip
+
+        self._in_batches(len(leaders), collect, settle)
+
+    def _in_batches(
+        self,
+        items: int,
+        collect: Callable[[int, int, int, int], tuple[int, int, int]],
+        settle: Callable[[int, int], None],
+    ) -> None:
+        """Collect the positions of as many items as fit the buffer, sort them, and settle these; then of further ones.
+
+        Args:
+            items: their number.
+            collect: (first item, last, low document, high) → (the item behind those that fit, keys, segments).
+            settle: (first item, last).
+        """
+        at = 0
+        while at < items:
+            until, keys, segments = collect(at, items, 0, self._shard.documents)
+            self._shared.limit.check()
+            if until > at:
+                self._select(keys, segments)
+                settle(at, until)
+            else:
+                self._in_halves(at, collect, settle)
+                until = at + 1
+            at = until
+
+    def _in_halves(
+        self,
+        item: int,
+        collect: Callable[[int, int, int, int], tuple[int, int, int]],
+        settle: Callable[[int, int], None],
+    ) -> None:
+        """Settle one item whose positions do not fit the buffer, over as few documents at a time as needed."""
+        waiting = [(0, self._shard.documents)]
+        while waiting:
+            low, high = waiting.pop()
+            self._space.renew(SEGMENTS)
+            until, keys, segments = collect(item, item + 1, low, high)
+            self._shared.limit.check()
+            if until > item:
+                self._select(keys, segments)
+                settle(item, item + 1)
+            elif high - low > 1:
+                waiting += [((low + high) // 2, high), (low, (low + high) // 2)]
+            else:
+                self._space.grow()
+                waiting.append((low, high))
+
+    def _select(self, keys: int, segments: int) -> None:
+        self._space.keys[:keys].sort()
+        select_segments(self._space.keys, self._sizes, segments, self._space.starts, self._space.ends)
+
+
+def _ranges_of(shard: Shard, forms: Forms) -> npt.NDArray[np.int64]:
+    """int64 (forms, 2): each form's range of the suffix array."""
+    ngrams = [
+        tuple(forms.tokens[first:last].tolist())
+        for first, last in zip(forms.starts[:-1].tolist(), forms.starts[1:].tolist(), strict=True)
+    ]
+    order = sorted(range(len(ngrams)), key=ngrams.__getitem__)
+    ranges = np.empty((len(ngrams), 2), np.int64)
+    ranges[order] = shard.find_all([ngrams[i] for i in order])
+    return ranges

@@ -1,0 +1,138 @@
+"""``frequent.N``: how often the frequent n-grams of a shard occur, and in how many documents, counted once.
+
+The suffix array gives the occurrences of any n-gram at once, but its documents only by a look at every occurrence.
+For an n-gram that occurs a million times that look is taken while the index is built; then no count is slow: either
+its range stands in this table, or it is short.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from factcensus.indexer.search import Array, document_of, entry
+
+if TYPE_CHECKING:
+    from factcensus.indexer.shard import Shard
+
+#: N-grams that occur more often than this are counted in advance, if they are at most so many tokens long.
+FREQUENT = 1024
+LONGEST = 8
+
+
+def count_frequent(
+    shard: Shard, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.uint32]:
+    """The table of one shard.
+
+    Args:
+        shard: the opened files.
+        living: bool (documents,), False for deleted documents; None when there is none.
+        distinct: bool (documents,), False for deleted and for repeated documents; None when there is none.
+
+    Returns:
+        uint32 (n-grams, 6): the range [low, high) of the suffix array, in order of (low, high); occurrences and
+        documents that are not deleted; the same without repeated documents.
+    """
+    everything = np.zeros(0, np.bool_)
+    most = LONGEST * (shard.size // FREQUENT + 1)
+    rows = np.empty((most, 6), np.uint32)
+    count = _count_frequent(
+        shard.stream,
+        *shard.row_arrays,
+        everything if living is None else living,
+        everything if distinct is None else distinct,
+        np.zeros(shard.documents, np.uint32),
+        np.empty((most, 3), np.int64),
+        rows,
+        FREQUENT,
+    )
+    rows = rows[:count]
+    return np.ascontiguousarray(rows[np.lexsort((rows[:, 1], rows[:, 0]))])
+
+
+@njit(cache=True, nogil=True)
+def _token(stream: Array, token_bytes: int, at: int) -> Any:
+    """The token at a byte offset; -1 at the end of the stream, and at a separator, which no n-gram holds."""
+    if at + token_bytes > stream.size:
+        return np.int64(-1)
+    token = np.int64(0)
+    for i in range(token_bytes):
+        token |= np.int64(stream[at + i]) << (8 * i)
+    return np.int64(-1) if token == (np.int64(1) << (8 * token_bytes)) - 1 else token
+
+
+@njit(cache=True, nogil=True)
+def _count_frequent(
+    stream: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
+    living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int,
+) -> int:  # fmt: skip
+    """Fill ``rows``: from the whole table on, ranges are split by their next token; those of over ``least`` stay."""
+    count = 0
+    stack[0, 0], stack[0, 1], stack[0, 2] = 0, table.size // width, 0
+    top = 1
+    while top > 0:
+        top -= 1
+        low, high, depth = stack[top, 0], stack[top, 1], stack[top, 2]
+        behind = depth * token_bytes
+        probe = low + least
+        while probe < high:  # a run of more than least rows holds one of these
+            token = _token(stream, token_bytes, entry(table, probe, width) + behind)
+            if token < 0:
+                probe += least
+                continue
+            first, last = low, probe
+            while first < last:
+                middle = (first + last) // 2
+                if _token(stream, token_bytes, entry(table, middle, width) + behind) == token:
+                    last = middle
+                else:
+                    first = middle + 1
+            begin = first
+            first, last = probe, high
+            while first < last:
+                middle = (first + last) // 2
+                if _token(stream, token_bytes, entry(table, middle, width) + behind) == token:
+                    first = middle + 1
+                else:
+                    last = middle
+            end = first
+            if end - begin > least:
+                if depth == 0 or begin > low or end < high:
+                    _count_range(
+                        table, width, token_bytes, begin, end, document_starts, blocks, living, distinct, stamps,
+                        np.uint32(2 * count + 1), rows[count],
+                    )  # fmt: skip
+                    count += 1
+                if depth + 1 < LONGEST:
+                    stack[top, 0], stack[top, 1], stack[top, 2] = begin, end, depth + 1
+                    top += 1
+            low = end  # no run reaches over its end
+            probe = max(probe + least, end + least)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _count_range(
+    table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array,
+    living: Array, distinct: Array, stamps: Array, stamp: Any, row: Array,
+) -> None:  # fmt: skip
+    """One row of the table; documents get ``stamp``, and every count of ``row`` is exact."""
+    occurrences, documents, distinct_occurrences, distinct_documents = 0, 0, 0, 0
+    for i in range(low, high):
+        document = document_of(entry(table, i, width) >> (token_bytes >> 1), document_starts, blocks)
+        if living.size and not living[document]:
+            continue
+        new = stamps[document] != stamp
+        stamps[document] = stamp
+        occurrences += 1
+        documents += new
+        if distinct.size and not distinct[document]:
+            continue
+        distinct_occurrences += 1
+        distinct_documents += new
+    row[0], row[1], row[2], row[3] = low, high, occurrences, documents
+    row[4], row[5] = distinct_occurrences, distinct_documents

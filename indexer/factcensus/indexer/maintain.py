@@ -1,0 +1,170 @@
+"""An index that changes: which documents are deleted or repeated, deleting more, and compacting.
+
+A deleted document stays in the files until the index is compacted, but no count takes notice of it. What counts must
+know of it lies in small files of their own (:mod:`layout`), of which a change writes a new generation; the manifest
+then replaces the old one in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.documents import Chosen, count_sources, count_text_bytes, find_repeated, select_documents
+from factcensus.indexer.errors import InputError, NoIndexError
+from factcensus.indexer.frequent import count_frequent
+from factcensus.indexer.layout import lock_folder, sync_files, write_hashed
+from factcensus.indexer.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.shard import Shard
+
+
+def delete_documents(
+    index: str | Path,
+    *,
+    ids: Sequence[str] = (),
+    where: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, int]:
+    """Delete documents: no count takes notice of them any more.
+
+    Their tokens, words and metadata stay in the files until :func:`compact_index` makes them anew without them.
+    Readers that have the index open keep what they opened.
+
+    Args:
+        index: an index folder of factcensus's.
+        ids: values of the document table's column ``id``.
+        where: a condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
+            ``metadata ->> '$.url' LIKE 'https://example.org/%'``.
+        progress: called with (shards done, all).
+
+    Returns:
+        The new manifest, and the number of documents that were deleted by this call.
+
+    Raises:
+        InputError: nothing was asked for, no document has one of the ids (nothing is deleted then), or the
+            condition cannot be understood.
+    """
+    folder = Path(index)
+    if not ids and where is None:
+        raise InputError("nothing to delete: give ids of documents, or a condition")
+    with lock_folder(folder):
+        old = read_manifest(folder)
+        tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
+        deleted = read_documents_of(folder, old, "deleted")
+        found = select_documents(tables, deleted, ids=ids, where=where)
+        count = sum(map(len, found.values()))
+        if not count:
+            return old, 0
+        deleted = {
+            shard.number: np.union1d(deleted.get(shard.number, []), found.get(shard.number, [])).astype(np.uint32)
+            for shard in old.shards
+        }
+        shards, files = write_states({folder: old.shards}, folder, deleted, old, progress)
+        new = replace(
+            old,
+            shards=tuple(shards),
+            files=dict(sorted(files.items())),
+            sources=count_sources(tables, deleted),
+            text_bytes=count_text_bytes(tables, deleted),
+        )
+        commit(folder, old, new)
+    return new, count
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an index that can be changed.
+
+    Raises:
+        NoIndexError: there is none.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise NoIndexError(f"no index of factcensus's at {folder}; make one with 'factcensus index build'")
+    return Manifest.read(folder)
+
+
+def commit(folder: Path, old: Manifest, new: Manifest) -> None:
+    """Let a new manifest, whose files are all in the folder, replace the old one in one step."""
+    sync_files(folder / name for name in new.files.keys() - old.files.keys())
+    new.write(folder)
+    sync_files([folder / MANIFEST, folder])
+    for name in old.files.keys() - new.files.keys():
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_documents_of(folder: Path, manifest: Manifest, what: str) -> dict[int, npt.NDArray[np.uint32]]:
+    """The documents that are ``deleted``, or ``repeated``, by shard."""
+    names = {shard.number: f"{what}.{shard.number}.{shard.generation}" for shard in manifest.shards}
+    return {number: np.fromfile(folder / name, "<u4") for number, name in names.items() if name in manifest.files}
+
+
+def write_states(
+    shards: Mapping[Path, Sequence[ShardRecord]],
+    out: Path,
+    deleted: Chosen,
+    old: Manifest | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[ShardRecord], dict[str, FileRecord]]:
+    """Write the files about documents of every shard for which they have changed.
+
+    Args:
+        shards: by the folder in which their files lie; those of ``old`` come first.
+        out: where to write.
+        deleted: the deleted documents of all shards.
+        old: what held so far.
+        progress: called with (shards done, all).
+
+    Returns:
+        All shards, and the files of the whole index: those of ``old`` that still hold, and the written ones.
+    """
+    folder_of = {shard.number: folder for folder, records in shards.items() for shard in records}
+    records = [shard for part in shards.values() for shard in part]
+    tables = {number: folder / f"documents.{number}.parquet" for number, folder in folder_of.items()}
+    repeated = find_repeated(tables, deleted)
+    files = dict(old.files) if old else {}
+    nothing = np.zeros(0, np.uint32)
+    new_records = []
+    for done, record in enumerate(records):
+        gone, again = deleted.get(record.number, nothing), repeated.get(record.number, nothing)
+        known = old is not None and record in old.shards
+        if known and _same(out / record.state_files[1], gone) and _same(out / record.state_files[2], again):
+            new_records.append(record)
+            continue
+        if known:
+            for name in record.state_files:
+                files.pop(name, None)
+            record = replace(record, generation=record.generation + 1)
+        shard = Shard(folder_of[record.number], f".{record.number}", 0)
+        lengths = np.diff(shard.document_starts, append=shard.size) - 1
+        record = replace(
+            record,
+            deleted_documents=len(gone),
+            deleted_tokens=int(lengths[gone].sum()),
+            repeated_documents=len(again),
+        )
+        living = _mask(shard.documents, gone)
+        distinct = _mask(shard.documents, np.union1d(gone, again))
+        contents = (count_frequent(shard, living, distinct), gone, again)
+        for name, content in zip(record.state_files, contents, strict=True):
+            if len(content):
+                digest = write_hashed(out / name, content.astype("<u4"))
+                files[name] = FileRecord((out / name).stat().st_size, digest)
+        new_records.append(record)
+        if progress:
+            progress(done + 1, len(records))
+    return new_records, files
+
+
+def _same(path: Path, documents: npt.NDArray[np.uint32]) -> bool:
+    return np.array_equal(np.fromfile(path, "<u4") if path.exists() else np.zeros(0, np.uint32), documents)
+
+
+def _mask(documents: int, out: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:
+    if not len(out):
+        return None
+    mask = np.ones(documents, np.bool_)
+    mask[out] = False
+    return mask

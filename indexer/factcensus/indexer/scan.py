@@ -1,0 +1,306 @@
+"""Counting facts in corpora that are not worth an index: one pass over the text, the numbers that an index gives.
+
+A pass costs little more than reading and analysing the text, and every fact table needs its own; building an index
+costs two to three times that (words of English Wikipedia, one process), once. Documents are streamed in batches and
+only sums are kept, so memory does not grow with the corpus. Files are read in parallel; sums do not depend on their
+order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
+from factcensus.indexer.corpus import BadLinePolicy, Document, SourceFile, find_source_files, read_documents
+from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.fact_scanner import (
+    WHOLE_DOCUMENT,
+    Counts,
+    FactsByEntity,
+    TokenIds,
+    Trie,
+    build_trie,
+    count_documents,
+    group_facts,
+)
+from factcensus.indexer.facts import check_facts, entities_of
+from factcensus.indexer.mentions import check_windows
+from factcensus.indexer.processes import map_tasks
+from factcensus.indexer.records import Entity
+
+#: UTF-8 bytes that are analysed at once.
+BATCH_BYTES = 4 << 20
+#: New words after which a stream's word table is begun anew; some 50 bytes each.
+MOST_WORDS = 1 << 20
+ROLES = ("subject", "object")
+
+
+def scan_facts(
+    sources: Sequence[str | Path],
+    facts: pa.Table,
+    *,
+    analyzer: str = "words",
+    windows: Sequence[int] = (),
+    jobs: int | None = None,
+    text_field: str = "text",
+    on_bad_line: BadLinePolicy = "fail",
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] = lambda _message: None,
+) -> pa.Table:
+    """Count every fact of a table in corpus files and folders, exactly, without an index.
+
+    Args:
+        sources: files, folders or fsspec URLs.
+        facts: a checked fact table (:func:`read_facts`).
+        analyzer: see :func:`factcensus.indexer.analyzers.get_analyzer`.
+        windows: besides the whole document, count within so many tokens.
+        jobs: processes, each with a file at a time; the processors of this machine unless said otherwise. The
+            result is the same for any number.
+        text_field: the field that holds a document's text.
+        on_bad_line: ``fail`` stops at the first, ``skip`` reports them.
+        progress: told (bytes of the files that are read, all).
+        notice: told of files left out and lines skipped.
+
+    Returns:
+        The counts table that :func:`factcensus.indexer.facts.count_facts` gives for an index of these sources, but
+        for two columns: ``index`` is the text ``scan``, so that a report says where the numbers come from, and
+        ``index_digest`` is null.
+
+    Raises:
+        InputError: a source, a line or a setting that cannot be used; the sources have no document; nothing is left
+            of a subject or object under the analyzer (the message names the row).
+    """
+    facts = check_facts(facts)
+    distinct_windows = list(dict.fromkeys(windows))
+    window_array = np.concatenate([np.array([WHOLE_DOCUMENT]), check_windows(distinct_windows)])
+    if on_bad_line not in ("fail", "skip"):
+        raise InputError(f"on_bad_line is 'fail' or 'skip', not {on_bad_line!r}")
+    chosen = get_analyzer(analyzer)
+    files = find_source_files(sources, notice=notice)
+    patterns, entities = make_patterns(facts, chosen, window_array)
+    totals = FileCounts(patterns.no_counts())
+    for file_counts in map_tasks(
+        partial(FileScanner, patterns, analyzer, text_field, on_bad_line),
+        files,
+        [file.size_bytes for file in files],
+        jobs=jobs or os.cpu_count() or 1,
+        progress=progress or (lambda _done, _all: None),
+        notice=notice,
+    ):
+        totals.add(file_counts)
+    if not totals.documents:
+        raise InputError("no documents in " + ", ".join(file.name for file in files))
+    if totals.skipped_lines:
+        notice(f"{totals.skipped_lines:,} bad lines skipped")
+    return counts_table(
+        facts,
+        mentions={role: totals.counts.mentions[entities[role]] for role in ROLES},
+        documents={role: totals.counts.documents[entities[role]] for role in ROLES},
+        together=totals.counts.together,
+        windows=distinct_windows,
+        index="scan",
+        index_digest=None,
+        analyzer=chosen.label,
+    )
+
+
+def counts_table(
+    facts: pa.Table,
+    *,
+    mentions: dict[str, npt.NDArray[np.int64]],
+    documents: dict[str, npt.NDArray[np.int64]],
+    together: npt.NDArray[np.int64],
+    windows: Sequence[int],
+    index: str,
+    index_digest: str | None,
+    analyzer: str,
+) -> pa.Table:
+    """The facts' columns, then those of CONTRACT section 4; columns of the same names that were there are replaced.
+
+    Args:
+        facts: a checked fact table.
+        mentions: int64 (facts,) by role.
+        documents: int64 (facts,) by role.
+        together: int64 (facts, 1 + windows, 2): documents and pairs, in the whole document and in each window.
+        windows: distinct.
+        index: its name.
+        index_digest: None where there is none.
+        analyzer: name and version.
+    """
+    columns: dict[str, Any] = {f"{role}_mentions": mentions[role] for role in ROLES}
+    columns |= {f"{role}_documents": documents[role] for role in ROLES}
+    for i, suffix in enumerate(["", *(f"_w{window}" for window in windows)]):
+        columns[f"cooccurrence_documents{suffix}"] = together[:, i, 0]
+        columns[f"cooccurrence_pairs{suffix}"] = together[:, i, 1]
+    rows = facts.num_rows
+    columns |= {
+        "index": pa.array([index] * rows, pa.string()),
+        "index_digest": pa.array([index_digest] * rows, pa.string()),
+        "analyzer": pa.array([analyzer] * rows, pa.string()),
+        "exact": pa.array([True] * rows),
+    }
+    table = facts.drop_columns([name for name in columns if name in facts.column_names])
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+# --- what is looked for -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """What a scan looks for; picklable.
+
+    Attributes:
+        words: the UTF-8 of all words of the forms, one after another; word i has token id i. Empty for an analyzer
+            whose ids do not come with the corpus.
+        word_starts: int64 (words + 1,): where each begins in ``words``, and where the last ends.
+        trie: the forms of all entities.
+        facts: the facts by entity.
+        windows: int64 (windows,), the whole document among them.
+    """
+
+    words: npt.NDArray[np.uint8]
+    word_starts: npt.NDArray[np.int64]
+    trie: Trie
+    facts: FactsByEntity
+    windows: npt.NDArray[np.int64]
+
+    def no_counts(self) -> Counts:
+        """Zeros, to add to."""
+        return Counts.zeros(len(self.facts.starts) - 1, len(self.facts.facts), len(self.windows))
+
+
+def make_patterns(
+    facts: pa.Table, analyzer: Analyzer, windows: npt.NDArray[np.int64]
+) -> tuple[Patterns, dict[str, npt.NDArray[np.int64]]]:
+    """What to look for, and by role int64 (facts,) with the entity of each fact.
+
+    Raises:
+        EmptyQueryError: no token is left of a subject or object; the message names the row.
+    """
+    word_ids: dict[str, int] = {}
+    forms_of: dict[Entity, tuple[TokenIds, ...]] = {}
+    numbers: dict[tuple[TokenIds, ...], int] = {}  # entities of the same forms are one
+    entities: dict[str, npt.NDArray[np.int64]] = {}
+    for role in ROLES:
+        column = entities_of(facts, role)
+        for row, entity in enumerate(column, 1):
+            if entity not in forms_of:
+                forms = [_token_ids(form, analyzer, word_ids) for form in (entity.name, *entity.aliases)]
+                if not forms[0]:
+                    raise EmptyQueryError(
+                        f"row {row} of the fact table, {role}: the analyzer {analyzer.name} finds no token in "
+                        f"{entity.name!r:.80}; nothing can be counted"
+                    )
+                forms_of[entity] = tuple(sorted({form for form in forms if form}))
+                numbers.setdefault(forms_of[entity], len(numbers))
+        entities[role] = np.array([numbers[forms_of[entity]] for entity in column], np.int64)
+    words = [word.encode() for word in word_ids]
+    tokens = len(words) if analyzer.has_vocabulary else cast(FixedAnalyzer, analyzer).vocabulary_size
+    patterns = Patterns(
+        words=np.frombuffer(b"".join(words), np.uint8),
+        word_starts=np.cumsum([0, *map(len, words)], dtype=np.int64),
+        trie=build_trie(list(numbers), tokens),
+        facts=group_facts(entities["subject"], entities["object"], len(numbers)),
+        windows=windows,
+    )
+    return patterns, entities
+
+
+def _token_ids(form: str, analyzer: Analyzer, word_ids: dict[str, int]) -> TokenIds:
+    if analyzer.has_vocabulary:
+        return tuple(word_ids.setdefault(token, len(word_ids)) for token in analyzer.tokens(form))
+    return tuple(cast(FixedAnalyzer, analyzer).ids(form))
+
+
+# --- the pass over a file ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class FileCounts:
+    """What one or several corpus files have of everything."""
+
+    counts: Counts
+    documents: int = 0
+    skipped_lines: int = 0
+
+    def add(self, other: FileCounts) -> None:
+        """Add what other files have."""
+        for total, more in zip(self.counts, other.counts, strict=True):
+            total += more
+        self.documents += other.documents
+        self.skipped_lines += other.skipped_lines
+
+
+class FileScanner:
+    """Counts in one corpus file after another; a process has one."""
+
+    def __init__(self, patterns: Patterns, analyzer: str, text_field: str, on_bad_line: BadLinePolicy) -> None:
+        self._patterns = patterns
+        self._analyzer = get_analyzer(analyzer)
+        self._text_field = text_field
+        self._on_bad_line: BadLinePolicy = on_bad_line
+        self._encoder = self._new_encoder()
+
+    def _new_encoder(self) -> Any:
+        """An encoder that gives the words of the patterns the ids they have there, and all others larger ones."""
+        encoder: Any = self._analyzer.encoder()
+        if self._analyzer.has_vocabulary:
+            encoder.table.extend(self._patterns.words, self._patterns.word_starts)
+        return encoder
+
+    def __call__(self, file: SourceFile, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> FileCounts:
+        """Count in one file."""
+        found = FileCounts(self._patterns.no_counts())
+
+        def skipped(reason: str) -> None:
+            found.skipped_lines += 1
+            notice(reason)
+
+        documents = read_documents(
+            file, text_field=self._text_field, on_bad_line=self._on_bad_line, on_skip=skipped, on_bytes=on_bytes
+        )
+        for texts in _batches(documents):
+            self.count(texts, found.counts)
+            found.documents += len(texts)
+        return found
+
+    def count(self, texts: Sequence[bytes], counts: Counts) -> None:
+        """Add what documents, given by their texts, have of everything."""
+        if self._analyzer.has_vocabulary and len(self._encoder.table) > len(self._patterns.word_starts) + MOST_WORDS:
+            self._encoder = self._new_encoder()
+        ids, lengths = self._encoder.encode(texts)
+        patterns = self._patterns
+        count_documents(
+            np.ascontiguousarray(ids, np.uint32),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            patterns.trie,
+            patterns.facts,
+            patterns.windows,
+            counts,
+        )
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[bytes]]:
+    """The texts, BATCH_BYTES or little more at once."""
+    batch: list[bytes] = []
+    size = 0
+    for document in documents:
+        batch.append(document.text)
+        size += len(document.text)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

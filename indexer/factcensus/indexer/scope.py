@@ -1,0 +1,102 @@
+"""Which documents are counted: all, those of a training run so far, without repeats, or those that meet a condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.errors import InputError
+
+if TYPE_CHECKING:
+    from factcensus.indexer.index import CountIndex
+
+Mask = npt.NDArray[np.bool_]
+#: Every document, as the compiled code takes it.
+EVERYTHING: Mask = np.zeros(0, np.bool_)
+EVERYTHING.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The documents that counts are restricted to; deleted documents are never counted.
+
+    Attributes:
+        duplicates: False leaves out documents whose text an earlier document of the index has.
+        documents: only the documents [first, last) in corpus order; of training data whose order is known, those
+            that a checkpoint has seen.
+        tokens: only documents that begin in this range of token positions [first, last) in corpus order, separators
+            not counted.
+        where: only documents for which this holds: a condition in DuckDB's SQL over the document table, such as
+            ``source = 'c4'`` or ``metadata ->> '$.lang' = 'en'``.
+
+    Raises:
+        InputError: a range that ends before it begins, or begins below 0.
+    """
+
+    duplicates: bool = True
+    documents: tuple[int, int] | None = None
+    tokens: tuple[int, int] | None = None
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, limits in (("documents", self.documents), ("tokens", self.tokens)):
+            if limits is not None and not 0 <= limits[0] <= limits[1]:
+                raise InputError(f"the range of {name} is [first, last) with 0 <= first <= last; got {limits}")
+
+
+EVERY_DOCUMENT = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a scope, and counts by group, mean in one shard.
+
+    Attributes:
+        counted: bool (documents,), or of size 0 when all are counted.
+        groups: int32 (documents,), each document's group, or of size 0 when counts are not had by group.
+        column: where counts for this scope stand in ``frequent.N.G``; -1 if they do not.
+    """
+
+    counted: Mask
+    groups: npt.NDArray[np.int32]
+    column: int
+
+
+def column_of(scope: Scope) -> int:
+    """Where counts for a scope stand in ``frequent.N.G``; -1 if they do not."""
+    if scope.documents is not None or scope.tokens is not None or scope.where is not None:
+        return -1
+    return 2 if scope.duplicates else 4
+
+
+def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
+    """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
+    from factcensus.indexer.documents import select_documents
+
+    if scope.where is not None:
+        chosen = select_documents(index.document_tables, {}, where=scope.where)
+    masks = []
+    tokens_before = 0
+    for shard in index.shards:
+        mask = np.ones(shard.documents, np.bool_)
+        mask[shard.deleted] = False
+        if not scope.duplicates:
+            mask[shard.repeated] = False
+        if scope.documents is not None:
+            first, last = (max(0, limit - shard.first_document) for limit in scope.documents)
+            mask[:first] = False
+            mask[last:] = False
+        if scope.tokens is not None:
+            # A document's tokens before it: its separator's position less the separators before that.
+            begins = tokens_before + shard.document_starts - np.arange(shard.documents)
+            mask &= (begins >= scope.tokens[0]) & (begins < scope.tokens[1])
+        if scope.where is not None:
+            selected = np.zeros(shard.documents, np.bool_)
+            selected[chosen.get(shard.number, [])] = True
+            mask &= selected
+        tokens_before += shard.size - shard.documents
+        masks.append(EVERYTHING if mask.all() else mask)
+    return masks
