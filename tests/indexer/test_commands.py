@@ -20,8 +20,8 @@ from factcensus.indexer.cli import main
 from .corpora import records, write_corpus
 
 COMMANDS = [
-    "index build", "index add", "index info", "index verify", "index list",
-    "count", "cooc", "facts count", "facts stratify",
+    "index build", "index add", "index delete", "index compact", "index info", "index verify", "index list",
+    "ngram prob", "ngram ntd", "count", "cooc", "facts count", "facts stratify",
 ]  # fmt: skip
 TEXTS = ["Paris is the capital of France.", "Berlin, Germany; not Paris", "The French Republic: PARIS", ""]
 SOURCES = ["wiki", "web", "web", "wiki"]

@@ -1,11 +1,11 @@
-"""The example in docs/counts.md is true."""
+"""The examples in docs/counts.md and docs/index-format.md are true."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from .corpora import fact_table, index_of
+from .corpora import fact_table, index_folder, index_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -20,3 +20,15 @@ def test_the_worked_example_of_the_counts_page_is_what_the_index_says() -> None:
     with index_of(documents) as index:
         (row,) = index.count_facts(fact_table([(["France"], ["Paris"])]), windows=[3]).to_pylist()
     assert {name: row[name] for name in stated} == stated
+
+
+def test_the_worked_miniature_of_the_format_page_is_what_a_build_writes() -> None:
+    page = (DOCS / "index-format.md").read_text(encoding="utf-8")
+    miniature = re.findall(r"```\n(tokenized.*?)\n```", page, re.DOTALL)[0]
+    stated = {
+        name: bytes.fromhex(content) for name, content in re.findall(r"^(\S+) +([0-9a-f ]+)$", miniature, re.MULTILINE)
+    }
+    with index_folder(["b a", "b", "b a"]) as folder:
+        written = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert written.keys() == stated.keys() | {"manifest.json", "documents.0.parquet"}
+    assert {name: written[name] for name in stated} == stated

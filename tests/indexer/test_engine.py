@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, verify_index
-from factcensus.indexer.analyzers import get_analyzer
+from factcensus.indexer.analyzers import FixedAnalyzer, get_analyzer
 from factcensus.indexer.errors import FactcensusError, IndexFormatError
 
 from . import reference
@@ -163,7 +163,10 @@ def test_hf_index_holds_the_tokenizers_ids_without_special_tokens_and_counts_the
         facts = [([" France", "France"], [" Paris", "Paris"]), ([" Berlin"], [" Germany", " capital of"])]
         rows = index.count_facts(fact_table(facts), windows=[0, 3]).to_pylist()
     for (subject, object_), row in zip(facts, rows, strict=True):
-        expected = reference.fact(documents, [*map(ids_of, subject)], [*map(ids_of, object_)], [0, 3])
+        # A name stands as several token sequences; test_variants.py shows that these are the right ones.
+        name_ids = cast(FixedAnalyzer, get_analyzer(f"hf:{tokenizer_file}")).name_ids
+        forms = [[ids for name in names for ids in name_ids(name)] for names in (subject, object_)]
+        expected = reference.fact(documents, *forms, [0, 3])
         assert {name: row[name] for name in expected} == expected
 
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from factcensus.indexer import CountIndex
+from factcensus.indexer import CountIndex, compact_index, delete_documents
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import (
     EmptyQueryError,
@@ -307,12 +307,14 @@ def test_corpus_without_a_token_has_no_language_model_or_an_empty_one(texts: lis
             assert model.ntd("a")["prompt_count"] == 0
 
 
-def test_index_with_deleted_documents_is_refused_with_the_remedy(
-    wiki: CountIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CountIndex, "has_deleted_documents", True, raising=False)
-    with pytest.raises(InputError, match="factcensus index compact"):
-        NgramModel.open(wiki)
+def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path: Path) -> None:
+    make_index(tmp_path, ["a b", "a c", "a c"]).close()
+    delete_documents(tmp_path / "ix", ids=["d1"])
+    with CountIndex.open(tmp_path / "ix") as index, pytest.raises(InputError, match="factcensus index compact"):
+        NgramModel.open(index)
+    compact_index(tmp_path / "ix", tmp_path / "small", jobs=1)
+    with CountIndex.open(tmp_path / "small") as index, NgramModel.open(index) as model:
+        assert model.prob("a c")["probability"] == 0.5
 
 
 def test_missing_engine_names_the_extra(wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,3 +311,22 @@ def test_manifest_without_change_of_meaning_is_refused_too(tmp_path: Path) -> No
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     with pytest.raises(VerificationError, match="manifest"):
         verify_index(folder)
+
+
+def test_full_verification_finds_any_two_rows_that_are_exchanged(tmp_path: Path) -> None:
+    """In an index of infini-gram's, which has no checksums; and deep inside copies of one long text."""
+    folder = index_of_texts(tmp_path, ["a b a c " * 30] * 6, analyzer="bytes")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("tokenized.0", "table.0", "offset.0"):
+        shutil.copyfile(folder / name, bare / name)
+    assert verify_index(bare, full=True)["rows_compared"] == 6 * 241 - 1
+    table = np.fromfile(bare / "table.0", "<u2")
+    chance = np.random.default_rng(2)
+    for _ in range(30):
+        i, j = chance.choice(len(table), 2, replace=False)
+        wrong = table.copy()
+        wrong[i], wrong[j] = table[j], table[i]
+        wrong.tofile(bare / "table.0")
+        with pytest.raises(VerificationError, match=r"table\.0 is out of order"):
+            verify_index(bare, full=True)

@@ -32,12 +32,23 @@ class EntityNumbers(BaseModel):
     documents: int = Field(description="Documents with at least one mention.")
 
 
+class NameVariant(BaseModel):
+    """One token sequence that a name stands as, in an index of sub-word tokens."""
+
+    form: str = Field(description="Where it stands so: as written, at line start, after a space, …")
+    text: str
+    tokens: list[str]
+
+
 class EntityAnswer(EntityNumbers):
     """One entity as it was asked for, and its numbers."""
 
     name: str
     aliases: list[str]
     tokens: list[list[str]] = Field(description="What the name and each alias was taken as.")
+    variants: list[NameVariant] | None = Field(
+        default=None, description="All token sequences that were looked for, where tokens are parts of words."
+    )
 
 
 class CooccurrenceNumbers(BaseModel):
@@ -137,6 +148,8 @@ class SourceSize(BaseModel):
 class IndexAnswer(IndexSummary):
     """All that is known of one index."""
 
+    repeated_documents: int | None = Field(description="Documents whose text an earlier one has; counted with all.")
+    deleted_documents: int | None = Field(description="Documents in the files that no count takes notice of.")
     types: int | None = Field(description="Distinct tokens, where the analyzer is words.")
     shards: int
     bytes: int = Field(description="Size on disk.")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +25,8 @@ from factcensus.indexer.errors import DiskFullError, IndexFormatError, InputErro
 from factcensus.indexer.layout import hash_file, lock_folder, sync_files, write_atomically, write_hashed
 from factcensus.indexer.maintain import commit, read_documents_of, read_manifest, write_states
 from factcensus.indexer.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.spool import SpoolTask, spool, spool_index
+from factcensus.indexer.processes import map_tasks
+from factcensus.indexer.spool import SpooledFile, SpoolTask, spool, spool_index
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
 #: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
@@ -346,61 +345,28 @@ def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
     return stored
 
 
-# --- the spool stage in processes -----------------------------------------------------------------------------------
-
-_bytes_done: Any = None
-_notices: Any = None
-
-
-def _start_worker(bytes_done: Any, notices: Any) -> None:
-    global _bytes_done, _notices  # what a worker process shares with its parent
-    _bytes_done, _notices = bytes_done, notices
-
-
-def _spool_in_worker(task: SpoolTask) -> Any:
-    def on_bytes(position: int) -> None:
-        _bytes_done[task.number] = position
-
-    return spool(task, on_bytes, _notices.put)
-
-
 def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFile], run: Run) -> list[SpoolTask]:
     """Analyse all files that are not yet, several at a time."""
     tasks = [
         SpoolTask(number, file, folder / "spool", settings.analyzer, settings.text_field, settings.on_bad_line)
         for number, file in enumerate(files)
     ]
-    total = sum(file.size_bytes for file in files)
-    jobs = min(run.jobs, len(tasks), max(1, (settings.memory_bytes - PROCESS_BYTES) // ANALYSIS_BYTES))
-    if jobs == 1 or total < 16 << 20:  # starting processes would take longer
-        before = 0
-        for task in tasks:
-            spool(task, lambda at, before=before: run.progress("analyse", before + at, total, "B"), run.notice)  # type: ignore[misc]
-            before += task.file.size_bytes
-            run.progress("analyse", before, total, "B")
-        return tasks
-    context = multiprocessing.get_context("spawn")
-    bytes_done = context.Array("q", len(tasks), lock=False)
-    notices = context.Queue()
-    with ProcessPoolExecutor(jobs, context, _start_worker, (bytes_done, notices)) as pool:
-        # The largest first, so that none is left alone at the end.
-        futures = {
-            pool.submit(_spool_in_worker, task): task for task in sorted(tasks, key=lambda task: -task.file.size_bytes)
-        }
-        waiting = set(futures)
-        try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bytes_done[futures[future].number] = futures[future].file.size_bytes
-                while not notices.empty():
-                    run.notice(notices.get())
-                run.progress("analyse", sum(bytes_done), total, "B")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # The largest first, so that none is left alone at the end.
+    ordered = sorted(tasks, key=lambda task: -task.file.size_bytes)
+    for _ in map_tasks(
+        _spooler,
+        ordered,
+        [task.file.size_bytes for task in ordered],
+        jobs=min(run.jobs, max(1, (settings.memory_bytes - PROCESS_BYTES) // ANALYSIS_BYTES)),
+        progress=lambda done, total: run.progress("analyse", done, total, "B"),
+        notice=run.notice,
+    ):
+        pass
     return tasks
+
+
+def _spooler() -> Callable[[SpoolTask, Callable[[int], None], Callable[[str], None]], SpooledFile]:
+    return spool
 
 
 # --- the staging folder -----------------------------------------------------------------------------------------------

@@ -1,20 +1,30 @@
-"""The commands of the index: build, add, info, verify, list, count, cooc, facts count, facts stratify."""
+"""The commands of the index: build, add, delete, compact, info, verify, list, count, cooc; and all groups of them."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factcensus.indexer.arguments import (
+    add_index_argument,
+    add_machine_arguments,
+    add_scope_arguments,
+    notice,
+    open_index,
+    scope_of,
+    window,
+)
 from factcensus.indexer.cli import Subparsers, add_command, add_group
 from factcensus.indexer.console import ConsoleProgress, parse_size, print_json, print_table, size_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.fact_commands import add_facts_commands
+from factcensus.indexer.limits import Limit
 from factcensus.indexer.ngram_commands import add_ngram_commands
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.manifest import Manifest
 
 
 def add_commands(subparsers: Subparsers) -> None:
@@ -43,8 +53,8 @@ def add_commands(subparsers: Subparsers) -> None:
         cooc.add_argument(
             f"--{role}-alias", action="append", default=[], metavar="ALIAS", help="another name of it; may be repeated"
         )
-    cooc.add_argument("--window", type=_window, metavar="W", help="at most W tokens strictly between the two mentions")
-    _add_facts_commands(add_group(subparsers, "facts", "count and stratify tables of facts"))
+    cooc.add_argument("--window", type=window, metavar="W", help="at most W tokens strictly between the two mentions")
+    add_facts_commands(add_group(subparsers, "facts", "count and stratify tables of facts"))
     add_ngram_commands(subparsers)
 
 
@@ -76,6 +86,30 @@ def _add_index_commands(group: Subparsers) -> None:
     add.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, or a URL that fsspec opens")
     _add_build_arguments(add)
 
+    delete = add_command(
+        group,
+        "delete",
+        _delete,
+        help="delete documents, so that no count takes notice of them; 'compact' then removes them from the files",
+        example="factcensus index delete indexes/wiki --id wiki-12 --id wiki-13\n"
+        "factcensus index delete indexes/wiki --where \"metadata ->> '$.url' LIKE 'https://example.org/%'\"",
+    )
+    delete.add_argument("index", type=Path, metavar="INDEX", help="an index folder")
+    delete.add_argument("--id", action="append", default=[], metavar="ID", help="a document's id; may be repeated")
+    delete.add_argument("--ids", type=Path, metavar="FILE", help="a file with an id a line")
+    delete.add_argument("--where", metavar="SQL", help="a condition over the document table")
+
+    compact = add_command(
+        group,
+        "compact",
+        _compact,
+        help="make an index anew without deleted documents, in as few shards as the memory allows",
+        example="factcensus index compact indexes/wiki",
+    )
+    compact.add_argument("index", type=Path, metavar="INDEX", help="an index folder")
+    compact.add_argument("--out", type=Path, metavar="INDEX", help="a new folder for the result (default: replace it)")
+    add_machine_arguments(compact)
+
     info = add_command(
         group,
         "info",
@@ -83,7 +117,7 @@ def _add_index_commands(group: Subparsers) -> None:
         help="show what an index is: tokens, documents, sources, size",
         example="factcensus index info indexes/wiki --json",
     )
-    _add_index_argument(info)
+    add_index_argument(info)
 
     verify = add_command(
         group,
@@ -93,6 +127,7 @@ def _add_index_commands(group: Subparsers) -> None:
         example="factcensus index verify indexes/wiki",
     )
     verify.add_argument("index", type=Path, metavar="INDEX", help="an index folder")
+    verify.add_argument("--full", action="store_true", help="compare all neighbouring suffixes, not a sample")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
     listing = add_command(
@@ -102,92 +137,20 @@ def _add_index_commands(group: Subparsers) -> None:
     listing.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _add_facts_commands(group: Subparsers) -> None:
-    count = add_command(
-        group,
-        "count",
-        _facts_count,
-        help="count every fact of a table: in an index, through a service, or in a corpus without an index",
-        example="factcensus facts count facts.csv --index indexes/wiki --window 10 --out counts.parquet\n"
-        "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet\n"
-        "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet",
-    )
-    count.add_argument("facts", type=Path, metavar="FACTS", help="CSV, JSON Lines or Parquet: subject, object, …")
-    where = count.add_mutually_exclusive_group(required=True)
-    where.add_argument("--index", metavar="INDEX", help="an index folder; with --url, an index's name in the service")
-    where.add_argument(
-        "--scan", nargs="+", metavar="SOURCE", help="read corpus files, folders or URLs once, without an index"
-    )
-    count.add_argument("--url", metavar="URL", help="ask the service there instead of opening a folder")
-    count.add_argument(
-        "--analyzer",
-        help="with --scan, what a token is (default: words); else only for an index of infini-gram's that does not say",
-    )
-    count.add_argument(
-        "--window", type=_window, action="append", default=[], metavar="W",
-        help="also count pairs with at most W tokens between; may be repeated",
-    )  # fmt: skip
-    count.add_argument("--out", required=True, type=Path, metavar="TABLE", help="a .parquet, .csv or .jsonl file")
-    scan = count.add_argument_group("options of --scan")
-    scan.add_argument("--jobs", type=_positive, metavar="N", help="processes, a file each (default: all processors)")
-    scan.add_argument("--text-field", metavar="FIELD", help="the field that holds the text (default: text)")
-    scan.add_argument(
-        "--on-bad-line", choices=["fail", "skip"], help="stop at a bad line (default), or count and skip it"
-    )
-
-    stratify = add_command(
-        group,
-        "stratify",
-        _facts_stratify,
-        help="bin facts by a count; equal counts never fall into different strata",
-        example="factcensus facts stratify counts.parquet --by cooccurrence_documents --bins quantile:3 "
-        "--out strata.parquet",
-    )
-    stratify.add_argument("counts", type=Path, metavar="COUNTS", help="a table of 'facts count'")
-    stratify.add_argument("--by", default="cooccurrence_documents", metavar="COLUMN", help="default: %(default)s")
-    stratify.add_argument(
-        "--bins", default="quantile:3", help="quantile:K, log10 or edges:A,B,… (default: %(default)s)"
-    )
-    stratify.add_argument("--out", required=True, type=Path, metavar="TABLE", help="a .parquet, .csv or .jsonl file")
-
-
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes and threads (default: all processors)")
-    parser.add_argument("--memory", default="8GiB", metavar="SIZE", help="memory for sorting a shard (default: 8GiB)")
+    add_machine_arguments(parser)
     parser.add_argument("--text-field", default="text", metavar="FIELD", help="the field that holds the text")
     parser.add_argument(
         "--on-bad-line", choices=["fail", "skip"], default="fail", help="stop at a bad line, or count and skip it"
     )
 
 
-def _add_index_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", type=Path, metavar="INDEX", help="an index folder")
-    parser.add_argument("--analyzer", help="only for an index of infini-gram's that does not say it")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
 def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_index_argument(parser)
-    parser.add_argument("--by", choices=["source"], help="also show the numbers of each source")
-
-
-def _window(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens (0 or more)")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
-    return int(text)
+    add_index_argument(parser)
+    add_scope_arguments(parser)
 
 
 # --- what they do -----------------------------------------------------------------------------------------------------
-
-
-def _notice(message: str) -> None:
-    print(f"factcensus: {message}", file=sys.stderr)
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -210,11 +173,16 @@ def _run_build(arguments: argparse.Namespace, folder: Path, build: Callable[...,
         memory_bytes=parse_size(arguments.memory),
         text_field=arguments.text_field,
         on_bad_line=arguments.on_bad_line,
+        device=arguments.device,
         progress=progress,
-        notice=_notice,
+        notice=notice,
         **specific,
     )
     progress.close()
+    _print_built(folder, manifest)
+
+
+def _print_built(folder: Path, manifest: Manifest) -> None:
     skipped = f", {manifest.skipped_lines:,} bad lines skipped" if manifest.skipped_lines else ""
     print(
         f"{folder}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, {len(manifest.shards)} shards, "
@@ -222,14 +190,43 @@ def _run_build(arguments: argparse.Namespace, folder: Path, build: Callable[...,
     )
 
 
-def _open(arguments: argparse.Namespace) -> CountIndex:
-    from factcensus.indexer.index import CountIndex
+def _delete(arguments: argparse.Namespace) -> None:
+    from factcensus.indexer.maintain import delete_documents
 
-    return CountIndex.open(arguments.index, analyzer=arguments.analyzer)
+    ids = list(arguments.id)
+    if arguments.ids:
+        if not arguments.ids.is_file():
+            raise InputError(f"no file of ids at {arguments.ids}")
+        ids += [line for line in arguments.ids.read_text(encoding="utf-8").splitlines() if line]
+    progress = ConsoleProgress()
+    manifest, count = delete_documents(
+        arguments.index,
+        ids=ids,
+        where=arguments.where,
+        progress=lambda done, total: progress("count frequent", done, total, "shards"),
+    )
+    progress.close()
+    print(f"{arguments.index}: {count:,} documents deleted, {manifest.documents:,} left")
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+    from factcensus.indexer.build import compact_index
+
+    progress = ConsoleProgress()
+    manifest = compact_index(
+        arguments.index,
+        arguments.out,
+        jobs=arguments.jobs,
+        memory_bytes=parse_size(arguments.memory),
+        device=arguments.device,
+        progress=progress,
+    )
+    progress.close()
+    _print_built(arguments.out or arguments.index, manifest)
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    with _open(arguments) as index:
+    with open_index(arguments) as index:
         info = index.info()
     if arguments.json:
         print_json(info)
@@ -249,7 +246,9 @@ def _verify(arguments: argparse.Namespace) -> None:
     from factcensus.indexer.verify import verify_index
 
     progress = ConsoleProgress()
-    checked = verify_index(arguments.index, progress=lambda done, total: progress("verify", done, total, "B"))
+    checked = verify_index(
+        arguments.index, full=arguments.full, progress=lambda done, total: progress("verify", done, total, "B")
+    )
     progress.close()
     if arguments.json:
         print_json({"index": str(arguments.index), "intact": True, **checked})
@@ -275,7 +274,7 @@ def _list(arguments: argparse.Namespace) -> None:
                 info = index.info()
                 rows.append({key: info[key] for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")})
         except IndexerError as error:
-            _notice(str(error))
+            notice(str(error))
     if arguments.json:
         print_json({"indexes": rows})
     elif rows:
@@ -285,16 +284,16 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _count(arguments: argparse.Namespace) -> None:
-    with _open(arguments) as index:
-        answer = index.count(arguments.text, by=arguments.by)
+    with open_index(arguments) as index, Limit(arguments.deadline) as limit:
+        answer = index.count(arguments.text, by=arguments.by, scope=scope_of(arguments), limit=limit)
     if arguments.json:
         print_json(answer)
         return
     print(f"{' '.join(answer['tokens'])!r} in {answer['index']} ({answer['analyzer']}, exact)")
-    parts = {"all": answer, **answer.get("by_source", {})}
+    parts = {"all": answer, **answer.get(f"by_{arguments.by}", {})}
     print_table(
         [[name, part["occurrences"], part["documents"]] for name, part in parts.items()],
-        ["source", "occurrences", "documents"],
+        [arguments.by or "source", "occurrences", "documents"],
     )
 
 
@@ -303,14 +302,16 @@ def _cooc(arguments: argparse.Namespace) -> None:
 
     subject = Entity(arguments.subject, tuple(arguments.subject_alias))
     object = Entity(arguments.object, tuple(arguments.object_alias))
-    with _open(arguments) as index:
-        answer = index.cooccurrence(subject, object, window=arguments.window, by=arguments.by)
+    with open_index(arguments) as index, Limit(arguments.deadline) as limit:
+        answer = index.cooccurrence(
+            subject, object, window=arguments.window, by=arguments.by, scope=scope_of(arguments), limit=limit
+        )
     if arguments.json:
         print_json(answer)
         return
     where = "in one document" if arguments.window is None else f"at most {arguments.window} tokens apart"
     print(f"{subject.name} and {object.name} {where}, in {answer['index']} ({answer['analyzer']}, exact)")
-    parts = {"all": answer, **answer.get("by_source", {})}
+    parts = {"all": answer, **answer.get(f"by_{arguments.by}", {})}
     print_table(
         [
             [
@@ -322,88 +323,5 @@ def _cooc(arguments: argparse.Namespace) -> None:
             ]
             for name, part in parts.items()
         ],
-        ["source", f"documents with {subject.name}", f"with {object.name}", "with both", "pairs"],
-    )
-
-
-def _facts_count(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.facts import read_facts
-    from factcensus.indexer.tables import format_of, write_table
-
-    _check_scan_options(arguments)
-    format_of(arguments.out)
-    facts = read_facts(arguments.facts)
-    progress = ConsoleProgress()
-
-    def report(done: int, total: int) -> None:
-        progress("count", done, total, "B" if arguments.scan else "facts")
-
-    if arguments.scan:
-        counts = _scan(arguments, facts, report)
-    elif arguments.url:
-        counts = _remote_counter(arguments.url)(arguments.index, facts, arguments.window, report)
-    else:
-        arguments.index = Path(arguments.index)
-        with _open(arguments) as index:
-            counts = index.count_facts(facts, windows=arguments.window, progress=report)
-    progress.close()
-    write_table(counts, arguments.out)
-    together = counts["cooccurrence_documents"].to_pylist()
-    print(
-        f"{arguments.out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
-        "subject and object in one document"
-    )
-
-
-#: Options of 'facts count' that mean something only with --scan.
-_SCAN_OPTIONS = ("jobs", "text_field", "on_bad_line")
-
-
-def _check_scan_options(arguments: argparse.Namespace) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in _SCAN_OPTIONS if getattr(arguments, name) is not None]
-    if given and not arguments.scan:
-        raise InputError(f"{given[0]} goes with --scan only")
-    if arguments.scan and arguments.url:
-        raise InputError("--scan reads the corpus here, --url asks about an index elsewhere; give one of them")
-
-
-def _scan(arguments: argparse.Namespace, facts: Any, report: Callable[[int, int], None]) -> Any:
-    from factcensus.indexer.scan import scan_facts
-
-    given = {name: getattr(arguments, name) for name in _SCAN_OPTIONS}
-    return scan_facts(
-        arguments.scan,
-        facts,
-        analyzer=arguments.analyzer or "words",
-        windows=arguments.window,
-        progress=report,
-        notice=_notice,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-
-
-def _remote_counter(url: str) -> Callable[..., Any]:
-    """The service's client, which the part that has it offers by entry point."""
-    from importlib.metadata import entry_points
-
-    (entry_point,) = entry_points(group="factcensus.remote", name="count_facts")
-
-    def count(index: str, facts: Any, windows: list[int], progress: Callable[[int, int], None]) -> Any:
-        return entry_point.load()(url, index, facts, windows=windows, progress=progress)
-
-    return count
-
-
-def _facts_stratify(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.facts import read_facts
-    from factcensus.indexer.strata import stratify
-    from factcensus.indexer.tables import format_of, write_table
-
-    format_of(arguments.out)
-    strata = stratify(read_facts(arguments.counts), arguments.by, arguments.bins)
-    write_table(strata, arguments.out)
-    sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
-    print_table(
-        [[row["stratum"], row["stratum_label"], row["count_all"]] for row in sizes],
-        ["stratum", arguments.by, "facts"],
+        [arguments.by or "source", f"documents with {subject.name}", f"with {object.name}", "with both", "pairs"],
     )

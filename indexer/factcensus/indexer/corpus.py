@@ -6,10 +6,8 @@ is counted and skipped.
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,8 @@ from typing import Any, Literal
 import fsspec
 import orjson
 import zstandard
+from isal import igzip
+from isal.igzip_lib import IsalError
 
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
@@ -144,7 +144,7 @@ def read_documents(
         if isinstance(fields_or_reason, dict):
             text = fields_or_reason.pop(text_field, None)
             if isinstance(text, str):
-                yield _document(record, text, fields_or_reason)
+                yield document_of_fields(record, text, fields_or_reason)
                 continue
             what = "no field" if text is None else f"not a string but {type(text).__name__} in"
             reason = f"{what} {text_field!r}"
@@ -158,7 +158,8 @@ def read_documents(
         on_skip(message)
 
 
-def _document(record: int, text: str, fields: dict[str, Any]) -> Document:
+def document_of_fields(record: int, text: str, fields: dict[str, Any]) -> Document:
+    """A document of its text and all other fields, which are used up."""
     name = fields.pop("id", None)
     source = fields.get("source")
     if isinstance(source, str) and source:
@@ -200,12 +201,13 @@ def _json_lines(
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if line.isspace() or not line:
                     continue
-                yield line_number, _parse(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+                yield line_number, parse_line(line)
+    except (EOFError, IsalError, igzip.BadGzipFile, zstandard.ZstdError) as error:  # type: ignore[misc]
         raise InputError(f"{file.name}: damaged or cut off after line {line_number + 1} ({error})") from error
 
 
-def _parse(line: bytes) -> dict[str, Any] | str:
+def parse_line(line: bytes) -> dict[str, Any] | str:
+    """The fields of a line of JSON, or why it has none."""
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -222,7 +224,7 @@ def _open(url: str) -> Iterator[tuple[Any, Any]]:
     opened: Any = fsspec.open(url, "rb")
     with opened as raw:
         if url.endswith(".gz"):
-            with gzip.GzipFile(fileobj=raw) as stream:
+            with igzip.GzipFile(fileobj=raw) as stream:  # type: ignore[no-untyped-call]
                 yield raw, io.BufferedReader(stream, 1 << 20)
         elif url.endswith(".zst"):
             yield raw, io.BufferedReader(_ZstandardStream(raw), 1 << 20)

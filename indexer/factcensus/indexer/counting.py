@@ -298,7 +298,7 @@ def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last:
 
 @njit(cache=True, nogil=True)
 def _count_in_document(
-    ids: Array, begin: int, end: int, tokens: Array, starts: Array, first_form: int, last_form: int
+    ids: Array, begin: Any, end: Any, tokens: Array, starts: Array, first_form: int, last_form: int
 ) -> int:
     """Occurrences of some forms in a document, which is read through."""
     found = 0
@@ -608,7 +608,7 @@ def pair_segments(
 
 
 @njit(cache=True, nogil=True)
-def _first_from(values: Array, low: int, high: int, wanted: int) -> int:
+def _first_from(values: Array, low: Any, high: Any, wanted: Any) -> Any:
     """The first place in [low, high) whose value is at least ``wanted``, near ``low`` more likely than not."""
     step = 1
     last = low

@@ -163,7 +163,8 @@ def count_facts(
         ],
         axis=2,
     )
-    table = counts_table(facts, dict(zip(names, found.sum(axis=1).T, strict=True)), index)
+    named = dict(zip(names, found.sum(axis=1).T, strict=True))
+    table = counts_table(facts, named, index=index.name, digest=index.digest, analyzer=index.analyzer.label)
     if by is not None:
         rows = [
             [
@@ -186,14 +187,16 @@ def count_names(windows: Sequence[int]) -> list[str]:
     return names
 
 
-def counts_table(facts: pa.Table, counts: Mapping[str, npt.NDArray[np.int64]], index: CountIndex) -> pa.Table:
-    """The counts table (CONTRACT section 4) of facts and their counts by column."""
+def counts_table(
+    facts: pa.Table, counts: Mapping[str, npt.NDArray[np.int64]], *, index: str, digest: str | None, analyzer: str
+) -> pa.Table:
+    """The counts table (CONTRACT section 4) of facts and their counts by column; where they were counted, and how."""
     size = facts.num_rows
     columns = {
         **{name: pa.array(values) for name, values in counts.items()},
-        "index": pa.array([index.name] * size),
-        "index_digest": pa.array([index.digest] * size, pa.string()),
-        "analyzer": pa.array([index.analyzer.label] * size),
+        "index": pa.array([index] * size),
+        "index_digest": pa.array([digest] * size, pa.string()),
+        "analyzer": pa.array([analyzer] * size),
         "exact": pa.array([True] * size),
     }
     table = facts.drop_columns([name for name in columns if name in facts.column_names])

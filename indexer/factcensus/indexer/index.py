@@ -6,7 +6,6 @@ sum over them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -69,24 +68,28 @@ class CountIndex:
         self._groups = lru_cache(8)(self._group_documents)
 
     @classmethod
-    def open(cls, path: str | Path, *, name: str | None = None, analyzer: str | None = None) -> Self:
+    def open(
+        cls, path: str | Path | Sequence[str | Path], *, name: str | None = None, analyzer: str | None = None
+    ) -> Self:
         """Open an index that factcensus or infini-gram built.
 
         Args:
-            path: the folder.
-            name: its name in answers; the folder's unless said otherwise.
+            path: the folder; of infini-gram's indexes also several folders that are one corpus.
+            name: its name in answers; the (first) folder's unless said otherwise.
             analyzer: needed only where the folder does not say it (infini-gram's with token ids of a tokenizer).
 
         Raises:
             IndexFormatError: there is no index, or its files do not belong together. Checked are all sizes, not all
                 bytes; ``factcensus index verify`` does that.
         """
-        folder = Path(path)
-        if not folder.is_dir():
-            raise NoIndexError(f"no index folder at {folder}")
-        if (folder / MANIFEST).exists():
-            return cls._open_own(folder, name, analyzer)
-        return cls._open_infini_gram(folder, name, analyzer)
+        folders = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+        for folder in folders:
+            if not folder.is_dir():
+                raise NoIndexError(f"no index folder at {folder}")
+        own = [folder for folder in folders if (folder / MANIFEST).exists()]
+        if own and len(folders) > 1:
+            raise InputError(f"{own[0]} is an index of factcensus's, which is opened by itself")
+        return cls._open_own(own[0], name, analyzer) if own else cls._open_infini_gram(folders, name, analyzer)
 
     @classmethod
     def _open_own(cls, folder: Path, name: str | None, analyzer: str | None) -> Self:
@@ -117,16 +120,14 @@ class CountIndex:
         return cls(name or _name_of(folder), chosen, shards, manifest=manifest, vocabulary=vocabulary, folder=folder)
 
     @classmethod
-    def _open_infini_gram(cls, folder: Path, name: str | None, analyzer: str | None) -> Self:
-        suffixes = [
-            match[1] for file in folder.iterdir() if (match := re.fullmatch(r"tokenized((?:\.\d+)?)", file.name))
-        ]
-        if not suffixes:
-            raise NoIndexError(f"{folder} holds no index: neither {MANIFEST} nor tokenized.*")
-        shards = list(_open_shards(folder, dict.fromkeys(sorted(suffixes, key=lambda suffix: int(suffix[1:] or 0)))))
-        width = shards[0].token_bytes
-        if any(shard.token_bytes != width for shard in shards):
-            raise IndexFormatError(f"{folder}: its shards have token ids of different widths")
+    def _open_infini_gram(cls, folders: Sequence[Path], name: str | None, analyzer: str | None) -> Self:
+        from factcensus.indexer.published import check_tokenizer, read_published
+
+        shards = []
+        for published in read_published(folders):
+            published.shard.metadata = published.metadata
+            shards.append(published.shard)
+        folder, width = folders[0], shards[0].token_bytes
         if analyzer is None:
             if width != 1:
                 raise InputError(
@@ -141,6 +142,7 @@ class CountIndex:
             )
         if cast(FixedAnalyzer, chosen).vocabulary_size > 256**width:
             raise InputError(f"{folder} has token ids of {width} bytes, too small for the analyzer {analyzer}")
+        check_tokenizer(shards, cast(FixedAnalyzer, chosen), name or _name_of(folder))
         return cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
 
     def close(self) -> None:
@@ -172,7 +174,8 @@ class CountIndex:
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON-able values."""
-        files = [file for file in self.folder.iterdir() if file.is_file()]
+        folders = {self.folder, *(shard.folder for shard in self.shards)}
+        files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
         size = sum(file.stat().st_size for file in files)
         manifest = self.manifest
         deleted = sum(len(shard.deleted) for shard in self.shards)
@@ -213,7 +216,9 @@ class CountIndex:
     def forms(self, entity: Entity) -> EntityForms:
         """The distinct token sequences of an entity's surface forms that can occur, in a canonical order.
 
-        An alias of which no token is left matches nothing; answers show its empty token list.
+        An alias of which no token is left matches nothing; answers show its empty token list. With a tokenizer of
+        sub-words a name has several sequences: at a line's start, behind a space, behind a quote
+        (:meth:`HuggingFaceAnalyzer.variants` says what even these miss).
 
         Raises:
             EmptyQueryError: no token is left of the name.
@@ -223,20 +228,20 @@ class CountIndex:
     def forms_of(self, entities: Sequence[Entity]) -> list[EntityForms]:
         """:meth:`forms` of many entities; their words are looked up together."""
         texts = dict.fromkeys(text for entity in entities for text in (entity.name, *entity.aliases))
-        ids: dict[str, TokenIds]
+        ids: dict[str, list[TokenIds]]
         if self._vocabulary is None:
-            ids = {text: tuple(cast(FixedAnalyzer, self.analyzer).ids(text)) for text in texts}
+            ids = {text: cast(FixedAnalyzer, self.analyzer).name_ids(text) for text in texts}
         else:
             tokens = {text: self.analyzer.tokens(text) for text in texts}
             words = list(dict.fromkeys(token for each in tokens.values() for token in each))
             id_of = dict(zip(words, self._vocabulary.ids(words).tolist(), strict=True))
-            ids = {text: tuple([id_of[token] for token in each]) for text, each in tokens.items()}
+            ids = {text: [tuple([id_of[token] for token in each])] if each else [] for text, each in tokens.items()}
         found = []
         for entity in entities:
             if not ids[entity.name]:
                 raise EmptyQueryError(_nothing_left(entity.name, self.analyzer))
-            forms = {ids[text] for text in (entity.name, *entity.aliases)}
-            found.append(tuple(sorted(form for form in forms if form and -1 not in form)))
+            forms = {form for text in (entity.name, *entity.aliases) for form in ids[text]}
+            found.append(tuple(sorted(form for form in forms if -1 not in form)))
         return found
 
     def count(
@@ -463,11 +468,19 @@ class CountIndex:
         return self._masks(scope)
 
     def _described(self, entity: Entity) -> dict[str, Any]:
-        return {
+        names = (entity.name, *entity.aliases)
+        described: dict[str, Any] = {
             "name": entity.name,
             "aliases": list(entity.aliases),
-            "tokens": [self.analyzer.tokens(form) for form in (entity.name, *entity.aliases)],
+            "tokens": [self.analyzer.tokens(form) for form in names],
         }
+        if variants := getattr(self.analyzer, "variants", None):  # of a tokenizer of sub-words
+            described["variants"] = [
+                {"form": each.form, "text": each.text, "tokens": self.words(each.ids)}
+                for name in names
+                for each in variants(name)
+            ]
+        return described
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
         """The printable tokens of ids."""

@@ -12,7 +12,8 @@ process or counts wrongly without a word. So it gets nothing unchecked:
   follow from them. They lie before the engine as links in a folder of their own, because it tells files apart by parts
   of their whole *path* (``/data/tables/x`` makes it crash), takes foreign files, and numbers shards by the alphabet;
 * it reports the end of a document as an ordinary token id, so it is given one that the corpus does not have;
-* its reading ahead is switched off: it crashes on prompts that sort before all others of a shard;
+* its reading ahead is switched off: for prompts that sort before all others of a shard it reads before the file, which
+  crashes now and then;
 * after opening, it must count the tokens, the documents and some n-grams as the index does;
 * it takes a whole next-token distribution for ends of documents when the last document of a shard and another one end
   with the prompt (it looks at the first and the last suffix only, and both are ends). Those prompts are counted here,
@@ -78,7 +79,7 @@ class NgramModel:
                 would lead the engine astray.
             IndexFormatError: the engine does not count what the index counts.
         """
-        if getattr(index, "has_deleted_documents", False):
+        if any(len(shard.deleted) for shard in index.shards):
             raise InputError(
                 f"index {index.name} has deleted documents, which infini-gram's engine would still count; run "
                 "'factcensus index compact' first"

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.analyzers import FixedAnalyzer
-from factcensus.indexer.corpus import UNKNOWN_SOURCE, _document, _parse
+from factcensus.indexer.corpus import UNKNOWN_SOURCE, document_of_fields, parse_line
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.shard import Shard
 
@@ -167,12 +167,12 @@ class Metadata:
 
 
 def _row(line: bytes) -> dict[str, Any]:
-    parsed = _parse(line)
+    parsed = parse_line(line)
     fields = parsed.get("metadata") if isinstance(parsed, dict) else None
     if not isinstance(parsed, dict) or not isinstance(fields, dict):
         text = line.decode(errors="replace").strip()
         return {"id": None, "source": UNKNOWN_SOURCE, "path": None, "record": None, "metadata": text}
-    document = _document(parsed.get("linenum", -1), "", fields)
+    document = document_of_fields(parsed.get("linenum", -1), "", fields)
     return {
         "id": document.id,
         "source": document.source,

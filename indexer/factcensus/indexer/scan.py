@@ -32,7 +32,7 @@ from factcensus.indexer.fact_scanner import (
     count_documents,
     group_facts,
 )
-from factcensus.indexer.facts import check_facts, entities_of
+from factcensus.indexer.facts import check_facts, count_names, counts_table, entities_of
 from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.processes import map_tasks
 from factcensus.indexer.records import Entity
@@ -101,57 +101,15 @@ def scan_facts(
         raise InputError("no documents in " + ", ".join(file.name for file in files))
     if totals.skipped_lines:
         notice(f"{totals.skipped_lines:,} bad lines skipped")
-    return counts_table(
-        facts,
-        mentions={role: totals.counts.mentions[entities[role]] for role in ROLES},
-        documents={role: totals.counts.documents[entities[role]] for role in ROLES},
-        together=totals.counts.together,
-        windows=distinct_windows,
-        index="scan",
-        index_digest=None,
-        analyzer=chosen.label,
-    )
-
-
-def counts_table(
-    facts: pa.Table,
-    *,
-    mentions: dict[str, npt.NDArray[np.int64]],
-    documents: dict[str, npt.NDArray[np.int64]],
-    together: npt.NDArray[np.int64],
-    windows: Sequence[int],
-    index: str,
-    index_digest: str | None,
-    analyzer: str,
-) -> pa.Table:
-    """The facts' columns, then those of CONTRACT section 4; columns of the same names that were there are replaced.
-
-    Args:
-        facts: a checked fact table.
-        mentions: int64 (facts,) by role.
-        documents: int64 (facts,) by role.
-        together: int64 (facts, 1 + windows, 2): documents and pairs, in the whole document and in each window.
-        windows: distinct.
-        index: its name.
-        index_digest: None where there is none.
-        analyzer: name and version.
-    """
-    columns: dict[str, Any] = {f"{role}_mentions": mentions[role] for role in ROLES}
-    columns |= {f"{role}_documents": documents[role] for role in ROLES}
-    for i, suffix in enumerate(["", *(f"_w{window}" for window in windows)]):
-        columns[f"cooccurrence_documents{suffix}"] = together[:, i, 0]
-        columns[f"cooccurrence_pairs{suffix}"] = together[:, i, 1]
-    rows = facts.num_rows
-    columns |= {
-        "index": pa.array([index] * rows, pa.string()),
-        "index_digest": pa.array([index_digest] * rows, pa.string()),
-        "analyzer": pa.array([analyzer] * rows, pa.string()),
-        "exact": pa.array([True] * rows),
-    }
-    table = facts.drop_columns([name for name in columns if name in facts.column_names])
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
-    return table
+    counts = [
+        totals.counts.mentions[entities["subject"]],
+        totals.counts.mentions[entities["object"]],
+        totals.counts.documents[entities["subject"]],
+        totals.counts.documents[entities["object"]],
+        *totals.counts.together.reshape(facts.num_rows, -1).T,
+    ]
+    named = dict(zip(count_names(distinct_windows), counts, strict=True))
+    return counts_table(facts, named, index="scan", digest=None, analyzer=chosen.label)
 
 
 # --- what is looked for -----------------------------------------------------------------------------------------------
@@ -197,13 +155,13 @@ def make_patterns(
         column = entities_of(facts, role)
         for row, entity in enumerate(column, 1):
             if entity not in forms_of:
-                forms = [_token_ids(form, analyzer, word_ids) for form in (entity.name, *entity.aliases)]
+                forms = [_name_ids(name, analyzer, word_ids) for name in (entity.name, *entity.aliases)]
                 if not forms[0]:
                     raise EmptyQueryError(
                         f"row {row} of the fact table, {role}: the analyzer {analyzer.name} finds no token in "
                         f"{entity.name!r:.80}; nothing can be counted"
                     )
-                forms_of[entity] = tuple(sorted({form for form in forms if form}))
+                forms_of[entity] = tuple(sorted({form for each in forms for form in each}))
                 numbers.setdefault(forms_of[entity], len(numbers))
         entities[role] = np.array([numbers[forms_of[entity]] for entity in column], np.int64)
     words = [word.encode() for word in word_ids]
@@ -218,10 +176,12 @@ def make_patterns(
     return patterns, entities
 
 
-def _token_ids(form: str, analyzer: Analyzer, word_ids: dict[str, int]) -> TokenIds:
+def _name_ids(name: str, analyzer: Analyzer, word_ids: dict[str, int]) -> list[TokenIds]:
+    """The token sequences that a name may stand as."""
     if analyzer.has_vocabulary:
-        return tuple(word_ids.setdefault(token, len(word_ids)) for token in analyzer.tokens(form))
-    return tuple(cast(FixedAnalyzer, analyzer).ids(form))
+        ids = tuple(word_ids.setdefault(token, len(word_ids)) for token in analyzer.tokens(name))
+        return [ids] if ids else []
+    return cast(FixedAnalyzer, analyzer).name_ids(name)
 
 
 # --- the pass over a file ---------------------------------------------------------------------------------------------

@@ -76,8 +76,7 @@ def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
     """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
     from factcensus.indexer.documents import select_documents
 
-    if scope.where is not None:
-        chosen = select_documents(index.document_tables, {}, where=scope.where)
+    chosen = {} if scope.where is None else select_documents(index.document_tables, {}, where=scope.where)
     masks = []
     tokens_before = 0
     for shard in index.shards:

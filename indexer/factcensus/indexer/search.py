@@ -210,3 +210,37 @@ def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_by
         if right == stream.size or (left < stream.size and stream[left] > stream[right]):
             return rows[i]
     return -1
+
+
+@njit(cache=True, nogil=True)
+def first_wrong_row(stream: Array, table: Array, width: int, token_bytes: int, row_of: Array) -> Any:
+    """The first row of the table that is not where it belongs, -1 when the whole table is right: a proof in one pass.
+
+    A table that holds every position once is in order when each row's first token is below the next one's, or equal
+    to it and the suffix behind it is, by the table itself, below the one behind the next.
+
+    Args:
+        stream: ``tokenized.N`` as uint8; the other arguments as for :func:`find`.
+        row_of: uint32 (rows + 1,), scratch.
+    """
+    rows = table.size // width
+    unseen = np.uint32(0xFFFFFFFF)
+    row_of[:] = unseen
+    for row in range(rows):
+        at = entry(table, row, width)
+        if at >= stream.size or at % token_bytes or row_of[at // token_bytes] != unseen:
+            return row
+        row_of[at // token_bytes] = row
+    for row in range(rows - 1):
+        left, right = entry(table, row, width), entry(table, row + 1, width)
+        i = 0
+        while i < token_bytes and stream[left + i] == stream[right + i]:
+            i += 1
+        if i < token_bytes:
+            if stream[left + i] > stream[right + i]:
+                return row
+        elif right + i == stream.size or (
+            left + i < stream.size and row_of[(left + i) // token_bytes] > row_of[(right + i) // token_bytes]
+        ):
+            return row
+    return -1

@@ -21,6 +21,7 @@ from factcensus.indexer.scope import Mask
 
 if TYPE_CHECKING:
     from factcensus.indexer.fact_counts import Workspace
+    from factcensus.indexer.published import Metadata
 
 Array = npt.NDArray[Any]
 
@@ -45,10 +46,12 @@ class Shard:
     """
 
     def __init__(self, folder: Path, suffix: str, first_document: int, record: ShardRecord | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._suffix = suffix
         self.number = int(suffix[1:] or 0)
         self._workspaces: list[Workspace] = []
+        #: The documents' metadata in an index of infini-gram's.
+        self.metadata: Metadata | None = None
         self.stream = _mapped(folder / f"tokenized{suffix}")
         self.table = _mapped(folder / f"table{suffix}")
         offsets = _mapped(folder / f"offset{suffix}")
@@ -85,9 +88,9 @@ class Shard:
             raise IndexFormatError(f"{folder}: the deleted or repeated documents of shard {suffix[1:]} are not its own")
 
     def _numbers(self, name: str | None) -> npt.NDArray[np.uint32]:
-        if name is None or not (self._folder / name).exists():
+        if name is None or not (self.folder / name).exists():
             return np.zeros(0, np.uint32)
-        return _mapped(self._folder / name).view("<u4")
+        return _mapped(self.folder / name).view("<u4")
 
     @property
     def row_arrays(self) -> tuple[Array, int, int, Array, Array]:
@@ -103,7 +106,7 @@ class Shard:
         """
         starts = self._offsets.astype(np.int64) // self.token_bytes
         if np.any(starts[1:] <= starts[:-1]):
-            raise IndexFormatError(f"{self._folder / f'offset{self._suffix}'} is damaged: documents are out of order")
+            raise IndexFormatError(f"{self.folder / f'offset{self._suffix}'} is damaged: documents are out of order")
         return starts
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
@@ -186,6 +189,14 @@ class Shard:
         wrong = int(first_disorder(self.stream, self.table, self.width, rows, COMPARED_BYTES))
         return None if wrong < 0 else wrong
 
+    def first_wrong_row(self) -> int | None:
+        """The first row of the table that is not where it belongs; takes 4 bytes of memory a row."""
+        from factcensus.indexer.search import first_wrong_row
+
+        row_of = np.empty(self.size + 1, np.uint32)
+        wrong = int(first_wrong_row(self.stream, self.table, self.width, self.token_bytes, row_of))
+        return None if wrong < 0 else wrong
+
     @property
     def table_name(self) -> str:
         """The name of the suffix array's file."""
@@ -204,7 +215,7 @@ class Shard:
     @property
     def rows_path(self) -> Path:
         """The document table's file; an index of infini-gram's has none."""
-        return self._folder / f"documents{self._suffix}.parquet"
+        return self.folder / f"documents{self._suffix}.parquet"
 
     def row_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The document table, a bounded number of rows at a time, each with the number of its first document."""
@@ -218,7 +229,7 @@ class Shard:
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of the document table for some documents, in rising order; empty records where there is none."""
         if not self.rows_path.exists():
-            return [{} for _ in documents]
+            return self.metadata.rows(documents) if self.metadata else [{} for _ in documents]
         rows: list[dict[str, Any]] = []
         with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]

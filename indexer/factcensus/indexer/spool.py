@@ -81,9 +81,7 @@ class SpoolTask:
             return None
 
 
-def spool(
-    task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[str], None] = lambda _reason: None
-) -> SpooledFile:
+def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[str], None]) -> SpooledFile:
     """Analyse one corpus file, unless that is done already."""
     if done := task.finished():
         return done

@@ -137,7 +137,7 @@ def write_vocabulary(folder: Path, generation: int, table: WordTable) -> dict[st
     arena = table.arena[: starts[-1]]
     # Arrow compares binaries byte by byte, the shorter first.
     binaries = pa.Array.from_buffers(pa.large_binary(), words, [None, pa.py_buffer(starts), pa.py_buffer(arena)])
-    order = pc.sort_indices(binaries).to_numpy().astype("<u4")
+    order = pc.sort_indices(binaries).to_numpy().astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
     contents: tuple[npt.NDArray[Any], ...] = (arena, starts.astype(_starts_dtype(arena.size)), order)
     return {
         name: write_hashed(folder / name, np.ascontiguousarray(content))

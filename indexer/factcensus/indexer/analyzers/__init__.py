@@ -79,6 +79,10 @@ class FixedAnalyzer(Analyzer, Protocol):
         """The token ids of a text."""
         ...
 
+    def name_ids(self, name: str) -> list[tuple[int, ...]]:
+        """The distinct token sequences that a name may stand as; none for a name without tokens."""
+        ...
+
     def token(self, token_id: int) -> str:
         """The printable form of one token."""
         ...

@@ -31,6 +31,10 @@ class BytesAnalyzer:
         """The byte values of the text."""
         return list(text.encode())
 
+    def name_ids(self, name: str) -> list[tuple[int, ...]]:
+        """The bytes of the name, and nothing else."""
+        return [tuple(name.encode())] if name else []
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the bytes; a character cut in two becomes U+FFFD."""
         return bytes(ids).decode(errors="replace")

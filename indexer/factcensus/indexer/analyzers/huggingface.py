@@ -111,6 +111,10 @@ class HuggingFaceAnalyzer:
                 found.setdefault(ids, Variant(form, before + name, ids))
         return list(found.values())
 
+    def name_ids(self, name: str) -> list[tuple[int, ...]]:
+        """The token sequences of :meth:`variants`."""
+        return [variant.ids for variant in self.variants(name)]
+
     def token(self, token_id: int) -> str:
         """The token of an id, as the tokenizer prints it."""
         return self._tokenizer.id_to_token(token_id) or f"<{token_id}>"

@@ -17,10 +17,9 @@ Regenerate (needs the ``regex`` package and a Python whose unicodedata is 14.0.0
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,8 @@ UNSPACED_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myan
 OTHER, WORD, SINGLE, JOINER, FORMAT, UNASSIGNED = range(6)
 # What the scanner does with it; the first four have the same numbers, and DROP stands for FORMAT.
 BREAK, UNSAFE, DROP = 0, 5, 4
+#: In the scanner's table, where the row of the replacement begins above these.
+ROW_SHIFT = 3
 
 Normalization = Literal["words", "words-cased"]
 _FILE = Path(__file__).with_name(f"unicode-{UNICODE_VERSION}.npz")
@@ -46,23 +47,21 @@ def normalize(text: str, analyzer: Normalization) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-@dataclass(frozen=True, slots=True)
-class ScannerTables:
-    """What the scanner looks up, per code point; all arrays are contiguous.
+class ScannerTables(NamedTuple):
+    """What the scanner looks up; all arrays are contiguous.
 
     Attributes:
-        kind: uint8 (0x110000,): BREAK, WORD, SINGLE, JOINER, DROP or UNSAFE.
-        fold: int32 (0x110000,): row of the replacement in ``fold_starts``, or -1 for the code point's own UTF-8.
-        fold_starts: int32 (rows + 1,): where each replacement begins in ``fold_bytes``.
-        fold_bytes: uint8: the UTF-8 of all replacements.
-        ascii_fold: uint8 (128,): the one-byte replacement of each ASCII character.
+        action: uint16 (0x110000,), a code point each: BREAK, WORD, SINGLE, JOINER, DROP or UNSAFE in the lowest three
+            bits, above them the row of its replacement, 0 where it stays as it is.
+        replacement: uint64 (rows,): the UTF-8 of each replacement as a little-endian number.
+        replacement_size: int64 (rows,): its bytes.
+        case_bit: what to set in capital ASCII letters, so that only other code points need a replacement: 0x20 or 0.
     """
 
-    kind: npt.NDArray[np.uint8]
-    fold: npt.NDArray[np.int32]
-    fold_starts: npt.NDArray[np.int32]
-    fold_bytes: npt.NDArray[np.uint8]
-    ascii_fold: npt.NDArray[np.uint8]
+    action: npt.NDArray[np.uint16]
+    replacement: npt.NDArray[np.uint64]
+    replacement_size: npt.NDArray[np.int64]
+    case_bit: int
 
 
 @lru_cache(maxsize=1)
@@ -75,19 +74,22 @@ def character_classes() -> bytes:
 @lru_cache(maxsize=2)
 def scanner_tables(analyzer: Normalization) -> ScannerTables:
     """The scanner's tables of one analyzer."""
+    prefix = analyzer.replace("-", "_")
     with np.load(_FILE) as tables:
-        prefix = analyzer.replace("-", "_")
-        fold = np.full(CODE_POINTS, -1, np.int32)
-        folded = tables[f"{prefix}_folded"]
-        fold[folded] = np.arange(len(folded), dtype=np.int32)
-        starts = np.concatenate([[0], np.cumsum(tables[f"{prefix}_fold_lengths"], dtype=np.int32)]).astype(np.int32)
-        fold_bytes = np.ascontiguousarray(tables[f"{prefix}_fold_bytes"])
-        kind = _expand(tables[f"{prefix}_kind_starts"], tables[f"{prefix}_kind_values"])
-    ascii_fold = np.arange(128, dtype=np.uint8)
-    for character in range(128):
-        if fold[character] >= 0:
-            ascii_fold[character] = fold_bytes[starts[fold[character]]]
-    return ScannerTables(kind, fold, starts, fold_bytes, ascii_fold)
+        action = _expand(tables[f"{prefix}_kind_starts"], tables[f"{prefix}_kind_values"]).astype(np.uint16)
+        folded, sizes = tables[f"{prefix}_folded"], tables[f"{prefix}_fold_lengths"]
+        fold_bytes = tables[f"{prefix}_fold_bytes"].tobytes()
+    action[folded] |= np.arange(1, len(folded) + 1, dtype=np.uint16) << ROW_SHIFT
+    # Two Tibetan vowels have replacements of 9 bytes, which fit no number; Python decides these.
+    action[folded[sizes > 8]] = UNSAFE
+    ends = zip(np.cumsum(sizes, dtype=np.int64).tolist(), sizes.tolist(), strict=True)
+    replacement = [0, *(int.from_bytes(fold_bytes[end - size : end][:8], "little") for end, size in ends)]
+    return ScannerTables(
+        action,
+        np.array(replacement, np.uint64),
+        np.concatenate([[0], sizes]).astype(np.int64),
+        case_bit=0x20 if analyzer == "words" else 0,
+    )
 
 
 def _expand(starts: npt.NDArray[np.int32], values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
