@@ -1,4 +1,4 @@
-"""Batches of facts: three formats in, three out, always the counts table of the index itself."""
+"""Batches of facts: five formats in, five out, always the counts table of the index itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from factcensus.indexer import CountIndex, facts_from_rows, read_facts
@@ -19,17 +20,38 @@ FACTS: list[dict[str, Any]] = [
     {"subject": "Nobody", "object": "Warsaw", "subject_aliases": ["Curie"], "note": "ünïcode 日本"},
 ]
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+ALL = [JSON, NDJSON, CSV, ARROW, PARQUET]
 ROUTE = "/v1/indexes/tiny/facts:count"
 WINDOWS = [0, 5]
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    out = BytesIO()
+    pq.write_table(table, out, compression="gzip", row_group_size=2)
+    return out.getvalue()
+
+
+def arrow_of(table: pa.Table) -> bytes:
+    out = BytesIO()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table, max_chunksize=2)
+    return out.getvalue()
 
 
 def body_of(media_type: str) -> bytes:
     if media_type == JSON:
         return orjson.dumps({"facts": FACTS, "windows": WINDOWS})
+    if media_type in (ARROW, PARQUET):
+        return (arrow_of if media_type == ARROW else parquet_of)(facts_from_rows(FACTS))
     return b"".join(render(facts_from_rows(FACTS), "csv" if media_type == CSV else "jsonl"))
 
 
 def rows_of(media_type: str, content: bytes) -> list[dict[str, Any]]:
+    if media_type in (ARROW, PARQUET):
+        read = pa.ipc.open_stream(content).read_all() if media_type == ARROW else pq.read_table(BytesIO(content))
+        binary: list[dict[str, Any]] = read.to_pylist()
+        return binary
     if media_type == JSON:
         in_json: list[dict[str, Any]] = orjson.loads(content)["facts"]
         return in_json
@@ -42,8 +64,8 @@ def expected(index: CountIndex) -> pa.Table:
     return index.count_facts(facts_from_rows(FACTS), windows=WINDOWS)
 
 
-@pytest.mark.parametrize("out", [JSON, NDJSON, CSV])
-@pytest.mark.parametrize("into", [JSON, NDJSON, CSV])
+@pytest.mark.parametrize("out", ALL)
+@pytest.mark.parametrize("into", ALL)
 def test_every_format_in_and_out_gives_the_counts_of_the_index(
     http: httpx.Client, expected: pa.Table, into: str, out: str
 ) -> None:
@@ -60,7 +82,7 @@ def test_every_format_in_and_out_gives_the_counts_of_the_index(
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/*, application/*;q=1.0, */*;q=0.1"])
-@pytest.mark.parametrize("into", [JSON, NDJSON, CSV])
+@pytest.mark.parametrize("into", ALL)
 def test_the_answer_has_the_format_of_the_body_when_all_are_welcome(
     http: httpx.Client, into: str, accept: str | None
 ) -> None:
@@ -103,6 +125,15 @@ def test_other_columns_and_the_order_of_rows_are_kept(http: httpx.Client) -> Non
         (CSV, b"subject,object\na,b,c\n", 422, "row 1"),
         (CSV, b"subject,object\na,\xff\n", 422, "UTF-8"),
         (CSV, b"", 422, "header"),
+        (PARQUET, b"PAR1 and then something else", 400, "Parquet"),
+        (PARQUET, b"", 400, "Parquet"),
+        (PARQUET, parquet_of(pa.table({"subject": ["a"]})), 422, "object"),
+        (PARQUET, parquet_of(pa.table({"subject": [1], "object": ["b"]})), 422, "row 1"),
+        (PARQUET, parquet_of(pa.table({"subject": ["a"], "object": ["b"]}))[:-20], 400, "Parquet"),
+        (ARROW, b"no stream", 400, "Arrow"),
+        (ARROW, b"", 400, "Arrow"),
+        (ARROW, arrow_of(pa.table({"subject": ["a"] * 9, "object": ["b"] * 9}))[:-100], 400, "Arrow"),
+        (ARROW, arrow_of(pa.table({"subject": pa.array([], pa.string()), "object": []})), 422, "no rows"),
         ("text/plain", b"subject,object\na,b\n", 415, "text/csv"),
         ("", b"subject,object\na,b\n", 415, "text/csv"),
     ],
@@ -138,3 +169,19 @@ def test_a_batch_above_a_limit_is_refused_and_told_which(
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:factcensus:problem:limit-exceeded"
     assert says in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET])
+def test_a_small_body_that_unfolds_to_a_huge_table_is_refused(limited: httpx.Client, media_type: str) -> None:
+    table = pa.table({"subject": ["a"], "object": ["b"], "note": ["x" * 5_000_000]})
+    if media_type == PARQUET:
+        body = parquet_of(table)
+    else:
+        out = BytesIO()
+        with pa.ipc.new_stream(out, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+            stream.write_table(table)
+        body = out.getvalue()
+    assert len(body) < 20_000
+    answer = limited.post(ROUTE, content=body, headers={"Content-Type": media_type})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:factcensus:problem:limit-exceeded")
+    assert "uncompressed" in answer.json()["detail"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
 from factcensus.api.bodies import By, CooccurrenceBody, CountBody
+from factcensus.api.caching import cache_headers, not_modified
+from factcensus.api.deadlines import within
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
 from factcensus.api.limits import check_entity, check_text
 from factcensus.api.problems import Problem
@@ -18,14 +19,18 @@ from factcensus.api.problems import Problem
 router = APIRouter(tags=["counts"])
 
 
-@router.get("/v1/indexes/{index}/count", summary="Count a text", responses={200: {"model": CountAnswer}})
+@router.get(
+    "/v1/indexes/{index}/count",
+    summary="Count a text",
+    responses={200: {"model": CountAnswer}, 304: {"description": "The answer with this ETag still holds."}},
+)
 async def count_by_address(
     request: Request,
     index: OpenIndex,
     limits: LimitsOf,
     text: Annotated[str, Query(description="The text, percent-encoded UTF-8: a bare + is a space.")],
     by: Annotated[By, Query(description='"source" adds the numbers of each source of the corpus.')] = None,
-) -> JSONResponse:
+) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
     try:
         unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
@@ -34,7 +39,11 @@ async def count_by_address(
             "invalid-request", "text: the percent-encoded bytes are not UTF-8; encode the text as UTF-8"
         ) from None
     check_text(text, "the text", limits)
-    return JSONResponse(await run_in_threadpool(index.count, text, by=by))
+    headers = cache_headers(request, index)
+    if (unchanged := not_modified(request, headers)) is not None:
+        return unchanged
+    answer = await within(limits.deadline_seconds, request, lambda limit: index.count(text, by=by, limit=limit))
+    return JSONResponse(answer, headers=headers)
 
 
 @router.post(
@@ -43,10 +52,12 @@ async def count_by_address(
     responses={200: {"model": CountAnswer}},
     dependencies=[JsonBody],
 )
-async def count(index: OpenIndex, limits: LimitsOf, body: CountBody) -> JSONResponse:
+async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: CountBody) -> JSONResponse:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
     check_text(body.text, "the text", limits)
-    return JSONResponse(await run_in_threadpool(index.count, body.text, by=body.by))
+    return JSONResponse(
+        await within(limits.deadline_seconds, request, lambda limit: index.count(body.text, by=body.by, limit=limit))
+    )
 
 
 @router.post(
@@ -55,9 +66,15 @@ async def count(index: OpenIndex, limits: LimitsOf, body: CountBody) -> JSONResp
     responses={200: {"model": CooccurrenceAnswer}},
     dependencies=[JsonBody],
 )
-async def cooccurrence(index: OpenIndex, limits: LimitsOf, body: CooccurrenceBody) -> JSONResponse:
+async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, body: CooccurrenceBody) -> JSONResponse:
     """Mentions and documents of each, documents and pairs of both together, within the window if there is one."""
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
     check_entity(object_, "the object", limits)
-    return JSONResponse(await run_in_threadpool(index.cooccurrence, subject, object_, window=body.window, by=body.by))
+    return JSONResponse(
+        await within(
+            limits.deadline_seconds,
+            request,
+            lambda limit: index.cooccurrence(subject, object_, window=body.window, by=body.by, limit=limit),
+        )
+    )

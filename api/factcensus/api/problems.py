@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from factcensus.indexer.errors import EmptyQueryError, FactcensusError, InputError, UnknownNameError
+from factcensus.indexer.errors import DeadlineError, EmptyQueryError, FactcensusError, InputError, UnknownNameError
 
 log = logging.getLogger("factcensus.api")
 
@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "The service failed"),
     "index-not-open": (503, "The index is not open"),
     "not-ready": (503, "The service is not ready"),
+    "deadline-exceeded": (504, "The count took too long"),
 }
 
 
@@ -138,6 +139,8 @@ def _kind_of(error: FactcensusError) -> str:
         return "empty-query"
     if isinstance(error, UnknownNameError):
         return "unknown-name"
+    if isinstance(error, DeadlineError):
+        return "deadline-exceeded"
     return "invalid-input" if isinstance(error, InputError) else "internal-error"
 
 

@@ -34,6 +34,8 @@ class Limits:
     max_parallel_batches: int = 4
     #: Documents on one page.
     max_documents: int = 100
+    #: Seconds that a count may take; then the engine stops and the answer is 504.
+    deadline_seconds: int = 60
 
 
 @dataclass(frozen=True, slots=True)
