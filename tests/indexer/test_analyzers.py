@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, build_index
 from factcensus.indexer.analyzers import get_analyzer
+from factcensus.indexer.analyzers.unicode_tables import Normalization
+from factcensus.indexer.analyzers.words import exact_tokens
 from factcensus.indexer.errors import FactcensusError, InputError, UnknownNameError
 
 from . import reference
@@ -76,6 +78,24 @@ def check_tokens(analyzer: str, text: str) -> None:
 @given(text=hard_text())
 def test_tokens_of_any_text_are_those_of_the_oracle(analyzer: str, text: str) -> None:
     check_tokens(analyzer, text)
+
+
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+def test_tokens_of_every_pair_of_ascii_characters_are_those_of_the_definition(analyzer: Normalization) -> None:
+    """ASCII, which most queries are, goes another and shorter way."""
+    characters = [chr(c) for c in range(128)]
+    for first in characters:
+        for end in ("", "a", "+b", "# "):
+            text = "\n".join(f"{first}{second}{end}" for second in characters)
+            assert get_analyzer(analyzer).tokens(text) == exact_tokens(text, analyzer)
+
+
+@pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
+@settings(QUICK, max_examples=500)
+@given(text=st.text(st.characters(max_codepoint=127)) | st.text("aB1+#. _") | hard_text())
+@example(text="a" + "+#" * 5_000 + "b")
+def test_tokens_are_those_of_the_definition(analyzer: Normalization, text: str) -> None:
+    assert get_analyzer(analyzer).tokens(text) == exact_tokens(text, analyzer)
 
 
 @pytest.mark.full

@@ -82,7 +82,7 @@ def test_encoder_gives_the_words_of_the_definition(
 
 @pytest.mark.full
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-@settings(QUICK, max_examples=30_000)
+@settings(QUICK, max_examples=6_000)
 @given(batches=st.lists(st.lists(hard_text(max_size=80), max_size=5), max_size=3), window=st.sampled_from((1, 7, 64)))
 def test_encoder_gives_the_words_of_the_definition_of_very_many_texts(
     analyzer: Normalization, batches: list[list[str]], window: int

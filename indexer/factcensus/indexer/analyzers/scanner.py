@@ -1,227 +1,275 @@
-"""The compiled scanner of the ``words`` analyzers: UTF-8 to word ids in one pass, one hash look-up a word.
+"""The compiled scanner of the ``words`` analyzers: where the words of a UTF-8 text are, in two passes.
 
-It walks the bytes with the tables of :mod:`unicode_tables`; around an unsafe code point it gives up the span
-between two ASCII white spaces (nothing composes across those) and reports it, so that Python decides it exactly.
+:func:`find_runs` folds ASCII and finds the *runs*, the stretches between ASCII characters that separate words. Its
+loops have no branches: an edge is written at every byte, and the next one goes over it unless it was one.
+:func:`scan_runs` splits the runs into words. One of ASCII letters and digits, 99 in 100 of English text, is a word as
+it stands; the others go code point by code point through the tables of :mod:`unicode_tables`, and the words are built
+behind the text.
+
+Around an unsafe code point the scanner gives up the *span* from the word or character before it to the next one that
+begins anew whatever is before it, and reports it, so that Python decides it exactly.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from factcensus.indexer.analyzers.unicode_tables import DROP, JOINER, SINGLE, UNSAFE, WORD
+from factcensus.indexer.analyzers.unicode_tables import (
+    BREAK,
+    DROP,
+    JOINER,
+    ROW_SHIFT,
+    SINGLE,
+    UNSAFE,
+    WORD,
+    ScannerTables,
+)
+from factcensus.indexer.analyzers.word_table import EIGHT, eights, low_bytes, position_dtype
 
 Array = npt.NDArray[Any]
 
-_K_WORD, _K_SINGLE, _K_JOINER, _K_DROP, _K_UNSAFE = WORD, SINGLE, JOINER, DROP, UNSAFE
-_SEED = np.uint64(0x9E3779B97F4A7C15)
-_PRIME = np.uint64(0xFF51AFD7ED558CCD)
-_SHIFT = np.uint64(32)
+_KIND = (1 << ROW_SHIFT) - 1
+# One bit of each of eight bytes.
+_BIT_7 = np.uint64(0x8080808080808080)
+_BIT_6 = np.uint64(0x4040404040404040)
+_FROM_4_TO_6 = np.uint64(2)
+_NONE = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _mix(state: Any, byte: Any) -> Any:
-    return (state ^ np.uint64(byte)) * _PRIME
+class Window(NamedTuple):
+    """A stretch of text and what the scanner finds in it; made once, and used for one stretch after another.
 
-
-@njit(cache=True, nogil=True)
-def intern_word(word: Array, length: int, slots: Array, hashes: Array, starts: Array, arena: Array, used: Array) -> Any:
-    """The id of ``word[:length]``, a new one when it was never seen.
-
-    Open addressing with linear probing; ``slots`` holds id + 1 and its length is a power of two. The caller has made
-    room for one more word (:meth:`WordTable.reserve`). ``used`` is [words, bytes of arena].
+    Attributes:
+        folded: uint8; the text with ASCII folded, a break, and from 8 bytes behind it the words that had to be built.
+        eight: ``folded`` by :func:`word_table.eights`.
+        in_run: uint8; whether each byte of the text, and the break, is in a run.
+        edges: int32 (int64 in giants); begin and end of each run.
+        places: int32, likewise; where in ``folded`` each word begins.
+        sizes: int32, likewise; bytes of each word.
+        spans: int64 (rows, 4): begin byte, end byte, words before it, and document of each span left to Python.
     """
-    state = _SEED
-    for i in range(length):
-        state = _mix(state, word[i])
-    state ^= state >> _SHIFT
-    mask = np.uint64(slots.size - 1)
-    slot = np.int64((state * _PRIME >> np.uint64(20)) & mask)
-    while slots[slot] != 0:
-        candidate = slots[slot] - 1
-        if hashes[candidate] == state and starts[candidate + 1] - starts[candidate] == length:
-            first = starts[candidate]
-            same = True
-            for i in range(length):
-                if arena[first + i] != word[i]:
-                    same = False
-                    break
-            if same:
-                return candidate
-        slot = np.int64((slot + 1) & np.int64(mask))
-    new = used[0]
-    slots[slot] = new + 1
-    hashes[new] = state
-    first = used[1]
-    for i in range(length):
-        arena[first + i] = word[i]
-    used[0] = new + 1
-    used[1] = first + length
-    starts[new + 1] = first + length
-    return new
+
+    folded: Array
+    eight: Array
+    in_run: Array
+    edges: Array
+    places: Array
+    sizes: Array
+    spans: Array
+
+
+def new_window(size: int) -> Window:
+    """A window for texts of up to ``size`` bytes. Pages that are not used are not touched."""
+    # No replacement is longer than three times what it replaces.
+    folded = np.empty(4 * size + 3 * EIGHT, np.uint8)
+    dtype = position_dtype(folded.size)
+    words = size // 2 + 1
+    return Window(
+        folded,
+        eights(folded),
+        in_run=np.empty(size + 1, np.uint8),
+        edges=np.empty(size + 2, dtype),
+        places=np.empty(words, dtype),
+        sizes=np.empty(words, dtype),
+        spans=np.empty((words, 4), np.int64),
+    )
 
 
 @njit(cache=True, nogil=True)
-def rebuild_slots(slots: Array, hashes: Array, words: int) -> None:
-    """Fill an empty slot table of a new size from the stored hashes."""
-    mask = np.int64(slots.size - 1)
-    for word in range(words):
-        slot = np.int64((hashes[word] * _PRIME >> np.uint64(20)) & np.uint64(mask))
-        while slots[slot] != 0:
-            slot = (slot + 1) & mask
-        slots[slot] = word + 1
+def find_runs(text: Array, case_bit: int, window: Window) -> int:
+    """Find the runs of a text and fold its capital ASCII letters by setting ``case_bit``; the number of runs.
+
+    A run is made of ASCII letters, digits, + and #, and of everything that is not ASCII.
+    """
+    size = text.size
+    _classify(text, case_bit, window.folded, window.in_run)
+    window.folded[size] = 0
+    window.in_run[size] = 0
+    return _find_edges(window.in_run, size + 1, window.edges) // 2
 
 
 @njit(cache=True, nogil=True)
-def scan_document(
-    text: Array, begin: int, end: int,
-    kind: Array, fold: Array, fold_starts: Array, fold_bytes: Array, ascii_fold: Array,
-    slots: Array, hashes: Array, starts: Array, arena: Array, used: Array,
-    word: Array, ids: Array, count: int, spans: Array, span_count: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Append the word ids of ``text[begin:end]`` (UTF-8) to ``ids`` from ``count`` on.
+def _classify(text: Array, case_bit: int, folded: Array, in_run: Array) -> None:
+    # In 8 bits throughout, and no table: the compiler makes vector instructions of it, 0.1 ns a byte.
+    fold = np.uint8(case_bit)
+    for i in range(text.size):
+        byte = text[i]
+        lower = byte | np.uint8(0x20)
+        letter = (lower >= np.uint8(97)) & (lower <= np.uint8(122))
+        digit = (byte >= np.uint8(48)) & (byte <= np.uint8(57))
+        sign = (byte == np.uint8(35)) | (byte == np.uint8(43))
+        in_run[i] = letter | digit | sign | (byte >= np.uint8(128))
+        folded[i] = byte | (fold if letter else np.uint8(0))
+
+
+@njit(cache=True, nogil=True)
+def _find_edges(in_run: Array, size: int, edges: Array) -> int:
+    count = 0
+    previous = np.uint8(0)
+    for i in range(size):
+        edges[count] = i
+        count += in_run[i] ^ previous
+        previous = in_run[i]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def scan_runs(
+    window: Window, size: int, runs: int, tables: ScannerTables,
+    offset: int, document_ends: Array, document: int, lengths: Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Find the words of a window whose runs have been found.
 
     Args:
-        word: scratch of at least 3 bytes a text byte (no fold is longer than three times its code point).
-        spans: int64 (rows, 3): begin byte, end byte, and the number of ids before each span left to Python.
+        window: :func:`find_runs` has been here.
+        size: bytes of its text.
+        runs: their number.
+        tables: the analyzer's.
+        offset: where the window begins in the text that ``document_ends`` speaks of.
+        document_ends: int64 (documents,), ascending; at least one byte lies between two documents.
+        document: the one that holds the first run, or one before that.
+        lengths: int64 (documents,); the number of words is added to each document's.
 
     Returns:
-        The new numbers of ids and of spans. Ids of spans are missing; the caller splices them.
+        The number of words, of spans (whose words are missing) and of bytes of all words or more.
     """
-    position = begin
-    length = 0  # bytes of the pending word
-    joined = 0  # bytes of the + and # that follow it, not yet known to belong to it
-    space = begin  # just after the last ASCII white space
-    ids_at_space = count
-    while position < end:
-        byte = text[position]
-        size = 1
-        if byte < 128:
-            code_point = np.int64(byte)
-        elif byte < 0xE0:
-            code_point = np.int64(byte & 0x1F) << 6 | np.int64(text[position + 1] & 0x3F)
-            size = 2
-        elif byte < 0xF0:
-            code_point = (
-                np.int64(byte & 0x0F) << 12
-                | np.int64(text[position + 1] & 0x3F) << 6
-                | np.int64(text[position + 2] & 0x3F)
-            )
-            size = 3
-        else:
-            code_point = (
-                np.int64(byte & 0x07) << 18
-                | np.int64(text[position + 1] & 0x3F) << 12
-                | np.int64(text[position + 2] & 0x3F) << 6
-                | np.int64(text[position + 3] & 0x3F)
-            )
-            size = 4
-        what = kind[code_point]
-        if what == _K_DROP:
-            position += size
-            continue
-        if what == _K_UNSAFE:
-            stop = position + size
-            while stop < end and not (text[stop] == 32 or 9 <= text[stop] <= 13):
-                stop += 1
-            count = ids_at_space
-            spans[span_count, 0] = space
-            spans[span_count, 1] = stop
-            spans[span_count, 2] = count
-            span_count += 1
-            position = stop
-            length = 0
-            joined = 0
-            continue
-        if length > 0 and what != _K_JOINER and (joined > 0 or what != _K_WORD):
-            # The pending word ends here; + and # belong to it unless a letter, mark or number follows them.
-            if what in (_K_WORD, _K_SINGLE):
-                joined = 0
-            ids[count] = intern_word(word, length + joined, slots, hashes, starts, arena, used)
+    edges, eight, places, sizes = window.edges, window.eight, window.places, window.sizes
+    tail = size + EIGHT
+    # Not a plain 0: that is a type of its own, for which _scan_run would be compiled as well.
+    count: Any = np.int64(0)
+    span_count: Any = np.int64(0)
+    for run in range(runs):
+        begin: Any = np.int64(edges[2 * run])
+        end: Any = np.int64(edges[2 * run + 1])
+        while begin + offset >= document_ends[document]:
+            document += 1
+        before = count
+        if _is_plain(eight, begin, end):
+            places[count] = begin
+            sizes[count] = end - begin
             count += 1
-            length = 0
-            joined = 0
-        if what in (_K_WORD, _K_SINGLE) or (what == _K_JOINER and length > 0):
-            at = length + joined
-            if byte < 128:
-                word[at] = ascii_fold[byte]
-                at += 1
-            elif fold[code_point] < 0:
-                for i in range(size):
-                    word[at + i] = text[position + i]
-                at += size
-            else:
-                row = fold[code_point]
-                for i in range(fold_starts[row], fold_starts[row + 1]):
-                    word[at] = fold_bytes[i]
-                    at += 1
-            if what == _K_WORD:
-                length = at
-            elif what == _K_JOINER:
-                joined = at - length
-            else:
-                ids[count] = intern_word(word, at, slots, hashes, starts, arena, used)
-                count += 1
+        else:
+            count, span_count, tail = _scan_run(window, begin, end, tables, document, count, span_count, tail)
+        lengths[document] += count - before
+    return count, span_count, tail
+
+
+@njit(cache=True, nogil=True)
+def _is_plain(eight: Array, begin: int, end: int) -> bool:
+    """Whether a run has ASCII letters and digits only: all have bit 6 or 4, which + and # have not, and none bit 7."""
+    while begin < end:
+        byte = eight[begin]
+        if (byte & _BIT_7 | ~(byte | byte << _FROM_4_TO_6) & _BIT_6) & low_bytes(end - begin) != _NONE:
+            return False
+        begin += EIGHT
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _scan_run(
+    window: Window, begin: int, end: int, tables: ScannerTables, document: int, count: int, span_count: int, tail: int
+) -> tuple[int, int, int]:
+    """Split any run; the new numbers of words and spans and end of the built words."""
+    folded, eight, places, sizes, spans = window.folded, window.eight, window.places, window.sizes, window.spans
+    length = 0  # bytes of the pending word, which is built at the tail
+    joined = 0  # bytes of the + and # that follow it, not yet known to belong to it
+    # The word or character that a combining mark would change. Of ASCII outside runs only < = > take one.
+    unit = begin - 1 if begin > 0 and 60 <= folded[begin - 1] <= 62 else begin
+    unit_count = count
+    span = -1  # where the span begins
+    last: Any = BREAK  # what was before, in a span
+    position = begin
+    while position <= end:  # the break behind the run ends what is pending
+        here = position
+        code_point, size = _code_point(folded, position)
         position += size
-        if byte == 32 or 9 <= byte <= 13:
-            space = position
-            ids_at_space = count
-    if length > 0:
-        ids[count] = intern_word(word, length + joined, slots, hashes, starts, arena, used)
-        count += 1
-    return count, span_count
+        action = np.int64(tables.action[code_point])
+        what, row = action & _KIND, action >> ROW_SHIFT
+        if what == DROP:
+            continue
+        if what == UNSAFE and span < 0:
+            span, count = unit, unit_count
+            length = joined = 0
+        if span >= 0:
+            if not (what == BREAK or (what == SINGLE and last != JOINER)):
+                last = what
+                continue
+            spans[span_count, 0] = span
+            spans[span_count, 1] = here
+            spans[span_count, 2] = count
+            spans[span_count, 3] = document
+            span_count += 1
+            span = -1
+        if length > 0 and what != JOINER and (joined > 0 or what != WORD):
+            # The pending word ends here; + and # belong to it unless a letter, mark or number follows them.
+            places[count] = tail
+            sizes[count] = length if what in (WORD, SINGLE) else length + joined
+            count += 1
+            tail += length + joined
+            length = joined = 0
+        if length == 0:
+            unit, unit_count = here, count
+        if what == BREAK or (what == JOINER and length == 0):
+            continue
+        at = tail + length + joined
+        if row == 0:
+            eight[at] = eight[here]
+        else:
+            eight[at] = tables.replacement[row]
+            size = tables.replacement_size[row]
+        if what == WORD:
+            length += size
+        elif what == JOINER:
+            joined += size
+        else:
+            places[count] = tail
+            sizes[count] = size
+            count += 1
+            tail += size
+    return count, span_count, tail
 
 
 @njit(cache=True, nogil=True)
-def scan_documents(
-    text: Array, document_starts: Array, first: int,
-    kind: Array, fold: Array, fold_starts: Array, fold_bytes: Array, ascii_fold: Array,
-    slots: Array, hashes: Array, starts: Array, arena: Array, used: Array,
-    word: Array, ids: Array, lengths: Array, spans: Array, span_counts: Array, totals: Array,
-) -> int:  # fmt: skip
-    """Scan documents from ``first`` on while the word table has room; the number of the next document to scan.
+def _code_point(text: Array, position: int) -> tuple[Any, Any]:
+    """The code point that begins there in UTF-8, and its bytes."""
+    byte = np.int64(text[position])
+    if byte < 0x80:
+        return byte, 1
+    code_point = np.int64(text[position + 1] & 0x3F)
+    if byte < 0xE0:
+        return (byte & 0x1F) << 6 | code_point, 2
+    code_point = code_point << 6 | np.int64(text[position + 2] & 0x3F)
+    if byte < 0xF0:
+        return (byte & 0x0F) << 12 | code_point, 3
+    return (byte & 0x07) << 18 | code_point << 6 | np.int64(text[position + 3] & 0x3F), 4
 
-    ``document_starts`` is int64 (documents + 1,). Per document ``lengths`` gets the number of ids and
-    ``span_counts`` the number of spans; ``totals`` is [ids, spans], carried from call to call.
+
+@njit(cache=True, nogil=True)
+def insert_spans(ids: Array, spans: Array, counts: Array, span_ids: Array, lengths: Array) -> Array:
+    """The ids of a window's words with those of its spans between them; ``lengths`` grows by them.
+
+    Args:
+        ids: uint32 (words,).
+        spans: (spans, 4), see :class:`Window`.
+        counts: int64 (spans,): the number of ids of each span.
+        span_ids: uint32: the ids of all spans, one after another.
+        lengths: int64 (documents,).
     """
-    documents = document_starts.size - 1
-    count = totals[0]
-    span_count = totals[1]
-    for document in range(first, documents):
-        begin = document_starts[document]
-        end = document_starts[document + 1]
-        new_words = (end - begin) // 2 + 2
-        if 2 * (used[0] + new_words) > slots.size or used[0] + new_words >= hashes.size:
-            totals[0] = count
-            totals[1] = span_count
-            return document
-        if used[1] + 3 * (end - begin) + 64 > arena.size:
-            totals[0] = count
-            totals[1] = span_count
-            return document
-        next_count, next_span_count = scan_document(
-            text, begin, end, kind, fold, fold_starts, fold_bytes, ascii_fold,
-            slots, hashes, starts, arena, used, word, ids, count, spans, span_count,
-        )  # fmt: skip
-        lengths[document] = next_count - count
-        span_counts[document] = next_span_count - span_count
-        count = next_count
-        span_count = next_span_count
-    totals[0] = count
-    totals[1] = span_count
-    return documents
-
-
-@njit(cache=True, nogil=True)
-def intern_words(
-    words: Array, word_starts: Array, slots: Array, hashes: Array, starts: Array, arena: Array, used: Array
-) -> Array:
-    """The ids of many words (one arena and its starts), in order; see :func:`intern_word`."""
-    ids = np.empty(word_starts.size - 1, np.uint32)
-    for i in range(ids.size):
-        word = words[word_starts[i] : word_starts[i + 1]]
-        ids[i] = intern_word(word, word.size, slots, hashes, starts, arena, used)
-    return ids
+    result = np.empty(ids.size + span_ids.size, np.uint32)
+    copied = inserted = 0
+    for span in range(counts.size):
+        while copied < spans[span, 2]:
+            result[copied + inserted] = ids[copied]
+            copied += 1
+        for _ in range(counts[span]):
+            result[copied + inserted] = span_ids[inserted]
+            inserted += 1
+        lengths[spans[span, 3]] += counts[span]
+    while copied < ids.size:
+        result[copied + inserted] = ids[copied]
+        copied += 1
+    return result

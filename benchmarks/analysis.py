@@ -1,0 +1,193 @@
+"""Analysis: text to word ids beside three ways to do it without us, on the same documents, in CPU time of one core.
+
+Only the ``regex`` pipeline gives the same words, so its ids must be ours. The other two lower where we fold case, and
+take + and # for separators; the documents in which their words differ are counted.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import regex
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from factcensus.indexer.analyzers.unicode_tables import FORMAT, UNASSIGNED, UNSPACED_SCRIPTS, character_classes
+from factcensus.indexer.analyzers.words import WordEncoder, WordsAnalyzer
+from factcensus.indexer.corpus import find_source_files, read_documents
+
+#: Text that is analysed: documents from all over the corpus.
+SAMPLE_BYTES = 16 << 20
+#: What a build analyses at once.
+BATCH_BYTES = 4 << 20
+
+pc: Any = pyarrow.compute  # whose functions are made when it is imported
+WORD = r"\p{L}\p{M}\p{N}"
+UNSPACED = "".join(rf"\p{{{script}}}" for script in UNSPACED_SCRIPTS)
+
+
+def main(corpus: Path | None, rounds: int) -> None:
+    """Take a sample of the corpus (or of a controlled world), compare what comes out, then the speed."""
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        if corpus is None:
+            from factcensus.unlearn import PRESETS, write_world
+
+            write_world(Path(folder) / "world", PRESETS["demo"].world, seed=0)
+            corpus = Path(folder) / "world" / "corpus"
+        documents = [document.text for file in find_source_files([corpus]) for document in read_documents(file)]
+    documents = documents[:: max(1, sum(map(len, documents)) // SAMPLE_BYTES)]
+    texts = [document.decode() for document in documents]
+    megabytes = sum(map(len, documents)) / 1e6
+
+    encoder = WordEncoder("words")
+    ids, lengths = _encode(encoder, documents)
+    ours = _documents(_in_first_seen_order(ids).tolist(), lengths.tolist())
+    theirs, vocabulary = _regex(texts)
+    assert ours == theirs, "the regex pipeline gives other ids"
+    words = list(vocabulary)
+    arrow, tokenizer = pa.array(texts, pa.string()), _word_level(vocabulary)
+    expected = [[words[word] for word in document] for document in ours]
+    arrow_differs = _differences([[w for w in words if w] for words in _arrow(arrow)[0].to_pylist()], expected)
+    tokenizer_differs = _differences([e.tokens for e in tokenizer.encode_batch(texts)], expected)
+    print(
+        f"analysis of {megabytes:.1f} MB of text, {len(documents):,} documents, {len(ids) / 1e6:.2f} M words of "
+        f"{len(words):,} kinds; MB per second of one core's time"
+    )
+    _compare(
+        megabytes,
+        rounds,
+        {
+            "ours": lambda: _encode(WordEncoder("words"), documents),
+            "regex and a dictionary, the same ids": lambda: _regex(texts),
+            f"PyArrow, {arrow_differs:,} documents differ": lambda: _arrow(arrow),
+            f"tokenizers, {tokenizer_differs:,} documents differ": lambda: tokenizer.encode_batch_fast(texts),
+        },
+    )
+    _queries(words)
+
+
+# ---------------------------------------------------------------------------------------------- ours and the peers
+
+
+def _encode(encoder: WordEncoder, documents: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Ids and lengths of all documents, in batches as a build takes them."""
+    parts = []
+    batch: list[bytes] = []
+    pending = 0
+    for document in documents:
+        batch.append(document)
+        pending += len(document)
+        if pending >= BATCH_BYTES:
+            parts.append(encoder.encode(batch))
+            batch, pending = [], 0
+    parts.append(encoder.encode(batch))
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+
+
+_CLASSES = np.frombuffer(character_classes(), np.uint8)
+_FORMATS = frozenset(map(chr, np.flatnonzero(_CLASSES == FORMAT).tolist()))
+_KEPT = frozenset(map(chr, np.flatnonzero(_CLASSES != UNASSIGNED).tolist())) - _FORMATS
+# The first alternative is for speed: without it this peer is a quarter slower.
+_TOKEN = regex.compile(rf"[a-z0-9]++(?![+#{WORD}])|(?:(?![{UNSPACED}])[{WORD}])+(?:[+#]++(?![{WORD}]))?|[{WORD}]")
+
+
+def _regex(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
+    """The definition of the analyzer, as short and as fast as the ``regex`` module allows."""
+    vocabulary: dict[str, int] = {}
+    found = []
+    for text in texts:
+        if text.isascii():
+            text = text.lower()
+        else:
+            if not _KEPT.issuperset(text):
+                text = "".join(c if c in _KEPT else " " for c in text if c not in _FORMATS)
+            text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        found.append([vocabulary.setdefault(word, len(vocabulary)) for word in _TOKEN.findall(text)])
+    return found, vocabulary
+
+
+def _arrow(texts: Any) -> tuple[Any, Any]:
+    """Each document's words (with empty ones at its ends), and all of them as a dictionary array."""
+    folded = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
+    spaced = pc.replace_substring_regex(folded, f"([{UNSPACED}])", r" \1 ")
+    words = pc.split_pattern_regex(spaced, f"[^{WORD}]+")
+    return words, pc.dictionary_encode(words.flatten())
+
+
+def _word_level(vocabulary: dict[str, int]) -> Any:
+    """A Hugging Face tokenizer that is given our words: it cannot find them by itself."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    unknown = "[UNK]"
+    tokenizer: Any = Tokenizer(models.WordLevel({**vocabulary, unknown: len(vocabulary)}, unk_token=unknown))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{WORD}]+"), "removed", invert=True)
+    return tokenizer
+
+
+# ---------------------------------------------------------------------------------------------- comparing
+
+
+def _in_first_seen_order(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same ids under other numbers: 0 for the one that comes first, and so on."""
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return number[inverse]
+
+
+def _documents(ids: list[int], lengths: list[int]) -> list[list[int]]:
+    remaining = iter(ids)
+    return [[next(remaining) for _ in range(length)] for length in lengths]
+
+
+def _differences(one: Sequence[Any], other: Sequence[Any]) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def _compare(megabytes: float, rounds: int, runs: dict[str, Callable[[], Any]]) -> None:
+    """Run all in turn, so that a machine that gets slower slows all, and print medians and ratios by round."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seconds[name].append(_cpu_seconds(run))
+    ours = seconds["ours"]
+    for name, theirs in seconds.items():
+        speeds = [megabytes / s for s in theirs]
+        ratios = [their_s / our_s for our_s, their_s in zip(ours, theirs, strict=True)]
+        print(
+            f"  {name:<42} {statistics.median(speeds):10.1f} MB/s  {_spread(speeds)}"
+            f"  ratio {statistics.median(ratios):5.1f}  {_spread(ratios)}"
+        )
+    print()
+
+
+def _queries(words: Sequence[str]) -> None:
+    """What it costs to take a query apart, most of which are ASCII."""
+    tokens = WordsAnalyzer("words").tokens
+    for kind, ascii_ in (("two ASCII words", True), ("two words, not all ASCII", False)):
+        pairs = (f"{one} {other}" for one, other in zip(words[::2], words[1::2], strict=False))
+        queries = [query for query in pairs if query.isascii() is ascii_][:5000]
+        if queries:
+            seconds = _cpu_seconds(lambda queries=queries: [tokens(query) for query in queries])
+            print(f"  {'a query of ' + kind:<42} {1e6 * seconds / len(queries):10.1f} microseconds")
+    print()
+
+
+def _cpu_seconds(run: Callable[[], Any]) -> float:
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"({min(values):.1f} to {max(values):.1f})"
