@@ -12,7 +12,7 @@ help:
 	@echo "make test        the tests"
 	@echo "make check       ruff, mypy, pyright, import-linter, tests"
 	@echo "make check-full  the linters, and the slow tests that 'make test' leaves out"
-	@echo "make bench       us and the peers side by side"
+	@echo "make bench       us and the peers side by side; BENCH='NAME... --corpus CORPUS --facts FACTS' says what and on what"
 
 .venv/user: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,10 @@ help:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@ .venv/user
+
+.venv/bench: .venv/dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	@touch $@
 
 demo: .venv/user
 	$(BIN)/factcensus demo --out demo
@@ -42,8 +46,9 @@ check: lint test
 check-full: lint
 	$(BIN)/python -m pytest -m full
 
-bench: .venv/dev
-	$(BIN)/python -m benchmarks
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find indexer -name "*.nb[ci]" -delete

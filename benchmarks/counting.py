@@ -1,107 +1,158 @@
-"""Counting: one n-gram, a batch of them, and a fact table, beside infini-gram's engine on the same index folder.
+"""Counting: one n-gram, a batch of them, and a fact table, each beside what else could answer it.
 
-The engine counts occurrences of token n-grams and, for AND, occurrences of one term near another; we count documents.
-The last table therefore also shows on how many facts its answer cannot be a document count.
+Every peer is given what it needs in advance, as we are: infini-gram's engine the same index folder, the Aho-Corasick
+scan the analysed text in memory, tantivy an index of that text with positions, a document a document. Queries are given
+to us as strings, to the peers analysed already: token ids, or words.
+
+They count less than we do: the engine occurrences but no documents; tantivy the documents of a pair, but nothing of
+either term. Where they count the same, the numbers must be the same.
 """
 
 from __future__ import annotations
 
 import random
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+import ahocorasick_rs
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import tantivy
 from infini_gram.engine import InfiniGramEngine
 
-from factcensus.indexer import CountIndex, build_index, read_facts
-from factcensus.indexer.facts import entities_of
+from benchmarks.corpora import Setting
+from benchmarks.measure import Report, median_of
+from factcensus.indexer import CountIndex
 
+SINGLES = 1_000
 NGRAMS = 10_000
+WINDOW = 64
+#: The engine's own limits, raised until they do not matter.
+CLAUSE_LIMIT = 10**8
+DISTANCE_LIMIT = 10**7
+#: What is counted of the terms, by column of our table.
+COUNTED = ("subject_mentions", "object_mentions", "subject_documents", "object_documents")
 
 
-def main(corpus: Path | None, facts_path: Path | None, rounds: int) -> None:
-    """Build an index of the corpus (or of a controlled world), then count."""
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        if corpus is None or facts_path is None:
-            from factcensus.unlearn import PRESETS, write_world
-
-            write_world(Path(folder) / "world", PRESETS["demo"].world, seed=0)
-            corpus, facts_path = Path(folder) / "world" / "corpus", Path(folder) / "world" / "facts.jsonl"
-        started = time.perf_counter()
-        manifest = build_index([corpus], Path(folder) / "ix")
-        seconds = time.perf_counter() - started
-        size = sum(file.bytes for file in manifest.files.values())
-        print(
-            f"index of {manifest.text_bytes / 1e6:.1f} MB of text, {manifest.tokens / 1e6:.2f} M tokens: built in "
-            f"{seconds:.1f} s ({manifest.text_bytes / 1e6 / seconds:.1f} MB/s), "
-            f"{size / manifest.text_bytes:.2f} bytes a byte of text\n"
+def main(setting: Setting, report: Report) -> None:
+    """Counts of n-grams, then of facts."""
+    report.title("Counting")
+    with CountIndex.open(setting.index) as index:
+        report.note(
+            f"Index of {sum(shard.documents for shard in index.shards):,} documents, "
+            f"{index.info()['tokens'] / 1e6:.2f} M tokens."
         )
-        with CountIndex.open(Path(folder) / "ix") as index:
-            engine = InfiniGramEngine(
-                index_dir=str(index.folder), eos_token_id=0, vocab_size=2**32 - 1, version=4, token_dtype="u32"
-            )
-            _counts(index, engine, rounds)
-            _facts(index, engine, facts_path, rounds)
+        engine = InfiniGramEngine(
+            index_dir=str(index.folder), eos_token_id=0, vocab_size=2**32 - 1, version=4, token_dtype="u32"
+        )
+        _ngrams(index, engine, report)
+        _facts(index, engine, setting.facts, report)
 
 
-def _counts(index: CountIndex, engine: Any, rounds: int) -> None:
-    ngrams = _ngrams(index)
-    texts = [index.text(ngram) for ngram in ngrams[:1000]]
-    for ngram, text in zip(ngrams, texts, strict=False):
-        theirs = engine.count(input_ids=ngram)["count"]
-        assert index.count(text)["occurrences"] == theirs, (text, theirs)
-    _compare(
-        f"{len(texts):,} counts from strings",
-        "ours, with documents",
-        lambda: [index.count(text) for text in texts],
-        "its engine, from ids, occurrences only",
-        lambda: [engine.count(input_ids=ngram) for ngram in ngrams[: len(texts)]],
-        rounds,
+def _ngrams(index: CountIndex, engine: Any, report: Report) -> None:
+    ngrams = random_ngrams(index)
+    texts = [index.text(ngram) for ngram in ngrams]
+    singles = list(zip(ngrams, texts, strict=True))[:SINGLES]
+    for ngram, text in singles:
+        assert index.count(text)["occurrences"] == engine.count(input_ids=ngram)["count"], text
+    report.compare(
+        "one n-gram of one to five words",
+        {
+            "ours, from a string, with documents": lambda: [index.count(text) for _, text in singles],
+            "infini-gram's engine, from ids": lambda: [engine.count(input_ids=ngram) for ngram, _ in singles],
+        },
+        per=SINGLES,
     )
-    _compare(
-        f"{NGRAMS:,} ranges of the table, from ids",
-        "ours, one shard after another",
-        lambda: [[each.find(ngram) for each in index.shards] for ngram in ngrams],
-        "its engine",
-        lambda: [engine.find(input_ids=ngram) for ngram in ngrams],
-        rounds,
+    ordered = sorted(ngrams)  # as count_ngrams puts them
+    report.compare(
+        f"{NGRAMS:,} of them in a batch",
+        {
+            "ours, from ids, with documents": lambda: index.count_ngrams(ngrams),
+            "infini-gram's engine in a loop, from ids": lambda: [engine.count(input_ids=ngram) for ngram in ngrams],
+            "ours, from ids, occurrences only": lambda: [shard.find_all(ordered) for shard in index.shards],
+            "ours, from strings, with documents": lambda: index.count_many(texts),
+        },
     )
 
 
-def _facts(index: CountIndex, engine: Any, path: Path, rounds: int) -> None:
-    facts = read_facts(path)
+def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> None:
+    plain = facts.select(["subject", "object"])
     pairs = [
-        (index.token_ids(subject.name), index.token_ids(object.name))
-        for subject, object in zip(entities_of(facts, "subject"), entities_of(facts, "object"), strict=True)
+        tuple(index.analyzer.tokens(text) for text in pair)
+        for pair in zip(plain["subject"].to_pylist(), plain["object"].to_pylist(), strict=True)
     ]
-    queries = [[[list(subject)], [list(object)]] for subject, object in pairs if subject and object]
-    plain = facts.select([name for name in facts.column_names if not name.endswith("_aliases")])
+    scan = _Scan(index, pairs)
+    phrases = _Phrases(scan.documents, pairs)
+    both = [
+        (row, ids)
+        for row, pair in enumerate(pairs)
+        if all(ids := [index.token_ids(" ".join(words)) for words in pair]) and None not in ids
+    ]
+    queries = [[[list(subject)], [list(object)]] for _, (subject, object) in both if subject and object]
 
-    def theirs() -> list[Any]:
-        return [engine.count_cnf(cnf=query, max_clause_freq=10**8, max_diff_tokens=10**7) for query in queries]
+    def and_of_engine() -> list[Any]:
+        limits = {"max_clause_freq": CLAUSE_LIMIT, "max_diff_tokens": DISTANCE_LIMIT}
+        return [engine.count_cnf(cnf=query, **limits) for query in queries]
 
-    _compare(
-        f"{facts.num_rows:,} facts: documents with both, mentions and documents of each (theirs: {len(queries):,})",
-        "ours",
-        lambda: index.count_facts(plain),
-        "its AND",
-        theirs,
-        rounds,
+    ours = index.count_facts(plain)
+    *terms, together_scan = (values.tolist() for values in scan.run())
+    for name, theirs in zip(COUNTED, terms, strict=True):
+        assert ours[name].to_pylist() == theirs, f"the scan counts other {name}"
+    together = ours["cooccurrence_documents"].to_pylist()
+    together_phrases = phrases.run()
+    assert together_scan == together_phrases, "tantivy and the scan find other documents with both"
+    # "New York" in "New York City" is no mention beside the other for us, and one for the peers.
+    overlap = [_can_overlap(*pair) for pair in pairs]
+    for count, theirs, can in zip(together, together_scan, overlap, strict=True):
+        assert count <= theirs if can else count == theirs, "the peers find other documents with both"
+    report.note(
+        f"{len(pairs):,} facts: {sum(count > 0 for count in together):,} have a document with both, {sum(together):,} "
+        "such documents in all. The scan counts the same mentions and documents of all terms; both it and tantivy the "
+        f"same documents with both, except for {sum(overlap):,} facts whose terms can overlap (such as New York and "
+        f"New York City), where we want them apart: fewer in {sum(map(int.__lt__, together, together_scan)):,}."
     )
-    ours = index.count_facts(plain)["cooccurrence_documents"].to_pylist()
-    exact = [count for count, (subject, object) in zip(ours, pairs, strict=True) if subject and object]
-    below = sum(answer["count"] < count for answer, count in zip(theirs(), exact, strict=True))
-    print(
-        f"its AND is below the number of documents with both for {below:,} of {len(exact):,} facts, "
-        "which no count of occurrences can be\n"
+    report.compare(
+        f"{len(pairs):,} facts: documents with both, mentions and documents of each",
+        {
+            "ours": lambda: index.count_facts(plain),
+            "Aho-Corasick, one pass over the analysed text": scan.run,
+            "tantivy, AND of phrases": phrases.run,
+            f"infini-gram's engine, AND, the {len(queries):,} with both terms": and_of_engine,
+        },
+    )
+    below = sum(answer["count"] < together[row] for (row, _), answer in zip(both, and_of_engine(), strict=True))
+    report.note(
+        f"Its AND counts occurrences of one near the other, and is below the number of documents with both for "
+        f"{below:,} of {len(queries):,} facts, which no count of occurrences can be; it calls all of them exact: "
+        f"{not any(answer['approx'] for answer in and_of_engine())}."
+    )
+    with_window = report.compare(
+        "the same facts, more of it",
+        {
+            "ours, as before": lambda: index.count_facts(plain),
+            f"with a window of {WINDOW}": lambda: index.count_facts(plain, windows=[WINDOW]),
+            "with aliases": lambda: index.count_facts(facts),
+            f"with aliases and a window of {WINDOW}": lambda: index.count_facts(facts, windows=[WINDOW]),
+        },
+    )
+    before, window, *_ = with_window.values()
+    report.note(
+        f"A window adds {median_of(window) / median_of(before) - 1:.2f} times the pass over documents (CPU), "
+        f"{median_of(window, 'wall_s') / median_of(before, 'wall_s') - 1:.2f} (wall)."
     )
 
 
-def _ngrams(index: CountIndex) -> list[list[int]]:
-    """Random n-grams of one to five tokens of the corpus."""
+def _can_overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether a place in a text could be in a mention of each."""
+    return any(
+        all(word == other[i - shift] for i, word in enumerate(one) if 0 <= i - shift < len(other))
+        for shift in range(1 - len(other), len(one))
+    )
+
+
+def random_ngrams(index: CountIndex) -> list[list[int]]:
+    """N-grams of one to five tokens from random places of the corpus."""
     chance = random.Random(0)
     found: list[list[int]] = []
     while len(found) < NGRAMS:
@@ -113,27 +164,78 @@ def _ngrams(index: CountIndex) -> list[list[int]]:
     return found
 
 
-def _compare(
-    what: str, name: str, ours: Callable[[], Any], other_name: str, theirs: Callable[[], Any], rounds: int
-) -> None:
-    """Run both in turn, so that a machine that gets slower slows both, and print medians and the ratio by round."""
-    times: list[tuple[float, float]] = []
-    ours()
-    theirs()
-    for _ in range(rounds):
-        times.append((_seconds(ours), _seconds(theirs)))
-    print(what)
-    for label, values in ((name, [a for a, _ in times]), (other_name, [b for _, b in times])):
-        print(f"  {label:<42} {1000 * statistics.median(values):10.1f} ms  {_spread(values, 1000)}")
-    ratios = [theirs_s / ours_s for ours_s, theirs_s in times]
-    print(f"  {'ratio':<42} {statistics.median(ratios):10.1f} x   {_spread(ratios, 1)}\n")
+class _Scan:
+    """One pass over the words of all documents, each with a space before and behind it."""
+
+    def __init__(self, index: CountIndex, pairs: Sequence[Any]) -> None:
+        types = max(shard.types for shard in index.shards)
+        words = index.words(range(types))
+        self.documents = [
+            " ".join(map(words.__getitem__, shard.tokens(*shard.document_span(document)).tolist()))
+            for shard in index.shards
+            for document in range(shard.documents)
+        ]
+        self._haystacks = [f" {document} " for document in self.documents]
+        terms = list(dict.fromkeys(" ".join(words) for pair in pairs for words in pair))
+        number = {term: n for n, term in enumerate(terms)}
+        self._patterns = [f" {term} " for term in terms]
+        self._pairs = np.array([[number[" ".join(words)] for words in pair] for pair in pairs], np.int64)
+
+    def run(self) -> list[npt.NDArray[np.int64]]:
+        """The columns ``COUNTED`` of all facts, and the documents with both."""
+        automaton: Any = ahocorasick_rs.AhoCorasick(self._patterns)
+        find = automaton.find_matches_as_indexes
+        found: list[int] = []
+        ends = []
+        for haystack in self._haystacks:
+            found += [term for term, _, _ in find(haystack, overlapping=True)]
+            ends.append(len(found))
+        terms = np.array(found, np.int64)
+        document = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+        occurrences = np.bincount(terms, minlength=len(self._patterns))
+        distinct = np.unique(terms * len(ends) + document)
+        documents = np.bincount(distinct // len(ends), minlength=len(self._patterns))
+        cuts = np.concatenate([[0], np.cumsum(documents)])
+        rows = (distinct % len(ends)).tolist()
+        sets: dict[int, set[int]] = {}
+        together = []
+        for pair in self._pairs.tolist():
+            for term in pair:
+                if term not in sets:
+                    sets[term] = set(rows[cuts[term] : cuts[term + 1]])
+            together.append(len(sets[pair[0]] & sets[pair[1]]))
+        subjects, objects = self._pairs.T
+        return [
+            occurrences[subjects], occurrences[objects], documents[subjects], documents[objects], np.array(together)
+        ]  # fmt: skip
 
 
-def _seconds(run: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+class _Phrases:
+    """tantivy over the same words, in memory: for each fact the documents that have both as phrases."""
 
+    def __init__(self, documents: Sequence[str], pairs: Sequence[Any]) -> None:
+        builder = tantivy.SchemaBuilder()
+        builder.add_text_field("words", tokenizer_name="whitespace", index_option="position")
+        schema = builder.build()
+        index = tantivy.Index(schema)
+        writer = index.writer(heap_size=1 << 30, num_threads=1)
+        for document in documents:
+            writer.add_document(tantivy.Document(words=[document]))
+        writer.commit()
+        writer.wait_merging_threads()
+        index.reload()
+        self._searcher = index.searcher()
+        self._schema, self._pairs = schema, pairs
 
-def _spread(values: Sequence[float], factor: float) -> str:
-    return f"({factor * min(values):.1f} to {factor * max(values):.1f})"
+    def _query(self, words: Sequence[str]) -> Any:
+        if len(words) == 1:
+            return tantivy.Query.term_query(self._schema, "words", words[0], index_option="basic")
+        return tantivy.Query.phrase_query(self._schema, "words", list(words))
+
+    def run(self) -> list[int]:
+        """Documents with both, of all facts."""
+        both = [
+            tantivy.Query.boolean_query([(tantivy.Occur.Must, self._query(words)) for words in pair])
+            for pair in self._pairs
+        ]
+        return [self._searcher.search(query, limit=1, count=True).count for query in both]

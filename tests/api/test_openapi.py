@@ -33,12 +33,14 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "GET /metrics",
         "GET /docs",
         "GET /",
+        "POST /",
         "GET /v1/indexes",
         "GET /v1/indexes/{index}",
         "GET /v1/indexes/{index}/count",
         "POST /v1/indexes/{index}/count",
         "POST /v1/indexes/{index}/cooccurrence",
         "POST /v1/indexes/{index}/facts:count",
+        "POST /v1/indexes/{index}/facts:replicate",
         "POST /v1/indexes/{index}/documents",
     }
 

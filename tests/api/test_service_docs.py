@@ -31,6 +31,8 @@ CHANGING = [
     (r"\b[0-9a-f]{32}\b", "REQUEST-ID"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),  # of files that the version of Arrow has a hand in
     (r'"(bytes|bytes_per_text_byte)":\s*[\d.]+', r'"\1":0'),
+    (r'"latency":\s*[\d.e-]+', '"latency":0'),
+    (r'"infini-gram [\d.]+"', '"ENGINE"'),
     (r'"(python|version)":\s*"[\d.]+"', r'"\1":"VERSION"'),
 ]
 

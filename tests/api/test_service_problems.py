@@ -63,7 +63,7 @@ def assert_problem(answer: httpx.Response, status: int, kind: str | None) -> dic
         ("PUT", COUNT, 405, None),
         ("DELETE", "/v1/indexes/tiny", 405, None),
         ("GET", COOC, 405, None),
-        ("POST", "/", 405, None),
+        ("PUT", "/", 405, None),
         ("OPTIONS", "/healthz", 405, None),
         ("GET", COUNT, 422, "invalid-request"),
         ("GET", COUNT + "?text=", 422, "empty-query"),

@@ -25,6 +25,9 @@ def test_every_setting_has_its_variable() -> None:
         "FACTCENSUS_HOST": "::1",
         "FACTCENSUS_PORT": "0",
         "FACTCENSUS_LOG_LEVEL": "DEBUG",
+        "FACTCENSUS_KEYS_FILE": "/a/keys",
+        "FACTCENSUS_ALLOW_ANONYMOUS": "1",
+        "FACTCENSUS_REQUESTS_PER_MINUTE": "90",
     } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
     settings = Settings.from_env(env)
     assert settings == Settings(
@@ -32,6 +35,9 @@ def test_every_setting_has_its_variable() -> None:
         host="::1",
         port=0,
         log_level="debug",
+        keys_file=Path("/a/keys"),
+        allow_anonymous=True,
+        requests_per_minute=90,
         limits=Limits(**{limit.name: number for number, limit in enumerate(fields(Limits), 1)}),
     )
 
@@ -58,6 +64,7 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
         re.findall(r"^\| `(FACTCENSUS_\w+)` \| `?([^|`]*)`? \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     )
     expected = {"FACTCENSUS_INDEXES": "none", "FACTCENSUS_HOST": "127.0.0.1", "FACTCENSUS_PORT": "8080"}
-    expected |= {"FACTCENSUS_LOG_LEVEL": "info"}
+    expected |= {"FACTCENSUS_LOG_LEVEL": "info", "FACTCENSUS_KEYS_FILE": "none", "FACTCENSUS_ALLOW_ANONYMOUS": "0"}
+    expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0"}
     expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}
     assert {name: default.strip() for name, default in listed.items()} == expected

@@ -403,3 +403,178 @@ def test_verify_of_an_intact_index_says_so_and_exits_0(index: Path, run: Run) ->
     ran = run("index", "verify", index)
     assert ran.code == 0
     assert "wiki" in ran.out
+
+
+# ---------------------------------------------------------------------------------------------- which documents
+
+
+SCOPED = {
+    "no duplicates": (["--no-duplicates"], (3, 3)),
+    "the first documents": (["--upto-document", "2"], (2, 2)),
+    "more documents than there are": (["--upto-document", "99"], (4, 4)),
+    "a range of tokens": (["--tokens", "0:7"], (2, 2)),
+    "up to a token": (["--tokens", ":1"], (1, 1)),
+    "no token at all": (["--tokens", "5:5"], (0, 0)),
+    "a source": (["--where", "source = 'web'"], (2, 2)),
+    "a field of the metadata": (["--where", "metadata ->> '$.meta.lang' = 'fr'"], (1, 1)),
+    "all at once": (
+        ["--where", "source <> 'x'", "--tokens", "0:99", "--no-duplicates", "--upto-document", "3"],
+        (3, 3),
+    ),
+    "a deadline that is far": (["--deadline", "1000"], (4, 4)),
+}
+
+
+@pytest.fixture
+def five(tmp_path: Path, run: Run) -> Path:
+    """Five documents; the last one repeats the first, and the third has another language."""
+    rows = records([*TEXTS, TEXTS[0]], [*SOURCES, "wiki"])
+    rows[2]["meta"] = {"lang": "fr"}
+    write_corpus(tmp_path / "five.jsonl", rows)
+    assert run("index", "build", tmp_path / "five.jsonl", "--out", tmp_path / "five", "--jobs", 1).code == 0
+    return tmp_path / "five"
+
+
+@pytest.mark.parametrize("name", SCOPED)
+def test_options_restrict_every_count_to_their_documents(name: str, five: Path, tmp_path: Path, run: Run) -> None:
+    options, expected = SCOPED[name]
+    answer = run("count", five, "Paris", "--json", *options).json
+    assert (answer["occurrences"], answer["documents"]) == expected
+    by_source = run("count", five, "Paris", "--json", "--by", "source", *options).json["by_source"]
+    assert sum(part["documents"] for part in by_source.values()) == expected[1]
+    told = run("cooc", five, "--subject", "Paris", "--object", "zebra", "--json", *options).json
+    assert (told["subject"]["mentions"], told["subject"]["documents"]) == expected
+    (tmp_path / "f.csv").write_text("subject,object\nParis,zebra\n", encoding="utf-8")
+    asked = ["facts", "count", tmp_path / "f.csv", "--index", five, "--out", tmp_path / "o.jsonl"]
+    for jobs in ([], ["--jobs", "1"], ["--jobs", "3"]):
+        assert run(*asked, *options, *jobs).code == 0
+        row = json.loads((tmp_path / "o.jsonl").read_text(encoding="utf-8"))
+        assert (row["subject_mentions"], row["subject_documents"]) == expected
+
+
+def test_facts_by_a_field_of_the_metadata_add_up(five: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "f.csv").write_text("subject,object\nParis,capital\n", encoding="utf-8")
+    ran = run(
+        "facts", "count", tmp_path / "f.csv", "--index", five, "--by", "meta.lang", "--out", tmp_path / "o.parquet"
+    )
+    assert ran.code == 0
+    row = pq.read_table(tmp_path / "o.parquet").to_pylist()[0]
+    groups = {group["meta.lang"]: group["subject_mentions"] for group in row["by_meta.lang"]}
+    assert groups == {"": 3, "fr": 1}
+
+
+def test_count_that_takes_longer_than_its_deadline_exits_1(five: Path, run: Run, monkeypatch: Any) -> None:
+    from factcensus.indexer.limits import Limit
+
+    monkeypatch.setattr(Limit, "__enter__", lambda self: self.cancel() or self)
+    for asked in (["count", five, "Paris"], ["cooc", five, "--subject", "Paris", "--object", "France"]):
+        ran = run(*asked, "--deadline", "0.5")
+        assert ran.code == 1
+        assert "it took more than 0.5 s; ask for less" in ran.err
+        assert ran.out == ""
+
+
+# ---------------------------------------------------------------------------------------------- deleting, compacting
+
+
+def test_delete_compact_and_verify_in_full(five: Path, tmp_path: Path, run: Run) -> None:
+    ran = run("index", "delete", five, "--id", "d1")
+    assert (ran.code, ran.out) == (0, f"{five}: 1 documents deleted, 4 left\n")
+    (tmp_path / "ids").write_text("d2\n\nd1\n", encoding="utf-8")
+    assert "1 documents deleted, 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
+    assert "0 documents deleted, 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
+    assert run("count", five, "Paris", "--json").json["documents"] == 2
+    assert run("index", "verify", five, "--full").code == 0
+    ran = run("index", "compact", five, "--out", tmp_path / "small", "--jobs", 1, "--device", "cpu")
+    assert ran.code == 0
+    assert "3 documents" in ran.out
+    assert run("index", "delete", five, "--where", "source = 'wiki' AND tokens = 0").code == 0
+    assert run("index", "compact", five, "--memory", "1GiB").code == 0
+    assert run("index", "info", five, "--json").json["deleted_documents"] == 0
+    for index, documents in ((five, 2), (tmp_path / "small", 3)):
+        told = run("index", "verify", index, "--full", "--json").json
+        assert told["intact"]
+        assert told["rows_compared"] == run("index", "info", index, "--json").json["tokens"] + documents - 1
+        assert run("count", index, "Paris", "--json").json["documents"] == 2
+
+
+def test_verify_in_full_exits_3_for_two_exchanged_rows_of_an_index_without_checksums(five: Path, run: Run) -> None:
+    bare = five.with_name("bare")
+    bare.mkdir()
+    for name in ("tokenized.0", "table.0", "offset.0"):
+        (bare / name).write_bytes((five / name).read_bytes())
+    assert run("index", "verify", bare, "--full").code == 0
+    table = bytearray((bare / "table.0").read_bytes())
+    table[0], table[5] = table[5], table[0]
+    (bare / "table.0").write_bytes(table)
+    ran = run("index", "verify", bare, "--full")
+    assert ran.code == 3
+    assert "table.0 is out of order" in ran.err
+
+
+#: Arguments, and what the message has to name: the value, and what is wanted instead.
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "deletion of nothing": (["index", "delete", "{ix}"], "nothing to delete: give ids of documents, or a condition"),
+    "unknown id": (["index", "delete", "{ix}", "--id", "d77"], "no document has the id d77"),
+    "no file of ids": (["index", "delete", "{ix}", "--ids", "{tmp}/none"], "no file of ids at {tmp}/none"),
+    "ids that are no text": (["index", "delete", "{ix}", "--ids", "{tmp}/binary"], "{tmp}/binary"),
+    "condition that is no SQL": (["index", "delete", "{ix}", "--where", "source ="], "'source =' cannot be used"),
+    "condition over no column": (["count", "{ix}", "a", "--where", "sorce = 'x'"], "sorce"),
+    "condition with no function": (["count", "{ix}", "a", "--where", "nosuch(id)"], "nosuch"),
+    "condition that is no condition": (["count", "{ix}", "a", "--where", "id"], "'id' cannot be used"),
+    "two statements": (["count", "{ix}", "a", "--where", "true; drop view documents"], "cannot be used"),
+    "condition that closes its brackets": (["count", "{ix}", "a", "--where", "true) OR (nosuch"], "nosuch"),
+    "empty condition": (["count", "{ix}", "a", "--where", ""], "'' cannot be used"),
+    "no such field": (["count", "{ix}", "a", "--by", "meta.language"], "meta.language"),
+    "documents up to zero": (["count", "{ix}", "a", "--upto-document", "0"], "'0' is no number from 1 on"),
+    "documents up to words": (["count", "{ix}", "a", "--upto-document", "all"], "'all' is no number from 1 on"),
+    "tokens without a colon": (["count", "{ix}", "a", "--tokens", "12"], "'12' is no range FIRST:LAST"),
+    "tokens backwards": (["count", "{ix}", "a", "--tokens", "9:3"], "'9:3' is no range FIRST:LAST"),
+    "tokens below zero": (["count", "{ix}", "a", "--tokens=-3:3"], "'-3:3' is no range FIRST:LAST"),
+    "deadline of zero": (["count", "{ix}", "a", "--deadline", "0"], "'0' is no number of seconds above 0"),
+    "deadline before now": (["count", "{ix}", "a", "--deadline=-2"], "'-2' is no number of seconds above 0"),
+    "deadline of no number": (["count", "{ix}", "a", "--deadline", "nan"], "'nan' is no number of seconds"),
+    "deadline without end": (["count", "{ix}", "a", "--deadline", "inf"], "'inf' is no number of seconds"),
+    "deadline of a word": (["count", "{ix}", "a", "--deadline", "soon"], "'soon' is no number of seconds"),
+    "device that is none": (
+        ["index", "build", "{tmp}/five.jsonl", "--out", "{tmp}/n", "--device", "cudda"], "'cudda' cannot be used"),
+    "compaction into what exists": (["index", "compact", "{ix}", "--out", "{ix}"], "{ix} exists; choose another --out"),
+    "compaction of nothing": (["index", "compact", "{tmp}/none"], "no index of factcensus's at {tmp}/none"),
+    "compaction in too little": (["index", "compact", "{ix}", "--memory", "1MiB"], "1 MiB of memory are too few"),
+    "facts with no jobs": (
+        ["facts", "count", "{tmp}/f.csv", "--index", "{ix}", "--out", "{tmp}/o.csv", "--jobs", "0"],
+        "'0' is no number from 1 on"),
+    "facts by no field": (
+        ["facts", "count", "{tmp}/f.csv", "--index", "{ix}", "--out", "{tmp}/o.csv", "--by", "nosuch"], "'nosuch'"),
+    "scan in a scope": (
+        ["facts", "count", "{tmp}/f.csv", "--scan", "{tmp}/five.jsonl", "--out", "{tmp}/o.csv", "--no-duplicates"],
+        "--no-duplicates goes with an index folder only"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_meant_exits_2_and_names_it(name: str, five: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "f.csv").write_text("subject,object\nParis,France\n", encoding="utf-8")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    arguments, message = REFUSED[name]
+    before = {path.name: path.read_bytes() for path in five.iterdir()}
+    ran = run(*(argument.format(ix=five, tmp=tmp_path) for argument in arguments))
+    assert ran.code == 2, ran
+    assert ran.out == ""
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert "unexpected" not in ran.err
+    assert message.format(ix=five, tmp=tmp_path) in ran.err
+    assert {path.name: path.read_bytes() for path in five.iterdir()} == before
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_full_disk_exits_1_with_the_folder_and_what_to_do(five: Path, run: Run, monkeypatch: Any) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for asked in (["delete", five, "--id", "d1"], ["add", five, five.with_name("five.jsonl"), "--jobs", 1]):
+        ran = run("index", *asked)
+        assert ran.code == 1
+        assert f"the disk of {five}" in ran.err
+        assert "make room there and run the same command again" in ran.err

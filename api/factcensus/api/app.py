@@ -12,8 +12,11 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api import counts, documents, facts, indexes, page, status
+from factcensus.api.access import Access, read_keys
 from factcensus.api.catalog import Catalog, named_folders
 from factcensus.api.dependencies import Service
+from factcensus.api.infini_gram import routes as infini_gram
+from factcensus.api.infini_gram.engines import Models
 from factcensus.api.metrics import Metrics
 from factcensus.api.middleware import BodyLimit, Observation
 from factcensus.api.openapi import openapi_document
@@ -27,9 +30,10 @@ def create_app(settings: Settings) -> FastAPI:
     An index that cannot be opened does not stop the others: ``/readyz`` then answers 503 and names it.
 
     Raises:
-        InputError: two index folders have one name.
+        InputError: two index folders have one name; the file of keys cannot be used.
     """
     catalog = Catalog(named_folders(settings.indexes))
+    models = Models()
     metrics = Metrics()
     metrics.indexes_open.set_function(lambda: len(catalog.names))
 
@@ -39,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            await run_in_threadpool(models.close)
             await run_in_threadpool(catalog.close)
 
     app = FastAPI(
@@ -54,10 +59,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
     app.state.service = Service(settings, catalog, metrics, batch_limiter)
-    for part in (status, page, indexes, counts, facts, documents):
+    app.state.models = models
+    for part in (status, page, indexes, counts, facts, documents, infini_gram):
         app.include_router(part.router)
     add_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body_bytes=settings.limits.max_body_bytes)
+    keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
+    if keys or settings.keys_file or settings.requests_per_minute:
+        app.add_middleware(Access, keys=keys, requests_per_minute=settings.requests_per_minute)
     app.add_middleware(Observation, metrics=metrics)
     return app

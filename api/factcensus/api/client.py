@@ -10,6 +10,7 @@ service may still be at work on it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
 from types import TracebackType
@@ -39,19 +40,24 @@ class Client:
         base_url: Where the service answers, such as ``http://127.0.0.1:8080``; a path in it is kept.
         timeout_s: Longest wait for a connection, and for each answer.
         attempts: How often a request is sent at most when nothing answers or the service is busy.
+        api_key: For a service that asks for one; ``$FACTCENSUS_API_KEY`` unless given.
 
     Every method raises a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` when nothing answers,
     ``UnknownIndexError`` and ``RejectedError`` for a request that cannot be answered, ``NotReadyError`` and
     ``ServerFailureError`` for a service in trouble.
     """
 
-    def __init__(self, base_url: str, timeout_s: float = 30.0, *, attempts: int = 5) -> None:
+    def __init__(
+        self, base_url: str, timeout_s: float = 30.0, *, attempts: int = 5, api_key: str | None = None
+    ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ServiceError(f"{base_url!r} is no address of a service; give one such as http://127.0.0.1:8080")
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._attempts = attempts
-        self._http = httpx.Client(timeout=timeout_s, headers={"User-Agent": "factcensus"})
+        key = os.environ.get("FACTCENSUS_API_KEY") if api_key is None else api_key
+        headers = {"User-Agent": "factcensus"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._http = httpx.Client(timeout=timeout_s, headers=headers)
 
     def __enter__(self) -> Client:
         return self

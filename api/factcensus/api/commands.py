@@ -1,4 +1,4 @@
-"""The command ``factcensus serve``."""
+"""The commands ``factcensus serve`` and ``factcensus serve-key``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from factcensus.indexer.cli import Subparsers, add_command
 
 
 def add_commands(subparsers: Subparsers) -> None:
-    """Add ``serve`` to the root command."""
+    """Add both to the root command."""
     parser = add_command(
         subparsers,
         "serve",
@@ -20,11 +20,31 @@ def add_commands(subparsers: Subparsers) -> None:
     )
     parser.add_argument("indexes", metavar="INDEX", nargs="+", type=Path, help="an index folder")
     parser.add_argument(
-        "--host", help="address to listen on (default: $FACTCENSUS_HOST, else 127.0.0.1; there is no access control)"
+        "--host",
+        help="address to listen on (default: $FACTCENSUS_HOST, else 127.0.0.1; others need keys, see serve-key)",
     )
     parser.add_argument(
         "--port", type=_port, help="port to listen on, 0 for a free one (default: $FACTCENSUS_PORT, else 8080)"
     )
+
+    key = add_command(
+        subparsers,
+        "serve-key",
+        _new_key,
+        help="Make a key for a service: it is printed once, and a file gets its hash.",
+        example="factcensus serve-key alice --file keys.txt\n"
+        "FACTCENSUS_KEYS_FILE=keys.txt factcensus serve indexes/pile --host 192.0.2.7",
+    )
+    key.add_argument("name", metavar="NAME", help="whose key it is")
+    key.add_argument(
+        "--file", required=True, type=Path, metavar="FILE", help="the file of hashed keys; made if missing"
+    )
+
+
+def _new_key(arguments: argparse.Namespace) -> None:
+    from factcensus.api.access import new_key
+
+    print(new_key(arguments.name, arguments.file))
 
 
 def _port(text: str) -> int:

@@ -39,14 +39,15 @@ async def within(
             pass
         limit.cancel()
 
+    answers: list[Answer] = []
+    failures: list[Exception] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
         try:
-            answer = await to_thread.run_sync(counted, limiter=limiter)
-            failure = None
+            answers.append(await to_thread.run_sync(counted, limiter=limiter))
         except Exception as error:  # raised below: a task group would wrap it
-            failure = error
+            failures.append(error)
         tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return answer
+    if failures:
+        raise failures[0]
+    return answers[0]

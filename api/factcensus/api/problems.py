@@ -24,6 +24,7 @@ MEDIA_TYPE = "application/problem+json"
 #: Status and title of every kind of problem that has a type of its own.
 KINDS: dict[str, tuple[int, str]] = {
     "malformed-body": (400, "The request body cannot be read"),
+    "unauthorized": (401, "A key is needed"),
     "unknown-index": (404, "No index has this name"),
     "not-acceptable": (406, "None of the accepted formats is offered"),
     "body-too-large": (413, "The request body is too large"),
@@ -33,6 +34,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "empty-query": (422, "The query holds no token"),
     "unknown-name": (422, "A name is not one of the known ones"),
     "limit-exceeded": (422, "The request asks for more than the service allows"),
+    "too-many-requests": (429, "Requests come too fast"),
     "internal-error": (500, "The service failed"),
     "index-not-open": (503, "The index is not open"),
     "not-ready": (503, "The service is not ready"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from factcensus.api.access import is_loopback
 from factcensus.api.app import create_app
 from factcensus.api.catalog import named_folders
 from factcensus.api.errors import ListenError
@@ -26,10 +27,17 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight, release the indexes and return.
 
     Raises:
-        InputError: a folder does not exist, or two have one name.
+        InputError: a folder does not exist, or two have one name; other machines would reach the service, and neither
+            keys are asked for nor is that allowed.
         IndexFormatError: an index cannot be opened; nothing listens yet then.
         ListenError: the address cannot be listened on.
     """
+    if settings.keys_file is None and not settings.allow_anonymous and not is_loopback(settings.host):
+        raise InputError(
+            f"{settings.host} can be reached from other machines, and no keys are asked for: make one with 'factcensus "
+            "serve-key NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow that everybody asks with "
+            "FACTCENSUS_ALLOW_ANONYMOUS=1"
+        )
     for name, folder in named_folders(settings.indexes).items():
         if not folder.is_dir():
             raise InputError(f"no index folder at {folder}")

@@ -48,6 +48,12 @@ class Settings:
     #: 0 takes a free port; the service prints which.
     port: int = 8080
     log_level: str = "info"
+    #: A file of hashed API keys (:mod:`factcensus.api.access`); without one, everybody who reaches the service may ask.
+    keys_file: Path | None = None
+    #: Whether to listen on an address that other machines reach, without keys.
+    allow_anonymous: bool = False
+    #: Requests a minute by key, or without keys by address; 0 for no limit.
+    requests_per_minute: int = 0
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -73,6 +79,9 @@ class Settings:
             host=env.get(f"{PREFIX}HOST", "127.0.0.1"),
             port=_whole_number(env, f"{PREFIX}PORT", 8080, low=0, high=65535),
             log_level=log_level,
+            keys_file=Path(env[f"{PREFIX}KEYS_FILE"]) if env.get(f"{PREFIX}KEYS_FILE") else None,
+            allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
+            requests_per_minute=_whole_number(env, f"{PREFIX}REQUESTS_PER_MINUTE", 0, low=0),
             limits=Limits(**limits),
         )
 

@@ -43,13 +43,23 @@ def add_scope_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=token_range, metavar="FIRST:LAST", help="those that begin at these tokens of the corpus"
     )
     scope.add_argument("--where", metavar="SQL", help="those for which a condition over the document table holds")
-    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="give up after so long")
+    parser.add_argument("--deadline", type=seconds, metavar="SECONDS", help="give up after so long")
 
 
 def window(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens (0 or more)")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
 
 
 def token_range(text: str) -> tuple[int, int]:

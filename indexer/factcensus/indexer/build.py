@@ -6,7 +6,6 @@ started again with the same sources and settings; two builds of one index exclud
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -20,19 +19,30 @@ from typing import Any, Protocol, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
+from factcensus.indexer.device_sort import choose_device
 from factcensus.indexer.documents import count_sources
-from factcensus.indexer.errors import DiskFullError, IndexFormatError, InputError
-from factcensus.indexer.layout import hash_file, lock_folder, sync_files, write_atomically, write_hashed
-from factcensus.indexer.maintain import commit, read_documents_of, read_manifest, write_states
-from factcensus.indexer.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.layout import (
+    explain_full_disk,
+    hash_file,
+    lock_folder,
+    place_file,
+    sync_files,
+    write_atomically,
+    write_hashed,
+)
+from factcensus.indexer.maintain import commit, read_documents_of, read_manifest, remove_strays, write_states
+from factcensus.indexer.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.processes import map_tasks
 from factcensus.indexer.spool import SpooledFile, SpoolTask, spool, spool_index
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
 #: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
 BYTES_PER_TOKEN = 28
-#: … per type: its place in the byte order, its id in a file and in the index, and its bucket.
-BYTES_PER_TYPE = 24
+#: … per type: its place in the byte order and how that is found, its id in a file and in the index, and its bucket.
+BYTES_PER_TYPE = 48
+#: … per type before that, while the words of all files are merged and sorted: 75 were measured.
+MERGED_BYTES_PER_TYPE = 88
 #: Memory of a process before it has read a byte (libraries, Unicode tables), and of one that analyses a file.
 PROCESS_BYTES = 256 << 20
 ANALYSIS_BYTES = 384 << 20
@@ -73,11 +83,13 @@ class BuildSettings:
         if self.shard_tokens is not None:
             return self.shard_tokens
         fixed = PROCESS_BYTES + BYTES_PER_TYPE * types
+        merging = PROCESS_BYTES + MERGED_BYTES_PER_TYPE * types
         budget = min(MOST_SHARD_TOKENS, (self.memory_bytes - fixed) // BYTES_PER_TOKEN)
-        if budget < LEAST_SHARD_TOKENS:
+        if budget < LEAST_SHARD_TOKENS or self.memory_bytes < merging:
+            least = max(fixed + (BYTES_PER_TOKEN << 24), merging)
             raise InputError(
                 f"{self.memory_bytes >> 20} MiB of memory are too few for a vocabulary of {types:,} types; give at "
-                f"least {(fixed + (BYTES_PER_TOKEN << 24) >> 20) + 1} MiB"
+                f"least {(least >> 20) + 1} MiB"
             )
         return budget
 
@@ -126,8 +138,9 @@ def build_index(
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
     run = _run(jobs, device, progress, notice)
-    with _staging(out, settings, files) as folder:
-        _finish(folder, out, _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run))
+    with _staging(out, settings, chosen, files) as folder:
+        new = _complete(folder) or _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run)
+        _finish(folder, out, new)
     return Manifest.read(out)
 
 
@@ -159,7 +172,7 @@ def add_to_index(
         _check(settings)
         if _already_done(index, old, settings, files):
             return old
-        with _staging(index, settings, files, base=old.digest) as folder:
+        with _staging(index, settings, chosen, files, base=old.digest) as folder:
             new = _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run, (index, old))
             _move_in(folder, index, old, new)
     return new
@@ -199,7 +212,10 @@ def compact_index(
         _check(settings)
         if out is None and _already_done(index, old, settings, []):
             return old
-        with _staging(target, settings, [], base=old.digest) as folder:
+        with _staging(target, settings, chosen, [], base=old.digest) as folder:
+            if out is not None and (new := _complete(folder)):
+                _finish(folder, target, new)
+                return new
             tasks = spool_index(index, old, folder / "spool", settings.analyzer, run.progress)
             first = 0 if out else 1 + max(shard.number for shard in old.shards)
             generation = 0 if out else (old.vocabulary_generation or 0) + 1
@@ -245,6 +261,7 @@ class Run:
 def _run(
     jobs: int | None, device: str, progress: Progress | None, notice: Callable[[str], None] = lambda _message: None
 ) -> Run:
+    choose_device(device, 0)  # one that cannot be used is refused before hours of work
     return Run(jobs or os.cpu_count() or 1, device, progress or _silent, notice)
 
 
@@ -285,7 +302,9 @@ def _build(
             table = Vocabulary(base[0], old.vocabulary_generation).table()
             generation = old.vocabulary_generation + 1
             files = {name: record for name, record in files.items() if not name.startswith("vocabulary.")}
-        merge_words(tasks, table, lambda done: run.progress("merge words", done, len(tasks), "files"))
+        for done in merge_words(tasks, table):
+            settings.budget_tokens(len(table))  # before it grows beyond the bound
+            run.progress("merge words", done, len(tasks), "files")
         vocabulary_size = len(table)
         digests = write_vocabulary(folder, cast(int, generation), table)
         files |= {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
@@ -373,72 +392,100 @@ def _spooler() -> Callable[[SpoolTask, Callable[[int], None], Callable[[str], No
 
 
 def _staging_folder(index: Path) -> Path:
+    index = index.resolve()  # beside the files, if this is a link to them
     return index.with_name(index.name + ".building")
 
 
 @contextmanager
 def _staging(
-    index: Path, settings: BuildSettings, files: Sequence[SourceFile], base: str | None = None
+    index: Path, settings: BuildSettings, analyzer: Analyzer, files: Sequence[SourceFile], base: str | None = None
 ) -> Iterator[Path]:
     """The folder in which this build is made or continued, locked. ``base`` is the digest of what it goes out from."""
     folder = _staging_folder(index)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder):
-        plan = {"settings": asdict(settings), "base": base, "files": [asdict(file) for file in files]}
-        digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-        stored = folder / "plan.json"
-        if stored.exists() and json.loads(stored.read_bytes())["digest"] != digest:
-            raise InputError(
-                f"an interrupted build with other sources or settings lies in {folder}; start it again as it was, or "
-                "delete that folder"
-            )
-        (folder / "spool").mkdir(exist_ok=True)
-        write_atomically(stored, json.dumps({"digest": digest, **plan}, indent=1).encode())
-        try:
+    with explain_full_disk(folder, "it continues where it stopped"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_folder(folder):
+            if base is None and index.exists():
+                folder.rmdir()
+                raise InputError(f"{index} exists: another process has just built it")
+            plan = {**_plan(settings, files), "analyzer": analyzer.label, "format": FORMAT, "base": base}
+            digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+            stored = _read_plan(folder)
+            if stored and stored["digest"] != digest:
+                raise InputError(
+                    f"an interrupted build with other sources or settings lies in {folder}; start it again as it was, "
+                    "or delete that folder"
+                )
+            (folder / "spool").mkdir(exist_ok=True)
+            if not stored:
+                _write_plan(folder, {"digest": digest, **plan})
             yield folder
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(
-                    f"the disk of {folder} is full ({error.strerror}); make room there and run the same command again: "
-                    "it continues where it stopped"
-                ) from error
-            raise
+
+
+def _plan(settings: BuildSettings, files: Sequence[SourceFile]) -> dict[str, Any]:
+    return {"settings": asdict(settings), "files": [asdict(file) for file in files]}
+
+
+def _read_plan(folder: Path) -> dict[str, Any] | None:
+    try:
+        plan: dict[str, Any] = json.loads((folder / PLAN).read_bytes())
+    except FileNotFoundError:
+        return None
+    return plan
+
+
+def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    write_atomically(folder / PLAN, json.dumps(plan, indent=1).encode(), durable=True)
+
+
+def _complete(folder: Path) -> Manifest | None:
+    """The manifest of a staging folder whose index only has to appear under its name."""
+    return Manifest.read(folder) if (folder / MANIFEST).exists() else None
 
 
 def _finish(folder: Path, out: Path, manifest: Manifest) -> None:
     """Let a finished index appear under its name."""
+    if out.exists():
+        raise InputError(f"{out} has appeared meanwhile; the finished index lies in {folder}, rename it")
     sync_files(folder / name for name in manifest.files)
     manifest.write(folder)
-    sync_files([folder / MANIFEST, folder])
     shutil.rmtree(folder / "spool")
     folder.rename(out)
-    (out / "plan.json").unlink()
-    sync_files([out.parent])
+    (out / PLAN).unlink()
+    sync_files([out, out.parent])
 
 
 def _move_in(folder: Path, index: Path, old: Manifest, new: Manifest) -> None:
     """Let a manifest whose new files lie in ``folder`` replace that of an index."""
     added = new.files.keys() - old.files.keys()
     sync_files(folder / name for name in added)
-    new.write(folder)
+    _write_plan(folder, {**(_read_plan(folder) or {}), "result": new.digest})
     for name in added:
-        (index / name).unlink(missing_ok=True)
-        os.link(folder / name, index / name)
+        place_file(folder / name, index / name)
     commit(index, old, new)
-    shutil.rmtree(folder)
+    _discard(folder)
 
 
 def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, files: Sequence[SourceFile]) -> bool:
     """Whether this very change was finished by a process that was killed before it could clean up; that is done now."""
     folder = _staging_folder(index)
-    try:
-        if Manifest.read(folder).digest != manifest.digest:
-            return False
-        plan = json.loads((folder / "plan.json").read_bytes())
-    except (OSError, IndexFormatError):
+    plan = _read_plan(folder)
+    if plan is None or plan.get("result") != manifest.digest:
         return False
-    shutil.rmtree(folder)
-    return bool(plan["settings"] == asdict(settings) and plan["files"] == [asdict(file) for file in files])
+    remove_strays(index, manifest)
+    _discard(folder)
+    return _plan(settings, files).items() <= plan.items()
+
+
+def _discard(folder: Path) -> None:
+    """Remove a staging folder; last the plan, by which :func:`_already_done` knows what was done."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != PLAN:
+            path.unlink()
+    (folder / PLAN).unlink()
+    folder.rmdir()
 
 
 def _check(settings: BuildSettings) -> None:

@@ -197,7 +197,10 @@ def _delete(arguments: argparse.Namespace) -> None:
     if arguments.ids:
         if not arguments.ids.is_file():
             raise InputError(f"no file of ids at {arguments.ids}")
-        ids += [line for line in arguments.ids.read_text(encoding="utf-8").splitlines() if line]
+        try:
+            ids += [line for line in arguments.ids.read_text(encoding="utf-8").splitlines() if line]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{arguments.ids} is no file of ids, one a line in UTF-8 ({error})") from error
     progress = ConsoleProgress()
     manifest, count = delete_documents(
         arguments.index,

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from factcensus.indexer.mentions import near_pairs, overlapping_pairs
-from factcensus.indexer.search import Array, document_of, entry
+from factcensus.indexer.search import Array, document_of, entry, find
 
 #: Rows that are looked at between two looks at the clock, and rows below which a set of documents is hashed.
 STRIDE = 1 << 16
@@ -96,6 +96,18 @@ def count_range(
             marked[document] = True
             found += 1
     return occurrences, found
+
+
+@njit(cache=True, nogil=True)
+def count_ngram(
+    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
+    document_starts: Array, blocks: Array, frequent: Array, ids: Array, column: int, counted: Array, stop: Array,
+) -> tuple[Any, Any]:  # fmt: skip
+    """:func:`search.find` of a token sequence (an array of ids), and :func:`count_range` of what it finds."""
+    low, high = find(stream, table, width, token_bytes, first, types, ids.view(np.uint8))
+    if low >= high:
+        return np.int64(0), np.int64(0)
+    return count_range(table, width, token_bytes, document_starts, blocks, frequent, column, counted, low, high, stop)
 
 
 @njit(cache=True, nogil=True)
@@ -270,8 +282,8 @@ def _reading_is_cheaper(
     for form in range(entities[leader], entities[leader + 1]):
         budget += (ranges[form, 1] - ranges[form, 0]) * TOKENS_PER_ROW
     forms = entities[leader + 1] - entities[leader]
+    stamp[0] += np.uint32(1)  # a document is read once for all partners
     for partner in partners:
-        stamp[0] += np.uint32(1)
         for form in range(entities[partner], entities[partner + 1]):
             for row in range(ranges[form, 0], ranges[form, 1]):
                 document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)

@@ -81,7 +81,9 @@ def select_documents(
     with _documents(tables, deleted) as connection:
         try:
             return _by_shard(connection.sql(query, params=parameters).to_arrow_table())
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.ConversionException) as error:
+        except duckdb.IOException:
+            raise
+        except duckdb.Error as error:
             raise InputError(f"the condition {where!r} cannot be used ({_first_line(error)})") from error
 
 
@@ -115,7 +117,7 @@ def _json_path(field: str) -> str:
 @contextmanager
 def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the view ``documents``: shard, row, and the columns of the document table."""
-    gone = pa.table(
+    deleted_rows = pa.table(
         {
             "shard": np.repeat(list(deleted), [len(rows) for rows in deleted.values()]),
             "row": np.concatenate([np.zeros(0, np.uint32), *deleted.values()]),
@@ -127,7 +129,7 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
         for number, path in tables.items()
     ]
     with duckdb.connect() as connection:
-        connection.register("gone", gone)
+        connection.register("gone", deleted_rows)
         try:
             connection.execute(
                 f"CREATE TEMP VIEW documents AS SELECT * FROM ({' UNION ALL '.join(parts)}) "
@@ -135,6 +137,10 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
             )
             yield connection
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            if gone := [path for path in tables.values() if not path.exists()]:
+                raise IndexFormatError(
+                    f"{gone[0]} is gone: the index was changed after it was opened; open it anew"
+                ) from error
             names = ", ".join(str(path) for path in tables.values())
             raise IndexFormatError(
                 f"a document table cannot be read ({_first_line(error)}; {names}); run 'factcensus index verify'"

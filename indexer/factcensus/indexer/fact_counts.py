@@ -51,15 +51,15 @@ MOST_CELLS = 1 << 28
 class Workspace:
     """Scratch of one thread for one shard: 12 bytes a document and 24 bytes a position held."""
 
-    def __init__(self, documents: int, buffer_rows: int = BUFFER_ROWS) -> None:
+    def __init__(self, documents: int) -> None:
         self.leader_stamps = np.zeros(documents, np.uint32)
         self.leader_counts = np.zeros(documents, np.int32)
         self.fact_stamps = np.zeros(documents, np.uint32)
         self.stamp = np.zeros(1, np.uint32)
-        self.buffer_rows = buffer_rows
-        self.keys = np.empty(buffer_rows, np.uint64)
-        self.starts = np.empty(buffer_rows, np.int64)
-        self.ends = np.empty(buffer_rows, np.int64)
+        self.buffer_rows = BUFFER_ROWS
+        self.keys = np.empty(self.buffer_rows, np.uint64)
+        self.starts = np.empty(self.buffer_rows, np.int64)
+        self.ends = np.empty(self.buffer_rows, np.int64)
         #: Rows and tokens looked at; what the plans are judged by.
         self.work = np.zeros(2, np.int64)
 

@@ -77,6 +77,7 @@ def _count_frequent(
     while top > 0:
         top -= 1
         low, high, depth = stack[top, 0], stack[top, 1], stack[top, 2]
+        parent = low
         behind = depth * token_bytes
         probe = low + least
         while probe < high:  # a run of more than least rows holds one of these
@@ -101,7 +102,7 @@ def _count_frequent(
                     last = middle
             end = first
             if end - begin > least:
-                if depth == 0 or begin > low or end < high:
+                if depth == 0 or begin > parent or end < high:
                     _count_range(
                         table, width, token_bytes, begin, end, document_starts, blocks, living, distinct, stamps,
                         np.uint32(2 * count + 1), rows[count],

@@ -6,8 +6,8 @@ sum over them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
+from factcensus.indexer.counting import count_by_group, count_ranges
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexerError,
@@ -24,8 +25,8 @@ from factcensus.indexer.errors import (
     NoIndexError,
     UnknownNameError,
 )
-from factcensus.indexer.limits import Limit
-from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest, ShardRecord
+from factcensus.indexer.limits import NO_LIMIT, Limit
+from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
 from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.records import Entity
 from factcensus.indexer.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
@@ -93,7 +94,17 @@ class CountIndex:
 
     @classmethod
     def _open_own(cls, folder: Path, name: str | None, analyzer: str | None) -> Self:
-        manifest = Manifest.read(folder)
+        while True:
+            manifest = Manifest.read(folder)
+            try:
+                return cls._open_files(folder, manifest, name, analyzer)
+            except (IndexerError, OSError):
+                # Files may be gone because another process has just changed the index: then it is opened as it is now.
+                if Manifest.read(folder).digest == manifest.digest:
+                    raise
+
+    @classmethod
+    def _open_files(cls, folder: Path, manifest: Manifest, name: str | None, analyzer: str | None) -> Self:
         if analyzer is not None and analyzer != manifest.analyzer:
             raise InputError(f"{folder} was built with the analyzer {manifest.analyzer}, not {analyzer}")
         for file, record in manifest.files.items():
@@ -116,13 +127,15 @@ class CountIndex:
             )
         generation = manifest.vocabulary_generation
         vocabulary = None if generation is None else Vocabulary(folder, generation)
-        shards = list(_open_shards(folder, {f".{shard.number}": shard for shard in manifest.shards}))
+        shards = list(_open_shards(folder, manifest))
         return cls(name or _name_of(folder), chosen, shards, manifest=manifest, vocabulary=vocabulary, folder=folder)
 
     @classmethod
     def _open_infini_gram(cls, folders: Sequence[Path], name: str | None, analyzer: str | None) -> Self:
         from factcensus.indexer.published import check_tokenizer, read_published
 
+        for folder in folders:
+            refuse_unfinished(folder)
         shards = []
         for published in read_published(folders):
             published.shard.metadata = published.metadata
@@ -205,10 +218,13 @@ class CountIndex:
         Raises:
             EmptyQueryError: no token is left of it.
         """
+        return self._ids(text, self.analyzer.tokens(text))
+
+    def _ids(self, text: str, tokens: list[str]) -> TokenIds | None:
         if self._vocabulary is None:
             ids = cast(FixedAnalyzer, self.analyzer).ids(text)
         else:
-            ids = list(map(self._vocabulary.id, self.analyzer.tokens(text)))
+            ids = [self._vocabulary.id(token) for token in tokens]
         if not ids:
             raise EmptyQueryError(_nothing_left(text, self.analyzer))
         return None if -1 in ids else tuple(ids)
@@ -260,42 +276,43 @@ class CountIndex:
             EmptyQueryError: no token is left of the text.
             DeadlineError: the limit was reached.
         """
-        from factcensus.indexer.counting import count_by_group, count_range
-
-        ids = self.token_ids(text)
-        limit = limit or Limit()
-        occurrences = documents = 0
-        names, codes = self.groups(by)
-        grouped = np.zeros((len(names), 2), np.int64)
-        column = column_of(scope)
-        for shard, counted, groups in zip(self.shards, self._masks(scope), codes, strict=True):
-            low, high = shard.find(ids) if ids else (0, 0)
-            if low == high:
-                continue
-            if by is not None:
-                count_by_group(*shard.row_arrays, counted, groups, low, high, limit.flag, grouped)
-            else:
-                found = count_range(*shard.row_arrays, shard.frequent, column, counted, low, high, limit.flag)
-                occurrences += found[0]
-                documents += found[1]
-        limit.check()
-        if by is not None:
-            occurrences, documents = map(int, grouped.sum(axis=0))
+        tokens = self.analyzer.tokens(text)
+        ids = self._ids(text, tokens)
         answer: dict[str, Any] = {
             "index": self.name,
             "analyzer": self.analyzer.label,
             "text": text,
-            "tokens": self.analyzer.tokens(text),
-            "occurrences": occurrences,
-            "documents": documents,
+            "tokens": tokens,
+            "occurrences": 0,
+            "documents": 0,
             "exact": True,
         }
         if by is not None:
-            answer[f"by_{by}"] = {
-                name: {"occurrences": int(row[0]), "documents": int(row[1])}
-                for name, row in zip(names, grouped, strict=True)
-            }
+            return answer | self._count_by(ids, by, scope, limit or Limit())
+        stop = NO_LIMIT if limit is None else limit.flag
+        column = column_of(scope)
+        masks = self.counted(scope)  # also where there is nothing to count, a condition has to be one
+        if ids:
+            for shard, counted in zip(self.shards, masks, strict=True):
+                occurrences, documents = shard.count(ids, column, counted, stop)
+                answer["occurrences"] += occurrences
+                answer["documents"] += documents
+        if limit is not None:
+            limit.check()
         return answer
+
+    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, limit: Limit) -> dict[str, Any]:
+        names, codes = self.groups(by)
+        grouped = np.zeros((len(names), 2), np.int64)
+        for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True):
+            low, high = shard.find(ids) if ids else (0, 0)
+            if low < high:
+                count_by_group(*shard.row_arrays, counted, groups, low, high, limit.flag, grouped)
+            limit.check()
+        numbers = [{"occurrences": occurrences, "documents": documents} for occurrences, documents in grouped.tolist()]
+        occurrences, documents = grouped.sum(axis=0).tolist()
+        by_value = dict(zip(names, numbers, strict=True))
+        return {"occurrences": occurrences, "documents": documents, "exact": True, f"by_{by}": by_value}
 
     def count_many(
         self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
@@ -311,13 +328,11 @@ class CountIndex:
         self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
     ) -> npt.NDArray[np.int64]:
         """Occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty one."""
-        from factcensus.indexer.counting import count_ranges
-
         limit = limit or Limit()
         order = sorted((i for i in range(len(ngrams)) if len(ngrams[i])), key=lambda i: tuple(ngrams[i]))
         wanted = [ngrams[i] for i in order]
         counts = np.zeros((len(wanted), 2), np.int64)
-        for shard, counted in zip(self.shards, self._masks(scope), strict=True):
+        for shard, counted in zip(self.shards, self.counted(scope), strict=True):
             count_ranges(
                 *shard.row_arrays, shard.frequent, column_of(scope), counted, shard.find_all(wanted), limit.flag, counts
             )
@@ -465,7 +480,11 @@ class CountIndex:
 
     def counted(self, scope: Scope = EVERY_DOCUMENT) -> list[Mask]:
         """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
-        return self._masks(scope)
+        return self._all if scope is EVERY_DOCUMENT else self._masks(scope)
+
+    @cached_property
+    def _all(self) -> list[Mask]:
+        return self._masks(EVERY_DOCUMENT)
 
     def _described(self, entity: Entity) -> dict[str, Any]:
         names = (entity.name, *entity.aliases)
@@ -506,10 +525,10 @@ def _nest(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def _open_shards(folder: Path, records: Mapping[str, ShardRecord | None]) -> Iterator[Shard]:
+def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
     documents = 0
-    for suffix, record in records.items():
-        shard = Shard(folder, suffix, documents, record)
+    for record in manifest.shards:
+        shard = Shard(folder, f".{record.number}", documents, record, manifest.files)
         documents += shard.documents
         yield shard
 

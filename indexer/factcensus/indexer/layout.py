@@ -27,9 +27,11 @@ A worked miniature: the documents "b a" and "b" with ids b = 0, a = 1 as u8 give
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +40,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import DiskFullError, InputError
 
 Array = npt.NDArray[Any]
 
@@ -120,11 +122,26 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a small file in one step."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a small file in one step; ``durable``: also a power cut leaves either the old one or the new one."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(content)
+    if durable:
+        sync_files([temporary])
     temporary.replace(path)
+    if durable:
+        sync_files([path.parent])
+
+
+def place_file(source: Path, target: Path) -> None:
+    """Let a file also stand at another place, in the place of what stood there; copied where it cannot be linked."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        shutil.copyfile(source, target)
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -135,6 +152,23 @@ def sync_files(paths: Iterable[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def explain_full_disk(folder: Path, then: str) -> Iterator[None]:
+    """Say what to do when a disk is full; ``then`` is what running the same command again does.
+
+    Raises:
+        DiskFullError: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"the disk of {folder} is full ({error.strerror}); make room there and run the same command again: {then}"
+        ) from error
 
 
 @contextmanager

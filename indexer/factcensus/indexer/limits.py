@@ -8,7 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from factcensus.indexer.errors import DeadlineError
+from factcensus.indexer.errors import DeadlineError, InputError
+
+#: The flag of a count that nothing stops.
+NO_LIMIT = np.zeros(1, np.uint8)
 
 
 class Limit:
@@ -19,9 +22,14 @@ class Limit:
 
     Args:
         seconds: time from entering the context; None for no deadline.
+
+    Raises:
+        InputError: that is no time.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
+        if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+            raise InputError(f"a deadline is a number of seconds above 0; got {seconds:g}")
         self._seconds = seconds
         self._timer: threading.Timer | None = None
         #: uint8 (1,): compiled code looks at it.

@@ -7,6 +7,7 @@ then replaces the old one in one step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,15 @@ import numpy.typing as npt
 from factcensus.indexer.documents import Chosen, count_sources, count_text_bytes, find_repeated, select_documents
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.frequent import count_frequent
-from factcensus.indexer.layout import lock_folder, sync_files, write_hashed
+from factcensus.indexer.layout import explain_full_disk, lock_folder, sync_files, write_hashed
 from factcensus.indexer.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.shard import Shard
+
+#: The names that files of an index have.
+_OWN_FILE = re.compile(
+    r"(tokenized|table|offset|first)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
+    r"|vocabulary\.\d+\.(utf8|starts|sorted)|manifest\.json\.partial"
+)
 
 
 def delete_documents(
@@ -47,17 +54,19 @@ def delete_documents(
     Raises:
         InputError: nothing was asked for, no document has one of the ids (nothing is deleted then), or the
             condition cannot be understood.
+        DiskFullError: there is no room for the few files that a deletion writes.
     """
     folder = Path(index)
     if not ids and where is None:
         raise InputError("nothing to delete: give ids of documents, or a condition")
-    with lock_folder(folder):
+    with lock_folder(folder), explain_full_disk(folder, "it deletes what is not deleted yet"):
         old = read_manifest(folder)
         tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
         deleted = read_documents_of(folder, old, "deleted")
         found = select_documents(tables, deleted, ids=ids, where=where)
         count = sum(map(len, found.values()))
         if not count:
+            remove_strays(folder, old)  # if this very deletion was killed before it could do that
             return old, 0
         deleted = {
             shard.number: np.union1d(deleted.get(shard.number, []), found.get(shard.number, [])).astype(np.uint32)
@@ -90,15 +99,20 @@ def commit(folder: Path, old: Manifest, new: Manifest) -> None:
     """Let a new manifest, whose files are all in the folder, replace the old one in one step."""
     sync_files(folder / name for name in new.files.keys() - old.files.keys())
     new.write(folder)
-    sync_files([folder / MANIFEST, folder])
-    for name in old.files.keys() - new.files.keys():
-        (folder / name).unlink(missing_ok=True)
+    remove_strays(folder, new)
+
+
+def remove_strays(folder: Path, manifest: Manifest) -> None:
+    """Remove what changes that were made, or interrupted, left of files that are not the index's (any more)."""
+    for path in folder.iterdir():
+        if path.name not in manifest.files and _OWN_FILE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_documents_of(folder: Path, manifest: Manifest, what: str) -> dict[int, npt.NDArray[np.uint32]]:
     """The documents that are ``deleted``, or ``repeated``, by shard."""
     names = {shard.number: f"{what}.{shard.number}.{shard.generation}" for shard in manifest.shards}
-    return {number: np.fromfile(folder / name, "<u4") for number, name in names.items() if name in manifest.files}
+    return {number: _stored(folder, manifest, name) for number, name in names.items() if name in manifest.files}
 
 
 def write_states(
@@ -129,11 +143,11 @@ def write_states(
     new_records = []
     for done, record in enumerate(records):
         gone, again = deleted.get(record.number, nothing), repeated.get(record.number, nothing)
-        known = old is not None and record in old.shards
-        if known and _same(out / record.state_files[1], gone) and _same(out / record.state_files[2], again):
-            new_records.append(record)
-            continue
-        if known:
+        if old is not None and record in old.shards:
+            stored = (_stored(folder_of[record.number], old, name) for name in record.state_files[1:])
+            if all(map(np.array_equal, stored, (gone, again))):
+                new_records.append(record)
+                continue
             for name in record.state_files:
                 files.pop(name, None)
             record = replace(record, generation=record.generation + 1)
@@ -158,8 +172,8 @@ def write_states(
     return new_records, files
 
 
-def _same(path: Path, documents: npt.NDArray[np.uint32]) -> bool:
-    return np.array_equal(np.fromfile(path, "<u4") if path.exists() else np.zeros(0, np.uint32), documents)
+def _stored(folder: Path, manifest: Manifest, name: str) -> npt.NDArray[np.uint32]:
+    return np.fromfile(folder / name, "<u4") if name in manifest.files else np.zeros(0, np.uint32)
 
 
 def _mask(documents: int, out: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:

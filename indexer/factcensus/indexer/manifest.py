@@ -11,13 +11,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.errors import IndexFormatError, NoIndexError
 from factcensus.indexer.layout import write_atomically
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 #: The tokenizer of an ``hf:`` index.
 TOKENIZER = "tokenizer.json"
+#: What a build is made of; in a folder that is not finished.
+PLAN = "plan.json"
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise if a folder without a manifest is a build that was interrupted; its shards look like infini-gram's.
+
+    Raises:
+        NoIndexError: it is.
+    """
+    if (folder / PLAN).exists():
+        raise NoIndexError(f"{folder} is not finished: start the 'factcensus index' command again that makes it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +123,8 @@ class Manifest:
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
     def write(self, folder: Path) -> None:
-        """Write ``manifest.json`` in one step."""
-        write_atomically(folder / MANIFEST, self.render())
+        """Write ``manifest.json`` in one step, and wait until it is on the disk."""
+        write_atomically(folder / MANIFEST, self.render(), durable=True)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.indexer import search
+from factcensus.indexer.counting import count_ngram
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import STEP, entry_bytes
 from factcensus.indexer.manifest import ShardRecord
@@ -45,10 +47,19 @@ class Shard:
         deleted: uint32, the numbers of deleted documents; ``repeated`` those whose text an earlier one has.
     """
 
-    def __init__(self, folder: Path, suffix: str, first_document: int, record: ShardRecord | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        suffix: str,
+        first_document: int,
+        record: ShardRecord | None = None,
+        files: Collection[str] = (),
+    ) -> None:
+        """Open a shard; of the files that ``record`` names, only those that are among ``files``, the manifest's."""
         self.folder = folder
         self._suffix = suffix
         self.number = int(suffix[1:] or 0)
+        self._record = record
         self._workspaces: list[Workspace] = []
         #: The documents' metadata in an index of infini-gram's.
         self.metadata: Metadata | None = None
@@ -77,20 +88,15 @@ class Shard:
         if self.documents and int(self._offsets[-1]) >= self.stream.size:
             raise IndexFormatError(f"{folder}: offset{suffix} points behind the end of tokenized{suffix}")
         self.types = record.types if record else 0
-        self.first = self._numbers(f"first{suffix}" if record else None)
+        self.first = _numbers(folder, f"first{suffix}" if record else None, files)
         if record and (len(self.first) != -(-(self.types + 1) // STEP) + 1 or int(self.first[-1]) != rows):
             raise IndexFormatError(f"{folder}: first{suffix} does not belong to table{suffix}")
         frequent, deleted, repeated = record.state_files if record else (None, None, None)
-        self.frequent = self._numbers(frequent).reshape(-1, 6)
-        self.deleted = self._numbers(deleted)
-        self.repeated = self._numbers(repeated)
+        self.frequent = _numbers(folder, frequent, files).reshape(-1, 6)
+        self.deleted = _numbers(folder, deleted, files)
+        self.repeated = _numbers(folder, repeated, files)
         if max(self.deleted.max(initial=0), self.repeated.max(initial=0)) >= max(1, self.documents):
             raise IndexFormatError(f"{folder}: the deleted or repeated documents of shard {suffix[1:]} are not its own")
-
-    def _numbers(self, name: str | None) -> npt.NDArray[np.uint32]:
-        if name is None or not (self.folder / name).exists():
-            return np.zeros(0, np.uint32)
-        return _mapped(self.folder / name).view("<u4")
 
     @property
     def row_arrays(self) -> tuple[Array, int, int, Array, Array]:
@@ -111,21 +117,30 @@ class Shard:
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """The range of the table whose suffixes start with these tokens."""
-        from factcensus.indexer.search import find
-
         query = np.array(token_ids, self.token_dtype).view(np.uint8)
-        low, high = find(self.stream, self.table, self.width, self.token_bytes, self.first, self.types, query)
+        low, high = search.find(self.stream, self.table, self.width, self.token_bytes, self.first, self.types, query)
         return int(low), int(high)
+
+    def count(
+        self, token_ids: Sequence[int], column: int, counted: Mask, stop: npt.NDArray[np.uint8]
+    ) -> tuple[int, int]:
+        """Occurrences and documents of these tokens; see :func:`counting.count_range`."""
+        return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), column, counted, stop)
+
+    @cached_property
+    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, Array]:
+        return (
+            self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
+            self.document_starts, self.blocks, self.frequent,
+        )  # fmt: skip
 
     def find_all(self, ngrams: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """int64 (n-grams, 2): the range of each; n-grams in lexicographic order share work."""
-        from factcensus.indexer.search import find_all
-
         lengths = np.fromiter(map(len, ngrams), np.int64, len(ngrams))
         starts = np.concatenate([[0], np.cumsum(lengths)]) * self.token_bytes
         queries = np.fromiter((token for ngram in ngrams for token in ngram), self.token_dtype, int(lengths.sum()))
         ranges = np.empty((len(ngrams), 2), np.int64)
-        find_all(
+        search.find_all(
             self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
             queries.view(np.uint8), starts, ranges,
         )  # fmt: skip
@@ -133,16 +148,12 @@ class Shard:
 
     def positions(self, low: int, high: int) -> npt.NDArray[np.int64]:
         """The token positions of a range of the table, in table order."""
-        from factcensus.indexer.search import positions_of
-
-        return positions_of(self.table, self.width, self.token_bytes, low, high)
+        return search.positions_of(self.table, self.width, self.token_bytes, low, high)
 
     @cached_property
     def blocks(self) -> npt.NDArray[np.int32]:
         """The rank structure that takes a position to its document; see :func:`search.block_documents`."""
-        from factcensus.indexer.search import block_documents
-
-        return block_documents(self.document_starts, self.size)
+        return search.block_documents(self.document_starts, self.size)
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
@@ -158,9 +169,7 @@ class Shard:
 
     def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document of each position."""
-        from factcensus.indexer.search import documents_of
-
-        return documents_of(positions, self.document_starts, self.blocks)
+        return search.documents_of(positions, self.document_starts, self.blocks)
 
     def mentions(self, forms: Sequence[Sequence[int]], counted: Mask, *, overlapping: bool = False) -> Mentions:
         """The mentions of an entity in the documents that are counted.
@@ -184,17 +193,13 @@ class Shard:
 
     def first_disorder(self, rows: npt.NDArray[np.int64]) -> int | None:
         """The first of these rows of the table whose suffix does not precede the next row's."""
-        from factcensus.indexer.search import first_disorder
-
-        wrong = int(first_disorder(self.stream, self.table, self.width, rows, COMPARED_BYTES))
+        wrong = int(search.first_disorder(self.stream, self.table, self.width, rows, COMPARED_BYTES))
         return None if wrong < 0 else wrong
 
     def first_wrong_row(self) -> int | None:
         """The first row of the table that is not where it belongs; takes 4 bytes of memory a row."""
-        from factcensus.indexer.search import first_wrong_row
-
         row_of = np.empty(self.size + 1, np.uint32)
-        wrong = int(first_wrong_row(self.stream, self.table, self.width, self.token_bytes, row_of))
+        wrong = int(search.first_wrong_row(self.stream, self.table, self.width, self.token_bytes, row_of))
         return None if wrong < 0 else wrong
 
     @property
@@ -228,7 +233,7 @@ class Shard:
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of the document table for some documents, in rising order; empty records where there is none."""
-        if not self.rows_path.exists():
+        if self._record is None:
             return self.metadata.rows(documents) if self.metadata else [{} for _ in documents]
         rows: list[dict[str, Any]] = []
         with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
@@ -246,7 +251,16 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
+        if not path.exists():
+            raise IndexFormatError(
+                f"{path} is gone: the index was changed after it was opened; open it anew"
+            ) from error
         raise IndexFormatError(f"{path} cannot be read ({error}); run 'factcensus index verify'") from error
+
+
+def _numbers(folder: Path, name: str | None, files: Collection[str]) -> npt.NDArray[np.uint32]:
+    """A file of u32; of size 0 where the index has none. Others of that name are what an interrupted change left."""
+    return np.zeros(0, np.uint32) if name is None or name not in files else _mapped(folder / name).view("<u4")
 
 
 def _mapped(path: Path) -> npt.NDArray[np.uint8]:

@@ -63,12 +63,17 @@ class Piece:
                 row += rows
 
 
-def merge_words(tasks: Sequence[SpoolTask], table: WordTable, on_file: Callable[[int], None]) -> None:
-    """Add the words of all files to ``table``, in order, and write each file's map from local to global ids."""
+def merge_words(tasks: Sequence[SpoolTask], table: WordTable) -> Iterator[int]:
+    """Add the words of all files to ``table``, in order, and write each file's map from local to global ids.
+
+    Yields:
+        The number of files whose words are in the table, after each.
+    """
     for number, task in enumerate(tasks):
         with np.load(task.path("words.npz")) as words:
-            np.save(task.path("global.npy"), table.extend(words["arena"], words["starts"]))
-        on_file(number + 1)
+            # Not by np.save, which on a full disk does not say that it is the disk.
+            task.path("global").write_bytes(table.extend(words["arena"], words["starts"]).astype(np.uint32).data)
+        yield number + 1
 
 
 def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list[Piece]]:
@@ -152,8 +157,8 @@ def _write_documents(
         hashed_file(folder / f"tokenized.{number}") as (write, digest),
     ):
         for piece in pieces:
-            mapping = piece.task.path("global.npy")
-            global_id = np.load(mapping) if mapping.exists() else np.zeros(0, np.uint32)
+            mapping = piece.task.path("global")
+            global_id = np.fromfile(mapping, np.uint32) if mapping.exists() else np.zeros(0, np.uint32)
             at = piece.first_token * dtype.itemsize
             for table in piece.batches():
                 lengths = table["tokens"].to_numpy()

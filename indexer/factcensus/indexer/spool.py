@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 
 #: UTF-8 bytes that are analysed at once.
 BATCH_BYTES = 4 << 20
+_SPOOL_FILES = ("ids", "parquet", "words.npz")
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -76,15 +77,33 @@ class SpoolTask:
     def finished(self) -> SpooledFile | None:
         """The result, if this file has been spooled already."""
         try:
-            return SpooledFile(**json.loads(self.path("json").read_bytes()))
-        except OSError:
+            stored = json.loads(self.path("json").read_bytes())
+            for name, size in stored["files"].items():
+                if self.path(name).stat().st_size != size:  # cut off by a power cut, or removed already
+                    return None
+            return SpooledFile(**stored["totals"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def start(self) -> None:
+        """Remove what an interrupted build left of the files.
+
+        They are not written over: a process of that build may still have them open.
+        """
+        for suffix in ("json", *_SPOOL_FILES):
+            self.path(suffix).unlink(missing_ok=True)
+
+    def finish(self, result: SpooledFile) -> None:
+        """Say that all files are complete."""
+        sizes = {suffix: self.path(suffix).stat().st_size for suffix in _SPOOL_FILES if self.path(suffix).exists()}
+        write_atomically(self.path("json"), json.dumps({"totals": asdict(result), "files": sizes}).encode())
 
 
 def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[str], None]) -> SpooledFile:
     """Analyse one corpus file, unless that is done already."""
     if done := task.finished():
         return done
+    task.start()
     analyzer = get_analyzer(task.analyzer)
     encoder: Any = analyzer.encoder()
     dtype = NUMPY_DTYPE[analyzer.token_dtype]
@@ -124,7 +143,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
     if analyzer.has_vocabulary:
         write_words(task.path("words.npz"), *order.words(encoder.table.arena, encoder.table.starts))
     result = SpooledFile(**totals)
-    write_atomically(task.path("json"), json.dumps(asdict(result)).encode())
+    task.finish(result)
     return result
 
 
@@ -151,6 +170,7 @@ def spool_index(
 
 
 def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Vocabulary | None) -> None:
+    task.start()
     order = FirstSeen()
     totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "skipped_lines": 0}
     separator = np.iinfo(shard.token_dtype).max
@@ -177,7 +197,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
             totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())
     if vocabulary is not None:
         write_words(task.path("words.npz"), *order.words(vocabulary.utf8, vocabulary.starts))
-    write_atomically(task.path("json"), json.dumps(totals).encode())
+    task.finish(SpooledFile(**totals))
 
 
 class FirstSeen:

@@ -11,7 +11,7 @@ import numpy as np
 from factcensus.indexer.errors import IndexFormatError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.layout import hash_file
-from factcensus.indexer.manifest import MANIFEST, Manifest
+from factcensus.indexer.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.published import read_published
 from factcensus.indexer.shard import Shard
 
@@ -62,7 +62,9 @@ def verify_index(
             checked["bytes"] += record.bytes
             if progress:
                 progress(checked["bytes"], total)
-    elif any(folder.glob("vocabulary.*")):
+    else:
+        refuse_unfinished(folder)
+    if not (folder / MANIFEST).exists() and any(folder.glob("vocabulary.*")):
         raise VerificationError(f"{folder / MANIFEST} is missing")
     for shard in _shards_of(folder):
         rows = shard.size - 1

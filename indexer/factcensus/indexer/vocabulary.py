@@ -42,7 +42,8 @@ class Vocabulary:
         if self.starts.size != self._sorted.size + 1 or int(self.starts[-1]) != self.utf8.size:
             raise IndexFormatError(f"{folder}: the files vocabulary.{generation}.* do not belong together")
         self._view = memoryview(cast(Any, self.utf8))
-        self._id = lru_cache(1 << 16)(lambda word: int(self.ids([word])[0]))
+        #: The id of a word, -1 where no document has it; known ones are remembered.
+        self.id = lru_cache(1 << 16)(lambda word: int(self.ids([word])[0]))
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -57,10 +58,6 @@ class Vocabulary:
             raise IndexFormatError(f"no word has the id {token_id}; run 'factcensus index verify'")
         word = self._view[int(self.starts[token_id]) : int(self.starts[token_id + 1])]
         return bytes(word).decode(errors="replace")
-
-    def id(self, word: str) -> int:
-        """The id of a word, -1 where no document has it; known ones are remembered."""
-        return self._id(word)
 
     def ids(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
         """The id of each word, -1 where no document has it."""

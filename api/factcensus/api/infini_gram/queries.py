@@ -1,0 +1,320 @@
+"""What each query type of the public infini-gram API answers, beside ``token_ids``, ``tokens`` and ``latency``.
+
+Numbers are exact wherever counting is possible: ``approx`` is true only of ``ntd`` and ``infgram_ntd`` above
+``max_support``. Keys that the API does not have: ``doc_count`` (documents with the text, or with every clause at any
+distance), ``near_doc_count`` (documents with an occurrence that was counted), ``ptrs_truncated``, ``doc_token_ids``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from factcensus.api.infini_gram.cnf import Counted, count_cnf, occurrences, rows_of
+from factcensus.api.infini_gram.documents import document_at
+from factcensus.api.infini_gram.tokens import Ngram, Query, end_of_document, separator_of, token_of
+from factcensus.api.infini_gram.wire import Asked, Refusal
+from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.language_model import NgramModel
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request, understood.
+
+    Attributes:
+        model: opens the language model, or gives the opened one.
+    """
+
+    index: CountIndex
+    asked: Asked
+    query: Query
+    limit: Limit
+    model: Callable[[], NgramModel]
+
+    @property
+    def highest_id(self) -> int:
+        """As the engine's messages name it."""
+        return separator_of(self.index)
+
+    def ngram(self, what: str) -> Ngram:
+        """The query as one n-gram, or a refusal."""
+        if self.query.is_cnf:
+            raise Refusal(f"{what} must be a list of integers in range [0, {self.highest_id}]")
+        if self.index.analyzer.has_vocabulary and self.query.text and not self.query.ngram:
+            raise Refusal("Please enter a query with a word in it: our analyzer finds no token in this one!")
+        return self.query.ngram
+
+    def clauses(self) -> list[list[Ngram]]:
+        """The query as clauses, none of them empty, or a refusal."""
+        cnf = self.query.clauses
+        if not self.query.is_cnf or not all(cnf) or not all(term for clause in cnf for term in clause):
+            raise Refusal(f"cnf must be a non-empty, triply-nested list of integers in range [0, {self.highest_id}]")
+        return cnf
+
+    def count_cnf(self, *, keep: bool = False) -> Counted:
+        """Count the clauses by the request's options, and keep up to ``max_clause_freq`` places."""
+        most = self.asked.option("max_clause_freq")
+        distance = self.asked.option("max_diff_tokens")
+        return count_cnf(self.index, self.clauses(), distance, self.limit, most=most if keep else 0)
+
+
+def answer(question: Question) -> Answer:
+    """The answer to a request.
+
+    Raises:
+        Refusal: an option is out of range, or the query is not of the form that its type needs.
+        FactcensusError: the index or the language model cannot answer.
+    """
+    return _ANSWERS[question.asked.query_type](question)
+
+
+def _count(question: Question) -> Answer:
+    if question.query.is_cnf:
+        return _count_clauses(question)
+    ngram, index = question.ngram("input_ids"), question.index
+    if not ngram:
+        return {"count": occurrences(index, [], question.limit), "approx": False, "doc_count": _documents(index)}
+    if -1 in ngram:
+        return {"count": 0, "approx": False, "doc_count": 0}
+    if ngram[0] == separator_of(index):
+        counted = count_cnf(index, [[ngram]], 1, question.limit)
+        return {"count": counted.count, "approx": False, "doc_count": counted.document_count}
+    count, documents = index.count_ngrams([ngram], limit=question.limit)[0].tolist()
+    return {"count": count, "approx": False, "doc_count": documents}
+
+
+def _count_clauses(question: Question) -> Answer:
+    counted = question.count_cnf()
+    return {
+        "count": counted.count,
+        "approx": False,
+        "doc_count": counted.document_count,
+        "near_doc_count": counted.near_document_count,
+    }
+
+
+def _documents(index: CountIndex) -> int:
+    return sum(shard.documents - len(shard.deleted) for shard in index.shards)
+
+
+def _prob(question: Question) -> Answer:
+    ngram = _not_empty(question)
+    return _ratio(
+        occurrences(question.index, ngram[:-1], question.limit), occurrences(question.index, ngram, question.limit)
+    )
+
+
+def _ratio(prompts: int, continued: int) -> Answer:
+    return {"prompt_cnt": prompts, "cont_cnt": continued, "prob": continued / prompts if prompts else -1.0}
+
+
+def _infgram_prob(question: Question) -> Answer:
+    ngram = _not_empty(question)
+    if len(ngram) == 1:  # no prompt, so no end of it either
+        return {**_prob(question), "suffix_len": 0, "longest_suffix": ""}
+    found = question.model().infgram_prob(_for_model(question))
+    return {**_ratio(found["prompt_count"], found["count"]), **_suffix(question, found)}
+
+
+def _ntd(question: Question) -> Answer:
+    return _distribution(question, infinite=False)
+
+
+def _infgram_ntd(question: Question) -> Answer:
+    return _distribution(question, infinite=True)
+
+
+def _distribution(question: Question, *, infinite: bool) -> Answer:
+    support, index = question.asked.option("max_support"), question.index
+    ngram = question.ngram("prompt_ids")
+    if not ngram:
+        counts, ends = _unigrams(question), _documents(index)
+        prompts, exact = sum(counts.values()) + ends, True
+        suffix: Answer = {"suffix_len": 0, "longest_suffix": ""} if infinite else {}
+    else:
+        model = question.model()
+        found = (model.infgram_ntd if infinite else model.ntd)(_for_model(question), max_support=support)
+        counts = {each["id"]: each["count"] for each in found["next"]}
+        ends, prompts, exact = found["end_of_document"]["count"], found["prompt_count"], found["exact"]
+        suffix = _suffix(question, found) if infinite else {}
+    if ends:
+        end = end_of_document(index)
+        counts[separator_of(index) if end in counts else end] = ends
+    return {
+        "prompt_cnt": prompts,
+        "approx": not exact,
+        "result_by_token_id": {
+            token: {"token": token_of(index, token).replace("Ġ", " "), "cont_cnt": count, "prob": count / prompts}
+            for token, count in sorted(counts.items())
+        },
+        **suffix,
+    }
+
+
+def _unigrams(question: Question) -> dict[int, int]:
+    """How often each token stands in the corpus: one search for each token and shard."""
+    counts: dict[int, int] = {}
+    separator = separator_of(question.index)
+    for shard in question.index.shards:
+        row = 0
+        while row < shard.size:
+            question.limit.check()
+            at = int(shard.positions(row, row + 1)[0])
+            token = int(shard.tokens(at, at + 1)[0])
+            if token == separator:  # the largest in byte order
+                break
+            row = shard.find([token])[1]
+            counts.setdefault(token, 0)
+    for token in counts:
+        counts[token] = occurrences(question.index, [token], question.limit)
+    return {token: count for token, count in counts.items() if count}
+
+
+def _not_empty(question: Question) -> Ngram:
+    if not question.query.ids:
+        raise Refusal("Please provide a non-empty query!")
+    return question.ngram("prompt_ids")
+
+
+def _for_model(question: Question) -> str | Ngram:
+    """What the language model takes: it knows words that stand nowhere by their text only."""
+    return question.query.text if -1 in question.query.ngram and question.query.text else question.query.ngram
+
+
+def _suffix(question: Question, found: Answer) -> Answer:
+    ids = [i for i in found["suffix"]["ids"] if i is not None]
+    return {"suffix_len": len(found["suffix"]["ids"]), "longest_suffix": question.index.text(ids) if ids else ""}
+
+
+def _find(question: Question) -> Answer:
+    ngram = question.ngram("input_ids")
+    return {
+        "cnt": occurrences(question.index, ngram, question.limit),
+        "segment_by_shard": [[*rows_of(shard, ngram)] for shard in question.index.shards],
+    }
+
+
+def _find_cnf(question: Question) -> Answer:
+    clauses, shards = question.clauses(), question.index.shards
+    counted = question.count_cnf(keep=True)
+    pointers: list[list[int]] = [[] for _ in shards]
+    for found in counted.found:
+        pointers[found.shard] += (found.begins * shards[found.shard].token_bytes).tolist()
+    absent = any(all(_stands_nowhere(question.index, term) for term in clause) for clause in clauses)
+    return {
+        "cnt": counted.count,
+        "approx": False,
+        "ptrs_by_shard": [] if absent else pointers,
+        "ptrs_truncated": sum(map(len, pointers)) < counted.count,
+        "doc_count": counted.document_count,
+        "near_doc_count": counted.near_document_count,
+    }
+
+
+def _stands_nowhere(index: CountIndex, term: Ngram) -> bool:
+    return all(low == high for low, high in (rows_of(shard, term) for shard in index.shards))
+
+
+def _get_doc_by_rank(question: Question) -> Answer:
+    ngram = question.ngram("input_ids")
+    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
+    rank = question.asked.place("rank", shard.size)
+    return _document(question, shard, int(shard.positions(rank, rank + 1)[0]), [[ngram]])
+
+
+def _get_doc_by_ptr(question: Question) -> Answer:
+    clauses = question.query.clauses
+    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
+    pointer = question.asked.place("ptr", shard.stream.size, shard.token_bytes)
+    return _document(question, shard, pointer // shard.token_bytes, clauses)
+
+
+def _document(question: Question, shard: Any, position: int, clauses: list[list[Ngram]]) -> Answer:
+    shown = document_at(question.index, shard, position, clauses, question.asked.option("max_disp_len"))
+    # That API's ``token_ids`` are the query's, over those of the document that its documentation promises.
+    shown["doc_token_ids"] = shown.pop("token_ids")
+    return shown
+
+
+def _search_docs(question: Question) -> Answer:
+    if question.query.is_cnf or question.asked.query_type == "search_docs_cnf":
+        total, places = _places_of_clauses(question)
+        clauses = question.clauses()
+    else:
+        ngram = question.ngram("input_ids")
+        total, places = _places_of_ngram(question, ngram)
+        clauses = [[ngram]]
+    wanted, window = question.asked.option("maxnum"), question.asked.option("max_disp_len")
+    random = np.random.default_rng()
+    picked = np.sort(random.choice(places.size, min(wanted, places.size), replace=False)).tolist() if total else []
+    message = f"{total} occurrences found"
+    if picked:
+        message += f". Displaying the documents of occurrences #{picked}"
+    shards = question.index.shards
+    return {
+        "cnt": total,
+        "approx": False,
+        "idxs": picked,
+        "documents": [
+            document_at(question.index, shards[s], at, clauses, window) for s, at in map(places.__getitem__, picked)
+        ],
+        "message": message,
+    }
+
+
+class _Places:
+    """Occurrences by number: those of each shard in turn."""
+
+    def __init__(self, sizes: Sequence[int], at: Callable[[int, int], tuple[int, int]]) -> None:
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+        self._at = at
+        self.size = int(self._ends[-1]) if len(sizes) else 0
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        """The shard and the position of one."""
+        part = int(np.searchsorted(self._ends, number, side="right"))
+        return self._at(part, number - (int(self._ends[part - 1]) if part else 0))
+
+
+def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
+    shards = question.index.shards
+    ranges = [rows_of(shard, ngram) for shard in shards]
+
+    def at(s: int, number: int) -> tuple[int, int]:
+        row = ranges[s][0] + number
+        return s, int(shards[s].positions(row, row + 1)[0])
+
+    return occurrences(question.index, ngram, question.limit), _Places([high - low for low, high in ranges], at)
+
+
+def _places_of_clauses(question: Question) -> tuple[int, _Places]:
+    """The count, and the first ``max_clause_freq`` occurrences, of which documents are shown."""
+    counted = question.count_cnf(keep=True)
+    found = counted.found
+
+    def at(part: int, number: int) -> tuple[int, int]:
+        return found[part].shard, int(found[part].begins[number])
+
+    return counted.count, _Places([len(each.begins) for each in found], at)
+
+
+_ANSWERS: dict[str, Callable[[Question], Answer]] = {
+    "count": _count,
+    "count_cnf": _count_clauses,
+    "prob": _prob,
+    "ntd": _ntd,
+    "infgram_prob": _infgram_prob,
+    "infgram_ntd": _infgram_ntd,
+    "find": _find,
+    "find_cnf": _find_cnf,
+    "get_doc_by_rank": _get_doc_by_rank,
+    "get_doc_by_ptr": _get_doc_by_ptr,
+    "search_docs": _search_docs,
+    "search_docs_cnf": _search_docs,
+}

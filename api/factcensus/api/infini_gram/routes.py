@@ -1,0 +1,197 @@
+"""Where HTTP ends: ``POST /`` in the public infini-gram API's form, and the route that replicates a notebook."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, Field, ValidationError
+
+from factcensus.api.bodies import Body
+from factcensus.api.catalog import Catalog
+from factcensus.api.deadlines import within
+from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, ServiceOf
+from factcensus.api.infini_gram.engines import Models
+from factcensus.api.infini_gram.queries import Question, answer
+from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
+from factcensus.api.infini_gram.tokens import query_of
+from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal, read
+from factcensus.api.limits import check_batch
+from factcensus.api.problems import Problem
+from factcensus.indexer import CountIndex, Limit, facts_from_rows
+from factcensus.indexer.errors import DeadlineError, FactcensusError, IndexFormatError, InputError, MissingExtraError
+
+router = APIRouter(tags=["infini-gram"])
+log = logging.getLogger("factcensus.api")
+
+
+async def models_of(request: Request) -> Models:
+    """The language models of this application."""
+    models: Models = request.app.state.models
+    return models
+
+
+ModelsOf = Annotated[Models, Depends(models_of)]
+
+_INTEGER = {"type": "integer"}
+_QUERY: dict[str, Any] = {
+    "type": "object",
+    "required": ["index", "query_type"],
+    "properties": {
+        "index": {"type": "string", "description": "Name of an open index; `corpus` is the same."},
+        "query_type": {"type": "string", "enum": list(QUERY_TYPES)},
+        "query": {"type": "string", "description": "A text; ` AND ` and ` OR ` make clauses of it. Or `query_ids`."},
+        "query_ids": {"type": "array", "items": {}, "description": "Token ids, or clauses of terms of token ids."},
+        **{name: {**_INTEGER, "minimum": 1, "maximum": RANGES[name][0], "default": RANGES[name][1]} for name in RANGES},
+        **{name: {**_INTEGER, "minimum": 0} for name in ("s", "rank", "ptr")},
+    },
+    "example": {"index": "people", "query_type": "count", "query": "Marie Curie AND Warsaw"},
+}
+_ERROR = {
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+        }
+    }
+}
+
+
+@router.post(
+    "/",
+    summary="Ask as the public infini-gram API is asked",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "What that API answers, keys in order; or an `error`.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        },
+        400: {"description": "The request has not that API's form.", **_ERROR},
+        415: {"description": "The body does not say that it is JSON.", **_ERROR},
+        500: {"description": "A fault of ours.", **_ERROR},
+        503: {"description": "The index is not open.", **_ERROR},
+        504: {"description": "The query took too long.", **_ERROR},
+    },
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _QUERY}}}},
+)
+async def infini_gram(request: Request, service: ServiceOf, limits: LimitsOf, models: ModelsOf) -> Response:
+    """The names, limits, errors and statuses of that API; the counts are exact.
+
+    The answer of each query type is described in docs/service.md.
+    """
+    body = await request.body()
+    content_type = request.headers.get("content-type")
+
+    def answered(limit: Limit) -> tuple[dict[str, Any], int]:
+        asked = read(body, content_type, partial(_is_index, service.catalog))
+        return _answered(asked, service.catalog.get(asked.index), models, limit)
+
+    try:
+        found, status = await within(limits.deadline_seconds, request, answered)
+    except Refusal as refusal:
+        found, status = {"error": refusal.error}, refusal.status
+    except Problem as problem:
+        found, status = {"error": f"[Flask] {problem.detail}"}, problem.status_code
+    except DeadlineError as error:
+        found, status = {"error": f"[Flask] Web request timed out: {error}"}, 504
+    except FactcensusError:
+        request_id = getattr(request.state, "request_id", "-")
+        log.exception("request %s failed", request_id)
+        found = {"error": f"[Flask] Internal server error: the service's log has the cause under {request_id}"}
+        status = 500
+    return Response(json.dumps(found, sort_keys=True), status, media_type="application/json")
+
+
+def _is_index(catalog: Catalog, name: str) -> bool:
+    try:
+        catalog.get(name)
+    except Problem as problem:
+        if problem.kind == "unknown-index":
+            return False
+        raise
+    return True
+
+
+def _answered(asked: Asked, index: CountIndex, models: Models, limit: Limit) -> tuple[dict[str, Any], int]:
+    query = query_of(asked, index)
+    started = time.perf_counter()
+    try:
+        found = answer(Question(index, asked, query, limit, lambda: models.of(index)))
+    except Refusal as refusal:
+        found = {"error": refusal.error}
+    except (InputError, MissingExtraError) as error:
+        if isinstance(error, IndexFormatError):
+            raise
+        # With status 200: clients of that API ask again and again on any other.
+        found = {"error": str(error)}
+    latency = 1000 * (time.perf_counter() - started)
+    return {**found, "latency": latency, "token_ids": query.ids, "tokens": query.tokens}, 200
+
+
+class ReplicationBody(Body):
+    """Facts to count as a published notebook did."""
+
+    facts: list[dict[str, Any]] = Field(
+        description="A row a fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
+    )
+    method: Literal["paper-notebook"] = Field(description="Whose way of counting.")
+    max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
+    max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
+
+
+class ReplicationAnswer(BaseModel):
+    """The facts with both counts."""
+
+    facts: list[dict[str, Any]] = Field(
+        description="The fact's own columns and those of facts:count, then paper_notebook_questions (query, count, "
+        "approx, exact_count; or error), paper_notebook_count, paper_notebook_approx, paper_notebook_engine, "
+        "exact_count, difference."
+    )
+
+
+@router.post(
+    "/v1/indexes/{index}/facts:replicate",
+    summary="Count facts as a published notebook did, beside the exact numbers",
+    responses={200: {"model": ReplicationAnswer}},
+    response_class=Response,
+    dependencies=[JsonBody],
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ReplicationBody.model_json_schema()}},
+        }
+    },
+)
+async def replicate_facts(
+    request: Request, index: OpenIndex, limits: LimitsOf, service: ServiceOf, models: ModelsOf
+) -> Response:
+    """The notebook's counts by infini-gram's engine, the exact ones, and the difference of each fact."""
+    content = await request.body()
+
+    def counted(limit: Limit) -> bytes:
+        body = _read_replication(content)
+        settings = NotebookSettings(body.max_diff_tokens, body.max_clause_freq)
+        facts = facts_from_rows(body.facts)
+        check_batch(facts, limits)
+        rows = count_as_notebook(index, facts, models, limit, settings)
+        return orjson.dumps({"facts": rows})
+
+    answered = await within(limits.deadline_seconds, request, counted, limiter=service.batch_limiter)
+    return Response(answered, media_type="application/json")
+
+
+def _read_replication(content: bytes) -> ReplicationBody:
+    # Not by the framework, whose parser lets halves of characters through that no table can hold.
+    try:
+        return ReplicationBody.model_validate_json(content)
+    except ValidationError as error:
+        found = error.errors(include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None

@@ -1,0 +1,155 @@
+"""What a request of the public infini-gram API may hold, and how that API refuses one.
+
+Names, limits, wording and statuses are that API's, so that its clients need no change. Its habit that most surprises
+is kept as well: a value out of range is answered with status 200 and an ``error``. What it answers with 500 although
+the client is to blame (an unknown key, a missing ``s``, a method of its engine that is no query) is a 400 here, its
+HTML pages for a malformed body are JSON here, and nothing is written down of what was asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from factcensus.api.negotiation import media_type_of
+
+MAX_QUERY_CHARS = 1000
+MAX_QUERY_TOKENS = 500
+MAX_CLAUSES = 4
+MAX_TERMS = 4
+#: Options with a range: the highest value, and what holds where there is none.
+RANGES = {
+    "max_support": (1000, 1000),
+    "max_clause_freq": (500_000, 50_000),
+    "max_diff_tokens": (1000, 100),
+    "maxnum": (10, 1),
+    "max_disp_len": (10_000, 1000),
+}
+#: Options that say where a document is, and must be there.
+PLACES = {"get_doc_by_rank": ("s", "rank"), "get_doc_by_ptr": ("s", "ptr")}
+QUERY_TYPES = (
+    "count",
+    "count_cnf",
+    "prob",
+    "ntd",
+    "infgram_prob",
+    "infgram_ntd",
+    "find",
+    "find_cnf",
+    "get_doc_by_rank",
+    "get_doc_by_ptr",
+    "search_docs",
+    "search_docs_cnf",
+)
+_ENVELOPE = frozenset({"index", "corpus", "query_type", "query", "query_ids", "engine", "source", "timestamp"})
+_OPTIONS = frozenset({*RANGES, "s", "rank", "ptr"})
+
+
+class Refusal(Exception):
+    """A request that is not answered, in that API's form: ``{"error": …}`` and a status."""
+
+    def __init__(self, error: str, status: int = 200) -> None:
+        super().__init__(error)
+        self.error = error
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request whose envelope is in order.
+
+    Attributes:
+        index: the name of an index, which may be none.
+        query_type: one of :data:`QUERY_TYPES`.
+        query: the text, or the token ids; not looked at yet.
+        by_ids: whether it is token ids.
+        options: the other keys as they came; only known ones.
+    """
+
+    index: str
+    query_type: str
+    query: Any
+    by_ids: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def option(self, name: str) -> int:
+        """An option with a range, or what holds without it.
+
+        Raises:
+            Refusal: it is out of range.
+        """
+        highest, default = RANGES[name]
+        value = self.options.get(name)
+        if value is None:
+            return default
+        if not is_integer(value) or not 1 <= value <= highest:
+            raise Refusal(f"{name} must be an integer in [1, {highest}]!")
+        return int(value)
+
+    def place(self, name: str, end: int, step: int = 1) -> int:
+        """``s``, ``rank`` or ``ptr``: a multiple of ``step`` below ``end``.
+
+        Raises:
+            Refusal: it is not.
+        """
+        value = self.options[name]
+        if not is_integer(value) or not 0 <= value < end or value % step:
+            kind = "an integer" if step == 1 else f"a multiple of {step}"
+            raise Refusal(f"{name} must be {kind} in range [0, {end})")
+        return int(value)
+
+
+def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool]) -> Asked:
+    """Check the envelope of a request.
+
+    Args:
+        body: as it came.
+        content_type: the header.
+        is_index: whether there is an index of a name.
+
+    Raises:
+        Refusal: with status 400, or 415.
+    """
+    media_type = media_type_of(content_type)
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Refusal("[Flask] Unsupported Media Type: send JSON with 'Content-Type: application/json'", 415)
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal("[Flask] Bad Request: the body is not JSON that can be read", 400) from None
+    if not isinstance(sent, dict):
+        raise Refusal("[Flask] Bad Request: the body is not a JSON object", 400)
+    if "corpus" in sent:
+        sent["index"] = sent["corpus"]
+    for name in ("index", "query_type"):
+        if name not in sent:
+            raise Refusal(f"[Flask] Missing required field: '{name}'", 400)
+    if ("query" in sent) == ("query_ids" in sent):
+        raise Refusal("[Flask] Exactly one of query and query_ids must be present!", 400)
+    index, query_type = sent["index"], sent["query_type"]
+    if not isinstance(index, str) or not is_index(index):
+        raise Refusal(f"[Flask] Invalid index: {_shown(index)}", 400)
+    if query_type not in QUERY_TYPES:
+        raise Refusal(f"[Flask] Invalid query_type: {_shown(query_type)}", 400)
+    options = {name: value for name, value in sent.items() if name not in _ENVELOPE}
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise Refusal(
+            f"[Flask] Bad Request: {query_type}() got an unexpected keyword argument '{unknown[0][:100]}'", 400
+        )
+    for name in PLACES.get(query_type, ()):
+        if name not in options:
+            raise Refusal(f"[Flask] Bad Request: {query_type}() missing 1 required argument: '{name}'", 400)
+    by_ids = "query_ids" in sent
+    return Asked(index, query_type, sent["query_ids" if by_ids else "query"], by_ids, options)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a JSON value is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 100 else text[:100] + "…"

@@ -1,0 +1,123 @@
+"""Compressed shards to a finished, verified index, as whole processes, beside infini-gram's indexer.
+
+The peer has no words of its own: it is given a byte-level BPE tokenizer trained on the same text (two-byte ids, as its
+published indexes have), and all processors; it neither checks what it wrote nor keeps documents apart from their
+tokens. Ours writes a document table, checksums and document counts as well, and is verified. With the same tokenizer
+both make the same suffix array, byte for byte; that is checked, and so is one of raw bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from benchmarks.corpora import FACTCENSUS, Setting, text_bytes, write_shards
+from benchmarks.measure import Cost, Report, cost_of, median_of, run_process
+from factcensus.indexer import CountIndex
+
+VOCABULARY = 32_000
+#: Text that the tokenizer is trained on, and that the bytes are built of (five positions where words have one).
+TRAINING_BYTES = 20e6
+BYTES_SHARE = 8
+#: The peer is stopped after so many times our time.
+PATIENCE = 40
+LEAST_PATIENCE_S = 60.0
+#: Below this the parts that the peer sorts side by side, which overlap by 100,000 bytes, make a table that is too long.
+LEAST_COMPARED = 1_000_000
+
+
+def main(setting: Setting, report: Report) -> None:
+    """Natural text, then one with many repeats, then raw bytes."""
+    report.title("Build: compressed shards to a finished, verified index")
+    place = setting.folder / "build"
+    place.mkdir()
+    tokenizer = _train(place, setting.texts)
+    _compare(report, place, "natural", setting.natural, setting.texts, tokenizer)
+    _compare(report, place, "repetitive", setting.repetitive, setting.repetitive_texts, tokenizer)
+    some = setting.texts[::BYTES_SHARE]
+    _compare(report, place, "raw bytes of", write_shards(place / "some", some), some, None)
+    shutil.rmtree(place)
+
+
+def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[str], tokenizer: Path | None) -> None:
+    size = text_bytes(texts)
+    out, out_bpe, theirs = place / "ours", place / "ours-bpe", place / "theirs"
+    first = cost_of(lambda: _ours(corpus, out, "words" if tokenizer else "bytes"))  # compiles what is not in the cache
+    first = cost_of(lambda: _ours(corpus, out, "words" if tokenizer else "bytes"))
+    limit = max(LEAST_PATIENCE_S, PATIENCE * first.wall_s)
+    peer = "infini-gram's indexer, " + ("BPE" if tokenizer else "bytes")
+    runs: dict[str, Callable[[], Cost]] = {}
+    if tokenizer:
+        runs["ours, words"] = lambda: _ours(corpus, out, "words")
+        runs[peer] = lambda: _theirs(place, corpus, theirs, "u16", limit)
+        runs["ours, the same BPE"] = lambda: _ours(corpus, out_bpe, f"hf:{tokenizer}")
+    else:
+        runs["ours, bytes"] = lambda: _ours(corpus, out, "bytes")
+        runs[peer] = lambda: _theirs(place, corpus, theirs, "u8", limit)
+    costs = report.compare(f"{kind} text, {size / 1e6:.1f} MB, {len(texts):,} documents", runs, warm=False)
+    ours = next(iter(costs.values()))
+    with CountIndex.open(out) as index:
+        info = index.info()
+    report.note(
+        f"Ours: {size / 1e6 / median_of(ours):.1f} MB of text per CPU second, {info['bytes'] / size:.3f} bytes on disk "
+        f"per byte of text, {info['tokens'] / 1e6:.2f} M tokens."
+    )
+    if any(cost.stopped for cost in costs[peer]):
+        report.note(
+            f"The peer was stopped after {limit:.0f} s, {limit / median_of(ours, 'wall_s'):.0f} times our time."
+        )
+        return
+    names = [f"{name}.0" for name in ("tokenized", "table", "offset")]
+    size_theirs = sum((theirs / name).stat().st_size for name in names)
+    report.note(
+        f"The peer: {size / 1e6 / median_of(costs[peer]):.1f} MB of text per CPU second, {size_theirs / size:.3f} "
+        "bytes on disk per byte of text, without metadata."
+    )
+    if (theirs / "tokenized.0").stat().st_size < LEAST_COMPARED:
+        report.note("So small a corpus is not compared with the peer's: its parts overlap by more than there is.")
+        return
+    for name in names:
+        same = out_bpe if tokenizer else out
+        assert (same / name).read_bytes() == (theirs / name).read_bytes(), f"{name} differs"
+    report.note("With the same tokens, tokenized, table and offset are the same bytes.")
+
+
+def _ours(corpus: Path, out: Path, analyzer: str) -> Cost:
+    shutil.rmtree(out, ignore_errors=True)
+    return run_process([*FACTCENSUS, "index", "build", corpus, "--out", out, "--analyzer", analyzer]) + run_process(
+        [*FACTCENSUS, "index", "verify", out]
+    )
+
+
+def _theirs(place: Path, corpus: Path, out: Path, token_dtype: str, limit_s: float) -> Cost:
+    """The indexer knows tokenizers by their names on a hub; a folder of such a name comes first."""
+    shutil.rmtree(out, ignore_errors=True)
+    tokenizer = [] if token_dtype == "u8" else ["--tokenizer", "olmo"]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    return run_process(
+        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", corpus, "--save_dir", out, "--token_dtype",
+         token_dtype, "--cpus", str(os.cpu_count()), "--mem", str(memory), "--ulimit", "1024", *tokenizer],
+        cwd=place, limit_s=limit_s,
+    )  # fmt: skip
+
+
+def _train(place: Path, texts: list[str]) -> Path:
+    """A byte-level BPE tokenizer, as the folder that the peer finds under the name of a published one."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    share = max(1, round(sum(map(len, texts)) / TRAINING_BYTES))
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts[::share], trainer)
+    folder = place / "allenai" / "OLMo-7B"
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    return folder / "tokenizer.json"

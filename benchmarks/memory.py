@@ -1,0 +1,146 @@
+"""``--memory`` bounds a build: the memory of all its processes together, sampled while a corpus is built that is
+several times larger than the bound.
+
+Proportional set size (each shared page counted once) of the whole process tree, twenty times a second. Pages of mapped
+files are told apart: the kernel takes them back when memory is short, so the bound is about the others.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from benchmarks.corpora import FACTCENSUS, Setting, write_shard
+from benchmarks.measure import Report
+from factcensus.indexer.manifest import Manifest
+
+INTERVAL_S = 0.05
+JOBS = 2
+SHARDS = 8
+#: Raw bytes have five tokens where words have one: so much less text is enough.
+BYTES_SHARE = 4
+#: Sentences of the corpus that a document is made of, and how often a word in them is made a new one.
+SENTENCES = 40
+WORDS_A_NEW_ONE = 100
+
+
+def main(setting: Setting, report: Report) -> None:
+    """Words, then bytes."""
+    report.title("Memory: the bound that a build is given, and what it takes")
+    place = setting.folder / "memory"
+    place.mkdir()
+    bound = setting.memory_mib << 20
+    for analyzer, megabytes in (
+        ("words", setting.memory_megabytes),
+        ("bytes", setting.memory_megabytes / BYTES_SHARE),
+    ):
+        corpus = place / "corpus"
+        size = _write_corpus(corpus, setting.texts, int(megabytes * 1e6))
+        peaks = _build(corpus, place / "ix", analyzer, setting.memory_mib)
+        manifest = Manifest.read(place / "ix")
+        largest = max(shard.tokens + shard.documents for shard in manifest.shards)
+        own, mapped = max(own for own, _ in peaks.values()), max(map(sum, peaks.values()))
+        report.heading(
+            f"{analyzer}, {size / 1e6:.0f} MB of text, {len(manifest.shards)} shards of up to {largest:,} tokens"
+        )
+        rows = [[stage, _mib(one), _mib(one + other), f"{one / bound:.0%}"] for stage, (one, other) in peaks.items()]
+        report.table(["stage", "peak", "with mapped files", "of the bound"], rows)
+        report.note(
+            f"Peak {_mib(own)} of {_mib(bound)} ({own / bound:.0%}), {'kept' if own <= bound else 'BROKEN'}; with "
+            f"pages of mapped files {_mib(mapped)}."
+        )
+        shutil.rmtree(corpus)
+        shutil.rmtree(place / "ix")
+
+
+def _write_corpus(folder: Path, texts: Sequence[str], size: int) -> int:
+    """Documents of sentences from all over the corpus, now and then with a word that no other has; their bytes."""
+    chance = random.Random(0)
+    sentences = [sentence for text in texts for sentence in re.split(r"(?<=[.!?])\s+", text) if sentence]
+    folder.mkdir()
+    total = 0
+
+    def documents() -> Iterator[str]:
+        nonlocal total
+        made = 0
+        while made < size / SHARDS:
+            words = " ".join(chance.choices(sentences, k=SENTENCES)).split(" ")
+            for at in range(chance.randrange(WORDS_A_NEW_ONE), len(words), WORDS_A_NEW_ONE):
+                words[at] = f"{words[at]}{chance.randrange(1 << 24):x}"
+            text = " ".join(words)
+            made += len(text.encode())
+            yield text
+        total += made
+
+    for shard in range(SHARDS):
+        write_shard(folder / f"part-{shard:03d}.jsonl.gz", documents())
+    return total
+
+
+def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str, tuple[int, int]]:
+    """The highest own memory, and mapped pages beside it, in each stage of a build."""
+    ours, theirs = pty.openpty()  # on a terminal, progress is shown all the time
+    process = subprocess.Popen(
+        [*FACTCENSUS, "index", "build", str(corpus), "--out", str(out), "--analyzer", analyzer,
+         "--memory", f"{memory_mib}MiB", "--jobs", str(JOBS), "--device", "cpu"],
+        stdout=subprocess.DEVNULL, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    stage = ["start"]
+    shown = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # the terminal's other end is closed
+            while data := os.read(ours, 4096):
+                shown.extend(data)
+                del shown[:-8192]
+                if names := re.findall(rb"\x1b\[2K([a-z ]+[a-z])(?: \d+)? +\d", shown):
+                    stage[0] = names[-1].decode()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    peaks: dict[str, tuple[int, int]] = {}
+    try:
+        while process.poll() is None:
+            own, mapped = memory_of_tree(process.pid)
+            before = peaks.get(stage[0], (0, 0))
+            peaks[stage[0]] = max(before[0], own), max(before[1], mapped)
+            time.sleep(INTERVAL_S)
+    finally:
+        process.terminate()
+    reader.join()
+    os.close(ours)
+    if process.returncode:
+        raise RuntimeError(f"the build failed ({process.returncode}): {shown.decode(errors='replace')[-2000:]}")
+    return peaks
+
+
+def memory_of_tree(root: int) -> tuple[int, int]:
+    """Bytes of a process and all below it: own memory, and pages of mapped files."""
+    own = mapped = 0
+    waiting = [root]
+    while waiting:
+        process = waiting.pop()
+        with suppress(OSError, ValueError):  # it has ended
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                waiting += map(int, (thread / "children").read_text().split())
+            sizes = dict(
+                line.split(":", 1) for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+            )
+            kib = {name: int(value.split()[0]) for name, value in sizes.items()}
+            own += kib["Pss_Anon"] + kib["Pss_Shmem"] << 10
+            mapped += kib["Pss_File"] << 10
+    return own, mapped
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.0f} MiB"

@@ -1,0 +1,126 @@
+"""Where the time goes: the stages of a build, the parts of one count, and those of a fact table. CPU, one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.corpora import Setting
+from benchmarks.counting import SINGLES, random_ngrams
+from benchmarks.measure import Report, cost_of, median_of
+from factcensus.indexer import CountIndex, build_index, verify_index
+from factcensus.indexer.counting import count_range, count_ranges
+from factcensus.indexer.fact_counts import flatten_forms
+from factcensus.indexer.facts import check_facts, entities_of
+from factcensus.indexer.limits import Limit
+from factcensus.indexer.scope import EVERY_DOCUMENT, column_of
+
+
+def main(setting: Setting, report: Report) -> None:
+    """A build, then counts in what it made."""
+    report.title("Where the time goes")
+    _build(setting, report)
+    with CountIndex.open(setting.index) as index:
+        _one_count(index, report)
+        _facts(index, setting, report)
+
+
+def _build(setting: Setting, report: Report) -> None:
+    spent: dict[str, float] = {}
+    last = time.process_time()
+
+    def progress(stage: str, _done: int, _total: int, _unit: str) -> None:
+        nonlocal last
+        now = time.process_time()
+        name = stage.rstrip("0123456789 ")
+        spent[name] = spent.get(name, 0.0) + now - last
+        last = now
+
+    out = setting.folder / "profiled"
+    build_index([setting.natural], out, jobs=1, device="cpu", progress=progress)
+    spent["verify"] = cost_of(lambda: verify_index(out)).cpu_s
+    total = sum(spent.values())
+    report.heading("a build with one job, verified")
+    report.table(
+        ["stage", "CPU", "share"],
+        [[stage, f"{seconds:.2f} s", f"{seconds / total:.0%}"] for stage, seconds in spent.items()],
+    )
+
+
+def _one_count(index: CountIndex, report: Report) -> None:
+    ngrams = random_ngrams(index)
+    texts = [index.text(ngram) for ngram in ngrams[:SINGLES]]
+    ids = [index.token_ids(text) or () for text in texts]
+    shard, limit = index.shards[0], Limit()
+    (counted, *_), column = index.counted(), column_of(EVERY_DOCUMENT)
+    ranges = [shard.find(each) for each in ids]
+    ordered = sorted(ngrams)
+    found = shard.find_all(ordered)
+    counts = np.zeros((len(ordered), 2), np.int64)
+
+    def documents() -> None:
+        for low, high in ranges:
+            count_range(*shard.row_arrays, shard.frequent, column, counted, low, high, limit.flag)
+
+    _parts(
+        report,
+        "one count from a string, in the first shard",
+        {
+            "all of it": lambda: [index.count(text) for text in texts],
+            "analyse it, look its words up": lambda: [index.token_ids(text) for text in texts],
+            "find its range": lambda: [shard.find(each) for each in ids],
+            "count the documents of the range": documents,
+        },
+        len(texts),
+    )
+    _parts(
+        report,
+        "a batch of counts, each",
+        {
+            "all of it": lambda: index.count_ngrams(ngrams),
+            "find the ranges": lambda: shard.find_all(ordered),
+            "count the documents of the ranges": lambda: count_ranges(
+                *shard.row_arrays, shard.frequent, column, counted, found, limit.flag, counts
+            ),
+        },
+        len(ngrams),
+    )
+
+
+def _facts(index: CountIndex, setting: Setting, report: Report) -> None:
+    facts = setting.facts.select(["subject", "object"])
+    entities = [entity for role in ("subject", "object") for entity in entities_of(facts, role)]
+    forms = list(dict.fromkeys(index.forms_of(entities)))
+    flat = flatten_forms(forms)
+    ngrams = sorted(
+        tuple(flat.tokens[first:last].tolist())
+        for first, last in zip(flat.starts[:-1].tolist(), flat.starts[1:].tolist(), strict=True)
+    )
+    _parts(
+        report,
+        "a table of facts, each; what is left of it are the counts in the ranges",
+        {
+            "all of it": lambda: index.count_facts(facts),
+            "check the table, make its entities": lambda: [
+                entities_of(check_facts(facts), role) for role in ("subject", "object")
+            ],
+            "analyse the names, look their words up": lambda: index.forms_of(entities),
+            "lay out the terms": lambda: flatten_forms(forms),
+            "find the ranges": lambda: [shard.find_all(ngrams) for shard in index.shards],
+        },
+        facts.num_rows,
+    )
+
+
+def _parts(report: Report, what: str, parts: dict[str, Callable[[], Any]], per: int) -> None:
+    seconds = {}
+    for name, run in parts.items():
+        run()
+        seconds[name] = median_of([cost_of(run) for _ in range(report.rounds)])
+    report.heading(what)
+    total = seconds["all of it"]
+    rows = [[name, f"{1e6 * each / per:.2f} µs", f"{each / total:.0%}"] for name, each in seconds.items()]
+    report.table(["", "CPU", "share"], rows)

@@ -1,0 +1,634 @@
+"""Changes of an index that are killed anywhere: what is there then, and that they go on to the same bytes.
+
+:mod:`interrupting` kills a process with SIGKILL before every single step that it takes on the disk, and at random
+moments besides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factcensus.indexer import (
+    CountIndex,
+    add_to_index,
+    build_index,
+    compact_index,
+    delete_documents,
+    shards,
+    spool,
+    verify_index,
+)
+from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError
+from factcensus.indexer.layout import lock_folder
+from factcensus.indexer.scope import Scope
+
+from .corpora import write_corpus
+from .interrupting import Interrupter
+
+SHARD_TOKENS = 90
+QUERIES = ("word1", "and again", "of file", "nothing", "new")
+
+
+@pytest.fixture(scope="module")
+def interrupt() -> Iterator[Interrupter]:
+    interrupter = Interrupter()
+    yield interrupter
+    interrupter.close()
+
+
+def corpus(folder: Path, files: int, documents: int, word: str = "word") -> Path:
+    for file in range(files):
+        rows = [
+            {
+                "id": f"{word}{file}-{i}",
+                "source": "xy"[i % 2],
+                "text": f"{word}{i % 11} and {'again' if i % 3 else 'nothing'} of file {file % 2}",
+            }
+            for i in range(documents)
+        ]
+        write_corpus(folder / f"{file}.jsonl", rows)
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def counts(folder: Path) -> list[Any]:
+    """What an index says: numbers with and without repeated documents, and its digest."""
+    with CountIndex.open(folder) as index:
+        numbers = [index.count_many(QUERIES, scope=Scope(duplicates=kept)).tolist() for kept in (True, False)]
+        return [index.digest, *numbers, index.count("and", by="source")["by_source"]]
+
+
+# ---------------------------------------------------------------------------------------------- what changes an index
+
+
+class Change:
+    """One way to change ``ix``, with the state before and after it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.first = corpus(folder / "first", 3, 20)
+        self.more = corpus(folder / "more", 2, 15, "new")
+        self.options: dict[str, Any] = {"jobs": 1, "shard_tokens": SHARD_TOKENS}
+        self.start = folder / "start"
+        self.start.mkdir()
+        if name != "build":
+            build_index([self.first], self.start / "ix", **self.options)
+            delete_documents(self.start / "ix", ids=["word0-3", "word1-4"])
+        self.before = counts(self.start / "ix") if name != "build" else None
+        whole = self.fresh("whole")
+        self.run(whole)
+        self.target = "small" if name == "compact to another" else "ix"
+        self.after = counts(whole / self.target)
+        self.files = content(whole / self.target)
+
+    def fresh(self, name: str) -> Path:
+        """A place as it is before the change."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.copytree(self.start, self.folder / name, copy_function=shutil.copyfile)
+        return self.folder / name
+
+    def call(self, place: Path) -> tuple[list[Any], dict[str, Any]]:
+        """The function that makes it, its arguments and options."""
+        ix = place / "ix"
+        calls: dict[str, tuple[list[Any], dict[str, Any]]] = {
+            "build": (["build_index", [str(self.first)], ix], {**self.options}),
+            "add": (["add_to_index", ix, [str(self.more)]], {**self.options}),
+            "delete": (["delete_documents", ix], {"ids": ["word0-5"], "where": "source = 'y' AND record < 9"}),
+            "compact": (["compact_index", ix], {**self.options, "shard_tokens": 250}),
+            "compact to another": (["compact_index", ix, place / "small"], {**self.options, "shard_tokens": 250}),
+        }
+        return calls[self.name]
+
+    def run(self, place: Path) -> None:
+        """Make it in this process."""
+        (what, *arguments), options = self.call(place)
+        known = (build_index, add_to_index, delete_documents, compact_index)
+        next(function for function in known if function.__name__ == what)(*arguments, **options)
+
+    def check_interrupted(self, place: Path) -> None:
+        """The index counts as before or as after, and what is unfinished does not open."""
+        if (place / self.target).exists() or self.before is None or self.target == "small":
+            with_target = counts(place / self.target) if (place / self.target).exists() else None
+            assert with_target in (None, self.before if self.target == "ix" else self.after, self.after)
+        if self.before is not None:
+            assert counts(place / "ix") in (self.before, self.after)
+        for staging in place.glob("*.building"):
+            with suppress(IndexFormatError):
+                assert counts(staging) == self.after, "an index that opens is a whole one"
+
+    def check_finished(self, place: Path) -> None:
+        """Byte for byte what a change makes that is not interrupted, and nothing else is there."""
+        found = content(place / self.target)
+        assert {name: found.get(name) for name in self.files} == self.files
+        assert found.keys() - self.files.keys() <= {"plan.json"}
+        assert {path.name for path in place.iterdir()} <= {"ix", self.target}
+        assert counts(place / self.target) == self.after
+        verify_index(place / self.target)
+
+
+CHANGES = ("build", "add", "delete", "compact", "compact to another")
+
+
+@pytest.fixture(scope="module")
+def change_named(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Change]:
+    made: dict[str, Change] = {}
+
+    def named(name: str) -> Change:
+        if name not in made:
+            made[name] = Change(name, tmp_path_factory.mktemp(name.replace(" ", "")))
+        return made[name]
+
+    return named
+
+
+def again(change: Change, place: Path) -> None:
+    """Start the interrupted change again; where it turns out to be done, that is no error."""
+    if (change.target == "small" or change.name == "build") and (place / change.target).exists():
+        with pytest.raises(InputError, match="exists"):  # it was finished
+            change.run(place)
+        return
+    staging = place / "ix.building"
+    if change.before and staging.exists() and not list(staging.iterdir()) and counts(place / "ix") == change.after:
+        staging.rmdir()  # the very last step was missing: nothing is left that could know of the change
+        return
+    change.run(place)
+
+
+def kill_at_steps(change: Change, interrupt: Interrupter, steps: Sequence[int] | range) -> None:
+    for step in steps:
+        place = change.fresh("cut")
+        arguments, options = change.call(place)
+        told = interrupt(place, *arguments, at=step, **options)
+        assert told["error"] is None
+        assert told["killed"], step
+        change.check_interrupted(place)
+        again(change, place)
+        change.check_finished(place)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_killed_at_some_steps_continues_to_the_same_bytes(
+    name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    change = change_named(name)
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
+    change.check_finished(place)
+    assert steps > 10
+    chosen = sorted({*random.Random(name).sample(range(steps), 4), steps - 1, steps - 2})
+    kill_at_steps(change, interrupt, chosen)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_killed_at_any_step_continues_to_the_same_bytes(
+    name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    change = change_named(name)
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    kill_at_steps(change, interrupt, range(interrupt(place, *arguments, at=-1, **options)["steps"]))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_killed_twice_at_any_steps_continues_to_the_same_bytes(
+    name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    change = change_named(name)
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
+    chance = random.Random(name)
+    for _ in range(40):
+        place = change.fresh("cut")
+        arguments, options = change.call(place)
+        for _ in range(3):
+            told = interrupt(place, *arguments, at=chance.randrange(steps), **options)
+            change.check_interrupted(place)
+            if not told["killed"]:
+                break
+        else:
+            again(change, place)
+        change.check_finished(place)
+
+
+def kill_at_random(change: Change, interrupt: Interrupter, times: int) -> None:
+    """Kill at random moments, several times in a row until it is done."""
+    chance = random.Random(times)
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    seconds = interrupt(place, *arguments, **options)["seconds"]
+    place = change.fresh("cut")
+    done = killed = 0
+    while killed + done < times:
+        told = interrupt(place, *arguments, after_s=chance.uniform(0, 1.2 * seconds), **options)
+        change.check_interrupted(place)
+        killed += told["killed"]
+        if not told["killed"]:
+            assert told["error"] is None or "exists; " in told["error"], "killed when it had just appeared"
+            done += 1
+            change.check_finished(place)
+            place = change.fresh("cut")
+            arguments, options = change.call(place)
+    again(change, place)
+    change.check_finished(place)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_killed_at_random_moments_continues_to_the_same_bytes(
+    name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    kill_at_random(change_named(name), interrupt, 3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_killed_hundreds_of_times_continues_to_the_same_bytes(
+    name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    kill_at_random(change_named(name), interrupt, 120)
+
+
+@pytest.mark.full
+def test_build_in_several_processes_killed_at_random_moments_continues_to_the_same_bytes(
+    interrupt: Interrupter, tmp_path: Path
+) -> None:
+    files = corpus(tmp_path / "c", 6, 3_000)
+    options: dict[str, Any] = {"shard_tokens": 9_000}
+    build_index([files], tmp_path / "whole/ix", jobs=1, **options)
+    chance = random.Random(5)
+    for number in range(12):
+        place = tmp_path / f"cut{number}"
+        for _ in range(3):
+            if not (place / "ix").exists():
+                interrupt(
+                    place, "build_index", [str(files)], place / "ix", jobs=3, processes=True,
+                    after_s=chance.uniform(0.2, 6), **options,
+                )  # fmt: skip
+        if not (place / "ix").exists():
+            build_index([files], place / "ix", jobs=1, **options)
+        found, wanted = content(place / "ix"), content(tmp_path / "whole/ix")
+        assert {name: found.get(name) for name in wanted} == wanted
+        shutil.rmtree(place)
+
+
+# ---------------------------------------------------------------------------------------------- not made again
+
+
+def test_finished_files_and_shards_are_not_made_again(
+    interrupt: Interrupter, change_named: Callable[[str], Change], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = change_named("build")
+    read: list[str] = []
+    written: list[int] = []
+    read_documents, write_shard = spool.read_documents, shards.write_shard
+
+    def counted_read(file: Any, **options: Any) -> Any:
+        read.append(file.name)
+        return read_documents(file, **options)
+
+    def counted_write(folder: Path, number: int, *arguments: Any, **options: Any) -> Any:
+        written.append(number)
+        return write_shard(folder, number, *arguments, **options)
+
+    monkeypatch.setattr(spool, "read_documents", counted_read)
+    monkeypatch.setattr(shards, "write_shard", counted_write)
+    whole = change.fresh("cut")
+    change.run(whole)
+    files, all_shards = read.copy(), written.copy()
+    assert len(files) == 3
+    assert len(all_shards) > 4
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
+    seen = set()
+    for step in range(2, steps, 19):
+        place = change.fresh("cut")
+        arguments, options = change.call(place)
+        interrupt(place, *arguments, at=step, **options)
+        staging = place / "ix.building"
+        spooled = {int(path.stem) for path in staging.glob("spool/0*.json")}
+        finished = {int(path.name.split(".")[1]) for path in staging.glob("spool/shard.*.json")}
+        tables = {n: (staging / f"table.{n}").stat() for n in finished}
+        complete = (staging / "manifest.json").exists()
+        read.clear()
+        written.clear()
+        if (place / "ix").exists():
+            continue
+        change.run(place)
+        assert len(read) == (0 if complete else len(files) - len(spooled))
+        assert set(written) == (set() if complete else set(all_shards) - finished)
+        for number, before in tables.items():
+            now = (place / "ix" / f"table.{number}").stat()
+            assert (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        seen |= {("files", len(spooled)), ("shards", len(finished) > 0), ("complete", complete)}
+    assert {("files", 0), ("files", 3), ("shards", True)} <= seen
+
+
+def test_spooled_file_that_a_power_cut_left_incomplete_is_read_again(
+    interrupt: Interrupter, change_named: Callable[[str], Change]
+) -> None:
+    """The disk may have kept the mark that says a file is complete, and not the file."""
+    change = change_named("build")
+    for damage in ("000001.ids", "000001.parquet", "000001.words.npz", "000001.json", "shard.1.json", "../table.1"):
+        place = change.fresh("cut")
+        arguments, options = change.call(place)
+        staging = place / "ix.building"
+        for step in range(90, 200, 5):
+            interrupt(place, *arguments, at=step, **options)
+            if (staging / "spool/shard.1.json").exists():
+                break
+        (staging / "spool" / damage).write_bytes(b"")
+        change.run(place)
+        change.check_finished(place)
+
+
+# ---------------------------------------------------------------------------------------------- what is left behind
+
+
+def test_files_that_an_interrupted_change_left_are_never_read_and_soon_removed(tmp_path: Path) -> None:
+    """Files that a later generation would have: an interrupted deletion wrote them, another change comes instead."""
+    files = corpus(tmp_path / "c", 2, 20)
+    for name in ("cut", "whole"):
+        build_index([files], tmp_path / name / "ix", jobs=1)
+        if name == "cut":
+            for stray in ("deleted.0.1", "repeated.0.1", "frequent.0.1", "tokenized.7", "vocabulary.9.utf8"):
+                (tmp_path / name / "ix" / stray).write_bytes(b"\0" * 24)
+            (tmp_path / name / "ix" / "README.txt").write_text("not ours")
+        add_to_index(tmp_path / name / "ix", [write_corpus(tmp_path / "m.jsonl", [{"text": "new word1"}])], jobs=1)
+    assert counts(tmp_path / "cut/ix") == counts(tmp_path / "whole/ix")
+    delete_documents(tmp_path / "cut/ix", ids=["word0-2"])
+    delete_documents(tmp_path / "whole/ix", ids=["word0-2"])
+    found, wanted = content(tmp_path / "cut/ix"), content(tmp_path / "whole/ix")
+    assert found.pop("README.txt") == b"not ours"
+    assert found == wanted
+
+
+def test_nothing_of_a_deleted_document_is_left_when_compaction_was_killed_at_its_end(
+    interrupt: Interrupter, tmp_path: Path
+) -> None:
+    rows = [{"id": str(i), "text": f"word{i} text"} for i in range(20)]
+    build_index(
+        [write_corpus(tmp_path / "c.jsonl", [*rows, {"id": "s", "text": "secretword"}])], tmp_path / "start/ix", jobs=1
+    )
+    delete_documents(tmp_path / "start/ix", ids=["s"])
+    shutil.copytree(tmp_path / "start", tmp_path / "cut")
+    steps = interrupt(tmp_path / "cut", "compact_index", tmp_path / "cut/ix", at=-1, jobs=1)["steps"]
+    for step in range(steps - 24, steps, 4):
+        shutil.rmtree(tmp_path / "cut")
+        shutil.copytree(tmp_path / "start", tmp_path / "cut")
+        interrupt(tmp_path / "cut", "compact_index", tmp_path / "cut/ix", at=step, jobs=1)
+        compact_index(tmp_path / "cut/ix", jobs=1)
+        assert b"secretword" not in b"".join(content(tmp_path / "cut/ix").values())
+
+
+def test_other_sources_than_those_of_an_interrupted_build_are_refused_with_what_to_do(
+    interrupt: Interrupter, tmp_path: Path
+) -> None:
+    files, more = corpus(tmp_path / "c", 1, 20), corpus(tmp_path / "m", 1, 5, "new")
+    interrupt(tmp_path / "o", "build_index", [str(files)], tmp_path / "o/ix", jobs=1, at=20)
+    with pytest.raises(InputError, match=r"ix\.building; start it again as it was, or delete"):
+        build_index([more], tmp_path / "o/ix", jobs=1)
+    with pytest.raises(InputError, match=r"ix\.building"):
+        build_index([files], tmp_path / "o/ix", jobs=1, shard_tokens=10)
+    build_index([files], tmp_path / "o/ix", jobs=2)
+
+
+def test_tokenizer_that_changed_since_the_interruption_is_not_mixed_with_the_old_one(
+    interrupt: Interrupter, tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    files = corpus(tmp_path / "c", 2, 20)
+    tokenizer = tmp_path / "tokenizer.json"
+
+    def write(words: Sequence[str]) -> None:
+        made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="x"))
+        made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        made.save(str(tokenizer))
+
+    write(["x", "and", "of"])
+    told = interrupt(
+        tmp_path / "o", "build_index", [str(files)], tmp_path / "o/ix", jobs=1, at=16, analyzer=f"hf:{tokenizer}"
+    )
+    assert told["killed"]
+    write(["x", "of", "and"])
+    with pytest.raises(InputError, match="interrupted build with other"):
+        build_index([files], tmp_path / "o/ix", jobs=1, analyzer=f"hf:{tokenizer}")
+
+
+def test_index_behind_a_link_is_changed_where_its_files_are(tmp_path: Path) -> None:
+    files = corpus(tmp_path / "c", 1, 20)
+    build_index([files], tmp_path / "disk/ix", jobs=1)
+    (tmp_path / "linked").symlink_to(tmp_path / "disk/ix")
+    add_to_index(tmp_path / "linked", [corpus(tmp_path / "m", 1, 5, "new")], jobs=1)
+    compact_index(tmp_path / "linked", jobs=1)
+    assert (tmp_path / "linked").is_symlink()
+    verify_index(tmp_path / "disk/ix")
+    assert {path.name for path in tmp_path.iterdir()} == {"c", "m", "disk", "linked"}
+
+
+def test_disk_that_cannot_link_files_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    files = corpus(tmp_path / "c", 1, 20)
+    build_index([files], tmp_path / "ix", jobs=1)
+    monkeypatch.setattr(os, "link", refuse)
+    add_to_index(tmp_path / "ix", [corpus(tmp_path / "m", 1, 5, "new")], jobs=1)
+    verify_index(tmp_path / "ix")
+
+
+# ---------------------------------------------------------------------------------------------- two at a time
+
+
+@contextmanager
+def stopped_at(where: Any, name: str, monkeypatch: pytest.MonkeyPatch, start: Callable[[], Any]) -> Iterator[None]:
+    """Another thread is in the middle of ``start()``, where it calls ``where.name``, as long as the block lasts."""
+    reached, go_on = threading.Event(), threading.Event()
+    original = getattr(where, name)
+    errors: list[BaseException] = []
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        if threading.current_thread() is thread:
+            reached.set()
+            go_on.wait(60)
+        return original(*arguments, **options)
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as error:
+            errors.append(error)
+            reached.set()
+
+    monkeypatch.setattr(where, name, wait)
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert reached.wait(60)
+    try:
+        assert not errors
+        yield
+    finally:
+        go_on.set()
+        thread.join()
+    assert not errors
+
+
+def test_two_builds_of_one_index_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = corpus(tmp_path / "c", 2, 20)
+
+    def build() -> None:
+        build_index([files], tmp_path / "ix", jobs=1)
+
+    with (
+        stopped_at(spool, "read_documents", monkeypatch, build),
+        pytest.raises(InputError, match=r"another process is changing .*ix\.building; wait"),
+    ):
+        build_index([files], tmp_path / "ix", jobs=1)
+    verify_index(tmp_path / "ix")
+
+
+def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index([corpus(tmp_path / "c", 2, 20)], tmp_path / "ix", jobs=1)
+    more = corpus(tmp_path / "m", 1, 5, "new")
+    changes: dict[str, Callable[[], Any]] = {
+        "add": lambda: add_to_index(tmp_path / "ix", [more], jobs=1),
+        "compact": lambda: compact_index(tmp_path / "ix", jobs=1),
+        "compact to another": lambda: compact_index(tmp_path / "ix", tmp_path / "small", jobs=1),
+        "delete": lambda: delete_documents(tmp_path / "ix", ids=["word0-1"]),
+    }
+    from factcensus.indexer import build, maintain
+
+    for name in ("add", "compact", "delete"):
+        before = counts(tmp_path / "ix")
+        with CountIndex.open(tmp_path / "ix") as index:
+            where = maintain if name == "delete" else build
+            with stopped_at(where, "commit", monkeypatch, changes[name]):
+                for other in changes.values():
+                    with pytest.raises(InputError, match=r"another process is changing"):
+                        other()
+                assert counts(tmp_path / "ix") == before
+                verify_index(tmp_path / "ix")
+            monkeypatch.undo()
+            assert counts(tmp_path / "ix") != before
+            assert index.count_many(QUERIES).tolist() == before[1], "what was opened before counts as before"
+
+
+def test_build_that_another_one_has_overtaken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factcensus.indexer import build
+
+    files = corpus(tmp_path / "c", 1, 5)
+    find = build.find_source_files
+
+    def find_late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        build_index([files], tmp_path / "ix", jobs=1)
+        return find(*arguments, **options)
+
+    monkeypatch.setattr(build, "find_source_files", find_late)
+    with pytest.raises(InputError, match="exists"):
+        build_index([files], tmp_path / "ix", jobs=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"c", "ix"}
+    verify_index(tmp_path / "ix")
+
+
+def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(InputError, match="another process"), lock_folder(tmp_path):
+        pass
+    with lock_folder(tmp_path):
+        pass
+
+
+def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> None:
+    """Opening reads the manifest and then the files; the files may have been replaced in between."""
+    build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
+    stop = threading.Event()
+    errors: list[BaseException] = []
+    opened = 0
+
+    def read() -> None:
+        nonlocal opened
+        try:
+            while not stop.is_set():
+                with CountIndex.open(tmp_path / "ix") as index:
+                    assert index.count("of file")["documents"] == 30
+                opened += 1
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(8):
+        compact_index(tmp_path / "ix", jobs=1)
+    stop.set()
+    thread.join()
+    assert not errors
+    assert opened > 0
+
+
+def test_index_whose_files_are_replaced_while_it_is_opened_is_opened_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factcensus.indexer.manifest import Manifest
+
+    build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
+    read = Manifest.read
+    times = 0
+
+    def read_and_change(folder: Path) -> Manifest:
+        nonlocal times
+        manifest = read(folder)
+        times += 1
+        if times <= 2:
+            monkeypatch.setattr(Manifest, "read", read)
+            compact_index(tmp_path / "ix", jobs=1)
+            monkeypatch.setattr(Manifest, "read", read_and_change)
+        return manifest
+
+    monkeypatch.setattr(Manifest, "read", read_and_change)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.count("of file")["documents"] == 30
+    monkeypatch.undo()
+    (tmp_path / "ix" / "table.3").unlink(missing_ok=True)
+    for path in (tmp_path / "ix").glob("table.*"):
+        path.unlink()
+    with pytest.raises(FactcensusError, match=r"table\.\d+ is missing"):
+        CountIndex.open(tmp_path / "ix")
+
+
+def test_rows_that_were_compacted_away_are_named_so(tmp_path: Path) -> None:
+    build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        compact_index(tmp_path / "ix", jobs=1)
+        assert index.count("of file")["documents"] == 30
+        with pytest.raises(IndexFormatError, match="changed after it was opened; open it anew"):
+            index.find_documents(text="of file")
+        with pytest.raises(IndexFormatError, match="changed after it was opened; open it anew"):
+            index.count("of file", by="source")
+
+
+def test_plan_names_what_an_interrupted_build_is_made_of(interrupt: Interrupter, tmp_path: Path) -> None:
+    """What a person finds there who wonders what the folder is."""
+    files = corpus(tmp_path / "c", 1, 5)
+    interrupt(tmp_path / "o", "build_index", [str(files)], tmp_path / "o/ix", jobs=1, at=12)
+    plan = json.loads((tmp_path / "o/ix.building/plan.json").read_bytes())
+    assert [Path(file["name"]).name for file in plan["files"]] == ["0.jsonl"]
+    assert plan["settings"]["analyzer"] == "words"

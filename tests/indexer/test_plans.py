@@ -1,0 +1,277 @@
+"""Plans of counting: whatever is chosen, the numbers are the oracle's, and what is chosen is near the best."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factcensus.indexer import CountIndex, Entity, delete_documents, fact_counts, frequent
+from factcensus.indexer.counting import TOKENS_PER_ROW
+from factcensus.indexer.scope import EVERY_DOCUMENT, Scope
+
+from . import reference
+from .corpora import index_folder, index_of, make_index
+from .strategies import QUICK, Corpus, corpora
+
+#: The most that the chosen plan may cost, of what the better one does.
+WORSE_THAN_BEST = 2.5
+
+
+@contextmanager
+def small(buffer_rows: int = 1 << 19, frequent_from: int = 1024) -> Iterator[None]:
+    """Buffers so small that documents are halved and buffers grow, and n-grams that are soon frequent."""
+    before = fact_counts.BUFFER_ROWS, frequent.FREQUENT
+    fact_counts.BUFFER_ROWS, frequent.FREQUENT = buffer_rows, frequent_from
+    try:
+        yield
+    finally:
+        fact_counts.BUFFER_ROWS, frequent.FREQUENT = before
+
+
+def documents_of(corpus: Corpus) -> list[reference.Document]:
+    analyse = reference.ANALYZERS[corpus.analyzer]
+    return [
+        reference.Document(analyse(text), source) for text, source in zip(corpus.texts, corpus.sources, strict=True)
+    ]
+
+
+def expected(corpus: Corpus, documents: Sequence[reference.Document]) -> list[list[int]]:
+    """The numbers of every ordered pair of entities in some documents."""
+    analyse = reference.ANALYZERS[corpus.analyzer]
+    forms = [[analyse(form) for form in entity] for entity in corpus.entities]
+    return [
+        list(reference.fact(documents, subject, object_, corpus.windows).values())
+        for subject, object_ in product(forms, repeat=2)
+    ]
+
+
+def found(index: CountIndex, corpus: Corpus, **options: Any) -> tuple[list[str], list[list[list[int]]]]:
+    """The names of the groups, and for each group the same numbers in the same order."""
+    forms = index.forms_of([Entity(entity[0], tuple(entity[1:])) for entity in corpus.entities])
+    pairs = list(product(forms, repeat=2))
+    names, counts = index.count_pairs(
+        [subject for subject, _ in pairs],
+        [object_ for _, object_ in pairs],
+        np.array(corpus.windows, np.int64),
+        **options,
+    )
+    mentions = [counts.subjects[..., :1], counts.objects[..., :1], counts.subjects[..., 1:], counts.objects[..., 1:]]
+    rows = np.concatenate([*mentions, counts.together.reshape(*counts.together.shape[:2], -1)], axis=2)
+    return names, [rows[:, group].tolist() for group in range(rows.shape[1])]
+
+
+Plan = tuple[int, int, int]
+#: Rows of the buffer (0: as many as the example says), reading, threads.
+SOME_PLANS: list[Plan] = [(0, 0, 1), (0, 1, 1), (0, -1, 2), (1 << 19, -1, 1)]
+ALL_PLANS: list[Plan] = list(product((0, 1 << 19), (-1, 0, 1), (1, 2, 3)))
+
+
+def check_plans(corpus: Corpus, buffer_rows: int, plans: Sequence[Plan]) -> None:
+    right = expected(corpus, documents_of(corpus))
+    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
+    with small(frequent_from=2), index_folder(corpus.texts, corpus.sources, **options) as folder:
+        for rows, reading, threads in plans:
+            with small(rows or buffer_rows), CountIndex.open(folder) as index:
+                for _ in range(2):  # the second time with the scratch that was used before
+                    assert found(index, corpus, reading=reading, threads=threads)[1] == [right]
+
+
+@settings(QUICK, max_examples=12)
+@given(corpus=corpora(max_entities=8), buffer_rows=st.integers(1, 8))
+def test_every_plan_gives_the_oracles_numbers(corpus: Corpus, buffer_rows: int) -> None:
+    check_plans(corpus, buffer_rows, SOME_PLANS)
+
+
+@pytest.mark.full
+@settings(QUICK, max_examples=1_000)
+@given(corpus=corpora(max_documents=30, max_entities=12), buffer_rows=st.integers(1, 40))
+def test_every_plan_gives_the_oracles_numbers_on_very_many_corpora(corpus: Corpus, buffer_rows: int) -> None:
+    check_plans(corpus, buffer_rows, ALL_PLANS)
+
+
+def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_path: Path) -> None:
+    """Over 2,047 partners of one entity, in documents of one or two of them, with windows and without."""
+    texts = [f"the w{n} x w{(7 * n) % 2500} the" for n in range(2_500)]
+    subjects = [Entity("the")] * 2_500
+    objects = [Entity(f"w{n}") for n in range(2_500)]
+    with make_index(tmp_path, texts) as index:
+        for windows, reading, threads in product(([], [0, 2]), (-1, 0, 1), (1, 2)):
+            _, counts = index.count_pairs(
+                index.forms_of(subjects), index.forms_of(objects), np.array(windows, np.int64),
+                reading=reading, threads=threads,
+            )  # fmt: skip
+            assert counts.subjects[:, 0].tolist() == [[5_000, 2_500]] * 2_500
+            documents = counts.together[:, 0, :, 0]
+            assert documents[:, 0].sum() == sum(len({n, 7 * n % 2500}) for n in range(2_500))
+            if windows:
+                # w0: at either end; within 2: the second word too ("the w x w the")
+                assert (documents[:, 1] == documents[:, 0]).all()
+                assert (counts.together[:, 0, 2, 1] == 2 * counts.objects[:, 0, 0]).all()
+
+
+# ---------------------------------------------------------------------------------------------- which documents
+
+
+def picked(corpus: Corpus, documents: Sequence[reference.Document]) -> Iterator[tuple[Scope, list[int]]]:
+    """Scopes, and the numbers of their documents."""
+    everything = list(range(len(documents)))
+    first = {text: number for number, text in reversed(list(enumerate(corpus.texts)))}
+    distinct = sorted(first.values())
+    sources = ["unknown" if source is None else source for source in corpus.sources]
+    begins = np.cumsum([0, *(len(document.tokens) for document in documents)]).tolist()
+    half = len(everything) // 2
+    yield EVERY_DOCUMENT, everything
+    yield Scope(duplicates=False), distinct
+    yield Scope(documents=(0, half)), everything[:half]
+    yield Scope(documents=(half, 10_000)), everything[half:]
+    yield Scope(tokens=(0, 5)), [n for n in everything if begins[n] < 5]
+    yield Scope(tokens=(3, 9)), [n for n in everything if 3 <= begins[n] < 9]
+    yield Scope(where="source = 'x'"), [n for n in everything if sources[n] == "x"]
+    yield (
+        Scope(where="tokens > 3 OR id = 'd0'", duplicates=False, documents=(0, half + 1)),
+        [n for n in distinct if n <= half and (len(documents[n].tokens) > 3 or n == 0)],
+    )
+    yield Scope(documents=(2, 2)), []
+
+
+def check_scopes(corpus: Corpus, deleted: int) -> None:
+    documents = documents_of(corpus)
+    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
+    analyse = reference.ANALYZERS[corpus.analyzer]
+    with small(frequent_from=2), index_folder(corpus.texts, corpus.sources, **options) as folder:
+        with CountIndex.open(folder) as index:
+            unknown = set(index.manifest.sources if index.manifest else ()) - {"x", "y z"}
+        for gone in ((), (deleted % len(documents),)):
+            if gone:
+                delete_documents(folder, ids=[f"d{gone[0]}"])
+            with CountIndex.open(folder) as index:
+                for scope, numbers in picked(corpus, documents):
+                    if gone and not scope.duplicates:
+                        # Of several with one text the first that is left counts.
+                        living = [n for n in range(len(documents)) if n not in gone]
+                        first = {corpus.texts[n]: n for n in reversed(living)}
+                        numbers = [n for n in living if first[corpus.texts[n]] == n and in_range(scope, n, documents)]
+                    kept = [n for n in numbers if n not in gone]
+                    chosen = [documents[n] for n in kept]
+                    assert found(index, corpus, scope=scope)[1] == [expected(corpus, chosen)], scope
+                    for entity in corpus.entities:
+                        ngram = analyse(entity[0])
+                        answer = index.count(entity[0], scope=scope)
+                        right = reference.count(chosen, ngram)
+                        assert {name: answer[name] for name in right} == right
+                        assert index.count_many([entity[0]], scope=scope).tolist() == [list(right.values())]
+                    by_source: dict[str, list[reference.Document]] = defaultdict(list)
+                    for document in chosen:
+                        by_source[next(iter(unknown), "") if document.source is None else document.source].append(
+                            document
+                        )
+                    names, groups = found(index, corpus, scope=scope, by="source")
+                    for name, group in zip(names, groups, strict=True):
+                        assert group == expected(corpus, by_source[name]), (scope, name)
+
+
+def in_range(scope: Scope, number: int, documents: Sequence[reference.Document]) -> bool:
+    """What :func:`picked` says of documents without repeated ones."""
+    if scope.where is None:
+        return True
+    assert scope.documents is not None
+    return number < scope.documents[1] and (len(documents[number].tokens) > 3 or number == 0)
+
+
+@settings(QUICK, max_examples=4)
+@given(corpus=corpora(max_entities=3), deleted=st.integers(0, 20))
+def test_every_scope_and_group_counts_what_the_oracle_counts_in_its_documents(corpus: Corpus, deleted: int) -> None:
+    check_scopes(corpus, deleted)
+
+
+@pytest.mark.full
+@settings(QUICK, max_examples=300)
+@given(corpus=corpora(max_documents=25, max_entities=6), deleted=st.integers(0, 40))
+def test_very_many_scopes_and_groups_count_what_the_oracle_counts(corpus: Corpus, deleted: int) -> None:
+    check_scopes(corpus, deleted)
+
+
+# ---------------------------------------------------------------------------------------------- counted in advance
+
+
+@settings(QUICK, max_examples=10)
+@given(
+    texts=st.lists(st.lists(st.sampled_from("aab"), max_size=40).map(" ".join), min_size=1, max_size=12),
+    least=st.integers(1, 12),
+)
+def test_every_frequent_ngram_is_counted_in_advance(texts: list[str], least: int) -> None:
+    with small(frequent_from=least), index_of(texts) as index:
+        (shard,) = index.shards
+        ranges = {(int(row[0]), int(row[1])) for row in shard.frequent}
+        documents = [text.split() for text in texts]
+        ngrams = {tuple(d[i : i + n]) for d in documents for n in range(1, 9) for i in range(len(d) - n + 1)}
+        for ngram in ngrams:
+            ids = index.token_ids(" ".join(ngram))
+            assert ids is not None
+            low, high = shard.find(ids)
+            assert ((low, high) in ranges) == (high - low > least), ngram
+
+
+# ---------------------------------------------------------------------------------------------- what is chosen
+
+
+def cost(index: CountIndex, run: Callable[[], Any]) -> int:
+    """Tokens that a count reads, and rows in tokens."""
+    (shard,) = index.shards
+    shard._workspaces.clear()
+    run()
+    (space,) = shard._workspaces
+    return int(space.work[0]) * TOKENS_PER_ROW + int(space.work[1])
+
+
+SKEWED = {
+    # (documents, tokens of each), (words, exponent of their distribution), facts, leaders
+    "short documents": ((900, 8), (300, 1.1), 200, 10),
+    "long documents": ((12, 700), (2_000, 1.0), 200, 10),
+    "one entity with everything": ((300, 25), (800, 1.3), 300, 1),
+    "rare with rare": ((300, 25), (5_000, 0.3), 300, 100),
+    "few words": ((200, 30), (12, 0.5), 100, 12),
+}
+
+
+@pytest.mark.parametrize("name", SKEWED)
+@pytest.mark.parametrize("windows", [[], [3]])
+def test_chosen_plan_costs_little_more_than_the_better_one(name: str, windows: list[int], tmp_path: Path) -> None:
+    (documents, tokens), (words, exponent), facts, leaders = SKEWED[name]
+    chance = random.Random(name)
+    weights = [(rank + 1) ** -exponent for rank in range(words)]
+    names = [f"w{n}" for n in range(words)]
+    texts = [" ".join(chance.choices(names, weights, k=chance.randint(1, 2 * tokens))) for _ in range(documents)]
+    with make_index(tmp_path, texts) as index:
+        subjects = index.forms_of([Entity(f"w{chance.randrange(leaders)}") for _ in range(facts)])
+        objects = index.forms_of([Entity(chance.choice(names)) for _ in range(facts)])
+        costs = {
+            reading: cost(
+                index, lambda r=reading: index.count_pairs(subjects, objects, np.array(windows, np.int64), reading=r)
+            )
+            for reading in (-1, 0, 1)
+        }
+    assert costs[-1] <= WORSE_THAN_BEST * min(costs[0], costs[1]), costs
+
+
+def test_documents_that_many_partners_share_are_reckoned_once(tmp_path: Path) -> None:
+    """One entity everywhere; many others, all in the same few documents: reading those is much cheaper."""
+    partners = " ".join(f"p{n}" for n in range(60))
+    with make_index(tmp_path, ["the " * 40] * 500 + [f"the {partners}"] * 5) as index:
+        subjects = index.forms_of([Entity("the")] * 60)
+        objects = index.forms_of([Entity(f"p{n}") for n in range(60)])
+        costs = [
+            cost(index, lambda r=r: index.count_pairs(subjects, objects, np.array([], np.int64), reading=r))
+            for r in (-1, 0, 1)
+        ]
+    assert costs[0] == costs[2] < costs[1] / 5
