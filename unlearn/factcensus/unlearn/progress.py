@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -15,12 +15,14 @@ class Progress:
         done: Units finished, from 0; at ``total`` the stage is over.
         total: Units in all.
         detail: A few words for people, such as ``loss 1.93``.
+        values: The numbers of a training step, for trackers; None for anything else.
     """
 
     stage: str
     done: int
     total: int
     detail: str = ""
+    values: Mapping[str, float] | None = None
 
 
 ProgressFunction = Callable[[Progress], None]

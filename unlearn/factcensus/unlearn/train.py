@@ -24,6 +24,7 @@ from factcensus.unlearn.lost_updates import LostUpdateMeter
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.objectives.retain import retain_kl, retain_nll
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.ranks import ALONE, Ranks
 from factcensus.unlearn.runtime import load_state, save_state, stop_on_sigterm
 from factcensus.unlearn.sampling import Sampler
 from factcensus.unlearn.schedule import rate_at
@@ -75,6 +76,7 @@ def unlearn(
     original: PreTrainedModel | None = None,
     autocast: bool = False,
     progress: ProgressFunction | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[StepRow]:
     """Train ``model`` in place; returns one record a step.
 
@@ -89,7 +91,8 @@ def unlearn(
         state_path: Where the state is saved and continued from.
         original: The model before unlearning, for the retain term ``kl``.
         autocast: bfloat16 arithmetic over float32 parameters.
-        progress: Called after each step.
+        progress: Called after each step; ``values`` is the step's record.
+        ranks: The processes that share each batch; the first one saves.
 
     Raises:
         NumericsError: a loss or a gradient is not finite.
@@ -111,19 +114,23 @@ def unlearn(
         rows = state["rows"]
 
     def save() -> None:
-        if state_path:
+        if state_path and ranks.is_first:
             save_state({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows}, state_path)
 
     report = progress or silent
     with stop_on_sigterm() as stop:
         for step in range(len(rows), steps):
             forget_loss = _backward_forget(
-                model, forget, forget_sampler.batch(step), method, training.micro_batch, pad_id, autocast
+                model, forget, forget_sampler.batch(step), method, training.micro_batch, pad_id, autocast, ranks
             )
             retain_loss = 0.0
             if method.retain != "none" and method.alpha > 0:
                 batch = [retain[index] for index in retain_sampler.batch(step)]
-                retain_loss = _backward_retain(model, batch, method, original, training.micro_batch, pad_id, autocast)
+                retain_loss = _backward_retain(
+                    model, batch, method, original, training.micro_batch, pad_id, autocast, ranks
+                )
+            forget_loss, retain_loss = ranks.sum(forget_loss, retain_loss)
+            ranks.sum_gradients(parameters)
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm))
             loss = method.gamma * forget_loss + method.alpha * retain_loss
             if not math.isfinite(loss) or not math.isfinite(norm):
@@ -150,7 +157,8 @@ def unlearn(
                 }
             )
             losses = f"forget {forget_loss:.3f} retain {retain_loss:.3f}"
-            report(Progress(f"unlearn {method.name}", step + 1, steps, losses))
+            report(Progress(f"unlearn {method.name}", step + 1, steps, losses, rows[-1]))
+            stop.requested = ranks.any(stop.requested)
             stop.check(save)
             if (step + 1) % training.save_every_steps == 0:
                 save()
@@ -165,11 +173,12 @@ def _backward_forget(
     micro_batch: int | None,
     pad_id: int,
     autocast: bool,
+    ranks: Ranks,
 ) -> float:
-    """Add the gradient of gamma * mean_i(w_i * forget_i) over this batch; returns the mean, without gamma."""
+    """Add the gradient of gamma * mean_i(w_i * forget_i) over a batch; gives this rank's part of the mean, without gamma."""
     objective, parameters = get_objective(method.objective), method.loss_parameters()
     total = 0.0
-    for part in _parts(indices, micro_batch):
+    for part in _parts(ranks.share(indices), micro_batch):
         batch, chosen = _batch(model, [forget.examples[index] for index in part], pad_id), torch.tensor(part)
         device = batch.input_ids.device
         with _arithmetic(device, autocast):
@@ -194,10 +203,11 @@ def _backward_retain(
     micro_batch: int | None,
     pad_id: int,
     autocast: bool,
+    ranks: Ranks,
 ) -> float:
-    """Add the gradient of alpha * retain over this batch; returns the retain term, without alpha."""
+    """Add the gradient of alpha * retain over this batch; returns this rank's part of it, without alpha."""
     total = 0.0
-    for part in _parts(examples, micro_batch):
+    for part in _parts(ranks.share(examples), micro_batch):
         batch = _batch(model, part, pad_id)
         with _arithmetic(batch.input_ids.device, autocast):
             logits = answer_logits(model, batch)
@@ -224,7 +234,7 @@ def _batch(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> 
 
 def _parts(items: list[Item], size: int | None) -> Iterator[list[Item]]:
     """Micro-batches."""
-    width = size or len(items)
+    width = size or len(items) or 1
     for start in range(0, len(items), width):
         yield items[start : start + width]
 

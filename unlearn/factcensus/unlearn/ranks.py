@@ -1,0 +1,124 @@
+"""Several processes, one update: each takes a part of every batch, and gradients are *summed* over all of them.
+
+A loss is divided by the size of the whole batch wherever its examples are, so the update is the one that a single
+process would take, up to the order of the sums (data-parallel wrappers average over ranks, which is another update
+whenever parts differ in size). Parts come from one shared order of the examples, a function of seed, name, epoch and
+place: ranks draw different rows by construction, and no row twice.
+
+Processes are started by ``accelerate launch`` or ``torchrun``; the back end (NCCL, gloo) is accelerate's choice.
+Every rank holds the whole model. The first one evaluates and writes; the others wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+
+#: How long a rank waits for another one: an evaluation by the first rank may take hours.
+PATIENCE = timedelta(hours=24)
+#: Gradients are summed in pieces of at most so many elements (64 MiB in float32), one message each.
+BUCKET_ELEMENTS = 1 << 24
+
+
+class Ranks:
+    """The processes of a run. This one, alone, is also a case: it sums nothing and waits for nobody.
+
+    Attributes:
+        index: This process, from 0.
+        count: How many there are.
+    """
+
+    index, count = 0, 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.index == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """This process's part of a batch: every ``count``-th item. May be empty."""
+        return list(items[self.index :: self.count])
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all processes; a process without a part counts as zero."""
+
+    def sum(self, *values: float) -> tuple[float, ...]:
+        """Each number's sum over all processes."""
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return self.sum(float(flag))[0] > 0
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+
+
+class ManyRanks(Ranks):
+    """Processes connected by torch.distributed, as accelerate set it up."""
+
+    def __init__(self, index: int, count: int, device: torch.device) -> None:
+        self.index, self.count, self.device = index, count, device
+
+    @torch.no_grad()
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all processes; a process without a part counts as zero."""
+        bucket: list[torch.Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradient = parameter.grad
+            if bucket and (bucket[0].dtype != gradient.dtype or _elements(bucket) + gradient.numel() > BUCKET_ELEMENTS):
+                _sum_bucket(bucket)
+                bucket = []
+            bucket.append(gradient)
+        if bucket:
+            _sum_bucket(bucket)
+
+    def sum(self, *values: float) -> tuple[float, ...]:
+        """Each number's sum over all processes."""
+        total = torch.tensor(values, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
+        total = total.to(self.device)
+        torch.distributed.all_reduce(total)
+        return tuple(total.tolist())
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        self.sum(0.0)
+
+
+def _elements(bucket: Sequence[torch.Tensor]) -> int:
+    return sum(gradient.numel() for gradient in bucket)
+
+
+def _sum_bucket(bucket: Sequence[torch.Tensor]) -> None:
+    flat = torch.cat([gradient.flatten() for gradient in bucket])
+    torch.distributed.all_reduce(flat)
+    parts = torch.split(flat, [gradient.numel() for gradient in bucket])
+    for gradient, summed in zip(bucket, parts, strict=True):
+        gradient.copy_(summed.view_as(gradient))
+
+
+ALONE = Ranks()
+
+
+@cache
+def current_ranks(cpu: bool = False) -> Ranks:
+    """The processes that the launcher started, connected; :data:`ALONE` without a launcher.
+
+    Args:
+        cpu: Compute on the CPU even where there are other devices.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    from accelerate import PartialState
+
+    state: Any = PartialState(cpu=cpu, timeout=PATIENCE)
+    return ManyRanks(state.process_index, state.num_processes, state.device)
