@@ -175,7 +175,7 @@ def _backward_forget(
     autocast: bool,
     ranks: Ranks,
 ) -> float:
-    """Add the gradient of gamma * mean_i(w_i * forget_i) over a batch; gives this rank's part of the mean, without gamma."""
+    """Add the gradient of gamma * mean_i(w_i * forget_i) over a batch; gives this rank's part of the mean."""
     objective, parameters = get_objective(method.objective), method.loss_parameters()
     total = 0.0
     for part in _parts(ranks.share(indices), micro_batch):
