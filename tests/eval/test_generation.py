@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from factcensus.eval.generation import Continuation, continue_greedily, first_line, token_limit
+from factcensus.eval.generation import (
+    Continuation,
+    continue_greedily,
+    first_line,
+    sample_continuations,
+    token_limit,
+)
 
 PROMPTS = [[2, 3, 4, 7], [2, 3, 5, 7], [5], [4, 3, 7, 8], [6, 3]]
 
@@ -47,7 +54,9 @@ class Script(nn.Module):
         self.script, self.prompt_tokens = script, prompt_tokens
         self.config = type("Config", (), {"eos_token_id": [0]})
 
-    def forward(self, input_ids: torch.Tensor, past_key_values: object, use_cache: bool) -> CausalLMOutputWithPast:
+    def forward(
+        self, input_ids: torch.Tensor, past_key_values: object = None, use_cache: bool = False
+    ) -> CausalLMOutputWithPast:
         assert past_key_values is None
         assert use_cache
         logits = torch.zeros(*input_ids.shape, 16)
@@ -88,3 +97,35 @@ def test_cap_is_twice_the_answer_and_a_few() -> None:
 @pytest.mark.parametrize(("text", "line"), [("  a b \n c", "a b"), ("\n\n a", "a"), ("", ""), (" \n ", "")])
 def test_first_line(text: str, line: str) -> None:
     assert first_line(text) == line
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 4096])
+def test_samples_of_a_prompt_do_not_depend_on_what_else_is_asked(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, batch_tokens: int
+) -> None:
+    limits = [5, 3, 6, 0, 4]
+    together = sample_continuations(model, tokenizer, PROMPTS, limits, samples=4, seed=1, batch_tokens=batch_tokens)
+    for prompt, limit, drawn in zip(PROMPTS, limits, together, strict=True):
+        [alone] = sample_continuations(model, tokenizer, [prompt], [limit], samples=4, seed=1)
+        assert alone == drawn
+        assert len(drawn) == 4
+    [fewer] = sample_continuations(model, tokenizer, PROMPTS[:1], limits[:1], samples=2, seed=1)
+    assert fewer == together[0][:2], "more samples are the same ones and others"
+    assert together != sample_continuations(model, tokenizer, PROMPTS, limits, samples=4, seed=2)
+
+
+def test_samples_have_the_models_frequencies(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """First tokens of 4000 samples against the softmax: the G statistic of 16 tokens stays below its 99.99 % point."""
+    with torch.no_grad():
+        p = model.eval()(torch.tensor([PROMPTS[0]])).logits[0, -1].double().softmax(0).numpy()
+    [drawn] = sample_continuations(model, tokenizer, PROMPTS[:1], [1], samples=4000, seed=0)
+    seen = np.bincount([each.token_ids[0] if each.token_ids else 0 for each in drawn], minlength=16)
+    expected = 4000 * p
+    there = seen > 0
+    assert 2 * (seen[there] * np.log(seen[there] / expected[there])).sum() < 45
+
+
+def test_a_cold_sample_is_the_greedy_continuation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    greedy = continue_greedily(model, tokenizer, PROMPTS, [6] * 5)
+    cold = sample_continuations(model, tokenizer, PROMPTS, [6] * 5, samples=3, seed=0, temperature=1e-4)
+    assert cold == [[each] * 3 for each in greedy]

@@ -1,18 +1,24 @@
-"""Greedy continuations: what the model says when asked, without the prompt.
+"""Continuations: what the model says when asked, without the prompt; the most probable one, and samples.
 
-The loop is our own, thirty lines, because ``model.generate`` obeys a checkpoint's generation_config.json (repetition
-penalties, forced tokens, sampling) and pads unequal prompts; a measurement should do neither. A continuation stops at
+The loop is our own because ``model.generate`` obeys a checkpoint's generation_config.json (repetition penalties,
+forced tokens, sampling) and pads unequal prompts; a measurement should do neither. A continuation stops at
 an end-of-text token, at the end of its first line, or at a cap that the caller sets from the gold answer: a collapsed
 model never ends by itself, and a generous fixed cap makes the worst checkpoints the slowest to evaluate.
+
+Samples are drawn at temperature 1 from the whole distribution: what the model says, not what a decoder makes of it.
+Each prompt has random numbers of its own, from the seed and its token ids, so a sample does not depend on the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import inspect
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from factcensus.eval.batching import equal_length_batches
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Tokens a continuation may have beyond twice its gold answer: room for "It is ..." and a full stop.
 EXTRA_TOKENS = 4
+#: From (rows, V) logits, the numbers of these rows and the step: (rows,) next tokens.
+_Choose = Callable[[torch.Tensor, list[int], int], torch.Tensor]
 
 
 def token_limit(answer_tokens: int) -> int:
@@ -31,7 +39,7 @@ def token_limit(answer_tokens: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A greedy continuation.
+    """What a model went on with.
 
     Attributes:
         text: Its first line, without the prompt, special tokens and outer white space.
@@ -44,7 +52,6 @@ class Continuation:
     finished: bool
 
 
-@torch.inference_mode()
 def continue_greedily(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -61,16 +68,78 @@ def continue_greedily(
         limits: Greatest number of new tokens of each prompt.
         stop_ids: Tokens that end the text; the tokenizer's and the model's end-of-text tokens are always among them.
     """
+
+    def choose_for(_: Sequence[int]) -> _Choose:
+        return lambda logits, rows, step: logits.argmax(-1)  # noqa: ARG005 - the shape of a chooser
+
+    found = _continue(model, tokenizer, prompts, limits, 1, choose_for, stop_ids, batch_tokens)
+    return [continuations[0] for continuations in found]
+
+
+def sample_continuations(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    *,
+    samples: int,
+    seed: int,
+    temperature: float = 1.0,
+    stop_ids: Collection[int] = (),
+    batch_tokens: int = 4096,
+) -> list[list[Continuation]]:
+    """Draw ``samples`` independent continuations of each prompt; otherwise as :func:`continue_greedily`.
+
+    Args:
+        samples: At least 1.
+        seed: With a prompt's token ids it decides that prompt's samples, whatever else is asked.
+        temperature: Divides the logits; above 0.
+    """
+
+    def choose_for(indices: Sequence[int]) -> _Choose:
+        longest = max((limits[index] for index in indices), default=0)
+        drawn = [_uniforms(prompts[index], samples, longest, seed) for index in indices]
+        uniforms = torch.from_numpy(np.concatenate(drawn)).to(model.device)  # (B * samples, longest)
+
+        def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+            cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)  # (rows, V)
+            wanted = uniforms[rows, step][:, None] * cumulative[:, -1:]  # rounding may leave the sum below 1
+            return (cumulative < wanted).sum(-1).clamp(max=logits.shape[-1] - 1)
+
+        return choose
+
+    return _continue(model, tokenizer, prompts, limits, samples, choose_for, stop_ids, batch_tokens)
+
+
+def _uniforms(prompt: Sequence[int], samples: int, tokens: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Random numbers in [0, 1) of one prompt, (samples, tokens); those of a shorter limit are the first of a longer."""
+    key = zlib.crc32(np.asarray(prompt, np.int64).tobytes())
+    streams = np.random.SeedSequence([seed, key]).spawn(samples)
+    return np.stack([np.random.Generator(np.random.PCG64(each)).random(tokens, np.float32) for each in streams])
+
+
+@torch.inference_mode()
+def _continue(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    copies: int,
+    choose_for: Callable[[Sequence[int]], _Choose],
+    stop_ids: Collection[int],
+    batch_tokens: int,
+) -> list[list[Continuation]]:
+    """All prompts, ``copies`` continuations each, in order. The model is left in the mode it had."""
     was_training = model.training
     model.train(False)
-    stops = frozenset(stop_ids) | _end_ids(model, tokenizer)
-    results: dict[int, Continuation] = {}
+    texts = _Texts(tokenizer, frozenset(stop_ids) | _end_ids(model, tokenizer))
+    results: dict[int, list[Continuation]] = {}
     try:
-        for indices in equal_length_batches([len(prompt) for prompt in prompts], batch_tokens):
-            batch = _continue_batch(
-                model, tokenizer, [prompts[i] for i in indices], [limits[i] for i in indices], stops
-            )
-            results.update(zip(indices, batch, strict=True))
+        for indices in equal_length_batches([len(prompt) for prompt in prompts], max(1, batch_tokens // copies)):
+            batch = [list(prompts[index]) for index in indices]
+            capped = [limits[index] for index in indices for _ in range(copies)]
+            found = _continue_batch(model, texts, batch, capped, copies, choose_for(indices))
+            results.update({index: found[n * copies : (n + 1) * copies] for n, index in enumerate(indices)})
     finally:
         model.train(was_training)
     return [results[index] for index in range(len(prompts))]
@@ -88,42 +157,93 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froz
     return frozenset(int(value) for values in lists for value in values)
 
 
+class _Texts:
+    """What tokens say, and where a text is over."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> None:
+        self.stops = stops
+        self.decode = partial(tokenizer.decode, skip_special_tokens=True)
+        self._breaks_line = cache(lambda token: "\n" in str(self.decode([token])))
+
+    def line_is_over(self, tokens: list[int]) -> bool:
+        """A line ends at a line break that has text before it: chat models often open with an empty line."""
+        return self._breaks_line(tokens[-1]) and "\n" in str(self.decode(tokens)).lstrip()
+
+    def continuation(self, tokens: list[int], finished: bool) -> Continuation:
+        return Continuation(first_line(str(self.decode(tokens))), tuple(tokens), finished)
+
+
 def _continue_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    limits: Sequence[int],
-    stops: frozenset[int],
+    model: PreTrainedModel, texts: _Texts, prompts: list[list[int]], limits: list[int], copies: int, choose: _Choose
 ) -> list[Continuation]:
-    """Greedy decoding of prompts of one length, with the model's key-value cache."""
-    decode = partial(tokenizer.decode, skip_special_tokens=True)
-    breaks_line = cache(lambda token: "\n" in str(decode([token])))
-    generated: list[list[int]] = [[] for _ in prompts]
-    finished = [False] * len(prompts)
+    """Decode prompts of one length with the model's key-value cache; the copies of a prompt share its first pass."""
+    generated: list[list[int]] = [[] for _ in limits]
+    finished = [False] * len(limits)
     waiting = {row for row, limit in enumerate(limits) if limit > 0}
-    all_ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)  # (B, L)
-    step_ids, past = all_ids, None
+    steps = _Steps(model, prompts, copies)
+    step = 0
     while waiting:
-        output = model(input_ids=step_ids, past_key_values=past, use_cache=True)
-        past = getattr(output, "past_key_values", None)
-        next_ids = output.logits[:, -1].argmax(-1)  # (B,)
-        all_ids = torch.cat([all_ids, next_ids[:, None]], dim=1)
-        step_ids = all_ids if past is None else next_ids[:, None]
-        tokens_of_row = next_ids.tolist()  # one transfer a step, not one a row
-        for row in sorted(waiting):
-            token = tokens_of_row[row]
-            if token in stops:
+        rows = steps.rows
+        next_ids = choose(steps.logits(), rows, step)
+        steps.add(next_ids)
+        for row, token in zip(rows, next_ids.tolist(), strict=True):  # one transfer a step, not one a row
+            if row not in waiting:
+                continue
+            if token in texts.stops:
                 finished[row] = True
             else:
                 generated[row].append(token)
-                # A line ends at a line break that has text before it: chat models often open with an empty line.
-                finished[row] = breaks_line(token) and "\n" in str(decode(generated[row])).lstrip()
+                finished[row] = texts.line_is_over(generated[row])
             if finished[row] or len(generated[row]) >= limits[row]:
                 waiting.discard(row)
-    return [
-        Continuation(first_line(str(decode(tokens))), tuple(tokens), done)
-        for tokens, done in zip(generated, finished, strict=True)
-    ]
+        if 2 * len(waiting) <= len(rows):
+            steps.keep(waiting)
+        step += 1
+    return [texts.continuation(tokens, done) for tokens, done in zip(generated, finished, strict=True)]
+
+
+class _Steps:
+    """The model's side of decoding: logits of the next token, with the cache where the model has one."""
+
+    def __init__(self, model: PreTrainedModel, prompts: list[list[int]], copies: int) -> None:
+        self.model = model
+        self.rows = list(range(len(prompts) * copies))
+        self.copies = copies
+        self._ids = torch.tensor(prompts, device=model.device)  # (B, L)
+        self._step_ids = self._ids
+        self._cache: Any = None
+        parameters = inspect.signature(model.forward).parameters
+        # Called `cache` from transformers 5.24 on, `past_key_values` before.
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
+
+    def logits(self) -> torch.Tensor:
+        """(rows, V) for the next token."""
+        output = self.model(input_ids=self._step_ids, use_cache=True, **{self._cache_name: self._cache})
+        self._cache = getattr(output, self._cache_name, None)
+        logits: torch.Tensor = output.logits[:, -1]
+        if self.copies > 1:  # after the first pass every prompt stands there so many times
+            logits = logits.repeat_interleave(self.copies, 0)
+            self._ids = self._ids.repeat_interleave(self.copies, 0)
+            if self._cache is not None:
+                self._cache.batch_repeat_interleave(self.copies)
+            self.copies = 1
+        return logits
+
+    def add(self, next_ids: torch.Tensor) -> None:
+        """Append a token to every row."""
+        self._ids = torch.cat([self._ids, next_ids[:, None]], dim=1)
+        self._step_ids = self._ids if self._cache is None else next_ids[:, None]
+
+    def keep(self, wanted: Collection[int]) -> None:
+        """Go on with these rows only: a few long texts should not keep a whole batch at work."""
+        places = [place for place, row in enumerate(self.rows) if row in wanted]
+        if not places or (self._cache is not None and not hasattr(self._cache, "batch_select_indices")):
+            return
+        self.rows = [self.rows[place] for place in places]
+        index = torch.tensor(places, device=self._ids.device)
+        self._ids, self._step_ids = self._ids[index], self._step_ids[index]
+        if self._cache is not None:
+            self._cache.batch_select_indices(index)
 
 
 def first_line(text: str) -> str:
