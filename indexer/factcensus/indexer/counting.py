@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.mentions import near_pairs, overlapping_pairs
 from factcensus.indexer.search import Array, document_of, entry, find
 
@@ -28,7 +28,7 @@ LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
 TOKENS_PER_ROW = 6
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_frequent(frequent: Array, low: int, high: int) -> int:
     """The row of ``frequent.N.G`` for a range of the suffix array; -1 when it has none."""
     if high - low <= NEVER_FREQUENT:
@@ -48,7 +48,7 @@ def find_frequent(frequent: Array, low: int, high: int) -> int:
 # --- n-grams ----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_range(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     frequent: Array, column: int, counted: Array, low: int, high: int, stop: Array,
@@ -98,7 +98,7 @@ def count_range(
     return occurrences, found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_ngram(
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
     document_starts: Array, blocks: Array, frequent: Array, ids: Array, column: int, counted: Array, stop: Array,
@@ -110,7 +110,7 @@ def count_ngram(
     return count_range(table, width, token_bytes, document_starts, blocks, frequent, column, counted, low, high, stop)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_ranges(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     frequent: Array, column: int, counted: Array, ranges: Array, stop: Array, counts: Array,
@@ -128,7 +128,7 @@ def count_ranges(
             counts[i, 1] += documents
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_by_group(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     counted: Array, groups: Array, low: int, high: int, stop: Array, counts: Array,
@@ -150,7 +150,7 @@ def count_by_group(
 # --- entities and pairs of them ---------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _can_overlap(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
     """Whether an occurrence of b can begin on a token of an occurrence of a behind its first one."""
     for shift in range(1, a_end - a):
@@ -164,7 +164,7 @@ def _can_overlap(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _begins(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
     """Whether one of two forms begins with the other."""
     for i in range(min(a_end - a, b_end - b)):  # noqa: SIM110 - compiled
@@ -173,7 +173,7 @@ def _begins(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, other: int) -> bool:
     """Whether a mention of one entity can share a token with a mention of another."""
     for a in range(entities[one], entities[one + 1]):
@@ -187,7 +187,7 @@ def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, o
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) -> None:
     for entity in range(simple.size):
         simple[entity] = True
@@ -199,7 +199,7 @@ def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) ->
                     simple[entity] = False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_disjoint(
     tokens: Array, starts: Array, entities: Array, simple: Array, subjects: Array, objects: Array, disjoint: Array
 ) -> None:
@@ -212,7 +212,7 @@ def find_disjoint(
         )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_simple_entities(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     frequent: Array, column: int, counted: Array, groups: Array,
@@ -248,7 +248,7 @@ def count_simple_entities(
                     counts[entity, group, 1] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _mark_leader(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
     ranges: Array, first_form: int, last_form: int, low_document: int, high_document: int,
@@ -269,7 +269,7 @@ def _mark_leader(
             counts[document] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _reading_is_cheaper(
     table: Array, width: int, token_bytes: int, size: int, document_starts: Array, blocks: Array,
     ranges: Array, entities: Array, leader: int, partners: Array, stamps: Array, stamp: Array,
@@ -297,7 +297,7 @@ def _reading_is_cheaper(
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last: Any) -> Any:
     """Whether the form ``tokens[first:last]`` stands at a position, before ``end``."""
     if position + last - first > end:
@@ -308,7 +308,7 @@ def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_in_document(
     ids: Array, begin: Any, end: Any, tokens: Array, starts: Array, first_form: int, last_form: int
 ) -> int:
@@ -321,7 +321,7 @@ def _count_in_document(
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_disjoint_group(
     ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
@@ -373,7 +373,7 @@ def _count_disjoint_group(
                         together[facts[k], group, 0, 0] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_disjoint_groups(
     ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
@@ -392,7 +392,7 @@ def count_disjoint_groups(
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _key(segment: Any, position: Any, length: Any) -> Any:
     return (
         np.uint64(segment) << np.uint64(_SEGMENT_SHIFT)
@@ -401,7 +401,7 @@ def _key(segment: Any, position: Any, length: Any) -> Any:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _collect_group(
     ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
@@ -482,7 +482,7 @@ def _collect_group(
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def collect_groups(
     ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
@@ -516,7 +516,7 @@ def collect_groups(
     return last, count, segment
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def collect_entities(
     table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
     starts: Array, entities: Array, ranges: Array, chosen: Array, first: int, last: int,
@@ -545,7 +545,7 @@ def collect_entities(
     return last, count, last - first
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, ends: Array) -> None:
     """Leftmost-longest, non-overlapping mentions of each segment of the sorted keys; ``sizes`` gets their numbers."""
     position_mask = (np.uint64(1) << np.uint64(_SEGMENT_SHIFT - _LENGTH_BITS)) - np.uint64(1)
@@ -565,7 +565,7 @@ def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, end
         sizes[segment] = target - first
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_segments(
     document_starts: Array, blocks: Array, groups: Array, sizes: Array, starts: Array, entities: Array, counts: Array
 ) -> None:
@@ -583,7 +583,7 @@ def count_segments(
         at += sizes[segment]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pair_segments(
     size: int, document_starts: Array, blocks: Array, groups: Array, sizes: Array, segments: int, starts: Array,
     ends: Array, leaders: Array, facts: Array, windows: Array, together: Array,
@@ -619,7 +619,7 @@ def pair_segments(
             i, j = i_end, j_end
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first_from(values: Array, low: Any, high: Any, wanted: Any) -> Any:
     """The first place in [low, high) whose value is at least ``wanted``, near ``low`` more likely than not."""
     step = 1

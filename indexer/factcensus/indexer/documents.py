@@ -95,8 +95,7 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
         by: a column of the document table, or a field of the metadata, nested ones with dots (``metadata.lang``).
             Documents that have no such field have the value ``""``.
     """
-    value = f'"{by}"' if by in COLUMNS else f"json_extract_string(metadata, '{_json_path(by)}')"
-    query = f"SELECT shard, row, coalesce(cast({value} AS VARCHAR), '') AS value FROM documents ORDER BY shard, row"
+    query = f"SELECT shard, row, {value_of(by)} AS value FROM documents ORDER BY shard, row"
     with _documents(tables, {}) as connection:
         table = connection.sql(query).to_arrow_table()
     values = table["value"].combine_chunks().dictionary_encode()
@@ -107,6 +106,18 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
     codes = place[values.indices.to_numpy()] if len(names) else np.zeros(0, np.int32)
     of_shard = table["shard"].to_numpy()
     return [names[i] for i in order], {number: codes[of_shard == number] for number in tables}
+
+
+def value_of(column: str) -> str:
+    """A column, or a field of the metadata, as an SQL expression of text; "" where a document has none.
+
+    Raises:
+        InputError: no such name can be asked for.
+    """
+    if "\0" in column or not all(column.split(".")):
+        raise InputError(f"{column!r} names no column of the document table and no field of the metadata (nested: a.b)")
+    value = f'"{column}"' if column in COLUMNS else f"json_extract_string(metadata, '{_json_path(column)}')"
+    return f"coalesce(cast({value} AS VARCHAR), '')"
 
 
 def _json_path(field: str) -> str:
@@ -136,7 +147,7 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
                 "ANTI JOIN gone USING (shard, row)"
             )
             yield connection
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except duckdb.Error as error:
             if gone := [path for path in tables.values() if not path.exists()]:
                 raise IndexFormatError(
                     f"{gone[0]} is gone: the index was changed after it was opened; open it anew"

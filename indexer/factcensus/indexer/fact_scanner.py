@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from factcensus.indexer.compiled import compiled
 
 Array = npt.NDArray[Any]
 TokenIds = tuple[int, ...]
@@ -142,7 +143,7 @@ def group_facts(subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64],
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_documents(
     ids: Array, document_starts: Array, trie: Trie, facts: FactsByEntity, windows: Array, counts: Counts
 ) -> None:
@@ -170,7 +171,7 @@ def count_documents(
             _add_document(found[:count], here, stops, facts, windows, counts)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _find_mentions(
     ids: Array, begin: int, end: int, trie: Trie, free: Array, path: Array, found: Array
 ) -> tuple[Array, int]:
@@ -229,7 +230,7 @@ def _find_mentions(
     return found, count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_document(
     found: Array, here: Array, stops: Array, facts: FactsByEntity, windows: Array, counts: Counts
 ) -> None:
@@ -284,7 +285,7 @@ def _add_document(
         here[entity] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _pairs(starts: Array, ends: Array, i: int, i_end: int, j: int, j_end: int, window: int) -> int:
     """Pairs of a mention of [i, i_end) and one of [j, j_end) behind it, with at most ``window`` tokens between."""
     total = 0
@@ -298,7 +299,7 @@ def _pairs(starts: Array, ends: Array, i: int, i_end: int, j: int, j_end: int, w
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _child(keys: Array, children: Array, key: Any) -> Any:
     """The node that a key leads to; 0 for none."""
     slot = _first_slot(key, keys.size)
@@ -307,7 +308,7 @@ def _child(keys: Array, children: Array, key: Any) -> Any:
     return np.int64(children[slot])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill(keys: Array, children: Array, new_keys: Array) -> None:
     """Enter distinct keys in the order of the nodes they lead to, from 1 on."""
     for i in range(new_keys.size):
@@ -318,6 +319,6 @@ def _fill(keys: Array, children: Array, new_keys: Array) -> None:
         children[slot] = i + 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _first_slot(key: Any, slots: int) -> Any:
     return np.int64((np.uint64(key) * _PRIME >> _SHIFT) & np.uint64(slots - 1))

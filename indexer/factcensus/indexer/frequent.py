@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.search import Array, document_of, entry
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def count_frequent(
     return np.ascontiguousarray(rows[np.lexsort((rows[:, 1], rows[:, 0]))])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _token(stream: Array, token_bytes: int, at: int) -> Any:
     """The token at a byte offset; -1 at the end of the stream, and at a separator, which no n-gram holds."""
     if at + token_bytes > stream.size:
@@ -65,7 +65,7 @@ def _token(stream: Array, token_bytes: int, at: int) -> Any:
     return np.int64(-1) if token == (np.int64(1) << (8 * token_bytes)) - 1 else token
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_frequent(
     stream: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
     living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int,
@@ -116,7 +116,7 @@ def _count_frequent(
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_range(
     table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array,
     living: Array, distinct: Array, stamps: Array, stamp: Any, row: Array,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -71,7 +71,7 @@ def select_mentions(positions: list[Array], lengths: list[int]) -> tuple[Array, 
     return starts, ends
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _greedy(starts: Array, ends: Array) -> Array:
     kept = np.zeros(starts.size, np.bool_)
     free = np.int64(-1)
@@ -101,7 +101,7 @@ def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def gallop(values: Array, low: int, wanted: int) -> int:
     """The first place from ``low`` on whose value is at least ``wanted``."""
     step = 1
@@ -120,7 +120,7 @@ def gallop(values: Array, low: int, wanted: int) -> int:
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _pairs(
     starts: Array, ends: Array, documents: Array,
     other_starts: Array, other_ends: Array, other_documents: Array, windows: Array,
@@ -153,7 +153,7 @@ def _pairs(
     return found[:count].copy(), pairs[:count].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def overlapping_pairs(
     starts: Array, ends: Array, i: int, i_end: int, other_starts: Array, other_ends: Array, j: int, j_end: int
 ) -> int:
@@ -173,7 +173,7 @@ def overlapping_pairs(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def near_pairs(
     starts: Array, ends: Array, i: int, i_end: int,
     other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,

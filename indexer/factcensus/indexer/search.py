@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.layout import STEP
 
 Array = npt.NDArray[Any]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def entry(table: Any, row: Any, width: Any) -> Any:
     """The byte offset in a row of the suffix array, whose entries are ``width`` elements each, the lowest first."""
     value = np.int64(0)
@@ -26,7 +26,7 @@ def entry(table: Any, row: Any, width: Any) -> Any:
     return value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lower_bound(stream: Array, table: Array, width: int, query: Array, low: int, high: int, after: bool) -> int:
     """The first row whose suffix does not precede ``query`` (or, with ``after``, does not start with it either)."""
     while low < high:
@@ -48,7 +48,7 @@ def _lower_bound(stream: Array, table: Array, width: int, query: Array, low: int
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
     """How many of the ids 0 … types - 1 come before an id when compared as little-endian bytes."""
     rank: Any = 0
@@ -64,7 +64,7 @@ def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
     return rank
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_in(
     stream: Array,
     table: Array,
@@ -90,7 +90,7 @@ def find_in(
     return low, _lower_bound(stream, table, width, query, low, high, True)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find(
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, query: Array
 ) -> tuple[int, int]:
@@ -108,7 +108,7 @@ def find(
     return find_in(stream, table, width, token_bytes, first, types, query, 0, table.size // width)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_all(
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
     queries: Array, starts: Array, ranges: Array,
@@ -132,7 +132,7 @@ def find_all(
         ranges[i, 0], ranges[i, 1] = find_in(stream, table, width, token_bytes, first, types, query, low, high)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int) -> Array:
     """Token positions of the rows [low, high), in table order: one sequential read."""
     positions = np.empty(high - low, np.int64)
@@ -145,7 +145,7 @@ def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int
 BLOCK_BITS = 8
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def block_documents(document_starts: Array, size: int) -> Array:
     """int32: the document that every 256th of ``size`` positions falls into (the rank structure of this shard)."""
     blocks = np.empty((size >> BLOCK_BITS) + 1, np.int32)
@@ -158,7 +158,7 @@ def block_documents(document_starts: Array, size: int) -> Array:
     return blocks
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
     """The document that a position falls into."""
     document = np.int64(blocks[min(position >> BLOCK_BITS, blocks.size - 1)])
@@ -167,7 +167,7 @@ def document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
     return document
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def documents_of(positions: Array, document_starts: Array, blocks: Array) -> Array:
     """The document of each of many positions, in any order."""
     documents = np.empty(positions.size, np.int64)
@@ -176,7 +176,7 @@ def documents_of(positions: Array, document_starts: Array, blocks: Array) -> Arr
     return documents
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def mark_documents(
     table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array, seen: Array
 ) -> int:
@@ -190,7 +190,7 @@ def mark_documents(
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_bytes: int) -> Any:
     """The first of ``rows`` whose suffix does not strictly precede that of the next row; -1 when all do.
 
@@ -212,7 +212,7 @@ def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_by
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def first_wrong_row(stream: Array, table: Array, width: int, token_bytes: int, row_of: Array) -> Any:
     """The first row of the table that is not where it belongs, -1 when the whole table is right: a proof in one pass.
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.layout import STEP, hash_file, hashed_file, write_hashed, write_table
 from factcensus.indexer.manifest import FileRecord, ShardRecord
 from factcensus.indexer.spool import DOCUMENT_SCHEMA, SpoolTask
@@ -177,7 +177,7 @@ def _write_documents(
     return {rows.name: hash_file(rows), f"tokenized.{number}": digest()}
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _separate(
     ids: Array, lengths: Array, global_id: Array, separator: int, rank_of_id: Array, base: int,
     stream: Array, ranks: Array, offsets: Array,

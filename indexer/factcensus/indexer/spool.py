@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.corpus import BadLinePolicy, Document, SourceFile, read_documents
 from factcensus.indexer.layout import write_atomically
 from factcensus.indexer.manifest import Manifest
@@ -232,7 +232,7 @@ class FirstSeen:
         return new_arena, new_starts
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _renumber(ids: Array, number: Array, old: Array, count: Array, numbered: Array) -> None:
     for i in range(ids.size):
         if number[ids[i]] < 0:
@@ -242,7 +242,7 @@ def _renumber(ids: Array, number: Array, old: Array, count: Array, numbered: Arr
         numbered[i] = number[ids[i]]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy_words(arena: Array, starts: Array, old: Array, new_arena: Array, new_starts: Array) -> None:
     for i in range(old.size):
         first = starts[old[i]]

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.device_sort import choose_device, sort_suffixes_on
 
 Array = npt.NDArray[Any]
@@ -137,13 +137,13 @@ def _sort_chunk(ranks: Array, positions: Array, starts: Array, chunk: tuple[int,
     return size, tied[: counts[1]].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count(ranks: Array, starts: Array) -> None:
     for i in range(ranks.size):
         starts[np.int64(ranks[i]) + 1] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bucket(ranks: Array, cursors: Array, positions: Array) -> None:
     for position in range(ranks.size):
         rank = ranks[position]
@@ -151,7 +151,7 @@ def _bucket(ranks: Array, cursors: Array, positions: Array) -> None:
         cursors[rank] += 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
     """The next ``per_key`` tokens as one integer that sorts like them; 0 stands for what is beyond the end."""
     key = np.uint64(0)
@@ -163,7 +163,7 @@ def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
     return key
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
     """Sort ``keys[:size]`` by insertion and carry ``positions[low:low + size]`` along."""
     for i in range(1, size):
@@ -175,7 +175,7 @@ def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
         keys[j + 1], positions[low + j + 1] = key, position
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sort_tiny(
     ranks: Array, positions: Array, low: int, high: int, depth: int, bits: int,
     keys: Array, stack: Array, tied: Array, counts: Array,
@@ -206,7 +206,7 @@ def _sort_tiny(
             i = j
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first_level(
     ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int,
     groups: Array, tied: Array, counts: Array,
@@ -222,7 +222,7 @@ def _first_level(
             _sort_tiny(ranks, positions, low, high, 1, bits, keys, stack, tied, counts)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _bit_length(value: Any) -> Any:
     length = 0
     while value >> length:
@@ -230,7 +230,7 @@ def _bit_length(value: Any) -> Any:
     return length
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill(
     ranks: Array, positions: Array, groups: Array, at: int, waiting: int, bits: int, keys: Array, places: Array
 ) -> tuple[int, int, int, int]:
@@ -256,7 +256,7 @@ def _fill(
     return until, place, index_bits, per_key
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _settle(
     ranks: Array, positions: Array, groups: Array, at: int, until: int, bits: int, index_bits: int, per_key: int,
     keys: Array, places: Array, next_groups: Array, tied: Array, counts: Array,
@@ -317,7 +317,7 @@ def _double(rank: Array, positions: Array, groups: Array) -> None:
         depth *= 2
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _rank_suffixes(rank: Array, positions: Array, groups: Array) -> None:
     for i in range(positions.size):
         rank[positions[i]] = i
@@ -326,7 +326,7 @@ def _rank_suffixes(rank: Array, positions: Array, groups: Array) -> None:
             rank[positions[i]] = groups[g, 0]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _double_tiny(
     rank: Array, positions: Array, groups: Array, at: int, depth: int, next_groups: Array, count: Array
 ) -> int:
@@ -354,7 +354,7 @@ def _double_tiny(
     return len(groups)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill_ranks(rank: Array, positions: Array, low: int, high: int, depth: int, keys: Array, places: Array) -> None:
     for i in range(high - low):
         places[i] = positions[low + i]
@@ -363,7 +363,7 @@ def _fill_ranks(rank: Array, positions: Array, low: int, high: int, depth: int, 
         keys[i] = following << np.uint64(31) | np.uint64(i)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _settle_ranks(
     rank: Array, positions: Array, low: int, high: int, keys: Array, places: Array, next_groups: Array, count: Array
 ) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from factcensus.indexer.analyzers.words import WordTable
+from factcensus.indexer.compiled import compiled
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.layout import write_hashed
 
@@ -81,7 +81,7 @@ class Vocabulary:
         return table
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _find_words(utf8: Array, starts: Array, order: Array, words: Array, word_starts: Array) -> Array:
     """The id of each of ``words[word_starts[i]:word_starts[i + 1]]``, by binary search in the sorted words; or -1.
 
@@ -97,7 +97,7 @@ def _find_words(utf8: Array, starts: Array, order: Array, words: Array, word_sta
                 ids[i] = -2
                 break
             begin, end = np.int64(starts[order[middle]]), np.int64(starts[order[middle] + 1])
-            if end > utf8.size:
+            if begin > end or end > utf8.size:
                 ids[i] = -2
                 break
             k = 0

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from factcensus.indexer.analyzers.unicode_tables import (
     BREAK,
@@ -29,6 +28,7 @@ from factcensus.indexer.analyzers.unicode_tables import (
     ScannerTables,
 )
 from factcensus.indexer.analyzers.word_table import EIGHT, eights, low_bytes, position_dtype
+from factcensus.indexer.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -79,7 +79,7 @@ def new_window(size: int) -> Window:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_runs(text: Array, case_bit: int, window: Window) -> int:
     """Find the runs of a text and fold its capital ASCII letters by setting ``case_bit``; the number of runs.
 
@@ -92,7 +92,7 @@ def find_runs(text: Array, case_bit: int, window: Window) -> int:
     return _find_edges(window.in_run, size + 1, window.edges) // 2
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _classify(text: Array, case_bit: int, folded: Array, in_run: Array) -> None:
     # In 8 bits throughout, and no table: the compiler makes vector instructions of it, 0.1 ns a byte.
     fold = np.uint8(case_bit)
@@ -106,7 +106,7 @@ def _classify(text: Array, case_bit: int, folded: Array, in_run: Array) -> None:
         folded[i] = byte | (fold if letter else np.uint8(0))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _find_edges(in_run: Array, size: int, edges: Array) -> int:
     count = 0
     previous = np.uint8(0)
@@ -117,7 +117,7 @@ def _find_edges(in_run: Array, size: int, edges: Array) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def scan_runs(
     window: Window, size: int, runs: int, tables: ScannerTables,
     offset: int, document_ends: Array, document: int, lengths: Array,
@@ -158,7 +158,7 @@ def scan_runs(
     return count, span_count, tail
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _is_plain(eight: Array, begin: int, end: int) -> bool:
     """Whether a run has ASCII letters and digits only: all have bit 6 or 4, which + and # have not, and none bit 7."""
     while begin < end:
@@ -169,7 +169,7 @@ def _is_plain(eight: Array, begin: int, end: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _scan_run(
     window: Window, begin: int, end: int, tables: ScannerTables, document: int, count: int, span_count: int, tail: int
 ) -> tuple[int, int, int]:
@@ -233,7 +233,7 @@ def _scan_run(
     return count, span_count, tail
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _code_point(text: Array, position: int) -> tuple[Any, Any]:
     """The code point that begins there in UTF-8, and its bytes."""
     byte = np.int64(text[position])
@@ -248,7 +248,7 @@ def _code_point(text: Array, position: int) -> tuple[Any, Any]:
     return (byte & 0x07) << 18 | code_point << 6 | np.int64(text[position + 3] & 0x3F), 4
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def insert_spans(ids: Array, spans: Array, counts: Array, span_ids: Array, lengths: Array) -> Array:
     """The ids of a window's words with those of its spans between them; ``lengths`` grows by them.
 

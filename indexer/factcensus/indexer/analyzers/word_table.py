@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from factcensus.indexer.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -117,13 +118,13 @@ def _larger(size: int, needed: int) -> int:
     return max(needed, size + size // 2)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def low_bytes(size: int) -> Any:
     """A mask of the lowest ``size`` bytes, 1 to 8; of all from 8 on."""
     return _ALL >> np.uint64(64 - 8 * min(size, EIGHT))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def key_of(eight: Array, place: int, size: int) -> Any:
     """The key of the word of ``size`` bytes at ``place``."""
     if size <= EIGHT:
@@ -137,14 +138,14 @@ def key_of(eight: Array, place: int, size: int) -> Any:
     return (key | _NEXT_BIT) & ~_LOW_BYTE
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _home(key: Any, slots: int) -> Any:
     """The slot where the search for a key begins."""
     scattered = (key ^ key >> _HALF) * _PRIME
     return np.int64((scattered >> _HALF) * np.uint64(slots) >> _HALF)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _intern(
     eight: Array, places: Array, sizes: Array,
     slots: Array, keys: Array, starts: Array, arena: Array, used: Array, ids: Array,
@@ -178,7 +179,7 @@ def _intern(
     used[1] = starts[words]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _same(eight: Array, place: int, size: int, arena: Array, starts: Array, word: Any) -> bool:
     at = starts[word]
     if starts[word + 1] - at != size:
@@ -192,7 +193,7 @@ def _same(eight: Array, place: int, size: int, arena: Array, starts: Array, word
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy(eight: Array, place: int, size: int, arena: Array, at: Any) -> None:
     end = place + size
     while place < end:
@@ -201,7 +202,7 @@ def _copy(eight: Array, place: int, size: int, arena: Array, at: Any) -> None:
         at += EIGHT
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill_slots(slots: Array, keys: Array, words: int) -> None:
     """Fill an empty slot table from the keys."""
     for word in range(words):

@@ -1,0 +1,104 @@
+"""The cache of compiled functions: what other processes write, or fail to write, never changes what is run."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factcensus.indexer import compiled
+
+SOURCE = """
+from factcensus.indexer.compiled import compiled
+
+@compiled()
+def half(values):
+    return values[0] / 2
+"""
+_numbers = itertools.count()
+
+
+def fresh(folder: Path) -> Any:
+    """The function as another process would have it: imported anew, nothing compiled yet."""
+    (folder / "halves.py").write_text(SOURCE)
+    spec = importlib.util.spec_from_file_location(f"halves{next(_numbers)}", folder / "halves.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.half
+
+
+def cached(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in (folder / "__pycache__").glob("*.nbc")}
+
+
+def test_code_of_a_process_is_taken_over_by_the_next(tmp_path: Path) -> None:
+    assert fresh(tmp_path)(np.array([3])) == 1.5
+    again = fresh(tmp_path)
+    assert again(np.array([3])) == 1.5
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_code_for_other_types_is_never_run(tmp_path: Path) -> None:
+    """As when two processes that compile at the same time give their files the same name."""
+    assert fresh(tmp_path)(np.array([3], np.int64)) == 1.5
+    first = cached(tmp_path)
+    assert fresh(tmp_path)(np.array([3.0], np.float64)) == 1.5
+    (second,) = cached(tmp_path).keys() - first.keys()
+    shutil.copyfile(next(iter(first.values())), tmp_path / "__pycache__" / second)
+    victim = fresh(tmp_path)
+    assert victim(np.array([3.0], np.float64)) == 1.5
+    assert not victim.stats.cache_hits
+    assert sum(fresh_hits(tmp_path)) == 1, "and the file is right again"
+
+
+def fresh_hits(folder: Path) -> list[int]:
+    function = fresh(folder)
+    function(np.array([3.0], np.float64))
+    return list(function.stats.cache_hits.values())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle"])
+def test_damaged_file_is_made_anew(content: bytes, tmp_path: Path) -> None:
+    fresh(tmp_path)(np.array([3.0]))
+    for path in cached(tmp_path).values():
+        path.write_bytes(content)
+    assert fresh(tmp_path)(np.array([3.0])) == 1.5
+    assert sum(fresh_hits(tmp_path)) == 1
+
+
+def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiled._CacheFile, "_write", full)
+    assert fresh(tmp_path)(np.array([3.0])) == 1.5
+    assert not cached(tmp_path)
+
+
+def test_change_in_any_compiled_module_makes_all_code_anew(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text(SOURCE)
+    (tmp_path / "words.py").write_text("")
+    before = compiled.digest_sources(tmp_path)
+    (tmp_path / "words.py").write_text("# nothing compiled here")
+    compiled.digest_sources.cache_clear()
+    assert compiled.digest_sources(tmp_path) == before
+    (tmp_path / "search.py").write_text(SOURCE + "\n")
+    compiled.digest_sources.cache_clear()
+    assert compiled.digest_sources(tmp_path) != before
+
+
+def test_files_of_other_versions_are_removed(tmp_path: Path) -> None:
+    fresh(tmp_path)(np.array([3.0]))
+    (name,) = cached(tmp_path)
+    old = tmp_path / "__pycache__" / name.replace(name.split(".")[2], "0" * 16)
+    old.write_bytes(b"")
+    fresh(tmp_path)(np.array([3]))
+    assert not old.exists()
+    assert len(cached(tmp_path)) == 2
