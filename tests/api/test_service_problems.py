@@ -71,7 +71,7 @@ def assert_problem(answer: httpx.Response, status: int, kind: str | None) -> dic
         ("GET", COUNT + "?text=%00", 422, "empty-query"),
         ("GET", COUNT + "?text=%FF", 422, "invalid-request"),
         ("GET", COUNT + "?text=%ED%A0%80", 422, "invalid-request"),
-        ("GET", COUNT + "?text=a&by=shard", 422, "invalid-request"),
+        ("GET", COUNT + "?text=a&by=shard", 422, "unknown-name"),
         ("GET", COUNT + "?text=" + "a" * 1001, 422, "limit-exceeded"),
     ],
 )
@@ -108,7 +108,19 @@ def test_not_allowed_lists_all_methods_of_the_address(http: httpx.Client) -> Non
         (b'{"text": ["a"]}', 422, "invalid-request", "#/text"),
         (b'{"text": "\\ud800"}', 422, "invalid-request", "#/text"),
         (b'{"text": "Paris \\udfff Paris"}', 422, "invalid-request", "#/text"),
-        (b'{"text": "a", "by": "shard"}', 422, "invalid-request", "#/by"),
+        (b'{"text": "a", "by": "shard"}', 422, "unknown-name", None),
+        (b'{"text": "a", "by": 1}', 422, "invalid-request", "#/by"),
+        (b'{"text": "a", "by": "."}', 422, "invalid-input", None),
+        (b'{"text": "a", "by": "\\u0000"}', 422, "invalid-input", None),
+        (b'{"text": "a", "by": "\\ud800"}', 422, "invalid-request", "#/by"),
+        (b'{"text": "a", "filter": {"source": []}}', 422, "invalid-request", None),
+        (b'{"text": "a", "filter": {"source": {"like": "w%"}}}', 422, "invalid-request", None),
+        (b'{"text": "a", "filter": {"source": {"min": 2, "max": 1}}}', 422, "invalid-input", None),
+        (b'{"text": "a", "filter": {"source": {}}}', 422, "invalid-input", None),
+        (b'{"text": "a", "filter": {"": "x"}}', 422, "invalid-input", None),
+        (b'{"text": "a", "filter": {"source": "\\u0000"}}', 422, "invalid-input", None),
+        (b'{"text": "a", "filter": {"source": "\\ud800"}}', 422, "invalid-request", None),
+        (b'{"text": "a", "filter": "source = 1"}', 422, "invalid-request", "#/filter"),
         (b'{"text": "a", "a/b~c": 1}', 422, "invalid-request", "#/a~1b~0c"),
         (b'{"text": "\\u0000"}', 422, "empty-query", None),
         (b'{"text": ""}', 422, "empty-query", None),
@@ -152,7 +164,7 @@ def test_a_key_that_is_no_text_is_refused(http: httpx.Client) -> None:
         ({"window": 1.5}, "invalid-request"),
         ({"window": "1"}, "invalid-request"),
         ({"window": True}, "invalid-request"),
-        ({"by": "document"}, "invalid-request"),
+        ({"by": "document"}, "unknown-name"),
         ({"windows": [1]}, "invalid-request"),
     ],
 )
@@ -180,9 +192,12 @@ def test_a_body_without_announced_length_is_limited_as_well(limited: httpx.Clien
         for _ in range(30):
             yield b"a" * 1000
 
-    for path in (COUNT, "/v1/indexes/tiny/facts:count"):
+    for path, variable in (
+        (COUNT, "FACTCENSUS_MAX_BODY_BYTES"),
+        ("/v1/indexes/tiny/facts:count", "FACTCENSUS_MAX_JOB_BODY_BYTES"),
+    ):
         problem = assert_problem(limited.post(path, content=pieces(), headers=JSON), 413, "body-too-large")
-        assert "FACTCENSUS_MAX_BODY_BYTES" in problem["detail"]
+        assert variable in problem["detail"]
     assert limited.get("/healthz").status_code == 200
 
 
@@ -217,7 +232,7 @@ any_json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("name"), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = ("text", "subject", "object", "window", "by", "facts", "windows", "limit", "cursor")
+FIELDS = ("text", "subject", "object", "window", "by", "facts", "windows", "limit", "cursor", "filter")
 bodies = any_json | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, any_json))
 
 

@@ -5,11 +5,12 @@ An unknown field is refused: a misspelt ``aliases`` would otherwise change a cou
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from factcensus.indexer import Entity
+from factcensus.indexer import Entity, Scope
+from factcensus.indexer.filters import Between, condition
 
 
 def _whole_characters(text: str) -> str:
@@ -20,9 +21,15 @@ def _whole_characters(text: str) -> str:
     return text
 
 
-By = Literal["source"] | None
 #: JSON can spell halves of surrogate pairs, which no encoding can write: neither a corpus nor our answer.
 Text = Annotated[str, AfterValidator(_whole_characters)]
+By = Annotated[Text, Field(max_length=200)] | None
+BY = Field(
+    default=None,
+    description='"source", another column of the document table or a field of the metadata (nested: a.b); adds the '
+    'numbers of each of its values. Documents without it have the value "".',
+    examples=["source"],
+)
 #: Tokens that may stand between two mentions; the bound is that of the positions in an index.
 Window = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -44,11 +51,43 @@ class EntityBody(Body):
         return Entity(self.name, tuple(self.aliases))
 
 
+class Range(Body):
+    """Numbers from ``min`` to ``max``, both included."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+Value = Text | bool | int | float | None
+Filters = Annotated[
+    dict[
+        Annotated[Text, Field(max_length=200)],
+        Value | Annotated[list[Value], Field(min_length=1, max_length=1000)] | Range,
+    ],
+    Field(
+        default={},
+        max_length=20,
+        description="Only documents for which every column has one of the values, or lies in the range: columns of the "
+        'document table or fields of the metadata (nested: a.b); null and "" for documents without it.',
+        examples=[{"source": ["wiki", "books"], "year": {"min": 1990}}],
+    ),
+]
+
+
+def scope_of(filter: Filters) -> Scope:
+    """The documents that pass a filter; raises the core's InputError for one that cannot be used."""
+    wanted = {
+        column: Between(value.min, value.max) if isinstance(value, Range) else value for column, value in filter.items()
+    }
+    return Scope(where=condition(wanted))
+
+
 class CountBody(Body):
     """A text to count."""
 
     text: Text = Field(examples=["Marie Curie"], description="Analysed like the corpus; the answer shows its tokens.")
-    by: By = Field(default=None, description='"source" adds the numbers of each source of the corpus.')
+    by: By = BY
+    filter: Filters
 
 
 class CooccurrenceBody(Body):
@@ -59,7 +98,8 @@ class CooccurrenceBody(Body):
     window: Window | None = Field(
         default=None, description="At most so many tokens strictly between the two mentions; null: the whole document."
     )
-    by: By = Field(default=None, description='"source" adds the numbers of each source of the corpus.')
+    by: By = BY
+    filter: Filters
 
 
 class FactsBody(Body):
@@ -80,6 +120,8 @@ class DocumentsBody(Body):
     subject: EntityBody | None = None
     object: EntityBody | None = None
     window: Window | None = Field(default=None, description="As in co-occurrence; only with subject and object.")
+    by: By = BY
+    filter: Filters
     limit: int = Field(default=10, ge=1, description="Documents on this page.")
     cursor: Text | None = Field(default=None, description='"next" of the page before; the query stays the same.')
 

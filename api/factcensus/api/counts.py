@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
-from factcensus.api.bodies import By, CooccurrenceBody, CountBody
+from factcensus.api.bodies import By, CooccurrenceBody, CountBody, scope_of
 from factcensus.api.caching import cache_headers, not_modified
 from factcensus.api.deadlines import within
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
-from factcensus.api.limits import check_entity, check_text
+from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
+from factcensus.indexer import Limit
 
 router = APIRouter(tags=["counts"])
 
@@ -29,7 +30,7 @@ async def count_by_address(
     index: OpenIndex,
     limits: LimitsOf,
     text: Annotated[str, Query(description="The text, percent-encoded UTF-8: a bare + is a space.")],
-    by: Annotated[By, Query(description='"source" adds the numbers of each source of the corpus.')] = None,
+    by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
 ) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
     try:
@@ -42,7 +43,12 @@ async def count_by_address(
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
         return unchanged
-    answer = await within(limits.deadline_seconds, request, lambda limit: index.count(text, by=by, limit=limit))
+
+    def counted(limit: Limit) -> dict[str, Any]:
+        check_groups(index, by, limits)
+        return index.count(text, by=by, limit=limit)
+
+    answer = await within(limits.deadline_seconds, request, counted)
     return JSONResponse(answer, headers=headers)
 
 
@@ -55,9 +61,13 @@ async def count_by_address(
 async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: CountBody) -> JSONResponse:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
     check_text(body.text, "the text", limits)
-    return JSONResponse(
-        await within(limits.deadline_seconds, request, lambda limit: index.count(body.text, by=body.by, limit=limit))
-    )
+    scope = scope_of(body.filter)
+
+    def counted(limit: Limit) -> dict[str, Any]:
+        check_groups(index, body.by, limits)
+        return index.count(body.text, by=body.by, scope=scope, limit=limit)
+
+    return JSONResponse(await within(limits.deadline_seconds, request, counted))
 
 
 @router.post(
@@ -71,10 +81,10 @@ async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, bod
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
     check_entity(object_, "the object", limits)
-    return JSONResponse(
-        await within(
-            limits.deadline_seconds,
-            request,
-            lambda limit: index.cooccurrence(subject, object_, window=body.window, by=body.by, limit=limit),
-        )
-    )
+    scope = scope_of(body.filter)
+
+    def counted(limit: Limit) -> dict[str, Any]:
+        check_groups(index, body.by, limits)
+        return index.cooccurrence(subject, object_, window=body.window, by=body.by, scope=scope, limit=limit)
+
+    return JSONResponse(await within(limits.deadline_seconds, request, counted))

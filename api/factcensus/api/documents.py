@@ -8,17 +8,17 @@ import hashlib
 import json
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import DocumentsAnswer
-from factcensus.api.bodies import DocumentsBody
+from factcensus.api.bodies import DocumentsBody, scope_of
+from factcensus.api.deadlines import within
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
-from factcensus.api.limits import check_entity, check_text
+from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex
+from factcensus.indexer import CountIndex, Limit
 
 router = APIRouter(tags=["documents"])
 
@@ -29,7 +29,7 @@ router = APIRouter(tags=["documents"])
     responses={200: {"model": DocumentsAnswer}},
     dependencies=[JsonBody],
 )
-async def documents(index: OpenIndex, limits: LimitsOf, body: DocumentsBody) -> JSONResponse:
+async def documents(request: Request, index: OpenIndex, limits: LimitsOf, body: DocumentsBody) -> JSONResponse:
     """Documents with their metadata and highlighted passages; ``next`` of one page is the ``cursor`` of the next."""
     if body.limit > limits.max_documents:
         raise Problem(
@@ -38,10 +38,16 @@ async def documents(index: OpenIndex, limits: LimitsOf, body: DocumentsBody) -> 
             'take smaller pages and follow "next"',
         )
     query = _query(body, limits)
-    fingerprint = _fingerprint(index, body)
-    start = _start(body.cursor, fingerprint) if body.cursor is not None else 0
-    page = await run_in_threadpool(index.find_documents, **query, limit=body.limit, start=start)
-    following = None if page["next"] is None else _cursor(page["next"], fingerprint)
+    scope = scope_of(body.filter)
+    cursors = Cursors(index, body)
+    start = 0 if body.cursor is None else cursors.start(body.cursor)
+
+    def found(deadline: Limit) -> dict[str, Any]:
+        check_groups(index, body.by, limits)
+        return index.find_documents(**query, limit=body.limit, start=start, by=body.by, scope=scope, deadline=deadline)
+
+    page = await within(limits.deadline_seconds, request, found)
+    following = None if page["next"] is None else cursors.cursor(page["next"])
     answer = {"index": index.name, "analyzer": index.analyzer.label, **page, "next": following, "exact": True}
     return JSONResponse(answer)
 
@@ -58,25 +64,51 @@ def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
     return {"subject": subject, "object": object_, "window": body.window}
 
 
-def _fingerprint(index: CountIndex, body: DocumentsBody) -> str:
-    """Of the question and the index's content: a cursor goes on with its own question or not at all."""
-    question = body.model_dump_json(exclude={"limit", "cursor"})
-    return hashlib.sha256(f"{index.digest}\n{question}".encode()).hexdigest()[:16]
+class Cursors:
+    """Where the pages of one question begin, as text that fits this question to this index and no other.
+
+    A page's place is a number of documents, which means the same as long as question and index are the same; a cursor
+    carries a digest of both, so that it goes on with them or is refused, and says which of them has changed.
+    """
+
+    def __init__(self, index: CountIndex, body: DocumentsBody) -> None:
+        question = body.model_dump_json(exclude={"limit", "cursor"})
+        self._question = _digest(question)
+        # An index of infini-gram's has no digest: its name and size have to do.
+        self._index = _digest(index.digest or json.dumps([index.name, *(shard.size for shard in index.shards)]))
+
+    def cursor(self, start: int) -> str:
+        """The cursor of the page that begins behind so many documents."""
+        return base64.urlsafe_b64encode(json.dumps([start, self._index, self._question]).encode()).decode()
+
+    def start(self, cursor: str) -> int:
+        """Where a page begins.
+
+        Raises:
+            Problem: the cursor is none, or one of another question or index.
+        """
+        try:
+            start, of_index, of_question = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+            if not (type(start) is int and 0 <= start < 2**63 and isinstance(of_index, str)):
+                raise ValueError
+        except (ValueError, TypeError, binascii.Error, RecursionError):
+            raise _refused("it is not one that this service gives") from None
+        if of_index != self._index:
+            raise _refused("its index has another content than this one; it was replaced, or you ask another one")
+        if of_question != self._question:
+            raise _refused(
+                "it is of another query; a query keeps its text, entities, window, filter and by on all pages"
+            )
+        return start
 
 
-def _cursor(start: int, fingerprint: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([start, fingerprint]).encode()).decode()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _start(cursor: str, fingerprint: str) -> int:
-    try:
-        start, of_query = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if isinstance(start, int) and 0 <= start < 2**63 and of_query == fingerprint:
-            return start
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        pass
-    raise Problem(
+def _refused(reason: str) -> Problem:
+    return Problem(
         "invalid-request",
-        'the cursor does not belong to this query and index; send "next" of an answer with the same query, '
-        "or no cursor for the first page",
+        f'the cursor cannot be used: {reason}. Send "next" of an answer with the same query, or no cursor for the '
+        "first page",
     )

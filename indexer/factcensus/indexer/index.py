@@ -472,11 +472,17 @@ class CountIndex:
         window: int | None = None,
         limit: int = 10,
         start: int = 0,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        deadline: Limit | None = None,
     ) -> dict[str, Any]:
         """Documents with passages; see :func:`factcensus.indexer.passages.find_documents`."""
         from factcensus.indexer.passages import find_documents
 
-        return find_documents(self, text=text, subject=subject, object=object, window=window, limit=limit, start=start)
+        return find_documents(
+            self, text=text, subject=subject, object=object, window=window, limit=limit, start=start,
+            by=by, scope=scope, deadline=deadline,
+        )  # fmt: skip
 
     def counted(self, scope: Scope = EVERY_DOCUMENT) -> list[Mask]:
         """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""

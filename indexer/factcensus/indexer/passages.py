@@ -10,9 +10,10 @@ import numpy.typing as npt
 import orjson
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.limits import Limit
 from factcensus.indexer.mentions import check_windows, count_pairs
 from factcensus.indexer.records import Entity
-from factcensus.indexer.scope import Mask
+from factcensus.indexer.scope import EVERY_DOCUMENT, Mask, Scope
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
@@ -36,6 +37,9 @@ def find_documents(
     window: int | None = None,
     limit: int = 10,
     start: int = 0,
+    by: str | None = None,
+    scope: Scope = EVERY_DOCUMENT,
+    deadline: Limit | None = None,
 ) -> dict[str, Any]:
     """The documents that have a text, or mentions of both a subject and an object, in corpus order.
 
@@ -47,34 +51,48 @@ def find_documents(
         window: for a pair, at most so many tokens strictly between.
         limit: most documents to return.
         start: how many of them to pass over.
+        by: adds how many of them have each value of a column; see ``CountIndex.count``.
+        scope: the documents that are looked at.
+        deadline: stops a search that takes too long, between two shards.
 
     Returns:
         ``documents`` (number in the index, id, source, metadata, tokens, passages), ``total``, and ``next``, the
         ``start`` of the next page or None. A passage is a list of spans, each with its ``text`` and the ``mention``
-        it is: "text", "subject", "object" or None.
+        it is: "text", "subject", "object" or None. With ``by``, ``by_…`` has the number of documents by value.
+
+    Raises:
+        DeadlineError: the deadline was reached.
     """
     if (text is None) == (subject is None or object is None):
         raise InputError("documents are found by a text, or by a subject and an object")
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0; got {limit} and {start}")
-    found = [
-        _found(index, shard, counted, text, subject, object, window)
-        for shard, counted in zip(index.shards, index.counted(), strict=True)
-    ]
+    names, codes = index.groups(by)
+    found: list[tuple[npt.NDArray[np.int64], Places]] = []
+    for shard, counted in zip(index.shards, index.counted(scope), strict=True):
+        found.append(_found(index, shard, counted, text, subject, object, window))
+        if deadline is not None:
+            deadline.check()
     total = sum(len(documents) for documents, _ in found)
     answer: list[dict[str, Any]] = []
     before = 0
     for shard, (documents, mentions) in zip(index.shards, found, strict=True):
         first = max(0, start - before)
-        page = documents[first : first + limit - len(answer)].tolist() if first < len(documents) else []
-        if page and len(answer) < limit:
-            rows = shard.rows(page)
+        shown = documents[first : first + limit - len(answer)].tolist() if first < len(documents) else []
+        if shown and len(answer) < limit:
+            rows = shard.rows(shown)
             answer += [
-                _described(index, shard, document, row, mentions) for document, row in zip(page, rows, strict=True)
+                _described(index, shard, document, row, mentions) for document, row in zip(shown, rows, strict=True)
             ]
         before += len(documents)
     end = start + len(answer)
-    return {"documents": answer, "total": total, "next": end if answer and end < total else None}
+    page: dict[str, Any] = {"documents": answer, "total": total, "next": end if answer and end < total else None}
+    if by is not None:
+        grouped = np.zeros(len(names), np.int64)
+        for (documents, _), groups in zip(found, codes, strict=True):
+            grouped += np.bincount(groups[documents], minlength=len(names))
+        page[f"by_{by}"] = dict(zip(names, grouped.tolist(), strict=True))
+    return page
 
 
 #: A kind of mention, and the positions where such mentions begin and end, in order.
