@@ -59,6 +59,12 @@ def test_rows_are_what_was_asked_and_what_was_measured(
     assert "paraphrases" not in rows.column_names
     assert "object_aliases" not in rows.column_names
     of_row = [each for each in tokens.to_pylist() if (each["fact_id"], each["form"]) == ("f1", "question")]
+    wrong = [each for each in of_row if each["probe"] == "distractor"]
+    assert [(each["candidate"], each["token_id"]) for each in wrong] == [(1, 9), (2, 12)]
+    assert row["choices"] == 3
+    assert (row["samples"], 0 <= row["sample_matches"] <= 8) == (8, True)
+    assert row["neighbour_distance"] == 0
+    of_row = [each for each in of_row if each["probe"] == "answer"]
     assert [each["position"] for each in of_row] == [0, 1]
     assert [each["token_id"] for each in of_row] == list(example.answer_ids)
     assert sum(each["log_probability"] for each in of_row) == pytest.approx(row["log_probability"], abs=1e-5)

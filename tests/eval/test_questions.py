@@ -45,3 +45,34 @@ def test_what_a_fact_lacks_is_not_asked() -> None:
 def test_a_table_with_nothing_to_ask_says_what_it_needs() -> None:
     with pytest.raises(EvaluationInputError, match=r"'question' or 'cloze'.*its columns are subject, object"):
         questions_of(pa.table({"subject": ["Ada"], "object": ["Rome"]}), paraphrases=1)
+
+
+def test_a_reversed_question_asks_for_the_subject() -> None:
+    fact = {"subject": "Ada", "subject_aliases": ["A. Li"], "object": "Rome", "reversed": "Rome is where"}
+    assert asked(fact) == [("reversed", 0, "Rome is where", "Ada", ("Ada", "A. Li"), True)]
+
+
+def test_within_a_document_the_fact_stands_after_the_others_of_its_subject() -> None:
+    table = pa.Table.from_pylist(
+        [
+            {"subject": "Ada", "object": "Rome", "cloze": "Ada was born in"},
+            {"subject": "ada", "object": "Acme", "cloze": "Ada works for"},
+            {"subject": "Ada", "object": "the Rome Institute", "cloze": "Ada studied at"},
+            {"subject": "Bo", "object": "Oslo", "cloze": "Bo was born in"},
+        ]
+    )
+    found = {each.row: each.prompt for each in questions_of(table, paraphrases=0) if each.form == "document"}
+    assert found == {
+        0: "Ada works for Acme. Ada was born in",  # the institute would say the answer
+        1: "Ada was born in Rome. Ada studied at the Rome Institute. Ada works for",
+        2: "Ada was born in Rome. Ada works for Acme. Ada studied at",
+    }
+
+
+def test_only_the_forms_that_are_wanted_are_asked() -> None:
+    table = pa.Table.from_pylist([{"subject": "Ada", "object": "Rome", "question": "Q?", "cloze": "C"}])
+    assert [each.form for each in questions_of(table, paraphrases=1, forms=("cloze",))] == ["cloze"]
+    with pytest.raises(EvaluationInputError, match=r"'riddle'; there are: question, cloze"):
+        questions_of(table, paraphrases=1, forms=("riddle",))
+    with pytest.raises(EvaluationInputError, match="nothing to ask in the forms reversed"):
+        questions_of(table, paraphrases=1, forms=("reversed",))

@@ -19,6 +19,9 @@ EXAMPLES = [
     Example("", (4, 3, 7, 8), (12,)),
     Example("", (2, 3, 6, 7), (10, 11, 15, 13)),
     Example("", (2, 3, 6), (9, 10, 11)),
+    Example("", (2, 3, 6), (9, 10, 4)),  # shares the pass of the one above
+    Example("", (2, 3, 6, 9), (10, 11)),  # and so do this one and, to other answers, the next
+    Example("", (2, 3, 6, 9, 10), (5,)),
 ]
 FIELDS = ("log_probability", "entropy", "surprisal_deviation", "vocabulary_mean", "vocabulary_deviation", "margin")
 
@@ -72,6 +75,16 @@ class Fixed(nn.Module):
     def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> CausalLMOutput:
         assert not use_cache
         return CausalLMOutput(logits=self.logits.expand(*input_ids.shape, -1))
+
+
+def test_answers_that_need_the_same_tokens_share_a_pass(model: PreTrainedModel) -> None:
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, arguments: seen.append(len(arguments["input_ids"])), with_kwargs=True
+    )
+    score_answers(model, EXAMPLES)
+    hook.remove()
+    assert sum(seen) == len(EXAMPLES) - 3
 
 
 def test_hand_computed_record() -> None:

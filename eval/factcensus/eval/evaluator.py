@@ -5,39 +5,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from factcensus.eval.distractors import matched_distractors
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.generation import Continuation, continue_greedily, token_limit
+from factcensus.eval.generation import Continuation, continue_greedily, sample_continuations, token_limit
 from factcensus.eval.matching import match_answer, rouge_l
-from factcensus.eval.questions import Asked, questions_of
+from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
+from factcensus.eval.metrics.texts import is_degenerate, token_f1
+from factcensus.eval.neighbours import neighbour_distances
+from factcensus.eval.probes import ANSWER, Probe, knows_labels, probes_of
+from factcensus.eval.questions import FORMS, Asked, questions_of
 from factcensus.eval.token_record import TokenScores, score_answers
+from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: Columns of a fact table that say how to ask; the rows have the prompt itself.
-_ASKING = ("question", "cloze", "answer", "paraphrases", "paraphrase", "subject_aliases", "object_aliases")
+_ASKING = (
+    "question", "cloze", "answer", "paraphrases", "paraphrase", "reversed", "document", "distractors",
+    "subject_aliases", "object_aliases",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class StandardEvaluator:
-    """Teacher-forced token record and greedy continuation of every question.
+    """Teacher-forced token record, greedy continuation and samples of every question.
 
     Attributes:
         paraphrases: Paraphrases asked of each fact, at most; the first so many.
         batch_tokens: Tokens of a batch, at most.
+        forms: Forms of asking, where the table has them.
+        distractors: Wrong answers that each right one is compared with, at most.
+        labels: Whether to ask by true and false and by multiple choice, where the tokenizer has the words for it.
+        samples: Continuations drawn of each question of a forget fact and of a phantom; 0 for none.
+        sampled_forms: Forms in which they are drawn.
     """
 
     paraphrases: int = 1
     batch_tokens: int = 4096
+    forms: tuple[str, ...] = FORMS
+    distractors: int = 3
+    labels: bool = True
+    samples: int = 8
+    sampled_forms: tuple[str, ...] = ("question", "cloze")
 
     def evaluate(
         self,
@@ -47,7 +67,7 @@ class StandardEvaluator:
         *,
         template: str,
         point: str,
-        seed: int,  # noqa: ARG002 - of the protocol; greedy decoding draws nothing
+        seed: int,
     ) -> tuple[pa.Table, pa.Table]:
         """Ask everything.
 
@@ -55,22 +75,66 @@ class StandardEvaluator:
             facts: The run's fact table, with strata where there are any, and ``used``.
             template: How a question becomes a prompt (:mod:`factcensus.unlearn.examples`); a cloze is always plain.
             point: Written into the rows: "before" or "after".
+            seed: Of the samples; the same at every checkpoint of a run, so that they are paired.
 
         Returns:
-            A row per (fact, form, variant), and a row per answer token; columns in docs/runs.md.
+            A row per (fact, form, variant), and a row per scored token; columns in docs/runs.md.
         """
-        asked = questions_of(facts, paraphrases=self.paraphrases)
-        encoded = [_encode(tokenizer, question, template) for question in asked]
-        scores = score_answers(model, encoded, batch_tokens=self.batch_tokens)
-        continuations = continue_greedily(
+        facts = with_fact_ids(facts)
+        rows = facts.to_pylist()
+        asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
+        probes = probes_of(
+            asked, rows, matched_distractors(rows, self.distractors), labels=self.labels and knows_labels(tokenizer)
+        )
+        tokens, encoded = self._record(model, tokenizer, asked, probes, template, [row["fact_id"] for row in rows])
+        prompts = [example.prompt_ids for example in encoded]
+        limits = [token_limit(len(example.answer_ids)) for example in encoded]
+        continuations = continue_greedily(model, tokenizer, prompts, limits, batch_tokens=self.batch_tokens)
+        drawn = [number for number, question in enumerate(asked) if self._is_sampled(question, rows[question.row])]
+        samples = sample_continuations(
             model,
             tokenizer,
-            [example.prompt_ids for example in encoded],
-            [token_limit(len(example.answer_ids)) for example in encoded],
+            [prompts[number] for number in drawn],
+            [limits[number] for number in drawn],
+            samples=max(1, self.samples),
+            seed=seed,
             batch_tokens=self.batch_tokens,
         )
-        rows = [_fact_row(*each) for each in zip(asked, scores, continuations, strict=True)]
-        return _fact_table(facts, asked, rows, point), _token_table(facts, asked, scores, point)
+        said = [_said(*each) for each in zip(asked, continuations, strict=True)]
+        for number, of_question in zip(drawn, samples, strict=True):
+            said[number] |= _sampled(asked[number], of_question)
+        tokens = tokens.append_column("point", pa.array([point] * tokens.num_rows, pa.string()))
+        return _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point), _token_columns(tokens)
+
+    def _is_sampled(self, question: Asked, fact: Mapping[str, Any]) -> bool:
+        of_interest = fact.get("used") in (None, "forget") or fact.get("role") == "phantom"
+        return self.samples > 0 and question.form in self.sampled_forms and of_interest
+
+    def _record(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        asked: Sequence[Asked],
+        probes: Sequence[Probe],
+        template: str,
+        fact_ids: Sequence[str],
+    ) -> tuple[pa.Table, list[Example]]:
+        """The token record of all probes in one go, and the encoded questions."""
+        kept, examples, priors = _encode_probes(tokenizer, asked, probes, template)
+        every = list(dict.fromkeys([*examples, *(each for prior in priors for each in prior)]))
+        scores = score_answers(model, every, batch_tokens=self.batch_tokens)
+        of_example = dict(zip(every, scores, strict=True))
+        table = _token_table(
+            asked,
+            kept,
+            [of_example[each] for each in examples],
+            [
+                _prior(example, [of_example[each] for each in prior])
+                for example, prior in zip(examples, priors, strict=True)
+            ],
+            fact_ids,
+        )
+        return table, [example for probe, example in zip(kept, examples, strict=True) if probe.probe == ANSWER]
 
     def finish(self, run_folder: Path) -> None:
         """Write summary.json and report.html from the run's tables."""
@@ -79,83 +143,168 @@ class StandardEvaluator:
         write_results(read_run(run_folder), run_folder)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, question: Asked, template: str) -> Example:
-    template = "plain" if question.plain else template
-    return encode(tokenizer, question.prompt, question.answer, template, f"row {question.row + 1}, {question.form}")
+# --- encoding ---
 
 
-def _fact_row(question: Asked, scores: TokenScores, continuation: Continuation) -> dict[str, Any]:
-    """What was measured of one question. A metric that can say nothing is None."""
+@lru_cache(1 << 17)
+def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, template: str) -> Example:
+    """Encoded once for all checkpoints of a run: the tokenizer took most of an evaluation's time before."""
+    return encode(tokenizer, prompt, answer, template)
+
+
+def _encode_probes(
+    tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked], probes: Sequence[Probe], template: str
+) -> tuple[list[Probe], list[Example], list[list[Example]]]:
+    """Probes that can be encoded, their examples, and the same answers after content-free prompts.
+
+    Raises:
+        ExampleError: a fact's own answer cannot be encoded. A wrong answer that cannot is left out.
+    """
+    kept, examples, priors = [], [], []
+    for probe in probes:
+        form = "plain" if probe.plain else template
+        try:
+            example = _encode(tokenizer, probe.prompt, probe.answer, form)
+        except ExampleError:
+            if probe.probe == ANSWER:
+                question = asked[probe.asked]
+                name = f"row {question.row + 1}, {question.form}"
+                encode(tokenizer, probe.prompt, probe.answer, form, name)  # the same error, with the fact's name
+            continue
+        kept.append(probe)
+        examples.append(example)
+        priors.append(_content_free(tokenizer, probe, form, example))
+    return kept, examples, priors
+
+
+def _content_free(tokenizer: PreTrainedTokenizerBase, probe: Probe, form: str, example: Example) -> list[Example]:
+    """The answer after each content-free prompt, wherever it is the same tokens there."""
+    found = []
+    for prompt in probe.content_free:
+        try:
+            prior = _encode(tokenizer, prompt, probe.answer, form)
+        except ExampleError:
+            continue
+        if prior.answer_ids == example.answer_ids:
+            found.append(prior)
+    return found
+
+
+def _prior(example: Example, scores: Sequence[TokenScores]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(T,) mean over stand-ins of log p(token), nats; NaN without any."""
+    if not scores:
+        return np.full(len(example.answer_ids), np.nan, np.float32)
+    mean: np.ndarray[Any, np.dtype[np.float32]] = np.mean([each.log_probability for each in scores], axis=0)
+    return mean
+
+
+# --- the tables ---
+
+
+def _said(question: Asked, continuation: Continuation) -> dict[str, Any]:
+    """What is to be said of a greedy continuation. A metric that can say nothing is None."""
     match = match_answer(continuation.text, question.accepted)
     rouge = rouge_l(continuation.text, question.answer)
-    tokens = len(scores.token_id)
-    total = _finite(scores.total_log_probability)
     return {
         "form": question.form,
         "variant": question.variant,
         "prompt": question.prompt,
         "answer": question.answer,
-        "answer_tokens": tokens,
-        "log_probability": total,
-        "log_probability_mean": None if total is None else total / tokens,
-        "rank_worst": int(scores.rank.max()),
-        "margin_least": _finite(float(scores.margin.min())),
-        "exact_memorisation": scores.exact_memorisation,
-        "extraction_strength": scores.extraction_strength,
         "generation": continuation.text,
         "generation_finished": continuation.finished,
+        "degenerate": is_degenerate(continuation.text),
         "exact_match": None if match is None else match.exact,
         "match": None if match is None else match.contains,
         "rouge_l_recall": None if rouge is None else rouge.recall,
         "rouge_l_f1": None if rouge is None else rouge.f1,
+        "token_f1": token_f1(continuation.text, question.answer),
     }
 
 
-_FACT_SCHEMA = pa.schema(
+def _sampled(question: Asked, continuations: Sequence[Continuation]) -> dict[str, Any]:
+    """How many samples have an accepted answer."""
+    matches = [match_answer(each.text, question.accepted) for each in continuations]
+    if matches[0] is None:
+        return {}
+    return {"samples": len(matches), "sample_matches": sum(match.contains for match in matches if match is not None)}
+
+
+_SAID = pa.schema(
     [
         ("form", pa.string()), ("variant", pa.int16()), ("prompt", pa.string()), ("answer", pa.string()),
-        ("answer_tokens", pa.int32()), ("log_probability", pa.float64()), ("log_probability_mean", pa.float64()),
-        ("rank_worst", pa.int32()), ("margin_least", pa.float64()), ("exact_memorisation", pa.float64()),
-        ("extraction_strength", pa.float64()), ("generation", pa.string()), ("generation_finished", pa.bool_()),
+        ("generation", pa.string()), ("generation_finished", pa.bool_()), ("degenerate", pa.bool_()),
         ("exact_match", pa.bool_()), ("match", pa.bool_()), ("rouge_l_recall", pa.float64()),
-        ("rouge_l_f1", pa.float64()),
+        ("rouge_l_f1", pa.float64()), ("token_f1", pa.float64()), ("samples", pa.int32()),
+        ("sample_matches", pa.int32()),
     ]
 )  # fmt: skip
 
 
-def _finite(value: float) -> float | None:
-    """The value, or None if the model gave no number (a collapsed model's logits are NaN)."""
-    return value if np.isfinite(value) else None
-
-
-def _fact_table(facts: pa.Table, asked: Sequence[Asked], rows: list[dict[str, Any]], point: str) -> pa.Table:
+def _fact_table(
+    facts: pa.Table,
+    asked: Sequence[Asked],
+    said: list[dict[str, Any]],
+    tokens: pa.Table,
+    distances: Sequence[int | None],
+    point: str,
+) -> pa.Table:
     """The facts' own columns beside what was measured; a fact's row is repeated for every form."""
-    carried = with_fact_ids(facts).drop_columns([name for name in _ASKING if name in facts.column_names])
-    measured = pa.Table.from_pylist(rows, schema=_FACT_SCHEMA)
-    carried = carried.drop_columns([name for name in measured.column_names if name in carried.column_names])
-    table = carried.take(pa.array([question.row for question in asked]))
-    table = table.append_column("point", pa.array([point] * len(asked)))
-    for name in measured.column_names:
-        table = table.append_column(name, measured[name])
+    fact_ids = facts["fact_id"].to_pylist()
+    measured = _in_order(measures(tokens), [(fact_ids[each.row], each.form, each.variant) for each in asked])
+    scores = measured["log_probability"].to_pylist()
+    ratios = [zlib_ratio(score, each.answer) for score, each in zip(scores, asked, strict=True)]
+    generated = pa.Table.from_pylist(said, schema=_SAID)
+    new: dict[str, Any] = {"point": pa.array([point] * len(asked), pa.string())}
+    new |= {name: generated[name] for name in generated.column_names}
+    new |= {name: measured[name] for name in measured.column_names if name not in KEYS}
+    new["zlib_ratio"] = pa.array(ratios, pa.float64())
+    new["neighbour_distance"] = pa.array([distances[each.row] for each in asked], pa.int8())
+    dropped = [name for name in facts.column_names if name in _ASKING or name in new]
+    table = facts.drop_columns(dropped).take(pa.array([question.row for question in asked]))
+    for name, column in new.items():
+        table = table.append_column(name, column)
     return table
 
 
-def _token_table(facts: pa.Table, asked: Sequence[Asked], scores: Sequence[TokenScores], point: str) -> pa.Table:
-    """The token record, one row per answer token."""
-    fact_ids = with_fact_ids(facts)["fact_id"].to_pylist()
+def _in_order(measured: pa.Table, keys: Sequence[tuple[str, str, int]]) -> pa.Table:
+    """The measures in the order of the questions."""
+    there = zip(*(measured[name].to_pylist() for name in KEYS), strict=True)
+    places = {key: place for place, key in enumerate(there)}
+    return measured.take(pa.array([places[key] for key in keys]))
+
+
+def _token_table(
+    asked: Sequence[Asked],
+    probes: Sequence[Probe],
+    scores: Sequence[TokenScores],
+    priors: Sequence[np.ndarray[Any, np.dtype[np.float32]]],
+    fact_ids: Sequence[str],
+) -> pa.Table:
+    """The token record, one row per scored token."""
     lengths = [len(each.token_id) for each in scores]
-    columns: dict[str, Any] = {
-        "fact_id": np.repeat([fact_ids[question.row] for question in asked], lengths),
-        "point": [point] * sum(lengths),
-        "form": np.repeat([question.form for question in asked], lengths),
-        "variant": pa.array(np.repeat([question.variant for question in asked], lengths), pa.int16()),
-        "position": pa.array(np.concatenate([np.arange(length) for length in lengths]), pa.int32()),
+    of_probe: dict[str, tuple[list[Any], pa.DataType]] = {
+        "fact_id": ([fact_ids[asked[probe.asked].row] for probe in probes], pa.string()),
+        "form": ([asked[probe.asked].form for probe in probes], pa.string()),
+        "variant": ([asked[probe.asked].variant for probe in probes], pa.int16()),
+        "probe": ([probe.probe for probe in probes], pa.string()),
+        "candidate": ([probe.candidate for probe in probes], pa.int16()),
+        "context": ([probe.context for probe in probes], pa.int16()),
     }
+    owner = pa.array(np.repeat(np.arange(len(probes)), lengths))
+    columns: dict[str, Any] = {name: pa.array(values, kind).take(owner) for name, (values, kind) in of_probe.items()}
+    columns["position"] = pa.array(np.concatenate([np.arange(length) for length in lengths]), pa.int32())
     integers = {"token_id", "rank", "top1_id"}
     for field in fields(TokenScores):
         values = np.concatenate([getattr(each, field.name) for each in scores])
         columns[field.name] = pa.array(values, pa.int32() if field.name in integers else pa.float32())
+    columns["prior_log_probability"] = pa.array(np.concatenate(priors), pa.float32(), from_pandas=True)
     return pa.table(columns)
+
+
+def _token_columns(tokens: pa.Table) -> pa.Table:
+    """The record with ``point`` beside the fact."""
+    names = [name for name in tokens.column_names if name != "point"]
+    return tokens.select([names[0], "point", *names[1:]])
 
 
 def with_fact_ids(facts: pa.Table) -> pa.Table:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Tokens a continuation may have beyond twice its gold answer: room for "It is ..." and a full stop.
 EXTRA_TOKENS = 4
-#: From (rows, V) logits, the numbers of these rows and the step: (rows,) next tokens.
-_Choose = Callable[[torch.Tensor, list[int], int], torch.Tensor]
+#: From (R, V) logits, the row of each text, the texts' numbers and the step: the next token of each text.
+_Choose = Callable[[torch.Tensor, list[int], list[int], int], torch.Tensor]
 
 
 def token_limit(answer_tokens: int) -> int:
@@ -70,7 +70,7 @@ def continue_greedily(
     """
 
     def choose_for(_: Sequence[int]) -> _Choose:
-        return lambda logits, rows, step: logits.argmax(-1)  # noqa: ARG005 - the shape of a chooser
+        return lambda logits, rows, texts, step: logits.argmax(-1)[rows]  # noqa: ARG005 - the shape of a chooser
 
     found = _continue(model, tokenizer, prompts, limits, 1, choose_for, stop_ids, batch_tokens)
     return [continuations[0] for continuations in found]
@@ -101,10 +101,10 @@ def sample_continuations(
         drawn = [_uniforms(prompts[index], samples, longest, seed) for index in indices]
         uniforms = torch.from_numpy(np.concatenate(drawn)).to(model.device)  # (B * samples, longest)
 
-        def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
-            cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)  # (rows, V)
-            wanted = uniforms[rows, step][:, None] * cumulative[:, -1:]  # rounding may leave the sum below 1
-            return (cumulative < wanted).sum(-1).clamp(max=logits.shape[-1] - 1)
+        def choose(logits: torch.Tensor, rows: list[int], texts: list[int], step: int) -> torch.Tensor:
+            cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)[rows]  # (texts, V)
+            wanted = uniforms[texts, step][:, None] * cumulative[:, -1:]  # rounding may leave the sum below 1
+            return torch.searchsorted(cumulative, wanted)[:, 0].clamp(max=logits.shape[-1] - 1)
 
         return choose
 
@@ -138,7 +138,7 @@ def _continue(
         for indices in equal_length_batches([len(prompt) for prompt in prompts], max(1, batch_tokens // copies)):
             batch = [list(prompts[index]) for index in indices]
             capped = [limits[index] for index in indices for _ in range(copies)]
-            found = _continue_batch(model, texts, batch, capped, copies, choose_for(indices))
+            found = _continue_batch(model, texts, batch, capped, choose_for(indices))
             results.update({index: found[n * copies : (n + 1) * copies] for n, index in enumerate(indices)})
     finally:
         model.train(was_training)
@@ -174,76 +174,71 @@ class _Texts:
 
 
 def _continue_batch(
-    model: PreTrainedModel, texts: _Texts, prompts: list[list[int]], limits: list[int], copies: int, choose: _Choose
+    model: PreTrainedModel, texts: _Texts, prompts: list[list[int]], limits: list[int], choose: _Choose
 ) -> list[Continuation]:
-    """Decode prompts of one length with the model's key-value cache; the copies of a prompt share its first pass."""
+    """Decode prompts of one length, as many texts of each as there are limits for it.
+
+    Texts of one prompt that have said the same so far share a row: eight samples of a confident model cost little more
+    than one, and a text that is over costs nothing.
+    """
     generated: list[list[int]] = [[] for _ in limits]
     finished = [False] * len(limits)
-    waiting = {row for row, limit in enumerate(limits) if limit > 0}
-    steps = _Steps(model, prompts, copies)
+    copies = len(limits) // len(prompts)
+    row_of = {text: text // copies for text, limit in enumerate(limits) if limit > 0}
+    rows = _Rows(model, prompts)
     step = 0
-    while waiting:
-        rows = steps.rows
-        next_ids = choose(steps.logits(), rows, step)
-        steps.add(next_ids)
-        for row, token in zip(rows, next_ids.tolist(), strict=True):  # one transfer a step, not one a row
-            if row not in waiting:
-                continue
+    while row_of:
+        waiting = list(row_of)
+        next_ids = choose(rows.logits(), [row_of[text] for text in waiting], waiting, step).tolist()
+        for text, token in zip(waiting, next_ids, strict=True):
             if token in texts.stops:
-                finished[row] = True
+                finished[text] = True
             else:
-                generated[row].append(token)
-                finished[row] = texts.line_is_over(generated[row])
-            if finished[row] or len(generated[row]) >= limits[row]:
-                waiting.discard(row)
-        if 2 * len(waiting) <= len(rows):
-            steps.keep(waiting)
+                generated[text].append(token)
+                finished[text] = texts.line_is_over(generated[text])
+        said = {
+            text: (row_of[text], token)
+            for text, token in zip(waiting, next_ids, strict=True)
+            if not finished[text] and len(generated[text]) < limits[text]
+        }
+        place = {prefix: number for number, prefix in enumerate(dict.fromkeys(said.values()))}
+        row_of = {text: place[prefix] for text, prefix in said.items()}
+        if place:
+            rows.go_on([row for row, _ in place], [token for _, token in place])
         step += 1
     return [texts.continuation(tokens, done) for tokens, done in zip(generated, finished, strict=True)]
 
 
-class _Steps:
-    """The model's side of decoding: logits of the next token, with the cache where the model has one."""
+class _Rows:
+    """The model's side of decoding: different texts of one length, with the key-value cache where the model has one."""
 
-    def __init__(self, model: PreTrainedModel, prompts: list[list[int]], copies: int) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: list[list[int]]) -> None:
         self.model = model
-        self.rows = list(range(len(prompts) * copies))
-        self.copies = copies
-        self._ids = torch.tensor(prompts, device=model.device)  # (B, L)
-        self._step_ids = self._ids
+        self._ids = torch.tensor(prompts, device=model.device)  # (R, L)
         self._cache: Any = None
         parameters = inspect.signature(model.forward).parameters
         # Called `cache` from transformers 5.24 on, `past_key_values` before.
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
 
     def logits(self) -> torch.Tensor:
-        """(rows, V) for the next token."""
-        output = self.model(input_ids=self._step_ids, use_cache=True, **{self._cache_name: self._cache})
+        """(R, V) for the next token."""
+        ids = self._ids if self._cache is None else self._ids[:, -1:]
+        output = self.model(input_ids=ids, use_cache=True, **{self._cache_name: self._cache})
         self._cache = getattr(output, self._cache_name, None)
         logits: torch.Tensor = output.logits[:, -1]
-        if self.copies > 1:  # after the first pass every prompt stands there so many times
-            logits = logits.repeat_interleave(self.copies, 0)
-            self._ids = self._ids.repeat_interleave(self.copies, 0)
-            if self._cache is not None:
-                self._cache.batch_repeat_interleave(self.copies)
-            self.copies = 1
         return logits
 
-    def add(self, next_ids: torch.Tensor) -> None:
-        """Append a token to every row."""
-        self._ids = torch.cat([self._ids, next_ids[:, None]], dim=1)
-        self._step_ids = self._ids if self._cache is None else next_ids[:, None]
-
-    def keep(self, wanted: Collection[int]) -> None:
-        """Go on with these rows only: a few long texts should not keep a whole batch at work."""
-        places = [place for place, row in enumerate(self.rows) if row in wanted]
-        if not places or (self._cache is not None and not hasattr(self._cache, "batch_select_indices")):
-            return
-        self.rows = [self.rows[place] for place in places]
-        index = torch.tensor(places, device=self._ids.device)
-        self._ids, self._step_ids = self._ids[index], self._step_ids[index]
-        if self._cache is not None:
-            self._cache.batch_select_indices(index)
+    def go_on(self, parents: list[int], tokens: list[int]) -> None:
+        """The next texts: each is one of these, by its row, and a token more."""
+        device = self._ids.device
+        if parents != list(range(len(self._ids))):
+            index = torch.tensor(parents, device=device)
+            self._ids = self._ids[index]
+            if hasattr(self._cache, "batch_select_indices"):
+                self._cache.batch_select_indices(index)
+            else:
+                self._cache = None  # one that cannot be rearranged: the texts are read again
+        self._ids = torch.cat([self._ids, torch.tensor(tokens, device=device)[:, None]], dim=1)
 
 
 def first_line(text: str) -> str:

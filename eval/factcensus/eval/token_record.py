@@ -1,9 +1,9 @@
 """The token record: one teacher-forced pass, from which every probability-family metric is read.
 
 Evaluations that run one forward pass per metric see the same tokens many times. Here a (fact, form, checkpoint) is
-passed through the model once, and what is kept of each answer token is enough for answer probability, exact
-memorisation, extraction strength, rank, Min-K% and Min-K%++. Batches hold sequences of one length
-(:mod:`factcensus.eval.batching`), so there is no padding that could change a number.
+passed through the model once, and what is kept of each answer token is enough for every metric of
+:mod:`factcensus.eval.metrics.record`. Batches hold sequences of one length (:mod:`factcensus.eval.batching`), so
+there is no padding that could change a number.
 """
 
 from __future__ import annotations
@@ -85,52 +85,79 @@ def score_answers(
 ) -> list[TokenScores]:
     """The token record of each example, in order.
 
-    The model runs in evaluation mode and is left in the mode it had. Cost: one forward pass over every prompt and
-    answer; the logits of the answer's positions are held in float32, ``batch_tokens`` bounds the tokens of a batch.
+    The model runs in evaluation mode and is left in the mode it had. What predicts an answer is the prompt and the
+    answer without its last token: examples that share it (the letters of one multiple choice, answers of one token
+    to the same question) share the forward pass. Cost: one pass over every different one of these; the logits of the
+    answers' positions are held in float32, ``batch_tokens`` bounds the tokens of a batch.
     """
     was_training = model.training
     model.train(False)
+    by_input: dict[tuple[int, ...], list[int]] = {}
+    for index, example in enumerate(examples):
+        by_input.setdefault((*example.prompt_ids, *example.answer_ids[:-1]), []).append(index)
+    inputs = list(by_input)
     scores: dict[int, TokenScores] = {}
     try:
-        for indices in equal_length_batches([len(example) for example in examples], batch_tokens):
-            scores.update(zip(indices, _score_batch(model, [examples[i] for i in indices]), strict=True))
+        for chosen in equal_length_batches([len(ids) for ids in inputs], batch_tokens):
+            batch = [inputs[number] for number in chosen]
+            owners = [(row, index) for row, ids in enumerate(batch) for index in by_input[ids]]
+            answers = [examples[index].answer_ids for _, index in owners]
+            found = _score_batch(model, batch, [row for row, _ in owners], answers)
+            scores.update(zip([index for _, index in owners], found, strict=True))
     finally:
         model.train(was_training)
     return [scores[index] for index in range(len(examples))]
 
 
-def _score_batch(model: PreTrainedModel, batch: Sequence[Example]) -> list[TokenScores]:
-    """One forward pass over B examples of equal length L."""
-    longest = max(len(example.answer_ids) for example in batch)  # K
-    input_ids = torch.tensor([example.prompt_ids + example.answer_ids for example in batch], device=model.device)
+def _score_batch(
+    model: PreTrainedModel, inputs: Sequence[tuple[int, ...]], rows: Sequence[int], answers: Sequence[tuple[int, ...]]
+) -> list[TokenScores]:
+    """One forward pass over B inputs of equal length; E answers, each with its row among the inputs."""
+    longest = max(map(len, answers))  # K
+    input_ids = torch.tensor(inputs, device=model.device)
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        options["logits_to_keep"] = longest + 1  # a large vocabulary at every prompt position would be wasted
-    logits = model(input_ids=input_ids, **options).logits[:, -(longest + 1) : -1].float()  # (B, K, V)
+        options["logits_to_keep"] = longest  # a large vocabulary at every prompt position would be wasted
+    logits = model(input_ids=input_ids, **options).logits[:, -longest:].float()  # (B, K, V)
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
-    targets = input_ids[:, -longest:]  # (B, K)
-    of_target = log_p.gather(-1, targets[..., None])  # (B, K, 1)
-    best = log_p.topk(2, dim=-1)
-    target_leads = best.indices[..., 0] == targets
-    rival = torch.where(target_leads, best.values[..., 1], best.values[..., 0])
     weighted = torch.where(p > 0, p * log_p, 0.0)  # a probability that underflows adds nothing, not NaN
     entropy = -weighted.sum(-1)
     # Deviation under p from the centred square: the difference of two large numbers would lose its digits.
     centred = torch.where(p > 0, p * (log_p + entropy[..., None]).square(), 0.0)
-    columns = {
-        "token_id": targets,
-        "log_probability": of_target[..., 0],
-        "rank": (log_p > of_target).sum(-1),
+    best = log_p.topk(2, dim=-1)
+    of_input = {
         "entropy": entropy,
         "surprisal_deviation": centred.sum(-1).sqrt(),
         "vocabulary_mean": log_p.mean(-1),
         "vocabulary_deviation": log_p.std(-1, correction=0),
         "top1_id": best.indices[..., 0],
-        "margin": of_target[..., 0] - rival,
+    }
+    row = torch.tensor(rows, device=model.device)  # (E,)
+    padded = [(0,) * (longest - len(answer)) + answer for answer in answers]
+    targets = torch.tensor(padded, device=model.device)  # (E, K), right-aligned
+    places = torch.arange(longest, device=model.device)
+    of_target = log_p[row[:, None], places, targets]  # (E, K)
+    rival = torch.where(best.indices[row, :, 0] == targets, best.values[row, :, 1], best.values[row, :, 0])
+    columns = {
+        "token_id": targets,
+        "log_probability": of_target,
+        "rank": _ranks(log_p, row, of_target),
+        "margin": of_target - rival,
+        **{name: column[row] for name, column in of_input.items()},
     }
     arrays = {name: column.cpu().numpy() for name, column in columns.items()}
     return [
-        TokenScores(**{name: array[row, longest - len(example.answer_ids) :] for name, array in arrays.items()})
-        for row, example in enumerate(batch)
+        TokenScores(**{name: array[number, longest - len(answer) :] for name, array in arrays.items()})
+        for number, answer in enumerate(answers)
     ]
+
+
+def _ranks(log_p: torch.Tensor, row: torch.Tensor, of_target: torch.Tensor) -> torch.Tensor:
+    """(E, K) vocabulary entries above each target; some answers at a time, so that no second (B, K, V) is needed."""
+    size = max(1, log_p.shape[0])
+    parts = [
+        (log_p[row[start : start + size]] > of_target[start : start + size, :, None]).sum(-1)
+        for start in range(0, len(row), size)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,127 @@
+"""Every probability-family metric, from the token record alone, in one DuckDB query.
+
+The same query runs over what a run folder keeps: ``measures(pq.read_table("tokens.parquet"), keys=RUN_KEYS)``. What a
+metric cannot say of a fact is null. Definitions, ranges and failure signs: :mod:`factcensus.eval.metrics.cards`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+#: What identifies a question within one evaluation, and within a run folder.
+KEYS = ("fact_id", "form", "variant")
+RUN_KEYS = ("seed", "method", "point", *KEYS)
+#: Share of the least probable tokens that Min-K% looks at (Shi et al. 2024), at least one token.
+MIN_K_SHARE = 0.2
+#: Answers of fewer tokens have too few possible values of extraction strength to say anything.
+EXTRACTION_TOKENS = 3
+
+_QUERY = """
+WITH scored AS (   -- one row an answer
+    SELECT {keys}, probe, candidate, context,
+        count(*) AS tokens,
+        sum(log_probability::DOUBLE) AS total,
+        max(rank) AS rank_worst,
+        min(margin::DOUBLE) AS margin_least,
+        avg((top1_id = token_id)::INT) AS exact_memorisation,
+        coalesce(max(position) FILTER (WHERE top1_id <> token_id) + 1, 0) AS given,
+        list_sort(list(log_probability::DOUBLE)) AS sorted,
+        list_sort(list((log_probability::DOUBLE + entropy) / surprisal_deviation)
+            FILTER (WHERE surprisal_deviation > 0)) AS standardised,
+        CASE WHEN count(prior_log_probability) = count(*)
+            THEN sum(log_probability::DOUBLE - prior_log_probability) END AS calibrated
+    FROM tokens GROUP BY ALL
+), gold AS (
+    SELECT * FROM scored WHERE probe = 'answer'
+), contrast AS (   -- the right answer against the wrong ones
+    SELECT {keys}, count(*) + 1 AS choices,
+        CASE WHEN count(wrong.calibrated) = count(*)
+            THEN gold.calibrated - max(wrong.calibrated) END AS choice_margin,
+        CASE WHEN count(wrong.calibrated) = count(*)
+            THEN 1 / (1 + sum(exp(wrong.calibrated - gold.calibrated))) END AS choice_probability,
+        exp(avg(wrong.total / wrong.tokens) - gold.total / gold.tokens) AS truth_ratio
+    FROM gold JOIN scored AS wrong USING ({keys}) WHERE wrong.probe = 'distractor'
+    GROUP BY {keys}, gold.calibrated, gold.total, gold.tokens
+), statements AS ( -- log odds of True over False of each statement
+    SELECT {keys}, candidate, sum(CASE context WHEN 0 THEN calibrated ELSE -calibrated END) AS says_true
+    FROM scored WHERE probe = 'true_false' GROUP BY {keys}, candidate HAVING count(calibrated) = 2
+), truth AS (
+    SELECT {keys},
+        avg(says_true) FILTER (WHERE candidate = 0)
+            - avg(says_true) FILTER (WHERE candidate > 0) AS true_false_margin,
+        (avg((says_true > 0)::INT) FILTER (WHERE candidate = 0)
+            + avg((says_true < 0)::INT) FILTER (WHERE candidate > 0)) / 2 AS true_false_correct
+    FROM statements GROUP BY {keys}
+), letters AS (    -- one row a rotation
+    SELECT {keys}, context,
+        max(calibrated) FILTER (WHERE candidate = 0) AS gold,
+        list(calibrated) FILTER (WHERE candidate > 0) AS wrong
+    FROM scored WHERE probe = 'multiple_choice' GROUP BY {keys}, context HAVING count(calibrated) = count(*)
+), options AS (
+    SELECT {keys},
+        avg(1 / (1 + list_sum(list_transform(wrong, lambda w: exp(w - gold))))) AS multiple_choice_probability,
+        avg((gold > list_max(wrong))::INT) AS multiple_choice_correct
+    FROM letters WHERE gold IS NOT NULL AND wrong IS NOT NULL GROUP BY {keys}
+)
+SELECT {keys},
+    gold.tokens::INT AS answer_tokens,
+    gold.total AS log_probability,
+    gold.total / gold.tokens AS log_probability_mean,
+    exp(gold.total / gold.tokens) AS probability,
+    gold.rank_worst::INT AS rank_worst,
+    gold.margin_least,
+    gold.exact_memorisation,
+    CASE WHEN gold.tokens >= {least} THEN 1 - gold.given / gold.tokens END AS extraction_strength,
+    list_avg(gold.sorted[1:greatest(1, floor({share} * gold.tokens)::INT)]) AS min_k,
+    list_avg(gold.standardised[1:greatest(1, floor({share} * len(gold.standardised))::INT)]) AS min_k_plus_plus,
+    contrast.choices::INT AS choices,
+    choice_margin, choice_probability, truth_ratio, true_false_margin, true_false_correct,
+    multiple_choice_probability, multiple_choice_correct
+FROM gold LEFT JOIN contrast USING ({keys}) LEFT JOIN truth USING ({keys}) LEFT JOIN options USING ({keys})
+"""
+
+
+def measures(tokens: pa.Table, *, keys: Sequence[str] = KEYS, min_k_share: float = MIN_K_SHARE) -> pa.Table:
+    """One row a question: every metric that the token record gives, null where it can say nothing.
+
+    Args:
+        tokens: Rows of tokens.parquet (docs/runs.md).
+        keys: The columns that identify a question.
+        min_k_share: Share of tokens of Min-K% and Min-K%++, above 0 to 1.
+
+    Returns:
+        ``keys`` and the metrics, in no particular order. Numbers that are not finite (a collapsed model) are null.
+    """
+    named = ", ".join(f'"{key}"' for key in keys)
+    with duckdb.connect() as connection:
+        connection.execute("SET threads TO 1")
+        connection.register("tokens", tokens)
+        query = _QUERY.format(keys=named, least=EXTRACTION_TOKENS, share=float(min_k_share))
+        result: pa.Table = connection.sql(query).to_arrow_table()
+    return _finite(result)
+
+
+def _finite(table: pa.Table) -> pa.Table:
+    """The table with null for NaN and infinity."""
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    for position, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            column = table.column(position)
+            values = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
+            table = table.set_column(position, field, values)
+    return table
+
+
+def zlib_ratio(log_probability: float | None, answer: str) -> float | None:
+    """Log-probability of an answer, nats, per byte of the answer compressed by zlib; at most 0.
+
+    What is easy to compress is likely without having been read (Carlini et al. 2021).
+    """
+    return None if log_probability is None else log_probability / len(zlib.compress(answer.encode()))

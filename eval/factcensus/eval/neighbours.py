@@ -1,0 +1,40 @@
+"""How near a fact is to what was forgotten: a side effect falls with the distance, a general loss does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SELF, SAME_SUBJECT, SAME_OBJECT, SAME_RELATION, APART = range(5)
+DISTANCES = ("itself", "same subject", "same object", "same relation", "none of these")
+
+
+def neighbour_distances(facts: Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """For each fact the distance to its nearest forget fact (column ``used``), by what they share.
+
+    0 it is one; 1 the subject; 2 the object, under the same relation; 3 the relation; 4 nothing. Null everywhere if
+    the table does not say what was forgotten, and for phantoms, of whom there is nothing to damage.
+    """
+    forget = [fact for fact in facts if fact.get("used") == "forget"]
+    if not forget:
+        return [None] * len(facts)
+    subjects = {_name(fact, "subject") for fact in forget}
+    relations = {_name(fact, "relation") for fact in forget}
+    objects = {(_name(fact, "relation"), _name(fact, "object")) for fact in forget}
+
+    def distance(fact: Mapping[str, Any]) -> int | None:
+        if fact.get("role") == "phantom":
+            return None
+        if fact.get("used") == "forget":
+            return SELF
+        if _name(fact, "subject") in subjects:
+            return SAME_SUBJECT
+        if (_name(fact, "relation"), _name(fact, "object")) in objects:
+            return SAME_OBJECT
+        return SAME_RELATION if _name(fact, "relation") in relations else APART
+
+    return [distance(fact) for fact in facts]
+
+
+def _name(fact: Mapping[str, Any], column: str) -> str:
+    return str(fact.get(column) or "").casefold()

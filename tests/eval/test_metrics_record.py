@@ -1,0 +1,321 @@
+"""Every metric of the token record against a direct implementation: one forward pass a metric, plain loops."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.metrics.record import RUN_KEYS, measures, zlib_ratio
+
+WORDS = [
+    *["<end>", "<unk>", "where", "was", "born", "in", "rome", "new", "york", "oslo", "is", "it", "ada", "bo", "cy", "N", "/", "[", "MASK", "]", "True", "False", "or", "true", "false", "?"],
+    *["Answer", ":", ".", "A", "B", "C", "D", "E", "F", "G", "H"],
+    "\n",
+]  # fmt: skip
+FACTS: list[dict[str, Any]] = [
+    {"subject": name, "object": city, "relation": "city", "question": f"where was {name} born ?", "object_documents": n}
+    for name, city, n in (("ada", "rome", 9), ("bo", "new york", 8), ("cy", "it is in oslo", 7))
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Words and single signs; knows the labels of true/false and multiple choice."""
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Punctuation()]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unk>")
+
+
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=128, initializer_range=0.4, eos_token_id=0, bos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+Row = dict[str, Any]
+Direct = Callable[["Asker", int], float | None]
+
+
+class Asker:
+    """What a direct implementation may do: pass one text through the model."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def distributions(self, prompt: str, answer: str) -> tuple[list[int], list[list[float]]]:
+        """The answer's tokens, and log p of the whole vocabulary before each."""
+        opened, whole = self.ids(prompt), self.ids(f"{prompt} {answer}")
+        with torch.no_grad():
+            log_p = self.model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+        places = range(len(opened) - 1, len(whole) - 1)
+        return whole[len(opened) :], [[float(value) for value in log_p[place]] for place in places]
+
+    def log_p(self, prompt: str, answer: str) -> list[float]:
+        tokens, rows = self.distributions(prompt, answer)
+        return [row[token] for token, row in zip(tokens, rows, strict=True)]
+
+    def calibrated(self, prompt: str, answer: str, subject: str) -> float:
+        """Log-probability of the answer less its mean after content-free prompts."""
+        free = [prompt.replace(subject, text).replace("  ", " ") for text in ("N/A", "[MASK]", "")]
+        return sum(self.log_p(prompt, answer)) - sum(sum(self.log_p(each, answer)) for each in free) / 3
+
+
+def gold(fact: int) -> tuple[str, str]:
+    return FACTS[fact]["question"], FACTS[fact]["object"]
+
+
+def wrong(fact: int) -> list[str]:
+    """The other two objects, nearest count first; of ties there are none but for the middle one."""
+    return [str(each["object"]) for number, each in enumerate(FACTS) if number != fact]
+
+
+def _candidates(asker: Asker, fact: int) -> tuple[float, list[float]]:
+    question, right = gold(fact)
+    subject = str(FACTS[fact]["subject"])
+    return asker.calibrated(question, right, subject), [asker.calibrated(question, w, subject) for w in wrong(fact)]
+
+
+def choice_margin(asker: Asker, fact: int) -> float:
+    right, others = _candidates(asker, fact)
+    return right - max(others)
+
+
+def choice_probability(asker: Asker, fact: int) -> float:
+    right, others = _candidates(asker, fact)
+    return math.exp(right) / sum(math.exp(each) for each in [right, *others])
+
+
+def truth_ratio(asker: Asker, fact: int) -> float:
+    question, right = gold(fact)
+    of_wrong = [asker.log_p(question, each) for each in wrong(fact)]
+    of_right = asker.log_p(question, right)
+    geometric = [math.exp(sum(each) / len(each)) for each in of_wrong]
+    return math.prod(geometric) ** (1 / len(geometric)) / math.exp(sum(of_right) / len(of_right))
+
+
+def exact_memorisation(asker: Asker, fact: int) -> float:
+    tokens, rows = asker.distributions(*gold(fact))
+    return sum(row.index(max(row)) == token for token, row in zip(tokens, rows, strict=True)) / len(tokens)
+
+
+def extraction_strength(asker: Asker, fact: int) -> float | None:
+    """The longest suffix that greedy choices reproduce, over the length."""
+    tokens, rows = asker.distributions(*gold(fact))
+    if len(tokens) < 3:
+        return None
+    right = [row.index(max(row)) == token for token, row in zip(tokens, rows, strict=True)]
+    return next(1 - given / len(right) for given in range(len(right) + 1) if all(right[given:]))
+
+
+def min_k(asker: Asker, fact: int) -> float:
+    values = sorted(asker.log_p(*gold(fact)))
+    chosen = values[: max(1, int(0.2 * len(values)))]
+    return sum(chosen) / len(chosen)
+
+
+def min_k_plus_plus(asker: Asker, fact: int) -> float:
+    tokens, rows = asker.distributions(*gold(fact))
+    scores = []
+    for token, row in zip(tokens, rows, strict=True):
+        mean = sum(math.exp(value) * value for value in row)
+        variance = sum(math.exp(value) * (value - mean) ** 2 for value in row)
+        scores.append((row[token] - mean) / math.sqrt(variance))
+    scores.sort()
+    chosen = scores[: max(1, int(0.2 * len(scores)))]
+    return sum(chosen) / len(chosen)
+
+
+def true_false(asker: Asker, fact: int) -> list[float]:
+    """Log odds of True of the true statement and of the false ones."""
+    question, right = gold(fact)
+    subject = str(FACTS[fact]["subject"])
+    prompts = [f"{question} {name}.\nTrue or false? Answer:" for name in (right, *wrong(fact))]
+    return [asker.calibrated(p, "True", subject) - asker.calibrated(p, "False", subject) for p in prompts]
+
+
+def true_false_margin(asker: Asker, fact: int) -> float:
+    true, *false = true_false(asker, fact)
+    return true - sum(false) / len(false)
+
+
+def true_false_correct(asker: Asker, fact: int) -> float:
+    true, *false = true_false(asker, fact)
+    return ((true > 0) + sum(each < 0 for each in false) / len(false)) / 2
+
+
+def _rotations(asker: Asker, fact: int) -> list[tuple[float, list[float]]]:
+    question, right = gold(fact)
+    found = []
+    options = [right, *_nearest(fact)]
+    for _ in options:
+        listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABC", options, strict=True))
+        prompt = f"{question}\n{listed}\nAnswer:"
+        scores = [asker.calibrated(prompt, letter, str(FACTS[fact]["subject"])) for letter in "ABC"]
+        place = options.index(right)
+        found.append((scores[place], [score for number, score in enumerate(scores) if number != place]))
+        options = [*options[1:], options[0]]
+    return found
+
+
+def _nearest(fact: int) -> list[str]:
+    """Wrong objects in the order they are listed: nearest count first."""
+    own = math.log10(1 + int(FACTS[fact]["object_documents"]))
+    others = [each for number, each in enumerate(FACTS) if number != fact]
+    others.sort(key=lambda each: abs(math.log10(1 + int(each["object_documents"])) - own))
+    return [str(each["object"]) for each in others]
+
+
+def multiple_choice_probability(asker: Asker, fact: int) -> float:
+    of_rotation = [
+        math.exp(right) / sum(math.exp(each) for each in [right, *others]) for right, others in _rotations(asker, fact)
+    ]
+    return sum(of_rotation) / len(of_rotation)
+
+
+def multiple_choice_correct(asker: Asker, fact: int) -> float:
+    of_rotation = [right > max(others) for right, others in _rotations(asker, fact)]
+    return sum(of_rotation) / len(of_rotation)
+
+
+DIRECT: dict[str, Direct] = {
+    "log_probability": lambda asker, fact: sum(asker.log_p(*gold(fact))),
+    "probability": lambda asker, fact: math.prod(math.exp(v) for v in asker.log_p(*gold(fact)))
+    ** (1 / len(asker.log_p(*gold(fact)))),
+    "zlib_ratio": lambda asker, fact: sum(asker.log_p(*gold(fact))) / len(zlib.compress(gold(fact)[1].encode())),
+    **{
+        each.__name__: each
+        for each in (
+            choice_margin, choice_probability, truth_ratio, exact_memorisation, extraction_strength, min_k,
+            min_k_plus_plus, true_false_margin, true_false_correct, multiple_choice_probability,
+            multiple_choice_correct,
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evaluated(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Row], pa.Table]:
+    facts, tokens = StandardEvaluator(samples=0).evaluate(
+        model, tokenizer, pa.Table.from_pylist(FACTS), template="plain", point="before", seed=0
+    )
+    return facts.to_pylist(), tokens
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_the_record_gives_the_same_as_a_pass_of_its_own(
+    name: str, evaluated: tuple[list[Row], pa.Table], model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    asker = Asker(model, tokenizer)
+    for number, row in enumerate(evaluated[0]):
+        expected = DIRECT[name](asker, number)
+        assert row[name] == (None if expected is None else pytest.approx(expected, rel=2e-4, abs=2e-5)), FACTS[number]
+    assert any(row[name] is not None for row in evaluated[0])
+
+
+def test_every_metric_follows_from_the_stored_table_again(evaluated: tuple[list[Row], pa.Table]) -> None:
+    rows, tokens = evaluated
+    stored = tokens.append_column("seed", pa.array([0] * tokens.num_rows))
+    stored = stored.append_column("method", pa.array(["original"] * tokens.num_rows))
+    again = measures(stored, keys=RUN_KEYS).to_pylist()
+    by_fact = {row["fact_id"]: row for row in again}
+    for row in rows:
+        for name in DIRECT:
+            if name != "zlib_ratio":
+                assert by_fact[row["fact_id"]][name] == row[name]
+
+
+def token(**values: Any) -> Row:
+    """One row of tokens.parquet; a fair coin between two tokens unless said otherwise."""
+    ln2 = math.log(2)
+    return {
+        "fact_id": "f", "form": "question", "variant": 0, "probe": "answer", "candidate": 0, "context": 0,
+        "position": 0, "token_id": 1, "log_probability": -ln2, "rank": 0, "entropy": ln2, "surprisal_deviation": 1.0,
+        "top1_id": 1, "margin": 0.0, "prior_log_probability": None, **values,
+    }  # fmt: skip
+
+
+TYPES = {"prior_log_probability": pa.float32(), "log_probability": pa.float32()}
+
+
+def measured(*rows: Row) -> Row:
+    names = list(rows[0])
+    table = pa.table({name: pa.array([row[name] for row in rows], TYPES.get(name)) for name in names})
+    [found] = measures(table).to_pylist()
+    return dict(found)
+
+
+def test_what_a_metric_cannot_say_is_null() -> None:
+    alone = measured(token())
+    for name in ("choices", "choice_margin", "choice_probability", "truth_ratio", "extraction_strength"):
+        assert alone[name] is None, name
+    assert alone["true_false_margin"] is None
+    assert alone["multiple_choice_probability"] is None
+    certain = measured(token(surprisal_deviation=0.0))
+    assert certain["min_k_plus_plus"] is None, "a distribution of one point has no deviation to measure in"
+    collapsed = measured(token(log_probability=math.nan))
+    assert collapsed["log_probability"] is None
+    assert collapsed["probability"] is None
+    uncalibrated = measured(token(), token(probe="distractor", candidate=1, log_probability=-3.0))
+    assert uncalibrated["choice_margin"] is None, "without a content-free prompt there is no calibrated margin"
+    assert uncalibrated["truth_ratio"] == pytest.approx(math.exp(-3.0 + math.log(2)))
+    half = measured(token(probe="answer"), token(probe="true_false", prior_log_probability=-1.0))
+    assert half["true_false_margin"] is None, "one label alone has no odds"
+
+
+def test_hand_computed_contrast() -> None:
+    """Gold -1 (prior -2): +1. Wrong -2 (prior -2): 0, and -4 (prior -3): -1."""
+    found = measured(
+        token(log_probability=-1.0, prior_log_probability=-2.0),
+        token(probe="distractor", candidate=1, log_probability=-2.0, prior_log_probability=-2.0),
+        token(probe="distractor", candidate=2, log_probability=-4.0, prior_log_probability=-3.0),
+    )
+    assert found["choices"] == 3
+    assert found["choice_margin"] == pytest.approx(1.0)
+    assert found["choice_probability"] == pytest.approx(math.e / (math.e + 1 + math.exp(-1)))
+    assert found["truth_ratio"] == pytest.approx(math.exp(-3 + 1))
+
+
+@pytest.mark.parametrize(
+    ("right", "strength"),
+    [("1111", 1.0), ("0111", 0.75), ("1011", 0.5), ("0000", 0.0), ("1110", 0.0), ("111", 1.0), ("11", None)],
+)
+def test_extraction_strength_has_no_floor(right: str, strength: float | None) -> None:
+    rows = [token(position=place, top1_id=int(flag)) for place, flag in enumerate(right)]
+    assert measured(*rows)["extraction_strength"] == strength
+
+
+def test_a_biased_label_does_not_pass_for_knowledge() -> None:
+    """A model that says True to anything, more than its prior does, is right half of the time with no margin."""
+    rows = [token()]
+    for candidate in (0, 1, 2):
+        for context, log_p in ((0, -0.1), (1, -2.4)):
+            rows.append(
+                token(probe="true_false", candidate=candidate, context=context, log_probability=log_p,
+                      prior_log_probability=-0.7)
+            )  # fmt: skip
+    found = measured(*rows)
+    assert found["true_false_margin"] == pytest.approx(0.0, abs=1e-6)
+    assert found["true_false_correct"] == 0.5
+
+
+def test_zlib_ratio_is_null_without_a_probability() -> None:
+    assert zlib_ratio(None, "rome") is None
+    assert zlib_ratio(-12.0, "rome") == -1.0, "four letters take twelve bytes"
