@@ -82,16 +82,25 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: p
     assert not cached(tmp_path)
 
 
-def test_change_in_any_compiled_module_makes_all_code_anew(tmp_path: Path) -> None:
-    (tmp_path / "search.py").write_text(SOURCE)
-    (tmp_path / "words.py").write_text("")
-    before = compiled.digest_sources(tmp_path)
-    (tmp_path / "words.py").write_text("# nothing compiled here")
-    compiled.digest_sources.cache_clear()
-    assert compiled.digest_sources(tmp_path) == before
-    (tmp_path / "search.py").write_text(SOURCE + "\n")
-    compiled.digest_sources.cache_clear()
-    assert compiled.digest_sources(tmp_path) != before
+def test_change_in_an_imported_module_makes_code_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_PACKAGE", tmp_path)
+    uses, other, constants = (tmp_path / name for name in ("uses.py", "other.py", "constants.py"))
+    uses.write_text("from factcensus.indexer.search.bounds import first\n" + SOURCE)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/bounds.py").write_text("from factcensus.indexer.constants import STEP\n")
+    (tmp_path / "compiled.py").write_text("")
+    constants.write_text("STEP = 1\n")
+    other.write_text(SOURCE)
+
+    def digest() -> str:
+        compiled.digest_sources.cache_clear()
+        return compiled.digest_sources(uses)
+
+    before = digest()
+    other.write_text(SOURCE + "\n")
+    assert digest() == before
+    constants.write_text("STEP = 2\n")
+    assert digest() != before
 
 
 def test_files_of_other_versions_are_removed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from uuid import uuid4
 import numba
 from numba.core import config, serialize
 
+_PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(r"^from factcensus\.indexer\.([\w.]+) import", re.MULTILINE)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -39,7 +42,7 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[Funct
             dispatcher.enable_caching()
         except (RuntimeError, AttributeError):  # no folder can be written; or NUMBA_DISABLE_JIT=1, for a debugger
             return cast(Function, dispatcher)
-        dispatcher._cache._cache_file = _CacheFile(dispatcher._cache._cache_file)
+        dispatcher._cache._cache_file = _CacheFile(dispatcher._cache._cache_file, Path(function.__code__.co_filename))
         return cast(Function, dispatcher)
 
     return decorate
@@ -48,9 +51,9 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[Funct
 class _CacheFile:
     """One function's place in the cache: a file for each combination of types, named by all that decides its code."""
 
-    def __init__(self, numbas: Any) -> None:
+    def __init__(self, numbas: Any, module: Path) -> None:
         self._folder = Path(numbas._cache_path)
-        self._prefix = f"{Path(numbas._index_path).stem}.{digest_sources(Path(__file__).parent)}."
+        self._prefix = f"{Path(numbas._index_path).stem}.{digest_sources(module)}."
 
     def flush(self) -> None:
         self._remove(lambda _name: True)
@@ -89,11 +92,20 @@ class _CacheFile:
 
 
 @cache
-def digest_sources(package: Path) -> str:
-    """A digest of every module that has compiled functions, of Numba, and of how it is told to compile."""
+def digest_sources(module: Path) -> str:
+    """A digest of a module and all that it imports of this package, of Numba, and of how it is told to compile.
+
+    Constants of other modules are part of compiled code as their functions are.
+    """
     digest = hashlib.sha256(f"{numba.__version__} {cast(Any, config).BOUNDSCHECK}".encode())
-    for path in sorted(package.rglob("*.py")):
-        content = path.read_bytes()
-        if b"@compiled" in content:
-            digest.update(content)
+    found, waiting = {module}, [module]
+    while waiting:
+        for name in _IMPORT.findall(waiting.pop().read_text(encoding="utf-8")):
+            path = _PACKAGE.joinpath(*name.split("."))
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            if path not in found:
+                found.add(path)
+                waiting.append(path)
+    for path in sorted(found):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
