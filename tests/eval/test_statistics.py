@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from factcensus.eval.statistics import across_seeds, design_effect, label_codes, mcnemar, mean, share, wilson
+from factcensus.eval.statistics import design_effect, label_codes, mcnemar, mean, share, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 17), (160, 400)])
@@ -62,13 +62,6 @@ def test_mcnemar_is_the_exact_one_and_null_without_discordant_facts() -> None:
     assert mcnemar(9, 2) == pytest.approx(statsmodels_mcnemar([[5, 9], [2, 5]], exact=True).pvalue)
     assert mcnemar(1, 1) == 1.0
     assert mcnemar(0, 0) is None
-
-
-def test_across_seeds_needs_three() -> None:
-    assert across_seeds([1.0, 2.0]) is None
-    found = across_seeds([1.0, 2.0, 3.0])
-    half = 4.302653 / math.sqrt(3)
-    assert found == (pytest.approx(2 - half, abs=1e-5), pytest.approx(2 + half, abs=1e-5))
 
 
 def test_label_codes_tell_labels_apart_by_value() -> None:

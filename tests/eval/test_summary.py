@@ -137,6 +137,49 @@ def test_one_model_alone_gives_recall_and_no_method() -> None:
     assert summary["original"]["slope_per_decade"]["cloze"]["n"] == 14 * 3
 
 
+def test_odds_of_forgetting_fall_with_the_count_where_frequent_facts_lose_less(summary: dict[str, Any]) -> None:
+    found = summary["methods"][0]["forgotten_odds_per_decade"]["cloze"]["generation"]
+    assert found["ci95"][1] < 0
+    assert found["odds_ratio"] == pytest.approx(np.exp(found["value"]), rel=1e-4)
+    assert found["adjusted"]["covariates"] == ["log_probability_before", "log_object_documents", "answer_tokens"]
+    oracle = summary["methods"][-1]["forgotten_odds_per_decade"]["cloze"]["generation"]
+    assert oracle["value"] is None, "it forgot every fact: there is nothing to compare"
+
+
+def test_holm_is_over_all_methods_but_the_oracle_in_both_forms(summary: dict[str, Any]) -> None:
+    slopes = [method["slope_per_decade"][form] for method in summary["methods"] for form in ("question", "cloze")]
+    assert [("p_holm" in found) for found in slopes] == [True] * 4 + [False] * 2
+    least = min(found["p"] for found in slopes[:4])
+    assert min(found["p_holm"] for found in slopes[:4]) == pytest.approx(min(1.0, 4 * least), rel=1e-4)
+    assert all(found["p_holm"] >= found["p"] for found in slopes[:4])
+
+
+def test_agreement_stands_beside_the_index_with_its_slope_on_the_count(summary: dict[str, Any]) -> None:
+    for method in summary["methods"]:
+        found = method["misalignment"]["by_form"]["cloze"]["agreement"]
+        assert found["n"] == method["slope_per_decade"]["cloze"]["n"]
+        assert found["scores"]["generation"] == "greedy"
+        assert found["index"] == pytest.approx(found["probability"] - found["generation"], abs=1e-4)
+        assert [each["stratum"] for each in found["by_stratum"]] == [0, 1, 2]
+        assert found["slope_per_decade"]["n"] == found["n"]
+    pooled = summary["methods"][0]["misalignment"]["agreement"]["n"]
+    assert pooled == sum(
+        summary["methods"][0]["misalignment"]["by_form"][form]["agreement"]["n"] for form in ("question", "cloze")
+    )
+
+
+def test_subject_frequency_is_a_covariate_unless_it_is_the_count_again() -> None:
+    facts = planted_facts(people=28, forms=("cloze",))
+    same = facts.assign(subject_documents=facts["cooccurrence_documents"] * 3)
+    generator = np.random.default_rng(0)
+    other = facts.assign(subject_documents=generator.integers(1, 1000, len(facts)))
+    other["subject_documents"] = other.groupby("fact_id")["subject_documents"].transform("first")
+    for table, wanted in ((same, False), (other, True)):
+        [method] = summarise(table)["methods"]
+        covariates = method["adjusted_slope_per_decade"]["cloze"]["full"]["covariates"]
+        assert ("log_subject_documents" in covariates) is wanted
+
+
 def test_contrasts_go_by_name() -> None:
     methods = ["grad_diff", "simnpo", "simnpo_count", "simnpo_shuffled_count"]
     assert contrasted(methods) == [("simnpo_count", "simnpo"), ("simnpo_shuffled_count", "simnpo")]

@@ -138,11 +138,12 @@ def _paired(after: pd.DataFrame, before: pd.DataFrame, score: str, samples: int 
     theirs = measured(before)[[*ASKED, "p", "g", "match"]].rename(columns={"match": "known"})
     rows = measured(after).merge(theirs, on=ASKED, suffixes=("", "_before"), validate="one_to_one")
     rows = rows.assign(known=_floats(rows["known"]) == 1.0)
-    return rows[np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1)]
+    kept: pd.DataFrame = rows[np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1)]
+    return kept
 
 
 def _floats(values: pd.Series[Any]) -> Floats:
-    return values.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    return np.asarray(values.astype("Float64").to_numpy(dtype=float, na_value=np.nan), np.float64)
 
 
 def _place(facts: _Side, phantoms: _Side) -> _Placed:

@@ -32,8 +32,8 @@ MIN_PHANTOMS_PER_OBJECT = 10
 #: What identifies a question put to a model; pairing before and after goes by it.
 ASKED = ["seed", "fact_id", "form", "variant"]
 _CARRIED = [
-    "relation", "subject", "object", "subject_code", "object_code", "relation_code", COUNT, "object_documents",
-    "stratum", "stratum_label", "stratum_low", "stratum_high", "answer_tokens",
+    "relation", "subject", "object", "subject_code", "object_code", "relation_code", COUNT, "subject_documents",
+    "object_documents", "stratum", "stratum_label", "stratum_low", "stratum_high", "answer_tokens",
 ]  # fmt: skip
 _REQUIRED = [
     *ASKED, "method", "point", "group", "relation", "subject", "object",

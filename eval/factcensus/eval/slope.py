@@ -53,6 +53,8 @@ class Slope:
         clusters: Number of clusters of each kind.
         minimum_detectable_effect: The least true slope (either sign) that a sample like this one would tell from 0
             with 80 % power at the 5 % level.
+        standard_error: Of the value, such that the interval is value +- t standard_error.
+        p: Two-sided p-value against 0, of the same Student distribution as the interval.
     """
 
     n: int
@@ -61,6 +63,8 @@ class Slope:
     ci95_by: dict[str, Interval | None] = field(default_factory=dict)
     clusters: dict[str, int] = field(default_factory=dict)
     minimum_detectable_effect: float | None = None
+    standard_error: float | None = None
+    p: float | None = None
 
 
 def slope(
@@ -112,9 +116,10 @@ def slope(
         both = half_width(*label_codes(first * size + second))
         half = math.sqrt(max(half**2, sum(each**2 for each in known) - (both or 0.0) ** 2))
     smallest = min(sizes.values())
-    error = half / (float(stats.t.ppf(0.5 + CONFIDENCE / 2, smallest - 1)) * math.sqrt(smallest / (smallest - 1)))
-    detectable = DETECTABLE_STANDARD_ERRORS * error
-    return Slope(len(rows), float(value), (value - half, value + half), ci95_by, sizes, detectable)
+    error = half / float(stats.t.ppf(0.5 + CONFIDENCE / 2, smallest - 1))
+    detectable = DETECTABLE_STANDARD_ERRORS * error / math.sqrt(smallest / (smallest - 1))
+    p = 2.0 * float(stats.t.sf(abs(value) / error, smallest - 1)) if error else None
+    return Slope(len(rows), float(value), (value - half, value + half), ci95_by, sizes, detectable, error, p)
 
 
 @dataclass(frozen=True, slots=True)

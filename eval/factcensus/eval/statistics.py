@@ -91,16 +91,6 @@ def mean(
     return Estimate(len(numbers), value, (value - half, value + half))
 
 
-def across_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Student interval of the mean of per-seed values: it covers seeds not run. None for fewer than three seeds."""
-    if len(values) < 3:
-        return None
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
-    centre = float(np.mean(values))
-    return centre - half, centre + half
-
-
 def mcnemar(only_first: int, only_second: int) -> float | None:
     """Exact two-sided p-value that two yes-or-no outcomes of the same facts are equally often true.
 

@@ -13,18 +13,18 @@ worlds 0.0 and +0.3, both with intervals over 0; over known facts only it would 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from factcensus.eval import effects
+from factcensus.eval.agreement import agreement
 from factcensus.eval.misalignment import misalignment
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORACLE, ORIGINAL
 from factcensus.eval.outcomes import never_seen_levels, pair_outcomes, with_defaults
-from factcensus.eval.slope import Slope, slope
-from factcensus.eval.statistics import across_seeds, estimate_json, share
+from factcensus.eval.statistics import estimate_json, share
 
 #: Raised when a field changes its meaning.
 SUMMARY_FORMAT = 1
@@ -67,15 +67,15 @@ def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str,
         "original": {
             "accuracy": _accuracy(original, forms),
             "recall_by_count": {form: _recall_by_count(_of(original, form)) for form in forms},
-            "slope_per_decade": {form: _level_slope(_of(forget, form)) for form in forms},
+            "slope_per_decade": {form: effects.level_slope(_of(forget, form)) for form in forms},
         },
         "oracle": ORACLE if ORACLE in methods else None,
-        "methods": [_method(name, facts, forgotten, phantoms, forms) for name in methods],
+        "methods": effects.with_holm([_method(name, facts, forgotten, phantoms, forms) for name in methods]),
         "contrasts": [
             {
                 "method": name,
                 "reference": reference,
-                "slope_per_decade": {f: _contrast(forgotten, name, reference, f) for f in forms},
+                **effects.contrasts(forgotten, name, reference, forms),
             }
             for name, reference in contrasted(methods)
         ],
@@ -97,133 +97,53 @@ def contrasted(methods: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _agreement(after: pd.DataFrame, before: pd.DataFrame) -> dict[str, Any]:
+    """The index without a threshold, and how it goes with the count."""
+    found, placed = agreement(after, before)
+    return {**found, "slope_per_decade": effects.slope_json(effects.slope_of(placed, "excess"))}
+
+
 def _method(
     name: str, facts: pd.DataFrame, forgotten: pd.DataFrame, phantoms: pd.DataFrame, forms: Sequence[str]
 ) -> dict[str, Any]:
     """Everything about one method."""
     after = facts[(facts["method"] == name) & (facts["point"] == AFTER)]
+    original = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
     mine = forgotten[forgotten["method"] == name]
     accuracy = _accuracy(after, forms)
     untouched = "retain_held" if "retain_held" in accuracy else "retain"
     return {
         "name": name,
-        "slope_per_decade": {form: _slope_by_seed(_of(mine, form), "logprob_change") for form in forms},
-        "adjusted_slope_per_decade": {form: _adjusted_slope(_of(mine, form)) for form in forms},
+        "slope_per_decade": {form: effects.slope_by_seed(_of(mine, form), "logprob_change") for form in forms},
+        "adjusted_slope_per_decade": {form: effects.adjusted_slope(_of(mine, form)) for form in forms},
         "residual_slope_per_decade": {
-            form: _slope_by_seed(_of(mine, form), "log_probability_after", known=False) for form in forms
+            form: effects.slope_by_seed(_of(mine, form), "log_probability_after", only_known=False) for form in forms
         },
         "forgotten_slope_per_decade": {
             form: {
-                "generation": _slope_json(_slope(_of(mine, form), "forgotten_generation")),
-                "probability": _slope_json(_slope(_of(mine, form), "forgotten_probability")),
+                "generation": effects.slope_json(effects.slope_of(_of(mine, form), "forgotten_generation")),
+                "probability": effects.slope_json(effects.slope_of(_of(mine, form), "forgotten_probability")),
             }
             for form in forms
         },
+        "forgotten_odds_per_decade": {form: effects.forgotten_odds(_of(mine, form)) for form in forms},
         "forgotten_by_stratum": {form: _by_stratum(_of(mine, form)) for form in forms},
         "retain_accuracy": _value(accuracy, untouched, "question"),
         "bystander_accuracy": _value(accuracy, "bystander", "question"),
         "accuracy": accuracy,
         "misalignment": {
             **misalignment(mine[mine["form"].isin(MAIN_FORMS)], phantoms[phantoms["form"].isin(MAIN_FORMS)]),
-            "by_form": {form: misalignment(_of(mine, form), _of(phantoms, form)) for form in forms},
+            "by_form": {
+                form: {
+                    **misalignment(_of(mine, form), _of(phantoms, form)),
+                    "agreement": _agreement(_of(after, form), _of(original, form)),
+                }
+                for form in forms
+            },
+            "agreement": _agreement(after[after["form"].isin(MAIN_FORMS)], original[original["form"].isin(MAIN_FORMS)]),
         },
         "not_finite": int((~np.isfinite(after["log_probability"].astype(float))).sum()),
     }
-
-
-# --- slopes ---
-
-
-def _known(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which facts the original model knew."""
-    return rows["known_before"].fillna(False).astype(bool)
-
-
-def _finite(rows: pd.DataFrame, outcome: str) -> npt.NDArray[np.bool_]:
-    """Which rows have a finite outcome."""
-    return np.isfinite(rows[outcome].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
-
-
-def _slope(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> Slope:
-    """Slope of an outcome per decade of the count, over rows with a count above 0 and a finite outcome."""
-    rows = rows[_finite(rows, outcome) & (rows[COUNT].to_numpy(dtype=float, na_value=np.nan) > 0)]
-    return slope(
-        np.log10(rows[COUNT].astype(float)),
-        rows[outcome].astype(float),
-        covariates=[rows[name].astype(float) for name in covariates],
-        groups=rows["relation_code"].to_numpy(),
-        clusters={kind: rows[f"{kind}_code"].to_numpy() for kind in ("subject", "object")},
-    )
-
-
-def _slope_json(found: Slope) -> dict[str, Any]:
-    return {
-        "value": found.value,
-        "ci95": found.ci95,
-        "n": found.n,
-        "ci95_by": found.ci95_by,
-        "clusters": found.clusters,
-        "minimum_detectable_effect": found.minimum_detectable_effect,
-    }
-
-
-def _slope_by_seed(rows: pd.DataFrame, outcome: str, *, known: bool = True) -> dict[str, Any]:
-    """The pooled slope, every seed's own, the interval across seeds, and what was left out.
-
-    Args:
-        known: Over facts known before only.
-    """
-    kept = rows[_known(rows)] if known else rows
-    per_seed = {int(str(seed)): _slope(of_seed, outcome) for seed, of_seed in kept.groupby("seed")}
-    counted = kept[COUNT].astype(float) > 0
-    return {
-        **_slope_json(_slope(kept, outcome)),
-        "per_seed": [
-            {"seed": seed, "value": found.value, "ci95": found.ci95, "n": found.n} for seed, found in per_seed.items()
-        ],
-        "ci95_across_seeds": across_seeds([found.value for found in per_seed.values() if found.value is not None]),
-        "excluded": {
-            "not_known_before": len(rows) - len(kept),
-            "count_zero_or_missing": int((~counted).sum()),
-            "not_finite": int((counted & ~_finite(kept, outcome)).sum()),
-        },
-    }
-
-
-def _adjusted_slope(rows: pd.DataFrame) -> dict[str, Any]:
-    """The slope of the change at equal confidence before; and at equal object frequency and answer length as well.
-
-    A less confident fact has the larger gradient (1 - p) and falls faster at any frequency: what is left after
-    adjusting for the log-probability before is the part of the effect that does not run through confidence.
-    """
-    confidence = ["log_probability_before"]
-    rows = rows[_known(rows)]
-    rows = rows.assign(log_object_documents=np.log10(1.0 + rows["object_documents"].astype(float)))
-    further = [
-        name for name in ("log_object_documents", "answer_tokens") if name in rows.columns and rows[name].notna().all()
-    ]
-    full = _slope(rows, "logprob_change", [*confidence, *further])
-    return {
-        **_slope_json(_slope(rows, "logprob_change", confidence)),
-        "covariates": confidence,
-        "full": {"value": full.value, "ci95": full.ci95, "covariates": [*confidence, *further]},
-    }
-
-
-def _level_slope(rows: pd.DataFrame) -> dict[str, Any]:
-    """How the original model's log-probability of the answer rises with the count, over all forget facts."""
-    return _slope_json(_slope(rows, "log_probability"))
-
-
-def _contrast(forgotten: pd.DataFrame, name: str, reference: str, form: str) -> dict[str, Any]:
-    """Slope of the difference in change between two methods on the same facts."""
-    rows = _of(forgotten, form)
-    rows = rows[_known(rows)]
-    key = ["seed", "fact_id", "variant"]
-    other = rows.loc[rows["method"] == reference, [*key, "logprob_change"]]
-    both = rows[rows["method"] == name].merge(other, on=key, suffixes=("", "_reference"))
-    both = both.assign(difference=both["logprob_change"] - both["logprob_change_reference"])
-    return _slope_json(_slope(both, "difference"))
 
 
 # --- shares ---
