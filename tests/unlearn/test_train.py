@@ -48,13 +48,12 @@ def train(
     weights: torch.Tensor | None = None,
     state: Path | None = None,
     progress: Any = None,
-    original: Any = None,
     **training: Any,
 ) -> list[StepRow]:
     settings = TrainingConfig.model_validate({"batch_forget": 4, "batch_retain": 4, **training})
     return unlearn(
         model, forget_set(weights), RETAIN, chosen or method(), settings, Dose(rate, passes),
-        seed=0, pad_id=0, state_path=state, progress=progress, original=original,
+        seed=0, pad_id=0, state_path=state, progress=progress,
     )  # fmt: skip
 
 
@@ -83,11 +82,9 @@ def test_retain_answers_are_held_in_place() -> None:
 
 
 def test_divergence_from_the_original_starts_at_zero_and_is_held_down() -> None:
-    model, original = tiny_model("llama", VOCABULARY), tiny_model("llama", VOCABULARY)
-    rows = train(model, method("simnpo", retain="kl"), original=original)
+    rows = train(tiny_model("llama", VOCABULARY), method("simnpo", retain="kl"))
     assert rows[0]["retain_loss_nats"] == pytest.approx(0, abs=1e-6)
-    assert rows[1]["retain_loss_nats"] > 0
-    assert same_bytes(original, tiny_model("llama", VOCABULARY))
+    assert rows[-1]["retain_loss_nats"] > 0
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -193,7 +190,7 @@ def test_meter_counts_the_elements_that_should_have_moved() -> None:
     optimizer = torch.optim.AdamW([parameter], lr=0.25, weight_decay=0)
     meter = LostUpdateMeter([parameter])
     parameter.grad = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.bfloat16)
-    meter.before_step()
+    meter.before_step(optimizer)
     optimizer.step()
     # 256 - 0.25 is 256 in bfloat16; the last element has no update to lose.
     assert meter.lost_share(optimizer) == pytest.approx(1 / 3)

@@ -3,55 +3,47 @@
 A step draws a forget and a retain batch, takes ``gamma * forget + alpha * retain``, clips, and steps AdamW. The dose is
 passes over the forget set. Dropout is off, so the losses here are those an evaluation sees. On one thread of a CPU
 a run that was killed and continued gives the same bytes as one that was not: every draw follows from the seed and
-the step, and the saved state is the whole state.
+the step, and the saved state is the whole state, controllers included.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from factcensus.unlearn.config import MethodConfig, TrainingConfig
+from factcensus.unlearn.adapters import Adapter
+from factcensus.unlearn.config import TrainingConfig
+from factcensus.unlearn.controllers import ConstraintController, StrataController
 from factcensus.unlearn.errors import NumericsError
-from factcensus.unlearn.examples import Batch, Example, collate
-from factcensus.unlearn.lost_updates import LostUpdateMeter
+from factcensus.unlearn.examples import Example
+from factcensus.unlearn.forget_set import ForgetSet
+from factcensus.unlearn.gradients import Draw, Gradients, arithmetic
+from factcensus.unlearn.layers import gradient_checkpointing, resolve_layer
+from factcensus.unlearn.lost_updates import LostUpdateMeter, warn_of_lost_updates
+from factcensus.unlearn.method_config import MethodConfig
 from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.objectives.retain import retain_kl, retain_nll
+from factcensus.unlearn.optimizers import make_optimizer
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.ranks import ALONE, Ranks
+from factcensus.unlearn.references import AdapterOffReference, CachedReference, Reference
+from factcensus.unlearn.retrain import retrain
 from factcensus.unlearn.runtime import load_state, save_state, stop_on_sigterm
 from factcensus.unlearn.sampling import Sampler
 from factcensus.unlearn.schedule import rate_at
-from factcensus.unlearn.scoring import AnswerScores, answer_logits, token_log_probabilities
+from factcensus.unlearn.wrappers import add_rectified, take_gradients, worst_neighbour
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+__all__ = ["Dose", "ForgetSet", "StepRow", "unlearn"]
+
 StepRow = dict[str, int | float]
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetSet:
-    """What to forget: n examples (answers or refusals, as the objective asks) and three numbers for each.
-
-    Attributes:
-        examples: The scored sequences.
-        weights: (n,) mean 1 over facts.
-        margin: (n,) nats per token.
-        reference_nll: (n,) nats, summed over tokens; NaN where the objective does not ask for it.
-    """
-
-    examples: tuple[Example, ...]
-    weights: torch.Tensor
-    margin: torch.Tensor
-    reference_nll: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,6 @@ def unlearn(
     seed: int,
     pad_id: int,
     state_path: Path | None = None,
-    original: PreTrainedModel | None = None,
     autocast: bool = False,
     progress: ProgressFunction | None = None,
     ranks: Ranks = ALONE,
@@ -81,163 +72,222 @@ def unlearn(
     """Train ``model`` in place; returns one record a step.
 
     Args:
-        model: On its device; left in evaluation mode.
+        model: The original model, on its device; left in evaluation mode, an adapter merged.
         forget, retain: The two sets.
-        method: Objective, its parameters, factors, retain term.
-        training: Batch sizes, schedule, clipping.
+        method: A choice on every axis.
+        training: Batch sizes, optimiser, schedule, clipping.
         dose: Learning rate and passes.
-        seed: Of the order of examples.
+        seed: Of the order of examples, of adapters' first weights, of stochastic rounding.
         pad_id: Any token id; no loss depends on it.
         state_path: Where the state is saved and continued from.
-        original: The model before unlearning, for the retain term ``kl``.
         autocast: bfloat16 arithmetic over float32 parameters.
         progress: Called after each step; ``values`` is the step's record.
         ranks: The processes that share each batch; the first one saves.
 
     Raises:
+        ConfigError: the method cannot work on this model or these sets; nothing has been trained.
         NumericsError: a loss or a gradient is not finite.
         InterruptedRunError: SIGTERM; the state is saved.
     """
-    device = next(model.parameters()).device
-    cast("Any", model).eval()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=dose.learning_rate, weight_decay=training.weight_decay)
-    forget_sampler = Sampler(len(forget.examples), training.batch_forget, seed, "forget")
-    retain_sampler = Sampler(max(1, len(retain)), training.batch_retain, seed, "retain")
-    steps = forget_sampler.steps(dose.passes)
-    meter = LostUpdateMeter(parameters)
-    rows: list[StepRow] = []
-    state = load_state(state_path, device) if state_path else None
+    report = progress or silent
+    if method.retrain_world is not None:
+        return retrain(model, method, state_path, report)
+    loop = _Loop(model, forget, retain, method, training, dose, seed, pad_id, autocast, ranks)
+    state = load_state(state_path, loop.gradients.device) if state_path else None
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        rows = state["rows"]
+        loop.load(state)
 
     def save() -> None:
         if state_path and ranks.is_first:
-            save_state({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows}, state_path)
+            save_state(loop.state(), state_path)
 
-    report = progress or silent
-    with stop_on_sigterm() as stop:
-        for step in range(len(rows), steps):
-            forget_loss = _backward_forget(
-                model, forget, forget_sampler.batch(step), method, training.micro_batch, pad_id, autocast, ranks
-            )
-            retain_loss = 0.0
-            if method.retain != "none" and method.alpha > 0:
-                batch = [retain[index] for index in retain_sampler.batch(step)]
-                retain_loss = _backward_retain(
-                    model, batch, method, original, training.micro_batch, pad_id, autocast, ranks
-                )
-            forget_loss, retain_loss = ranks.sum(forget_loss, retain_loss)
-            ranks.sum_gradients(parameters)
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm))
-            loss = method.gamma * forget_loss + method.alpha * retain_loss
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise NumericsError(
-                    f"{method.name}: loss {loss} and gradient norm {norm} at step {step + 1}; lower the learning rate"
-                )
-            rate = rate_at(step, steps, dose.learning_rate, training.warmup_share, training.schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            meter.before_step()
-            optimizer.step()
-            lost = meter.lost_share(optimizer)
-            optimizer.zero_grad(set_to_none=True)
-            rows.append(
-                {
-                    "step": step + 1,
-                    "passes": (step + 1) * training.batch_forget / len(forget.examples),
-                    "learning_rate": rate,
-                    "loss_nats": loss,
-                    "forget_loss_nats": forget_loss,
-                    "retain_loss_nats": retain_loss,
-                    "gradient_norm": norm,
-                    "lost_update_share": lost,
-                }
-            )
-            losses = f"forget {forget_loss:.3f} retain {retain_loss:.3f}"
-            report(Progress(f"unlearn {method.name}", step + 1, steps, losses, rows[-1]))
+    with stop_on_sigterm() as stop, gradient_checkpointing(model, training.gradient_checkpointing):
+        while not loop.is_over():
+            loop.step()
+            row = loop.rows[-1]
+            losses = f"forget {row['forget_loss_nats']:.3f} retain {row['retain_loss_nats']:.3f}"
+            report(Progress(f"unlearn {method.name}", len(loop.rows), loop.steps, losses, row))
             stop.requested = ranks.any(stop.requested)
             stop.check(save)
-            if (step + 1) % training.save_every_steps == 0:
+            if len(loop.rows) % training.save_every_steps == 0:
                 save()
-    return rows
+    loop.finish()
+    return loop.rows
 
 
-def _backward_forget(
-    model: PreTrainedModel,
-    forget: ForgetSet,
-    indices: list[int],
-    method: MethodConfig,
-    micro_batch: int | None,
-    pad_id: int,
-    autocast: bool,
-    ranks: Ranks,
-) -> float:
-    """Add the gradient of gamma * mean_i(w_i * forget_i) over a batch; gives this rank's part of the mean."""
-    objective, parameters = get_objective(method.objective), method.loss_parameters()
-    total = 0.0
-    for part in _parts(ranks.share(indices), micro_batch):
-        batch, chosen = _batch(model, [forget.examples[index] for index in part], pad_id), torch.tensor(part)
-        device = batch.input_ids.device
-        with _arithmetic(device, autocast):
-            logits = answer_logits(model, batch)
-        scores = AnswerScores(
-            token_log_probabilities(logits, batch),
-            batch.answer_mask,
-            forget.reference_nll[chosen].to(device),
-            forget.margin[chosen].to(device),
+class _Loop:
+    """The whole state of a training, and its step."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        forget: ForgetSet,
+        retain: Sequence[Example],
+        method: MethodConfig,
+        training: TrainingConfig,
+        dose: Dose,
+        seed: int,
+        pad_id: int,
+        autocast: bool,
+        ranks: Ranks,
+    ) -> None:
+        self.model, self.method, self.training, self.dose, self.ranks = model, method, training, dose, ranks
+        cast("Any", model).eval()
+        self.forget_sampler = Sampler(len(forget.examples), training.batch_forget, seed, "forget")
+        self.retain_sampler = Sampler(max(1, len(retain)), training.batch_retain, seed, "retain")
+        self.steps = self.forget_sampler.steps(dose.passes)
+        self.retains = method.retain != "none" and (method.alpha > 0 or method.constraint is not None)
+        self.rows: list[StepRow] = []
+        self.adapter = Adapter(model, method.adapter, seed) if method.adapter is not None else None
+        self.gradients = Gradients(
+            model, forget, retain, method, pad_id, training.micro_batch, autocast, self._layer(), ranks=ranks
         )
-        loss = (forget.weights[chosen].to(device) * objective(scores, parameters)).sum() / len(indices)
-        _backward(method.gamma * loss)
-        total += float(loss.detach())
-    return total
+        self._make_references(forget, retain, pad_id, autocast)
+        self.strata: StrataController | None = None
+        if method.strata_control is not None:
+            assert forget.strata is not None, "forget_set() makes them for a method that controls strata"
+            self.strata = StrataController(method.strata_control, forget.strata)
+        self.constraint: ConstraintController | None = None
+        if method.constraint is not None:
+            first = sorted({index for step in range(self.steps) for index in self.retain_sampler.batch(step)})
+            measured = self.gradients.retain_term(first) if method.constraint.limit is None else 0.0
+            self.constraint = ConstraintController(method.constraint, method.alpha, measured)
+        self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self.parameters = list(self.named.values())
+        #: What task arithmetic steps back from; on the CPU.
+        self.start = [each.detach().to("cpu", copy=True) for each in self.parameters] if method.negate else []
+        self.optimizer = make_optimizer(
+            training.optimizer, self.parameters, dose.learning_rate, training.weight_decay, seed
+        )
+        self.meter = LostUpdateMeter(self.parameters)
 
+    def _layer(self) -> int | None:
+        looks = "hidden" in get_objective(self.method.objective).needs or self.method.retain == "embedding"
+        return resolve_layer(self.model, self.method.layer) if looks else None
 
-def _backward_retain(
-    model: PreTrainedModel,
-    examples: list[Example],
-    method: MethodConfig,
-    original: PreTrainedModel | None,
-    micro_batch: int | None,
-    pad_id: int,
-    autocast: bool,
-    ranks: Ranks,
-) -> float:
-    """Add the gradient of alpha * retain over this batch; returns this rank's part of it, without alpha."""
-    total = 0.0
-    for part in _parts(ranks.share(examples), micro_batch):
-        batch = _batch(model, part, pad_id)
-        with _arithmetic(batch.input_ids.device, autocast):
-            logits = answer_logits(model, batch)
-        if method.retain == "kl":
-            assert original is not None, "the run loads the original model for the retain term kl"
-            with torch.no_grad(), _arithmetic(batch.input_ids.device, autocast):
-                original_logits = answer_logits(original, batch)
-            loss = retain_kl(logits, original_logits, batch.answer_mask)
-        else:
-            loss = retain_nll(token_log_probabilities(logits, batch), batch.answer_mask)
-        loss = loss * len(part) / len(examples)
-        _backward(method.alpha * loss)
-        total += float(loss.detach())
-    return total
+    def _make_references(self, forget: ForgetSet, retain: Sequence[Example], pad_id: int, autocast: bool) -> None:
+        """Ask the original model while it is still there, for what the steps will need and no more."""
+        gradients = self.gradients
+        as_trained = partial(arithmetic, gradients.device, autocast)
 
+        def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
+            if self.adapter is not None:
+                return AdapterOffReference(self.model, self.adapter, layer, as_trained)
+            visited = {index for step in range(self.steps) for index in sampler.batch(step)}
+            return CachedReference(self.model, examples, visited, pad_id, layer, as_trained)
 
-def _backward(loss: torch.Tensor) -> None:
-    cast("Any", loss).backward()
+        if "reference_logits" in get_objective(self.method.objective).needs:
+            gradients.forget_reference = reference(forget.examples, self.forget_sampler, None)
+        if self.retains and self.method.retain != "nll":
+            layer = gradients.layer if self.method.retain == "embedding" else None
+            gradients.retain_reference = reference(retain, self.retain_sampler, layer)
 
+    @property
+    def alpha(self) -> float:
+        """The present factor of the retain term."""
+        return self.method.alpha if self.constraint is None else self.constraint.alpha
 
-def _batch(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> Batch:
-    return collate(examples, pad_id).to(next(model.parameters()).device)
+    def is_over(self) -> bool:
+        """Whether the dose is given, or the goal reached at the end of a pass."""
+        if len(self.rows) >= self.steps:
+            return True
+        if self.strata is None or not self.rows:
+            return False
+        batch, size = self.training.batch_forget, self.forget_sampler.size
+        ended = len(self.rows) * batch // size > (len(self.rows) - 1) * batch // size
+        return ended and self.strata.is_enough()
 
+    def step(self) -> None:
+        """One update, and its record."""
+        step = len(self.rows)
+        first = step * self.training.batch_forget
+        draws = [
+            Draw(index, (first + place) // self.forget_sampler.size)
+            for place, index in enumerate(self.forget_sampler.batch(step))
+        ]
+        alpha = self.alpha
+        forget_part, retain_part, observed = self._add_gradients(draws, step, alpha)
+        forget_loss, retain_loss, *losses = self.ranks.sum(forget_part, retain_part, *observed)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm))
+        loss = self.method.gamma * forget_loss + alpha * retain_loss
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise NumericsError(
+                f"{self.method.name}: loss {loss} and gradient norm {norm} at step {step + 1}; lower the learning rate"
+            )
+        rate = rate_at(step, self.steps, self.dose.learning_rate, self.training.warmup_share, self.training.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.meter.before_step(self.optimizer)
+        self.optimizer.step()
+        lost = self.meter.lost_share(self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        passes = (step + 1) * self.training.batch_forget / self.forget_sampler.size
+        row: StepRow = {
+            "step": step + 1,
+            "passes": passes,
+            "learning_rate": rate,
+            "loss_nats": loss,
+            "forget_loss_nats": forget_loss,
+            "retain_loss_nats": retain_loss,
+            "gradient_norm": norm,
+            "lost_update_share": lost,
+        }
+        if self.strata is not None:
+            self.strata.observe([draw.index for draw in draws], losses)
+            row |= self.strata.record()
+        if self.constraint is not None:
+            row["alpha"] = alpha
+            self.constraint.observe(retain_loss, passes)
+        self.rows.append(row)
 
-def _parts(items: list[Item], size: int | None) -> Iterator[list[Item]]:
-    """Micro-batches."""
-    width = size or len(items) or 1
-    for start in range(0, len(items), width):
-        yield items[start : start + width]
+    def _add_gradients(self, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
+        """Both terms' gradients, summed over processes; this process's part of both losses and of what it saw."""
+        gradients, method = self.gradients, self.method
+        forget_loss, observed = gradients.add_forget(draws, self.strata)
+        retain_batch = self.retain_sampler.batch(step) if self.retains else []
+        taken: list[torch.Tensor] = []
+        if method.sam_rho is not None:
+            self.ranks.sum_gradients(self.parameters)
+            with worst_neighbour(self.parameters, method.sam_rho):
+                gradients.add_forget(draws, self.strata)
+        elif method.gru:
+            self.ranks.sum_gradients(self.parameters)
+            taken = take_gradients(self.parameters)
+        retain_loss = gradients.add_retain(retain_batch, alpha) if retain_batch else 0.0
+        self.ranks.sum_gradients(self.parameters)
+        if method.gru:
+            add_rectified(self.parameters, taken)
+        return forget_loss, retain_loss, observed
 
+    @torch.no_grad()
+    def finish(self) -> None:
+        """What comes after the last step: task arithmetic, merging, a word about lost updates."""
+        for parameter, start in zip(self.parameters, self.start, strict=False):
+            origin = start.to(parameter.device)
+            assert self.method.negate is not None
+            parameter.copy_(origin - self.method.negate * (parameter - origin))
+        if self.adapter is not None:
+            self.adapter.merge()
+        warn_of_lost_updates(self.method.name, [row["lost_update_share"] for row in self.rows])
 
-def _arithmetic(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if autocast else nullcontext()
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step."""
+        return {
+            "parameters": {name: each.detach() for name, each in self.named.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "rows": self.rows,
+            "strata": None if self.strata is None else self.strata.state(),
+            "constraint": None if self.constraint is None else self.constraint.state(),
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        for name, value in state["parameters"].items():
+            self.named[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rows = state["rows"]
+        if self.strata is not None:
+            self.strata.load(state["strata"])
+        if self.constraint is not None:
+            self.constraint.load(state["constraint"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.scoring import AnswerScores
 
 
-@objective("npo", source="Zhang et al. (2024), arXiv:2404.05868", needs_reference=True)
+@objective("npo", source="Zhang et al. (2024), arXiv:2404.05868", needs=["reference_nll"])
 def npo(scores: AnswerScores, *, beta: float = 0.1) -> torch.Tensor:
     """-(2/beta) log sigmoid(beta (S - S0)): S is the answer's summed loss, S0 the original model's.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from factcensus.unlearn.errors import ConfigError
 
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from factcensus.unlearn.scoring import AnswerScores
 
 GROUP = "factcensus.objectives"
-MODULES = ("grad_ascent", "grad_diff", "npo", "simnpo", "idk")
+MODULES = (
+    "grad_ascent", "grad_diff", "npo", "simnpo", "idk", "dpo", "rmu", "undial", "ce_u", "flatten", "jensun",
+    "inverted_hinge", "flat", "learn", "never_seen",
+)  # fmt: skip
 Answer = Literal["answer", "refusal"]
+#: What a loss may ask for besides the answer's log-probabilities; each is a field of ``AnswerScores``.
+Need = Literal[
+    "reference_nll", "logits", "hidden", "reference_logits", "target", "replacement_ids", "preferred"
+]  # fmt: skip
+NEEDS: tuple[Need, ...] = get_args(Need)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,9 @@ class Objective:
         name: What a configuration calls it.
         loss: ``loss(scores, **parameters) -> (B,)``: a loss for each fact, nats; less is more forgotten.
         answer: What is scored after the prompt: the fact's ``answer``, or the ``refusal`` that should replace it.
-        needs_reference: Whether ``scores.reference_nll`` must be there: the original model's loss, which is computed
-            once before training and kept as one number a fact, never as a second model.
+        needs: Fields of ``AnswerScores`` that must be there. None of them takes a second model: ``reference_nll`` is
+            one cached number a fact, ``reference_logits`` come from cached activations or from the model with its
+            adapter switched off.
         uses_margin: Whether ``scores.margin`` means anything to it.
         source: The paper.
     """
@@ -39,7 +48,7 @@ class Objective:
     name: str
     loss: Callable[..., torch.Tensor]
     answer: Answer
-    needs_reference: bool
+    needs: frozenset[Need]
     uses_margin: bool
     source: str
 
@@ -64,6 +73,16 @@ class Objective:
         return self.loss(scores, **parameters)
 
     @property
+    def needs_reference(self) -> bool:
+        """Whether it asks for the original model's loss, one number a fact."""
+        return "reference_nll" in self.needs
+
+    @property
+    def scores_the_answer(self) -> bool:
+        """Whether the loss of the fact's own answer is computed on the way."""
+        return self.answer == "answer" and "hidden" not in self.needs
+
+    @property
     def formula(self) -> str:
         """The first line of the loss's docstring."""
         return (inspect.getdoc(self.loss) or "").partition("\n")[0]
@@ -74,13 +93,16 @@ def objective(
     *,
     source: str,
     answer: Answer = "answer",
-    needs_reference: bool = False,
+    needs: Collection[Need] = (),
     uses_margin: bool = False,
 ) -> Callable[[Callable[..., torch.Tensor]], Objective]:
     """Make an :class:`Objective` of a function ``(scores: AnswerScores, *, parameters) -> (B,)``."""
+    unknown = sorted(set(needs) - set(NEEDS))
+    if unknown:
+        raise ConfigError(f"objective {name!r} needs {unknown[0]!r}, which there is not; there are: {', '.join(NEEDS)}")
 
     def decorate(loss: Callable[..., torch.Tensor]) -> Objective:
-        return Objective(name, loss, answer, needs_reference, uses_margin, source)
+        return Objective(name, loss, answer, frozenset(needs), uses_margin, source)
 
     return decorate
 

@@ -1,0 +1,52 @@
+"""Loss adjustment by an f-divergence between a template answer and the forget answer: no retain set, no reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.objectives.registry import objective
+
+if TYPE_CHECKING:
+    from factcensus.unlearn.scoring import AnswerScores
+
+
+@objective("flat", source="Wang et al. (2025), arXiv:2410.11143 (FLAT)", needs=["preferred"])
+def flat(scores: AnswerScores, *, divergence: str = "kl") -> torch.Tensor:
+    """-[g(P(template)) - f*(g(P(answer)))]: P is an answer's mean token probability; g, f* belong to a divergence.
+
+    The variational form of an f-divergence: g is the optimal critic's output activation and f* the conjugate of f
+    (Nowozin et al. 2016). Descending makes the template likelier and the answer less so, and is bounded, as P is.
+
+    Args:
+        scores: The forget answers, and ``scores.preferred``: the template answer (here the refusal).
+        divergence: ``kl``: g(v) = v, f*(u) = e^(u-1). ``total_variation``: g(v) = tanh(v)/2, f*(u) = u.
+            ``pearson``: g(v) = v, f*(u) = u^2/4 + u. ``jensen_shannon``: g(v) = ln 2 - ln(1 + e^-v),
+            f*(u) = -ln(2 - e^u).
+
+    Reduction: P is a mean over tokens; mean over facts outside.
+    """
+    if divergence not in DIVERGENCES:
+        raise ConfigError(f"divergence is {divergence!r}: expected one of {', '.join(DIVERGENCES)}")
+    assert scores.preferred is not None
+    activation, conjugate = DIVERGENCES[divergence]
+    template = scores.preferred.mean_over_tokens(scores.preferred.token_log_probabilities.exp())
+    answer = scores.mean_over_tokens(scores.token_log_probabilities.exp())
+    return -(activation(template) - conjugate(activation(answer)))
+
+
+_Function = Callable[[torch.Tensor], torch.Tensor]
+
+DIVERGENCES: dict[str, tuple[_Function, _Function]] = {
+    "kl": (lambda v: v, lambda u: torch.exp(u - 1)),
+    "total_variation": (lambda v: torch.tanh(v) / 2, lambda u: u),
+    "pearson": (lambda v: v, lambda u: u.square() / 4 + u),
+    "jensen_shannon": (
+        lambda v: math.log(2) + torch.nn.functional.logsigmoid(v),
+        lambda u: -torch.log(2 - torch.exp(u)),
+    ),
+}

@@ -1,0 +1,27 @@
+"""Flatten the logits: the loss of primal-dual unlearning, whose controller holds the retain loss under a limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factcensus.unlearn.objectives.registry import objective
+
+if TYPE_CHECKING:
+    import torch
+
+    from factcensus.unlearn.scoring import AnswerScores
+
+
+@objective("flatten", source="Entesari et al. (2025), arXiv:2506.05314 (PDU)", needs=["logits"])
+def flatten(scores: AnswerScores) -> torch.Tensor:
+    """(max_v z_v - mean_v z_v)^2: 0 where every token is equally likely.
+
+    PDU is this under the constraint that the retain loss stays below a limit: the controller `constraint`. The
+    gradient with respect to the highest logit is 2 (max - mean) (1 - 1/V), downwards, and it says nothing of which
+    token that is.
+
+    Reduction: mean over the answer's tokens; mean over facts outside.
+    """
+    assert scores.logits is not None
+    gap = scores.logits.amax(dim=-1) - scores.logits.mean(dim=-1)  # (B, T)
+    return scores.mean_over_tokens(gap.square())

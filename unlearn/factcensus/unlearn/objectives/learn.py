@@ -1,0 +1,23 @@
+"""Plain descent on the forget answers: the first half of task arithmetic, which then steps back past the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factcensus.unlearn.objectives.registry import objective
+
+if TYPE_CHECKING:
+    import torch
+
+    from factcensus.unlearn.scoring import AnswerScores
+
+
+@objective("learn", source="Ilharco et al. (2023), arXiv:2212.04089 (the fine-tuning half of task arithmetic)")
+def learn(scores: AnswerScores) -> torch.Tensor:
+    """+l: the answer's mean loss; with `negate` the model then becomes W0 - negate (W - W0).
+
+    Without ``negate`` this *teaches* the forget set; it is no unlearning by itself.
+
+    Reduction: mean over the answer's tokens; mean over facts outside.
+    """
+    return scores.mean_nll

@@ -1,0 +1,80 @@
+"""Retraining without the forget people: exact unlearning, where the corpus is ours (the controlled world).
+
+The model is trained again from its first weights, in the same order, on the world's documents without those about
+people of the role ``forget``. Everything else is read from the record that the first training left beside the model.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.method_config import MethodConfig
+from factcensus.unlearn.models import load_model
+from factcensus.unlearn.progress import Progress, ProgressFunction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FORGET_ROLES = ("forget",)
+
+
+def retrain(
+    model: PreTrainedModel, method: MethodConfig, state_path: Path | None, report: ProgressFunction
+) -> list[dict[str, int | float]]:
+    """Give ``model`` the weights it would have without the forget people; returns one record, the training's last.
+
+    Args:
+        model: Loaded from a folder that ``factcensus world pretrain`` wrote.
+        method: ``retrain_world`` is the world's folder.
+        state_path: Its folder holds the retrained model, which an interrupted run continues.
+
+    Raises:
+        ConfigError: the model's folder has no record of its training, or it was trained on another world.
+    """
+    # Imported here: pre-training and its settings are of no use to other methods.
+    from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain
+    from factcensus.unlearn.world.rows import read_description
+    from factcensus.unlearn.world.settings import PretrainSettings
+
+    assert method.retrain_world is not None
+    source = Path(str(getattr(model, "name_or_path", "")))
+    path = source / DESCRIPTION
+    if not path.is_file():
+        raise ConfigError(
+            f"method {method.name!r}: {source} has no {DESCRIPTION}, so how it was trained is not known; it works on "
+            "models that `factcensus world pretrain` wrote"
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if json.loads(json.dumps(read_description(method.retrain_world))) != record["world"]:
+        raise ConfigError(f"method {method.name!r}: {source} was trained on another world than {method.retrain_world}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (state_path.parent if state_path else Path(scratch)) / "retrained"
+        pretrain(
+            method.retrain_world,
+            folder,
+            PretrainSettings(**record["settings"]),
+            record["seed"],
+            exclude_roles=sorted({*record["exclude_roles"], *FORGET_ROLES}),
+            progress=lambda each: report(Progress(f"unlearn {method.name}", each.done, each.total, each.detail)),
+        )
+        trained = load_model(str(folder), None, torch.float32, torch.device("cpu"))
+        model.load_state_dict(trained.state_dict())
+        summary = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["training"]
+    return [
+        {
+            "step": int(summary["steps"]),
+            "passes": 0.0,
+            "learning_rate": float(record["settings"]["learning_rate"]),
+            "loss_nats": float(summary["last_loss_nats"]),
+            "forget_loss_nats": float("nan"),
+            "retain_loss_nats": float("nan"),
+            "gradient_norm": float("nan"),
+            "lost_update_share": float("nan"),
+        }
+    ]
