@@ -1,29 +1,22 @@
-"""From selected facts to training sets: token ids, and the numbers that weights, margins and references need."""
+"""From selected facts to training sets: token ids, and the counts that weights and strata follow."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from factcensus.unlearn.config import Form, MethodConfig, RunConfig
+from factcensus.unlearn.config import Form, RunConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.examples import Example, encode
 from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.objectives.weights import fact_weights
-from factcensus.unlearn.scoring import mean_nll_of
 from factcensus.unlearn.selection import Row, Selection
-from factcensus.unlearn.train import ForgetSet
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-SCORING_BATCH = 64
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +25,27 @@ class Material:
 
     Attributes:
         answers: The forget facts' own answers, n examples.
-        refusals: The refusal after the same prompts, n examples.
+        refusals: The refusal after the same prompts, n examples; none if no method asks for them.
+        given: The answers of the column ``alternatives`` after the same prompts, n tuples; likewise.
         fact_of: (n,) which forget fact each example belongs to, 0 to m - 1.
+        keys: (n,) relation and form of each example.
         retain: The retain examples.
-        never_seen: Examples of facts that the corpus does not have, and their relations.
+        never_seen: Examples of facts that the corpus does not have, and their relation and form.
         relations: (m,) relation of each forget fact.
         counts: (m,) counts of the forget facts, or None if the table has none.
+        strata: (m,) strata of the forget facts, or None if the table has none.
     """
 
     answers: tuple[Example, ...]
     refusals: tuple[Example, ...]
+    given: tuple[tuple[Example, ...], ...]
     fact_of: tuple[int, ...]
+    keys: tuple[Key, ...]
     retain: tuple[Example, ...]
-    never_seen: tuple[tuple[str, Example], ...]
+    never_seen: tuple[tuple[Key, Example], ...]
     relations: tuple[str, ...]
     counts: tuple[int, ...] | None
+    strata: tuple[int, ...] | None
 
 
 def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
@@ -69,25 +68,32 @@ def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
     return found
 
 
+def encode_fact(
+    row: Row, answer: str, config: RunConfig, tokenizer: PreTrainedTokenizerBase, end: bool = False
+) -> list[Example]:
+    """An example a prompt of a fact. A cloze is the beginning of a sentence, never a user's message."""
+    return [
+        encode(tokenizer, prompt, answer, "plain" if form == "cloze" else config.template, str(row["fact_id"]), end)
+        for form, prompt in prompts(row, config.training.forms)
+    ]
+
+
 def prepare(selection: Selection, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Material:
     """Encode both sets; the first fact that cannot be encoded is an error that names it."""
     rows = selection.rows
 
     def encoded(row: Row, answer: str, end: bool = False) -> list[Example]:
-        """An example a prompt. A cloze is the beginning of a sentence, never a user's message."""
-        return [
-            encode(tokenizer, prompt, answer, "plain" if form == "cloze" else config.template, str(row["fact_id"]), end)
-            for form, prompt in prompts(row, config.training.forms)
-        ]
+        return encode_fact(row, answer, config, tokenizer, end)
 
     def answered(chosen: Sequence[Row]) -> list[tuple[int, Example]]:
         return [(number, each) for number, row in enumerate(chosen) for each in encoded(row, str(row["answer"]))]
 
     forget_rows = [rows[index] for index in selection.forget]
     answers = answered(forget_rows)
-    refuses = any(get_objective(method.objective).answer == "refusal" for method in config.methods)
+    refuses = any(method.needs_refusal for method in config.methods)
     roles = config.selection.never_seen_roles
-    unseen = [row for row in rows if row.get("role") in roles] if _needs_never_seen(config) else []
+    asks = any(method.needs_never_seen for method in config.methods)
+    unseen = [row for row in rows if row.get("role") in roles] if asks else []
     return Material(
         answers=tuple(example for _, example in answers),
         refusals=tuple(
@@ -95,16 +101,52 @@ def prepare(selection: Selection, config: RunConfig, tokenizer: PreTrainedTokeni
             for row in (forget_rows if refuses else [])
             for example in encoded(row, config.training.refusal, end=True)
         ),
+        given=_given(forget_rows, config, encoded),
         fact_of=tuple(number for number, _ in answers),
+        keys=tuple(key for row in forget_rows for key in _keys(row, config)),
         retain=tuple(example for _, example in answered([rows[index] for index in selection.retain])),
-        never_seen=tuple((str(unseen[number].get("relation")), example) for number, example in answered(unseen)),
+        never_seen=tuple(
+            pair for row in unseen for pair in zip(_keys(row, config), encoded(row, str(row["answer"])), strict=True)
+        ),
         relations=tuple(str(row.get("relation")) for row in forget_rows),
         counts=_counts(forget_rows, config),
+        strata=_strata(forget_rows),
     )
 
 
-def _needs_never_seen(config: RunConfig) -> bool:
-    return any(method.margin == "never_seen" for method in config.methods)
+def _keys(row: Row, config: RunConfig) -> list[Key]:
+    """Relation and form of each of a fact's examples."""
+    return [(str(row.get("relation")), form) for form, _ in prompts(row, config.training.forms)]
+
+
+def _given(
+    rows: Sequence[Row], config: RunConfig, encoded: Callable[[Row, str], list[Example]]
+) -> tuple[tuple[Example, ...], ...]:
+    """The answers of the column ``alternatives`` after each prompt, if a method prefers them."""
+    asking = [
+        method.name
+        for method in config.methods
+        if method.preferred == "given" and "preferred" in get_objective(method.objective).needs
+    ]
+    if not asking:
+        return ()
+    found: list[tuple[Example, ...]] = []
+    for row in rows:
+        value = row.get("alternatives") or []
+        texts = [text.strip() for text in value.split("|")] if isinstance(value, str) else [str(text) for text in value]
+        if not texts:
+            raise ConfigError(
+                f"method {asking[0]!r} prefers the answers of the column 'alternatives', and fact {row['fact_id']!r} "
+                "has none; add them (a list), or set preferred to 'sampled' or 'refusal'"
+            )
+        found.extend(zip(*(encoded(row, text) for text in texts), strict=True))
+    return tuple(found)
+
+
+def _strata(rows: Sequence[Row]) -> tuple[int, ...] | None:
+    """Strata of the forget facts, if the table has them."""
+    strata = [row.get("stratum") for row in rows]
+    return tuple(int(stratum) for stratum in strata if stratum is not None) if None not in strata else None
 
 
 def _counts(rows: Sequence[Row], config: RunConfig) -> tuple[int, ...] | None:
@@ -113,92 +155,13 @@ def _counts(rows: Sequence[Row], config: RunConfig) -> tuple[int, ...] | None:
     counts = [row.get(column) for row in rows]
     if all(isinstance(count, int) and count >= 0 for count in counts):
         return tuple(int(count) for count in counts if count is not None)
-    needing = [method.name for method in config.methods if method.weights != "uniform"]
+    needing = [method.name for method in config.methods if method.needs_counts]
     if needing:
         raise ConfigError(
-            f"method {needing[0]!r} weighs facts by count, and the fact table has no count for every forget fact in "
+            f"method {needing[0]!r} goes by counts, and the fact table has no count for every forget fact in "
             f"{column!r}: count them with `factcensus facts count`, or name another column in selection.count_column"
         )
     return None
-
-
-class OriginalScores:
-    """What the original model says of the forget set and of never-seen facts; computed when first asked for."""
-
-    def __init__(self, material: Material, model: PreTrainedModel, pad_id: int) -> None:
-        self._material, self._model, self._pad_id = material, model, pad_id
-        self._answers: torch.Tensor | None = None
-        self._refusals: torch.Tensor | None = None
-
-    def _mean_nll(self, examples: Sequence[Example]) -> torch.Tensor:
-        device = next(self._model.parameters()).device
-        return mean_nll_of(self._model, examples, self._pad_id, SCORING_BATCH, device)
-
-    def answers(self) -> torch.Tensor:
-        """(n,) mean loss of each forget example's answer, nats per token."""
-        if self._answers is None:
-            self._answers = self._mean_nll(self._material.answers)
-        return self._answers
-
-    def summed(self, kind: str) -> torch.Tensor:
-        """(n,) summed loss of each forget example's answer or refusal, nats."""
-        if kind == "refusal" and self._refusals is None:
-            self._refusals = self._mean_nll(self._material.refusals)
-        examples = self._material.refusals if kind == "refusal" else self._material.answers
-        mean = self._refusals if kind == "refusal" else self.answers()
-        assert mean is not None
-        return mean * torch.tensor([float(len(example.answer_ids)) for example in examples])
-
-    def facts(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """(m,) mean loss of each forget fact over its examples."""
-        totals, numbers = np.zeros(len(self._material.relations)), np.zeros(len(self._material.relations))
-        np.add.at(totals, list(self._material.fact_of), self.answers().numpy())
-        np.add.at(numbers, list(self._material.fact_of), 1)
-        return totals / numbers
-
-    def never_seen(self) -> dict[str, float]:
-        """Mean loss of never-seen facts by relation, nats per token.
-
-        Raises:
-            ConfigError: the fact table has none, or none of a relation that is to be forgotten.
-        """
-        losses = self._mean_nll([example for _, example in self._material.never_seen]).tolist()
-        by_relation: dict[str, list[float]] = defaultdict(list)
-        for (relation, _), loss in zip(self._material.never_seen, losses, strict=True):
-            by_relation[relation].append(loss)
-        missing = sorted(set(self._material.relations) - set(by_relation))
-        if missing:
-            raise ConfigError(
-                f"margin 'never_seen' needs facts of the relation {missing[0]!r} that the corpus does not have "
-                "(selection.never_seen_roles), and the table has none; give the margin as a number"
-            )
-        return {relation: sum(values) / len(values) for relation, values in by_relation.items()}
-
-
-def forget_set(method: MethodConfig, material: Material, scores: OriginalScores, seed: int) -> ForgetSet:
-    """The forget set as a method sees it: its sequences, weights, margins and references."""
-    objective = get_objective(method.objective)
-    examples = material.refusals if objective.answer == "refusal" else material.answers
-    weights = fact_weights(
-        method.weights,
-        facts=len(material.relations),
-        counts=material.counts,
-        original_loss=scores.facts() if method.weights == "loss_rank" else None,
-        strength=method.weight_strength,
-        seed=seed,
-    )
-    margins = [0.0 if method.margin == "never_seen" else method.margin] * len(material.relations)
-    if method.margin == "never_seen":
-        levels = scores.never_seen()
-        margins = [levels[relation] for relation in material.relations]
-    fact_of = list(material.fact_of)
-    nan = torch.full((len(examples),), float("nan"))
-    return ForgetSet(
-        examples=examples,
-        weights=torch.tensor(weights, dtype=torch.float32)[fact_of],
-        margin=torch.tensor(margins, dtype=torch.float32)[fact_of],
-        reference_nll=scores.summed(objective.answer) if objective.needs_reference else nan,
-    )
 
 
 def index_provenance(selection: Selection, config: RunConfig) -> dict[str, Any]:
