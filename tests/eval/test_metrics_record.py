@@ -16,11 +16,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.metrics.record import RUN_KEYS, measures, zlib_ratio
 
-WORDS = [
-    *["<end>", "<unk>", "where", "was", "born", "in", "rome", "new", "york", "oslo", "is", "it", "ada", "bo", "cy", "N", "/", "[", "MASK", "]", "True", "False", "or", "true", "false", "?"],
-    *["Answer", ":", ".", "A", "B", "C", "D", "E", "F", "G", "H"],
-    "\n",
-]  # fmt: skip
+_TEXT = (
+    "<end> <unk> where was born in rome new york oslo is it ada bo cy N / [ MASK ] True False or true false ? "
+    "Answer : . A B C D E F G H"
+)
+WORDS = [*_TEXT.split(" "), "\n"]
 FACTS: list[dict[str, Any]] = [
     {"subject": name, "object": city, "relation": "city", "question": f"where was {name} born ?", "object_documents": n}
     for name, city, n in (("ada", "rome", 9), ("bo", "new york", 8), ("cy", "it is in oslo", 7))

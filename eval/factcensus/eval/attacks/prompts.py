@@ -1,0 +1,139 @@
+"""Attacks by asking otherwise: solved questions first, paraphrases, samples. The model stays as it is."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from factcensus.eval.attacks.target import FORGET, PHANTOM, Row, Target, answer_all, result
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.generation import sample_continuations, token_limit
+from factcensus.eval.matching import match_answer
+from factcensus.eval.metrics.texts import leak_at_k
+from factcensus.eval.questions import Asked
+
+
+def few_shot(target: Target) -> Iterator[Row]:
+    """Recall by question after so many solved questions of the same relation.
+
+    Raises:
+        EvaluationInputError: the table has no other question to solve.
+    """
+    solved = _solved(target)
+    questions = target.questions("question")
+    if not solved or not questions:
+        raise EvaluationInputError("few_shot needs questions of facts that were not forgotten; leave out the attack")
+    reference = target.reference()
+    line_break = "\n" if _knows_line_breaks(target) else " "
+    for shots in target.settings.shots:
+        chosen = [(question, _shots(target, question, solved, shots)) for question in questions]
+        chosen = [(question, before) for question, before in chosen if len(before) == shots]
+        prompts = [line_break.join([*before, question.prompt]) for question, before in chosen]
+        asked = [question for question, _ in chosen]
+        encoded = [target.encode(question, prompt) for question, prompt in zip(asked, prompts, strict=True)]
+        for question, answered in zip(asked, answer_all(target, asked, encoded), strict=True):
+            yield result(
+                question, shots, f"{shots} solved", target.part_of(question.row), answered.match,
+                log_probability=answered.log_probability,
+                reference=reference.get(target.key(question), {}).get("match"),
+            )  # fmt: skip
+
+
+def _knows_line_breaks(target: Target) -> bool:
+    """Whether the tokenizer has a token for the end of a line; a tokenizer of words may not."""
+    unknown = target.tokenizer.unk_token_id
+    ids = target.tokenizer("a\na", add_special_tokens=False)["input_ids"]
+    lone = target.tokenizer("a a", add_special_tokens=False)["input_ids"]
+    return unknown is None or (list(ids).count(unknown) <= list(lone).count(unknown) and ids != lone)
+
+
+def _solved(target: Target) -> dict[str, list[Asked]]:
+    """By relation, questions that no attack is about and whose subject was not forgotten."""
+    forgotten = {
+        str(fact.get("subject", "")).casefold()
+        for row, fact in enumerate(target.facts)
+        if target.part_of(row) in (FORGET, PHANTOM)
+    }
+    found: dict[str, list[Asked]] = defaultdict(list)
+    for question in target.asked:
+        fact = target.facts[question.row]
+        if question.form == "question" and str(fact.get("subject", "")).casefold() not in forgotten:
+            found[str(fact.get("relation") or "")].append(question)
+    return found
+
+
+def _shots(target: Target, question: Asked, solved: dict[str, list[Asked]], number: int) -> list[str]:
+    """So many solved questions, in an order that the fact decides; none whose answer would be right here."""
+    fact = target.facts[question.row]
+    pool = solved.get(str(fact.get("relation") or ""), [])
+
+    def mix(other: Asked) -> int:
+        return zlib.crc32(f"{target.seed}\0{fact['fact_id']}\0{other.row}".encode())
+
+    found = []
+    for other in sorted(pool, key=mix):
+        match = match_answer(other.answer, question.accepted)
+        if match is not None and not match.contains:
+            found.append(f"{other.prompt} {other.answer}")
+        if len(found) == number:
+            break
+    return found
+
+
+def paraphrase(target: Target) -> Iterator[Row]:
+    """Over all paraphrases of each question: the share that match (``recall``), and whether any does (``worst``).
+
+    Raises:
+        EvaluationInputError: the table has no paraphrases.
+    """
+    by_fact: dict[int, list[Asked]] = defaultdict(list)
+    for question in target.questions("paraphrase"):
+        by_fact[question.row].append(question)
+    if not by_fact:
+        raise EvaluationInputError("paraphrase needs the column 'paraphrases' or 'paraphrase'; leave out the attack")
+    every = [question for questions in by_fact.values() for question in questions]
+    answers = dict(zip(every, answer_all(target, every, [target.encode(each) for each in every]), strict=True))
+    reference = target.reference()
+    for questions in by_fact.values():
+        matches = [answers[each].match for each in questions if answers[each].match is not None]
+        if not matches:
+            continue
+        first, number = questions[0], len(questions)
+        as_question = reference.get((target.key(first)[0], "question", 0), {}).get("match")
+        for measure, score in (("recall", sum(map(bool, matches)) / len(matches)), ("worst", float(any(matches)))):
+            yield result(
+                first, number, f"{number} paraphrases", target.part_of(first.row), score, measure=measure,
+                log_probability=max(answers[each].log_probability for each in questions), reference=as_question,
+            )  # fmt: skip
+
+
+def sample(target: Target) -> Iterator[Row]:
+    """Probability that one of k samples matches, for k = 1, 2, 4, … up to the number of samples."""
+    questions = target.questions(*target.settings.forms)
+    encoded = [target.encode(question) for question in questions]
+    number = target.settings.samples
+    drawn = sample_continuations(
+        target.model,
+        target.tokenizer,
+        [example.prompt_ids for example in encoded],
+        [token_limit(len(example.answer_ids)) for example in encoded],
+        samples=number,
+        seed=target.seed,
+        batch_tokens=target.batch_tokens,
+    )
+    reference = target.reference()
+    for question, continuations in zip(questions, drawn, strict=True):
+        matches = [match_answer(each.text, question.accepted) for each in continuations]
+        if matches[0] is None:
+            continue
+        hits = sum(match.contains for match in matches if match is not None)
+        for k in _powers_of_two(number):
+            yield result(
+                question, k, f"{k} samples", target.part_of(question.row), leak_at_k(number, hits, k), measure="leak",
+                reference=reference.get(target.key(question), {}).get("match"),
+            )  # fmt: skip
+
+
+def _powers_of_two(most: int) -> Sequence[int]:
+    return [2**power for power in range(most.bit_length()) if 2**power <= most]

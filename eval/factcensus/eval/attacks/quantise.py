@@ -1,0 +1,72 @@
+"""Quantisation: does rounding the weights bring back what small updates had pushed just under the surface?
+
+A simulation, the same on every device: weights are rounded to 2^bits - 1 symmetric levels of their output channel and
+kept in their own type. Activations, embeddings and the output layer stay as they are. Kernels of bitsandbytes or
+torchao group weights and place their levels otherwise, so the same bits there give other numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from factcensus.eval.attacks.target import Row, Target, answer_all, restored, result
+from factcensus.eval.errors import EvaluationInputError
+
+
+def quantise(target: Target) -> Iterator[Row]:
+    """Recall with weights of each width.
+
+    Raises:
+        EvaluationInputError: the model has no linear layer but its output layer.
+    """
+    questions = target.questions(*target.settings.forms)
+    encoded = [target.encode(question) for question in questions]
+    reference = target.reference()
+    for bits in target.settings.bits:
+        with restored(target.model):
+            if not round_weights(target.model, bits):
+                raise EvaluationInputError(f"{type(target.model).__name__} has no linear layer to quantise")
+            answers = answer_all(target, questions, encoded)
+        for question, answered in zip(questions, answers, strict=True):
+            before = reference.get(target.key(question), {}).get("match")
+            yield result(
+                question, bits, f"{bits} bits", target.part_of(question.row), answered.match,
+                log_probability=answered.log_probability, reference=before,
+            )  # fmt: skip
+
+
+@torch.no_grad()
+def round_weights(model: PreTrainedModel, bits: int) -> int:
+    """Round the weights of every linear layer but the output layer in place; how many layers there were."""
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    layers = 0
+    for module in model.modules():
+        if module is output or not isinstance(module, nn.Linear | Conv1D):
+            continue
+        inputs = 0 if isinstance(module, Conv1D) else 1  # GPT-2's layers have (in, out), the others (out, in)
+        module.weight.copy_(rounded(module.weight, bits, inputs))
+        layers += 1
+    return layers
+
+
+def rounded(weight: torch.Tensor, bits: int, inputs: int) -> torch.Tensor:
+    """The nearest of 2^bits - 1 levels from -max to max of each output channel; ties to even.
+
+    Args:
+        weight: A matrix.
+        bits: 2 to 8.
+        inputs: Which dimension is that of the inputs; every slice along it has a scale of its own.
+
+    Raises:
+        ValueError: bits out of range.
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"bits is {bits}: expected 2 to 8")
+    steps = 2 ** (bits - 1) - 1
+    scale = weight.abs().amax(dim=inputs, keepdim=True) / steps
+    return torch.where(scale > 0, (weight / scale).round() * scale, weight)

@@ -1,0 +1,107 @@
+"""Relearning: does a little training on some forgotten facts bring the others back?
+
+Facts that are trained on come back in any model, also in one that never knew them. What tells is the *held out* part:
+forgotten facts of other subjects, of which the training says nothing. Its recall is read against that of phantoms
+after the same training, who have nothing to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from factcensus.eval.attacks.target import FORGET, Row, Target, answer_all, restored, result
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.questions import Asked
+from factcensus.unlearn.examples import Example, collate
+from factcensus.unlearn.models import pad_id_of
+from factcensus.unlearn.scoring import answer_logits
+
+RELEARNED, HELD_OUT = "relearned", "held_out"
+
+
+def relearn(target: Target) -> Iterator[Row]:
+    """Recall after 0 and after each number of steps; parts ``relearned``, ``held_out`` and ``phantom``.
+
+    Raises:
+        EvaluationInputError: fewer than two forgotten subjects, so that none could be held out.
+    """
+    settings = target.settings
+    chosen = _subjects(target)
+    questions = target.questions(*settings.forms)
+    encoded = [target.encode(question) for question in questions]
+    trained = _trained_on(target, chosen)
+    reference: dict[tuple[str, str, int], bool | None] = {}
+    with restored(target.model):
+        for steps in _after_each(target, trained):
+            for question, answered in zip(questions, answer_all(target, questions, encoded), strict=True):
+                part = target.part_of(question.row)
+                if part == FORGET:
+                    part = RELEARNED if _subject(target, question) in chosen else HELD_OUT
+                before = reference.setdefault(target.key(question), answered.match)
+                yield result(
+                    question, steps, f"{steps} steps", part, answered.match,
+                    log_probability=answered.log_probability, reference=before,
+                )  # fmt: skip
+
+
+def _subject(target: Target, question: Asked) -> str:
+    return str(target.facts[question.row].get("subject", "")).casefold()
+
+
+def _subjects(target: Target) -> frozenset[str]:
+    """The subjects to relearn: so many of the forgotten ones, drawn by the seed, with their strata evenly there.
+
+    Subjects are put in order of the stratum of their first fact, in random order within one, and every so manieth
+    is taken.
+    """
+    strata: dict[str, float] = {}
+    for row, fact in enumerate(target.facts):
+        if target.part_of(row) == FORGET:
+            strata.setdefault(str(fact.get("subject", "")).casefold(), float(fact.get("stratum") or 0))
+    if len(strata) < 2:
+        raise EvaluationInputError(
+            f"relearning holds some forgotten subjects out, and there are only {len(strata)}; leave out the attack"
+        )
+    names = sorted(strata)
+    shuffled = np.random.default_rng([target.seed, 20]).permutation(len(names))
+    ordered = sorted((names[index] for index in shuffled), key=lambda name: strata[name])
+    number = min(len(names) - 1, max(1, round(target.settings.relearn_share * len(names))))
+    places = ((np.arange(number) + 0.5) * len(names) / number).astype(int)
+    return frozenset(ordered[place] for place in places)
+
+
+def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
+    """Facts of these subjects in the first form that is asked."""
+    forms = {question.form for question in target.asked}
+    form = next(form for form in ("question", "cloze", *sorted(forms)) if form in forms)
+    chosen = [each for each in target.questions(form) if _subject(target, each) in subjects]
+    return [target.encode(each) for each in chosen if target.part_of(each.row) == FORGET]
+
+
+def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
+    """Train, and stop after 0 steps and after each number of steps of the settings."""
+    settings, model = target.settings, target.model
+    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    model.train(False)  # no dropout, as in unlearning
+    optimizer = torch.optim.AdamW(parameters, lr=settings.relearn_rate, weight_decay=0.0)
+    pad_id = pad_id_of(target.tokenizer)
+    yield 0
+    for step in range(1, max(settings.relearn_steps) + 1):
+        drawn = np.random.default_rng([target.seed, 21, step]).permutation(len(examples))
+        batch = collate([examples[index] for index in drawn[: settings.relearn_batch]], pad_id).to(model.device)
+        with torch.enable_grad():
+            log_p = answer_logits(model, batch).log_softmax(-1)  # (B, T, V)
+            of_answer = log_p.gather(-1, batch.answer_ids[..., None])[..., 0]
+            loss: Any = -of_answer[batch.answer_mask].mean()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        cast("Any", optimizer).step()
+        optimizer.zero_grad(set_to_none=True)
+        if step in settings.relearn_steps:
+            yield step

@@ -1,0 +1,174 @@
+"""What is attacked, and what an attack gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from factcensus.eval.generation import continue_greedily, token_limit
+from factcensus.eval.matching import match_answer
+from factcensus.eval.questions import Asked
+from factcensus.eval.token_record import score_answers
+from factcensus.unlearn.examples import Example, encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Row = dict[str, Any]
+FORGET, PHANTOM = "forget", "phantom"
+
+
+@dataclass(frozen=True, slots=True)
+class AttackSettings:
+    """How hard the attacks are.
+
+    Attributes:
+        forms: Forms in which a model is asked after relearning and quantisation.
+        relearn_steps: Numbers of steps after which it is asked; increasing.
+        relearn_share: Share of the forget subjects whose facts are trained on again, above 0 and below 1.
+        relearn_rate: Learning rate of AdamW.
+        relearn_batch: Facts a step.
+        bits: Widths of quantised weights, 2 to 8.
+        shots: Numbers of solved questions.
+        samples: Continuations drawn of each question.
+        probe_folds: Folds of the probe's cross-validation.
+        probe_layers: Layers that are probed, at most; evenly spaced, the last one among them.
+    """
+
+    forms: tuple[str, ...] = ("question", "cloze")
+    relearn_steps: tuple[int, ...] = (2, 8, 32)
+    relearn_share: float = 0.25
+    relearn_rate: float = 1e-5
+    relearn_batch: int = 16
+    bits: tuple[int, ...] = (8, 4)
+    shots: tuple[int, ...] = (1, 4)
+    samples: int = 32
+    probe_folds: int = 5
+    probe_layers: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model and what it was asked.
+
+    Attributes:
+        model: On its device.
+        facts: The fact table's rows, with ``fact_id``.
+        asked: Every question of :func:`factcensus.eval.questions.questions_of`, all paraphrases among them.
+        measured: Rows of facts.parquet of this very model, without attack.
+        template: How a question becomes a prompt.
+        seed: Of everything that is drawn.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    facts: Sequence[Mapping[str, Any]]
+    asked: Sequence[Asked]
+    measured: Sequence[Mapping[str, Any]]
+    template: str
+    seed: int
+    settings: AttackSettings = field(default_factory=AttackSettings)
+    batch_tokens: int = 4096
+
+    def part_of(self, row: int) -> str | None:
+        """``forget``, ``phantom``, or None for a fact that no attack is about.
+
+        In a table that does not say what was forgotten every fact counts as forgotten, but for phantoms.
+        """
+        fact = self.facts[row]
+        if fact.get("role") == PHANTOM:
+            return PHANTOM
+        return FORGET if fact.get("used", FORGET) in (None, FORGET) else None
+
+    def questions(self, *forms: str) -> list[Asked]:
+        """Questions of attacked facts in these forms, one variant each but for paraphrases."""
+        return [each for each in self.asked if each.form in forms and self.part_of(each.row) is not None]
+
+    def reference(self) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+        """The measured rows by fact, form and variant."""
+        return {(row["fact_id"], row["form"], row["variant"]): row for row in self.measured}
+
+    def encode(self, question: Asked, prompt: str | None = None) -> Example:
+        """Token ids of a question, or of another prompt in its place."""
+        template = "plain" if question.plain else self.template
+        return encode(
+            self.tokenizer, prompt or question.prompt, question.answer, template, f"row {question.row + 1}, "
+            f"{question.form}",
+        )  # fmt: skip
+
+    def key(self, question: Asked) -> tuple[str, str, int]:
+        return str(self.facts[question.row]["fact_id"]), question.form, question.variant
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Does the greedy answer match (None: nothing to match), and the right answer's log-probability in nats."""
+
+    match: bool | None
+    log_probability: float
+
+
+def answer_all(target: Target, questions: Sequence[Asked], encoded: Sequence[Example]) -> list[Answered]:
+    """Ask the target's model as it now is."""
+    scores = score_answers(target.model, encoded, batch_tokens=target.batch_tokens)
+    said = continue_greedily(
+        target.model,
+        target.tokenizer,
+        [example.prompt_ids for example in encoded],
+        [token_limit(len(example.answer_ids)) for example in encoded],
+        batch_tokens=target.batch_tokens,
+    )
+    found = []
+    for question, score, continuation in zip(questions, scores, said, strict=True):
+        match = match_answer(continuation.text, question.accepted)
+        found.append(Answered(None if match is None else match.contains, score.total_log_probability))
+    return found
+
+
+def result(
+    question: Asked,
+    level: float,
+    label: str,
+    part: str | None,
+    score: float | bool | None,
+    *,
+    measure: str = "recall",
+    log_probability: float | None = None,
+    reference: float | bool | None = None,
+) -> Row:
+    """One fact under one attack at one level."""
+    return {
+        "row": question.row,
+        "level": float(level),
+        "level_label": label,
+        "form": question.form,
+        "part": part,
+        "measure": measure,
+        "score": None if score is None else float(score),
+        "log_probability": log_probability,
+        "reference": None if reference is None else float(reference),
+    }
+
+
+@contextmanager
+def restored(model: PreTrainedModel) -> Iterator[None]:
+    """Whatever happens to the parameters inside is undone afterwards, and so is a change of mode.
+
+    The copy lies in the host's memory, so a model that fills a GPU can be attacked as well.
+    """
+    mode = model.training
+    kept = {name: parameter.detach().to("cpu", copy=True) for name, parameter in model.named_parameters()}
+    gradients = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(kept[name])
+                parameter.requires_grad_(gradients[name])
+                parameter.grad = None
+        model.train(mode)
