@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from factcensus.eval import run_commands
 from factcensus.indexer.cli import Subparsers, add_command, add_group
 
 
 def add_commands(subparsers: Subparsers) -> None:
     """Add this part's commands to the root command."""
     _add_demo(subparsers)
-    _add_run(add_group(subparsers, "eval", help="ask models what they know, and measure it"))
+    verbs = add_group(subparsers, "eval", help="ask models what they know, and measure it")
+    _add_run(verbs)
+    run_commands.add_commands(verbs)
     _add_report(subparsers)
 
 

@@ -13,3 +13,9 @@ class EvaluationInputError(EvaluationError, ValueError):
     """A run folder, a table or a value that cannot be used as it stands (exit 2)."""
 
     exit_code = 2
+
+
+class RequirementNotMetError(EvaluationError):
+    """A run does not meet a requirement (exit 3)."""
+
+    exit_code = 3

@@ -53,6 +53,24 @@ def read_run(folder: Path) -> Run:
     return Run((folder,), (record,), facts, steps)
 
 
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of a finished run folder, or a summary.json itself; made from the tables where there is none.
+
+    Raises:
+        EvaluationInputError: there is neither, or it cannot be read.
+    """
+    file = path / "summary.json" if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        return summary_of(read_run(path))
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationInputError(f"{file} cannot be read as a summary: {error}") from error
+    if not isinstance(summary, dict) or "methods" not in summary:
+        raise EvaluationInputError(f"{file} is no summary of a run: it has no 'methods'")
+    return summary
+
+
 def _read_parquet(path: Path) -> pd.DataFrame:
     """A table with nullable booleans, and texts as Python objects: they are compared and grouped, not computed with."""
     types = {"bool": pd.BooleanDtype(), "string": pd.StringDtype("python")}
