@@ -7,6 +7,7 @@ import re
 import shlex
 from html import unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -73,16 +74,27 @@ def test_html_where_it_is_accepted_else_the_names(url: str, accept: str | None, 
         assert answer.json() == ["tiny"]
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/tables", "/?index=tiny&subject=Curie&object=Warsaw"])
 def test_pages_need_nothing_from_elsewhere(http: httpx.Client, path: str) -> None:
     answer = http.get(path, headers=HTML)
     assert answer.status_code == 200
     page = Reader(answer.text)
-    assert not page.named("script", "iframe", "img", "object", "embed")
+    assert not page.named("iframe", "img", "object", "embed", "base")
     assert not re.search(r"(src|href|action)=.?(https?:)?//", answer.text)
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    (style,) = page.named("style")
-    assert f"'nonce-{style['nonce']}'" in answer.headers["Content-Security-Policy"]
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["form-action"] == policy["connect-src"] == "'self'"
+    (style,), (script,) = page.named("style"), page.named("script")
+    assert style["nonce"] == script["nonce"]
+    assert "src" not in script
+    assert policy["style-src"] == policy["script-src"] == f"'nonce-{style['nonce']}'"
+    assert not [
+        tag for tag, attributes in page.tags if any(name.startswith("on") or name == "style" for name in attributes)
+    ]
+    assert (
+        httpx.get(answer.url, headers=HTML).headers["Content-Security-Policy"]
+        != answer.headers["Content-Security-Policy"]
+    )
     assert page.named("html") == [{"lang": "en"}]
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.named("meta")
 
@@ -91,28 +103,28 @@ def test_every_field_of_the_form_has_a_label(http: httpx.Client) -> None:
     page = Reader(http.get("/", headers=HTML).text)
     fields = {field["id"] for field in page.named("input", "select", "textarea")}
     assert fields == {label["for"] for label in page.named("label")}
-    assert fields == {"index", "subject", "subject_aliases", "object", "object_aliases", "window"}
+    assert fields == {"index", "subject", "subject_aliases", "object", "object_aliases", "window", "by"}
     assert page.named("form")[0]["method"] == "get"  # so that an answer has an address to share
 
 
 def test_the_form_is_answered_by_source(http: httpx.Client) -> None:
     page = Reader(http.get("/", params=QUESTION, headers=HTML).text)
     assert page.rows[-3:] == [
-        ["books", "2", "4", "2", "4", "2", "2"],
-        ["wiki", "1", "4", "2", "3", "2", "3"],
-        ["all sources", "3", "8", "4", "7", "4", "5"],
+        ["books", "", "2", "4", "2", "4", "2", "2"],
+        ["wiki", "", "1", "4", "2", "3", "2", "3"],
+        ["all", "", "3", "8", "4", "7", "4", "5"],
     ]
     assert len(page.named("article")) == 3
 
 
 def test_the_window_counts(http: httpx.Client) -> None:
     page = Reader(http.get("/", params={**QUESTION, "window": "0"}, headers=HTML).text)
-    assert page.rows[-1][:3] == ["all sources", "3", "3"]
+    assert page.rows[-1][:4] == ["all", "", "3", "3"]
 
 
 def test_the_curl_line_asks_the_same(http: httpx.Client) -> None:
     html = http.get("/", params={**QUESTION, "window": "3"}, headers=HTML).text
-    (line,) = re.findall(r"<pre><code>(.*)</code></pre>", html)
+    (line,) = re.findall(r"<pre.*><code>(.*)</code></pre>", html)
     curl, address, option, body = shlex.split(unescape(line))
     assert (curl, option) == ("curl", "--json")
     answer = http.post(address, json=json.loads(body)).json()
@@ -149,7 +161,7 @@ def test_what_is_typed_and_what_is_found_is_text(http: httpx.Client) -> None:
     attack = '"><script>alert(1)</script>'
     question = {**QUESTION, "subject": attack, "subject_aliases": f"</textarea>{attack}\nscript", "object": "Warsaw"}
     page = Reader(http.get("/", params=question, headers=HTML).text)
-    assert not page.named("script")
+    assert len(page.named("script")) == 1  # the page's own
     assert next(field for field in page.named("input") if field["id"] == "subject")["value"] == attack
 
 
@@ -157,12 +169,95 @@ def test_an_index_without_sources_is_shown_as_well(tmp_path: Path) -> None:
     """As infini-gram builds one: neither manifest nor document table, and the text as it was."""
     (tmp_path / "corpus.jsonl").write_text('{"text": "Marie Curie was born in Warsaw."}\n', encoding="utf-8")
     build_index([tmp_path / "corpus.jsonl"], tmp_path / "plain", analyzer="bytes", jobs=1)
-    for file in ("manifest.json", *(path.name for path in (tmp_path / "plain").glob("documents.*"))):
-        (tmp_path / "plain" / file).unlink()
-    with serving(Settings(indexes=(tmp_path / "plain",))) as url, httpx.Client(base_url=url) as http:
+    kept = ("tokenized.", "table.", "offset.")
+    for file in (tmp_path / "plain").iterdir():
+        if not file.name.startswith(kept):
+            file.unlink()
+    with serving(Settings(indexes=(tmp_path / "plain",))) as url, httpx.Client(base_url=url, timeout=60) as http:
         answer = http.get("/", params={"index": "plain", "subject": "Curie", "object": "Warsaw"}, headers=HTML)
         assert answer.status_code == 200
-        assert "all sources" in answer.text
+        assert '<span class="large">1</span>' in answer.text
         assert 'Marie <mark class="subject">Curie</mark> was born in <mark class="object">Warsaw</mark>.' in answer.text
         listed = http.get("/v1/indexes").json()["indexes"][0]
         assert (listed["digest"], listed["documents"]) == (None, 1)
+
+
+def page_of(http: httpx.Client, **question: str) -> Reader:
+    answer = http.get("/", params={**QUESTION, **question}, headers=HTML)
+    assert answer.status_code == 200
+    return Reader(answer.text)
+
+
+def links(page: Reader, containing: str) -> list[str]:
+    return [str(tag["href"]) for tag in page.named("a") if containing in str(tag.get("href"))]
+
+
+def test_the_json_link_answers_the_same(http: httpx.Client) -> None:
+    (link,) = links(page_of(http, window="3", only="wiki"), "cooccurrence?")
+    answer = http.get(link.removeprefix("."))
+    body = {
+        "subject": {"name": "Marie Curie", "aliases": ["Curie", "Maria Skłodowska"]},
+        "object": {"name": "Warsaw"},
+        "window": 3,
+        "by": "source",
+        "filter": {"source": ["wiki"]},
+    }
+    assert answer.json() == http.post("/v1/indexes/tiny/cooccurrence", json=body).json()
+    assert http.get(link.removeprefix("."), headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_a_source_leads_to_its_documents_alone(http: httpx.Client) -> None:
+    (link,) = links(page_of(http), "only=books")
+    page = Reader(http.get(link.removeprefix("."), headers=HTML).text)
+    assert page.rows[-1] == ["all", "", "2", "4", "2", "4", "2", "2"]
+    assert len(page.named("article")) == 2
+    (back,) = [link for link in links(page, "./?index=tiny") if "only" not in link]
+    assert Reader(http.get(back.removeprefix("."), headers=HTML).text).rows[-1][2] == "3"
+
+
+def test_counts_by_another_column(http: httpx.Client) -> None:
+    page = page_of(http, by="path")
+    assert [row[0] for row in page.rows[1:]] == ["part-0.jsonl", "all"]
+    wrong = http.get("/", params={**QUESTION, "by": "absent"}, headers=HTML)
+    assert (wrong.status_code, "counts cannot be had by" in wrong.text) == (422, True)
+    assert len(page_of(http, by="").rows) == 0
+
+
+def test_pages_of_documents_follow_each_other(tmp_path: Path) -> None:
+    rows = [{"id": f"d{n}", "text": "Curie Warsaw", "url": "https://example.org/a?b=1&c=2"} for n in range(12)]
+    rows[3] |= {"url": "javascript:alert(1)", "nested": {"a": ["<b>"]}}
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    build_index([tmp_path / "corpus.jsonl"], tmp_path / "tiny", jobs=1)
+    with serving(Settings(indexes=(tmp_path / "tiny",))) as url, httpx.Client(base_url=url, timeout=60) as http:
+        address, seen = "/?index=tiny&subject=Curie&object=Warsaw", list[str]()
+        while address:
+            text = http.get(address, headers=HTML).text
+            page = Reader(text)
+            seen += [str(tag["aria-labelledby"]) for tag in page.named("article")]
+            following = [tag["href"] for tag in page.named("a") if tag.get("rel") == "next"]
+            address = str(following[0]).removeprefix(".") if following else ""
+            if len(seen) == 5:
+                assert links(page, "example.org") == ["https://example.org/a?b=1&c=2"] * 4
+                assert not links(page, "javascript:")
+                assert "<b>" not in text
+        assert seen == [f"document-{number}" for number in range(12)]
+        broken = http.get("/?index=tiny&subject=Curie&object=Warsaw&cursor=x", headers=HTML)
+        assert broken.status_code == 422
+        assert "the cursor cannot be used" in broken.text
+
+
+def test_headings_are_in_order_and_regions_have_names(http: httpx.Client) -> None:
+    for path, params in (("/", {}), ("/", QUESTION), ("/tables", {}), ("/docs", {})):
+        page = Reader(http.get(path, params=params, headers=HTML).text)
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+        assert [len(page.named(landmark)) for landmark in ("main", "header", "footer")] == [1, 1, 1]
+        ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+        assert len(ids) == len(set(ids))
+        for _, attributes in page.tags:
+            assert set(str(attributes.get("aria-labelledby") or "").split()) <= set(ids)
+        for tag in page.named("section", "nav", "article"):
+            assert tag.get("aria-labelledby") or tag.get("aria-label")
+        assert page.named("a")[0] == {"class": "skip", "href": "#main"}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from factcensus.indexer import Entity, Scope
+from factcensus.indexer.errors import InputError
 from factcensus.indexer.filters import Between, condition
 
 
@@ -72,6 +73,23 @@ Filters = Annotated[
         examples=[{"source": ["wiki", "books"], "year": {"min": 1990}}],
     ),
 ]
+
+
+_FILTERS: TypeAdapter[Any] = TypeAdapter(Filters, config=ConfigDict(strict=True))
+
+
+def filter_of_text(text: str) -> Any:
+    """A filter that stands as JSON in an address.
+
+    Raises:
+        InputError: it is no filter.
+    """
+    try:
+        return _FILTERS.validate_json(text)
+    except ValidationError as error:
+        raise InputError(
+            f'the filter is not of the form {{"source": ["wiki"]}}, as JSON ({error.errors()[0]["msg"]})'
+        ) from None
 
 
 def scope_of(filter: Filters) -> Scope:

@@ -6,12 +6,10 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
-from factcensus.api.bodies import By, CooccurrenceBody, CountBody, scope_of
-from factcensus.api.caching import cache_headers, not_modified
-from factcensus.api.deadlines import within
+from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, Window, filter_of_text, scope_of
+from factcensus.api.caching import cache_headers, cached, not_modified
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
@@ -33,12 +31,7 @@ async def count_by_address(
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
 ) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
-    try:
-        unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
-    except UnicodeDecodeError:  # the framework would put U+FFFD in its place, and another text would be counted
-        raise Problem(
-            "invalid-request", "text: the percent-encoded bytes are not UTF-8; encode the text as UTF-8"
-        ) from None
+    refuse_broken_text(request)
     check_text(text, "the text", limits)
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
@@ -48,8 +41,9 @@ async def count_by_address(
         check_groups(index, by, limits)
         return index.count(text, by=by, limit=limit)
 
-    answer = await within(limits.deadline_seconds, request, counted)
-    return JSONResponse(answer, headers=headers)
+    answer = await cached(request, index, limits.deadline_seconds, counted, "count", text, by)
+    answer.headers.update(headers)
+    return answer
 
 
 @router.post(
@@ -58,7 +52,7 @@ async def count_by_address(
     responses={200: {"model": CountAnswer}},
     dependencies=[JsonBody],
 )
-async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: CountBody) -> JSONResponse:
+async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: CountBody) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
     check_text(body.text, "the text", limits)
     scope = scope_of(body.filter)
@@ -67,7 +61,41 @@ async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: Coun
         check_groups(index, body.by, limits)
         return index.count(body.text, by=body.by, scope=scope, limit=limit)
 
-    return JSONResponse(await within(limits.deadline_seconds, request, counted))
+    return await cached(request, index, limits.deadline_seconds, counted, "count", body.model_dump(mode="json"))
+
+
+@router.get(
+    "/v1/indexes/{index}/cooccurrence",
+    summary="Count a subject and an object, alone and together",
+    responses={200: {"model": CooccurrenceAnswer}, 304: {"description": "The answer with this ETag still holds."}},
+)
+async def cooccurrence_by_address(
+    request: Request,
+    index: OpenIndex,
+    limits: LimitsOf,
+    subject: Annotated[str, Query(description="The subject's name, percent-encoded UTF-8.")],
+    object: Annotated[str, Query(description="The object's name.")],
+    subject_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006  # the framework copies it
+    object_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006
+    window: Annotated[Window | None, Query(description="As in the body of POST.")] = None,
+    by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
+    filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
+) -> Response:
+    """The same as POST, at an address that can be shared, bookmarked and cached."""
+    refuse_broken_text(request)
+    body = CooccurrenceBody(
+        subject=EntityBody(name=subject, aliases=subject_alias),
+        object=EntityBody(name=object, aliases=object_alias),
+        window=window,
+        by=by,
+        filter=filter_of_text(filter),
+    )
+    headers = cache_headers(request, index)
+    if (unchanged := not_modified(request, headers)) is not None:
+        return unchanged
+    answer = await cooccurrence(request, index, limits, body)
+    answer.headers.update(headers)
+    return answer
 
 
 @router.post(
@@ -76,7 +104,7 @@ async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: Coun
     responses={200: {"model": CooccurrenceAnswer}},
     dependencies=[JsonBody],
 )
-async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, body: CooccurrenceBody) -> JSONResponse:
+async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, body: CooccurrenceBody) -> Response:
     """Mentions and documents of each, documents and pairs of both together, within the window if there is one."""
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
@@ -87,4 +115,14 @@ async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, bod
         check_groups(index, body.by, limits)
         return index.cooccurrence(subject, object_, window=body.window, by=body.by, scope=scope, limit=limit)
 
-    return JSONResponse(await within(limits.deadline_seconds, request, counted))
+    return await cached(request, index, limits.deadline_seconds, counted, "cooccurrence", body.model_dump(mode="json"))
+
+
+def refuse_broken_text(request: Request) -> None:
+    """Refuse a query that is not UTF-8: the framework would put U+FFFD in it, and another text would be counted."""
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(
+            "invalid-request", "the percent-encoded bytes of the query are not UTF-8; encode the text as UTF-8"
+        ) from None

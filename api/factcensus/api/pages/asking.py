@@ -1,0 +1,98 @@
+"""One fact, as the form at ``/`` asks for it: what was typed, what it means, and the addresses that ask the same."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from factcensus.api.bodies import DocumentsBody, EntityBody
+from factcensus.api.problems import Problem
+from factcensus.indexer import Entity
+
+
+class Question(BaseModel):
+    """What the form sends, as it was typed; nothing of it is checked yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: str | None = Field(default=None, description="Name of an open index.")
+    subject: str = ""
+    subject_aliases: str = Field(default="", description="One a line.")
+    object: str = ""
+    object_aliases: str = Field(default="", description="One a line.")
+    window: str = Field(default="", description="Tokens between the two mentions; empty: the whole document.")
+    by: str = Field(default="source", description="The column whose values are shown one by one; empty: none.")
+    only: str = Field(default="", description="Only documents with this value of that column; empty: all.")
+    cursor: str = Field(default="", description="A page of documents, as the page before links to it.")
+
+    @property
+    def entities(self) -> tuple[Entity, Entity]:
+        """Subject and object; raises the core's InputError for one without a name."""
+        return _entity(self.subject, self.subject_aliases), _entity(self.object, self.object_aliases)
+
+    @property
+    def tokens_between(self) -> int | None:
+        """The window; a form sends an empty one for none.
+
+        Raises:
+            Problem: it is no whole number.
+        """
+        text = self.window.strip()
+        if not text:
+            return None
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+            raise Problem(
+                "invalid-request", "the window must be a whole number of tokens, or empty for whole documents"
+            )
+        return int(text)
+
+    @property
+    def filter(self) -> dict[str, Any]:
+        """The documents that are looked at, as the routes take it."""
+        return {self.by: [self.only]} if self.by and self.only else {}
+
+    def documents_body(self) -> DocumentsBody:
+        """The same question to the documents' route, whose cursors the page's links carry."""
+        subject, object_ = self.entities
+        return DocumentsBody(
+            subject=EntityBody(name=subject.name, aliases=list(subject.aliases)),
+            object=EntityBody(name=object_.name, aliases=list(object_.aliases)),
+            window=self.tokens_between,
+            filter=self.filter,
+        )
+
+    def address(self, **changes: str) -> str:
+        """The page's query string for this question with some fields changed; defaults are left out."""
+        changed = self.model_copy(update=changes).model_dump(exclude_defaults=True)
+        return "?" + urlencode(changed)
+
+    def json_address(self) -> str:
+        """The route that answers this question as JSON, with its query, below the service's address."""
+        subject, object_ = self.entities
+        asked = [("subject", subject.name), *(("subject_alias", alias) for alias in subject.aliases)]
+        asked += [("object", object_.name), *(("object_alias", alias) for alias in object_.aliases)]
+        asked += [("window", str(self.tokens_between))] if self.tokens_between is not None else []
+        asked += [("by", self.by)] if self.by else []
+        asked += [("filter", json.dumps(self.filter, ensure_ascii=False))] if self.filter else []
+        return f"v1/indexes/{quote(self.index or '', safe='')}/cooccurrence?{urlencode(asked)}"
+
+    def curl(self, base_url: str) -> str:
+        """The same question for a terminal."""
+        subject, object_ = self.entities
+        body: dict[str, Any] = {
+            "subject": {"name": subject.name, "aliases": list(subject.aliases)},
+            "object": {"name": object_.name, "aliases": list(object_.aliases)},
+        }
+        body |= {} if self.tokens_between is None else {"window": self.tokens_between}
+        body |= {"by": self.by} if self.by else {}
+        body |= {"filter": self.filter} if self.filter else {}
+        address = f"{base_url}v1/indexes/{quote(self.index or '', safe='')}/cooccurrence"
+        return f"curl {shlex.quote(address)} --json {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+
+
+def _entity(name: str, aliases: str) -> Entity:
+    return Entity(name.strip(), tuple(alias.strip() for alias in aliases.splitlines() if alias.strip()))

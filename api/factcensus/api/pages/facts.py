@@ -1,0 +1,110 @@
+"""The page at ``/``: how often one fact stands in a corpus, where, and where that is among other facts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from factcensus.api.bodies import scope_of
+from factcensus.api.deadlines import within
+from factcensus.api.dependencies import LimitsOf, ServiceOf
+from factcensus.api.documents import Cursors
+from factcensus.api.limits import check_entity, check_groups
+from factcensus.api.negotiation import preferred
+from factcensus.api.pages.asking import Question
+from factcensus.api.pages.rendering import html
+from factcensus.api.problems import KINDS, Problem, kind_of
+from factcensus.api.settings import Limits
+from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.errors import FactcensusError
+
+router = APIRouter(tags=["pages"])
+#: Documents on one page.
+SHOWN = 5
+#: Rows by source, the others are summed up: a page is no table of thousands.
+MOST_ROWS = 25
+
+
+@router.get("/", summary="A page to ask on; the list of index names for machines", response_class=HTMLResponse)
+async def page(
+    request: Request, service: ServiceOf, limits: LimitsOf, question: Annotated[Question, Query()]
+) -> Response:
+    """HTML where it is accepted, a JSON list of index names where it is not."""
+    names = service.catalog.names
+    match preferred(request.headers.get("accept"), ["text/html", "application/json"]):
+        case "application/json":
+            return JSONResponse(names)
+        case None:
+            raise Problem("not-acceptable", "this address answers as text/html or application/json")
+    context: dict[str, Any] = {"names": names, "form": question}
+    status = 200
+    if question.index is not None:
+        try:
+            index = service.catalog.get(question.index)
+            result = await within(
+                limits.deadline_seconds, request, lambda limit: _result(index, question, limits, limit)
+            )
+            documents = result["answer"]["cooccurrence"]["documents"]
+            context |= result
+            context |= service.fact_tables.standing(index.digest, documents, question.tokens_between)
+            context |= {"curl": question.curl(str(request.base_url)), "json_address": question.json_address()}
+        except (Problem, FactcensusError) as error:
+            status, context["error"] = said(error)
+    return html(request, "page.html", context, status)
+
+
+@router.get("/docs", summary="This reference", response_class=HTMLResponse)
+async def docs(request: Request) -> HTMLResponse:
+    """The OpenAPI document as one page."""
+    return html(request, "reference.html", {"document": request.app.openapi()})
+
+
+def said(error: Problem | FactcensusError) -> tuple[int, str]:
+    """The status of an error, and what a page says of it.
+
+    Raises:
+        FactcensusError: it is a fault of the service, for the handler of those.
+    """
+    if isinstance(error, Problem):
+        return error.status_code, error.detail
+    kind = kind_of(error)
+    if kind == "internal-error":
+        raise error
+    return KINDS[kind][0], str(error)
+
+
+def _result(index: CountIndex, question: Question, limits: Limits, limit: Limit) -> dict[str, Any]:
+    (subject, object_), window = question.entities, question.tokens_between
+    check_entity(subject, "the subject", limits)
+    check_entity(object_, "the object", limits)
+    # An index of infini-gram's knows no sources, and its page does without.
+    by = (question.by or None) if index.manifest is not None else None
+    check_groups(index, by, limits)
+    scope = scope_of(question.filter)
+    cursors = Cursors(index, question.documents_body())
+    start = cursors.start(question.cursor) if question.cursor else 0
+    answer = index.cooccurrence(subject, object_, window=window, by=by, scope=scope, limit=limit)
+    found = index.find_documents(
+        subject=subject, object=object_, window=window, limit=SHOWN, start=start, scope=scope, deadline=limit
+    )
+    following = None if found["next"] is None else question.address(cursor=cursors.cursor(found["next"]))
+    return {"answer": answer, "rows": _rows(answer, by), "found": found, "start": start, "next_page": following}
+
+
+def _rows(answer: dict[str, Any], by: str | None) -> list[dict[str, Any]]:
+    """The numbers by the column's values, most documents first; those behind the most that are shown as one row."""
+    rows = [{"value": value, **numbers} for value, numbers in (answer.get(f"by_{by}") or {}).items()]
+    rows.sort(key=lambda row: (-row["cooccurrence"]["documents"], row["value"]))
+    most = max([1, *(row["cooccurrence"]["documents"] for row in rows)])
+    for row in rows:
+        row["share"] = round(100 * row["cooccurrence"]["documents"] / most, 1)
+    if len(rows) <= MOST_ROWS:
+        return rows
+    rest = rows[MOST_ROWS:]
+    summed = {
+        part: {name: sum(row[part][name] for row in rest) for name in rest[0][part]}
+        for part in ("cooccurrence", "subject", "object")
+    }
+    return [*rows[:MOST_ROWS], {"value": None, "others": len(rest), "share": None, **summed}]

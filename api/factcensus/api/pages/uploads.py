@@ -1,0 +1,204 @@
+"""The pages at ``/tables``: upload a table of facts, watch it being counted, see its strata, download it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf
+from factcensus.api.formats import FILE_ENDINGS, format_of_body
+from factcensus.api.jobs.records import UNFINISHED, Job
+from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.limits import check_job, check_windows
+from factcensus.api.pages.asking import Question
+from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
+from factcensus.api.pages.facts import said
+from factcensus.api.pages.rendering import html
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits
+from factcensus.indexer import CountIndex, stratify
+from factcensus.indexer.errors import FactcensusError, InputError
+from factcensus.indexer.facts import check_names
+from factcensus.indexer.tables import render
+
+router = APIRouter(tags=["pages"], include_in_schema=False)
+#: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
+PREVIEW = 20
+JobId = Annotated[str, Path()]
+
+
+@router.get("/tables")
+async def tables(
+    request: Request, service: ServiceOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
+) -> HTMLResponse:
+    """The form, and the tables that were sent before."""
+    return html(request, "tables.html", await _form(service.catalog.names, jobs, holder, limits))
+
+
+@router.post("/tables")
+async def upload(request: Request, service: ServiceOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf) -> Response:
+    """Make a job of the uploaded table and lead to its page."""
+    _refuse_other_sites(request)
+    typed = {"index": "", "windows": ""}
+    try:
+        try:
+            form = await request.form(max_files=1, max_fields=10)
+        except Problem:  # the body is too large
+            raise
+        except HTTPException as error:
+            raise Problem("malformed-body", f"the form cannot be read ({error.detail})") from None
+        try:
+            typed = {name: str(form.get(name) or "") for name in typed}
+            name, body = await _file(form.get("facts"))
+        finally:
+            await form.close()
+        index = service.catalog.get(typed["index"])
+        windows = _windows(typed["windows"])
+        job = await run_in_threadpool(_submitted, jobs, index, name, body, windows, limits, holder)
+    except (Problem, FactcensusError) as error:
+        status, message = said(error)
+        context = await _form(service.catalog.names, jobs, holder, limits)
+        return html(request, "tables.html", {**context, "typed": typed, "error": message}, status)
+    return RedirectResponse(f"tables/{job.id}", status_code=303)
+
+
+@router.get("/tables/{job}")
+async def table(
+    request: Request,
+    job: JobId,
+    jobs: JobsOf,
+    holder: HolderOf,
+    by: Annotated[str, Query()] = DOCUMENTS,
+    bins: Annotated[str, Query()] = "",
+) -> HTMLResponse:
+    """How far a table is, and when it is done, its strata and its facts."""
+    context: dict[str, Any] = {"by": by, "bins": bins}
+    status = 200
+    try:
+        found = await run_in_threadpool(jobs.job, job, holder)
+        context |= {"job": found, "finished": found.state not in UNFINISHED, "formats": list(FILE_ENDINGS)}
+        if found.state == "done":
+            counts = await run_in_threadpool(_counts, jobs, found)
+            context |= await run_in_threadpool(_shown, counts, found, by, bins)
+    except (Problem, FactcensusError) as error:
+        status, context["error"] = said(error)
+    return html(request, "table.html", context, status)
+
+
+@router.get("/tables/{job}/strata.{ending}")
+async def strata(
+    job: JobId,
+    ending: Literal["csv", "jsonl"],
+    jobs: JobsOf,
+    holder: HolderOf,
+    by: Annotated[str, Query()] = DOCUMENTS,
+    bins: Annotated[str, Query()] = "",
+) -> Response:
+    """The strata table, as ``factcensus facts stratify`` makes it."""
+    found = await run_in_threadpool(jobs.job, job, holder)
+    if found.state != "done":
+        raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
+    stratified = await run_in_threadpool(lambda: stratify(_counts(jobs, found), by, bins or "quantile:3"))
+    headers = {"Content-Disposition": f'attachment; filename="strata-{found.id[:8]}.{ending}"'}
+    media_type = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}[ending]
+    return StreamingResponse(iter(render(stratified, ending)), media_type=media_type, headers=headers)
+
+
+@router.post("/tables/{job}/remove")
+async def remove(request: Request, job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
+    """Cancel or remove a table, as a form without scripts can."""
+    _refuse_other_sites(request)
+    await run_in_threadpool(jobs.remove, job, holder)
+    return RedirectResponse("../../tables", status_code=303)
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A browser sends a stored password along with a form of any site; only this service's own forms are taken."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Problem("invalid-request", "this form came from a page of another site; open this service's own page")
+
+
+async def _form(names: list[str], jobs: JobRunner, holder: str, limits: Limits) -> dict[str, Any]:
+    """What the form shows: the indexes, and the tables of this holder; none where the service takes no jobs."""
+    context: dict[str, Any] = {"names": names, "typed": {"index": "", "windows": ""}, "limits": limits, "jobs": []}
+    if jobs.reason_closed is None:
+        context["jobs"] = await run_in_threadpool(jobs.jobs, holder)
+    return context | {"closed": jobs.reason_closed}
+
+
+async def _file(field: object) -> tuple[str, bytes]:
+    """Name and content of the uploaded file."""
+    if not isinstance(field, UploadFile) or not field.filename:
+        raise InputError("choose a file with facts first")
+    return field.filename, await field.read()
+
+
+def _windows(text: str) -> list[int]:
+    """Windows as typed, with commas or spaces between them."""
+    words = text.replace(",", " ").split()
+    if not all(word.isascii() and word.isdecimal() and len(word) <= 9 for word in words):
+        raise InputError(
+            f"the windows {text[:100]!r} are not whole numbers of tokens with commas between them, as in 10, 50"
+        )
+    return [int(word) for word in words]
+
+
+def _submitted(
+    jobs: JobRunner, index: CountIndex, name: str, body: bytes, windows: list[int], limits: Limits, holder: str
+) -> Job:
+    """The job that an uploaded file becomes, once its table is found in order."""
+    ending = PurePosixPath(name).suffix.lower().removeprefix(".")
+    if ending not in FILE_ENDINGS:
+        endings = ", ".join(f".{each}" for each in FILE_ENDINGS)
+        raise InputError(f"{name[:100]!r} is no table that is read here; its name would end in {endings}")
+    known = format_of_body(FILE_ENDINGS[ending])
+    facts, own_windows = known.read(body, limits)
+    windows = windows or own_windows or []
+    check_windows(windows, limits)
+    check_job(facts, limits)
+    check_names(index, facts)
+    return jobs.submit(index, facts, windows, media_type=known.media_type, owner=holder)
+
+
+def _counts(jobs: JobRunner, job: Job) -> pa.Table:
+    """The whole counts table of a finished job."""
+    return pa.concat_tables(jobs.store.counts(job.id))
+
+
+def _shown(counts: pa.Table, job: Job, by: str, bins: str) -> dict[str, Any]:
+    """The picture, the legend and a few facts; a message instead where the bins cannot be read."""
+    columns = [name for name in counts.column_names if name.startswith(("cooccurrence_", "subject_", "object_"))]
+    columns = [name for name in columns if pa.types.is_integer(counts.schema.field(name).type)]
+    context: dict[str, Any] = {"columns": columns}
+    try:
+        spread = spread_of(counts, by, bins or "quantile:3")
+    except InputError as error:
+        return context | {"error": str(error)}
+    order = sorted(range(counts.num_rows), key=lambda row: int(spread.counts[row]))
+    chosen = order if len(order) <= PREVIEW else [*order[: PREVIEW // 2], *order[-PREVIEW // 2 :]]
+    picture, legend = spread.picture(), spread.legend()
+    facts = list(_preview(counts.take(chosen), job, by))
+    return context | {"picture": picture, "legend": legend, "facts": facts, "hidden": counts.num_rows - len(chosen)}
+
+
+def _preview(rows: pa.Table, job: Job, by: str) -> Iterator[dict[str, Any]]:
+    """A few facts, each with the address of the page that asks for it alone."""
+    for row in rows.to_pylist():
+        aliases = {role: "\n".join(row.get(f"{role}_aliases") or []) for role in ("subject", "object")}
+        question = Question(
+            index=job.index,
+            subject=row["subject"],
+            subject_aliases=aliases["subject"],
+            object=row["object"],
+            object_aliases=aliases["object"],
+            window=by.rpartition("_w")[2] if by.startswith("cooccurrence_") and "_w" in by else "",
+        )
+        yield {**row, "count": row[by], "address": question.address()}

@@ -1,0 +1,43 @@
+// Comfort that the pages do without: they say the same when no script runs.
+"use strict";
+for (const button of document.querySelectorAll("button[data-copies]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const status = document.getElementById(button.dataset.copies + "-status");
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+      status.textContent = "copied";
+    } catch {
+      status.textContent = "the browser does not let a page copy; select the text";
+    }
+  });
+}
+const file = document.querySelector("input[type=file][data-most-bytes]");
+file?.form.addEventListener("submit", (event) => {
+  const most = Number(file.dataset.mostBytes);
+  const size = file.files[0]?.size ?? 0;
+  file.setCustomValidity(size > most ? `The file has ${size} bytes, more than the ${most} that are taken here.` : "");
+  if (!file.reportValidity()) event.preventDefault();
+});
+file?.addEventListener("change", () => file.setCustomValidity(""));
+const job = document.querySelector("[data-job]");
+if (job) {
+  const progress = job.querySelector("progress");
+  const status = job.querySelector("[role=status]");
+  const look = async () => {
+    try {
+      const answer = await fetch(job.dataset.job, { headers: { Accept: "application/json" } });
+      const state = await answer.json();
+      if (!answer.ok || state.state === "done" || state.state === "failed") return location.reload();
+      if (progress.value !== state.counted) {
+        progress.value = state.counted;
+        status.textContent = `${state.counted.toLocaleString("en")} of ${state.facts.toLocaleString("en")} facts are counted`;
+      }
+    } catch {
+      status.textContent = "the service does not answer; this page tries again";
+    }
+    setTimeout(look, 1000);
+  };
+  setTimeout(look, 500);
+}

@@ -1,0 +1,144 @@
+"""Where a fact stands among loaded ones: the picture's measures, the strata, and when no comparison is made."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loopback import serving
+
+from factcensus.api.pages.fact_tables import DOCUMENTS, FactTables, spread_of
+from factcensus.api.pages.histogram import ABOVE, HEIGHT, bin_edges, histogram
+from factcensus.api.settings import Settings
+from factcensus.indexer import CountIndex, InputError, facts_from_rows, stratify, write_table
+from factcensus.indexer.tables import read_table
+
+HTML = {"Accept": "text/html"}
+COUNTS = st.lists(st.integers(0, 3000), min_size=1, max_size=60)
+
+
+def test_bins_begin_at_one_two_and_five_of_every_decade() -> None:
+    assert bin_edges(0) == [0, 1]
+    assert bin_edges(1) == [0, 1, 2]
+    assert bin_edges(49) == [0, 1, 2, 5, 10, 20, 50]
+    assert bin_edges(50) == [0, 1, 2, 5, 10, 20, 50, 100]
+
+
+@given(most=st.integers(0, 10**12))
+def test_bins_take_in_every_count_and_end_right_behind(most: int) -> None:
+    edges = bin_edges(most)
+    assert edges[-2] <= most < edges[-1]
+    assert all(low < high for low, high in pairwise(edges))
+
+
+@given(counts=COUNTS, bins=st.sampled_from(["log10", "quantile:3", "edges:1,7"]), marked=st.integers(0, 5000))
+def test_every_fact_is_in_one_bar_and_bars_grow_with_their_facts(counts: list[int], bins: str, marked: int) -> None:
+    spread = spread_of(pa.table({"n": counts}), "n", bins)
+    picture = histogram(spread.counts, spread.strata, len(spread.labels), marked)
+    assert sum(bar.facts for bar in picture.bars) == len(counts)
+    for bar in picture.bars:
+        assert bar.facts == sum(bar.low <= count <= bar.high for count in counts)
+        assert bar.top == bar.parts[-1].y
+        assert sum(part.height for part in bar.parts) == pytest.approx(
+            ABOVE + HEIGHT - bar.top, abs=0.1 * len(bar.parts)
+        )
+    most = max(bar.facts for bar in picture.bars)
+    for bar in picture.bars:
+        height = ABOVE + HEIGHT - bar.top
+        assert height == pytest.approx(HEIGHT * (bar.facts / most) ** 0.5, abs=0.3)
+    for low, high in pairwise(picture.bars):
+        assert low.x + low.width < high.x
+    assert picture.marker is not None
+    assert 0 <= picture.marker <= 100
+    edges = bin_edges(max([*counts, marked]))
+    place = int(np.searchsorted(edges, marked, side="right")) - 1
+    step = 100 / (len(edges) - 1)
+    assert place * step - 0.01 <= picture.marker <= (place + 1) * step + 0.01, "the mark is in its own bin"
+
+
+def test_parts_of_a_bar_are_as_high_as_their_share() -> None:
+    picture = histogram(np.array([1, 1, 1, 1]), np.array([0, 0, 0, 1]), 2)
+    (bar,) = picture.bars
+    assert [part.height for part in bar.parts] == [0.75 * HEIGHT, 0.25 * HEIGHT]
+    assert [part.shade for part in bar.parts] == [0, 5]
+
+
+def test_own_strata_are_kept_where_they_are_of_that_count() -> None:
+    table = pa.table({"a": [0, 3, 40], "b": [9, 9, 9]})
+    own = stratify(table, "a", "edges:2,10")
+    assert spread_of(own, "a").labels == ("0–1", "2–9", "10+")
+    assert spread_of(own, "b").labels == ("1+",), "strata of a do not fit b"
+    assert spread_of(own, "a", "quantile:1").labels == ("0–40",)
+
+
+@pytest.fixture(scope="module")
+def tables(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Counts of all pairs of some names, in three formats, one with strata."""
+    names = ["Curie", "Warsaw", "Paris", "France", "Poland", "nowhere"]
+    facts = facts_from_rows([{"subject": one, "object": other} for one in names for other in names if one != other])
+    folder = tmp_path_factory.mktemp("tables")
+    with CountIndex.open(index_folder) as index:
+        counts = index.count_facts(facts, windows=[3])
+    write_table(counts, folder / "pairs.parquet")
+    write_table(counts, folder / "pairs.csv")
+    write_table(stratify(counts, DOCUMENTS, "edges:1,2"), folder / "strata.csv")
+    return {file.name: file for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "pairs.csv", "strata.csv"])
+def test_a_fact_stands_among_the_facts_of_a_table(tables: dict[str, Path], index_folder: Path, name: str) -> None:
+    loaded = FactTables([tables[name]])
+    with CountIndex.open(index_folder) as index:
+        digest = index.digest
+    rows: list[dict[str, Any]] = read_table(tables["pairs.parquet"]).to_pylist()
+    for count in range(8):
+        for window, column in ((None, DOCUMENTS), (3, f"{DOCUMENTS}_w3")):
+            standing = loaded.standing(digest, count, window)["standing"]
+            assert standing.facts == len(rows)
+            assert standing.below == sum(row[column] < count for row in rows)
+            assert standing.equal == sum(row[column] == count for row in rows)
+    assert loaded.standing(digest, 1, 7) == {"standing": None, "without_window": [Path(name).stem]}
+    assert loaded.standing("another", 1, None) == {"standing": None, "without_window": []}
+    assert loaded.standing(None, 1, None)["standing"] is None
+    if name == "strata.csv":
+        assert [stratum.label for stratum in loaded.standing(digest, 1, None)["standing"].legend] == ["0", "1", "2+"]
+
+
+def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder: Path) -> None:
+    question = {"index": "tiny", "subject": "Curie", "object": "Warsaw"}
+    with (
+        serving(Settings(indexes=(index_folder,), fact_tables=(tables["strata.csv"],))) as url,
+        httpx.Client(base_url=url, timeout=60) as http,
+    ):
+        page = http.get("/", params=question, headers=HTML).text
+        assert "Among the facts of strata" in page
+        assert "28 of 30 facts stand in fewer documents than this one, 2 in as many; its stratum is <b>2+</b>" in page
+        assert 'role="img" aria-label="Facts of strata by the documents that mention subject and object' in page
+        assert "this fact: 3" in page
+        near = http.get("/", params={**question, "window": "3"}, headers=HTML).text
+        assert "at most 3 tokens apart, on a logarithmic axis" in near
+        other = http.get("/", params={**question, "window": "4"}, headers=HTML).text
+        assert "strata: no counts within 4 tokens to compare with" in other
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("subject,object\nCurie,Warsaw\n", "it lacks cooccurrence_documents, index, index_digest"),
+        (f"subject,object,{DOCUMENTS},index,index_digest\na,b,1,x,d1\nc,d,1,y,d2\n", "counted in 2 indexes"),
+        (f"subject,object,{DOCUMENTS},index,index_digest\na,b,many,x,d1\n", "not a count"),
+        (f"subject,object,{DOCUMENTS},index,index_digest\n", "it lacks"),
+    ],
+)
+def test_what_is_no_counts_table_is_refused_by_name(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "table.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=says) as refused:
+        FactTables([tmp_path / "table.csv"])
+    assert "table.csv" in str(refused.value)

@@ -1,0 +1,186 @@
+"""Tables of facts on the page: uploaded, counted as jobs, shown by stratum, downloaded; all of it without scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import Request
+from loopback import serving
+from test_page import HTML, Reader
+
+from factcensus.api.jobs.records import Job
+from factcensus.api.pages.rendering import html
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import CountIndex, facts_from_rows, read_facts, stratify
+from factcensus.indexer.tables import render
+
+CSV = (
+    "subject,object,subject_aliases,note\n"
+    "Marie Curie,Warsaw,Curie|Maria Skłodowska,<b>\n"
+    "Paris,France,,x\n"
+    "nowhere,Paris,,\n"
+)
+
+
+@pytest.fixture(scope="module")
+def http(index_folder: Path) -> Iterator[httpx.Client]:
+    limits = Limits(max_body_bytes=20_000, max_windows=3, max_job_facts=50)
+    with (
+        serving(Settings(indexes=(index_folder,), limits=limits)) as url,
+        httpx.Client(base_url=url, timeout=60, headers=HTML) as client,
+    ):
+        yield client
+
+
+def upload(http: httpx.Client, content: str | bytes = CSV, name: str = "facts.csv", **fields: str) -> httpx.Response:
+    data = {"index": "tiny", "windows": "", **fields}
+    return http.post("/tables", data=data, files={"facts": (name, content)})
+
+
+def finished(http: httpx.Client, address: str) -> httpx.Response:
+    for _ in range(600):
+        page = http.get(address)
+        if 'id="progress"' not in page.text:
+            return page
+        time.sleep(0.1)
+    raise AssertionError(f"{address} is not counted")
+
+
+def test_a_table_is_uploaded_counted_shown_and_downloaded(http: httpx.Client, index: CountIndex) -> None:
+    sent = upload(http, windows="3, 10")
+    assert sent.status_code == 303
+    address = f"/{sent.headers['Location']}"
+    page = finished(http, address)
+    reader = Reader(page.text)
+    assert [row[:3] for row in reader.rows if "Marie Curie" in row] == [["Marie Curie", "Warsaw", "3"]]
+    assert 'role="img"' in page.text
+    links = [tag["href"] for tag in reader.named("a") if tag.get("href")]
+    downloads = [str(link) for link in links if "result?format=" in str(link) or "/strata." in str(link)]
+    assert len(downloads) == 7
+    got = {link: http.get(str(httpx.URL(http.base_url).join(f"/tables/{link}"))) for link in downloads}
+    assert {answer.status_code for answer in got.values()} == {200}
+    expected = index.count_facts(read_facts(BytesIO(CSV.encode()), "csv"), windows=[3, 10])
+    csv = next(answer for link, answer in got.items() if link.endswith("format=csv"))
+    assert csv.content == b"".join(render(expected, "csv"))
+    strata = next(answer for link, answer in got.items() if "strata.csv" in link)
+    assert strata.content == b"".join(render(stratify(expected, bins="quantile:3"), "csv"))
+    assert 'attachment; filename="strata-' in strata.headers["Content-Disposition"]
+
+
+def test_a_fact_of_the_table_leads_to_its_own_page(http: httpx.Client) -> None:
+    page = finished(http, f"/{upload(http, windows='3').headers['Location']}?by=cooccurrence_documents_w3")
+    (link,) = [tag["href"] for tag in Reader(page.text).named("a") if "Marie" in str(tag.get("href"))]
+    one = http.get(str(httpx.URL(http.base_url).join(f"/tables/{link}")))
+    assert one.status_code == 200
+    assert "Maria Skłodowska" in one.text
+    assert "at most 3 tokens apart" in one.text
+
+
+def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> None:
+    address = f"/{upload(http).headers['Location']}"
+    finished(http, address)
+    assert "2+" in http.get(address, params={"bins": "edges:1,2"}).text
+    assert "Facts by subject_mentions" in http.get(address, params={"by": "subject_mentions"}).text
+    for wrong in ({"bins": "quartiles"}, {"by": "absent"}, {"by": "note"}):
+        page = http.get(address, params=wrong)
+        (alert,) = [tag for tag in Reader(page.text).named("p") if tag.get("role") == "alert"]
+        assert alert["class"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "fields", "status", "says"),
+    [
+        ("", "facts.csv", {}, 422, "no header line"),
+        ("subject,object\n,Warsaw\n", "facts.csv", {}, 422, "row 1"),
+        ("subject\nCurie\n", "facts.csv", {}, 422, "object"),
+        (CSV, "facts.exe", {}, 422, "no table that is read here"),
+        (CSV, "<img src=x>.csv.exe", {}, 422, "&lt;img src=x&gt;"),
+        (CSV, "facts.parquet", {}, 400, "no Parquet file"),
+        (b"\xff\xfe", "facts.csv", {}, 422, "UTF-8"),
+        ("{", "facts.json", {}, 400, "not JSON"),
+        (CSV, "facts.csv", {"index": "absent"}, 404, "no index is named"),
+        (CSV, "facts.csv", {"windows": "a"}, 422, "whole numbers"),
+        (CSV, "facts.csv", {"windows": "1,2,3,4"}, 422, "FACTCENSUS_MAX_WINDOWS"),
+        ("subject,object\n" + "a,b\n" * 51, "facts.csv", {}, 422, "FACTCENSUS_MAX_JOB_FACTS"),
+        ("subject,object\n...,b\n", "facts.csv", {}, 422, "no token"),
+    ],
+)
+def test_what_is_no_table_of_facts_is_said_on_the_page(
+    http: httpx.Client, content: str | bytes, name: str, fields: dict[str, str], status: int, says: str
+) -> None:
+    answer = upload(http, content, name, **fields)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert says in answer.text
+    assert [tag["role"] for tag in Reader(answer.text).named("p") if tag.get("class") == "error"] == ["alert"]
+
+
+def test_a_form_without_a_file_or_none_at_all_is_refused(http: httpx.Client) -> None:
+    for answer in (
+        http.post("/tables", data={"index": "tiny"}),
+        http.post("/tables", content=b"no form", headers={"Content-Type": "multipart/form-data; boundary=x"}),
+        http.post("/tables", content=b"{}", headers={"Content-Type": "application/json"}),
+        http.post("/tables", content=b"no form", headers={"Content-Type": "multipart/form-data"}),
+    ):
+        assert answer.status_code in (400, 422)
+        assert "choose a file" in answer.text or "the form cannot be read" in answer.text
+
+
+def test_a_file_above_the_limit_is_refused(http: httpx.Client) -> None:
+    answer = upload(http, "subject,object\n" + "x" * 21_000)
+    assert answer.status_code == 413
+
+
+def test_forms_of_other_sites_are_refused(http: httpx.Client) -> None:
+    """A browser would send a stored password along with them."""
+    address = f"/{upload(http).headers['Location']}"
+    for path in ("/tables", f"{address}/remove"):
+        answer = http.post(path, data={"index": "tiny"}, headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 422
+        assert "another site" in answer.json()["detail"]
+    assert http.get(address).status_code == 200
+
+
+def test_a_removed_table_is_gone(http: httpx.Client) -> None:
+    address = f"/{upload(http).headers['Location']}"
+    assert address.rpartition("/")[2] in http.get("/tables").text
+    answer = http.post(f"{address}/remove")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "../../tables")
+    gone = http.get(address)
+    assert gone.status_code == 404
+    assert "No such table" in gone.text
+    assert address.rpartition("/")[2] not in http.get("/tables").text
+
+
+def test_a_table_with_markup_is_shown_as_text(http: httpx.Client) -> None:
+    attack = "<script>alert(1)</script>"
+    sent = upload(http, f"subject,object\n{attack},Curie\n")
+    page = finished(http, f"/{sent.headers['Location']}")
+    assert len(Reader(page.text).named("script")) == 1  # the page's own
+    assert attack not in page.text
+
+
+def test_a_page_without_scripts_asks_again_by_itself() -> None:
+    """Whether the progress page is seen depends on time; what it holds does not."""
+    job = Job(
+        "a" * 32, "", "tiny", "d", "text/csv", (), state="running", facts=9, counted=4, created=0, started=0,
+        finished=None, error=None,
+    )  # fmt: skip
+    request = Request({"type": "http", "method": "GET", "path": "/tables/a", "headers": [], "query_string": b""})
+    page = bytes(html(request, "table.html", {"job": job, "finished": False}).body).decode()
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page
+    assert '<progress id="progress" max="9" value="4">' in page
+    assert '<p role="status" class="hint">4 of 9 facts are counted' in page
+
+
+def test_a_long_table_shows_its_ends(http: httpx.Client) -> None:
+    rows = [{"subject": f"name{n}", "object": "Curie"} for n in range(40)] + [{"subject": "Warsaw", "object": "Curie"}]
+    text = b"".join(render(facts_from_rows(rows), "csv"))
+    page = finished(http, f"/{upload(http, text).headers['Location']}")
+    reader = Reader(page.text)
+    assert "21 facts between these" in page.text
+    assert reader.rows[-1] == ["Warsaw", "Curie", "3"]
