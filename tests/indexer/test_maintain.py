@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -333,3 +334,70 @@ def test_full_verification_finds_any_two_rows_that_are_exchanged(tmp_path: Path)
         wrong.tofile(bare / "table.0")
         with pytest.raises(VerificationError, match=r"table\.0 is out of order"):
             verify_index(bare, full=True)
+
+
+@pytest.mark.parametrize("name", ["tokenized.0", "offset.0", "documents.0.parquet", "vocabulary.0.utf8", "deleted.0.1"])
+def test_damage_is_not_sealed_by_a_change(name: str, tmp_path: Path) -> None:
+    """What a change makes of a file gets a checksum of its own, by which its damage would pass for intact."""
+    rows = [{"id": f"d{i}", "text": f"a b c{i}"} for i in range(8)]
+    corpus = write_corpus(tmp_path / "c.jsonl", rows)
+    folder = tmp_path / "ix"
+    build_index([corpus], folder)
+    delete_documents(folder, ids=["d3"])
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    before = (folder / "manifest.json").read_bytes()
+    with pytest.raises(VerificationError, match=f"{name} is altered"):
+        compact_index(folder)
+    with pytest.raises(VerificationError, match=f"{name} is altered"):
+        compact_index(folder, tmp_path / "other")
+    if name.startswith(("vocabulary", "deleted")):
+        more = write_corpus(tmp_path / "more.jsonl", [{"text": "x"}])
+        with pytest.raises(VerificationError, match=f"{name} is altered"):
+            add_to_index(folder, [more])
+    if name.startswith("deleted"):
+        with pytest.raises(VerificationError, match=f"{name} is altered"):
+            delete_documents(folder, ids=["d4"])
+        with pytest.raises(FactcensusError, match=f"{name} is altered"):
+            CountIndex.open(folder)
+    assert (folder / "manifest.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["ix"]
+
+
+def test_names_of_folders_above_an_index_are_no_columns(tmp_path: Path) -> None:
+    """DuckDB takes "source=c4" in a path for a column, which would hide the documents' own."""
+    folder = tmp_path / "source=c4" / "lang=fr" / "ix"
+    rows = [{"text": "a", "source": "wiki", "lang": "en"}, {"text": "a b", "source": "web", "lang": "de"}]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], folder)
+    with CountIndex.open(folder) as index:
+        assert sorted(index.info()["sources"]) == ["web", "wiki"]
+        assert sorted(index.count("a", by="source")["by_source"]) == ["web", "wiki"]
+        assert sorted(index.count("a", by="lang")["by_lang"]) == ["de", "en"]
+        assert index.count("a", scope=Scope(where="source = 'wiki'"))["documents"] == 1
+
+
+@pytest.mark.parametrize("analyzer", ["words", "bytes"])
+def test_index_that_lost_its_manifest_is_not_taken_for_infini_grams(analyzer: str, tmp_path: Path) -> None:
+    """Its deleted documents would count again."""
+    folder = tmp_path / "ix"
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"id": "x", "text": "a b"}, {"id": "y", "text": "a"}])
+    build_index([corpus], folder, analyzer=analyzer)
+    delete_documents(folder, ids=["x"])
+    (folder / "manifest.json").unlink()
+    with pytest.raises(FactcensusError, match=r"manifest\.json is missing"):
+        CountIndex.open(folder, analyzer="bytes")
+    with pytest.raises(VerificationError, match=r"manifest\.json is missing"):
+        verify_index(folder)
+
+
+@pytest.mark.parametrize("question", [{"by": "source"}, {"by": "lang"}, {"scope": Scope(where="tokens >= 0")}])
+def test_document_table_of_more_rows_than_documents_is_an_error(question: dict[str, Any], tmp_path: Path) -> None:
+    """Compiled code goes by its rows without a look at their number."""
+    for name, count in (("few", 3), ("many", 9)):
+        rows = [{"text": "a", "lang": "en"} for _ in range(count)]
+        build_index([write_corpus(tmp_path / f"{name}.jsonl", rows)], tmp_path / name)
+    with CountIndex.open(tmp_path / "few") as index:
+        shutil.copy(tmp_path / "many" / "documents.0.parquet", tmp_path / "few" / "documents.0.parquet")
+        with pytest.raises(FactcensusError, match=r"documents\.0\.parquet has 9 rows for 3 documents"):
+            index.count("a", **question)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from factcensus.indexer import CountIndex, Entity
+from factcensus.indexer import CountIndex, Entity, Scope
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.language_model import NgramModel
@@ -369,6 +369,23 @@ def test_offset_within_a_document_is_refused(published: Published, tmp_path: Pat
     (copy / "offset.0").write_bytes(content)
     with pytest.raises(IndexFormatError, match=r"document 10 of offset\.0"):
         read_published([copy])
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_offsets_of_fewer_documents_are_refused(left: int, published: Published, tmp_path: Path) -> None:
+    """The documents that are left would swallow the others: occurrences as before, too few documents."""
+    copy = copy_of(published.layout("v4-u16"), tmp_path / "copy")
+    (copy / "offset.0").write_bytes((copy / "offset.0").read_bytes()[: 8 * left])
+    with pytest.raises(IndexFormatError, match=rf"offset\.0 has {left} documents"):
+        read_published([copy])
+
+
+def test_documents_that_repeat_cannot_be_left_out_unseen(published: Published) -> None:
+    with (
+        CountIndex.open(published.layout("v4-u8")) as index,
+        pytest.raises(InputError, match="does not say which documents repeat"),
+    ):
+        index.count("a", scope=Scope(duplicates=False))
 
 
 def test_metadata_of_fewer_documents_is_refused(published: Published, tmp_path: Path) -> None:

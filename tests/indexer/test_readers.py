@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from factcensus.indexer import CountIndex, build_index
+from factcensus.indexer import CountIndex, Scope, build_index
+from factcensus.indexer import build as build_module
+from factcensus.indexer.corpus import find_source_files, read_documents
 from factcensus.indexer.errors import FactcensusError, InputError
 
 from .corpora import write_bytes, write_corpus
@@ -380,3 +383,118 @@ def test_bad_line_is_named_whichever_process_reads_it(jobs: int, tmp_path: Path)
     (tmp_path / "corpus/2.jsonl").write_bytes(b'{"text": "fine"}\n' * 6 + b"{bad\n")
     with pytest.raises(InputError, match=r"2\.jsonl.*\b7\b"):
         build_index([tmp_path / "corpus"], tmp_path / "ix", jobs=jobs)
+
+
+# ------------------------------------------------------------------------------------------------------- hard cases
+
+
+def test_metadata_that_only_python_writes_can_be_asked_for(tmp_path: Path) -> None:
+    """One lone surrogate, or NaN beside it, would keep DuckDB from reading the metadata of all documents."""
+    lines = [
+        b'{"text": "a", "lang": "x\\ud800", "score": NaN, "list": ["\\ud800", {"k\\udfff": Infinity}]}\n',
+        b'{"text": "a", "lang": "en", "huge": 123456789012345678901234567890}\n',
+        b'{"text": "a", "lang": "en", "huge": 123456789012345678901234567890, "s": "\\ud800"}\n',
+    ]
+    (tmp_path / "c.jsonl").write_bytes(b"".join(lines))
+    with build(tmp_path / "c.jsonl", tmp_path / "ix") as index:
+        by_lang = index.count("a", by="lang")["by_lang"]
+        assert {name: part["documents"] for name, part in by_lang.items()} == {"x\ufffd": 1, "en": 2}
+        assert index.count("a", scope=Scope(where="metadata ->> '$.lang' = 'en'"))["documents"] == 2
+        (first, *_) = index.find_documents(text="a")["documents"]
+        assert first["metadata"] == {"lang": "x\ufffd", "score": None, "list": ["\ufffd", {"k\ufffd": None}]}
+
+
+@pytest.mark.parametrize("column", ["text", "note"])
+def test_row_of_parquet_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Path) -> None:
+    starts, content = pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffb")
+    table = pa.table({"text": ["a", "a", "b"]} | {column: pa.StringArray.from_buffers(3, starts, content)})
+    pq.write_table(table, tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet, line 2: a value cannot be read"):
+        build(tmp_path / "c.parquet", tmp_path / "ix")
+    with build(tmp_path / "c.parquet", tmp_path / "iy", on_bad_line="skip") as index:
+        assert index.info()["documents"] == 2
+        assert index.info()["skipped_lines"] == 1
+
+
+def test_date_beyond_pythons_is_a_bad_row(tmp_path: Path) -> None:
+    dates = pa.array([0, 2**50], pa.timestamp("s"))
+    pq.write_table(pa.table({"text": ["a", "b"], "added": dates}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet, line 2"):
+        build(tmp_path / "c.parquet", tmp_path / "ix")
+
+
+def test_damaged_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Whatever bits are flipped; page checksums, where a file has them, find what decompression does not."""
+    rows = {"text": [f"word{i} " * 5 for i in range(400)], "id": [str(i) for i in range(400)]}
+    pq.write_table(pa.table(rows), tmp_path / "intact.parquet", write_page_checksum=True)
+    intact = (tmp_path / "intact.parquet").read_bytes()
+    (tmp_path / "c.parquet").write_bytes(intact)
+    (file,) = find_source_files([tmp_path / "c.parquet"])
+    expected = [document.text for document in read_documents(file)]
+    assert len(expected) == 400
+    rng = random.Random(0)
+    refused: list[str] = []
+    for _ in range(150):
+        damaged = bytearray(intact)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        (tmp_path / "c.parquet").write_bytes(damaged)
+        try:
+            read = [document.text for document in read_documents(file, on_bad_line="skip")]
+        except InputError as error:
+            refused.append(str(error))
+        else:  # in statistics, names of the writer and the like
+            assert read == expected
+    assert len(refused) > 75
+    assert all(message.startswith("c.parquet: ") for message in refused)
+
+
+def test_rows_of_large_documents_are_taken_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand books would not fit the memory that a process may take."""
+    sizes = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def watched(self: pq.ParquetFile, *arguments: Any) -> Any:
+        for batch in iter_batches(self, *arguments):
+            sizes.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    books = [random.Random(i).randbytes(1 << 20).hex() for i in range(12)]
+    pq.write_table(pa.table({"text": books}), tmp_path / "c.parquet")
+    (file,) = find_source_files([tmp_path / "c.parquet"])
+    assert [document.text.decode() for document in read_documents(file)] == books
+    assert sum(sizes) == 12
+    assert max(sizes) <= 8
+
+
+def test_zstandard_with_a_long_window_is_read(tmp_path: Path) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    (tmp_path / "c.jsonl.zst").write_bytes(stream.compress(b'{"text": "a b"}\n') + stream.flush())
+    with build(tmp_path / "c.jsonl.zst", tmp_path / "ix") as index:
+        assert index.count("a b")["occurrences"] == 1
+
+
+def test_very_many_bad_lines_are_all_counted_and_only_some_named(tmp_path: Path) -> None:
+    corpus = write_bytes(tmp_path / "c.jsonl", b'{"text": "a"}\n' + b"bad\n" * 5000)
+    told: list[str] = []
+    with build(corpus, tmp_path / "ix", on_bad_line="skip", notice=told.append) as index:
+        assert index.info()["skipped_lines"] == 5000
+    assert len(told) == 21
+    assert told[0].startswith("c.jsonl, line 2: not JSON")
+    assert told[-1] == "c.jsonl: further bad lines are counted, not named"
+
+
+def test_index_inside_the_corpus_folder_is_no_part_of_the_corpus(tmp_path: Path) -> None:
+    """Neither a finished one nor one that is being built, also when that goes on."""
+    write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])
+    told: list[str] = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(build_module, "write_states", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                build_index([tmp_path], out, jobs=1)
+        with build(tmp_path, out, notice=told.append) as index:
+            assert index.info()["documents"] == 1
+    left_out = ["one.building", "one", "two.building"]
+    assert told == [f"left out {tmp_path / name}: an index, no corpus" for name in left_out]

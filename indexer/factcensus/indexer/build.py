@@ -31,7 +31,14 @@ from factcensus.indexer.layout import (
     write_atomically,
     write_hashed,
 )
-from factcensus.indexer.maintain import commit, read_documents_of, read_manifest, remove_strays, write_states
+from factcensus.indexer.maintain import (
+    check_files,
+    commit,
+    read_documents_of,
+    read_manifest,
+    remove_strays,
+    write_states,
+)
 from factcensus.indexer.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.processes import map_tasks
 from factcensus.indexer.spool import SpooledFile, SpoolTask, spool, spool_index
@@ -46,6 +53,9 @@ MERGED_BYTES_PER_TYPE = 88
 #: Memory of a process before it has read a byte (libraries, Unicode tables), and of one that analyses a file.
 PROCESS_BYTES = 256 << 20
 ANALYSIS_BYTES = 384 << 20
+#: The files of which an index is made anew (the others follow from them), and those that adding continues.
+_COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
+_CONTINUED = ("vocabulary.", "deleted.")
 #: Shards smaller than this are not worth a file.
 LEAST_SHARD_TOKENS = 1 << 20
 #: Above this a table entry would need five bytes (u32 ids).
@@ -160,6 +170,9 @@ def add_to_index(
     """Add documents to an index: new shards, and new words behind the known ones. See :func:`build_index`.
 
     Readers that have the index open keep what they opened; the new manifest takes effect in one step.
+
+    Raises:
+        VerificationError: the index's vocabulary, or its list of deleted documents, is damaged.
     """
     index = Path(index)
     files = find_source_files(sources, notice=notice)
@@ -172,6 +185,7 @@ def add_to_index(
         _check(settings)
         if _already_done(index, old, settings, files):
             return old
+        check_files(index, old, [name for name in old.files if name.startswith(_CONTINUED)])
         with _staging(index, settings, chosen, files, base=old.digest) as folder:
             new = _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run, (index, old))
             _move_in(folder, index, old, new)
@@ -198,6 +212,9 @@ def compact_index(
         out: a new folder for the result; unless given, it replaces the index. Readers that have that open keep what
             they opened. Either way the disk holds both for a while.
         jobs: as for :func:`build_index`, and so on.
+
+    Raises:
+        VerificationError: a file that the result would be made of is damaged.
     """
     index = Path(index)
     if out is not None and Path(out).exists():
@@ -212,6 +229,7 @@ def compact_index(
         _check(settings)
         if out is None and _already_done(index, old, settings, []):
             return old
+        check_files(index, old, [name for name in old.files if name.startswith(_COMPACTED)], run.checked)
         with _staging(target, settings, chosen, [], base=old.digest) as folder:
             if out is not None and (new := _complete(folder)):
                 _finish(folder, target, new)
@@ -256,6 +274,10 @@ class Run:
     device: str
     progress: Progress
     notice: Callable[[str], None]
+
+    def checked(self, done: int, total: int) -> None:
+        """So many bytes of the files that are made anew are intact."""
+        self.progress("check", done, total, "B")
 
 
 def _run(

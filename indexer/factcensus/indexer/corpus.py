@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +72,7 @@ def find_source_files(
     """The files of all sources, folders searched recursively, each folder's in path order.
 
     A plain ``.json`` file in a folder that begins with ``[`` is a JSON array, not JSON Lines (a manifest, mostly): it
-    is left out, and ``notice`` is told.
+    is left out, as is an index, finished or not, that lies in the folder; ``notice`` is told.
 
     Raises:
         InputError: a source does not exist, is of no known format, has no shard, or is named twice.
@@ -98,7 +100,14 @@ def _files_of(source: str, notice: Callable[[str], None]) -> list[SourceFile]:
             raise InputError(f"{source}: unknown kind of file; known endings: {', '.join(ENDINGS)}")
         return [_source_file(file_system, root, PurePosixPath(root).name)]
     found = []
-    for path in sorted(file_system.find(root)):
+    paths = sorted(file_system.find(root))
+    places = {(folder, name) for folder, _, name in (path.rpartition("/") for path in paths)}
+    indexes = sorted({folder for folder, name in places if _of_index(folder, name)})
+    for folder in indexes:
+        notice(f"left out {folder}: an index, no corpus")
+    for path in paths:
+        if any(path.startswith(folder + "/") for folder in indexes):
+            continue
         relative = str(PurePosixPath(path).relative_to(PurePosixPath(root)))
         if not path.endswith(ENDINGS) or any(part.startswith(".") for part in relative.split("/")):
             continue
@@ -109,6 +118,11 @@ def _files_of(source: str, notice: Callable[[str], None]) -> list[SourceFile]:
     if not found:
         raise InputError(f"no shards in {source}; looked for files ending in {', '.join(ENDINGS)}")
     return found
+
+
+def _of_index(folder: str, name: str) -> bool:
+    """Whether a file shows that its folder is an index, or one that is being built."""
+    return bool(re.fullmatch(r"tokenized\.\d+", name)) or (name == "plan.json" and folder.endswith(".building"))
 
 
 def _source_file(file_system: Any, path: str, name: str) -> SourceFile:
@@ -158,6 +172,25 @@ def read_documents(
         on_skip(message)
 
 
+class SkippedLines:
+    """Counts the skipped lines of a file and names the first of them; what has a million would drown everything."""
+
+    #: Lines of a file that are named.
+    MOST_NAMED = 20
+
+    def __init__(self, file: SourceFile, notice: Callable[[str], None]) -> None:
+        self._file, self._notice = file, notice
+        self.count = 0
+
+    def __call__(self, reason: str) -> None:
+        """One more line was skipped."""
+        self.count += 1
+        if self.count <= self.MOST_NAMED:
+            self._notice(reason)
+        elif self.count == self.MOST_NAMED + 1:
+            self._notice(f"{self._file.name}: further bad lines are counted, not named")
+
+
 def document_of_fields(record: int, text: str, fields: dict[str, Any]) -> Document:
     """A document of its text and all other fields, which are used up."""
     name = fields.pop("id", None)
@@ -184,7 +217,18 @@ def _dump(fields: dict[str, Any]) -> str:
     try:
         return orjson.dumps(fields, default=str).decode()
     except (orjson.JSONEncodeError, TypeError):  # lone surrogates, integers beyond 64 bits
-        return json.dumps(fields, default=str)
+        return json.dumps(_strict(fields), default=str, ensure_ascii=False)
+
+
+def _strict(value: Any) -> Any:
+    """A value that strict readers of JSON take too: DuckDB refuses a whole column for one lone surrogate or NaN."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(str(key)): _strict(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _json_lines(
@@ -255,7 +299,8 @@ class _ZstandardStream(io.RawIOBase):
                     raise EOFError("the last Zstandard frame is not complete")
                 return 0
             if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
+                # Windows of up to 2 GiB, as ``zstd --long=31`` makes them; the memory is taken as the file needs it.
+                self._frame = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
             self._ready = memoryview(self._frame.decompress(data))
             if self._frame.eof:
                 self._rest, self._frame = self._frame.unused_data, None
@@ -272,15 +317,35 @@ def _parquet_rows(
     import pyarrow.parquet as pq
 
     try:
-        with fsspec.open(file.url, "rb") as raw, pq.ParquetFile(raw) as parquet:
+        with fsspec.open(file.url, "rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
             names = parquet.schema_arrow.names
             if text_field not in names:
                 raise InputError(f"{file.name}: no column {text_field!r}; columns: {', '.join(names)}")
             row = 0
-            for batch in parquet.iter_batches(batch_size=1000):
-                for fields in batch.to_pylist():
-                    yield row, fields
-                    row += 1
-                on_bytes(file.size_bytes * row // max(1, parquet.metadata.num_rows))
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{file.name}: not a readable Parquet file ({error})") from error
+            for group in range(parquet.num_row_groups):
+                for batch in parquet.iter_batches(_rows_at_once(parquet.metadata.row_group(group)), [group]):
+                    for fields in _rows_of(batch):
+                        yield row, fields
+                        row += 1
+                    on_bytes(file.size_bytes * row // max(1, parquet.metadata.num_rows))
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
+            raise
+        raise InputError(f"{file.name}: not a readable Parquet file, or a damaged one ({error})") from error
+
+
+def _rows_at_once(group: Any) -> int:
+    """Rows of a row group that are taken together: 8 MiB of documents, or one that is larger."""
+    return int(max(1, min(1000, (8 << 20) * group.num_rows // max(1, group.total_byte_size))))
+
+
+def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """The rows of a batch, or why one cannot be read: text that is not UTF-8, a date beyond Python's."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):  # raised before the first row is there
+        for i in range(batch.num_rows):
+            try:
+                yield batch.slice(i, 1).to_pylist()[0]
+            except (ValueError, OverflowError) as error:
+                yield f"a value cannot be read ({error})"

@@ -134,9 +134,10 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
             "row": np.concatenate([np.zeros(0, np.uint32), *deleted.values()]),
         }
     ).cast(pa.schema([("shard", pa.int64()), ("row", pa.int64())]))
+    # Without hive_partitioning = false, an index below a folder called source=c4 would have that source throughout.
     parts = [
         f"SELECT {number} AS shard, * RENAME (file_row_number AS row) "
-        f"FROM read_parquet({_quoted(path)}, file_row_number = true)"
+        f"FROM read_parquet({_quoted(path)}, file_row_number = true, hive_partitioning = false)"
         for number, path in tables.items()
     ]
     with duckdb.connect() as connection:

@@ -432,6 +432,8 @@ class CountIndex:
                 f"counts cannot be had by {by!r}, which no document has; known: {', '.join(COLUMNS)}, or a field of "
                 "the metadata (nested: a.b)"
             )
+        for shard in self.shards:
+            shard.check_rows(len(codes[shard.number]))
         return names, [codes[shard.number] for shard in self.shards]
 
     @property

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.documents import Chosen, count_sources, count_text_bytes, find_repeated, select_documents
-from factcensus.indexer.errors import InputError, NoIndexError
+from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
 from factcensus.indexer.frequent import count_frequent
-from factcensus.indexer.layout import explain_full_disk, lock_folder, sync_files, write_hashed
+from factcensus.indexer.layout import explain_full_disk, hash_file, lock_folder, sync_files, write_hashed
 from factcensus.indexer.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.shard import Shard
 
@@ -54,6 +54,7 @@ def delete_documents(
     Raises:
         InputError: nothing was asked for, no document has one of the ids (nothing is deleted then), or the
             condition cannot be understood.
+        VerificationError: the list of documents that are deleted already is damaged.
         DiskFullError: there is no room for the few files that a deletion writes.
     """
     folder = Path(index)
@@ -172,8 +173,43 @@ def write_states(
     return new_records, files
 
 
+def check_files(
+    folder: Path, manifest: Manifest, names: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Compare files of an index with their checksums before something new is made of them.
+
+    What is made gets checksums of its own, so damage would be sealed and never be found again.
+
+    Args:
+        folder: the index.
+        manifest: its manifest.
+        names: the files.
+        progress: called with (bytes done, all).
+
+    Raises:
+        VerificationError: a file is altered; the message names it.
+    """
+    done, total = 0, sum(manifest.files[name].bytes for name in names)
+    for name in names:
+        try:
+            intact = hash_file(folder / name) == manifest.files[name].sha256
+        except FileNotFoundError as error:
+            raise VerificationError(f"{folder / name} is missing; copy the index anew or rebuild it") from error
+        if not intact:
+            raise VerificationError(
+                f"{folder / name} is altered: its SHA-256 is not the manifest's; nothing was changed; copy the index "
+                "anew or rebuild it"
+            )
+        done += manifest.files[name].bytes
+        if progress:
+            progress(done, total)
+
+
 def _stored(folder: Path, manifest: Manifest, name: str) -> npt.NDArray[np.uint32]:
-    return np.fromfile(folder / name, "<u4") if name in manifest.files else np.zeros(0, np.uint32)
+    if name not in manifest.files:
+        return np.zeros(0, np.uint32)
+    check_files(folder, manifest, [name])
+    return np.fromfile(folder / name, "<u4")
 
 
 def _mask(documents: int, out: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,21 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 #: What a build is made of; in a folder that is not finished.
 PLAN = "plan.json"
+#: Names that indexes of infini-gram's do not have.
+_ONLY_OURS = re.compile(r"documents\.\d+\.parquet|first\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise if a folder without a manifest is a build that was interrupted; its shards look like infini-gram's.
+    """Raise if a folder without a manifest is one of ours all the same; its shards look like infini-gram's.
 
     Raises:
-        NoIndexError: it is.
+        NoIndexError: it is a build that was interrupted.
+        IndexFormatError: the manifest is lost. Without it, deleted documents would count again.
     """
     if (folder / PLAN).exists():
         raise NoIndexError(f"{folder} is not finished: start the 'factcensus index' command again that makes it")
+    if any(_ONLY_OURS.fullmatch(path.name) for path in folder.iterdir()):
+        raise IndexFormatError(f"{folder / MANIFEST} is missing; copy the index anew or rebuild it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _suffixes(folder: Path) -> list[str]:
 
 
 def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
-    """Refuse a shard of which some document does not begin with a separator at a token's place."""
+    """Refuse a shard of which some document does not begin with a separator at a token's place, or is not known."""
     offsets, stream = _mapped(folder / f"offset{suffix}").view("<u8"), _mapped(folder / f"tokenized{suffix}")
     separator = b"\xff" * shard.token_bytes
     step = max(1, shard.documents // _CHECKED_DOCUMENTS)
@@ -127,6 +127,12 @@ def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
                 f"{folder}: document {document} of offset{suffix} does not begin with a separator in "
                 f"tokenized{suffix}; the index is damaged"
             )
+    low, high = shard.find([np.iinfo(shard.token_dtype).max])
+    if high - low != shard.documents:
+        raise IndexFormatError(
+            f"{folder}: offset{suffix} has {shard.documents} documents, table{suffix} {high - low}; the index is "
+            "damaged or half-copied"
+        )
 
 
 class Metadata:

@@ -20,7 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
-from factcensus.indexer.corpus import BadLinePolicy, Document, SourceFile, find_source_files, read_documents
+from factcensus.indexer.corpus import (
+    BadLinePolicy,
+    Document,
+    SkippedLines,
+    SourceFile,
+    find_source_files,
+    read_documents,
+)
 from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.fact_scanner import (
     WHOLE_DOCUMENT,
@@ -223,17 +230,14 @@ class FileScanner:
     def __call__(self, file: SourceFile, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> FileCounts:
         """Count in one file."""
         found = FileCounts(self._patterns.no_counts())
-
-        def skipped(reason: str) -> None:
-            found.skipped_lines += 1
-            notice(reason)
-
+        skipped = SkippedLines(file, notice)
         documents = read_documents(
             file, text_field=self._text_field, on_bad_line=self._on_bad_line, on_skip=skipped, on_bytes=on_bytes
         )
         for texts in _batches(documents):
             self.count(texts, found.counts)
             found.documents += len(texts)
+        found.skipped_lines = skipped.count
         return found
 
     def count(self, texts: Sequence[bytes], counts: Counts) -> None:

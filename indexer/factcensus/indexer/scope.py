@@ -73,9 +73,18 @@ def column_of(scope: Scope) -> int:
 
 
 def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
-    """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
+    """For each shard bool (documents,), True where a document is counted; of size 0 where all are.
+
+    Raises:
+        InputError: the index does not have what the scope goes by, or the condition cannot be understood.
+    """
     from factcensus.indexer.documents import select_documents
 
+    if not scope.duplicates and index.manifest is None:
+        raise InputError(
+            f"index {index.name} does not say which documents repeat others (infini-gram's do not), so they cannot be "
+            "left out"
+        )
     chosen = {} if scope.where is None else select_documents(index.document_tables, {}, where=scope.where)
     masks = []
     tokens_before = 0
@@ -94,7 +103,10 @@ def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
             mask &= (begins >= scope.tokens[0]) & (begins < scope.tokens[1])
         if scope.where is not None:
             selected = np.zeros(shard.documents, np.bool_)
-            selected[chosen.get(shard.number, [])] = True
+            rows = chosen.get(shard.number, np.zeros(0, np.uint32))
+            if len(rows) and rows[-1] >= shard.documents:
+                shard.check_rows(int(rows[-1]) + 1)
+            selected[rows] = True
             mask &= selected
         tokens_before += shard.size - shard.documents
         masks.append(EVERYTHING if mask.all() else mask)

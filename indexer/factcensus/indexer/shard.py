@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import pyarrow.parquet as pq
 from factcensus.indexer import search
 from factcensus.indexer.counting import count_ngram
 from factcensus.indexer.errors import IndexFormatError
-from factcensus.indexer.layout import STEP, entry_bytes
-from factcensus.indexer.manifest import ShardRecord
+from factcensus.indexer.layout import STEP, entry_bytes, hash_file
+from factcensus.indexer.manifest import FileRecord, ShardRecord
 from factcensus.indexer.mentions import Mentions, select_mentions
 from factcensus.indexer.scope import Mask
 
@@ -53,7 +54,7 @@ class Shard:
         suffix: str,
         first_document: int,
         record: ShardRecord | None = None,
-        files: Collection[str] = (),
+        files: Mapping[str, FileRecord] = MappingProxyType({}),
     ) -> None:
         """Open a shard; of the files that ``record`` names, only those that are among ``files``, the manifest's."""
         self.folder = folder
@@ -94,6 +95,9 @@ class Shard:
         frequent, deleted, repeated = record.state_files if record else (None, None, None)
         self.frequent = _numbers(folder, frequent, files).reshape(-1, 6)
         self.deleted = _numbers(folder, deleted, files)
+        if deleted and deleted in files and hash_file(folder / deleted) != files[deleted].sha256:
+            # A document that was taken down would count again, and nobody would notice; the file is small.
+            raise IndexFormatError(f"{folder / deleted} is altered; copy the index anew or rebuild it")
         self.repeated = _numbers(folder, repeated, files)
         if max(self.deleted.max(initial=0), self.repeated.max(initial=0)) >= max(1, self.documents):
             raise IndexFormatError(f"{folder}: the deleted or repeated documents of shard {suffix[1:]} are not its own")
@@ -222,10 +226,26 @@ class Shard:
         """The document table's file; an index of infini-gram's has none."""
         return self.folder / f"documents{self._suffix}.parquet"
 
+    def check_rows(self, rows: int) -> None:
+        """Raise unless the document table was found to have so many rows: compiled code relies on it.
+
+        Raises:
+            IndexFormatError: it has not one for each document.
+        """
+        if rows != self.documents:
+            raise IndexFormatError(
+                f"{self.rows_path} has {rows} rows for {self.documents} documents; run 'factcensus index verify'"
+            )
+
+    @contextmanager
+    def _table(self) -> Iterator[pq.ParquetFile]:
+        with _readable(self.rows_path), pq.ParquetFile(self.rows_path, page_checksum_verification=True) as file:
+            yield file
+
     def row_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The document table, a bounded number of rows at a time, each with the number of its first document."""
         first = 0
-        with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
+        with self._table() as file:
             for group in range(file.num_row_groups):
                 for batch in file.read_row_group(group).to_batches():
                     yield first, batch
@@ -236,7 +256,7 @@ class Shard:
         if self._record is None:
             return self.metadata.rows(documents) if self.metadata else [{} for _ in documents]
         rows: list[dict[str, Any]] = []
-        with _readable(self.rows_path), pq.ParquetFile(self.rows_path) as file:
+        with self._table() as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
             first_rows = np.concatenate([[0], np.cumsum(sizes)])
             groups = np.searchsorted(first_rows, documents, side="right") - 1

@@ -31,6 +31,7 @@ ROWS_PER_GROUP = 8192
 #: How its columns are written; the numbers and ids of neighbouring documents are alike.
 ENCODING: dict[str, Any] = {
     "compression": "zstd",
+    "write_page_checksum": True,
     "use_dictionary": ["source", "path"],
     "column_encoding": {
         "id": "DELTA_BYTE_ARRAY",

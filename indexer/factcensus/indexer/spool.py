@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.corpus import BadLinePolicy, Document, SourceFile, read_documents
+from factcensus.indexer.corpus import BadLinePolicy, Document, SkippedLines, SourceFile, read_documents
 from factcensus.indexer.layout import write_atomically
 from factcensus.indexer.manifest import Manifest
 
@@ -108,11 +108,8 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
     encoder: Any = analyzer.encoder()
     dtype = NUMPY_DTYPE[analyzer.token_dtype]
     order = FirstSeen()
-    totals = {"documents": 0, "tokens": 0, "text_bytes": 0, "skipped_lines": 0}
-
-    def skipped(reason: str) -> None:
-        totals["skipped_lines"] += 1
-        on_skip(reason)
+    totals = {"documents": 0, "tokens": 0, "text_bytes": 0}
+    skipped = SkippedLines(task.file, on_skip)
 
     def flush(documents: list[Document]) -> None:
         ids, lengths = encoder.encode([document.text for document in documents])
@@ -142,7 +139,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
             flush(batch)
     if analyzer.has_vocabulary:
         write_words(task.path("words.npz"), *order.words(encoder.table.arena, encoder.table.starts))
-    result = SpooledFile(**totals)
+    result = SpooledFile(**totals, skipped_lines=skipped.count)
     task.finish(result)
     return result
 

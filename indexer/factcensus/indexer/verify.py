@@ -63,9 +63,12 @@ def verify_index(
             if progress:
                 progress(checked["bytes"], total)
     else:
-        refuse_unfinished(folder)
-    if not (folder / MANIFEST).exists() and any(folder.glob("vocabulary.*")):
-        raise VerificationError(f"{folder / MANIFEST} is missing")
+        try:
+            refuse_unfinished(folder)
+        except NoIndexError:
+            raise
+        except IndexFormatError as error:
+            raise VerificationError(str(error)) from error
     for shard in _shards_of(folder):
         rows = shard.size - 1
         if full:
