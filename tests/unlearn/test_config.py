@@ -121,7 +121,15 @@ def test_fingerprint_follows_what_decides_the_results() -> None:
     same = config(out="elsewhere", threads=1, save_models=True, training={"save_every_steps": 3})
     assert same.fingerprint() == config().fingerprint()
     assert config(seed=1).fingerprint() != config().fingerprint()
-    assert config(methods=[{"preset": "simnpo", "gamma": 0.5}]).fingerprint() != config().fingerprint()
+    halved, plain = config(methods=[{"preset": "simnpo", "gamma": 0.5}]), config()
+    assert halved.fingerprint() == plain.fingerprint()
+    assert halved.method_fingerprint(halved.methods[0]) != plain.method_fingerprint(plain.methods[0])
+    dosed = config(training={"learning_rate": 1e-3})
+    assert dosed.fingerprint() != plain.fingerprint()
+    assert dosed.original_fingerprint() == plain.original_fingerprint()
+    assert config(template="chat").original_fingerprint() != plain.original_fingerprint()
+    moved = config(index={"url": "http://127.0.0.1:1", "name": "dolma"})
+    assert moved.fingerprint() == config(index={"url": "http://counts:8080", "name": "dolma"}).fingerprint()
 
 
 def test_presets_without_counts_leave_out_the_methods_that_need_them() -> None:

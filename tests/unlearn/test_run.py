@@ -98,7 +98,7 @@ def test_a_run_folder_holds_what_the_contract_says(settings: dict[str, Any]) -> 
     for name in names:
         cell = folder / "cells" / name
         assert {path.name for path in cell.iterdir()} == {
-            "done.json", "facts.parquet", "tokens.parquet", "steps.parquet", "model"
+            "done.json", "method.json", "facts.parquet", "tokens.parquet", "steps.parquet", "model"
         }  # fmt: skip
         assert (cell / "model" / "model.safetensors").is_file()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli import Subparsers, add_command, add_group
-from factcensus.unlearn.progress import Progress, ProgressFunction
+from factcensus.unlearn.console import stderr_progress
+
+if TYPE_CHECKING:
+    from factcensus.unlearn.sweep import Sweep
 
 
 def add_commands(subparsers: Subparsers) -> None:
@@ -31,17 +33,41 @@ def _add_unlearn(verbs: Subparsers) -> None:
         verbs,
         "run",
         _run,
-        help="run the methods of a configuration into its run folder; the same command continues an interrupted run",
+        help="run the methods of a configuration into its run folder, or a whole grid if it has a sweep block; the "
+        "same command continues what was interrupted (exit code 130)",
         example="factcensus unlearn run run.toml --set seed=1 --set out=runs/seed1\n"
-        "factcensus unlearn run run.toml --set methods.0.learning_rate=1e-4",
+        "factcensus unlearn run run.toml --set methods.0.learning_rate=1e-4\n"
+        "accelerate launch --num_processes 2 -m factcensus.indexer.cli unlearn run run.toml",
     )
-    for parser in (plan, run):
+    status = add_command(
+        verbs,
+        "status",
+        _status,
+        help="how far the runs of a configuration are: a row a run and method; nothing is run",
+        example="factcensus unlearn status sweep.yaml",
+    )
+    for parser in (plan, run, status):
         parser.add_argument("config", type=Path, metavar="CONFIG", help="a .toml, .yaml or .json file")
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
             help="change a setting, such as training.passes=2; repeatable",
         )  # fmt: skip
         _add_json(parser)
+    config = add_command(
+        verbs,
+        "config",
+        _config,
+        help="check a configuration and print it with every default filled in; or print an example, or the JSON Schema",
+        example="factcensus unlearn config --example > run.toml\nfactcensus unlearn config run.toml --set seed=1\n"
+        "factcensus unlearn config --schema > run.schema.json",
+    )
+    config.add_argument("config", type=Path, metavar="CONFIG", nargs="?", help="a .toml, .yaml or .json file")
+    config.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="as in `unlearn run`"
+    )
+    kinds = config.add_mutually_exclusive_group()
+    kinds.add_argument("--schema", action="store_true", help="the JSON Schema of a configuration file")
+    kinds.add_argument("--example", action="store_true", help="a commented TOML file to start from")
     listing = add_command(
         verbs, "list", _list, help="the methods by name: objective, weights, purpose", example="factcensus unlearn list"
     )
@@ -97,27 +123,26 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def stderr_progress() -> ProgressFunction:
-    """Print progress to stderr: a line that rewrites itself on a terminal, and at most one line a second elsewhere."""
-    terminal, last = sys.stderr.isatty(), [0.0]
-
-    def report(progress: Progress) -> None:
-        over = progress.done == progress.total
-        now = time.monotonic()
-        if not over and now - last[0] < (0.1 if terminal else 1.0):
-            return
-        last[0] = now
-        line = f"{progress.stage}: {progress.done}/{progress.total} {progress.detail}".rstrip()
-        shown, end = (f"\r\x1b[K{line}", "\n" if over else "") if terminal else (line, "\n")
-        print(shown, end=end, file=sys.stderr, flush=True)
-
-    return report
-
-
 def _plan(arguments: argparse.Namespace) -> None:
     from factcensus.unlearn.config_file import load_config
-    from factcensus.unlearn.plan import make_plan
+    from factcensus.unlearn.plan import Plan, make_plan
+    from factcensus.unlearn.sweep import has_sweep, read_sweep
 
+    if has_sweep(arguments.config, arguments.assignments):
+        points = read_sweep(arguments.config, arguments.assignments).points
+        plans: dict[str, Plan] = {point.name: make_plan(point.config) for point in points}
+        if arguments.json:
+            _print_json({name: plan.to_json() for name, plan in plans.items()})
+            return
+        print(_table(["run", "methods", "GiB", "FLOP", "seconds"], [
+            [
+                name, len(plan.methods), f"{max(each.memory_bytes for each in plan.methods) / 2**30:.3g}",
+                f"{sum(each.flop for each in plan.methods):.2g}",
+                f"{sum(each.seconds for each in plan.methods):.3g}",
+            ]
+            for name, plan in plans.items()
+        ]))  # fmt: skip
+        return
     plan = make_plan(load_config(arguments.config, arguments.assignments))
     if arguments.json:
         _print_json(plan.to_json())
@@ -126,32 +151,106 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(f"            {plan.model_digest}")
     if plan.index:
         print("counts      " + ", ".join(f"{key} {value}" for key, value in plan.index.items()))
+    if not plan.counted:
+        print("            the facts have no counts yet: the run counts them first, and sets may then differ")
+    if plan.known_before:
+        print("known       sets are upper bounds: the run asks the model first, and leaves out what it does not know")
     print(f"examples    {plan.forget_examples:,} to forget, {plan.retain_examples:,} to retain")
-    print(f"memory      {plan.memory_bytes / 2**30:.3g} GiB and what the activations of a micro-batch take")
+    most = max(method.memory_bytes for method in plan.methods)
+    print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB")
     print(_table(["set", "forget", "retain", "neither"], [
         [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]
         for row in plan.sets
     ]))  # fmt: skip
-    print(_table(["method", "weights", "rate", "passes", "steps", "FLOP", "seconds"], [
+    print(_table(["method", "weights", "rate", "passes", "steps", "GiB", "FLOP", "seconds"], [
         [
             method.name, method.weights, f"{method.learning_rate:g}", f"{method.passes:g}", method.steps,
-            f"{method.flop:.2g}", f"{method.seconds:.3g}",
+            f"{method.memory_bytes / 2**30:.3g}", f"{method.flop:.2g}", f"{method.seconds:.3g}",
         ]
         for method in plan.methods
     ]))  # fmt: skip
-    print(f"seconds assume {plan.flop_per_second:.0e} FLOP/s, and leave out loading and evaluation")
+    if not all(method.simulated for method in plan.methods):
+        print("this architecture cannot be tried without weights: activations are not in the memory above")
+    print(f"seconds assume {plan.flop_per_second:.1e} FLOP/s, and leave out loading and evaluation")
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.ranks import current_ranks
     from factcensus.unlearn.run import run_unlearning
+    from factcensus.unlearn.sweep import has_sweep, read_sweep
 
+    if has_sweep(arguments.config, arguments.assignments):
+        return _sweep(read_sweep(arguments.config, arguments.assignments), arguments.json)
     config = load_config(arguments.config, arguments.assignments)
     folder = run_unlearning(config, progress=stderr_progress())
+    if not current_ranks(cpu=config.device == "cpu").is_first:
+        return 0
     if arguments.json:
         _print_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
     else:
         print(folder)
+    return 0
+
+
+def _sweep(sweep: Sweep, as_json: bool) -> int:
+    from factcensus.unlearn.ranks import current_ranks
+    from factcensus.unlearn.sweep_run import run_sweep
+
+    result = run_sweep(sweep, progress=stderr_progress())
+    for name, message in result.failed.items():
+        print(f"factcensus: run {name} failed: {message}", file=sys.stderr)
+    if current_ranks().is_first:
+        _print_cells(result.rows, sweep, as_json)
+        if not as_json:
+            print(result.path)
+    return 1 if result.failed else 0
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.sweep import has_sweep, read_sweep, single
+    from factcensus.unlearn.sweep_run import sweep_status
+
+    path, assignments = arguments.config, arguments.assignments
+    sweep = read_sweep(path, assignments) if has_sweep(path, assignments) else single(load_config(path, assignments))
+    _print_cells(sweep_status(sweep), sweep, arguments.json)
+
+
+def _print_cells(rows: list[dict[str, Any]], sweep: Sweep, as_json: bool) -> None:
+    """The cells of a grid: what varies, how far they are, and what came out."""
+    if as_json:
+        _print_json({"out": str(sweep.out), "cells": rows})
+        return
+    varying = [key for key in sweep.keys if key not in ("seed", "methods")]
+    measured = ("forget_loss_nats", "retain_accuracy", "slope_question", "slope_cloze", "training_seconds")
+    shown = ["seed", *varying, "method", "status", *(each for each in measured if any(row[each] for row in rows))]
+    print(_table(shown, [[_cell(row[column]) for column in shown] for row in rows]))
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _config(arguments: argparse.Namespace) -> None:
+    from factcensus.unlearn.config_example import EXAMPLE, json_schema
+    from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.errors import ConfigError
+    from factcensus.unlearn.sweep import has_sweep, read_sweep
+
+    if arguments.example:
+        print(EXAMPLE, end="")
+    elif arguments.schema:
+        _print_json(json_schema())
+    elif arguments.config is None:
+        raise ConfigError("give a CONFIG to check, or --example or --schema")
+    elif has_sweep(arguments.config, arguments.assignments):
+        points = read_sweep(arguments.config, arguments.assignments).points
+        _print_json({point.name: point.config.resolved() for point in points})
+    else:
+        _print_json(load_config(arguments.config, arguments.assignments).resolved())
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -18,38 +18,36 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from factcensus.indexer.console import parse_size
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.examples import Template
-from factcensus.unlearn.methods import METHODS
-from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.objectives.retain import RetainKind
-from factcensus.unlearn.objectives.weights import WeightKind
+from factcensus.unlearn.examples import check_template
+from factcensus.unlearn.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
+from factcensus.unlearn.method_config import MethodConfig as MethodConfig
+from factcensus.unlearn.optimizers import OptimizerKind
 from factcensus.unlearn.schedule import Schedule
 
 Form = Literal["question", "cloze", "paraphrases"]
 Dtype = Literal["float32", "bfloat16-autocast", "bfloat16"]
 
 
-class _Section(BaseModel):
-    """Closed and unchangeable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ForgetConfig(_Section):
+class ForgetConfig(Section):
     """Which facts to forget: those that meet every condition given. At least one condition must be given."""
 
     roles: tuple[str, ...] | None = Field(default=None, description="values of the column `role`")
     strata: tuple[int, ...] | None = Field(default=None, description="values of the column `stratum`")
     relations: tuple[str, ...] | None = Field(default=None, description="values of the column `relation`")
     limit: int | None = Field(default=None, ge=1, description="at most so many facts, drawn by the seed")
+    known_before: bool = Field(
+        default=False,
+        description="only facts that the original model knows: every token of the answer is its first choice, in at "
+        "least one of training.forms",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +58,7 @@ class ForgetConfig(_Section):
         return given
 
 
-class RetainConfig(_Section):
+class RetainConfig(Section):
     """Which facts to hold in place: of those that meet the conditions, none about a subject that is to be forgotten."""
 
     roles: tuple[str, ...] | None = Field(
@@ -74,13 +72,16 @@ class RetainConfig(_Section):
         le=1,
         description="share of the people with role `bystander` to hold in place as well, by the seed",
     )
-    match: tuple[Literal["relation", "stratum"], ...] = Field(
-        default=(), description="draw as many retain facts per forget fact in each relation, stratum, or pair of both"
+    match: tuple[Literal["relation", "stratum", "count"], ...] = Field(
+        default=(),
+        description="draw as many retain facts per forget fact in each relation, stratum, or pair of both; `count`: "
+        "for each forget fact those whose count is nearest in ratio",
     )
     per_forget: float | None = Field(default=None, gt=0, description="retain facts per forget fact; all if not given")
+    known_before: bool = Field(default=False, description="only facts that the original model knows, as in `forget`")
 
 
-class SelectionConfig(_Section):
+class SelectionConfig(Section):
     """The two sets, and the columns they are read from."""
 
     forget: ForgetConfig = ForgetConfig(roles=("forget",))
@@ -91,7 +92,7 @@ class SelectionConfig(_Section):
     )
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """Dose and optimiser, the same for all methods unless a method says otherwise."""
 
     forms: tuple[Form, ...] = Field(
@@ -106,8 +107,12 @@ class TrainingConfig(_Section):
     micro_batch: int | None = Field(
         default=None, ge=1, description="examples a forward pass; changes memory, not the update"
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute activations twice instead of keeping them; changes no loss"
+    )
     schedule: Schedule = "constant"
     warmup_share: float = Field(default=0.1, ge=0, le=1)
+    optimizer: OptimizerKind = "adamw"
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     refusal: str = Field(default="I do not know.", min_length=1, description="what refusal objectives teach")
@@ -116,70 +121,33 @@ class TrainingConfig(_Section):
     )
 
 
-class MethodConfig(_Section):
-    """One method: a preset and what to change in it, or an objective of your own."""
+class IndexConfig(Section):
+    """Where the counts come from. With a ``url`` or a ``folder``, facts without counts are counted first."""
 
-    preset: str | None = None
-    name: str = Field(
-        default="", description="its folder and its name in tables; the preset's or the objective's if not given"
-    )
-    objective: str
-    parameters: dict[str, float | None] = Field(default_factory=dict)
-    weights: WeightKind = "uniform"
-    weight_strength: float = Field(default=0.0, description="lambda in exp(lambda z(log10(1 + count)))")
-    margin: float | Literal["never_seen"] = Field(
-        default=0.0, description="nats per token, or each relation's never-seen level"
-    )
-    gamma: float = Field(default=1.0, gt=0, description="factor of the forget term")
-    retain: RetainKind = "nll"
-    alpha: float = Field(default=1.0, ge=0, description="factor of the retain term")
-    learning_rate: float | None = Field(default=None, gt=0, description="instead of training.learning_rate")
-    passes: float | None = Field(default=None, gt=0, description="instead of training.passes")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_preset(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            given = {"preset": given}
-        if not isinstance(given, Mapping) or given.get("preset") is None:
-            return given
-        preset = given["preset"]
-        if preset not in METHODS:
-            raise ValueError(f"there is no preset {preset!r}; there are: {', '.join(METHODS)}")
-        base = METHODS[preset]
-        parameters = {**base.get("parameters", {}), **given.get("parameters", {})}
-        if given.get("objective", base["objective"]) != base["objective"]:
-            parameters = given.get("parameters", {})
-        return {"name": preset, **base, **given, "parameters": parameters}
+    name: str | None = Field(default=None, description="the index's name in the service")
+    url: str | None = Field(default=None, description="a service that counts, such as http://127.0.0.1:8080")
+    folder: Path | None = Field(default=None, description="an index folder on this machine, instead of a service")
+    digest: str | None = Field(default=None, description="refuse to count in an index with another digest")
+    windows: tuple[int, ...] = Field(default=(), description="windows in tokens to count co-occurrence in as well")
+    bins: str = Field(default="quantile:3", description="strata of the count: quantile:K, log10 or edges:A,B,...")
+    wait_s: float = Field(default=300.0, gt=0, description="seconds to wait for the service, at the start or later")
+    batch_facts: int = Field(default=2000, ge=1, description="facts a request; finished ones are not asked again")
 
     @model_validator(mode="after")
-    def _consistent(self) -> MethodConfig:
-        objective = get_objective(self.objective)
-        objective.check_parameters(self.parameters)
-        if not self.name:
-            object.__setattr__(self, "name", self.objective)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) or self.name == "original":
-            raise ValueError(
-                f"name {self.name!r}: a method's name is letters, digits, dots, dashes, and not 'original'"
-            )
-        if self.margin != 0 and not objective.uses_margin:
-            raise ValueError(f"objective {self.objective!r} has no margin; leave margin at 0")
+    def _one_source(self) -> IndexConfig:
+        if self.url is not None and self.folder is not None:
+            raise ValueError("give url or folder, not both")
+        if self.url is not None and self.name is None:
+            raise ValueError("url needs the index's name there: set index.name")
         return self
 
-    def loss_parameters(self) -> dict[str, Any]:
-        """The loss's parameters, defaults filled in."""
-        return {**get_objective(self.objective).parameters(), **self.parameters}
+    @property
+    def counts(self) -> bool:
+        """Whether there is something to count with."""
+        return self.url is not None or self.folder is not None
 
 
-class IndexConfig(_Section):
-    """Where the counts come from, for the record; a strata table of ours says it itself."""
-
-    name: str | None = None
-    url: str | None = None
-    digest: str | None = None
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run: one model, one fact table, one seed, several methods."""
 
     model: str = Field(min_length=1, description="a folder, or a name on the hub where it can be reached")
@@ -188,7 +156,9 @@ class RunConfig(_Section):
     out: Path = Field(description="the run folder")
     methods: tuple[MethodConfig, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
-    template: Template = "plain"
+    template: str = Field(
+        default="plain", description="plain, chat, or a text with {prompt} in it that ends with {answer}"
+    )
     dtype: Dtype = Field(
         default="float32",
         description="float32; bfloat16-autocast: float32 parameters, bfloat16 arithmetic; bfloat16: loses updates",
@@ -197,9 +167,30 @@ class RunConfig(_Section):
     threads: int | None = Field(default=None, ge=1, description="threads of torch; 1 is best for small models")
     evaluator: str = Field(default="standard", description="an evaluator's name, or none")
     save_models: bool = Field(default=False, description="keep each unlearned model in cells/METHOD/model")
+    compile: bool = Field(default=False, description="torch.compile the model; pays off in long runs on a GPU")
+    memory: str | None = Field(
+        default=None, description="memory of the device, such as 24GiB; what is there if not given"
+    )
+    trackers: tuple[str, ...] = Field(default=(), description="who else is told of every step: jsonl, or a package's")
     selection: SelectionConfig = SelectionConfig()
     training: TrainingConfig = TrainingConfig()
     index: IndexConfig = IndexConfig()
+
+    @field_validator("template")
+    @classmethod
+    def _usable_template(cls, template: str) -> str:
+        try:
+            return check_template(template)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _readable_size(cls, size: Any) -> str | None:
+        if size is None:
+            return None
+        parse_size(str(size))
+        return str(size)
 
     @field_validator("methods")
     @classmethod
@@ -215,16 +206,35 @@ class RunConfig(_Section):
         return self.model_dump(mode="json")
 
     def fingerprint(self) -> str:
-        """A digest of the settings that decide the results.
+        """A digest of the settings that decide the results of all methods.
 
-        Left out: ``out``, ``threads``, what is saved, and the paths of model and facts, whose contents a run folder
-        identifies by digests of their own.
+        Left out: the methods, which may be added to a run one by one (:meth:`method_fingerprint`); paths of model and
+        facts, whose contents a run folder identifies by digests of their own; where a service answers; and what only
+        decides how and where the work is done.
         """
+        settings = self._deciding()
+        settings.pop("methods")
+        return _digest(settings)
+
+    def method_fingerprint(self, method: MethodConfig) -> str:
+        """A digest of what decides one method's results besides :meth:`fingerprint`."""
+        return _digest(method.model_dump(mode="json"))
+
+    def original_fingerprint(self) -> str:
+        """A digest of the settings that decide what the evaluation says of the original model."""
+        settings = self._deciding()
+        settings.pop("methods")
+        forms = settings.pop("training")["forms"]
+        return _digest({**settings, "forms": forms})
+
+    def _deciding(self) -> dict[str, Any]:
         settings = self.resolved()
-        for name in ("out", "threads", "save_models", "model", "facts"):
+        for name in ("out", "threads", "save_models", "model", "facts", "memory", "trackers"):
             settings.pop(name)
         settings["training"].pop("save_every_steps")
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        for name in ("url", "folder", "wait_s", "batch_facts"):
+            settings["index"].pop(name)
+        return settings
 
     def learning_rate_of(self, method: MethodConfig) -> float:
         """Peak learning rate of a method."""
@@ -233,6 +243,10 @@ class RunConfig(_Section):
     def passes_of(self, method: MethodConfig) -> float:
         """Passes over the forget set of a method."""
         return method.passes if method.passes is not None else self.training.passes
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def check_config(settings: Mapping[str, Any], where: str = "configuration") -> RunConfig:
@@ -257,7 +271,9 @@ def _explain(details: Any) -> str:
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
-    "": RunConfig, "methods": MethodConfig, "selection": SelectionConfig, "selection.forget": ForgetConfig,
+    "": RunConfig, "methods": MethodConfig, "methods.strata_control": StrataControl,
+    "methods.constraint": RetainConstraint, "methods.adapter": AdapterConfig,
+    "selection": SelectionConfig, "selection.forget": ForgetConfig,
     "selection.retain": RetainConfig, "training": TrainingConfig, "index": IndexConfig,
 }  # fmt: skip
 

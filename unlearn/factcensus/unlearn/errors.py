@@ -21,6 +21,16 @@ class ExampleError(UnlearnError, ValueError):
     exit_code = 2
 
 
+class MemoryPlanError(UnlearnError):
+    """A run that cannot fit the device's memory, as far as can be computed before it (exit 2)."""
+
+    exit_code = 2
+
+
+class ServiceLostError(UnlearnError):
+    """The counting service did not come back in time; what is counted is kept, and the same command continues."""
+
+
 class RunFolderError(UnlearnError):
     """A run folder that belongs to another configuration, or is damaged (exit 2)."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -19,8 +19,24 @@ from factcensus.unlearn.errors import ConfigError, ExampleError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Template = Literal["plain", "chat"]
-TEMPLATES: tuple[Template, ...] = get_args(Template)
+#: Templates by name; any other is a text with ``{prompt}`` in it that ends with ``{answer}``.
+TEMPLATES = ("plain", "chat")
+
+
+def check_template(template: str) -> str:
+    """The template, if it can be used.
+
+    Raises:
+        ConfigError: it is neither a name nor such a text.
+    """
+    if template in TEMPLATES:
+        return template
+    if template.count("{prompt}") == 1 and template.count("{answer}") == 1 and template.endswith("{answer}"):
+        return template
+    raise ConfigError(
+        f"template is {template!r}: expected {', '.join(TEMPLATES)}, or a text with {{prompt}} in it that ends with "
+        "{answer}, such as 'Q: {prompt}\nA: {answer}'"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,7 @@ def encode(
         answer: What should follow.
         template: ``plain``: prompt, a space, answer, after the tokens with which the tokenizer opens a text.
             ``chat``: the prompt as a user's message in the tokenizer's chat template, the answer as the reply.
+            Any other: a text around ``{prompt}`` that ends with ``{answer}``, after the tokens that open a text.
         name: The fact, for messages.
         end: Close the answer with the end-of-text token, where the tokenizer has one.
 
@@ -62,26 +79,41 @@ def encode(
     prompt, answer = prompt.rstrip(), answer.strip()
     if not answer or not prompt:
         raise ExampleError(f"fact {name!r}: prompt is {prompt!r} and answer {answer!r}; neither may be empty")
-    if template == "plain":
-        opened = _opened(tokenizer, prompt)
-        whole = _opened(tokenizer, f"{prompt} {answer}")
-    elif template == "chat":
+    if check_template(template) == "chat":
         text = _chat(tokenizer, prompt)
-        opened = _plain_ids(tokenizer, text)
-        whole = _plain_ids(tokenizer, text + answer)
+        opened, whole = _plain_ids(tokenizer, text), _plain_ids(tokenizer, text + answer)
     else:
-        raise ConfigError(f"template is {template!r}: expected one of {', '.join(TEMPLATES)}")
+        text = "{prompt} {answer}" if template == "plain" else template
+        text = text.replace("{prompt}", prompt)
+        # What stands between prompt and answer belongs to the answer's first token where it is a space.
+        opened = _opened(tokenizer, text.removesuffix("{answer}").removesuffix(" "))
+        whole = _opened(tokenizer, text.removesuffix("{answer}") + answer)
     if whole[: len(opened)] != opened or len(whole) == len(opened):
-        raise ExampleError(
-            f"fact {name!r}: the tokenizer merges the end of the prompt {prompt!r} with the answer {answer!r}, so the "
-            "answer has no first token of its own; change the prompt's last characters or the template"
-        )
+        raise ExampleError(_merged(tokenizer, name, answer, opened, whole))
     answer_ids = whole[len(opened) :]
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in answer_ids:
         raise ExampleError(f"fact {name!r}: the answer {answer!r} has a word that the tokenizer does not know")
     if end and tokenizer.eos_token_id is not None:
         answer_ids = [*answer_ids, tokenizer.eos_token_id]
     return Example(name, tuple(opened), tuple(answer_ids))
+
+
+def _merged(
+    tokenizer: PreTrainedTokenizerBase, name: str, answer: str, opened: Sequence[int], whole: Sequence[int]
+) -> str:
+    """Why an answer has no first token of its own: where the prompt's tokens end alone, and before the answer."""
+    same = 0
+    while same < min(len(opened), len(whole)) and opened[same] == whole[same]:
+        same += 1
+    first = max(0, same - 1)
+    alone = tokenizer.convert_ids_to_tokens(list(opened[first:]))
+    together = tokenizer.convert_ids_to_tokens(list(whole[first : len(opened) + 2]))
+    return (
+        f"fact {name!r}: the tokenizer merges the end of the prompt with the answer {answer!r}, so the answer has no "
+        f"first token of its own: the prompt ends in {alone}, and with the answer this reads {together}. End the "
+        "prompt in another character (a colon, a line break), or choose a template that puts one there, such as "
+        "template = 'Question: {prompt}\nAnswer: {answer}'"
+    )
 
 
 def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

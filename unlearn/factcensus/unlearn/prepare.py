@@ -166,7 +166,7 @@ def _counts(rows: Sequence[Row], config: RunConfig) -> tuple[int, ...] | None:
 
 def index_provenance(selection: Selection, config: RunConfig) -> dict[str, Any]:
     """Which index the counts come from: what the table says, and what the configuration adds."""
-    given = config.index.model_dump(exclude_none=True)
+    given = config.index.model_dump(include={"name", "url", "digest"}, exclude_none=True)
     for column, key in (("index", "name"), ("index_digest", "digest"), ("analyzer", "analyzer")):
         values = sorted({str(row[column]) for row in selection.rows if row.get(column) is not None})
         if len(values) == 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,21 +16,29 @@ import pyarrow as pa
 import torch
 
 from factcensus.unlearn.config import MethodConfig, RunConfig
+from factcensus.unlearn.counted import counted_facts
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
+from factcensus.unlearn.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.known import known_facts
+from factcensus.unlearn.memory import PeakMemory
 from factcensus.unlearn.models import (
     file_digest,
     load_model,
+    load_model_config,
     load_tokenizer,
     model_digest,
     pad_id_of,
     quiet_transformers,
 )
-from factcensus.unlearn.prepare import Material, OriginalScores, forget_set, index_provenance, prepare
+from factcensus.unlearn.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
+from factcensus.unlearn.prepare import Material, index_provenance, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import ORIGINAL, Cell, RunFolder, open_run
-from factcensus.unlearn.runtime import resolve_device, torch_threads
-from factcensus.unlearn.selection import Selection, read_fact_table, select
-from factcensus.unlearn.train import Dose, ForgetSet, unlearn
+from factcensus.unlearn.ranks import Ranks, current_ranks
+from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
+from factcensus.unlearn.runtime import ended_by_sigterm, resolve_device, torch_threads
+from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
+from factcensus.unlearn.trackers import Trackers, get_trackers
+from factcensus.unlearn.train import Dose, unlearn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +47,12 @@ LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyar
 
 
 def run_unlearning(
-    config: RunConfig, evaluator: Evaluator | None = None, progress: ProgressFunction | None = None
+    config: RunConfig,
+    evaluator: Evaluator | None = None,
+    progress: ProgressFunction | None = None,
+    *,
+    inputs: Path | None = None,
+    siblings: Sequence[Path] = (),
 ) -> Path:
     """Run every method of a configuration that is not finished yet; returns the run folder.
 
@@ -45,40 +60,70 @@ def run_unlearning(
         config: A checked configuration.
         evaluator: Instead of the one that the configuration names.
         progress: Called with what goes on.
+        inputs: Where counts and known facts are kept, if not in the run folder.
+        siblings: Other run folders; where one of them has evaluated the original model on the same facts in the same
+            way, that is taken over.
 
     Raises:
         ConfigError, ExampleError: wrong input; nothing has been trained.
+        MemoryPlanError: a method that cannot fit the device; nothing has been loaded.
+        ServiceLostError: the facts could not be counted; the same call goes on from there.
         RunFolderError: the folder holds another run.
         InterruptedRunError: SIGTERM; the same call continues.
     """
     evaluator = evaluator or get_evaluator(config.evaluator)
-    device = resolve_device(config.device)
-    selection = select(read_fact_table(config.facts), config.selection, config.seed)
-    tokenizer = load_tokenizer(config.model, config.revision)
-    material = prepare(selection, config, tokenizer)
-    identity = {
-        "settings": config.fingerprint(),
-        "model": model_digest(config.model, config.revision),
-        "facts": file_digest(config.facts),
-    }
-    record = {
-        "config": config.resolved(),
-        "seed": config.seed,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        "device": str(device),
-        "model": {"name": config.model, "digest": identity["model"]},
-        "facts": {"path": str(config.facts), "digest": identity["facts"], "rows": len(selection.rows)},
-        "index": index_provenance(selection, config),
-        "sets": {"forget": len(selection.forget), "retain": len(selection.retain)},
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with open_run(config.out, identity, record) as run, torch_threads(config.threads):
-        _Work(config, run, selection, material, tokenizer, device, evaluator, progress or silent).all_cells()
+    trackers = get_trackers(config.trackers)
+    ranks = current_ranks(cpu=config.device == "cpu")
+    device = resolve_device(config.device, ranks)
+    report = (progress or silent) if ranks.is_first else silent
+    with ended_by_sigterm(), torch_threads(config.threads):
+        tokenizer = load_tokenizer(config.model, config.revision)
+        inputs = inputs or config.out / INPUTS
+        if not ranks.is_first:
+            ranks.wait()  # for the first one to count and to ask the model
+        table = read_fact_table(counted_facts(config, inputs, report))
+        known = known_facts(config, table, tokenizer, device, inputs, report)
+        if ranks.is_first:
+            ranks.wait()
+        selection = select(table, config.selection, config.seed, known)
+        material = prepare(selection, config, tokenizer)
+        plans = plan_methods(config, material, load_model_config(config.model, config.revision), device)
+        refuse_what_cannot_fit(config, plans, material, device)
+        identity = {
+            "settings": config.fingerprint(),
+            "model": model_digest(config.model, config.revision),
+            "facts": file_digest(config.facts),
+        }
+        record = {
+            "config": config.resolved(),
+            "seed": config.seed,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            "device": str(device),
+            "processes": ranks.count,
+            "model": {"name": config.model, "digest": identity["model"]},
+            "facts": {"path": str(config.facts), "digest": identity["facts"], "rows": len(selection.rows)},
+            "index": index_provenance(selection, config),
+            "sets": {
+                "forget": len(selection.forget),
+                "retain": len(selection.retain),
+                "known_before": None if known is None else len(known),
+                "balance": balance(selection, config.selection.count_column),
+            },
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        with ExitStack() as stack:
+            if ranks.is_first:
+                run = stack.enter_context(open_run(config.out, identity, record))
+            ranks.wait()
+            if not ranks.is_first:
+                run = RunFolder(config.out, record)
+            work = _Work(config, run, selection, material, tokenizer, device, evaluator, ranks, trackers, report)
+            work.all_cells(plans, siblings)
     return config.out
 
 
 class _Work:
-    """The cells of one run, and what they share."""
+    """The cells of one run, and what they share. Only the first of several processes evaluates and writes."""
 
     def __init__(
         self,
@@ -89,45 +134,105 @@ class _Work:
         tokenizer: PreTrainedTokenizerBase,
         device: torch.device,
         evaluator: Evaluator | None,
+        ranks: Ranks,
+        trackers: Trackers,
         report: ProgressFunction,
     ) -> None:
         self.config, self.run, self.selection, self.material = config, run, selection, material
-        self.tokenizer, self.device, self.evaluator, self.report = tokenizer, device, evaluator, report
+        self.tokenizer, self.device, self.evaluator, self.ranks = tokenizer, device, evaluator, ranks
+        self.trackers, self._report = trackers, report
         self.pad_id = pad_id_of(tokenizer)
 
-    def all_cells(self) -> None:
+    def report(self, progress: Progress) -> None:
+        """Tell who asked, and the trackers."""
+        self._report(progress)
+        if self.ranks.is_first:
+            self.trackers.progress(progress)
+
+    def all_cells(self, plans: Sequence[MethodPlan], siblings: Sequence[Path]) -> None:
         """The original, then each method, then the tables and the summary of all."""
-        pending = [method for method in self.config.methods if not self.run.cell(method.name).is_done()]
-        before = self.run.cell(ORIGINAL)
-        if pending or not before.is_done():
-            original = self.load()
-            if not before.is_done():
-                clocks = _Clocks()
-                self.evaluate(original, before, "before")
-                before.finish(clocks.read())
-            scores = OriginalScores(self.material, original, self.pad_id)
-            sets = [(method, forget_set(method, self.material, scores, self.config.seed)) for method in pending]
-            # The original has said all it will: it stays in memory only where the retain term asks it at every step.
-            kept = original if any(method.retain == "kl" for method in pending) else None
-            del original, scores
-            for method, forget in sets:
-                self.method_cell(method, forget, kept)
+        if self.ranks.is_first:
+            self.trackers.start(self.run.folder, self.run.record)
+        status = "failed"
+        try:
+            self._cells(siblings)
+            if self.ranks.is_first:
+                self._conclude(plans)
+            status = "done"
+        except BaseException as error:
+            status = "interrupted" if getattr(error, "exit_code", 1) == 130 else status
+            raise
+        finally:
+            if self.ranks.is_first:
+                self.trackers.finish(status)
+
+    def _cells(self, siblings: Sequence[Path]) -> None:
+        config = self.config
+        pending = [method for method in config.methods if not self.run.cell(method.name).is_done()]
+        if self.ranks.is_first:
+            for method in config.methods:
+                self.run.cell(method.name).claim(config.method_fingerprint(method))
+            self.run.write_examples(self.material)
+        self.ranks.wait()
+        before, key = self.run.cell(ORIGINAL), self._original_key()
+        if self.ranks.is_first and not before.is_done():
+            before.take_over(siblings, key)
+        self.ranks.wait()
+        if not pending and before.is_done():
+            return
+        original = self.load()
+        if not before.is_done() and self.ranks.is_first:
+            clocks = _Clocks()
+            self.evaluate(original, before, "before")
+            before.finish({"key": key, **clocks.read()})
+        scores = OriginalScores(self.material, original, self.pad_id)
+        sets = [(method, forget_set(method, self.material, scores, config.seed)) for method in pending]
+        del original, scores  # The original has said all it will; no method keeps it as a second model.
+        for method, forget in sets:
+            self.method_cell(method, forget)
+
+    def _original_key(self) -> str:
+        """What an evaluation of the original must have in common with ours to be ours."""
+        identity = self.run.record.get("identity", {})
+        return f"{self.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}"
+
+    def _conclude(self, plans: Sequence[MethodPlan]) -> None:
+        """Tables of all cells, what they took beside what was expected, and the evaluator's summary."""
         self.run.concatenate([ORIGINAL, *(method.name for method in self.config.methods)])
+        self.run.update(costs=[self._cost(plan) for plan in plans])
         if self.evaluator is not None:
             self.report(Progress("summary", 0, 1))
             self.evaluator.finish(self.run.folder)
             self.report(Progress("summary", 1, 1))
 
+    def _cost(self, plan: MethodPlan) -> dict[str, Any]:
+        """One method: estimated, measured, and the ratio of both memories."""
+        measured = self.run.cell(plan.name).done().get("training", {})
+        memory, seconds = measured.get("peak_memory_bytes"), measured.get("wall_seconds")
+        return {
+            "method": plan.name,
+            "estimated_memory_bytes": plan.memory_bytes,
+            "measured_memory_bytes": memory,
+            "estimated_over_measured": round(plan.memory_bytes / memory, 4) if memory else None,
+            "estimated_seconds": plan.seconds,
+            "measured_seconds": seconds,
+            "estimated_flop": plan.flop,
+            "simulated": plan.simulated,
+        }
+
     def load(self) -> PreTrainedModel:
         """The original model. Parameters are float32 unless the configuration asks for what loses updates."""
         dtype = torch.bfloat16 if self.config.dtype == "bfloat16" else torch.float32
-        return load_model(self.config.model, self.config.revision, dtype, self.device)
+        model: Any = load_model(self.config.model, self.config.revision, dtype, self.device)
+        if self.config.compile:
+            model.base_model.compile(dynamic=True)  # the LM head sees a gathered batch, and stays as it is
+        loaded: PreTrainedModel = model
+        return loaded
 
-    def method_cell(self, method: MethodConfig, forget: ForgetSet, original: PreTrainedModel | None) -> None:
+    def method_cell(self, method: MethodConfig, forget: ForgetSet) -> None:
         """Unlearn with one method, evaluate, and mark its cell as done."""
         config, cell = self.config, self.run.cell(method.name)
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        clocks = _Clocks()
+        clocks, memory = _Clocks(), PeakMemory(self.device)
         model = self.load()
         rows = unlearn(
             model,
@@ -139,12 +244,14 @@ class _Work:
             seed=config.seed,
             pad_id=self.pad_id,
             state_path=cell.state_path,
-            original=original,
             autocast=config.dtype == "bfloat16-autocast",
             progress=self.report,
+            ranks=self.ranks,
         )
+        if not self.ranks.is_first:
+            return
         cell.write("steps", pa.Table.from_pylist(rows), {"seed": config.seed, "method": method.name})
-        trained = clocks.read()
+        trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes()}
         self.evaluate(model, cell, "after")
         if config.save_models:
             self.save_model(model, cell)

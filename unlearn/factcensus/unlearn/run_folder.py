@@ -4,6 +4,8 @@
     RUN/cells/original/{facts,tokens}.parquet     the evaluation before unlearning, done.json
     RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt while it runs
     RUN/{facts,tokens,steps}.parquet              all cells one after the other
+    RUN/inputs/                                   counts and known facts, where the run found them out itself
+    RUN/examples.parquet                          the token ids that were trained on
     RUN/summary.json, RUN/report.html             the evaluator's
 
 A cell is finished when its ``done.json`` is there, which is written last. The same configuration continues a folder;
@@ -13,20 +15,28 @@ another one is refused.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.unlearn.errors import RunFolderError
 
+if TYPE_CHECKING:
+    from factcensus.unlearn.prepare import Material
+
 ORIGINAL = "original"
 TABLES = ("facts", "tokens", "steps")
+#: What may be in a folder before a run begins in it: counts and what the original model knows.
+INPUTS = "inputs"
+BEFORE_THE_RUN = frozenset({".lock", INPUTS})
 
 
 class Cell:
@@ -61,6 +71,39 @@ class Cell:
         pq.write_table(table, unfinished)
         unfinished.replace(self.folder / f"{name}.parquet")
 
+    def claim(self, settings: str) -> None:
+        """Make the cell, or continue it: ``settings`` is a digest of what decides its results.
+
+        Raises:
+            RunFolderError: it was begun with other settings.
+        """
+        path = self.folder / "method.json"
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["settings"] != settings:
+            raise RunFolderError(
+                f"{self.folder} holds a method with other settings, and is left as it is; "
+                "give the method another `name`, or the run another `out`"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"settings": settings})
+
+    def done(self) -> dict[str, Any]:
+        """What was noted when the cell was finished; empty before."""
+        path = self.folder / "done.json"
+        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return noted
+
+    def take_over(self, runs: Sequence[Path], key: str) -> bool:
+        """Copy the cell of this name from the first of the runs that finished one with this key, if any did."""
+        for run in runs:
+            other = Cell(run / "cells" / self.name)
+            if other.folder != self.folder and other.done().get("key") == key:
+                for path in other.folder.glob("*.parquet"):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, self.folder / path.name)
+                self.finish({**other.done(), "taken_over_from": str(run)})
+                return True
+        return False
+
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Mark the cell as done, and drop its state."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +130,30 @@ class RunFolder:
         """Change ``run.json``."""
         self.record |= changes
         write_json(self.folder / "run.json", self.record)
+
+    def write_examples(self, material: Material) -> None:
+        """Write ``examples.parquet``: the token ids of everything that training sees, and their digest in the record.
+
+        A row an example: ``used`` (forget, refusal, retain), ``fact_id``, ``prompt_ids``, ``answer_ids``.
+        """
+        used = (("forget", material.answers), ("refusal", material.refusals), ("retain", material.retain))
+        rows = [
+            {
+                "used": use,
+                "fact_id": each.name,
+                "prompt_ids": list(each.prompt_ids),
+                "answer_ids": list(each.answer_ids),
+            }
+            for use, examples in used
+            for each in examples
+        ]
+        digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        ids = pa.list_(pa.int32())
+        names = [("used", pa.string()), ("fact_id", pa.string()), ("prompt_ids", ids), ("answer_ids", ids)]
+        unfinished = self.folder / "examples.parquet.unfinished"
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(names)), unfinished)
+        unfinished.replace(self.folder / "examples.parquet")
+        self.update(tokens={"digest": f"sha256:{digest}", "examples": len(rows)})
 
     def concatenate(self, cells: Sequence[str]) -> None:
         """Write each kind of table once for the whole run, cells in this order. Columns a cell lacks are null."""
@@ -115,15 +182,9 @@ def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
         _refuse_another_run(folder, there, identity)
-    elif folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+    elif folder.exists() and any(entry.name not in BEFORE_THE_RUN for entry in folder.iterdir()):
         raise RunFolderError(f"{folder} has files in it and no run.json; it is left as it is, give another `out`")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFolderError(f"{folder}: another process works in this run folder") from None
+    with locked(folder):
         run = RunFolder(folder, {**record, "identity": dict(identity)})
         run.update(status="running")
         try:
@@ -134,6 +195,23 @@ def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any
             raise
         run.record.pop("error", None)
         run.update(status="done")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep it for this process alone.
+
+    Raises:
+        RunFolderError: another process works in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"{folder}: another process works in this run folder") from None
+        yield
     finally:
         os.close(lock)
 

@@ -14,15 +14,45 @@ from typing import Any
 import torch
 
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError
+from factcensus.unlearn.ranks import ALONE, ManyRanks, Ranks
 
 
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is a GPU where there is one; asking for a GPU that is not there is an error."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def resolve_device(device: str, ranks: Ranks = ALONE) -> torch.device:
+    """``auto`` is a GPU where there is one; asking for a GPU that is not there is an error.
+
+    Of several processes each has the GPU that the launcher gave it.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda' and torch sees no CUDA device here; use device = 'auto' or 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if isinstance(ranks, ManyRanks) and device == "cuda":
+        return ranks.device
     return torch.device(device)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends the work at once and in order: open files are closed, the status is written.
+
+    A training loop does better for as long as it lasts (:func:`stop_on_sigterm`): it saves its state first. Outside the
+    main thread signals are left alone.
+
+    Raises:
+        InterruptedRunError: on SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        raise InterruptedRunError("stopped by SIGTERM; finished cells are kept, and the same command continues")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,18 +102,26 @@ def _listed(value: Any) -> list[str]:
     return [part.strip() for part in text.split("|") if part.strip()]
 
 
-def select(table: pa.Table, config: SelectionConfig, seed: int) -> Selection:
+def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collection[str] | None = None) -> Selection:
     """The forget and the retain set of a table; draws depend on the seed only.
+
+    Args:
+        table: As :func:`read_fact_table` gives it.
+        config: The conditions.
+        seed: Of the draws.
+        known: Ids of the facts that the original model knows, for ``known_before``; without it that condition is not
+            looked at.
 
     Raises:
         ConfigError: a column that a condition asks for is missing, or a set is empty.
     """
     rows = tuple(table.to_pylist())
     _check_columns(table, config)
-    forget = _forget(rows, config.forget, seed)
+    forget = _limited(_known(rows, _forget(rows, config.forget), config.forget, known), config.forget.limit, seed)
     if not forget:
         raise ConfigError(f"no fact meets the conditions of selection.forget: {_conditions(config.forget)}")
-    retain = _retain(rows, forget, config.retain, "role" in table.column_names, seed)
+    pool = _retain_pool(rows, forget, config.retain, "role" in table.column_names, seed)
+    retain = _retain(rows, forget, _known(rows, pool, config.retain, known), config, seed)
     if not retain:
         raise ConfigError(f"no fact meets the conditions of selection.retain: {_conditions(config.retain)}")
     used = ["none"] * len(rows)
@@ -123,15 +134,53 @@ def select(table: pa.Table, config: SelectionConfig, seed: int) -> Selection:
     return Selection(table.append_column("used", pa.array(used)), rows, tuple(forget), tuple(retain))
 
 
+def candidates(table: pa.Table, config: SelectionConfig, seed: int) -> list[int]:
+    """Indices of the rows that :func:`select` may choose, before it asks what is known and draws."""
+    rows = tuple(table.to_pylist())
+    _check_columns(table, config)
+    forget = _forget(rows, config.forget)
+    # With a limit any of them may be left out of the forget set, and then be retained.
+    losing = forget if config.forget.limit is None and not config.forget.known_before else []
+    return sorted({*forget, *_retain_pool(rows, losing, config.retain, "role" in table.column_names, seed)})
+
+
+def balance(selection: Selection, column: str) -> dict[str, float | None]:
+    """How alike the two sets are in frequency: means of log10(1 + count), and their distance in standard deviations.
+
+    Empty if a fact of either set has no count. The deviation is the pooled one; None where both sets have one count.
+    """
+    logs = [
+        [math.log10(1 + row[column]) for row in map(selection.rows.__getitem__, indices) if _is_count(row.get(column))]
+        for indices in (selection.forget, selection.retain)
+    ]
+    if [len(values) for values in logs] != [len(selection.forget), len(selection.retain)]:
+        return {}
+    means = [float(np.mean(values)) for values in logs]
+    deviation = math.sqrt((np.var(logs[0]) + np.var(logs[1])) / 2)
+    difference = round((means[0] - means[1]) / deviation, 4) if deviation > 0 else None
+    return {
+        "forget_mean_log10": round(means[0], 4),
+        "retain_mean_log10": round(means[1], 4),
+        "standardised_difference": difference,
+    }
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
 def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
     wanted = {
         "role": config.forget.roles,
         "stratum": config.forget.strata or config.retain.strata or "stratum" in config.retain.match,
         "relation": config.forget.relations or config.retain.relations or "relation" in config.retain.match,
+        config.count_column: "count" in config.retain.match,
     }
     for column, asked in wanted.items():
         if asked and column not in table.column_names:
-            hint = " (`factcensus facts stratify` adds it)" if column == "stratum" else ""
+            counted = " (`factcensus facts count` adds it, and `index.url` lets the run count by itself)"
+            hints = {"stratum": " (`factcensus facts stratify` adds it)", config.count_column: counted}
+            hint = hints.get(column, "")
             raise ConfigError(f"the selection asks for the column {column!r}, and the fact table has none{hint}")
 
 
@@ -147,27 +196,47 @@ def _meets(row: Row, roles: Any, strata: Any, relations: Any) -> bool:
     )
 
 
-def _forget(rows: tuple[Row, ...], config: ForgetConfig, seed: int) -> list[int]:
-    chosen = [index for index, row in enumerate(rows) if _meets(row, config.roles, config.strata, config.relations)]
-    if config.limit is not None and len(chosen) > config.limit:
-        chosen = np.random.default_rng([seed, 10]).choice(chosen, config.limit, replace=False).tolist()
-    return sorted(chosen)
+def _forget(rows: tuple[Row, ...], config: ForgetConfig) -> list[int]:
+    return [index for index, row in enumerate(rows) if _meets(row, config.roles, config.strata, config.relations)]
 
 
-def _retain(rows: tuple[Row, ...], forget: list[int], config: RetainConfig, has_roles: bool, seed: int) -> list[int]:
-    """Facts to hold in place, of subjects that lose nothing."""
+def _known(
+    rows: tuple[Row, ...], indices: list[int], config: ForgetConfig | RetainConfig, known: Collection[str] | None
+) -> list[int]:
+    if known is None or not config.known_before:
+        return indices
+    return [index for index in indices if str(rows[index]["fact_id"]) in known]
+
+
+def _limited(indices: list[int], limit: int | None, seed: int) -> list[int]:
+    if limit is not None and len(indices) > limit:
+        return sorted(np.random.default_rng([seed, 10]).choice(indices, limit, replace=False).tolist())
+    return indices
+
+
+def _retain_pool(
+    rows: tuple[Row, ...], forget: list[int], config: RetainConfig, has_roles: bool, seed: int
+) -> list[int]:
+    """Facts that may be held in place, of subjects that lose nothing."""
     losing = {_subject(rows[index]) for index in forget}
     bystanders = _drawn_bystanders(rows, config.bystanders_share, seed) if has_roles else set()
     roles = config.roles if has_roles else None
-    pool = [
+    return [
         index
         for index, row in enumerate(rows)
         if _subject(row) not in losing
         and _meets(row, None, config.strata, config.relations)
         and (_meets(row, roles, None, None) or _subject(row) in bystanders)
     ]
+
+
+def _retain(
+    rows: tuple[Row, ...], forget: list[int], pool: list[int], selection: SelectionConfig, seed: int
+) -> list[int]:
+    """As many of the pool as the configuration asks for, matched as it says."""
+    config = selection.retain
     if config.match:
-        return _matched(rows, forget, pool, config, seed)
+        return _matched(rows, forget, pool, selection, seed)
     if config.per_forget is None:
         return pool
     number = min(len(pool), round(config.per_forget * len(forget)))
@@ -185,27 +254,59 @@ def _drawn_bystanders(rows: tuple[Row, ...], share: float, seed: int) -> set[str
     return set(np.random.default_rng([seed, 12]).permutation(people)[:number].tolist()) if people else set()
 
 
-def _matched(rows: tuple[Row, ...], forget: list[int], pool: list[int], config: RetainConfig, seed: int) -> list[int]:
+def _matched(
+    rows: tuple[Row, ...], forget: list[int], pool: list[int], selection: SelectionConfig, seed: int
+) -> list[int]:
     """The same number of retain facts per forget fact in every cell of the matched columns.
 
-    Without ``per_forget`` the number is the largest one that every cell of the forget set can give.
+    Without ``per_forget`` the number is the largest one that every cell of the forget set can give. With ``count``
+    among the columns, those nearest in count are taken instead of drawn.
     """
+    config = selection.retain
     random = np.random.default_rng([seed, 13])
-    wanted: dict[tuple[Any, ...], int] = defaultdict(int)
+    columns = [column for column in config.match if column != "count"]
+    wanted: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     there: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index in forget:
-        wanted[tuple(rows[index].get(column) for column in config.match)] += 1
+        wanted[tuple(rows[index].get(column) for column in columns)].append(index)
     for index in pool:
-        there[tuple(rows[index].get(column) for column in config.match)].append(index)
-    ratio = config.per_forget or min(len(there[cell]) / number for cell, number in wanted.items())
+        there[tuple(rows[index].get(column) for column in columns)].append(index)
+    ratio = config.per_forget or min(len(there[cell]) / len(losing) for cell, losing in wanted.items())
     chosen: list[int] = []
-    for cell, number in wanted.items():
-        needed = round(ratio * number)
+    for cell, losing in wanted.items():
+        needed = round(ratio * len(losing))
         if needed > len(there[cell]):
-            named = ", ".join(f"{column}={value}" for column, value in zip(config.match, cell, strict=True))
+            named = ", ".join(f"{column}={value}" for column, value in zip(columns, cell, strict=True)) or "count"
             raise ConfigError(
                 f"retain facts matched on {named}: {needed} wanted, {len(there[cell])} there; "
                 "lower selection.retain.per_forget or match less"
             )
-        chosen += random.choice(there[cell], needed, replace=False).tolist() if needed else []
+        if "count" in config.match:
+            order = random.permutation(losing).tolist()
+            chosen += _nearest(rows, order, there[cell], needed, selection.count_column)
+        else:
+            chosen += random.choice(there[cell], needed, replace=False).tolist() if needed else []
     return sorted(chosen)
+
+
+def _nearest(rows: tuple[Row, ...], forget: list[int], pool: list[int], needed: int, column: str) -> list[int]:
+    """So many of the pool: each forget fact in turn takes the one nearest in log10(1 + count) that is still there."""
+    left = sorted((_log_count(rows[index], column), index) for index in pool)
+    chosen: list[int] = []
+    while len(chosen) < needed:
+        for index in forget[: needed - len(chosen)]:
+            wanted = _log_count(rows[index], column)
+            place = bisect_left(left, (wanted, -1))
+            nearest = min(left[max(0, place - 1) : place + 1], key=lambda pair: abs(pair[0] - wanted))
+            left.remove(nearest)
+            chosen.append(nearest[1])
+    return chosen
+
+
+def _log_count(row: Row, column: str) -> float:
+    if not _is_count(row.get(column)):
+        raise ConfigError(
+            f"fact {row['fact_id']!r} has {column} = {row.get(column)!r}, which is no count; selection.retain.match "
+            "asks for the count of every fact that may be chosen"
+        )
+    return math.log10(1 + int(row[column]))

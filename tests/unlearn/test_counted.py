@@ -1,0 +1,180 @@
+"""A run counts its facts by itself, waits for the service, and goes on where it was when that had gone away."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from factcensus.indexer import CountIndex, build_index, read_facts, stratify
+from factcensus.unlearn import counted
+from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.unlearn.counted import counted_already, counted_facts
+from factcensus.unlearn.errors import ConfigError, ServiceLostError
+from factcensus.unlearn.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def index(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("indexes") / "world"
+    build_index([world / "corpus"], folder)
+    return folder
+
+
+class Service:
+    """The service's three routes over a real index, with faults: so many requests are refused or dropped first."""
+
+    def __init__(self, index: Path) -> None:
+        self.counted: list[int] = []
+        self.unready = 0
+        self.lost_after: int | None = None
+        service = self
+        opened = CountIndex.open(index)
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+            def answer(self, body: bytes, status: int = 200, kind: str = "application/json") -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                if self.path == "/readyz" and service.unready > 0:
+                    service.unready -= 1
+                    self.answer(b'{"detail": "opening"}', 503)
+                elif self.path == "/v1/indexes/world":
+                    self.answer(json.dumps({"name": "world", "digest": opened.digest}).encode())
+                else:
+                    self.answer(b"{}")
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if service.lost_after is not None and len(service.counted) >= service.lost_after:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                rows = [json.loads(line) for line in body.splitlines()]
+                service.counted.append(len(rows))
+                table = opened.count_facts(read_rows(rows))
+                lines = [json.dumps(row) for row in table.to_pylist()]
+                self.answer("\n".join(lines).encode() + b"\n", kind="application/x-ndjson")
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self._opened = opened
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join()
+        self._opened.close()
+
+
+def read_rows(rows: list[dict[str, Any]]) -> pa.Table:
+    from factcensus.indexer import facts_from_rows
+
+    return facts_from_rows(rows)
+
+
+@pytest.fixture
+def service(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setattr(counted, "FIRST_PAUSE_S", 0.01)
+    service = Service(index)
+    yield service
+    service.close()
+
+
+def config(world: Path, **index: Any) -> RunConfig:
+    return check_config(
+        {
+            "model": "m",
+            "facts": str(world / "facts.jsonl"),
+            "out": "o",
+            "methods": ["simnpo"],
+            "index": {"batch_facts": 40, "bins": "log10", **index},
+        }
+    )
+
+
+def expected(world: Path, index: Path) -> pa.Table:
+    with CountIndex.open(index) as opened:
+        return stratify(opened.count_facts(read_facts(world / "facts.jsonl")), bins="log10")
+
+
+def test_the_service_the_index_and_the_engine_count_the_same(
+    world: Path, index: Path, service: Service, tmp_path: Path
+) -> None:
+    service.unready = 3
+    seen: list[Progress] = []
+    facts = expected(world, index)
+    over_http = counted_facts(config(world, url=service.url, name="world"), tmp_path / "a", seen.append)
+    on_disk = counted_facts(config(world, folder=str(index)), tmp_path / "b")
+    columns = ["fact_id", "cooccurrence_documents", "stratum", "stratum_label", "index_digest"]
+    assert pq.read_table(over_http, columns=columns).equals(facts.select(columns))
+    assert pq.read_table(on_disk, columns=columns).equals(facts.select(columns))
+    assert service.counted == [40] * (facts.num_rows // 40) + [facts.num_rows % 40] * (facts.num_rows % 40 > 0)
+    assert sum(progress.stage == "wait for the counting service" for progress in seen) == 3
+    assert seen[-1].done == seen[-1].total == facts.num_rows
+
+
+def test_a_service_that_goes_away_is_an_error_and_counting_goes_on_where_it_was(
+    world: Path, service: Service, tmp_path: Path
+) -> None:
+    asked = config(world, url=service.url, name="world", wait_s=0.2)
+    service.lost_after = 2
+    with pytest.raises(ServiceLostError, match=r"80 facts were counted now and are kept") as lost:
+        counted_facts(asked, tmp_path)
+    assert lost.value.exit_code == 1
+    assert service.counted == [40, 40]
+    assert counted_already(asked, tmp_path) is None
+    service.lost_after = None
+    path = counted_facts(asked, tmp_path)
+    assert sum(service.counted) == pq.read_table(path).num_rows  # no fact was asked for twice
+    service.lost_after = 0
+    assert counted_facts(asked, tmp_path) == path  # complete: the service is not needed any more
+    assert counted_already(asked, tmp_path) == path
+
+
+def test_nothing_answers_in_time(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted, "FIRST_PAUSE_S", 0.01)
+    with pytest.raises(ServiceLostError, match=r"index\.wait_s"):
+        counted_facts(config(world, url="http://127.0.0.1:9", name="world", wait_s=0.05), tmp_path)
+
+
+def test_another_index_than_the_one_asked_for_is_refused(world: Path, index: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"index\.digest is sha256:0"):
+        counted_facts(config(world, folder=str(index), digest="sha256:0"), tmp_path)
+
+
+def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Path) -> None:
+    path = tmp_path / "strata.parquet"
+    pq.write_table(expected(world, index), path)
+    asked = config(world, url="http://127.0.0.1:9", name="world").model_copy(update={"facts": path})
+    assert counted_facts(asked, tmp_path / "inputs") == path
+    assert counted_facts(config(world), tmp_path / "inputs") == world / "facts.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"url": "http://x", "folder": "y", "name": "z"}, "url or folder, not both"),
+        ({"url": "http://x"}, r"set index\.name"),
+        ({"wait": 3}, r"unknown key 'index.wait'; did you mean index\.wait_s"),
+    ],
+)
+def test_a_wrong_index_section_is_named(world: Path, index: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(world, **index)

@@ -1,0 +1,46 @@
+"""What people see of long work: one line a stage on stderr, with the time that is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from factcensus.indexer.console import duration_text
+from factcensus.unlearn.progress import Progress, ProgressFunction
+
+
+class TimeLeft:
+    """Seconds until a stage is over, by the pace since this was first told of it (a continued stage starts late)."""
+
+    def __init__(self) -> None:
+        self._stage, self._first_done, self._first_at = "", 0, 0.0
+
+    def seconds(self, progress: Progress, now: float) -> float | None:
+        """The time left; None while nothing can be said."""
+        if progress.stage != self._stage or progress.done < self._first_done:
+            self._stage, self._first_done, self._first_at = progress.stage, progress.done, now
+        done, left = progress.done - self._first_done, progress.total - progress.done
+        if done <= 0 or left <= 0:
+            return None
+        return (now - self._first_at) / done * left
+
+
+def stderr_progress(stream: TextIO | None = None) -> ProgressFunction:
+    """Print progress: a line that rewrites itself on a terminal, and at most one line a second elsewhere."""
+    stream = stream or sys.stderr
+    terminal, last, time_left = stream.isatty(), [0.0], TimeLeft()
+
+    def report(progress: Progress) -> None:
+        over = progress.done == progress.total
+        now = time.monotonic()
+        seconds = time_left.seconds(progress, now)
+        if not over and now - last[0] < (0.1 if terminal else 1.0):
+            return
+        last[0] = now
+        left = f", {duration_text(seconds)} left" if seconds is not None else ""
+        line = f"{progress.stage}: {progress.done}/{progress.total}{left} {progress.detail}".rstrip()
+        shown, end = (f"\r\x1b[K{line}", "\n" if over else "") if terminal else (line, "\n")
+        print(shown, end=end, file=stream, flush=True)
+
+    return report

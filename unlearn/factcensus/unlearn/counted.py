@@ -1,0 +1,183 @@
+"""Count a run's facts by itself, through the service or in an index on this machine, and stratify them.
+
+A worker starts beside its service and may outlive it: it waits until the service is ready, asks in batches, keeps each
+counted batch on the disk, and waits again, with growing pauses, when nothing answers any more. After
+``index.wait_s`` without an answer it gives up with what it has; the same command asks for the rest only. Once the table
+is complete the service is not needed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factcensus.unlearn.config import IndexConfig, RunConfig
+from factcensus.unlearn.errors import ConfigError, ServiceLostError
+from factcensus.unlearn.models import file_digest
+from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.run_folder import locked
+from factcensus.unlearn.selection import read_fact_table
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+CountBatch = Callable[[pa.Table], pa.Table]
+
+
+def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | None = None) -> Path:
+    """The fact table with counts and strata: the configured one if it has them, else one made here.
+
+    Args:
+        config: Its ``index`` says where to count; without ``url`` or ``folder`` the configured table is what there is.
+        folder: Where counts are kept; they are found again by what they are counts of.
+        progress: Told the facts counted so far.
+
+    Raises:
+        ConfigError: the table or the bins cannot be used.
+        ServiceLostError: the service was not ready, or did not come back, within ``index.wait_s``.
+        FactcensusError: the index cannot be opened, or the service refuses the table.
+    """
+    there = counted_already(config, folder)
+    if there is not None:
+        return there
+    from factcensus.indexer import read_facts, stratify
+
+    facts, index, path = read_facts(config.facts), config.index, _path(config, folder)
+    columns = facts.column_names
+    has_counts = config.selection.count_column in columns
+    with locked(folder):
+        if not has_counts:
+            facts = _counted(facts, index, folder / path.stem.replace("strata", "counts"), progress or silent)
+        if config.selection.count_column not in facts.column_names:
+            raise ConfigError(
+                f"selection.count_column is {config.selection.count_column!r}, and counting gives: "
+                + ", ".join(column for column in facts.column_names if column not in columns)
+            )
+        _write(stratify(facts, config.selection.count_column, index.bins), path)
+    return path
+
+
+def counted_already(config: RunConfig, folder: Path) -> Path | None:
+    """The table with counts and strata if there is nothing left to count; None if there is. Asks no service.
+
+    Raises:
+        ConfigError: the configured table cannot be read.
+    """
+    columns = read_fact_table(config.facts).column_names
+    if not config.index.counts or (config.selection.count_column in columns and "stratum" in columns):
+        return config.facts
+    path = _path(config, folder)
+    return path if path.is_file() else None
+
+
+def _path(config: RunConfig, folder: Path) -> Path:
+    """Where the table is kept: named by what it is made of."""
+    index = config.index
+    key = {
+        "facts": file_digest(config.facts),
+        "index": index.name or (index.folder.name if index.folder else None),
+        "digest": index.digest,
+        "windows": list(index.windows),
+        "column": config.selection.count_column,
+        "bins": index.bins,
+    }
+    return folder / f"strata-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}.parquet"
+
+
+def _counted(facts: pa.Table, index: IndexConfig, parts: Path, report: ProgressFunction) -> pa.Table:
+    """Every batch that is not on the disk yet is counted; then all of them in one table."""
+    with _counter(index, facts.num_rows, report) as (digest, count):
+        if index.digest is not None and digest != index.digest:
+            raise ConfigError(f"index.digest is {index.digest}, and the index there has {digest}")
+        folder = parts.with_name(f"{parts.name}-{hashlib.sha256(str(digest).encode()).hexdigest()[:8]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        counted: list[pa.Table] = []
+        for start in range(0, facts.num_rows, index.batch_facts):
+            report(Progress("count facts", start, facts.num_rows))
+            path = folder / f"{start:09d}-{index.batch_facts}.parquet"
+            if not path.is_file():
+                batch = count(facts.slice(start, index.batch_facts))
+                _check_digest(batch, digest)
+                _write(batch, path)
+            counted.append(pq.read_table(path))
+        report(Progress("count facts", facts.num_rows, facts.num_rows))
+    return pa.concat_tables(counted, promote_options="permissive")
+
+
+def _check_digest(batch: pa.Table, digest: str | None) -> None:
+    found = {value for value in batch["index_digest"].to_pylist() if value is not None}
+    if digest is not None and found - {digest}:
+        raise ServiceLostError(
+            f"the index was replaced while facts were counted (digest {digest} became {found.pop()}); "
+            "run the same command again to count all of them in the new one"
+        )
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    pq.write_table(table, unfinished)
+    unfinished.replace(path)
+
+
+@contextmanager
+def _counter(index: IndexConfig, facts: int, report: ProgressFunction) -> Iterator[tuple[str | None, CountBatch]]:
+    """The index's digest, and a function that counts a batch in it."""
+    if index.folder is not None:
+        from factcensus.indexer import CountIndex
+
+        with CountIndex.open(index.folder) as opened:
+            yield opened.digest, lambda batch: opened.count_facts(batch, windows=index.windows)
+        return
+    from factcensus.api.client import Client
+
+    assert index.url is not None
+    assert index.name is not None
+    name = index.name
+    with Client(index.url, timeout_s=index.wait_s, attempts=1) as client:
+        asked = _Patient(index, facts, report)
+        description = asked(lambda: _describe(client, name))
+        yield description["digest"], lambda batch: asked(lambda: client.count_facts(name, batch, index.windows))
+
+
+def _describe(client: Any, name: str) -> dict[str, Any]:
+    client.wait_ready(0.0)
+    described: dict[str, Any] = client.index(name)
+    return described
+
+
+class _Patient:
+    """Ask again, with growing pauses, while the service does not answer or is not ready."""
+
+    def __init__(self, index: IndexConfig, facts: int, report: ProgressFunction) -> None:
+        self._index, self._facts, self._report, self._asked = index, facts, report, 0
+
+    def __call__(self, ask: Callable[[], Any]) -> Any:
+        from factcensus.api.errors import NotReadyError, ServerFailureError, UnreachableError
+
+        deadline, pause = time.monotonic() + self._index.wait_s, FIRST_PAUSE_S
+        while True:
+            try:
+                answer = ask()
+            except (NotReadyError, UnreachableError, ServerFailureError) as error:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ServiceLostError(self._message(error)) from error
+                self._report(Progress("wait for the counting service", self._asked, self._facts, f"{left:.0f} s left"))
+                time.sleep(min(pause, max(left, 0.0)))
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._asked += answer.num_rows if isinstance(answer, pa.Table) else 0
+                return answer
+
+    def _message(self, error: Exception) -> str:
+        return (
+            f"the counting service at {self._index.url} did not answer for {self._index.wait_s:g} s (index.wait_s): "
+            f"{error}; {self._asked} facts were counted now and are kept: the same command goes on from there"
+        )
