@@ -32,7 +32,14 @@ def index(index_folder: Path) -> Iterator[CountIndex]:
 def low_limits() -> Limits:
     """Limits that tests can exceed cheaply."""
     return Limits(
-        max_body_bytes=20_000, max_text_chars=1_000, max_aliases=5, max_facts=50, max_windows=3, max_documents=20
+        max_job_facts=50,
+        max_job_body_bytes=20_000,
+        max_body_bytes=20_000,
+        max_text_chars=1_000,
+        max_aliases=5,
+        max_facts=50,
+        max_windows=3,
+        max_documents=20,
     )
 
 

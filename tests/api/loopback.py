@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -51,3 +52,12 @@ def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """What the condition gives as soon as it is something; a failure after so many seconds."""
+    for _ in range(int(seconds / 0.02)):
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("that took too long")

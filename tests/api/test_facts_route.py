@@ -156,7 +156,7 @@ def test_an_answer_in_no_accepted_format_is_refused(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("facts", "windows", "says"),
     [
-        ([{"subject": "a", "object": "b"}] * 51, [], "FACTCENSUS_MAX_FACTS"),
+        ([{"subject": "a", "object": "b"}] * 51, [], "FACTCENSUS_MAX_JOB_FACTS"),
         ([{"subject": "a", "object": "b"}], [1, 2, 3, 4], "FACTCENSUS_MAX_WINDOWS"),
         ([{"subject": "a", "object": "b", "object_aliases": ["c"] * 6}], [], "FACTCENSUS_MAX_ALIASES"),
         ([{"subject": "a", "object": "b" * 1001}], [], "FACTCENSUS_MAX_TEXT_CHARS"),

@@ -99,7 +99,7 @@ def test_two_folders_of_one_name_are_wrong_usage(index_folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["index", "--port", "x"], ["index", "--port", "65536"], ["index", "--port", "-1"], ["--bogus"]]
+    "arguments", [["index", "--port", "x"], ["index", "--port", "65536"], ["index", "--port", "-1"], ["--bogus"]]
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     refused = run(*arguments)

@@ -105,6 +105,8 @@ class Access:
         address = f"address {(scope.get('client') or ('unknown', 0))[0]}"
         name = self._name_of(Headers(scope=scope)) if self._keys else None
         self._count(address if name is None else f"key {name}")
+        if name is not None:
+            scope.setdefault("state", {})["holder"] = name
         if self._keys and name is None:
             raise Problem(
                 "unauthorized",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -118,6 +118,41 @@ class DocumentsAnswer(BaseModel):
     total: int = Field(description="Documents that fit the query, on all pages.")
     next: str | None = Field(description="Opaque: the cursor of the next page; null on the last one.")
     exact: bool
+
+
+class ReloadAnswer(BaseModel):
+    """What a reload changed, by names of indexes."""
+
+    opened: list[str] = Field(description="Opened, or opened anew because their content is another one.")
+    closed: list[str] = Field(description="No longer served.")
+    unchanged: list[str]
+    failed: list[str] = Field(description="Cannot be opened; served as before if they were open.")
+    indexes: list[str] = Field(description="All that are open now.")
+
+
+class JobAnswer(BaseModel):
+    """A table that is counted in the background."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    index: str
+    index_digest: str | None = Field(description="Of the index when the job came; it is counted there or not at all.")
+    windows: list[int]
+    facts: int = Field(description="Rows of the table.")
+    counted: int = Field(description="Rows that are counted.")
+    created: str = Field(description="RFC 3339, as all moments here.")
+    started: str | None
+    finished: str | None
+    expires: str | None = Field(description="When the result will be removed.")
+    error: str | None = Field(description="Why it failed.")
+    status_url: str
+    result_url: str | None = Field(description="Where the counts are, once it is done.")
+
+
+class JobList(BaseModel):
+    """Your jobs, the newest first."""
+
+    jobs: list[JobAnswer]
 
 
 class IndexSummary(BaseModel):

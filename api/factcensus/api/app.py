@@ -10,16 +10,23 @@ from importlib.metadata import version
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
-from factcensus.api import counts, documents, facts, indexes, page, status
+from factcensus.api import admin, counts, documents, facts, indexes, status
 from factcensus.api.access import Access, read_keys
-from factcensus.api.catalog import Catalog, named_folders
+from factcensus.api.cache import AnswerCache
+from factcensus.api.catalog import Catalog, index_folders
 from factcensus.api.dependencies import Service
 from factcensus.api.infini_gram import routes as infini_gram
 from factcensus.api.infini_gram.engines import Models
+from factcensus.api.jobs import routes as job_routes
+from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
-from factcensus.api.middleware import BodyLimit, Observation
+from factcensus.api.middleware import Admission, BodyLimit, Compression, Observation
 from factcensus.api.openapi import openapi_document
+from factcensus.api.pages import facts as fact_page
+from factcensus.api.pages import uploads
+from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.problems import add_problem_handlers
 from factcensus.api.settings import Settings
 
@@ -32,17 +39,21 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         InputError: two index folders have one name; the file of keys cannot be used.
     """
-    catalog = Catalog(named_folders(settings.indexes))
+    index_folders(settings)
     models = Models()
     metrics = Metrics()
+    catalog = Catalog(partial(index_folders, settings), lambda outcome: metrics.index_opens.labels(outcome).inc())
     metrics.indexes_open.set_function(lambda: len(catalog.names))
+    jobs = JobRunner(settings.jobs_folder, catalog, settings.limits, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(catalog.open)
+        await run_in_threadpool(jobs.open)
         try:
             yield
         finally:
+            await run_in_threadpool(jobs.close)
             await run_in_threadpool(models.close)
             await run_in_threadpool(catalog.close)
 
@@ -57,16 +68,29 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
+    cache = AnswerCache(settings.limits.cache_bytes, metrics)
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
-    app.state.service = Service(settings, catalog, metrics, batch_limiter)
+    app.state.service = Service(
+        settings, catalog, metrics, batch_limiter, jobs, cache, FactTables(settings.fact_tables)
+    )
     app.state.models = models
-    for part in (status, page, indexes, counts, facts, documents, infini_gram):
+    for part in (status, admin, fact_page, uploads, indexes, counts, facts, job_routes, documents, infini_gram):
         app.include_router(part.router)
     add_problem_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_body_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(Admission, most=settings.limits.max_parallel_requests)
     keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
     if keys or settings.keys_file or settings.requests_per_minute:
         app.add_middleware(Access, keys=keys, requests_per_minute=settings.requests_per_minute)
+    app.add_middleware(Compression)
     app.add_middleware(Observation, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "Prefer", "X-API-Key", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+        )
     return app

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import Request, Response
 
-from factcensus.indexer import CountIndex
+from factcensus.api.deadlines import within
+from factcensus.indexer import CountIndex, Limit
 
 #: Seconds for which an answer is used again without asking; the name may stand for another index after that.
 MAX_AGE_S = 60
@@ -24,4 +27,22 @@ def cache_headers(request: Request, index: CountIndex) -> dict[str, str]:
 def not_modified(request: Request, headers: dict[str, str]) -> Response | None:
     """The answer 304 for a client that has the answer with these headers already (RFC 9110, section 13.1.2)."""
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    return Response(status_code=304, headers=headers) if headers and {"*", headers["ETag"]} & set(known) else None
+    if not headers or not {"*", headers["ETag"]} & set(known):
+        return None
+    request.app.state.service.metrics.cache.labels("client").inc()
+    return Response(status_code=304, headers=headers)
+
+
+async def cached(
+    request: Request, index: CountIndex, deadline_s: float, count: Callable[[Limit], dict[str, Any]], *question: Any
+) -> Response:
+    """The answer to a question as JSON: one that is kept, or what ``count`` gives within the deadline.
+
+    Raises:
+        DeadlineError: the deadline was reached.
+    """
+    cache = request.app.state.service.cache
+    answer = cache.get(index, *question)
+    if answer is None:
+        answer = await within(deadline_s, request, lambda limit: cache.answered(lambda: count(limit), index, *question))
+    return Response(answer, media_type="application/json")

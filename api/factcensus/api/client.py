@@ -21,6 +21,7 @@ import httpx
 import pyarrow as pa
 
 from factcensus.api.errors import NotReadyError, RejectedError, ServiceError, UnknownIndexError, UnreachableError
+from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit
 from factcensus.api.replies import error_of, json_of, pause_s
 from factcensus.api.tables import batches, counted_batch
 from factcensus.indexer.records import Entity
@@ -30,6 +31,8 @@ By = Literal["source"] | None
 #: Pause before the second attempt; it doubles with each further one.
 FIRST_PAUSE_S = 0.2
 RETRIED = (429, 503)
+#: Facts above which a table is counted as a job: what a service answers at once, unless it is told otherwise.
+JOB_FACTS = 10_000
 NDJSON = "application/x-ndjson"
 
 
@@ -118,16 +121,20 @@ class Client:
     ) -> pa.Table:
         """As :meth:`CountIndex.count_facts`: the table with its counts, its own columns untouched.
 
-        The facts travel in batches; ``progress`` is told the facts counted so far and all of them after each.
+        A table of more than :data:`JOB_FACTS` facts is counted as a job of the service, a smaller one in batches;
+        ``progress`` is told the facts counted so far, and all of them.
 
         Raises:
             InputError: the table is no fact table, or a row of it cannot be counted.
+            RejectedError: also when the job failed, as it does where the index was replaced by another one.
             ServerFailureError: also when the index was replaced by another one between two batches.
         """
         from factcensus.indexer.facts import check_facts  # brings compiled code along, which nothing else here needs
 
         facts = check_facts(table)
         digest: str | None = self.index(name)["digest"]
+        if facts.num_rows > JOB_FACTS:
+            return count_as_job(self._send, _path(name, "facts:count"), facts, windows, digest, progress)
         counted: list[pa.Table] = []
         done = 0
         for rows, body in batches(facts):
@@ -148,6 +155,25 @@ class Client:
             if progress is not None:
                 progress(done, facts.num_rows)
         return pa.concat_tables(counted)
+
+    def submit_facts(self, name: str, table: pa.Table, windows: Sequence[int] = ()) -> RemoteJob:
+        """Send a fact table as a job, whatever its size; its result has the names and aliases, and their counts.
+
+        Raises:
+            InputError: the table is no fact table.
+        """
+        from factcensus.indexer.facts import check_facts
+
+        return submit(self._send, _path(name, "facts:count"), check_facts(table), windows)
+
+    def job(self, id: str) -> RemoteJob:
+        """A job that was sent before."""
+        return RemoteJob(self._send, quote(id, safe=""))
+
+    def jobs(self) -> list[Json]:
+        """The state of each job that was sent with the same key, the newest first."""
+        listed: list[Json] = json_of(self._send("GET", "/v1/jobs"))["jobs"]
+        return listed
 
     def documents(
         self,

@@ -18,7 +18,14 @@ def add_commands(subparsers: Subparsers) -> None:
         example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
         "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
     )
-    parser.add_argument("indexes", metavar="INDEX", nargs="+", type=Path, help="an index folder")
+    parser.add_argument("indexes", metavar="INDEX", nargs="*", type=Path, help="an index folder")
+    parser.add_argument(
+        "--indexes-in",
+        metavar="DIR",
+        type=Path,
+        help="serve every index in this folder as well; SIGHUP looks again (default: $FACTCENSUS_INDEXES_IN)",
+    )
+    parser.set_defaults(usage_error=parser.error)
     parser.add_argument(
         "--host",
         help="address to listen on (default: $FACTCENSUS_HOST, else 127.0.0.1; others need keys, see serve-key)",
@@ -60,10 +67,15 @@ def _serve(arguments: argparse.Namespace) -> None:
     from factcensus.api.settings import Settings
 
     settings = Settings.from_env()
+    indexes = tuple(arguments.indexes) or settings.indexes
+    indexes_in = arguments.indexes_in or settings.indexes_in
+    if not indexes and indexes_in is None:
+        arguments.usage_error("no index to serve: name index folders, or give --indexes-in DIR")
     serve(
         replace(
             settings,
-            indexes=tuple(arguments.indexes),
+            indexes=indexes,
+            indexes_in=indexes_in,
             host=settings.host if arguments.host is None else arguments.host,
             port=settings.port if arguments.port is None else arguments.port,
         )

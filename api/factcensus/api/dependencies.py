@@ -8,9 +8,12 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Path, Request
 
+from factcensus.api.cache import AnswerCache
 from factcensus.api.catalog import Catalog
+from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
 from factcensus.api.negotiation import media_type_of
+from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex
@@ -25,6 +28,10 @@ class Service:
     metrics: Metrics
     #: Shared by all requests that count batches.
     batch_limiter: CapacityLimiter
+    jobs: JobRunner
+    cache: AnswerCache
+    #: What the page compares a fact with.
+    fact_tables: FactTables
 
 
 async def service_of(request: Request) -> Service:
@@ -45,6 +52,16 @@ async def limits_of(request: Request) -> Limits:
     return (await service_of(request)).settings.limits
 
 
+async def jobs_of(request: Request) -> JobRunner:
+    """The jobs of the service."""
+    return (await service_of(request)).jobs
+
+
+async def holder_of(request: Request) -> str:
+    """Whose key the request carried; empty where no keys are asked for."""
+    return str(getattr(request.state, "holder", ""))
+
+
 async def require_json(request: Request) -> None:
     """Refuse a body that does not say it is JSON: the framework would take it for a form error."""
     media_type = media_type_of(request.headers.get("content-type"))
@@ -58,4 +75,6 @@ async def require_json(request: Request) -> None:
 ServiceOf = Annotated[Service, Depends(service_of)]
 OpenIndex = Annotated[CountIndex, Depends(opened_index)]
 LimitsOf = Annotated[Limits, Depends(limits_of)]
+JobsOf = Annotated[JobRunner, Depends(jobs_of)]
+HolderOf = Annotated[str, Depends(holder_of)]
 JsonBody = Depends(require_json)

@@ -1,7 +1,11 @@
-"""Counting a whole batch of facts in one request."""
+"""Counting a table of facts: at once, as a stream in the order of its rows, or as a job where it is large."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -9,38 +13,63 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from factcensus.api.answers import FactsAnswer
+from factcensus.api.answers import FactsAnswer, JobAnswer
 from factcensus.api.bodies import FactsBody, Window
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import LimitsOf, OpenIndex, ServiceOf
-from factcensus.api.formats import FactsFormat, format_of_answer, format_of_body
-from factcensus.api.limits import check_batch, check_windows
+from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf
+from factcensus.api.formats import TABLE_CONTENT, FactsFormat, check_writable, format_of_answer, format_of_body
+from factcensus.api.jobs.routes import accepted
+from factcensus.api.limits import check_job, check_windows
 from factcensus.api.settings import Limits
+from factcensus.api.streams import Allowance, TableStream, pieces_of
 from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.facts import check_names
 
 router = APIRouter(tags=["facts"])
-_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_TABLES = {
-    "application/x-ndjson": {**_TEXT, "example": '{"subject":"Marie Curie","object":"Warsaw"}\n'},
-    "text/csv": {**_TEXT, "example": "subject,object\nMarie Curie,Warsaw\n"},
-    "application/vnd.apache.arrow.stream": _BINARY,
-    "application/vnd.apache.parquet": _BINARY,
+_EXAMPLES = {
+    "application/x-ndjson": '{"subject":"Marie Curie","object":"Warsaw"}\n',
+    "text/csv": "subject,object\nMarie Curie,Warsaw\n",
 }
+
+
+def _example(media_type: str) -> dict[str, Any]:
+    return {"example": _EXAMPLES[media_type]} if media_type in _EXAMPLES else {}
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A table that was read and found in order; the first of its rows are counted, unless it is to be a job."""
+
+    facts: pa.Table
+    windows: list[int]
+    first: pa.Table | None
+    rest: list[tuple[int, int]]
 
 
 @router.post(
     "/v1/indexes/{index}/facts:count",
-    summary="Count a batch of facts",
+    summary="Count a table of facts",
     response_class=Response,
     responses={
-        200: {"model": FactsAnswer, "content": {name: {"schema": table["schema"]} for name, table in _TABLES.items()}}
+        200: {"model": FactsAnswer, "content": TABLE_CONTENT},
+        202: {"model": JobAnswer, "description": "The table is counted as a job; `Location` says where to look."},
     },
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": FactsBody.model_json_schema()}, **_TABLES},
-        }
+            "content": {
+                "application/json": {"schema": FactsBody.model_json_schema()},
+                **{name: {**content, **_example(name)} for name, content in TABLE_CONTENT.items()},
+            },
+        },
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "`respond-async` makes a job of any table (RFC 7240).",
+            }
+        ],
     },
 )
 async def count_facts(
@@ -48,30 +77,81 @@ async def count_facts(
     index: OpenIndex,
     limits: LimitsOf,
     service: ServiceOf,
+    jobs: JobsOf,
+    holder: HolderOf,
     windows: Annotated[list[Window], Query(description="For tables; may be given several times.")] = [],  # noqa: B006  # the framework copies it
 ) -> Response:
     """The facts with their counts, in the order they came.
 
-    JSON, NDJSON, CSV, an Arrow stream or Parquet by ``Content-Type``; the same out, by ``Accept``.
+    JSON, NDJSON, CSV, an Arrow stream or Parquet by `Content-Type`; the same out, by `Accept`. A table of many facts
+    is sent while it is counted; one with more facts, or in a larger body, than is answered at once becomes a job.
     """
     body_format = format_of_body(request.headers.get("content-type"))
     answer_format = format_of_answer(request.headers.get("accept"), body_format)
     body = await request.body()
-    counts = await within(
+    as_job = len(body) > limits.max_body_bytes or "respond-async" in _preferences(request)
+    began = monotonic()
+    begun = await within(
         limits.deadline_seconds,
         request,
-        lambda limit: _counted(index, body_format, body, windows, limits, limit),
+        lambda limit: _begin(index, body_format, answer_format, body, windows, limits, limit, as_job=as_job),
         limiter=service.batch_limiter,
     )
-    service.metrics.facts_counted.inc(counts.num_rows)
-    return Response(await run_in_threadpool(answer_format.write, counts), media_type=answer_format.media_type)
+    if begun.first is None:
+        job = await run_in_threadpool(
+            jobs.submit, index, begun.facts, begun.windows, media_type=body_format.media_type, owner=holder
+        )
+        return accepted(job, jobs)
+    service.metrics.facts_counted.inc(begun.first.num_rows)
+    first = begun.first
+    if not begun.rest:
+        answer = await run_in_threadpool(lambda: b"".join(answer_format.write(first.schema, [first])))
+        return Response(answer, media_type=answer_format.media_type)
+    allowance = Allowance(limits.deadline_seconds - (monotonic() - began))
+
+    def pieces() -> Iterator[pa.Table]:
+        yield first
+        for start, size in begun.rest:
+            facts = begun.facts.slice(start, size)
+            yield allowance.spend(partial(index.count_facts, facts, windows=begun.windows))
+            service.metrics.facts_counted.inc(size)
+
+    return TableStream(
+        first.schema,
+        pieces(),
+        answer_format,
+        stop=allowance.stop,
+        limiter=service.batch_limiter,
+        metrics=service.metrics,
+    )
 
 
-def _counted(
-    index: CountIndex, body_format: FactsFormat, body: bytes, windows: list[int], limits: Limits, limit: Limit
-) -> pa.Table:
+def _preferences(request: Request) -> set[str]:
+    values = ",".join(request.headers.getlist("prefer")).split(",")
+    return {value.partition(";")[0].strip().lower() for value in values}
+
+
+def _begin(
+    index: CountIndex,
+    body_format: FactsFormat,
+    answer_format: FactsFormat,
+    body: bytes,
+    windows: list[int],
+    limits: Limits,
+    limit: Limit,
+    *,
+    as_job: bool,
+) -> _Begun:
     facts, own_windows = body_format.read(body, limits)
     windows = windows if own_windows is None else own_windows
     check_windows(windows, limits)
-    check_batch(facts, limits)
-    return index.count_facts(facts, windows=windows, limit=limit)
+    check_job(facts, limits)
+    if as_job or facts.num_rows > limits.max_facts:
+        check_names(index, facts)
+        return _Begun(facts, windows, None, [])
+    check_writable(facts, answer_format)
+    (start, size), *rest = pieces_of(facts.num_rows)
+    if rest:  # after the first piece it would be too late to refuse
+        check_names(index, facts)
+    first = index.count_facts(facts.slice(start, size), windows=windows, limit=limit)
+    return _Begun(facts, windows, first, rest)

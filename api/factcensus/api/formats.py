@@ -1,11 +1,15 @@
-"""The formats in which a table of facts comes in and its counts go out. A new format is one more row of FORMATS."""
+"""The formats in which a table of facts comes in and its counts go out. A new format is one more row of FORMATS.
+
+A table goes out in pieces as they are counted, each of them rows of one schema; no writer holds more than one piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
@@ -21,18 +25,22 @@ from factcensus.indexer import facts_from_rows, read_facts
 from factcensus.indexer.facts import check_facts
 from factcensus.indexer.tables import render
 
+#: Rows that are made into text at a time.
+CHUNK_ROWS = 1000
+
 
 @dataclass(frozen=True)
 class FactsFormat:
     """One format: what it is called, how a body becomes a fact table, how a counts table becomes an answer.
 
     ``read`` takes the body and the limits, and gives the table and, where the body itself names them, the windows.
+    ``write`` takes the schema and the pieces of a table, and gives the answer in chunks.
     """
 
     media_type: str
     other_names: tuple[str, ...]
     read: Callable[[bytes, Limits], tuple[pa.Table, list[int] | None]]
-    write: Callable[[pa.Table], bytes]
+    write: Callable[[pa.Schema, Iterable[pa.Table]], Iterator[bytes]]
 
 
 def _read_json(body: bytes, _limits: Limits) -> tuple[pa.Table, list[int] | None]:
@@ -46,18 +54,27 @@ def _read_json(body: bytes, _limits: Limits) -> tuple[pa.Table, list[int] | None
     return facts_from_rows(parsed.facts), parsed.windows
 
 
-def _write_json(table: pa.Table) -> bytes:
-    return orjson.dumps({"facts": table.to_pylist()})
+def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
+    before = b'{"facts":['
+    for piece in pieces:
+        for batch in piece.to_batches(max_chunksize=CHUNK_ROWS):
+            yield before + orjson.dumps(batch.to_pylist())[1:-1]
+            before = b","
+    yield b"]}"
 
 
 def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal["csv", "jsonl"]) -> FactsFormat:
     """A format that the command line reads and writes as well, down to the bytes."""
-    return FactsFormat(
-        media_type,
-        other_names,
-        read=lambda body, _limits: (read_facts(BytesIO(body), format), None),
-        write=lambda table: b"".join(render(table, format)),
-    )
+
+    def write(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
+        header = b"".join(render(schema.empty_table(), format))
+        yield header
+        for piece in pieces:
+            rendered = iter(render(piece, format))
+            yield next(rendered).removeprefix(header)
+            yield from rendered
+
+    return FactsFormat(media_type, other_names, lambda body, _limits: (read_facts(BytesIO(body), format), None), write)
 
 
 def _read_parquet(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
@@ -65,15 +82,28 @@ def _read_parquet(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
         with pq.ParquetFile(BytesIO(body)) as file:
             groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
             _check_size(file.metadata.num_rows, sum(group.total_byte_size for group in groups), limits)
-            return check_facts(file.read()), None
+            return check_facts(_sound(file.read())), None
     except (pa.ArrowException, OSError) as error:
         raise Problem("malformed-body", f"the body is no Parquet file that can be read ({error})") from error
 
 
-def _write_parquet(table: pa.Table) -> bytes:
-    out = BytesIO()
-    pq.write_table(table, out, compression="zstd")
-    return out.getvalue()
+def _sound(table: pa.Table) -> pa.Table:
+    """The table, all of whose offsets and texts have been looked at: Arrow itself trusts what it reads."""
+    table.validate(full=True)
+    if twice := [name for name, number in Counter(table.column_names).items() if number > 1]:
+        raise Problem(
+            "invalid-input", f"the table has {twice[0][:100]!r} as the name of several columns; name each once"
+        )
+    return table
+
+
+def _write_parquet(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
+    sink = _Sink()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as file:
+        for piece in pieces:
+            file.write_table(piece)
+            yield sink.taken()
+    yield sink.taken()
 
 
 def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
@@ -83,30 +113,60 @@ def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
             for batch in stream:
                 batches.append(batch)
                 _check_size(sum(each.num_rows for each in batches), sum(each.nbytes for each in batches), limits)
-            return check_facts(pa.Table.from_batches(batches, stream.schema)), None
+            return check_facts(_sound(pa.Table.from_batches(batches, stream.schema))), None
     except (pa.ArrowException, OSError) as error:
         raise Problem("malformed-body", f"the body is no Arrow stream that can be read ({error})") from error
 
 
-def _write_arrow(table: pa.Table) -> bytes:
-    out = BytesIO()
-    with pa.ipc.new_stream(out, table.schema) as stream:
-        stream.write_table(table)
-    return out.getvalue()
+def _write_arrow(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
+    sink = _Sink()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        for piece in pieces:
+            stream.write_table(piece)
+            yield sink.taken()
+    yield sink.taken()
+
+
+class _Sink:
+    """A file to write to, out of which what was written is taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """Keep a copy; the buffer is the writer's."""
+        self._written.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits anywhere."""
+
+    def close(self) -> None:
+        """What was written can still be taken."""
+        self.closed = True
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        written, self._written = b"".join(self._written), []
+        return written
 
 
 def _check_size(rows: int, size: int, limits: Limits) -> None:
     """Refuse a compressed body that would unfold to far more than a plain one may have."""
-    if rows > limits.max_facts:
+    if rows > limits.max_job_facts:
         raise Problem(
             "limit-exceeded",
-            f"{rows} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); send them in several requests",
+            f"{rows} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
+            "send them in several requests",
         )
-    if size > 4 * limits.max_body_bytes:
+    if size > 4 * limits.max_job_body_bytes:
         raise Problem(
             "limit-exceeded",
-            f"the table has {size} bytes uncompressed, more than four times {limits.max_body_bytes} "
-            "(FACTCENSUS_MAX_BODY_BYTES); send it in several requests, or without columns that counting does not need",
+            f"the table has {size} bytes uncompressed, more than four times {limits.max_job_body_bytes} "
+            "(FACTCENSUS_MAX_JOB_BODY_BYTES); send it in several requests, or without columns that counting does not "
+            "need",
         )
 
 
@@ -126,6 +186,49 @@ FORMATS = (
         _write_parquet,
     ),
 )
+
+
+def check_writable(table: pa.Table, format: FactsFormat) -> bool:
+    """Refuse a format that cannot hold the facts' own columns, before an answer in it begins.
+
+    Returns:
+        Whether that depends on the values, so that another piece of the table has to be looked at as well.
+
+    Raises:
+        Problem: ``not-acceptable``; it names a column.
+    """
+    doubtful = [name for name in table.column_names if not _is_plain(table.schema.field(name).type)]
+    for name in doubtful:
+        try:
+            for _ in format.write(table.select([name]).schema, [table.select([name])]):
+                pass
+        except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+            raise Problem(
+                "not-acceptable",
+                f"the column {name[:100]!r} of type {str(table.schema.field(name).type)[:100]} cannot be written as "
+                f"{format.media_type} ({str(error)[:200]}); accept application/vnd.apache.arrow.stream, or leave the "
+                "column out",
+            ) from error
+    return bool(doubtful)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether every format holds every value of a type."""
+    if pa.types.is_list(kind):
+        return _is_plain(kind.value_type)
+    return any(
+        holds(kind) for holds in (pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    ) or kind in (pa.string(), pa.large_string())
+
+
+#: What each format's files end in.
+ENDINGS = ("json", "jsonl", "csv", "arrow", "parquet")
+FILE_ENDINGS = {ending: known.media_type for ending, known in zip(ENDINGS, FORMATS, strict=True)}
+#: The formats besides JSON, for the OpenAPI document.
+TABLE_CONTENT: dict[str, Any] = {
+    known.media_type: {"schema": {"type": "string"} | ({} if known in FORMATS[1:3] else {"format": "binary"})}
+    for known in FORMATS[1:]
+}
 
 
 def format_of_body(content_type: str | None) -> FactsFormat:

@@ -16,7 +16,7 @@ SUMMARY = ("name", "digest", "analyzer", "documents", "tokens")
 @router.get("/v1/indexes", summary="List the open indexes", responses={200: {"model": IndexList}})
 async def indexes(service: ServiceOf) -> JSONResponse:
     """Name, digest, analyzer, documents and tokens of each open index."""
-    infos = [await run_in_threadpool(service.catalog.get(name).info) for name in service.catalog.names]
+    infos = [await run_in_threadpool(index.info) for index in service.catalog.indexes]
     return JSONResponse({"indexes": [{key: info[key] for key in SUMMARY} for info in infos]})
 
 

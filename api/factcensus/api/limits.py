@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
-from factcensus.indexer import Entity
+from factcensus.indexer import CountIndex, Entity
 from factcensus.indexer.facts import entities_of
 
 
@@ -35,6 +35,17 @@ def check_entity(entity: Entity, what: str, limits: Limits) -> None:
         check_text(alias, f"an alias of {what}", limits)
 
 
+def check_groups(index: CountIndex, by: str | None, limits: Limits) -> None:
+    """Refuse counts by a column with so many values that the answer would be as long as the corpus."""
+    values = len(index.groups(by)[0])
+    if values > limits.max_groups:
+        raise Problem(
+            "limit-exceeded",
+            f"{by!r} has {values} values in this index, more than {limits.max_groups} (FACTCENSUS_MAX_GROUPS); "
+            "count by a column with fewer, or ask for one value with a filter",
+        )
+
+
 def check_windows(windows: Sequence[int], limits: Limits) -> None:
     """Refuse too many windows at once."""
     if len(windows) > limits.max_windows:
@@ -46,13 +57,29 @@ def check_windows(windows: Sequence[int], limits: Limits) -> None:
 
 
 def check_batch(facts: pa.Table, limits: Limits) -> None:
-    """Refuse a checked fact table with too many rows, or with entities that are too large."""
+    """Refuse a checked fact table with too many rows for one answer, or with entities that are too large."""
     if facts.num_rows > limits.max_facts:
         raise Problem(
             "limit-exceeded",
             f"{facts.num_rows} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); "
             "send them in several requests",
         )
+    check_entities(facts, limits)
+
+
+def check_job(facts: pa.Table, limits: Limits) -> None:
+    """Refuse a checked fact table with too many rows for a job, or with entities that are too large."""
+    if facts.num_rows > limits.max_job_facts:
+        raise Problem(
+            "limit-exceeded",
+            f"{facts.num_rows} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
+            "send them in several requests",
+        )
+    check_entities(facts, limits)
+
+
+def check_entities(facts: pa.Table, limits: Limits) -> None:
+    """Refuse a checked fact table with entities that are too large; the message names the row."""
     for role in ("subject", "object"):
         for row, entity in enumerate(entities_of(facts, role), 1):
             check_entity(entity, f"the {role} of row {row}", limits)

@@ -8,6 +8,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 #: Seconds; from a lookup in a cached index to a table of thousands of facts.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+#: Kinds of problems that say: not you, not now, or not so much.
+REJECTIONS = frozenset(
+    {
+        "unauthorized", "forbidden", "body-too-slow", "body-too-large", "limit-exceeded", "too-many-requests",
+        "overloaded", "too-many-jobs", "jobs-full", "deadline-exceeded",
+    }
+)  # fmt: skip
+JOB_BUCKETS = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -36,13 +44,47 @@ class Metrics:
         self.in_flight = Gauge("factcensus_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.indexes_open = Gauge("factcensus_indexes_open", "Indexes that are open.", registry=self.registry)
         self.facts_counted = Counter(
-            "factcensus_facts_counted", "Facts counted by facts:count.", registry=self.registry
+            "factcensus_facts_counted", "Facts counted by facts:count and jobs.", registry=self.registry
+        )
+        self.rejected = Counter(
+            "factcensus_requests_rejected",
+            "Requests that were not answered, by the kind of problem: keys, rates, sizes, load, deadlines.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.broken_off = Counter(
+            "factcensus_answers_broken_off",
+            "Tables whose sending ended early: at the deadline, or because the client took nothing.",
+            registry=self.registry,
+        )
+        self.index_opens = Counter(
+            "factcensus_index_opens", "Indexes opened, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.cache = Counter(
+            "factcensus_cache_lookups",
+            "Answers that were looked for among those kept (hit, miss), or that the client had already (client).",
+            ["result"],
+            registry=self.registry,
+        )
+        self.cache_bytes = Gauge("factcensus_cache_bytes", "Answers that are kept.", registry=self.registry)
+        self.jobs = Gauge("factcensus_jobs", "Jobs by state: queued, running.", ["state"], registry=self.registry)
+        self.jobs_bytes = Gauge("factcensus_jobs_bytes", "What all jobs take.", registry=self.registry)
+        self.jobs_finished = Counter(
+            "factcensus_jobs_finished", "Jobs by outcome: done, failed, cancelled.", ["outcome"], registry=self.registry
+        )
+        self.job_seconds = Histogram(
+            "factcensus_job_seconds",
+            "Time from a job's begin, or its going on after a restart, to its end.",
+            buckets=JOB_BUCKETS,
+            registry=self.registry,
         )
         build = Gauge("factcensus_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(version("factcensus")).set(1)
 
-    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Record one answered request."""
+    def observe(self, route: str, method: str, status: int, seconds: float, problem: str | None = None) -> None:
+        """Record one answered request, and the kind of problem that was its answer."""
+        if problem in REJECTIONS:
+            self.rejected.labels(problem).inc()
         method = method if method in METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route, method).observe(seconds)

@@ -25,8 +25,13 @@ MEDIA_TYPE = "application/problem+json"
 KINDS: dict[str, tuple[int, str]] = {
     "malformed-body": (400, "The request body cannot be read"),
     "unauthorized": (401, "A key is needed"),
+    "forbidden": (403, "This is not for everybody"),
     "unknown-index": (404, "No index has this name"),
+    "unknown-job": (404, "No job has this id"),
     "not-acceptable": (406, "None of the accepted formats is offered"),
+    "body-too-slow": (408, "The request body does not come"),
+    "job-not-done": (409, "The job is not done"),
+    "job-failed": (409, "The job failed"),
     "body-too-large": (413, "The request body is too large"),
     "unsupported-format": (415, "The format of the request body is not supported"),
     "invalid-request": (422, "The request does not have the expected form"),
@@ -36,9 +41,13 @@ KINDS: dict[str, tuple[int, str]] = {
     "limit-exceeded": (422, "The request asks for more than the service allows"),
     "too-many-requests": (429, "Requests come too fast"),
     "internal-error": (500, "The service failed"),
+    "overloaded": (503, "The service is busy"),
+    "too-many-jobs": (503, "Too many jobs wait"),
+    "jobs-unavailable": (503, "The service keeps no jobs"),
     "index-not-open": (503, "The index is not open"),
     "not-ready": (503, "The service is not ready"),
     "deadline-exceeded": (504, "The count took too long"),
+    "jobs-full": (507, "The jobs take too much room"),
 }
 
 
@@ -68,6 +77,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One problem as a response. Without a kind its type is ``about:blank`` and the status says it all."""
+    request.state.problem = kind  # for the metrics
     content: dict[str, Any] = {
         "type": f"urn:factcensus:problem:{kind}" if kind else "about:blank",
         "title": KINDS[kind][1] if kind else HTTPStatus(status).phrase,
@@ -86,7 +96,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(FactcensusError)
     async def from_core(request: Request, error: FactcensusError) -> JSONResponse:
-        kind = _kind_of(error)
+        kind = kind_of(error)
         if kind == "internal-error":
             log.error("request %s failed", getattr(request.state, "request_id", "-"), exc_info=error)
             return internal_error(request)
@@ -136,7 +146,8 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _kind_of(error: FactcensusError) -> str:
+def kind_of(error: FactcensusError) -> str:
+    """Which of :data:`KINDS` an error of the core is."""
     if isinstance(error, EmptyQueryError):
         return "empty-query"
     if isinstance(error, UnknownNameError):

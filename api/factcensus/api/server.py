@@ -1,4 +1,4 @@
-"""Running the application: one process, one socket, an orderly end on SIGTERM and SIGINT."""
+"""Running the application: one process, one socket, an orderly end on SIGTERM and SIGINT, a reload on SIGHUP."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
+from factcensus.api import logs
 from factcensus.api.access import is_loopback
 from factcensus.api.app import create_app
-from factcensus.api.catalog import named_folders
+from factcensus.api.catalog import index_folders
 from factcensus.api.errors import ListenError
+from factcensus.api.jobs.store import JobStore
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError
 
+log = logging.getLogger("factcensus.api")
 #: Seconds that requests in flight get to finish after the signal; below the 10 s after which Docker kills.
 GRACE_S = 8
 
@@ -27,8 +33,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight, release the indexes and return.
 
     Raises:
-        InputError: a folder does not exist, or two have one name; other machines would reach the service, and neither
-            keys are asked for nor is that allowed.
+        InputError: a folder does not exist, or two have one name; the folder of jobs cannot be used; other machines
+            would reach the service, and neither keys are asked for nor is that allowed.
         IndexFormatError: an index cannot be opened; nothing listens yet then.
         ListenError: the address cannot be listened on.
     """
@@ -38,24 +44,28 @@ def serve(settings: Settings) -> None:
             "serve-key NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow that everybody asks with "
             "FACTCENSUS_ALLOW_ANONYMOUS=1"
         )
-    for name, folder in named_folders(settings.indexes).items():
-        if not folder.is_dir():
-            raise InputError(f"no index folder at {folder}")
-        # The application itself tolerates a damaged folder; someone who starts it by hand wants to know at once.
-        CountIndex.open(folder, name=name).close()
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
+    _try_out(settings)
+    logs.set_up(settings.log_level, settings.log_format)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,  # its default writes to stdout
         access_log=False,  # ours carries the request id
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
     with _listen(settings.host, settings.port) as listener:
-        _Server(config, listener, settings).run(sockets=[listener])
+        _Server(config, listener, app).run(sockets=[listener])
+
+
+def _try_out(settings: Settings) -> None:
+    """Open and close everything: the application tolerates damage, who starts it by hand wants to know at once."""
+    for name, folder in index_folders(settings).items():
+        if not folder.is_dir():
+            raise InputError(f"no index folder at {folder}")
+        CountIndex.open(folder, name=name).close()
+    if settings.jobs_folder is not None:
+        JobStore(settings.jobs_folder).close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -68,22 +78,40 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, app: FastAPI) -> None:
         super().__init__(config)
         host, port = listener.getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._names = ", ".join(named_folders(settings.indexes))
+        self._catalog = app.state.service.catalog
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        print(f"factcensus: serving {self._names} on {self._url} (Ctrl+C ends it)", file=sys.stderr, flush=True)
+        names = ", ".join(self._catalog.names) or "no index yet"
+        print(f"factcensus: serving {names} on {self._url} (Ctrl+C ends it)", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # The library's own version raises the signal again afterwards: an orderly end would look like a crash.
-        previous = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+            signal.SIGINT: self.handle_exit,
+            signal.SIGTERM: self.handle_exit,
+        }
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            handlers[signal.SIGHUP] = self._handle_reload
+        previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}
         try:
             yield
         finally:
             for each, handler in previous.items():
                 signal.signal(each, handler)
+
+    def _handle_reload(self, _signal: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
+    def _reload(self) -> None:
+        try:
+            done = self._catalog.reload()
+        except InputError as error:
+            log.error("the list of indexes stays as it is: %s", error)
+        else:
+            log.info("indexes: opened %s; closed %s; failed %s", done.opened, done.closed, done.failed)

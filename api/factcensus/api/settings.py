@@ -6,7 +6,7 @@ Environment variables are read in :meth:`Settings.from_env` and nowhere else; ``
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from factcensus.indexer.errors import InputError
 
 PREFIX = "FACTCENSUS_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,30 @@ class Limits:
     max_text_chars: int = 10_000
     #: Aliases of one entity. Wikidata's longest alias lists stay below this.
     max_aliases: int = 256
-    #: Facts in one request; a longer table is sent in several (the client does so by itself).
+    #: Facts that are answered at once; a longer table becomes a job.
     max_facts: int = 10_000
     #: Windows in one request, and with them twice as many columns in its answer.
     max_windows: int = 16
     #: Batches of facts counted at the same time; others wait. Each may keep a gibibyte of mentions in memory.
     max_parallel_batches: int = 4
+    #: Values of a column by which counts can be had.
+    max_groups: int = 1_000
+    #: Requests that are answered at the same time; more get 503.
+    max_parallel_requests: int = 64
+    #: Facts in one job.
+    max_job_facts: int = 1_000_000
+    #: Bytes of a body with facts, as sent; one with more than ``max_body_bytes`` becomes a job.
+    max_job_body_bytes: int = 64 * 2**20
+    #: Jobs that wait or run; more get 503.
+    max_jobs: int = 16
+    #: Bytes that all jobs take together; more get 507.
+    max_jobs_bytes: int = 4 * 2**30
+    #: Jobs counted at the same time, each in one thread.
+    max_parallel_jobs: int = 1
+    #: Hours that a result is kept.
+    job_retention_hours: int = 168
+    #: Bytes of answers that are kept to be given again.
+    cache_bytes: int = 64 * 2**20
     #: Documents on one page.
     max_documents: int = 100
     #: Seconds that a count may take; then the engine stops and the answer is 504.
@@ -44,14 +63,26 @@ class Settings:
 
     #: Index folders; the name of a folder is the name of its index.
     indexes: tuple[Path, ...] = ()
+    #: A folder, each of whose folders with an index is served as well; a reload finds new ones.
+    indexes_in: Path | None = None
     host: str = "127.0.0.1"
     #: 0 takes a free port; the service prints which.
     port: int = 8080
     log_level: str = "info"
+    #: ``text``, or ``json``: an object a line.
+    log_format: str = "text"
     #: A file of hashed API keys (:mod:`factcensus.api.access`); without one, everybody who reaches the service may ask.
     keys_file: Path | None = None
     #: Whether to listen on an address that other machines reach, without keys.
     allow_anonymous: bool = False
+    #: Names of keys that may ask for a reload; where no keys are asked for, everybody on this machine may.
+    admin_keys: tuple[str, ...] = ()
+    #: Where jobs are kept; without a folder they go with the process.
+    jobs_folder: Path | None = None
+    #: Counts or strata tables that the page compares a fact with (:mod:`factcensus.api.pages.fact_tables`).
+    fact_tables: tuple[Path, ...] = ()
+    #: Web pages' origins, such as ``https://example.org``, whose scripts may ask; ``*`` for all.
+    cors_origins: tuple[str, ...] = ()
     #: Requests a minute by key, or without keys by address; 0 for no limit.
     requests_per_minute: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -67,23 +98,42 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         folders = env.get(f"{PREFIX}INDEXES", "")
-        log_level = env.get(f"{PREFIX}LOG_LEVEL", "info").lower()
-        if log_level not in LOG_LEVELS:
-            raise InputError(f"{PREFIX}LOG_LEVEL is {log_level!r}; it can be one of {', '.join(LOG_LEVELS)}")
         limits = {
             limit.name: _whole_number(env, f"{PREFIX}{limit.name.upper()}", getattr(Limits(), limit.name), low=1)
             for limit in fields(Limits)
         }
         return cls(
             indexes=tuple(Path(folder) for folder in folders.split(os.pathsep) if folder),
+            indexes_in=_path(env, f"{PREFIX}INDEXES_IN"),
             host=env.get(f"{PREFIX}HOST", "127.0.0.1"),
             port=_whole_number(env, f"{PREFIX}PORT", 8080, low=0, high=65535),
-            log_level=log_level,
-            keys_file=Path(env[f"{PREFIX}KEYS_FILE"]) if env.get(f"{PREFIX}KEYS_FILE") else None,
+            log_level=_one_of(env, f"{PREFIX}LOG_LEVEL", LOG_LEVELS, "info"),
+            log_format=_one_of(env, f"{PREFIX}LOG_FORMAT", LOG_FORMATS, "text"),
+            keys_file=_path(env, f"{PREFIX}KEYS_FILE"),
+            admin_keys=_words(env, f"{PREFIX}ADMIN_KEYS"),
+            jobs_folder=_path(env, f"{PREFIX}JOBS_FOLDER"),
+            fact_tables=tuple(Path(file) for file in env.get(f"{PREFIX}FACT_TABLES", "").split(os.pathsep) if file),
+            cors_origins=_words(env, f"{PREFIX}CORS_ORIGINS"),
             allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
             requests_per_minute=_whole_number(env, f"{PREFIX}REQUESTS_PER_MINUTE", 0, low=0),
             limits=Limits(**limits),
         )
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Values with commas between them."""
+    return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())
+
+
+def _one_of(env: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
+    value = env.get(name, default).lower()
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}; it can be one of {', '.join(choices)}")
+    return value
 
 
 def _whole_number(env: Mapping[str, str], name: str, default: int, *, low: int, high: int | None = None) -> int:

@@ -6,7 +6,8 @@ result is the very table that ``CountIndex.count_facts`` gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -44,14 +45,26 @@ def counted_batch(rows: pa.Table, answer: bytes, windows: Sequence[int], digest:
     """
     try:
         counts = [orjson.loads(line) for line in answer.splitlines()]
+    except ValueError as error:
+        raise _no_counts(error) from error
+    return counted_table(rows, counts, windows, digest)
+
+
+def counted_table(
+    rows: pa.Table, counts: Sequence[Mapping[str, Any]], windows: Sequence[int], digest: str | None
+) -> pa.Table:
+    """The rows with their counts.
+
+    Raises:
+        ServerFailureError: they are not the counts of these rows, or come from another index than ``digest``.
+    """
+    try:
         columns = {
             name: pa.array([count[name] for count in counts], of_type)
             for name, of_type in _count_columns(windows).items()
         }
     except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
-        raise ServerFailureError(
-            f"the service's answer is no counts table ({error!r}); client and service may be of different versions"
-        ) from error
+        raise _no_counts(error) from error
     if len(counts) != rows.num_rows:
         raise ServerFailureError(f"the service answered {len(counts)} facts of {rows.num_rows}; try again")
     if any(count["index_digest"] != digest for count in counts):
@@ -62,6 +75,12 @@ def counted_batch(rows: pa.Table, answer: bytes, windows: Sequence[int], digest:
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table
+
+
+def _no_counts(error: Exception) -> ServerFailureError:
+    return ServerFailureError(
+        f"the service's answer is no counts table ({error!r}); client and service may be of different versions"
+    )
 
 
 def _count_columns(windows: Sequence[int]) -> dict[str, pa.DataType]:

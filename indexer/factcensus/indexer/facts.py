@@ -179,6 +179,18 @@ def count_facts(
     return table
 
 
+def check_names(index: CountIndex, facts: pa.Table) -> None:
+    """Raise what :func:`count_facts` would for a checked fact table, without counting: before a long answer begins.
+
+    Raises:
+        InputError: nothing is left of a subject or object under the index's analyzer, or one is too long.
+    """
+    from factcensus.indexer.fact_counts import flatten_forms  # compiled code, which reading a table does without
+
+    for role in ("subject", "object"):
+        flatten_forms(list(dict.fromkeys(_forms(index, facts, role))))
+
+
 def count_names(windows: Sequence[int]) -> list[str]:
     """The columns of a counts table that hold counts, in order."""
     names = ["subject_mentions", "object_mentions", "subject_documents", "object_documents"]

@@ -1,0 +1,33 @@
+"""For those who run the service: looking at the list of indexes again, without a restart."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from factcensus.api.access import is_loopback
+from factcensus.api.answers import ReloadAnswer
+from factcensus.api.dependencies import HolderOf, ServiceOf
+from factcensus.api.problems import Problem
+
+router = APIRouter(tags=["status"])
+
+
+@router.post("/v1/admin/reload", summary="Look at the list of indexes again", responses={200: {"model": ReloadAnswer}})
+async def reload(service: ServiceOf, holder: HolderOf) -> JSONResponse:
+    """Open new and changed indexes, and let go of those that are gone; requests in flight are not disturbed.
+
+    With keys, for those that `FACTCENSUS_ADMIN_KEYS` names; without, where the service listens on loopback only. The
+    signal SIGHUP does the same.
+    """
+    settings = service.settings
+    allowed = holder in settings.admin_keys if settings.keys_file is not None else is_loopback(settings.host)
+    if not allowed:
+        raise Problem(
+            "forbidden", "only keys whose names are in FACTCENSUS_ADMIN_KEYS may do this; or send SIGHUP to the process"
+        )
+    done = await run_in_threadpool(service.catalog.reload)
+    return JSONResponse(asdict(done) | {"indexes": service.catalog.names})

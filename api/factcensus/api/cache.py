@@ -1,0 +1,72 @@
+"""Answers that were given, to be given again: the least recently used go first when they take too much room.
+
+The key holds the index's digest, so an answer never outlives the content that it counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from factcensus.api.metrics import Metrics
+from factcensus.indexer import CountIndex
+
+#: What an entry takes besides its answer, about.
+ENTRY_BYTES = 200
+
+
+class AnswerCache:
+    """JSON answers by index and question; safe from many threads.
+
+    Args:
+        most_bytes: of all answers together; one that takes more than a sixteenth of it is not kept.
+        metrics: where it is told what was found.
+    """
+
+    def __init__(self, most_bytes: int, metrics: Metrics) -> None:
+        self._most_bytes, self._metrics = most_bytes, metrics
+        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        metrics.cache_bytes.set_function(lambda: float(self._bytes))
+
+    def get(self, index: CountIndex, *question: Any) -> bytes | None:
+        """The answer to a question to an index, if it is kept."""
+        if index.digest is None:
+            return None
+        with self._lock:
+            found = self._answers.get(key := _key(index, question))
+            if found is not None:
+                self._answers.move_to_end(key)
+        self._metrics.cache.labels("miss" if found is None else "hit").inc()
+        return found
+
+    def put(self, answer: bytes, index: CountIndex, *question: Any) -> None:
+        """Keep an answer."""
+        size = len(answer) + ENTRY_BYTES
+        if index.digest is None or size > self._most_bytes >> 4:
+            return
+        key = _key(index, question)
+        with self._lock:
+            if key in self._answers:
+                return
+            self._answers[key] = answer
+            self._bytes += size
+            while self._bytes > self._most_bytes:
+                self._bytes -= len(self._answers.popitem(last=False)[1]) + ENTRY_BYTES
+
+    def answered(self, count: Callable[[], dict[str, Any]], index: CountIndex, *question: Any) -> bytes:
+        """The JSON of what ``count`` gives, which is kept."""
+        answer = orjson.dumps(count())
+        self.put(answer, index, *question)
+        return answer
+
+
+def _key(index: CountIndex, question: tuple[Any, ...]) -> bytes:
+    # The name as well: one content may be served under two, and the answer has the name in it.
+    return hashlib.sha256(orjson.dumps([index.name, index.digest, index.analyzer.label, *question])).digest()

@@ -1,0 +1,265 @@
+"""Counts jobs, the oldest first, in threads of its own; survives a restart by what the store keeps."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import time
+
+import pyarrow as pa
+
+from factcensus.api.catalog import Catalog
+from factcensus.api.jobs.records import UNFINISHED, Job, State
+from factcensus.api.jobs.store import JobStore
+from factcensus.api.metrics import Metrics
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits
+from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.errors import DeadlineError, FactcensusError, InputError
+
+log = logging.getLogger("factcensus.api")
+#: Facts that are counted and kept together: enough to share the work on entities, few enough to lose little.
+PIECE_FACTS = 5000
+#: Seconds between two looks for results whose time is over.
+SWEEP_S = 60.0
+#: Jobs in a list.
+MOST_LISTED = 1000
+
+
+class JobRunner:
+    """The jobs of one service.
+
+    Args:
+        folder: where they are kept; None for a temporary folder, which goes with the process.
+        catalog: the indexes.
+        limits: how many, how large, how long.
+        metrics: where it is told what became of them.
+    """
+
+    def __init__(self, folder: Path | None, catalog: Catalog, limits: Limits, metrics: Metrics) -> None:
+        self._folder, self._catalog, self._limits, self._metrics = folder, catalog, limits, metrics
+        self._temporary: str | None = None
+        self._store: JobStore | None = None
+        #: Why there is no store.
+        self.reason_closed: str | None = "the jobs are not open yet"
+        self._changed = threading.Condition()
+        self._closing = False
+        self._threads: list[threading.Thread] = []
+        #: Of the jobs that run: what stops them, and the facts counted of the piece at hand.
+        self._running: dict[str, Limit] = {}
+        self._live: dict[str, int] = {}
+        for state in UNFINISHED:
+            metrics.jobs.labels(state).set_function(partial(self._number, state))
+        metrics.jobs_bytes.set_function(lambda: float(self._store.size_bytes() if self._store else 0))
+
+    @property
+    def retention_s(self) -> float:
+        """Seconds that a result is kept."""
+        return 3600.0 * self._limits.job_retention_hours
+
+    def open(self) -> None:
+        """Open the store, take up what was not finished, and begin to count.
+
+        A store that cannot be opened stops no other route; :attr:`reason_closed` says why.
+        """
+        try:
+            folder = self._folder
+            if folder is None:
+                self._temporary = tempfile.mkdtemp(prefix="factcensus-jobs-")
+                folder = Path(self._temporary)
+            self._store = JobStore(folder)
+        except (InputError, OSError) as error:
+            log.error("no jobs are taken: %s", error)
+            self.reason_closed = "the service's folder of jobs cannot be used; its log says why"
+            return
+        self.reason_closed, self._closing = None, False
+        for job in self._store.unfinished():
+            self._store.set_state(job.id, "queued", time())
+            log.info("job %s goes on: %d of %d facts are counted", job.id, job.counted, job.facts)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"jobs-{number}", daemon=True)
+            for number in range(self._limits.max_parallel_jobs)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop counting, let the store go. What was not finished goes on when it is opened again."""
+        with self._changed:
+            self._closing = True
+            for limit in self._running.values():
+                limit.cancel()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        if self._store is not None:
+            self._store.close()
+            self._store, self.reason_closed = None, "the service is about to end"
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    @property
+    def store(self) -> JobStore:
+        """The open store.
+
+        Raises:
+            Problem: ``jobs-unavailable``.
+        """
+        if self._store is None:
+            raise Problem("jobs-unavailable", f"no jobs here: {self.reason_closed}")
+        return self._store
+
+    def submit(self, index: CountIndex, facts: pa.Table, windows: Sequence[int], *, media_type: str, owner: str) -> Job:
+        """Keep a checked table as a job.
+
+        Raises:
+            Problem: ``too-many-jobs`` or ``jobs-full``; or there are no jobs.
+        """
+        job = Job(
+            id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
+            windows=tuple(dict.fromkeys(windows)), state="queued", facts=facts.num_rows, counted=0,
+            created=time(), started=None, finished=None, error=None,
+        )  # fmt: skip
+        with self._changed:  # so that two at once cannot both be the last that fits
+            store = self.store
+            store.remove_finished(time() - self.retention_s)
+            if len(store.unfinished()) >= self._limits.max_jobs:
+                raise Problem(
+                    "too-many-jobs",
+                    f"{self._limits.max_jobs} jobs wait or run (FACTCENSUS_MAX_JOBS); send this one when some are done",
+                    headers={"Retry-After": "10"},
+                )
+            if store.size_bytes() + facts.nbytes > self._limits.max_jobs_bytes:
+                raise Problem(
+                    "jobs-full",
+                    f"all jobs together would take more than {self._limits.max_jobs_bytes} bytes "
+                    "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
+                    headers={"Retry-After": "60"},
+                )
+            store.add(job, (facts.slice(start, PIECE_FACTS) for start in range(0, facts.num_rows, PIECE_FACTS)))
+            self._changed.notify()
+        log.info("job %s: %d facts in %s", job.id, job.facts, job.index)
+        return job
+
+    def job(self, id: str, owner: str) -> Job:
+        """One job, with the facts that are counted by now.
+
+        Raises:
+            Problem: ``unknown-job``, also for one of somebody else's.
+        """
+        found = self.store.get(id)
+        if found is None or found.owner != owner:
+            raise Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed, or expired")
+        return self._as_of_now(found)
+
+    def jobs(self, owner: str) -> list[Job]:
+        """The jobs of an owner, the newest first."""
+        return [self._as_of_now(job) for job in self.store.of(owner, MOST_LISTED)]
+
+    def remove(self, id: str, owner: str) -> None:
+        """Stop a job if it is not finished, and forget it.
+
+        Raises:
+            Problem: ``unknown-job``.
+        """
+        job = self.job(id, owner)
+        with self._changed:
+            self.store.remove(id)
+            if id in self._running:
+                self._running[id].cancel()
+        if job.finished is None:
+            self._metrics.jobs_finished.labels("cancelled").inc()
+            log.info("job %s was cancelled at %d of %d facts", id, job.counted, job.facts)
+
+    def _as_of_now(self, job: Job) -> Job:
+        live = self._live.get(job.id, 0) if job.state == "running" else 0
+        return replace(job, counted=min(job.counted + live, job.facts))
+
+    def _number(self, state: State) -> float:
+        return float(sum(job.state == state for job in self._store.unfinished())) if self._store else 0.0
+
+    def _work(self) -> None:
+        swept = 0.0
+        while (job := self._take()) is not None or not self._closing:
+            try:
+                if job is not None:
+                    self._run(job)
+                elif time() - swept > SWEEP_S:
+                    swept = time()
+                    self.store.remove_finished(swept - self.retention_s)
+            except Exception:  # a fault of ours, or a full disk: the other jobs go on
+                log.exception("the jobs' store failed")
+
+    def _take(self) -> Job | None:
+        """The oldest job that waits, now running; None after a while, or when the service ends."""
+        with self._changed:
+            for _ in range(2):
+                if self._closing or self._store is None:
+                    return None
+                for job in self._store.unfinished():
+                    if job.state == "queued":
+                        self._store.set_state(job.id, "running", time())
+                        self._running[job.id] = Limit()
+                        return job
+                self._changed.wait(SWEEP_S)
+            return None
+
+    def _run(self, job: Job) -> None:
+        limit, error, began = self._running[job.id], None, time()
+        try:
+            for number, facts in self._pieces(job.id):
+                counts = self._counted(job, facts, limit)
+                self.store.put_counts(job.id, number, counts)
+                self._live.pop(job.id, None)
+                self._metrics.facts_counted.inc(counts.num_rows)
+        except DeadlineError:
+            return  # removed, or the service ends: then it goes on after the restart
+        except Problem as problem:
+            error = problem.detail
+        except InputError as refused:
+            error = str(refused)
+        except Exception:
+            log.exception("job %s failed", job.id)
+            error = f"an error inside the service; its log has the cause under the job's id {job.id}"
+        finally:
+            with self._changed:
+                self._running.pop(job.id, None)
+                self._live.pop(job.id, None)
+        if self.store.get(job.id) is None:
+            return
+        self.store.set_state(job.id, "failed" if error else "done", time(), error)
+        self._metrics.jobs_finished.labels("failed" if error else "done").inc()
+        self._metrics.job_seconds.observe(time() - began)
+        log.info("job %s %s", job.id, f"failed: {error}" if error else "is done")
+
+    def _pieces(self, id: str) -> Iterator[tuple[int, pa.Table]]:
+        while (piece := self.store.next_piece(id)) is not None:
+            yield piece
+
+    def _counted(self, job: Job, facts: pa.Table, limit: Limit) -> pa.Table:
+        index = self._catalog.get(job.index)
+        if index.digest != job.digest:
+            raise InputError(
+                f"index {job.index!r} was replaced by another one before the job was done; send the table again"
+            )
+
+        def progress(done: int, _all: int) -> None:
+            self._live[job.id] = done
+
+        try:
+            return index.count_facts(facts, windows=job.windows, limit=limit, progress=progress)
+        except DeadlineError:
+            raise
+        except FactcensusError as error:
+            if isinstance(error, InputError):
+                raise
+            log.error("job %s failed", job.id, exc_info=error)
+            raise InputError(f"the index cannot be read; the service's log has the cause under {job.id}") from error

@@ -1,0 +1,195 @@
+"""Jobs and their tables in one DuckDB database, ``jobs.duckdb`` in a folder: what is in there outlives the process.
+
+A table is kept in pieces, each a blob that holds an Arrow stream: its facts first, and in their place its counts once
+they are known, in one transaction with the number of rows counted. So a crash loses at most the piece that was being
+counted. DuckDB lets one process open a database for writing; a second service needs a folder of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from factcensus.api.jobs.records import UNFINISHED, Job, State
+from factcensus.indexer.errors import InputError
+
+FILE = "jobs.duckdb"
+#: Of the tables below; a database of another version is refused.
+VERSION = 1
+#: What a job takes besides its pieces.
+JOB_BYTES = 4096
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS version (number INTEGER);
+    CREATE TABLE IF NOT EXISTS jobs (
+        id VARCHAR, owner VARCHAR, index_name VARCHAR, digest VARCHAR, media_type VARCHAR, windows BIGINT[],
+        state VARCHAR, facts BIGINT, counted BIGINT, created DOUBLE, started DOUBLE, finished DOUBLE, error VARCHAR
+    );
+    CREATE TABLE IF NOT EXISTS pieces (job VARCHAR, number INTEGER, counted BOOLEAN, data BLOB);
+"""
+_COLUMNS = (
+    "id, owner, index_name, digest, media_type, windows, state, facts, counted, created, started, finished, error"
+)
+
+
+class JobStore:
+    """The database, open; safe from many threads, which take turns.
+
+    Raises:
+        InputError: the folder or the database cannot be used; the message says why.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = duckdb.connect(str(path), config={"threads": 1, "memory_limit": "512MB"})
+            self._connection.execute(_TABLES)
+            versions = self._connection.execute("SELECT number FROM version").fetchall()
+            if not versions:
+                self._connection.execute("INSERT INTO version VALUES (?)", [VERSION])
+        except (duckdb.Error, OSError) as error:
+            raise InputError(
+                f"the jobs at {path} cannot be opened ({str(error).splitlines()[0]}); a folder serves one service at a "
+                "time: give this one another FACTCENSUS_JOBS_FOLDER, or move a damaged database away"
+            ) from error
+        if versions not in ([], [(VERSION,)]):
+            self._connection.close()
+            raise InputError(f"{path} has version {versions[0][0]}, this release reads {VERSION}; move it away")
+
+    def close(self) -> None:
+        """Write everything down and let go of the file; a second call does nothing."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            self._connection.begin()
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+
+    def add(self, job: Job, pieces: Iterable[pa.Table]) -> None:
+        """Keep a new job with the pieces of its table."""
+        row = [
+            job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
+            job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
+        ]  # fmt: skip
+        blobs = [_pack(piece) for piece in pieces]
+        with self._transaction() as database:
+            database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
+            for number, blob in enumerate(blobs):
+                database.execute("INSERT INTO pieces VALUES (?, ?, false, ?)", [job.id, number, blob])
+
+    def get(self, id: str) -> Job | None:
+        """The job of this id."""
+        found = self._jobs("WHERE id = ?", [id])
+        return found[0] if found else None
+
+    def of(self, owner: str, most: int) -> list[Job]:
+        """The jobs of an owner, the newest first, at most so many."""
+        return self._jobs("WHERE owner = ? ORDER BY created DESC, id LIMIT ?", [owner, most])
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that wait or run, the oldest first."""
+        return self._jobs("WHERE list_contains(?, state) ORDER BY created, id", [list(UNFINISHED)])
+
+    def _jobs(self, condition: str, values: list[object]) -> list[Job]:
+        with self._lock:
+            query = f"SELECT {_COLUMNS} FROM jobs {condition}"  # the condition is one of ours
+            found = self._connection.execute(query, values).fetchall()
+        return [_job_of(row) for row in found]
+
+    def set_state(self, id: str, state: State, now: float, error: str | None = None) -> None:
+        """Note that a job was begun, put back, or finished."""
+        moment = {"running": "started = coalesce(started, $now),", "queued": ""}.get(state, "finished = $now,")
+        with self._transaction() as database:
+            database.execute(
+                f"UPDATE jobs SET {moment} state = $state, error = $error WHERE id = $id",  # one of three constants
+                {"state": state, "error": error, "id": id} | ({"now": now} if moment else {}),
+            )
+
+    def next_piece(self, id: str) -> tuple[int, pa.Table] | None:
+        """The number of the first piece that is not counted, and its facts; None when all are, or the job has gone."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT number, data FROM pieces WHERE job = ? AND NOT counted ORDER BY number LIMIT 1", [id]
+            ).fetchone()
+        return None if row is None else (row[0], _unpack(row[1]))
+
+    def put_counts(self, id: str, number: int, counts: pa.Table) -> None:
+        """Put the counts of a piece in the place of its facts."""
+        blob = _pack(counts)
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE pieces SET data = ?, counted = true WHERE job = ? AND number = ?", [blob, id, number]
+            )
+            database.execute("UPDATE jobs SET counted = counted + ? WHERE id = ?", [counts.num_rows, id])
+
+    def counts(self, id: str) -> Iterator[pa.Table]:
+        """The pieces of a finished job in order, one at a time.
+
+        Raises:
+            InputError: the job has gone meanwhile.
+        """
+        with self._lock:
+            (pieces,) = self._connection.execute("SELECT count(*) FROM pieces WHERE job = ?", [id]).fetchone() or (0,)
+        for number in range(pieces):
+            with self._lock:
+                row = self._connection.execute(
+                    "SELECT data FROM pieces WHERE job = ? AND number = ? AND counted", [id, number]
+                ).fetchone()
+            if row is None:
+                raise InputError(f"job {id} was removed while its result was read")
+            yield _unpack(row[0])
+
+    def remove(self, id: str) -> bool:
+        """Forget a job and its table; False when there is none."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM pieces WHERE job = ?", [id])
+            return bool(database.execute("DELETE FROM jobs WHERE id = ? RETURNING id", [id]).fetchall())
+
+    def remove_finished(self, before: float) -> int:
+        """Forget the jobs that were finished before a moment; how many there were."""
+        with self._transaction() as database:
+            gone = database.execute("DELETE FROM jobs WHERE finished < ? RETURNING id", [before]).fetchall()
+            database.execute("DELETE FROM pieces WHERE list_contains(?, job)", [[id for (id,) in gone]])
+        return len(gone)
+
+    def size_bytes(self) -> int:
+        """What all jobs take, about; files that DuckDB has not shrunk yet may be larger."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT (SELECT count(*) FROM jobs) * ? + coalesce((SELECT sum(octet_length(data)) FROM pieces), 0)",
+                [JOB_BYTES],
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _job_of(row: Sequence[Any]) -> Job:
+    """A row of the table of jobs, whose columns are in the order of the record's."""
+    values = dict(zip((each.name for each in fields(Job)), row, strict=True))
+    return Job(**{**values, "windows": tuple(values["windows"])})
+
+
+def _pack(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _unpack(blob: bytes) -> pa.Table:
+    with pa.ipc.open_stream(blob) as stream:
+        return stream.read_all()

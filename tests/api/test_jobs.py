@@ -1,0 +1,380 @@
+"""Tables as jobs: sent, watched, fetched, cancelled, and still there after a restart."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import pyarrow as pa
+import pytest
+from loopback import serving, until
+from test_facts_route import ALL, ARROW, NDJSON, ROUTE, arrow_of, rows_of
+from test_serve_command import started
+from test_streams import many
+
+from factcensus.api import client as client_module
+from factcensus.api.access import new_key
+from factcensus.api.client import Client
+from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
+from factcensus.api.jobs import runner
+from factcensus.api.jobs.store import FILE, JobStore
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import CountIndex, Limit, build_index
+from factcensus.indexer.errors import DeadlineError, InputError
+
+ASYNC = {"Content-Type": ARROW, "Prefer": "respond-async"}
+
+
+@pytest.fixture
+def settings(index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(runner, "PIECE_FACTS", 20)
+    return Settings(indexes=(index_folder,), jobs_folder=tmp_path / "jobs")
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[httpx.Client]:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as asked:
+        yield asked
+
+
+@dataclass
+class Gate:
+    """How many pieces may be counted, and the rows of those that were."""
+
+    allowed: int = 1
+    counted: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Counts wait, until they are stopped, where no more pieces are allowed."""
+    count, gate = CountIndex.count_facts, Gate()
+
+    def counted(self: CountIndex, facts: pa.Table, *, limit: Limit, **options: Any) -> pa.Table:
+        while len(gate.counted) >= gate.allowed:
+            if limit.flag[0]:
+                raise DeadlineError("stopped")
+            time.sleep(0.01)
+        gate.counted.append(facts.num_rows)
+        return count(self, facts, limit=limit, **options)
+
+    monkeypatch.setattr(CountIndex, "count_facts", counted)
+    return gate
+
+
+def send(service: httpx.Client, rows: int = 50, **options: Any) -> dict[str, Any]:
+    answer = service.post(ROUTE, content=arrow_of(many(rows)), headers=ASYNC, **options)
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    assert answer.headers["Location"] == job["status_url"] == f"/v1/jobs/{job['id']}"
+    return job
+
+
+def finished(service: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = service.get(job["status_url"]).json()
+        return found if found["state"] in ("done", "failed") else None
+
+    shown: dict[str, Any] = until(look)
+    return shown
+
+
+@pytest.mark.parametrize("out", ALL)
+def test_a_job_gives_what_the_index_gives_in_every_format(service: httpx.Client, index: CountIndex, out: str) -> None:
+    job = finished(service, send(service, params={"windows": [5]}))
+    assert (job["state"], job["facts"], job["counted"], job["windows"]) == ("done", 50, 50, [5])
+    assert job["error"] is None
+    assert job["created"] <= job["started"] <= job["finished"] < job["expires"]
+    expected = index.count_facts(many(50), windows=[5]).to_pylist()
+    for answer in (
+        service.get(job["result_url"], headers={"Accept": out}),
+        service.get(job["result_url"], params={"format": dict(zip(ALL, ENDINGS, strict=True))[out]}),
+    ):
+        assert answer.headers["Content-Type"].partition(";")[0] == out
+        rows = rows_of(out, answer.content)
+        if out == "text/csv":
+            rows = [row | {"n": int(row["n"])} for row in rows]
+        assert rows == expected
+        again = service.get(job["result_url"], headers={"Accept": out, "If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+
+
+ENDINGS = ["json", "jsonl", "csv", "arrow", "parquet"]
+
+
+def test_a_table_with_more_rows_than_are_answered_at_once_becomes_a_job(settings: Settings) -> None:
+    with serving(replace(settings, limits=Limits(max_facts=10))) as url:
+        small = httpx.post(url + ROUTE, content=arrow_of(many(10)), headers={"Content-Type": ARROW})
+        large = httpx.post(url + ROUTE, content=arrow_of(many(11)), headers={"Content-Type": ARROW})
+    assert (small.status_code, large.status_code) == (200, 202)
+
+
+def test_a_body_larger_than_others_may_be_becomes_a_job(settings: Settings) -> None:
+    with serving(replace(settings, limits=Limits(max_body_bytes=1000, max_job_body_bytes=100_000))) as url:
+        large = httpx.post(url + ROUTE, content=arrow_of(many(20)), headers={"Content-Type": ARROW})
+        larger = httpx.post(url + ROUTE, content=b"x" * 100_001, headers={"Content-Type": ARROW})
+        other = httpx.post(f"{url}/v1/indexes/tiny/count", json={"text": "x" * 1001})
+    assert (large.status_code, larger.status_code, other.status_code) == (202, 413, 413)
+
+
+def test_the_result_has_the_format_of_the_table_unless_another_is_wanted(service: httpx.Client) -> None:
+    body = b'{"subject":"Paris","object":"France"}\n'
+    sent = service.post(ROUTE, content=body, headers={"Content-Type": NDJSON, "Prefer": "respond-async; wait=5"})
+    job = finished(service, sent.json())
+    answer = service.get(job["result_url"])
+    assert answer.headers["Content-Type"].partition(";")[0] == NDJSON
+    assert answer.headers["Content-Disposition"].endswith('.jsonl"')
+    assert json.loads(answer.content)["cooccurrence_documents"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "kind"),
+    [(many(1).set_column(1, "subject", [["..."]]), 422, "empty-query"), (pa.table({"subject": ["a"]}), 422, "invalid")],
+)
+def test_a_table_that_cannot_be_counted_is_refused_when_it_comes(
+    service: httpx.Client, rows: pa.Table, status: int, kind: str
+) -> None:
+    answer = service.post(ROUTE, content=arrow_of(rows), headers=ASYNC)
+    assert answer.status_code == status
+    assert kind in answer.json()["type"]
+    assert service.get("/v1/jobs").json() == {"jobs": []}
+
+
+def test_an_unfinished_job_shows_how_far_it_is_and_has_no_result_yet(service: httpx.Client, gate: Gate) -> None:
+    job = send(service)
+    until(lambda: service.get(job["status_url"]).json()["counted"] == 20)
+    shown = service.get(job["status_url"])
+    assert (shown.json()["state"], shown.json()["result_url"]) == ("running", None)
+    assert shown.headers["Retry-After"] == "1"
+    result = service.get(f"{job['status_url']}/result")
+    assert (result.status_code, result.json()["type"]) == (409, "urn:factcensus:problem:job-not-done")
+    assert "20 of 50" in result.json()["detail"]
+    assert gate.counted == [20]
+
+
+def test_a_cancelled_job_is_stopped_and_forgotten(service: httpx.Client, gate: Gate) -> None:
+    first, second = send(service), send(service)
+    until(lambda: gate.counted)
+    assert [job["id"] for job in service.get("/v1/jobs").json()["jobs"]] == [second["id"], first["id"]]
+    assert 'factcensus_jobs{state="queued"} 1.0' in service.get("/metrics").text
+    for job in (first, second):
+        assert service.delete(job["status_url"]).status_code == 204
+        for answer in (service.get(job["status_url"]), service.delete(job["status_url"])):
+            assert (answer.status_code, answer.json()["type"]) == (404, "urn:factcensus:problem:unknown-job")
+    assert service.get("/v1/jobs").json() == {"jobs": []}
+    gate.allowed = 99
+    assert finished(service, send(service))["state"] == "done"
+    lines = service.get("/metrics").text
+    assert 'factcensus_jobs_finished_total{outcome="cancelled"} 2.0' in lines
+    assert 'factcensus_jobs_finished_total{outcome="done"} 1.0' in lines
+
+
+def test_a_restart_loses_no_result_and_goes_on_with_what_was_not_finished(
+    settings: Settings, index: CountIndex, gate: Gate
+) -> None:
+    with serving(settings) as url, httpx.Client(base_url=url) as service:
+        begun = send(service)
+        until(lambda: service.get(begun["status_url"]).json()["counted"] == 20)
+        waiting = send(service, 5)
+    gate.allowed = 99
+    with serving(settings) as url, httpx.Client(base_url=url) as service:
+        assert finished(service, waiting)["state"] == "done"
+        shown = finished(service, begun)
+        assert (shown["state"], shown["counted"]) == ("done", 50)
+        result = service.get(shown["result_url"])
+        assert gate.counted == [20, 20, 10, 5]
+    with serving(settings) as url, httpx.Client(base_url=url) as service:
+        again = service.get(shown["result_url"])
+    assert pa.ipc.open_stream(again.content).read_all().equals(index.count_facts(many(50)))
+    assert again.content == result.content
+
+
+def test_what_was_kept_survives_a_process_that_was_killed(settings: Settings, index_folder: Path) -> None:
+    environment = {"FACTCENSUS_JOBS_FOLDER": str(settings.jobs_folder)}
+    facts, headers = many(6000), {"Content-Type": ARROW, "Prefer": "respond-async"}
+    with started(index_folder, "--port", "0", **environment) as (process, url):
+        with Client(url) as client:
+            client.wait_ready(30)
+        job = httpx.post(url + ROUTE, content=arrow_of(facts), headers=headers).json()
+        process.kill()
+        process.communicate(timeout=20)
+    with serving(settings) as url, httpx.Client(base_url=url) as service, CountIndex.open(index_folder) as index:
+        shown = finished(service, job)
+        counts = pa.ipc.open_stream(service.get(shown["result_url"]).content).read_all()
+        assert counts.equals(index.count_facts(facts))
+
+
+def test_an_index_that_was_replaced_fails_the_job_and_says_so(settings: Settings, tmp_path: Path, gate: Gate) -> None:
+    with serving(settings) as url, httpx.Client(base_url=url) as service:
+        job = send(service)
+        until(lambda: gate.counted)
+    gate.allowed = 99
+    corpus = tmp_path / "other.jsonl"
+    corpus.write_text('{"text": "another corpus"}\n', encoding="utf-8")
+    build_index([corpus], tmp_path / "tiny", jobs=1)
+    with serving(replace(settings, indexes=(tmp_path / "tiny",))) as url, httpx.Client(base_url=url) as service:
+        shown = finished(service, job)
+        assert shown["state"] == "failed"
+        assert "was replaced by another one" in shown["error"]
+        result = service.get(f"{shown['status_url']}/result")
+        assert (result.status_code, result.json()["type"]) == (409, "urn:factcensus:problem:job-failed")
+        assert result.json()["detail"] == shown["error"]
+    with serving(replace(settings, indexes=())) as url:
+        assert httpx.get(url + shown["status_url"]).json()["state"] == "failed"
+
+
+def test_a_fault_inside_fails_one_job_and_no_other(service: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("/secret/path")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CountIndex, "count_facts", fail)
+        shown = finished(service, send(service))
+    assert (shown["state"], "secret" in shown["error"], shown["id"] in shown["error"]) == ("failed", False, True)
+    assert finished(service, send(service))["state"] == "done"
+
+
+@pytest.mark.usefixtures("gate")
+def test_jobs_are_bounded_in_number_and_size(settings: Settings) -> None:
+    limits = Limits(max_jobs=2, max_jobs_bytes=100_000)
+    with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url) as service:
+        first = send(service)
+        send(service)
+        third = service.post(ROUTE, content=arrow_of(many(50)), headers=ASYNC)
+        assert (third.status_code, third.json()["type"]) == (503, "urn:factcensus:problem:too-many-jobs")
+        assert int(third.headers["Retry-After"]) > 0
+        service.delete(first["status_url"])
+        large = many(50).append_column("note", [["x" * 2000] * 50])
+        full = service.post(ROUTE, content=arrow_of(large), headers=ASYNC)
+        assert (full.status_code, full.json()["type"]) == (507, "urn:factcensus:problem:jobs-full")
+        lines = service.get("/metrics").text.splitlines()
+        assert 'factcensus_requests_rejected_total{reason="too-many-jobs"} 1.0' in lines
+        assert 'factcensus_requests_rejected_total{reason="jobs-full"} 1.0' in lines
+
+
+def test_results_are_kept_as_long_as_was_promised_and_no_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = replace(settings, limits=Limits(job_retention_hours=2))
+    with serving(limited) as url, httpx.Client(base_url=url) as service:
+        job = finished(service, send(service))
+        now = time.time()
+        for hours, status in ((1.9, 200), (2.1, 404)):
+            monkeypatch.setattr(runner, "time", lambda hours=hours: now + 3600 * hours)
+            send(service, 1)
+            assert service.get(job["status_url"]).status_code == status
+
+
+def test_a_job_is_its_owners_alone(settings: Settings, tmp_path: Path) -> None:
+    keys = {name: new_key(name, tmp_path / "keys") for name in ("ann", "bob")}
+    with serving(replace(settings, keys_file=tmp_path / "keys")) as url:
+        ann, bob = (httpx.Client(base_url=url, headers={"X-API-Key": keys[name]}) for name in ("ann", "bob"))
+        with ann, bob:
+            job = send(ann)
+            assert finished(ann, job)["state"] == "done"
+            assert bob.get("/v1/jobs").json() == {"jobs": []}
+            assert len(ann.get("/v1/jobs").json()["jobs"]) == 1
+            for path in (job["status_url"], f"{job['status_url']}/result"):
+                assert bob.get(path).status_code == 404
+            assert bob.delete(job["status_url"]).status_code == 404
+            assert ann.get(f"{job['status_url']}/result").status_code == 200
+
+
+def test_without_a_folder_jobs_go_with_the_process(index_folder: Path) -> None:
+    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url) as service:
+        assert finished(service, send(service))["state"] == "done"
+    with serving(Settings(indexes=(index_folder,))) as url:
+        assert httpx.get(f"{url}/v1/jobs").json() == {"jobs": []}
+
+
+def test_a_folder_that_cannot_be_used_stops_jobs_and_nothing_else(settings: Settings) -> None:
+    assert settings.jobs_folder is not None
+    settings.jobs_folder.mkdir()
+    (settings.jobs_folder / FILE).write_bytes(b"no database" * 1000)
+    with serving(settings) as url, httpx.Client(base_url=url) as service:
+        refused = service.post(ROUTE, content=arrow_of(many(5)), headers=ASYNC)
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:factcensus:problem:jobs-unavailable")
+        assert str(settings.jobs_folder) not in refused.text
+        assert service.get("/v1/jobs").status_code == 503
+        assert service.post(ROUTE, content=arrow_of(many(5)), headers={"Content-Type": ARROW}).status_code == 200
+        assert service.get("/metrics").status_code == 200
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    JobStore(tmp_path).close()
+    with duckdb.connect(str(tmp_path / FILE)) as database:
+        database.execute("UPDATE version SET number = 99")
+    with pytest.raises(InputError, match="version 99"):
+        JobStore(tmp_path)
+
+
+# --- the client -------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_counts_a_large_table_as_a_job(
+    service: httpx.Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "JOB_FACTS", 40)
+    facts = many(50).append_column("nested", [[{"a": [n]} for n in range(50)]])
+    told: list[tuple[int, int]] = []
+    with Client(str(service.base_url)) as client:
+        counts = client.count_facts("tiny", facts, [3], progress=lambda done, total: told.append((done, total)))
+        assert client.jobs() == []  # its result is here now
+    assert counts.equals(index.count_facts(facts, windows=[3]))
+    assert told[-1] == (50, 50)
+    assert told == sorted(told)
+
+
+def test_a_job_can_be_taken_up_by_another_client(service: httpx.Client, index: CountIndex) -> None:
+    with Client(str(service.base_url)) as client, Client(str(service.base_url)) as other:
+        job = client.submit_facts("tiny", many(50), [3])
+        taken_up = other.job(job.id)
+        assert taken_up.wait()["state"] == "done"
+        assert [shown["id"] for shown in other.jobs()] == [job.id]
+        counts = taken_up.result()
+        taken_up.remove()
+        with pytest.raises(RejectedError, match="no job has the id"):
+            job.status()
+    assert counts.equals(index.count_facts(many(50), windows=[3]).drop_columns(["n"]))
+
+
+def test_an_interrupted_client_leaves_no_job_behind(
+    service: httpx.Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "JOB_FACTS", 40)
+
+    def interrupt(done: int, _: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with Client(str(service.base_url)) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.count_facts("tiny", many(50), progress=interrupt)
+        assert client.jobs() == []
+    assert gate.counted == [20]
+
+
+@pytest.mark.usefixtures("gate")
+def test_a_job_that_takes_too_long_is_an_error_of_the_client(service: httpx.Client) -> None:
+    with Client(str(service.base_url), attempts=1) as client:
+        job = client.submit_facts("tiny", many(50))
+        with pytest.raises(ServerFailureError, match=r"not done within 0\.1 s; it goes on"):
+            job.wait(timeout_s=0.1)
+        with pytest.raises(RejectedError, match=r"\d+ of 50 facts") as early:
+            job.result()
+        assert early.value.status == 409
+        job.remove()
+
+
+def test_a_full_service_is_not_ready_for_the_client(settings: Settings, gate: Gate) -> None:
+    with serving(replace(settings, limits=Limits(max_jobs=1))) as url, Client(url, attempts=1) as client:
+        client.submit_facts("tiny", many(50))
+        with pytest.raises(NotReadyError, match="FACTCENSUS_MAX_JOBS"):
+            client.submit_facts("tiny", many(50))
+    assert gate.counted == [20]
