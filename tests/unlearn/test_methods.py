@@ -1,4 +1,4 @@
-"""Every preset on a tiny model: its numbers, what never changes its update, and that a continued run is the same run."""
+"""Every preset on a tiny model: what never changes its update, and that a continued run is the same run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses over whole distributions and over pairs: three tokens by hand, gradients by formula, limits from the papers."""
+"""Losses over distributions and pairs: three tokens by hand, gradients by formula, limits from the papers."""
 
 from __future__ import annotations
 

@@ -69,7 +69,11 @@ def _add_unlearn(verbs: Subparsers) -> None:
     kinds.add_argument("--schema", action="store_true", help="the JSON Schema of a configuration file")
     kinds.add_argument("--example", action="store_true", help="a commented TOML file to start from")
     listing = add_command(
-        verbs, "list", _list, help="the methods by name: objective, weights, purpose", example="factcensus unlearn list"
+        verbs,
+        "list",
+        _list,
+        help="the methods: purpose, formula, source, needs, defaults",
+        example="factcensus unlearn list",
     )
     _add_json(listing)
 
@@ -254,27 +258,23 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from factcensus.unlearn.methods import METHODS, PURPOSE
+    from factcensus.unlearn.method_table import method_rows, shown_defaults
     from factcensus.unlearn.objectives import objectives
 
-    known = objectives()
-    rows = [
-        {
-            "name": name,
-            "objective": settings["objective"],
-            "weights": settings.get("weights", "uniform"),
-            "retain": settings.get("retain", "nll"),
-            "purpose": PURPOSE[name],
-            "formula": known[settings["objective"]].formula,
-            "source": known[settings["objective"]].source,
-        }
-        for name, settings in METHODS.items()
-    ]
+    rows = method_rows()
     if arguments.json:
-        _print_json({"methods": rows, "objectives": sorted(known)})
+        _print_json({"methods": rows, "objectives": sorted(objectives())})
         return
-    columns = ("name", "objective", "weights", "retain", "purpose")
-    print(_table(list(columns), [[row[column] for column in columns] for row in rows]))
+    for row in rows:
+        print(f"{row['name']}: {row['purpose']}")
+        for key, text in (
+            ("formula", row["formula"]),
+            ("source", row["source"]),
+            ("needs", "; ".join(row["needs"])),
+            ("defaults", shown_defaults(row["defaults"])),
+        ):
+            if text:
+                print(f"    {key:9}{text}")
 
 
 def _write(arguments: argparse.Namespace) -> None:

@@ -129,6 +129,6 @@ def round_stochastically(values: torch.Tensor, dtype: torch.dtype, generator: to
 def _add_with_compensation(parameter: torch.Tensor, update: torch.Tensor, compensation: torch.Tensor) -> None:
     """parameter + compensation grows by the update, as exactly as two numbers of the parameter's type can say."""
     wanted = update + compensation.float()
-    before = parameter.float()
+    before = parameter.to(torch.float32, copy=True)
     parameter.copy_(before + wanted)
     compensation.copy_(wanted - (parameter.float() - before))

@@ -1,0 +1,407 @@
+"""Presets compared on the controlled world: ``python -m benchmarks.presets --folder DIR [--markdown FILE]``.
+
+For every seed a world is written and a model trained on it from scratch. Every method gets the same small grid of
+learning rate and dose, and its best cell is chosen on worlds that are used for nothing else (``TUNING_SEEDS``), so on
+facts, people and models that are not evaluated; then it is run once on each of ``SEEDS``. The score that chooses, fixed
+before any run: the harmonic mean of what the worst stratum forgot, what retain people keep and what untouched
+bystanders keep. Each cell is one file in the folder; the same command goes on where it was, and prints the tables of
+what is there with ``--report-only``.
+
+Intervals are 95 %: of shares and of differences by drawing people (within their seeds) 2000 times, of slopes as
+:mod:`factcensus.eval.slope` does. Outcomes are teacher-forced: an answer counts as recalled if every token of it is
+the likeliest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import fcntl
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from factcensus.eval.slope import slope
+from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.unlearn.errors import NumericsError
+from factcensus.unlearn.examples import Example, collate, encode
+from factcensus.unlearn.forget_set import OriginalScores, forget_set
+from factcensus.unlearn.methods import METHODS
+from factcensus.unlearn.models import load_model, load_tokenizer
+from factcensus.unlearn.prepare import Material, prepare
+from factcensus.unlearn.presets import PRESETS
+from factcensus.unlearn.runtime import torch_threads
+from factcensus.unlearn.scoring import answer_logits, token_log_probabilities
+from factcensus.unlearn.selection import Row, Selection, read_fact_table, select
+from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.world.pretrain import pretrain
+from factcensus.unlearn.world.write import write_world
+
+TUNING_SEEDS = (100,)
+SEEDS = (0, 1, 2)
+RATES = (1e-4, 3e-4, 9e-4)
+PASSES = (2.0, 6.0)
+#: Levels of the count in each stratum of the tables.
+STRATA = ((1, 2), (4, 8), (16, 32), (64,))
+FORMS = ("question", "cloze")
+DECIDING = ("never_seen_strata", "never_seen_count", "simnpo_count")
+#: In the order in which they are run: those that decide come first. ``dpo`` needs given alternatives.
+ORDER = (
+    "never_seen", "never_seen_strata", "never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "simnpo",
+    "never_seen_count", "never_seen_loss_rank", "never_seen_shuffled_count", "simnpo_count", "simnpo_loss_rank",
+    "simnpo_shuffled_count", "simnpo_never_seen", "grad_diff", "npo", "idk", "inverted_hinge", "jensun", "wga",
+    "undial", "idk_dpo", "pdu", "sat_imp", "alt_po", "rmu", "ce_u", "npo_sam", "grad_diff_gru", "flat", "task_vector",
+    "grad_ascent",
+)  # fmt: skip
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A seed's world, its model, and everything that all methods share."""
+
+    seed: int
+    config: RunConfig
+    selection: Selection
+    material: Material
+    model: Any
+    scores: OriginalScores
+    asked: tuple[tuple[Row, str, Example], ...]
+
+
+def main() -> None:
+    """Run what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="worlds, models and a file a cell")
+    parser.add_argument(
+        "--methods", nargs="+", choices=ORDER, default=list(ORDER), metavar="NAME", help="(default: all)"
+    )
+    parser.add_argument("--report-only", action="store_true", help="print the tables of what is there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    arguments = parser.parse_args()
+    if not arguments.report_only:
+        with torch_threads(1):
+            for seed in arguments.worlds:
+                make_setting(arguments.folder, seed, arguments.preset)
+            tune(arguments.folder, arguments.methods, arguments.preset)
+            evaluate(arguments.folder, arguments.methods, arguments.preset)
+    text = "\n\n".join(tables(arguments.folder, arguments.methods))
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text + "\n", encoding="utf-8")
+
+
+def tune(folder: Path, methods: Sequence[str], preset: str) -> None:
+    """Every method at every point of the grid, on the worlds for tuning."""
+    for seed in TUNING_SEEDS:
+        setting: Setting | None = None
+        for method in ("original", *methods):
+            for rate, passes in [(0.0, 0.0)] if method == "original" else _grid():
+                path = _path(folder, seed, method, rate, passes)
+                if not path.is_file():
+                    setting = setting or make_setting(folder, seed, preset)
+                    run_cell(setting, method, rate, passes, path)
+
+
+def evaluate(folder: Path, methods: Sequence[str], preset: str) -> None:
+    """Every method at the point that tuning chose, on the worlds that decide."""
+    for seed in SEEDS:
+        setting: Setting | None = None
+        for method in ("original", *methods):
+            rate, passes = (0.0, 0.0) if method == "original" else chosen(folder, method)
+            path = _path(folder, seed, method, rate, passes)
+            if not path.is_file():
+                setting = setting or make_setting(folder, seed, preset)
+                run_cell(setting, method, rate, passes, path)
+
+
+def _grid() -> list[tuple[float, float]]:
+    return [(rate, passes) for rate in RATES for passes in PASSES]
+
+
+def _path(folder: Path, seed: int, method: str, rate: float, passes: float) -> Path:
+    return folder / f"seed{seed}" / "cells" / f"{method}-{rate:g}-{passes:g}.json"
+
+
+def make_setting(folder: Path, seed: int, preset_name: str) -> Setting:
+    """Write and learn a world, or read what is there; a process that makes the same one is waited for."""
+    preset, place = PRESETS[preset_name], folder / f"seed{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        world = write_world(place / "world", preset.world, seed)
+        model_folder = pretrain(world, place / "model", preset.pretraining, seed)
+    config = check_config(
+        {
+            "model": str(model_folder),
+            "facts": str(world / "facts.jsonl"),
+            "out": str(place / "unused"),
+            "seed": seed,
+            "evaluator": "none",
+            "methods": [name for name in ORDER if name in METHODS],
+            "training": {"batch_forget": 32, "batch_retain": 32},
+            "selection": {"count_column": "exposures"},
+        }
+    )
+    selection = select(read_fact_table(config.facts), config.selection, seed)
+    tokenizer = load_tokenizer(config.model, None)
+    model = load_model(config.model, None, torch.float32, torch.device("cpu"))
+    material = prepare(selection, config, tokenizer)
+    used = selection.facts["used"].to_pylist()
+    rows = [{**row, "used": use} for row, use in zip(selection.rows, used, strict=True) if row["role"] != "phantom"]
+    asked = tuple((row, form, encode(tokenizer, str(row[form]), str(row["answer"]))) for row in rows for form in FORMS)
+    return Setting(seed, config, selection, material, model, OriginalScores(material, model, 0), asked)
+
+
+def run_cell(setting: Setting, name: str, rate: float, passes: float, path: Path) -> None:
+    """Unlearn with one method at one point, measure every fact, write the cell's file."""
+    begun, model = time.process_time(), copy.deepcopy(setting.model)
+    steps, lost = 0, 0.0
+    if name != "original":
+        method = next(each for each in setting.config.methods if each.name == name)
+        forget = forget_set(method, setting.material, setting.scores, setting.seed)
+        try:
+            rows = unlearn(
+                model, forget, setting.material.retain, method, setting.config.training, Dose(rate, passes),
+                seed=setting.seed, pad_id=0,
+            )  # fmt: skip
+            steps, lost = len(rows), max(row["lost_update_share"] for row in rows)
+        except NumericsError:
+            steps = -1  # it fell apart; what is left of it is measured all the same
+    trained = time.process_time() - begun
+    cell = {"seed": setting.seed, "method": name, "rate": rate, "passes": passes, "steps": steps, "lost": lost}
+    cell |= {"cpu_seconds": round(trained, 2), "facts": measure(model, setting.asked)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(cell), encoding="utf-8")
+    unfinished.replace(path)
+    print(f"{path.parent.parent.name} {path.stem}: {steps} steps, {trained:.1f} CPU s", flush=True)
+
+
+@torch.no_grad()
+def measure(model: Any, asked: Sequence[tuple[Row, str, Example]]) -> list[Cell]:
+    """A record for every fact and form: summed log-probability of the answer, and whether it is recalled."""
+    order = sorted(range(len(asked)), key=lambda index: len(asked[index][2]))
+    found: list[Cell] = [{} for _ in asked]
+    for start in range(0, len(order), 256):
+        part = order[start : start + 256]
+        batch = collate([asked[index][2] for index in part], 0)
+        logits = answer_logits(model, batch)
+        logp = token_log_probabilities(logits, batch).sum(dim=1).nan_to_num(-1e4).tolist()
+        right = ((logits.argmax(dim=-1) == batch.answer_ids) | ~batch.answer_mask).all(dim=1).tolist()
+        for index, value, recalled in zip(part, logp, right, strict=True):
+            row, form, _ = asked[index]
+            found[index] = {
+                "role": row["role"], "used": row["used"], "subject": row["subject"], "object": row["object"],
+                "relation": row["relation"], "count": row["exposures"], "form": form, "logp": round(value, 5),
+                "recalled": recalled,
+            }  # fmt: skip
+    return found
+
+
+# Reading the cells ---------------------------------------------------------------------------------------------------
+
+
+def read(folder: Path, seed: int, method: str, rate: float = 0.0, passes: float = 0.0) -> Cell:
+    """A finished cell."""
+    cell: Cell = json.loads(_path(folder, seed, method, rate, passes).read_text(encoding="utf-8"))
+    return cell
+
+
+def chosen(folder: Path, method: str) -> tuple[float, float]:
+    """The point of the grid with the best mean score on the worlds for tuning."""
+    return max(_grid(), key=lambda point: float(np.mean([score(folder, seed, method, point) for seed in TUNING_SEEDS])))
+
+
+def score(folder: Path, seed: int, method: str, point: tuple[float, float]) -> float:
+    """Harmonic mean of what the worst stratum forgot, and of what retain people and untouched bystanders keep."""
+    outcome = Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point))])
+    forgot = 1 - max(outcome.left_by_stratum("question"))
+    kept = [outcome.kept(role) for role in ("retain", "untouched")]
+    parts = [min(1.0, max(value, 1e-3)) for value in (forgot, *kept)]
+    return 3 / sum(1 / value for value in parts)
+
+
+class Outcome:
+    """What a method left of several models, next to what they were: arrays over facts and forms."""
+
+    def __init__(self, pairs: Sequence[tuple[Cell, Cell]]) -> None:
+        rows = [
+            {**before, "after": after["logp"], "recalled_after": after["recalled"], "seed": original["seed"]}
+            for original, unlearned in pairs
+            for before, after in zip(original["facts"], unlearned["facts"], strict=True)
+        ]
+        self.rows = rows
+        self.count = np.array([row["count"] for row in rows])
+        self.before = np.array([row["logp"] for row in rows])
+        self.after = np.array([row["after"] for row in rows])
+        self.known = np.array([row["recalled"] for row in rows])
+        self.left = np.array([row["recalled_after"] for row in rows])
+        self.form = np.array([row["form"] for row in rows])
+        self.role = np.array([row["role"] for row in rows])
+        self.used = np.array([row["used"] for row in rows])
+        self.person = np.unique([f"{row['seed']}/{row['subject']}" for row in rows], return_inverse=True)[1]
+
+    def forget(self, form: str) -> Any:
+        """(n,) which rows are forget facts known before, in this form."""
+        return (self.role == "forget") & (self.form == form) & self.known
+
+    def group(self, name: str) -> Any:
+        """(n,) rows of a group known before, in the question form."""
+        rows = (self.form == "question") & self.known
+        if name == "retain":
+            return rows & (self.role == "retain_held")
+        return rows & (self.role == "bystander") & (self.used == "none")
+
+    def left_by_stratum(self, form: str) -> list[float]:
+        """Share still recalled in each stratum."""
+        rows = self.forget(form)
+        return [float(self.left[rows & np.isin(self.count, levels)].mean()) for levels in STRATA]
+
+    def kept(self, group: str) -> float:
+        """Share of a group's facts known before that are still recalled."""
+        return float(self.left[self.group(group)].mean())
+
+    def slope(self, form: str, values: Any) -> tuple[float, tuple[float, float]]:
+        """Slope of values per factor 10 of the count over forget facts known before, and its interval."""
+        rows = self.forget(form)
+        picked = [row for row, keep in zip(self.rows, rows, strict=True) if keep]
+        found = slope(
+            np.log10(self.count[rows]),
+            values[rows],
+            groups=[f"{row['seed']}/{row['relation']}" for row in picked],
+            clusters={
+                "subject": [f"{row['seed']}/{row['subject']}" for row in picked],
+                "object": [f"{row['seed']}/{row['object']}" for row in picked],
+            },
+        )
+        assert found.value is not None
+        assert found.ci95 is not None
+        return found.value, found.ci95
+
+    def resampled(self, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
+        """Bootstrap over people: (draws,) of the worst and the mean share left, and of what both groups keep."""
+        people = int(self.person.max()) + 1
+        weights = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=draws)
+
+        def share(rows: Any) -> Any:
+            numbers = np.bincount(self.person[rows], minlength=people)
+            hits = np.bincount(self.person[rows], weights=self.left[rows], minlength=people)
+            return (weights @ hits) / np.maximum(weights @ numbers, 1)
+
+        question = self.forget("question")
+        strata = np.stack([share(question & np.isin(self.count, levels)) for levels in STRATA])
+        return {
+            "worst": strata.max(axis=0),
+            "mean": share(question),
+            "cloze": share(self.forget("cloze")),
+            "retain": share(self.group("retain")),
+            "untouched": share(self.group("untouched")),
+        }
+
+
+def outcome_of(folder: Path, method: str) -> Outcome | None:
+    """A method on all deciding seeds; None if a cell is missing."""
+    try:
+        point = chosen(folder, method)
+        return Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point)) for seed in SEEDS])
+    except FileNotFoundError:
+        return None
+
+
+def tables(folder: Path, methods: Sequence[str]) -> list[str]:
+    """All methods; the deciding comparisons; what each seed says."""
+    outcomes = {method: outcome for method in methods if (outcome := outcome_of(folder, method)) is not None}
+    return [_overview(folder, outcomes), _deciding(outcomes), _by_seed(folder, outcomes)]
+
+
+def _overview(folder: Path, outcomes: dict[str, Outcome]) -> str:
+    lines = [
+        "| method | rate, passes | left by stratum (1-2, 4-8, 16-32, 64) | worst stratum | left, cloze "
+        "| slope, question | slope, cloze | retain | bystanders |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for method, outcome in outcomes.items():
+        rate, passes = chosen(folder, method)
+        drawn = outcome.resampled()
+        strata = " ".join(_short(value) for value in outcome.left_by_stratum("question"))
+        slopes = [_interval(*outcome.slope(form, outcome.after - outcome.before)) for form in FORMS]
+        worst = max(outcome.left_by_stratum("question"))
+        lines.append(
+            f"| `{method}` | {rate:g}, {passes:g} | {strata} | {_with_quantiles(worst, drawn['worst'])} "
+            f"| {_short(float(outcome.left[outcome.forget('cloze')].mean()))} | {slopes[0]} | {slopes[1]} "
+            f"| {_with_quantiles(outcome.kept('retain'), drawn['retain'])} "
+            f"| {_with_quantiles(outcome.kept('untouched'), drawn['untouched'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _deciding(outcomes: dict[str, Outcome]) -> str:
+    lines = [
+        "| by count, less ... | worst stratum | mean left | slope of what is left, question | slope, cloze | retain "
+        "| bystanders |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for method in DECIDING:
+        base = {"never_seen_strata": "never_seen", "never_seen_count": "never_seen", "simnpo_count": "simnpo"}[method]
+        stem = method.removesuffix("_count")
+        for other in (f"{stem}_loss_rank", f"{stem}_shuffled_count", base):
+            if method not in outcomes or other not in outcomes:
+                continue
+            ours, theirs = outcomes[method], outcomes[other]
+            drawn, drawn_theirs = ours.resampled(), theirs.resampled()  # the same people in both
+            worst = max(ours.left_by_stratum("question")) - max(theirs.left_by_stratum("question"))
+            rows = ours.forget("question")
+            mean = float(ours.left[rows].mean() - theirs.left[rows].mean())
+            slopes = [_interval(*ours.slope(form, ours.after - theirs.after)) for form in FORMS]
+            kept = [
+                _with_quantiles(ours.kept(group) - theirs.kept(group), drawn[group] - drawn_theirs[group], sign=True)
+                for group in ("retain", "untouched")
+            ]
+            lines.append(
+                f"| `{method}` less `{other}` "
+                f"| {_with_quantiles(worst, drawn['worst'] - drawn_theirs['worst'], sign=True)} "
+                f"| {_with_quantiles(mean, drawn['mean'] - drawn_theirs['mean'], sign=True)} "
+                f"| {slopes[0]} | {slopes[1]} | {kept[0]} | {kept[1]} |"
+            )
+    return "\n".join(lines)
+
+
+def _by_seed(folder: Path, outcomes: dict[str, Outcome]) -> str:
+    lines = [
+        "| method, each seed | " + " | ".join(f"seed {seed}: worst, slope of what is left" for seed in SEEDS) + " |",
+        "| --- |" + " --- |" * len(SEEDS),
+    ]
+    for method in outcomes:
+        point = chosen(folder, method)
+        cells = []
+        for seed in SEEDS:
+            one = Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point))])
+            cells.append(f"{_short(max(one.left_by_stratum('question')))}, {one.slope('question', one.after)[0]:+.2f}")
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
+
+
+def _interval(value: float, ci95: tuple[float, float]) -> str:
+    return f"{value:+.2f} [{ci95[0]:+.2f}, {ci95[1]:+.2f}]"
+
+
+def _with_quantiles(value: float, drawn: Any, sign: bool = False) -> str:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    if sign:
+        return _interval(value, (float(low), float(high)))
+    return f"{_short(value)} [{_short(float(low))}, {_short(float(high))}]"
+
+
+if __name__ == "__main__":
+    main()
