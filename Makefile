@@ -11,7 +11,7 @@ help:
 	@echo "make demo        the whole way once, on a plain CPU: index, counts, unlearning, evaluation, report"
 	@echo "make test        the tests"
 	@echo "make check       ruff, mypy, pyright, import-linter, tests"
-	@echo "make check-full  the linters, and the slow tests that 'make test' leaves out"
+	@echo "make check-full  the linters, the slow tests that 'make test' leaves out, and the container stack where an engine runs"
 	@echo "make bench       us and the peers side by side; BENCH='NAME... --corpus CORPUS --facts FACTS' says what and on what"
 
 .venv/user: pyproject.toml constraints.txt
@@ -45,6 +45,7 @@ check: lint test
 
 check-full: lint
 	$(BIN)/python -m pytest -m full
+	.ci/stack
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)

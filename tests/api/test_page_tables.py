@@ -85,7 +85,7 @@ def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> 
     address = f"/{upload(http).headers['Location']}"
     finished(http, address)
     assert "2+" in http.get(address, params={"bins": "edges:1,2"}).text
-    assert "Facts by subject_mentions" in http.get(address, params={"by": "subject_mentions"}).text
+    assert "Facts by subject mentions" in http.get(address, params={"by": "subject_mentions"}).text
     for wrong in ({"bins": "quartiles"}, {"by": "absent"}, {"by": "note"}):
         page = http.get(address, params=wrong)
         (alert,) = [tag for tag in Reader(page.text).named("p") if tag.get("role") == "alert"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
@@ -25,7 +26,12 @@ def web_address(value: object) -> str | None:
     return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
 
 
-_templates.filters |= {"grouped": grouped, "web_address": web_address}
+def moment(seconds: float) -> str:
+    """A time as seconds since 1970, to be read."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+_templates.filters |= {"grouped": grouped, "moment": moment, "web_address": web_address}
 
 
 def html(request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
