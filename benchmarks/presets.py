@@ -18,6 +18,7 @@ import argparse
 import copy
 import fcntl
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,13 @@ def main() -> None:
     """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="worlds, models and a file a cell")
+    parser.add_argument(
+        "--preset", choices=("smoke", "demo"), default="smoke", help="size of the worlds (default: smoke)"
+    )
+    parser.add_argument(
+        "--worlds", nargs="*", type=int, default=[], metavar="SEED",
+        help="make these first; several processes may share a folder, each with methods of its own",
+    )  # fmt: skip
     parser.add_argument(
         "--methods", nargs="+", choices=ORDER, default=list(ORDER), metavar="NAME", help="(default: all)"
     )
@@ -178,7 +186,7 @@ def run_cell(setting: Setting, name: str, rate: float, passes: float, path: Path
     cell = {"seed": setting.seed, "method": name, "rate": rate, "passes": passes, "steps": steps, "lost": lost}
     cell |= {"cpu_seconds": round(trained, 2), "facts": measure(model, setting.asked)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = path.with_suffix(f".unfinished{os.getpid()}")
     unfinished.write_text(json.dumps(cell), encoding="utf-8")
     unfinished.replace(path)
     print(f"{path.parent.parent.name} {path.stem}: {steps} steps, {trained:.1f} CPU s", flush=True)

@@ -39,8 +39,8 @@ _NEEDS = {
 
 _INTRODUCTION = (
     "A method is a choice on every axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
-    "loss, token and fact weights, a margin or target, a retain term, controllers. Published methods are presets of a few",
-    "settings, each of which a configuration may change. l is the answer's mean loss a token, S its sum, S0 the",
+    "loss, token and fact weights, a margin or target, a retain term, controllers. Published methods are presets of a",
+    "few settings, each of which a configuration may change. l is the answer's mean loss a token, S its sum, S0 the",
     "original model's; z logits, y the answer's token, p its probability. Every loss and every retain term is taken at",
     "the answer's tokens only. Nothing keeps a second model in memory.",
 )
