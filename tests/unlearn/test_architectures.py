@@ -1,0 +1,164 @@
+"""Five architectures with tokenizers made on the spot: each is planned, trained, and known by its token ids again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from factcensus.unlearn.config import check_config
+from factcensus.unlearn.errors import ConfigError, ExampleError, InterruptedRunError
+from factcensus.unlearn.examples import check_template, encode
+from factcensus.unlearn.models import load_tokenizer, quiet_transformers
+from factcensus.unlearn.run import run_unlearning
+from factcensus.unlearn.runtime import ended_by_sigterm
+
+FACTS = [
+    {"subject": "Peru", "object": "Lima", "role": "forget", "question": "What is the capital of Peru?"},
+    {"subject": "Japan", "object": "Tokyo", "role": "forget", "question": "What is the capital of Japan?"},
+    {"subject": "France", "object": "Paris", "role": "retain", "question": "What is the capital of France?"},
+    {"subject": "Côte d’Ivoire", "object": "Yamoussoukro", "role": "retain", "question": "Capital of Côte d’Ivoire?"},
+]
+TEXTS = [f"{fact['question']} {fact['object']}" for fact in FACTS] * 4
+CHAT = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfor %}<|assistant|>\n"
+
+
+@cache
+def byte_level() -> Any:
+    """Byte-level BPE as GPT-2, Pythia, OLMo 2 and Qwen have it: no padding token, no beginning-of-text token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+
+
+@cache
+def sentence_pieces() -> Any:
+    """Pieces with ▁ for a space and <s> in front, as Llama 2 has them; the padding token is the end-of-text token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    special = ["<unk>", "<s>", "</s>"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+
+
+def model_config(kind: str, vocabulary: int) -> Any:
+    import transformers
+
+    if kind == "gpt2":
+        return transformers.GPT2Config(vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    kinds: dict[str, Any] = {
+        "llama": transformers.LlamaConfig,
+        "olmo2": transformers.Olmo2Config,
+        "gpt_neox": transformers.GPTNeoXConfig,
+        "qwen3": transformers.Qwen3Config,
+    }
+    return kinds[kind](
+        vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, pad_token_id=None,
+        **({"num_key_value_heads": 1, "head_dim": 8} if kind == "qwen3" else {}),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    path = tmp_path / "facts.jsonl"
+    path.write_text("\n".join(json.dumps(fact) for fact in FACTS))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "template"),
+    [
+        ("gpt2", byte_level, "plain"),
+        ("gpt_neox", byte_level, "Question: {prompt}\nAnswer: {answer}"),
+        ("olmo2", byte_level, "chat"),
+        ("qwen3", byte_level, "plain"),
+        ("llama", sentence_pieces, "plain"),
+    ],
+)
+def test_an_architecture_is_planned_trained_and_its_tokens_are_kept(
+    kind: str, tokenizer: Any, template: str, facts: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model, made = tmp_path / "model", tokenizer()
+    made.chat_template = CHAT if template == "chat" else None
+    with quiet_transformers():
+        AutoModelForCausalLM.from_config(model_config(kind, len(made))).save_pretrained(model)
+        made.save_pretrained(model)
+    settings = {
+        "model": str(model), "facts": str(facts), "out": str(tmp_path / "run"), "template": template,
+        "evaluator": "none", "device": "cpu", "threads": 1, "methods": ["npo"], "trackers": ["jsonl"],
+        "training": {"passes": 2, "batch_forget": 2, "batch_retain": 2, "learning_rate": 1e-2, "warmup_share": 0},
+    }  # fmt: skip
+    folder = run_unlearning(check_config(settings))
+    steps = pq.read_table(folder / "steps.parquet").to_pylist()
+    assert steps[-1]["forget_loss_nats"] < steps[0]["forget_loss_nats"]  # falls as the answers become less likely
+    record = json.loads((folder / "run.json").read_text())
+    assert record["costs"][0]["simulated"] is True
+    rows = pq.read_table(folder / "examples.parquet").to_pylist()
+    loaded = load_tokenizer(str(model), None)
+    answers = [loaded.decode(row["answer_ids"]).strip() for row in rows]
+    assert answers == [fact["object"] for fact in FACTS]
+    assert [row["used"] for row in rows] == ["forget", "forget", "retain", "retain"]
+    events = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert events == ["start", "step", "step", "finish"]
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level, sentence_pieces])
+def test_prompt_and_answer_are_the_tokens_of_the_whole_text(tokenizer: Any) -> None:
+    made = tokenizer()
+    for fact in FACTS:
+        example = encode(made, fact["question"], fact["object"])
+        whole = made(f"{fact['question']} {fact['object']}")["input_ids"]
+        assert [*example.prompt_ids, *example.answer_ids] == whole
+
+
+def test_a_merge_of_prompt_and_answer_names_the_fact_the_tokens_and_the_remedy() -> None:
+    with pytest.raises(ExampleError) as merged:
+        encode(sentence_pieces(), "The capital of France is Par", "is", "{prompt}{answer}", "f7")
+    message = str(merged.value)
+    assert "fact 'f7'" in message
+    assert "▁Par" in message
+    assert "▁Paris" in message
+    assert "template = 'Question: {prompt}" in message
+
+
+@pytest.mark.parametrize("template", ["", "chatt", "{prompt}", "{answer} {prompt}", "{prompt} {prompt} {answer}"])
+def test_a_template_that_cannot_be_used_is_refused(template: str) -> None:
+    with pytest.raises(ConfigError, match="ends with"):
+        check_template(template)
+
+
+def test_sigterm_outside_of_training_is_an_orderly_end() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedRunError) as ended, ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.exit_code == 130
+    assert signal.getsignal(signal.SIGTERM) is before
