@@ -578,3 +578,30 @@ def test_full_disk_exits_1_with_the_folder_and_what_to_do(five: Path, run: Run, 
         assert ran.code == 1
         assert f"the disk of {five}" in ran.err
         assert "make room there and run the same command again" in ran.err
+
+
+def test_arguments_that_are_not_utf8_are_counted_and_printed(tmp_path: Path, run: Run) -> None:
+    """A shell hands over any bytes; Python makes lone surrogates of them, which neither UTF-8 nor JSON have."""
+    odd = os.fsdecode(b"caf\xe9")
+    corpus = write_corpus(tmp_path / f"{odd}.jsonl", records(["caf\ufffd"]))
+    build = ["index", "build", corpus, "--analyzer", "bytes", "--jobs", 1, "--out"]
+    refused = run(*build, tmp_path / odd)
+    assert refused.code == 2
+    assert "is not UTF-8" in refused.err
+    assert run(*build, tmp_path / "ix").code == 0
+    counted = run("count", tmp_path / "ix", odd, "--json").json
+    assert (counted["text"], counted["documents"]) == ("caf\ufffd", 1)
+    both = run("cooc", tmp_path / "ix", "--subject", odd, "--object", "x", "--json").json
+    assert (both["subject"]["name"], both["subject"]["documents"]) == ("caf\ufffd", 1)
+    (tmp_path / "ix").rename(tmp_path / odd)
+    told = subprocess.run(
+        [sys.executable, "-m", "factcensus.indexer.cli", "index", "info", str(tmp_path / odd), "--json"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert os.fsencode(json.loads(told.stdout)["name"]) == b"caf\xe9"
+
+
+def test_file_of_ids_may_begin_with_a_byte_order_mark(five: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "ids.txt").write_bytes("\ufeffd1\r\nd2\r\n".encode())
+    assert run("index", "delete", five, "--ids", tmp_path / "ids.txt").code == 0
+    assert run("index", "info", five, "--json").json["deleted_documents"] == 2

@@ -9,11 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, verify_index
+from factcensus.indexer.counting import LONGEST_MENTION, SEGMENTS, _key, select_segments
 from factcensus.indexer.errors import EmptyQueryError, InputError
 
 from . import reference
@@ -400,3 +402,35 @@ def test_negative_window_is_refused(window: int, tmp_path: Path) -> None:
 def test_unknown_group_is_refused(tmp_path: Path) -> None:
     with make_index(tmp_path, ["a b"]) as index, pytest.raises(InputError, match="source"):
         index.count("a", by="language")  # type: ignore[arg-type]
+
+
+def test_ids_that_are_no_tokens_are_refused(tmp_path: Path) -> None:
+    """The separator's id would match across documents."""
+    for analyzer, separator in (("words", 0xFFFFFFFF), ("bytes", 0xFF)):
+        with make_index(tmp_path / analyzer, ["a b", "b"], analyzer=analyzer) as index:
+            for bad in (separator, separator + 1, -1):
+                with pytest.raises(InputError, match=str(separator if bad == separator else separator - 1)):
+                    index.count_ngrams([[0], [1, bad]])
+            assert index.count_ngrams([[], [separator - 1]]).tolist() == [[0, 0], [0, 0]]
+
+
+spans = st.tuples(st.integers(0, 2**40 - 1 - 2 * LONGEST_MENTION), st.integers(1, LONGEST_MENTION))
+
+
+@QUICK
+@given(data=st.lists(spans, max_size=8))
+def test_mentions_in_shards_of_a_trillion_tokens_are_told_apart(data: list[tuple[int, int]]) -> None:
+    """The largest of infini-gram's have 2^38; a position that overflows its bits would be another entity's."""
+    segments = [0, SEGMENTS - 1]
+    keys = np.array([_key(segment, *each) for segment in segments for each in data], np.uint64)
+    keys.sort()
+    sizes = np.zeros(SEGMENTS, np.int64)
+    sizes[segments] = len(data)
+    starts, ends = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
+    select_segments(keys, sizes, SEGMENTS, starts, ends)
+    kept: list[tuple[int, int]] = []
+    for start, length in sorted(data, key=lambda each: (each[0], -each[1])):
+        if not kept or start >= kept[-1][1]:
+            kept.append((start, start + length))
+    assert sizes[segments].tolist() == [len(kept)] * 2
+    assert list(zip(starts[: 2 * len(kept)].tolist(), ends[: 2 * len(kept)].tolist(), strict=True)) == kept * 2

@@ -95,6 +95,13 @@ def test_csv_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path
     ]  # fmt: skip
 
 
+def test_csv_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    """One of the two would be lost without a word."""
+    (tmp_path / "f.csv").write_text("subject,object,note,note\nFrance,Paris,a,b\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"f\.csv: the CSV has the column 'note' twice"):
+        read_facts(tmp_path / "f.csv")
+
+
 def test_csv_cells_stay_text(tmp_path: Path) -> None:
     """A book called 1984 is no number, one called NA is not missing, one called True is no truth value."""
     (tmp_path / "f.csv").write_text("subject,object,n\n1984,007,01\nNA,null,2\nTrue,1e5,3\n", encoding="utf-8")

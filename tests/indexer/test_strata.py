@@ -102,6 +102,9 @@ BY_HAND = [
     ([7, 7, 7, 7], "quantile:3", [0, 0, 0, 0]),
     ([0, 0, 0, 0, 0, 9], "quantile:2", [0, 0, 0, 0, 0, 1]),
     ([4], "quantile:3", [0]),
+    ([5, 1, 1, 3], "quantile:4", [2, 0, 0, 1]),
+    ([5, 1, 1, 3], "quantile:1000000000000", [2, 0, 0, 1]),
+    ([0, 0], "log10", [0, 0]),
 ]
 
 
@@ -142,3 +145,9 @@ def test_unknown_column_is_named_and_a_column_of_text_refused() -> None:
 def test_value_that_is_no_count_is_refused(bad: list[int | None]) -> None:
     with pytest.raises(InputError):
         stratify(pa.table({"cooccurrence_documents": pa.array(bad, pa.int64())}))
+
+
+@pytest.mark.parametrize("bad", [1e300, 2.0**63, 1.5, float("nan"), float("inf")])
+def test_number_that_no_count_can_be_is_refused_by_row(bad: float) -> None:
+    with pytest.raises(InputError, match="row 2"):
+        stratify(pa.table({"cooccurrence_documents": [1.0, bad]}))

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from factcensus.indexer import CountIndex, build_index, device_sort, suffix_array, verify_index
+from factcensus.indexer import CountIndex, build_index, device_sort, shard, suffix_array, verify_index
 from factcensus.indexer.device_sort import choose_device, sort_suffixes_on
 from factcensus.indexer.errors import InputError, MissingExtraError
 from factcensus.indexer.layout import write_table
@@ -440,3 +440,19 @@ def test_several_sorts_at_once_do_not_disturb_each_other() -> None:
         sorted_at_once = list(pool.map(lambda r: sort_suffixes(r.copy(), count_ranks(r, 50), threads=2), streams))
     for ranks, positions in zip(streams, sorted_at_once, strict=True):
         assert in_order(ranks, positions)
+
+
+def test_table_of_a_shard_with_wide_row_numbers_is_proven_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards of more than 2^32 tokens, as infini-gram's are, have rows whose numbers take 64 bits."""
+    with make_index(tmp_path, ["a b a", "b a a b", ""]) as index:
+        (opened,) = index.shards
+        monkeypatch.setattr(shard, "MOST_NARROW_ROWS", 0)
+        assert opened.first_wrong_row() is None
+        opened.table = opened.table.copy()
+        opened.table[[2, 3]] = opened.table[[3, 2]]
+        wide = opened.first_wrong_row()
+        monkeypatch.undo()
+        assert wide is not None
+        assert wide == opened.first_wrong_row()

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.device_sort import choose_device
@@ -415,6 +415,8 @@ def _spooler() -> Callable[[SpoolTask, Callable[[int], None], Callable[[str], No
 
 def _staging_folder(index: Path) -> Path:
     index = index.resolve()  # beside the files, if this is a link to them
+    if clean_text(str(index)) != str(index):
+        raise InputError(f"the path {str(index)!r} is not UTF-8, which DuckDB cannot open; choose another one")
     return index.with_name(index.name + ".building")
 
 

@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 verification failed, 130
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -74,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path need not be UTF-8. As an escape, what cannot be printed is no error, and JSON stays JSON.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0

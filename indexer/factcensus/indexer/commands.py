@@ -198,7 +198,7 @@ def _delete(arguments: argparse.Namespace) -> None:
         if not arguments.ids.is_file():
             raise InputError(f"no file of ids at {arguments.ids}")
         try:
-            ids += [line for line in arguments.ids.read_text(encoding="utf-8").splitlines() if line]
+            ids += [line for line in arguments.ids.read_text(encoding="utf-8-sig").splitlines() if line]
         except UnicodeDecodeError as error:
             raise InputError(f"{arguments.ids} is no file of ids, one a line in UTF-8 ({error})") from error
     progress = ConsoleProgress()

@@ -128,7 +128,7 @@ def _of_index(folder: str, name: str) -> bool:
 def _source_file(file_system: Any, path: str, name: str) -> SourceFile:
     info = file_system.info(path)
     stamp = next((info[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated") if key in info), "")
-    return SourceFile(file_system.unstrip_protocol(path), name, int(info["size"] or 0), str(stamp))
+    return SourceFile(file_system.unstrip_protocol(path), clean_text(name), int(info["size"] or 0), str(stamp))
 
 
 def read_documents(

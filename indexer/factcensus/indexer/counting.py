@@ -21,8 +21,9 @@ FEW_ROWS = 4096
 NEVER_FREQUENT = 16
 #: Segments that positions which are sorted together may belong to.
 SEGMENTS = 1 << 11
-#: A position's sort key: segment 11 bits, position 33, length of the mention (the longest first) 20.
-_LENGTH_BITS, _SEGMENT_SHIFT = 20, 53
+#: A position's sort key: segment 11 bits, position 40 (the largest shards of infini-gram's have 2^38 tokens), length of
+#: the mention (the longest first) 13.
+_LENGTH_BITS, _SEGMENT_SHIFT = 13, 53
 LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
 #: Cost of a row of the table (its document is looked up) in tokens of a document that is read through.
 TOKENS_PER_ROW = 6

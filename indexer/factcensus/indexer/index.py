@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
 from factcensus.indexer.counting import count_by_group, count_ranges
 from factcensus.indexer.errors import (
     EmptyQueryError,
@@ -153,7 +153,8 @@ class CountIndex:
             raise InputError(
                 f"{folder} has no vocabulary, so the analyzer {analyzer} cannot read it; give hf:… or bytes"
             )
-        if cast(FixedAnalyzer, chosen).vocabulary_size > 256**width:
+        # The largest id of a width separates documents; bytes have it, and UTF-8 does without.
+        if cast(FixedAnalyzer, chosen).vocabulary_size > 256**width - (width > 1):
             raise InputError(f"{folder} has token ids of {width} bytes, too small for the analyzer {analyzer}")
         check_tokenizer(shards, cast(FixedAnalyzer, chosen), name or _name_of(folder))
         return cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
@@ -251,11 +252,15 @@ class CountIndex:
             tokens = {text: self.analyzer.tokens(text) for text in texts}
             words = list(dict.fromkeys(token for each in tokens.values() for token in each))
             id_of = dict(zip(words, self._vocabulary.ids(words).tolist(), strict=True))
-            ids = {text: [tuple([id_of[token] for token in each])] if each else [] for text, each in tokens.items()}
-        found = []
+            ids = {text: [tuple(map(id_of.__getitem__, each))] if each else [] for text, each in tokens.items()}
+        found: list[EntityForms] = []
         for entity in entities:
-            if not ids[entity.name]:
+            own = ids[entity.name]
+            if not own:
                 raise EmptyQueryError(_nothing_left(entity.name, self.analyzer))
+            if len(own) == 1 and not entity.aliases:  # most entities of a large table
+                found.append(() if -1 in own[0] else (own[0],))
+                continue
             forms = {form for text in (entity.name, *entity.aliases) for form in ids[text]}
             found.append(tuple(sorted(form for form in forms if -1 not in form)))
         return found
@@ -276,6 +281,7 @@ class CountIndex:
             EmptyQueryError: no token is left of the text.
             DeadlineError: the limit was reached.
         """
+        text = clean_text(text)  # what was counted, and can be printed
         tokens = self.analyzer.tokens(text)
         ids = self._ids(text, tokens)
         answer: dict[str, Any] = {
@@ -327,7 +333,11 @@ class CountIndex:
     def count_ngrams(
         self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
     ) -> npt.NDArray[np.int64]:
-        """Occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty one."""
+        """Occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty one.
+
+        Raises:
+            InputError: an id is negative, too large for the index, or the one that separates documents.
+        """
         limit = limit or Limit()
         order = sorted((i for i in range(len(ngrams)) if len(ngrams[i])), key=lambda i: tuple(ngrams[i]))
         wanted = [ngrams[i] for i in order]

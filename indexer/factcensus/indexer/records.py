@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 
 
@@ -21,6 +22,9 @@ class Entity:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise InputError("an entity needs a name; got an empty one")
+        # Lone surrogates, which JSON and command lines can carry, can be neither looked for nor printed.
+        object.__setattr__(self, "name", clean_text(self.name))
+        object.__setattr__(self, "aliases", tuple(clean_text(alias) for alias in self.aliases))
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -221,11 +221,12 @@ def first_wrong_row(stream: Array, table: Array, width: int, token_bytes: int, r
 
     Args:
         stream: ``tokenized.N`` as uint8; the other arguments as for :func:`find`.
-        row_of: uint32 (rows + 1,), scratch.
+        row_of: uint32 or uint64 (rows + 1,), scratch.
     """
     rows = table.size // width
-    unseen = np.uint32(0xFFFFFFFF)
-    row_of[:] = unseen
+    row_of[:] = 0
+    row_of[:] = ~row_of[0]
+    unseen = row_of[0]
     for row in range(rows):
         at = entry(table, row, width)
         if at >= stream.size or at % token_bytes or row_of[at // token_bytes] != unseen:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer import search
 from factcensus.indexer.counting import count_ngram
-from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.layout import STEP, entry_bytes, hash_file
 from factcensus.indexer.manifest import FileRecord, ShardRecord
 from factcensus.indexer.mentions import Mentions, select_mentions
@@ -30,6 +30,8 @@ Array = npt.NDArray[Any]
 
 #: Neighbouring suffixes are compared so far when their order is verified.
 COMPARED_BYTES = 8192
+#: Rows from which on the number of one does not fit 32 bits; shards of infini-gram's have hundreds of billions.
+MOST_NARROW_ROWS = 0xFFFFFFFF
 
 
 class Shard:
@@ -139,10 +141,20 @@ class Shard:
         )  # fmt: skip
 
     def find_all(self, ngrams: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
-        """int64 (n-grams, 2): the range of each; n-grams in lexicographic order share work."""
+        """int64 (n-grams, 2): the range of each; n-grams in lexicographic order share work.
+
+        Raises:
+            InputError: an id is negative, too large, or the separator.
+        """
         lengths = np.fromiter(map(len, ngrams), np.int64, len(ngrams))
         starts = np.concatenate([[0], np.cumsum(lengths)]) * self.token_bytes
-        queries = np.fromiter((token for ngram in ngrams for token in ngram), self.token_dtype, int(lengths.sum()))
+        separator = int(np.iinfo(self.token_dtype).max)
+        try:
+            queries = np.fromiter((token for ngram in ngrams for token in ngram), self.token_dtype, int(lengths.sum()))
+        except OverflowError as error:
+            raise InputError(f"a token id of this index is a number from 0 to {separator - 1} ({error})") from error
+        if queries.max(initial=0) == separator:
+            raise InputError(f"the id {separator} is no token: it separates documents, across which nothing matches")
         ranges = np.empty((len(ngrams), 2), np.int64)
         search.find_all(
             self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
@@ -201,8 +213,8 @@ class Shard:
         return None if wrong < 0 else wrong
 
     def first_wrong_row(self) -> int | None:
-        """The first row of the table that is not where it belongs; takes 4 bytes of memory a row."""
-        row_of = np.empty(self.size + 1, np.uint32)
+        """The first row of the table that is not where it belongs; takes 4 bytes of memory a row (8 from 2^32 on)."""
+        row_of = np.empty(self.size + 1, np.uint32 if self.size < MOST_NARROW_ROWS else np.uint64)
         wrong = int(search.first_wrong_row(self.stream, self.table, self.width, self.token_bytes, row_of))
         return None if wrong < 0 else wrong
 

@@ -78,6 +78,7 @@ def _quantile_bounds(counts: npt.NDArray[np.int64], bins: int) -> Bounds:
     """Bounds whose cumulative sizes come as near to equal shares as whole counts allow."""
     values, sizes = np.unique(counts, return_counts=True)
     reached = np.cumsum(sizes)
+    bins = min(bins, len(counts))  # more make no difference: already each count that is there may end one
     wanted = len(counts) * np.arange(1, bins) / bins
     # The last value of each bin: the one at which the share reached is nearest to the wanted one.
     cuts = {int(np.abs(reached - share).argmin()) for share in wanted} - {len(values) - 1}
@@ -99,7 +100,7 @@ def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
     for row, value in enumerate(table[by].to_pylist(), 1):
         try:
             count = int(value)
-            if count < 0 or count != float(value):
+            if not 0 <= count < 1 << 63 or count != float(value):
                 raise ValueError
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"row {row}: {by} is {value!r}, not a count (an integer, 0 or more)") from error

@@ -75,6 +75,9 @@ def _csv_rows(file: BinaryIO) -> list[dict[str, Any]]:
         header = next(reader, None)
         if not header:
             raise InputError("the CSV has no header line")
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise InputError(f"the CSV has the column {twice!r} twice; rename or remove one of them")
         rows = []
         for number, cells in enumerate(reader, 1):
             if not cells:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 
 
@@ -21,7 +22,7 @@ class BytesAnalyzer:
 
     def tokens(self, text: str) -> list[str]:
         r"""One printable token a byte: an ASCII character as itself, any other byte as ``\xHH``."""
-        return [self.token(byte) for byte in text.encode()]
+        return [self.token(byte) for byte in self.ids(text)]
 
     def token(self, token_id: int) -> str:
         """The printable form of a byte."""
@@ -29,11 +30,11 @@ class BytesAnalyzer:
 
     def ids(self, text: str) -> list[int]:
         """The byte values of the text."""
-        return list(text.encode())
+        return list(clean_text(text).encode())
 
     def name_ids(self, name: str) -> list[tuple[int, ...]]:
         """The bytes of the name, and nothing else."""
-        return [tuple(name.encode())] if name else []
+        return [tuple(self.ids(name))] if name else []
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the bytes; a character cut in two becomes U+FFFD."""

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 
 #: What may stand right before a name, a space before the opening sign included: a tokenizer may take " (" apart from
@@ -72,11 +73,11 @@ class HuggingFaceAnalyzer:
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).ids)
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, as the tokenizer prints them."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
+        return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).tokens)
 
     def variants(self, text: str) -> list[Variant]:
         """The distinct token sequences that a name stands as, by what is before it; the first is as written.
@@ -97,7 +98,7 @@ class HuggingFaceAnalyzer:
         Args:
             text: a name; spaces around it do not count. Empty for nothing but spaces.
         """
-        name = text.strip()
+        name = clean_text(text).strip()
         found: dict[tuple[int, ...], Variant] = {}
         for form, before in _BEFORE.items():
             encoding = self._tokenizer.encode(before + name, add_special_tokens=False)
