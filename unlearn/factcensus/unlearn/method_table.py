@@ -101,7 +101,7 @@ def _needs(name: str) -> list[str]:
         return ["world"]
     settings = settings_of(name)
     objective = get_objective(settings["objective"])
-    found = [need for need in sorted(objective.needs) if need in _NEEDS]
+    found: list[str] = [need for need in sorted(objective.needs) if need in _NEEDS]
     if "preferred" in objective.needs:
         found.append(settings["preferred"])
     if objective.answer == "refusal":

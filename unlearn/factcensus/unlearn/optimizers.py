@@ -98,8 +98,8 @@ class RoundedAdamW(torch.optim.Optimizer):
         first = state["exp_avg"] / (1 - BETAS[0] ** state["step"])
         second = state["exp_avg_sq"] / (1 - BETAS[1] ** state["step"])
         update = first / (second.sqrt() + EPSILON) + group["weight_decay"] * parameter.float()
-        update *= -group["lr"]
-        return update
+        scaled: torch.Tensor = -group["lr"] * update
+        return scaled
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Torch would turn the float32 moments into the parameters' type; a continued run needs them as they were."""

@@ -18,7 +18,7 @@ import torch
 from factcensus.unlearn.adapters import Adapter
 from factcensus.unlearn.examples import Batch, Example, collate
 from factcensus.unlearn.layers import hidden_at
-from factcensus.unlearn.scoring import answer_logits, forward_answers
+from factcensus.unlearn.scoring import AnswerOutput, answer_logits, forward_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,11 +89,10 @@ class CachedReference:
                 if layer is not None:
                     values = hidden_at(model, batch, layer)
                 else:
-                    logits, values = forward_answers(model, batch)
-                    if start == 0 and not _same(self._head(values), logits):
+                    output = forward_answers(model, batch)
+                    if start == 0 and not self._says(output):
                         self._head = None  # the model changes logits after its head: those themselves are kept
-                    if self._head is None:
-                        values = logits
+                    values = output.logits if self._head is None else output.hidden
             for row, index in enumerate(chosen):
                 self._kept[index] = values[row, : len(examples[index].answer_ids)].cpu()
 
@@ -109,12 +108,12 @@ class CachedReference:
         with self._arithmetic():
             return self._head(values).float()  # type: ignore[no-any-return]
 
+    def _says(self, output: AnswerOutput) -> bool:
+        """Whether the head alone gives the model's logits."""
+        return torch.allclose(self._head(output.hidden).float(), output.logits, rtol=1e-4, atol=1e-4)
+
     @property
     def size_bytes(self) -> int:
         """Memory of what is kept, the head's copy included."""
         head = 0 if self._head is None else sum(each.nbytes for each in self._head.parameters())
         return head + sum(each.nbytes for each in self._kept.values())
-
-
-def _same(logits: torch.Tensor, expected: torch.Tensor) -> bool:
-    return torch.allclose(logits.float(), expected, rtol=1e-4, atol=1e-4)
