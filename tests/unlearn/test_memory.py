@@ -1,0 +1,107 @@
+"""The memory that a plan expects, against what a process of its own takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_architectures import FACTS, byte_level
+
+from factcensus.unlearn.config import check_config
+from factcensus.unlearn.dry_step import Shape, StepCost, extra_bytes, step_cost
+from factcensus.unlearn.memory import PeakMemory, process_bytes, total_bytes
+from factcensus.unlearn.models import quiet_transformers
+
+
+SHAPE = Shape(4, 32, 8)
+
+
+def gpt2(width: int, layers: int, vocabulary: int) -> Any:
+    from transformers import GPT2Config
+
+    return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=4, n_positions=64)
+
+
+def cost(method: Any, shape: Shape = SHAPE, **settings: Any) -> StepCost:
+    config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [method], **settings})
+    return step_cost(gpt2(64, 3, 500), config, config.methods[0], shape)
+
+
+def test_parameters_and_operations_of_a_step_are_counted() -> None:
+    counted = cost("simnpo")
+    width, layers = 64, 3
+    blocks = layers * (12 * width * width + 13 * width)
+    assert counted.parameters == counted.trained == blocks + 2 * width + 500 * width + 64 * width
+    assert (counted.width, counted.vocabulary, counted.simulated) == (width, 500, True)
+    # 2 a weight and token forward, 4 backward; the LM head at 8 of 32 positions; attention on top, less than a tenth.
+    products = 6 * (layers * 12 * width * width + 500 * width * 8 / 32)
+    assert products <= counted.flop_per_token < 1.1 * products
+    assert counted.peak_bytes > 16 * counted.parameters
+
+
+def test_what_saves_memory_saves_it_in_the_plan() -> None:
+    plain = cost("simnpo")
+    assert cost("simnpo", Shape(1, 32, 8)).peak_bytes < plain.peak_bytes
+    assert cost({"preset": "simnpo", "adapter": {"rank": 2}}).peak_bytes < plain.peak_bytes
+    assert cost({"preset": "simnpo", "adapter": {"rank": 2}}).trained < plain.trained / 20
+    assert cost("simnpo", dtype="bfloat16").peak_bytes < plain.peak_bytes
+    assert cost("dpo").peak_bytes >= plain.peak_bytes
+    config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [{"preset": "npo", "sam_rho": 0.01}]})
+    assert extra_bytes(config.methods[0], plain, 100)[0] == 4 * plain.parameters
+
+
+def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("decides by values")
+
+    monkeypatch.setattr("factcensus.unlearn.dry_step.forward_answers", refuse)
+    ruled = cost("simnpo", Shape(3, 31, 7))
+    assert ruled.simulated is False
+    assert ruled.peak_bytes == 16 * ruled.parameters + 3 * 3 * 7 * 500 * 4
+    assert ruled.flop_per_token == 6 * ruled.parameters
+
+
+def test_the_peak_of_a_process_is_that_of_the_work_since() -> None:
+    cpu = torch.device("cpu")
+    held = torch.ones(40_000_000)
+    del held
+    before = process_bytes()
+    peak = PeakMemory(cpu)
+    held = torch.ones(10_000_000)
+    assert 30e6 < peak.read_bytes() - before < 90e6
+    assert total_bytes(cpu) > held.nbytes
+
+
+def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
+    """24 million parameters: what training adds outweighs what the libraries take by themselves."""
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = tmp_path / "model", byte_level()
+    with quiet_transformers():
+        AutoModelForCausalLM.from_config(gpt2(512, 8, len(tokenizer))).save_pretrained(model)
+        tokenizer.save_pretrained(model)
+    (tmp_path / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in FACTS))
+    settings = {
+        "model": str(model), "facts": str(tmp_path / "facts.jsonl"), "out": str(tmp_path / "run"),
+        "evaluator": "none", "device": "cpu", "threads": 1, "methods": ["simnpo"],
+        "training": {"passes": 2, "batch_forget": 2, "batch_retain": 2},
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "factcensus.indexer.cli", "unlearn", "run", str(tmp_path / "run.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    cost = json.loads((tmp_path / "run" / "run.json").read_text())["costs"][0]
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert 0.8 < cost["estimated_memory_bytes"] / peak < 1.2
+    assert 0.8 < cost["estimated_over_measured"] < 1.2
+    assert cost["estimated_memory_bytes"] > 500e6
