@@ -632,3 +632,12 @@ def test_plan_names_what_an_interrupted_build_is_made_of(interrupt: Interrupter,
     plan = json.loads((tmp_path / "o/ix.building/plan.json").read_bytes())
     assert [Path(file["name"]).name for file in plan["files"]] == ["0.jsonl"]
     assert plan["settings"]["analyzer"] == "words"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"digest": 1}', b"\xff"])
+def test_plan_that_cannot_be_read_is_an_error_that_says_what_to_do(content: bytes, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])
+    (tmp_path / "ix.building").mkdir()
+    (tmp_path / "ix.building" / "plan.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"plan\.json is damaged.*delete .*ix\.building"):
+        build_index([corpus], tmp_path / "ix", jobs=1)

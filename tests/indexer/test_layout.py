@@ -363,3 +363,20 @@ def test_opened_index_answers_from_before_an_addition_until_it_is_opened_again(t
         assert index.count("Paris")["occurrences"] == 3
         assert index.count("brandnew")["documents"] == 1
         assert index.info()["documents"] == 5
+
+
+def test_index_behind_a_link_has_the_links_name(tmp_path: Path) -> None:
+    """A service's address for "current" stays when the link is set to another index."""
+    build_index([two_files(tmp_path)], tmp_path / "wiki-2026-11", jobs=1)
+    (tmp_path / "current").symlink_to("wiki-2026-11")
+    for path in (tmp_path / "current", tmp_path / "current" / ".", tmp_path / "wiki-2026-11" / ".." / "current"):
+        with CountIndex.open(path) as index:
+            assert index.name == "current"
+
+
+def test_size_of_an_index_is_that_of_its_own_files(tmp_path: Path) -> None:
+    build_index([two_files(tmp_path)], tmp_path / "ix", jobs=1)
+    size = sum(path.stat().st_size for path in (tmp_path / "ix").iterdir())
+    (tmp_path / "ix" / "notes.txt").write_text("foreign")
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.info()["bytes"] == size

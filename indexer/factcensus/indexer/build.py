@@ -453,9 +453,13 @@ def _plan(settings: BuildSettings, files: Sequence[SourceFile]) -> dict[str, Any
 def _read_plan(folder: Path) -> dict[str, Any] | None:
     try:
         plan: dict[str, Any] = json.loads((folder / PLAN).read_bytes())
+        if isinstance(plan["digest"], str):
+            return plan
     except FileNotFoundError:
         return None
-    return plan
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{folder / PLAN} is damaged, so the build there cannot go on; delete {folder} and start again")
 
 
 def _write_plan(folder: Path, plan: dict[str, Any]) -> None:

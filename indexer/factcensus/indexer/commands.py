@@ -276,7 +276,7 @@ def _list(arguments: argparse.Namespace) -> None:
             with CountIndex.open(folder) as index:
                 info = index.info()
                 rows.append({key: info[key] for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")})
-        except IndexerError as error:
+        except (IndexerError, OSError) as error:  # the others are shown all the same
             notice(str(error))
     if arguments.json:
         print_json({"indexes": rows})

@@ -6,6 +6,7 @@ sum over them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -188,10 +189,12 @@ class CountIndex:
 
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON-able values."""
-        folders = {self.folder, *(shard.folder for shard in self.shards)}
-        files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
-        size = sum(file.stat().st_size for file in files)
         manifest = self.manifest
+        if manifest:  # not what lies in the folder, which another process may be changing
+            size = len(manifest.render()) + sum(file.bytes for file in manifest.files.values())
+        else:
+            folders = {self.folder, *(shard.folder for shard in self.shards)}
+            size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
         deleted = sum(len(shard.deleted) for shard in self.shards)
         documents = sum(shard.documents for shard in self.shards)
         return {
@@ -552,7 +555,7 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
 
 
 def _name_of(folder: Path) -> str:
-    return folder.resolve().name
+    return Path(os.path.abspath(folder)).name  # of a link, the link's own: "current" stays, whatever it leads to
 
 
 def _nothing_left(text: str, analyzer: Analyzer) -> str:
