@@ -13,7 +13,7 @@ from factcensus.indexer import write_table
 from factcensus.indexer.cli import main
 
 
-@pytest.mark.parametrize("command", [["demo"], ["eval", "run"], ["report"]])
+@pytest.mark.parametrize("command", [["demo"], ["eval", "run"], ["eval", "metrics"], ["report"]])
 def test_every_command_has_help_with_a_worked_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -35,6 +35,8 @@ def test_every_command_has_help_with_a_worked_example(command: list[str], capsys
             ["eval", "run", "model", "--facts", "f.csv", "--out", "x", "--batch-tokens", "0"],
             "not a number of 1 or more",
         ),
+        (["eval", "run", "m", "--facts", "f.csv", "--out", "x", "--relearn-rate", "2"], "not a learning rate"),
+        (["eval", "run", "m", "--facts", "f.csv", "--out", "x", "--attacks", ","], "has no name"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line(
@@ -109,7 +111,7 @@ def test_eval_run_asks_a_model_and_writes_a_run_folder(
     summary = json.loads(capsys.readouterr().out)
     assert summary["facts"] == 2
     assert {path.name for path in out.iterdir()} == {
-        "run.json", "facts.parquet", "tokens.parquet", "summary.json", "report.html"
+        "run.json", "facts.parquet", "tokens.parquet", "utility.parquet", "summary.json", "report.html", "cells"
     }  # fmt: skip
     again = [*command[:-1], str(tmp_path / "oracle"), "--method", "retrained", "--device", "cpu"]
     assert main(again) == 0

@@ -11,6 +11,8 @@ from planted import planted_facts
 from test_evaluator import evaluate, facts
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from factcensus.eval import utility
+from factcensus.eval.attacks.run import FACTS_SCHEMA, STRATA_SCHEMA
 from factcensus.eval.summary import summarise
 from factcensus.eval.token_record import TokenScores
 
@@ -24,6 +26,7 @@ def test_every_column_is_described(model: PreTrainedModel, tokenizer: PreTrained
     assert set(rows.column_names) - set(table.column_names) <= NAMED
     assert set(tokens.column_names) <= NAMED
     assert {field.name for field in dataclasses.fields(TokenScores)} <= set(tokens.column_names)
+    assert {*FACTS_SCHEMA.names, *STRATA_SCHEMA.names, *utility.SCHEMA.names} <= NAMED
 
 
 @pytest.mark.parametrize("part", ["whole", "method", "slope", "misalignment", "stratum"])

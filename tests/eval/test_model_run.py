@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +11,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from factcensus.eval import asking
+from factcensus.eval.asking import Extras
+from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.model_run import (
     ModelToAsk,
+    attack_run,
     evaluate_models,
     models_of,
     with_counts_as_numbers,
@@ -105,3 +111,75 @@ def test_facts_keep_the_use_that_a_run_made_of_them(tmp_path: Path) -> None:
     assert with_uses_of(tmp_path, facts()) is not None
     pq.write_table(pa.table({"fact_id": ["1", "2"], "used": ["forget", "retain"]}), tmp_path / "facts.parquet")
     assert with_uses_of(tmp_path, facts())["used"].to_pylist() == ["forget", "retain", "none"]
+
+
+def attacked(tmp_path: Path, saved: Path, out: str, **more: Any) -> Path:
+    """The original and another method, attacked, with neutral text."""
+    other = tmp_path / "other"
+    if not other.exists():
+        shutil.copytree(saved, other)
+    extras = Extras(
+        attacks=("quantise", "sample"),
+        attack_settings=AttackSettings(samples=2, bits=(4,)),
+        neutral=("ada was born in rome", "where was bo"),
+    )
+    models = [ModelToAsk(str(saved)), ModelToAsk(str(other), "simnpo")]
+    return evaluate_models(models, facts(), tmp_path / out, extras=extras, device="cpu", **more)
+
+
+def test_attacks_and_utility_stand_in_the_run_folder(saved: Path, tmp_path: Path) -> None:
+    out = attacked(tmp_path, saved, "out")
+    attacks = pq.read_table(out / "attacks.parquet").to_pylist()
+    assert {row["method"] for row in attacks} == {"original", "simnpo"}
+    assert {row["attack"] for row in attacks} == {"quantise", "sample"}
+    assert pq.read_table(out / "attack_facts.parquet").num_rows > 0
+    utility = {
+        (row["method"], row["measure"], row["of"]): row for row in pq.read_table(out / "utility.parquet").to_pylist()
+    }
+    assert ("original", "perplexity", "neutral text") in utility
+    assert ("original", "kl_to_original_nats", "neutral text") not in utility
+    assert utility["simnpo", "kl_to_original_nats", "neutral text"]["value"] == pytest.approx(0, abs=1e-6)
+    assert ("simnpo", "accuracy", "forget") in utility
+    assert read_run(out).facts["method"].nunique() == 2
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = attacked(tmp_path, saved, "whole")
+    real = asking.run_attack
+
+    def interrupt(name: str, target: Any, progress: Any) -> Any:
+        if name == "sample":
+            raise KeyboardInterrupt
+        return real(name, target, progress)
+
+    monkeypatch.setattr(asking, "run_attack", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        attacked(tmp_path, saved, "out")
+    out = tmp_path / "out"
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    done = (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns
+    monkeypatch.setattr(asking, "run_attack", real)
+    attacked(tmp_path, saved, "out")
+    assert (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns == done
+    for name in ("facts", "tokens", "attacks", "attack_facts", "utility"):
+        assert pq.read_table(out / f"{name}.parquet").equals(pq.read_table(whole / f"{name}.parquet")), name
+
+
+def test_models_that_a_run_kept_are_attacked_in_its_folder(saved: Path, tmp_path: Path) -> None:
+    run = attacked(tmp_path, saved, "run")
+    for name in ("attacks", "attack_facts"):
+        (run / f"{name}.parquet").unlink()
+        for path in run.glob(f"cells/*/{name}.*.parquet"):
+            path.unlink()
+    shutil.copytree(saved, run / "cells" / "simnpo" / "model")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "config": {"model": str(saved), "seed": 0, "device": "cpu"}}))
+    settings = AttackSettings(bits=(8,))
+    attack_run(run, facts(), ["quantise"], settings, methods=["simnpo"])
+    attacks = pq.read_table(run / "attacks.parquet").to_pylist()
+    assert {(row["method"], row["level"]) for row in attacks} == {("simnpo", 8.0)}
+    written = (run / "cells" / "simnpo" / "attacks.quantise.parquet").stat().st_mtime_ns
+    attack_run(run, facts(), ["quantise"], settings, methods=["simnpo"])
+    assert (run / "cells" / "simnpo" / "attacks.quantise.parquet").stat().st_mtime_ns == written

@@ -6,15 +6,17 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.eval.asking import Checkpoint, Extras, attack, utility_of
+from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
@@ -22,7 +24,11 @@ from factcensus.indexer import write_table
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import write_json
 
-TABLES = ("facts", "tokens", "steps")
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+TABLES = ("facts", "tokens", "steps", "attacks", "attack_facts", "utility")
 LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 #: Columns that hold counts; a CSV cell has no type, so they may arrive as texts.
 _COUNTS = ("cooccurrence_documents", "object_documents", "subject_documents", "stratum", "stratum_low", "stratum_high")
@@ -70,48 +76,41 @@ def evaluate_models(
     device: str = "auto",
     threads: int | None = None,
     evaluator: StandardEvaluator | None = None,
+    extras: Extras | None = None,
     progress: ProgressFunction = silent,
 ) -> Path:
-    """Ask each model every question of a fact table, and write a run folder's tables and record.
+    """Ask each model every question of a fact table, attack it where asked to, and write a run folder.
 
-    A finished folder of the same models and facts is left as it is.
+    Each table of each model is kept in ``cells/METHOD`` as soon as it is there, so the same call continues an
+    interrupted one; a finished folder of the same models, facts and settings is left as it is.
 
     Raises:
-        EvaluationInputError: ``out`` holds something else.
+        EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
-    import torch
-
-    from factcensus.unlearn.models import load_model, load_tokenizer, model_digest
+    from factcensus.unlearn.models import model_digest
     from factcensus.unlearn.runtime import resolve_device, torch_threads
 
-    evaluator = evaluator or StandardEvaluator()
+    evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
     facts = with_counts_as_numbers(with_fact_ids(facts))
     place = resolve_device(device)
     digests = {each.method: model_digest(each.model, None) for each in models}
-    identity = {
-        "models": digests,
-        "facts": _digest(facts),
-        "template": template,
-        "seed": seed,
-        "paraphrases": evaluator.paraphrases,
-    }
+    settings = {name: value for name, value in asdict(evaluator).items() if name != "batch_tokens"}
+    identity = json.loads(
+        json.dumps(
+            {
+                "models": digests,
+                "facts": _digest(facts),
+                "template": template,
+                "seed": seed,
+                "evaluator": settings,
+                "extras": extras.identity(),
+            }
+        )
+    )
     if _is_finished(out, identity):
         return out
     begun = time.monotonic()
-    pieces: dict[str, list[pa.Table]] = {"facts": [], "tokens": []}
-    for done, each in enumerate(models):
-        progress(Progress(f"evaluate {each.method}", done, len(models)))
-        with torch_threads(threads):
-            model = load_model(each.model, None, torch.float32, place)
-            tokenizer = load_tokenizer(each.model, None)
-            tables = evaluator.evaluate(model, tokenizer, facts, template=template, point=each.point, seed=seed)
-        for name, table in zip(pieces, tables, strict=True):
-            pieces[name].append(_labelled(table, seed, each.method))
-        progress(Progress(f"evaluate {each.method}", done + 1, len(models)))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, tables_of_all in pieces.items():
-        write_table(pa.concat_tables(tables_of_all), out / f"{name}.parquet")
     record = {
         "seed": seed,
         "template": template,
@@ -120,6 +119,19 @@ def evaluate_models(
         "model": {"name": models[0].model, "digest": digests[models[0].method]},
         "facts": {"digest": identity["facts"], "rows": facts.num_rows},
         "identity": identity,
+        "status": "running",
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "run.json", record)
+    originals = _Originals(models, place)
+    for done, each in enumerate(models):
+        progress(Progress(f"evaluate {each.method}", done, len(models)))
+        cell = _Cell(out / "cells" / each.method, seed, each.method)
+        with torch_threads(threads):
+            _evaluate_one(each, facts, cell, template, place, evaluator, extras, originals, progress)
+        progress(Progress(f"evaluate {each.method}", done + 1, len(models)))
+    gather(out, [out / "cells" / each.method for each in models])
+    record |= {
         "seconds": round(time.monotonic() - begun, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "done",
@@ -128,16 +140,150 @@ def evaluate_models(
     return out
 
 
+def _evaluate_one(
+    asked: ModelToAsk,
+    facts: pa.Table,
+    cell: _Cell,
+    template: str,
+    place: torch.device,
+    evaluator: StandardEvaluator,
+    extras: Extras,
+    originals: _Originals,
+    progress: ProgressFunction,
+) -> None:
+    """Every table of one model that is not there yet."""
+    import torch
+
+    from factcensus.unlearn.models import load_model, load_tokenizer
+
+    if cell.has("facts", "tokens", "utility", *(_attack_name(name) for name in extras.attacks)):
+        return
+    model = load_model(asked.model, None, torch.float32, place)
+    tokenizer = load_tokenizer(asked.model, None)
+    checkpoint = Checkpoint(model, tokenizer, facts, template, cell.seed, evaluator)
+    if not cell.has("facts", "tokens"):
+        rows, tokens = evaluator.evaluate(model, tokenizer, facts, template=template, point=asked.point, seed=cell.seed)
+        cell.write("tokens", tokens)
+        cell.write("facts", rows)
+    measured = cell.read("facts")
+    if not cell.has("utility"):
+        original = originals.beside(asked) if extras.neutral else None
+        cell.write("utility", utility_of(checkpoint, extras, measured, original))
+    pending = [name for name in extras.attacks if not cell.has(_attack_name(name))]
+    for name, of_facts, of_strata in attack(checkpoint, pending, extras.attack_settings, measured, progress):
+        cell.write(f"attack_facts.{name}", of_facts)
+        cell.write(_attack_name(name), of_strata)
+
+
+def attack_run(
+    run: Path,
+    facts: pa.Table,
+    names: Sequence[str],
+    settings: AttackSettings,
+    *,
+    methods: Sequence[str] | None = None,
+    evaluator: StandardEvaluator | None = None,
+    threads: int | None = None,
+    progress: ProgressFunction = silent,
+) -> None:
+    """Attack models that a run of ``unlearn run`` has kept, and add attacks.parquet and attack_facts.parquet to it.
+
+    The run's own facts.parquet says what each model answered without attack. What is there already is not done again.
+
+    Args:
+        methods: Which models; all kept ones and the original if not given.
+
+    Raises:
+        EvaluationInputError: the run kept no models, or the table lacks what an attack needs.
+    """
+    import torch
+
+    from factcensus.unlearn.models import load_model, load_tokenizer
+    from factcensus.unlearn.runtime import resolve_device, torch_threads
+
+    models, record = models_of(str(run))
+    config = (record or {}).get("config") or {}
+    facts = with_counts_as_numbers(with_fact_ids(facts))
+    evaluator = evaluator or StandardEvaluator()
+    place = resolve_device(str(config.get("device", "auto")))
+    chosen = [each for each in models if methods is None or each.method in methods]
+    for each in chosen:
+        cell = _Cell(run / "cells" / each.method, int(config.get("seed", 0)), each.method)
+        pending = [name for name in names if not cell.has(_attack_name(name))]
+        if not pending:
+            continue
+        with torch_threads(threads):
+            model = load_model(each.model, None, torch.float32, place)
+            tokenizer = load_tokenizer(each.model, None)
+            template = str(config.get("template", "plain"))
+            checkpoint = Checkpoint(model, tokenizer, facts, template, cell.seed, evaluator)
+            measured = cell.read("facts")
+            for name, of_facts, of_strata in attack(checkpoint, pending, settings, measured, progress):
+                cell.write(f"attack_facts.{name}", of_facts)
+                cell.write(_attack_name(name), of_strata)
+    gather(run, [run / "cells" / each.method for each in chosen], only=("attacks", "attack_facts"))
+
+
+def _attack_name(name: str) -> str:
+    return f"attacks.{name}"
+
+
+class _Originals:
+    """The original model beside the others, loaded once, where a measure compares with it."""
+
+    def __init__(self, models: Sequence[ModelToAsk], place: torch.device) -> None:
+        self._asked = next((each for each in models if each.method == ORIGINAL), None)
+        self._place = place
+        self._model: PreTrainedModel | None = None
+
+    def beside(self, other: ModelToAsk) -> PreTrainedModel | None:
+        """The original, or None if there is none or this is it."""
+        import torch
+
+        from factcensus.unlearn.models import load_model
+
+        if self._asked is None or other is self._asked:
+            return None
+        if self._model is None:
+            self._model = load_model(self._asked.model, None, torch.float32, self._place)
+        return self._model
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The tables of one model, each whole or not there."""
+
+    folder: Path
+    seed: int
+    method: str
+
+    def has(self, *names: str) -> bool:
+        return all((self.folder / f"{name}.parquet").is_file() for name in names)
+
+    def read(self, name: str) -> pa.Table:
+        return pq.read_table(self.folder / f"{name}.parquet")
+
+    def write(self, name: str, table: pa.Table) -> None:
+        write_table(_labelled(table, self.seed, self.method), self.folder / f"{name}.parquet")
+
+
+def gather(out: Path, cells: Sequence[Path], only: Sequence[str] | None = None) -> None:
+    """Write each kind of table once for all models; what stands in several files (an attack each) is one table."""
+    for name in only or TABLES:
+        paths = [path for cell in cells for path in [*sorted(cell.glob(f"{name}.*.parquet")), cell / f"{name}.parquet"]]
+        tables = [pq.read_table(path) for path in paths if path.is_file()]
+        if tables:
+            write_table(pa.concat_tables(tables, promote_options="permissive"), out / f"{name}.parquet")
+
+
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Whether the folder holds this very evaluation; anything else in it is refused."""
+    """Whether the folder holds this very evaluation and all of it; anything else in it is refused."""
     if not out.exists() or not any(out.iterdir()):
         return False
     path = out / "run.json"
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if path.is_file() and there.get("identity") == identity:
-        return True
-    if not path.is_file() and all(entry.suffix in (".parquet", ".partial") for entry in out.iterdir()):
-        return False  # interrupted while writing
+    if there.get("identity") == identity:
+        return bool(there.get("status") == "done")
     raise EvaluationInputError(f"{out} holds something else, and is left as it is; give another --out")
 
 
