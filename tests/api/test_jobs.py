@@ -39,7 +39,7 @@ def settings(index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def service(settings: Settings) -> Iterator[httpx.Client]:
-    with serving(settings) as url, httpx.Client(base_url=url, timeout=30) as asked:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as asked:
         yield asked
 
 
@@ -56,12 +56,13 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Counts wait, until they are stopped, where no more pieces are allowed."""
     count, gate = CountIndex.count_facts, Gate()
 
-    def counted(self: CountIndex, facts: pa.Table, *, limit: Limit, **options: Any) -> pa.Table:
-        while len(gate.counted) >= gate.allowed:
+    def counted(self: CountIndex, facts: pa.Table, *, limit: Limit | None = None, **options: Any) -> pa.Table:
+        while limit is not None and len(gate.counted) >= gate.allowed:
             if limit.flag[0]:
                 raise DeadlineError("stopped")
             time.sleep(0.01)
-        gate.counted.append(facts.num_rows)
+        if limit is not None:
+            gate.counted.append(facts.num_rows)
         return count(self, facts, limit=limit, **options)
 
     monkeypatch.setattr(CountIndex, "count_facts", counted)
@@ -178,18 +179,18 @@ def test_a_cancelled_job_is_stopped_and_forgotten(service: httpx.Client, gate: G
 def test_a_restart_loses_no_result_and_goes_on_with_what_was_not_finished(
     settings: Settings, index: CountIndex, gate: Gate
 ) -> None:
-    with serving(settings) as url, httpx.Client(base_url=url) as service:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         begun = send(service)
         until(lambda: service.get(begun["status_url"]).json()["counted"] == 20)
         waiting = send(service, 5)
     gate.allowed = 99
-    with serving(settings) as url, httpx.Client(base_url=url) as service:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         assert finished(service, waiting)["state"] == "done"
         shown = finished(service, begun)
         assert (shown["state"], shown["counted"]) == ("done", 50)
         result = service.get(shown["result_url"])
         assert gate.counted == [20, 20, 10, 5]
-    with serving(settings) as url, httpx.Client(base_url=url) as service:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         again = service.get(shown["result_url"])
     assert pa.ipc.open_stream(again.content).read_all().equals(index.count_facts(many(50)))
     assert again.content == result.content
@@ -200,25 +201,32 @@ def test_what_was_kept_survives_a_process_that_was_killed(settings: Settings, in
     facts, headers = many(6000), {"Content-Type": ARROW, "Prefer": "respond-async"}
     with started(index_folder, "--port", "0", **environment) as (process, url):
         with Client(url) as client:
-            client.wait_ready(30)
-        job = httpx.post(url + ROUTE, content=arrow_of(facts), headers=headers).json()
+            client.wait_ready(60)
+        job = httpx.post(url + ROUTE, content=arrow_of(facts), headers=headers, timeout=60).json()
         process.kill()
         process.communicate(timeout=20)
-    with serving(settings) as url, httpx.Client(base_url=url) as service, CountIndex.open(index_folder) as index:
+    with (
+        serving(settings) as url,
+        httpx.Client(base_url=url, timeout=60) as service,
+        CountIndex.open(index_folder) as index,
+    ):
         shown = finished(service, job)
         counts = pa.ipc.open_stream(service.get(shown["result_url"]).content).read_all()
         assert counts.equals(index.count_facts(facts))
 
 
 def test_an_index_that_was_replaced_fails_the_job_and_says_so(settings: Settings, tmp_path: Path, gate: Gate) -> None:
-    with serving(settings) as url, httpx.Client(base_url=url) as service:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = send(service)
         until(lambda: gate.counted)
     gate.allowed = 99
     corpus = tmp_path / "other.jsonl"
     corpus.write_text('{"text": "another corpus"}\n', encoding="utf-8")
     build_index([corpus], tmp_path / "tiny", jobs=1)
-    with serving(replace(settings, indexes=(tmp_path / "tiny",))) as url, httpx.Client(base_url=url) as service:
+    with (
+        serving(replace(settings, indexes=(tmp_path / "tiny",))) as url,
+        httpx.Client(base_url=url, timeout=60) as service,
+    ):
         shown = finished(service, job)
         assert shown["state"] == "failed"
         assert "was replaced by another one" in shown["error"]
@@ -243,7 +251,7 @@ def test_a_fault_inside_fails_one_job_and_no_other(service: httpx.Client, monkey
 @pytest.mark.usefixtures("gate")
 def test_jobs_are_bounded_in_number_and_size(settings: Settings) -> None:
     limits = Limits(max_jobs=2, max_jobs_bytes=100_000)
-    with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url) as service:
+    with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url, timeout=60) as service:
         first = send(service)
         send(service)
         third = service.post(ROUTE, content=arrow_of(many(50)), headers=ASYNC)
@@ -262,7 +270,7 @@ def test_results_are_kept_as_long_as_was_promised_and_no_longer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = replace(settings, limits=Limits(job_retention_hours=2))
-    with serving(limited) as url, httpx.Client(base_url=url) as service:
+    with serving(limited) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = finished(service, send(service))
         now = time.time()
         for hours, status in ((1.9, 200), (2.1, 404)):
@@ -274,7 +282,9 @@ def test_results_are_kept_as_long_as_was_promised_and_no_longer(
 def test_a_job_is_its_owners_alone(settings: Settings, tmp_path: Path) -> None:
     keys = {name: new_key(name, tmp_path / "keys") for name in ("ann", "bob")}
     with serving(replace(settings, keys_file=tmp_path / "keys")) as url:
-        ann, bob = (httpx.Client(base_url=url, headers={"X-API-Key": keys[name]}) for name in ("ann", "bob"))
+        ann, bob = (
+            httpx.Client(base_url=url, timeout=60, headers={"X-API-Key": keys[name]}) for name in ("ann", "bob")
+        )
         with ann, bob:
             job = send(ann)
             assert finished(ann, job)["state"] == "done"
@@ -287,7 +297,7 @@ def test_a_job_is_its_owners_alone(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_without_a_folder_jobs_go_with_the_process(index_folder: Path) -> None:
-    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url) as service:
+    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url, timeout=60) as service:
         assert finished(service, send(service))["state"] == "done"
     with serving(Settings(indexes=(index_folder,))) as url:
         assert httpx.get(f"{url}/v1/jobs").json() == {"jobs": []}
@@ -297,7 +307,7 @@ def test_a_folder_that_cannot_be_used_stops_jobs_and_nothing_else(settings: Sett
     assert settings.jobs_folder is not None
     settings.jobs_folder.mkdir()
     (settings.jobs_folder / FILE).write_bytes(b"no database" * 1000)
-    with serving(settings) as url, httpx.Client(base_url=url) as service:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         refused = service.post(ROUTE, content=arrow_of(many(5)), headers=ASYNC)
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:factcensus:problem:jobs-unavailable")
         assert str(settings.jobs_folder) not in refused.text

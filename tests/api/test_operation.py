@@ -115,7 +115,7 @@ def test_scripts_of_other_origins_may_ask_only_where_that_was_said(index_folder:
     origin = {"Origin": "https://example.org"}
     assert "Access-Control-Allow-Origin" not in http.get("/healthz", headers=origin).headers
     settings = Settings(indexes=(index_folder,), cors_origins=("https://example.org",))
-    with serving(settings) as url, httpx.Client(base_url=url) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         answer = client.get(COUNT, params={"text": "Paris"}, headers=origin)
         assert answer.headers["Access-Control-Allow-Origin"] == "https://example.org"
         problem = client.get("/nowhere", headers=origin)
@@ -139,7 +139,7 @@ def test_an_answer_is_given_again_and_counted_once(index_folder: Path, monkeypat
         return count(self, text, **options)
 
     monkeypatch.setattr(CountIndex, "count", noted)
-    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url, timeout=60) as client:
         answers = [client.post(COUNT, json={"text": text}).json() for text in ("Paris", "Paris", "Curie", "paris")]
         assert client.post(COUNT, json={"text": "Paris", "by": "source"}).json()["by_source"]
         assert metric(url, 'factcensus_cache_lookups_total{result="hit"} 1.0')
@@ -176,7 +176,7 @@ def indexes(tmp_path: Path) -> Path:
 
 
 def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Path, tmp_path: Path) -> None:
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/readyz").json()["indexes"] == ["one", "two"]
         asked = {"text": "Paris"}
         assert client.get("/v1/indexes/one/count", params=asked).json()["documents"] == 1
@@ -215,7 +215,7 @@ def test_requests_in_flight_end_with_the_index_they_began_with(
 
 
 def test_an_index_that_cannot_be_opened_any_more_is_served_as_it_was(indexes: Path) -> None:
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
         (indexes / "one" / "manifest.json").unlink()  # what is mapped is still there
         (indexes / "one" / "manifest.json").write_text("{", encoding="utf-8")
         done = client.post("/v1/admin/reload").json()
@@ -235,7 +235,7 @@ def test_an_index_that_is_damaged_while_it_is_served_is_taken_off_and_comes_back
 ) -> None:
     monkeypatch.setattr(catalog, "LOOK_S", 0.0)
     shutil.copytree(indexes / "one", tmp_path / "copy")
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
         table = next((indexes / "one").glob("table.*"))
         with table.open("r+b") as file:
             if damage == "shortened":
@@ -260,7 +260,7 @@ def test_a_half_copied_index_is_named_and_the_others_are_served(indexes: Path) -
     (indexes / "half").mkdir()
     for file in sorted((indexes / "one").iterdir())[:-2]:
         shutil.copy(file, indexes / "half")
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/readyz").status_code == 503
         assert client.get("/v1/indexes/half").status_code in (404, 503)
         assert [each["name"] for each in client.get("/v1/indexes").json()["indexes"]] == ["one", "two"]
@@ -282,13 +282,15 @@ def test_who_may_reload(indexes: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
 def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_path: Path) -> None:
     with started("--indexes-in", indexes, "--port", "0", FACTCENSUS_LOG_FORMAT="json") as (process, url):
-        with Client(url) as client:
-            client.wait_ready(30)
+        with Client(url, timeout_s=120) as client:
+            client.wait_ready(60)
             build_index([corpus(tmp_path / "corpora" / "new", "Paris new")], indexes / "three", jobs=1)
             process.send_signal(signal.SIGHUP)
             until(lambda: len(client.indexes()) == 3)
             assert client.count("three", "Paris")["documents"] == 1
-        httpx.get(f"{url}/v1/indexes/three/count", params={"text": "Paris"}, headers={"X-Request-ID": "my-id"})
+        httpx.get(
+            f"{url}/v1/indexes/three/count", params={"text": "Paris"}, headers={"X-Request-ID": "my-id"}, timeout=60
+        )
         process.terminate()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -327,7 +329,7 @@ def test_nothing_to_serve_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_of_indexes_can_be_served_until_there_are_some(tmp_path: Path) -> None:
-    with serving(Settings(indexes_in=tmp_path)) as url, httpx.Client(base_url=url) as client:
+    with serving(Settings(indexes_in=tmp_path)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/v1/indexes").json() == {"indexes": []}
         build_index([corpus(tmp_path / ".corpus", "Paris")], tmp_path / "late", jobs=1)
         assert client.post("/v1/admin/reload").json()["opened"] == ["late"]

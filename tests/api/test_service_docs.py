@@ -31,6 +31,7 @@ CHANGING = [
     (r"\b[0-9a-f]{32}\b", "REQUEST-ID"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),  # of files that the version of Arrow has a hand in
     (r'"(bytes|bytes_per_text_byte)":\s*[\d.]+', r'"\1":0'),
+    (r'"\d{4}-\d\d-\d\dT[\d:]+Z"', '"MOMENT"'),
     (r'"latency":\s*[\d.e-]+', '"latency":0'),
     (r'"infini-gram [\d.]+"', '"ENGINE"'),
     (r'"(python|version)":\s*"[\d.]+"', r'"\1":"VERSION"'),
@@ -43,7 +44,7 @@ def exchanges(text: str) -> Iterator[Exchange]:
     """Each curl command of the page and the block below it."""
     blocks = BLOCK.findall(text)
     for (language, command), (answer_language, answer) in pairwise(blocks):
-        if language == "sh" and command.startswith("curl"):
+        if language == "sh" and re.match(r"(job=\$\()?curl", command):
             yield command, answer_language, answer
 
 
@@ -122,7 +123,8 @@ def test_every_route_has_a_request() -> None:
     paths = json.loads((PAGE.parents[1] / "api" / "openapi.json").read_text(encoding="utf-8"))["paths"]
     for path in paths:
         if path not in ("/docs", "/metrics"):  # a page, and hundreds of lines
-            assert re.search(re.escape(path).replace(r"\{index\}", "people") + r"['?\s]", commands), path
+            asked = re.escape(path).replace(r"\{index\}", "people").replace(r"\{job\}", r"\$job")
+            assert re.search(asked + r"['?\s]", commands), path
 
 
 def test_every_kind_of_problem_is_listed() -> None:

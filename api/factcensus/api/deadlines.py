@@ -41,13 +41,16 @@ async def within(
 
     answers: list[Answer] = []
     failures: list[Exception] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        try:
-            answers.append(await to_thread.run_sync(counted, limiter=limiter))
-        except Exception as error:  # raised below: a task group would wrap it
-            failures.append(error)
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            try:
+                answers.append(await to_thread.run_sync(counted, limiter=limiter))
+            except Exception as error:  # raised below: a task group would wrap it
+                failures.append(error)
+            tasks.cancel_scope.cancel()
+    finally:
+        limit.cancel()  # where the request itself was cancelled, as at the service's end, the thread still counts
     if failures:
         raise failures[0]
     return answers[0]

@@ -109,10 +109,12 @@ def _write_parquet(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[by
 def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
     try:
         batches: list[pa.RecordBatch] = []
+        rows = size = 0
         with pa.ipc.open_stream(BytesIO(body)) as stream:
             for batch in stream:
                 batches.append(batch)
-                _check_size(sum(each.num_rows for each in batches), sum(each.nbytes for each in batches), limits)
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+                _check_size(rows, size, limits)
             return check_facts(_sound(pa.Table.from_batches(batches, stream.schema))), None
     except (pa.ArrowException, OSError) as error:
         raise Problem("malformed-body", f"the body is no Arrow stream that can be read ({error})") from error

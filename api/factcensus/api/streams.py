@@ -7,6 +7,7 @@ connection is closed before the answer's end, which every client of HTTP/1.1 tak
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -128,5 +129,6 @@ class TableStream(Response):
                     self._metrics.broken_off.inc()
             finally:
                 self._stop()
-                self._chunks.close()  # type: ignore[attr-defined]  # every writer is a generator
+                with contextlib.suppress(ValueError):  # its thread still runs where the request was cancelled
+                    self._chunks.close()  # type: ignore[attr-defined]  # every writer is a generator
                 tasks.cancel_scope.cancel()
