@@ -18,7 +18,6 @@ from factcensus.unlearn.dry_step import Shape, StepCost, extra_bytes, step_cost
 from factcensus.unlearn.memory import PeakMemory, process_bytes, total_bytes
 from factcensus.unlearn.models import quiet_transformers
 
-
 SHAPE = Shape(4, 32, 8)
 
 

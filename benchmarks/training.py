@@ -1,0 +1,260 @@
+"""Our training loop beside a straightforward `transformers.Trainer` that does the same: GradDiff, one model, one data set.
+
+    python -m benchmarks.training                       # small, on this CPU
+    python -m benchmarks.training --size gpt2 --device cuda --compile --dtype bfloat16-autocast
+
+Both start from the same weights and train on the same token ids, batch size and number of steps with AdamW; answers are
+equally long, so both losses are the same number, and that is checked before anything is timed. Rounds are paired. What
+the Trainer does as everybody writes it: pad each batch, two forward passes over prompt and answer, logits at every
+position, cross entropy with -100 outside of the answer. Peak memory is measured in a process for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Report
+from factcensus.unlearn.config import TrainingConfig
+from factcensus.unlearn.examples import Example
+from factcensus.unlearn.forget_set import ForgetSet
+from factcensus.unlearn.memory import PeakMemory
+from factcensus.unlearn.method_config import MethodConfig
+from factcensus.unlearn.train import Dose, unlearn
+
+#: GPT-2's shapes: width, layers, heads, vocabulary.
+SIZES = {"small": (128, 4, 4, 50_257), "gpt2": (768, 12, 12, 50_257)}
+ANSWER_TOKENS, RATE = 4, 1e-5
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _parser().parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    work = Work(arguments)
+    if arguments.memory_of:
+        peak = PeakMemory(work.device)
+        work.runs()[arguments.memory_of]()
+        print(json.dumps({"peak_bytes": peak.read_bytes()}))
+        return
+    report = Report(arguments.rounds)
+    report.title("Training: GradDiff")
+    report.note(
+        f"{work.parameters / 1e6:.1f} million parameters (GPT-2 shapes, random), {arguments.steps} steps of "
+        f"{arguments.batch} forget and {arguments.batch} retain facts, {work.tokens / work.facts:.1f} tokens a fact, "
+        f"{work.device}, {arguments.dtype}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{arguments.rounds} paired rounds."
+    )
+    work.check()
+    runs = work.runs()
+    costs = report.compare("One training", runs)
+    seconds = {name: statistics.median(cost.wall_s for cost in each) for name, each in costs.items()}
+    rows = [
+        [
+            name,
+            f"{work.facts / seconds[name]:,.1f}",
+            f"{work.tokens / seconds[name]:,.0f}",
+            f"{work.peak_bytes(name, arguments) / 2**20:,.0f}",
+        ]
+        for name in runs
+    ]
+    report.table(["", "facts/s", "tokens/s", "peak MiB"], rows)
+    if arguments.markdown:
+        with open(arguments.markdown, "w", encoding="utf-8") as file:
+            file.write("\n".join(report.lines))
+
+
+class Work:
+    """The model, the data, and what is done with them."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        width, layers, heads, vocabulary = SIZES[arguments.size]
+        torch.manual_seed(0)
+        self.device = torch.device(arguments.device)
+        config = GPT2Config(
+            vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0
+        )
+        self.model: Any = GPT2LMHeadModel(config)
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self.batch, self.steps, self.dtype = arguments.batch, arguments.steps, arguments.dtype
+        self.compiled = arguments.compile
+        number = self.batch * self.steps
+        self.forget = [_example(index, vocabulary) for index in range(number)]
+        self.retain = [_example(number + index, vocabulary) for index in range(number)]
+        self.facts = 2 * number
+        self.tokens = sum(len(example) for example in (*self.forget, *self.retain))
+
+    def runs(self) -> dict[str, Any]:
+        """What is compared, ours first. Each works on a copy of the same model."""
+        runs: dict[str, Any] = {"factcensus": self.ours, "transformers.Trainer": self.trainer}
+        if self.compiled:
+            runs |= {
+                "factcensus, compiled": self.ours_compiled,
+                "transformers.Trainer, compiled": self.trainer_compiled,
+            }
+        return runs
+
+    def ours(self, compiled: bool = False) -> list[float]:
+        """Our loop; returns the losses of its steps."""
+        model = copy.deepcopy(self.model).to(self.device)
+        if compiled:
+            model.base_model.compile(dynamic=True)
+        number = len(self.forget)
+        rows = unlearn(
+            model,
+            ForgetSet(
+                examples=tuple(self.forget),
+                weights=torch.ones(number),
+                margin=torch.zeros(number),
+                reference_nll=torch.full((number,), math.nan),
+            ),
+            self.retain,
+            MethodConfig.model_validate("grad_diff"),
+            TrainingConfig(
+                batch_forget=self.batch, batch_retain=self.batch, learning_rate=RATE, warmup_share=0.0, clip_norm=1.0
+            ),
+            Dose(RATE, 1.0),
+            seed=0,
+            pad_id=0,
+            autocast=self.dtype == "bfloat16-autocast",
+        )
+        return [row["loss_nats"] for row in rows]
+
+    def ours_compiled(self) -> list[float]:
+        """Our loop over a compiled decoder."""
+        return self.ours(compiled=True)
+
+    def trainer(self, compiled: bool = False) -> list[float]:
+        """The Trainer; returns the losses of its steps."""
+        import tempfile
+
+        from transformers import TrainingArguments
+
+        with tempfile.TemporaryDirectory() as folder:
+            settings = TrainingArguments(
+                output_dir=folder,
+                max_steps=self.steps,
+                per_device_train_batch_size=self.batch,
+                learning_rate=RATE,
+                lr_scheduler_type="constant",
+                max_grad_norm=1.0,
+                optim="adamw_torch",
+                save_strategy="no",
+                logging_steps=1,
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                use_cpu=self.device.type == "cpu",
+                bf16=self.dtype == "bfloat16-autocast",
+                torch_compile=compiled,
+                dataloader_pin_memory=False,
+                seed=0,
+            )
+            trainer = _grad_diff_trainer()(
+                model=copy.deepcopy(self.model),
+                args=settings,
+                train_dataset=list(zip(self.forget, self.retain, strict=True)),
+                data_collator=_collate,
+            )
+            trainer.log = lambda logs, *_: trainer.losses.append(logs["loss"]) if "loss" in logs else None
+            trainer.losses = []
+            trainer.train()
+            losses: list[float] = trainer.losses
+        return losses
+
+    def trainer_compiled(self) -> list[float]:
+        """The Trainer with ``torch_compile``."""
+        return self.trainer(compiled=True)
+
+    def check(self) -> None:
+        """Both train alike: over all facts their first losses have the same mean, whatever the order of facts."""
+        batch, steps = self.batch, self.steps
+        self.batch, self.steps = len(self.forget), 1
+        try:
+            ours, theirs = self.ours()[0], self.trainer()[0]
+        finally:
+            self.batch, self.steps = batch, steps
+        if abs(ours - theirs) > (0.05 if self.dtype != "float32" else 1e-3):
+            raise SystemExit(f"the two do not train the same: first loss {ours} and {theirs}")
+
+    def peak_bytes(self, name: str, arguments: argparse.Namespace) -> int:
+        """Peak memory of one run in a process of its own."""
+        command = [
+            sys.executable, "-m", "benchmarks.training", "--size", arguments.size, "--device", arguments.device,
+            "--dtype", arguments.dtype, "--batch", str(arguments.batch), "--steps", str(arguments.steps),
+            "--memory-of", name, *(["--compile"] if arguments.compile else []),
+            *(["--threads", str(arguments.threads)] if arguments.threads else []),
+        ]  # fmt: skip
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return int(json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"])
+
+
+def _example(index: int, vocabulary: int) -> Example:
+    """A prompt of 8 to 24 tokens and an answer of 4, all drawn."""
+    generator = torch.Generator().manual_seed(index)
+    length = int(torch.randint(8, 25, (1,), generator=generator))
+    ids = torch.randint(0, vocabulary, (length + ANSWER_TOKENS,), generator=generator).tolist()
+    return Example(str(index), tuple(ids[:length]), tuple(ids[length:]))
+
+
+def _grad_diff_trainer() -> Any:
+    from transformers import Trainer
+
+    class GradDiffTrainer(Trainer):
+        """-loss(forget) + loss(retain), each the model's own masked cross entropy."""
+
+        model_accepts_loss_kwargs = False
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            forget, retain = model(**inputs["forget"]), model(**inputs["retain"])
+            loss = retain.loss - forget.loss
+            return (loss, retain) if return_outputs else loss
+
+    return GradDiffTrainer
+
+
+def _collate(pairs: list[tuple[Example, Example]]) -> dict[str, dict[str, torch.Tensor]]:
+    return {"forget": _padded([pair[0] for pair in pairs]), "retain": _padded([pair[1] for pair in pairs])}
+
+
+def _padded(examples: list[Example]) -> dict[str, torch.Tensor]:
+    length = max(map(len, examples))
+    ids = torch.zeros(len(examples), length, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for row, example in enumerate(examples):
+        text = torch.tensor(example.prompt_ids + example.answer_ids)
+        ids[row, : len(text)], mask[row, : len(text)] = text, 1
+        labels[row, len(example.prompt_ids) : len(text)] = text[len(example.prompt_ids) :]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="small", help="(default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16-autocast"), default="float32")
+    parser.add_argument("--steps", type=int, default=8, help="of one training (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="facts of each kind a step (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="paired rounds (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of torch")
+    parser.add_argument("--compile", action="store_true", help="both with torch.compile as well")
+    parser.add_argument("--markdown", metavar="FILE", help="also write the tables there")
+    parser.add_argument("--memory-of", metavar="NAME", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
