@@ -472,6 +472,7 @@ def test_pointers_are_listed_up_to_the_frequency_and_counted_all(ask: Any) -> No
 
 def test_the_names_of_the_indexes_are_at_the_same_address(toy_url: str) -> None:
     assert httpx.get(toy_url, headers={"Accept": "application/json"}).json() == ["toy"]
+    assert httpx.get(toy_url).json() == ["toy"]  # as clients of that API ask: anything will do
     assert "<html" in httpx.get(toy_url, headers={"Accept": "text/html"}).text
 
 

@@ -59,8 +59,8 @@ class Reader(HTMLParser):
     ("accept", "media_type"),
     [
         (HTML["Accept"], "text/html"),
-        ("*/*", "text/html"),
-        (None, "text/html"),
+        ("*/*", "application/json"),
+        (None, "application/json"),
         ("application/json", "application/json"),
         ("application/json, text/html;q=0.5", "application/json"),
         ("text/html;q=0, */*", "application/json"),

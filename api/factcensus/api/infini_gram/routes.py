@@ -97,8 +97,10 @@ async def infini_gram(request: Request, service: ServiceOf, limits: LimitsOf, mo
     except Refusal as refusal:
         found, status = {"error": refusal.error}, refusal.status
     except Problem as problem:
+        request.state.problem = problem.kind  # for the metrics
         found, status = {"error": f"[Flask] {problem.detail}"}, problem.status_code
     except DeadlineError as error:
+        request.state.problem = "deadline-exceeded"
         found, status = {"error": f"[Flask] Web request timed out: {error}"}, 504
     except FactcensusError:
         request_id = getattr(request.state, "request_id", "-")

@@ -31,9 +31,10 @@ MOST_ROWS = 25
 async def page(
     request: Request, service: ServiceOf, limits: LimitsOf, question: Annotated[Question, Query()]
 ) -> Response:
-    """HTML where it is accepted, a JSON list of index names where it is not."""
+    """HTML where it is asked for, as browsers do; a JSON list of index names where anything will do, or JSON alone."""
     names = service.catalog.names
-    match preferred(request.headers.get("accept"), ["text/html", "application/json"]):
+    # JSON first: clients of infini-gram's API ask here for the names, and accept anything.
+    match preferred(request.headers.get("accept"), ["application/json", "text/html"]):
         case "application/json":
             return JSONResponse(names)
         case None:
