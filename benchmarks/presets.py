@@ -1,11 +1,11 @@
 """Presets compared on the controlled world: ``python -m benchmarks.presets --folder DIR [--markdown FILE]``.
 
 For every seed a world is written and a model trained on it from scratch. Every method gets the same small grid of
-learning rate and dose, and its best cell is chosen on worlds that are used for nothing else (``TUNING_SEEDS``), so on
-facts, people and models that are not evaluated; then it is run once on each of ``SEEDS``. The score that chooses, fixed
-before any run: the harmonic mean of what the worst stratum forgot, what retain people keep and what untouched
-bystanders keep. Each cell is one file in the folder; the same command goes on where it was, and prints the tables of
-what is there with ``--report-only``.
+learning rate and dose, and its best point is chosen on a smaller world that is used for nothing else (``TUNING``), so
+on facts and a model that are not evaluated; then it is run once on each world of ``EVALUATION``. The score that
+chooses, fixed before any run: the harmonic mean of what the worst stratum forgot, what retain people keep and what
+untouched bystanders keep. Each cell is one file in the folder; the same command goes on where it was, and with
+``--report-only`` prints the tables of what is there.
 
 Intervals are 95 %: of shares and of differences by drawing people (within their seeds) 2000 times, of slopes as
 :mod:`factcensus.eval.slope` does. Outcomes are teacher-forced: an answer counts as recalled if every token of it is
@@ -44,8 +44,9 @@ from factcensus.unlearn.train import Dose, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.write import write_world
 
-TUNING_SEEDS = (100,)
-SEEDS = (0, 1, 2)
+#: Worlds by size (a preset of the demo) and seed.
+TUNING = (("smoke", 0),)
+EVALUATION = (("demo", 0), ("demo", 1), ("demo", 100))
 RATES = (1e-4, 3e-4, 9e-4)
 PASSES = (2.0, 6.0)
 #: Levels of the count in each stratum of the tables.
@@ -61,6 +62,8 @@ ORDER = (
     "grad_ascent",
 )  # fmt: skip
 Cell = dict[str, Any]
+World = tuple[str, int]
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="worlds, models and a file a cell")
     parser.add_argument(
-        "--preset", choices=("smoke", "demo"), default="smoke", help="size of the worlds (default: smoke)"
-    )
-    parser.add_argument(
         "--worlds", nargs="*", type=int, default=[], metavar="SEED",
         help="make these first; several processes may share a folder, each with methods of its own",
     )  # fmt: skip
@@ -95,51 +95,55 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.report_only:
         with torch_threads(1):
-            for seed in arguments.worlds:
-                make_setting(arguments.folder, seed, arguments.preset)
-            tune(arguments.folder, arguments.methods, arguments.preset)
-            evaluate(arguments.folder, arguments.methods, arguments.preset)
+            for world in EVALUATION:
+                if world[1] in arguments.worlds:
+                    make_setting(arguments.folder, world)
+            tune(arguments.folder, arguments.methods)
+            evaluate(arguments.folder, arguments.methods)
     text = "\n\n".join(tables(arguments.folder, arguments.methods))
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(text + "\n", encoding="utf-8")
 
 
-def tune(folder: Path, methods: Sequence[str], preset: str) -> None:
+def tune(folder: Path, methods: Sequence[str]) -> None:
     """Every method at every point of the grid, on the worlds for tuning."""
-    for seed in TUNING_SEEDS:
-        setting: Setting | None = None
-        for method in ("original", *methods):
-            for rate, passes in [(0.0, 0.0)] if method == "original" else _grid():
-                path = _path(folder, seed, method, rate, passes)
-                if not path.is_file():
-                    setting = setting or make_setting(folder, seed, preset)
-                    run_cell(setting, method, rate, passes, path)
+    for world in TUNING:
+        points = [("original", (0.0, 0.0)), *((method, point) for method in methods for point in _grid())]
+        _run_missing(folder, world, points)
 
 
-def evaluate(folder: Path, methods: Sequence[str], preset: str) -> None:
+def evaluate(folder: Path, methods: Sequence[str]) -> None:
     """Every method at the point that tuning chose, on the worlds that decide."""
-    for seed in SEEDS:
-        setting: Setting | None = None
-        for method in ("original", *methods):
-            rate, passes = (0.0, 0.0) if method == "original" else chosen(folder, method)
-            path = _path(folder, seed, method, rate, passes)
-            if not path.is_file():
-                setting = setting or make_setting(folder, seed, preset)
-                run_cell(setting, method, rate, passes, path)
+    for world in EVALUATION:
+        points = [("original", (0.0, 0.0)), *((method, chosen(folder, method)) for method in methods)]
+        _run_missing(folder, world, points)
 
 
-def _grid() -> list[tuple[float, float]]:
+def _run_missing(folder: Path, world: World, points: Sequence[tuple[str, Point]]) -> None:
+    setting: Setting | None = None
+    for method, point in points:
+        path = _path(folder, world, method, point)
+        if not path.is_file():
+            setting = setting or make_setting(folder, world)
+            run_cell(setting, method, point, path)
+
+
+def _grid() -> list[Point]:
     return [(rate, passes) for rate in RATES for passes in PASSES]
 
 
-def _path(folder: Path, seed: int, method: str, rate: float, passes: float) -> Path:
-    return folder / f"seed{seed}" / "cells" / f"{method}-{rate:g}-{passes:g}.json"
+def _path(folder: Path, world: World, method: str, point: Point = (0.0, 0.0)) -> Path:
+    return _place(folder, world) / "cells" / f"{method}-{point[0]:g}-{point[1]:g}.json"
 
 
-def make_setting(folder: Path, seed: int, preset_name: str) -> Setting:
+def _place(folder: Path, world: World) -> Path:
+    return folder / f"{world[0]}-{world[1]}"
+
+
+def make_setting(folder: Path, world_name: World) -> Setting:
     """Write and learn a world, or read what is there; a process that makes the same one is waited for."""
-    preset, place = PRESETS[preset_name], folder / f"seed{seed}"
+    preset, seed, place = PRESETS[world_name[0]], world_name[1], _place(folder, world_name)
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -167,7 +171,7 @@ def make_setting(folder: Path, seed: int, preset_name: str) -> Setting:
     return Setting(seed, config, selection, material, model, OriginalScores(material, model, 0), asked)
 
 
-def run_cell(setting: Setting, name: str, rate: float, passes: float, path: Path) -> None:
+def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
     """Unlearn with one method at one point, measure every fact, write the cell's file."""
     begun, model = time.process_time(), copy.deepcopy(setting.model)
     steps, lost = 0, 0.0
@@ -176,14 +180,14 @@ def run_cell(setting: Setting, name: str, rate: float, passes: float, path: Path
         forget = forget_set(method, setting.material, setting.scores, setting.seed)
         try:
             rows = unlearn(
-                model, forget, setting.material.retain, method, setting.config.training, Dose(rate, passes),
+                model, forget, setting.material.retain, method, setting.config.training, Dose(*point),
                 seed=setting.seed, pad_id=0,
             )  # fmt: skip
             steps, lost = len(rows), max(row["lost_update_share"] for row in rows)
         except NumericsError:
             steps = -1  # it fell apart; what is left of it is measured all the same
     trained = time.process_time() - begun
-    cell = {"seed": setting.seed, "method": name, "rate": rate, "passes": passes, "steps": steps, "lost": lost}
+    cell = {"seed": setting.seed, "method": name, "rate": point[0], "passes": point[1], "steps": steps, "lost": lost}
     cell |= {"cpu_seconds": round(trained, 2), "facts": measure(model, setting.asked)}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".unfinished{os.getpid()}")
@@ -216,20 +220,20 @@ def measure(model: Any, asked: Sequence[tuple[Row, str, Example]]) -> list[Cell]
 # Reading the cells ---------------------------------------------------------------------------------------------------
 
 
-def read(folder: Path, seed: int, method: str, rate: float = 0.0, passes: float = 0.0) -> Cell:
+def read(folder: Path, world: World, method: str, point: Point = (0.0, 0.0)) -> Cell:
     """A finished cell."""
-    cell: Cell = json.loads(_path(folder, seed, method, rate, passes).read_text(encoding="utf-8"))
+    cell: Cell = json.loads(_path(folder, world, method, point).read_text(encoding="utf-8"))
     return cell
 
 
-def chosen(folder: Path, method: str) -> tuple[float, float]:
+def chosen(folder: Path, method: str) -> Point:
     """The point of the grid with the best mean score on the worlds for tuning."""
-    return max(_grid(), key=lambda point: float(np.mean([score(folder, seed, method, point) for seed in TUNING_SEEDS])))
+    return max(_grid(), key=lambda point: float(np.mean([score(folder, world, method, point) for world in TUNING])))
 
 
-def score(folder: Path, seed: int, method: str, point: tuple[float, float]) -> float:
+def score(folder: Path, world: World, method: str, point: Point) -> float:
     """Harmonic mean of what the worst stratum forgot, and of what retain people and untouched bystanders keep."""
-    outcome = Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point))])
+    outcome = Outcome([(read(folder, world, "original"), read(folder, world, method, point))])
     forgot = 1 - max(outcome.left_by_stratum("question"))
     kept = [outcome.kept(role) for role in ("retain", "untouched")]
     parts = [min(1.0, max(value, 1e-3)) for value in (forgot, *kept)]
@@ -318,7 +322,7 @@ def outcome_of(folder: Path, method: str) -> Outcome | None:
     """A method on all deciding seeds; None if a cell is missing."""
     try:
         point = chosen(folder, method)
-        return Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point)) for seed in SEEDS])
+        return Outcome([(read(folder, world, "original"), read(folder, world, method, point)) for world in EVALUATION])
     except FileNotFoundError:
         return None
 
@@ -382,15 +386,12 @@ def _deciding(outcomes: dict[str, Outcome]) -> str:
 
 
 def _by_seed(folder: Path, outcomes: dict[str, Outcome]) -> str:
-    lines = [
-        "| method, each seed | " + " | ".join(f"seed {seed}: worst, slope of what is left" for seed in SEEDS) + " |",
-        "| --- |" + " --- |" * len(SEEDS),
-    ]
+    heads = [f"seed {seed}: worst stratum, slope of what is left" for _, seed in EVALUATION]
+    lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
     for method in outcomes:
-        point = chosen(folder, method)
-        cells = []
-        for seed in SEEDS:
-            one = Outcome([(read(folder, seed, "original"), read(folder, seed, method, *point))])
+        point, cells = chosen(folder, method), []
+        for world in EVALUATION:
+            one = Outcome([(read(folder, world, "original"), read(folder, world, method, point))])
             cells.append(f"{_short(max(one.left_by_stratum('question')))}, {one.slope('question', one.after)[0]:+.2f}")
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)

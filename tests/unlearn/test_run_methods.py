@@ -1,0 +1,106 @@
+"""Methods through a whole run: a table's columns reach them, a goal ends a training, retraining is exact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from test_methods import MATERIAL, chosen, prepared
+from tiny import SMALL_MODEL, tiny_model
+
+from factcensus.unlearn.config import TrainingConfig, check_config
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.plan import make_plan
+from factcensus.unlearn.run import run_unlearning
+from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.world.pretrain import pretrain
+
+
+def settings(world: Path, model: Path, out: Path, methods: list[Any]) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "facts": str(world / "facts.jsonl"),
+        "out": str(out),
+        "device": "cpu",
+        "evaluator": "none",
+        "methods": methods,
+        "selection": {"count_column": "exposures"},
+        "training": {"learning_rate": 1e-3, "passes": 0.5, "batch_forget": 16, "batch_retain": 8},
+    }
+
+
+def test_methods_of_every_kind_are_planned_and_run(world: Path, tokenizer: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    tiny_model("llama", len(tokenizer)).save_pretrained(model)  # two layers: RMU needs one behind its own
+    tokenizer.save_pretrained(model)
+    methods = [
+        "never_seen_strata", "rmu", "pdu", "idk_dpo", "alt_po", "jensun",
+        {"preset": "undial", "adapter": {"rank": 2}},
+    ]  # fmt: skip
+    config = check_config(settings(world, model, tmp_path / "run", methods))
+    plan = make_plan(config)
+    assert all(method.steps > 0 and method.memory_bytes > 0 for method in plan.methods)
+    folder = run_unlearning(config)
+    steps = pq.read_table(folder / "steps.parquet").to_pylist()
+    assert {row["method"] for row in steps} == {method.name for method in config.methods}
+    strata = [row for row in steps if row["method"] == "never_seen_strata"]
+    assert all(row["remaining_nats_stratum_0"] >= 0 and row["weight_stratum_1"] > 0 for row in strata)
+    assert all(row["alpha"] >= 0 for row in steps if row["method"] == "pdu")
+
+
+def test_given_alternatives_come_from_the_table(world: Path, model_folder: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (world / "facts.jsonl").read_text().splitlines()]
+    objects = sorted({row["object"] for row in rows if row["relation"] == rows[0]["relation"]})
+    for row in rows:
+        row["alternatives"] = [value for value in objects if value != row["object"]][:2]
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {**settings(world, model_folder, tmp_path / "run", ["dpo"]), "facts": str(facts)}
+    run_unlearning(check_config(given))
+    for row in rows:
+        del row["alternatives"]
+    facts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match="has none"):
+        run_unlearning(check_config({**given, "out": str(tmp_path / "other")}))
+
+
+def test_a_never_seen_level_needs_facts_that_nobody_has(world: Path, model_folder: Path, tmp_path: Path) -> None:
+    config = settings(world, model_folder, tmp_path / "run", ["never_seen"])
+    config["selection"] = {"count_column": "exposures", "never_seen_roles": ["nobody"]}
+    with pytest.raises(ConfigError, match="invented names"):
+        run_unlearning(check_config(config))
+
+
+def test_a_goal_ends_the_training_at_the_end_of_a_pass() -> None:
+    """A random model knows nothing, so the goal is reached as soon as it is looked at: after one pass of 10 facts."""
+    method = chosen("never_seen_strata", strata_control={"goal": 0.5, "strata": 2})
+    model = tiny_model("llama", 50)
+    sizes = TrainingConfig(batch_forget=4, batch_retain=4)
+    forget = prepared(tiny_model("llama", 50), method)
+    rows = unlearn(model, forget, MATERIAL.retain, method, sizes, Dose(1e-4, 5), seed=0, pad_id=0)
+    assert len(rows) == 3
+    endless = chosen("never_seen_strata", strata_control={"goal": None, "strata": 2})
+    assert len(unlearn(model, forget, MATERIAL.retain, endless, sizes, Dose(1e-4, 5), seed=0, pad_id=0)) == 13
+
+
+def test_retraining_gives_the_weights_of_a_world_without_the_forget_people(world: Path, tmp_path: Path) -> None:
+    source = pretrain(world, tmp_path / "model", SMALL_MODEL, seed=4)
+    oracle = pretrain(world, tmp_path / "oracle", SMALL_MODEL, seed=4, exclude_roles=("forget",))
+    method = {"preset": "retrain", "retrain_world": str(world)}
+    config = {**settings(world, source, tmp_path / "run", [method]), "save_models": True}
+    folder = run_unlearning(check_config(config))
+    from transformers import AutoModelForCausalLM
+
+    load: Any = AutoModelForCausalLM.from_pretrained
+    found, expected = (load(path).state_dict() for path in (folder / "cells" / "retrain" / "model", oracle))
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_retraining_needs_a_model_of_that_world(world: Path, model_folder: Path, tmp_path: Path) -> None:
+    config = settings(world, model_folder, tmp_path / "run", [{"preset": "retrain", "retrain_world": str(world)}])
+    with pytest.raises(ConfigError, match=r"pretraining\.json"):
+        run_unlearning(check_config(config))
