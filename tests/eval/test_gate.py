@@ -190,6 +190,14 @@ def test_every_quantity_is_in_the_module_text_and_in_the_documentation() -> None
         assert f"`{name}`" in page
 
 
+@pytest.mark.parametrize("verb", ["check", "import"])
+def test_commands_have_help_with_a_worked_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", verb, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  factcensus eval {verb} " in capsys.readouterr().out
+
+
 def test_command_exits_with_3_and_the_failing_clause(
     tmp_path: Path, facts: pd.DataFrame, summary: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 from planted import planted_facts
+from test_run_folder import write_run
 
-from factcensus.eval.findings import findings
+from factcensus.eval.balance_section import front
+from factcensus.eval.extreme_facts import Passages, extreme_facts
+from factcensus.eval.findings import findings, headline
 from factcensus.eval.printed import summary_text
 from factcensus.eval.report import render_report
 from factcensus.eval.run_folder import Run, summary_of
+from factcensus.indexer.cli import main
 
 METHODS = ("simnpo", "simnpo_count")
 VOID = {"meta", "br", "path", "use", "rect", "circle", "line", "link", "input", "img"}
@@ -84,9 +93,117 @@ class Page(HTMLParser):
 def test_page_is_well_formed_and_loads_nothing(page: str) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert all(link.startswith("#") and link[1:] in parsed.ids for link in parsed.links)
+    inside = [link for link in parsed.links if not link.startswith("data:text/csv")]
+    assert all(link.startswith("#") and link[1:] in parsed.ids for link in inside)
     assert not re.search(r"url\(\s*['\"]?(?!#)", page)
     assert "@import" not in page
+
+
+def test_data_of_every_plot_and_table_can_be_taken_along(page: str, summary: dict[str, Any]) -> None:
+    parsed = Page(page)
+    links = [each for each in parsed.of("a") if (each.get("href") or "").startswith("data:text/csv")]
+    names = [each["download"] for each in links]
+    assert len(names) == len(set(names)) > 20
+    plots = [each for each in parsed.of("svg") if each.get("role") == "img"]
+    assert sum("table" not in str(name) for name in names) == len(plots)
+    [first] = [each for each in links if each["download"] == "forgetting-1.csv"]
+    rows = list(csv.DictReader(io.StringIO(unquote(str(first["href"]).partition(",")[2]))))
+    found = summary["methods"][0]["forgotten_by_stratum"]["question"]
+    assert [float(row["generation_value"]) for row in rows if row["method"] == "simnpo"] == pytest.approx(
+        [stratum["generation"]["value"] for stratum in found], rel=1e-5
+    )
+
+
+def test_drawings_take_their_colours_from_the_page_so_that_they_are_legible_on_a_dark_ground(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    for name in ("--ink", "--m1", "--m2", "--line"):
+        assert f"var({name}, #" in page
+        assert page.count(f"{name}: #") == 2, "once for each ground"
+    assert not re.search(r"(?<!, )#1b1f24(?=[;\"])(?!;)", page.partition("<body>")[2])
+
+
+def test_headline_has_the_numbers_of_the_method_that_forgot_most(summary: dict[str, Any]) -> None:
+    said = headline(summary)
+    assert said is not None
+    assert said.startswith("Asked as a cloze, simnpo")
+    assert "odds of forgetting fell" in said
+    assert re.search(r"\d+% \[\d+%, \d+%\]", said)
+    assert "for 2 of 2 methods" in said
+    null = headline(summary_of(make_run(slope=0.0)))
+    assert null is not None
+    assert "No effect of the count was shown" in null or "methods" in null
+
+
+def test_every_pareto_point_is_beaten_by_no_other() -> None:
+    assert front([(0.5, 0.5), (0.6, 0.4), (0.4, 0.4), (0.6, 0.3), (0.5, 0.5)]) == [(0.5, 0.5), (0.6, 0.4)]
+    assert front([]) == []
+
+
+def test_resisting_and_over_forgotten_facts_are_named_with_passages_where_a_service_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run()
+    rows = (run.facts["fact_id"] == "forget-0-city") & (run.facts["point"] == "after")
+    run.facts.loc[rows, ["log_probability", "log_probability_mean"]] = -90.0, -45.0
+    phantoms = run.facts["role"] == "phantom"
+    run.facts.loc[phantoms, "log_probability_mean"] += np.linspace(-0.5, 0.5, int(phantoms.sum()))
+    monkeypatch.setattr(Passages, "of", lambda self, subject, thing: f"{subject} of {thing} at {self.index}")
+    section = extreme_facts(replace(run, passages=Passages("http://127.0.0.1:1", "world")), summary_of(run), {})
+    assert section is not None
+    resisted, over = section.tables
+    assert all(row[6].endswith("of 2") and row[7] == f"{row[0]} of {row[1]} at world" for row in resisted.rows)
+    assert [row[0] for row in over.rows] == ["forget 0"] * len(over.rows) != []
+
+
+def test_attacks_utility_and_cost_are_shown_when_they_are_there(tmp_path: Path) -> None:
+    rows = [
+        {"seed": 0, "method": method, "attack": attack, "level": level, "level_label": f"{level} steps",
+         "form": "question", "part": part, "stratum": stratum, "stratum_label": stratum and str(stratum),
+         "measure": "recall", "value": 0.3, "low": 0.2, "high": 0.4, "n": 40, "reference": 0.1}
+        for method in METHODS for attack in ("relearn", "quantise") for level in (1.0, 2.0)
+        for part in ("held_out", "forget", "phantom") for stratum in (None, 0, 1)
+    ]  # fmt: skip
+    attacks = pd.DataFrame(rows).astype({"stratum": "Int64"})
+    utility = pd.DataFrame(
+        [{"seed": 0, "method": "simnpo", "measure": "perplexity", "of": "neutral text", "form": None, "value": 12.345,
+          "low": None, "high": None, "n": 10}]
+    )  # fmt: skip
+    done = tmp_path / "cells" / "simnpo" / "done.json"
+    done.parent.mkdir(parents=True)
+    done.write_text(
+        '{"steps": 21, "training": {"wall_seconds": 61.0, "peak_memory_bytes": 1048576}, "wall_seconds": 99}'
+    )
+    record = {"seed": 0, "costs": [{"method": "simnpo", "estimated_flop": 2.5e12}]}
+    run = replace(make_run(), folders=(tmp_path,), records=(record,), attacks=attacks, utility=utility)
+    page = render_report(run, summary_of(run))
+    Page(page)
+    assert "Relearning: recall of facts the attack did not show (question)" in page
+    assert "perplexity, neutral text" in page
+    assert "12.3" in page
+    assert "2.5e+12 FLOP" in page
+    assert "1 MiB" in page
+    without = render_report(make_run(), summary_of(make_run()))
+    assert "What attacks bring back" not in without
+    assert "What it cost" not in without
+
+
+def test_runs_of_other_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = planted_facts(people=21, forms=("cloze",))
+    large = planted_facts(people=21, forms=("cloze",), slope=0.0)
+    large["log_probability"] += 0.7
+    folders = [write_run(tmp_path / name, facts) for name, facts in (("small", small), ("large", large))]
+    for folder, size in zip(folders, (1e6, 1e7), strict=True):
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**record, "model": {"parameters": size}}))
+    out = tmp_path / "both.html"
+    assert main(["report", *map(str, folders), "--out", str(out)]) == 0
+    page = out.read_text()
+    Page(page)
+    assert "Runs side by side" in page
+    assert "large: simnpo" in page
+    assert "Hidden knowledge and the size of the model" in page
+    assert main(["report", str(folders[0]), str(folders[0]), "--out", str(out)]) == 2
+    assert "was given twice" in capsys.readouterr().err
 
 
 def test_every_plot_has_a_text_alternative_and_every_table_a_caption(page: str) -> None:

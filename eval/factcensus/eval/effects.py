@@ -167,6 +167,8 @@ def further_covariates(rows: pd.DataFrame) -> list[str]:
     for name in ("log_subject_documents", "log_object_documents", "answer_tokens"):
         if name not in rows.columns or not rows[name].notna().all() or not len(rows):
             continue
+        if rows.groupby("relation_code")[name].nunique().max() < 2:
+            continue  # an intercept a relation says it already
         if name == "log_subject_documents" and _follows_the_count(rows, name):
             continue
         found.append(name)

@@ -2,7 +2,8 @@
 
 Every panel is drawn 5 inches wide with text in SVG ``<text>``, so that one panel fills a phone's width with readable
 letters, and two stand side by side on a wide screen. Methods differ in colour *and* marker; the colours are those of
-Okabe and Ito (2008), told apart with any colour vision.
+Okabe and Ito (2008), told apart with any colour vision. In the page every colour is a variable (``--m1`` … and
+``--ink``), so that the same drawing is legible on a dark ground.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#4B4B9F", "#3A9BD1", "#7A4B2A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, MUTED, GRID = "#1b1f24", "#5b6470", "#dfe3e8"
+INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#ffffff"
+ORACLE_COLOUR = "#6b7280"
+HIDDEN, BRITTLE = "#7fb2d9", "#f0c27a"
+#: The page's variable for each colour.
+VARIABLES = {
+    INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", ORACLE_COLOUR: "--oracle", HIDDEN: "--hidden",
+    BRITTLE: "--brittle", **{colour.lower(): f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
+}  # fmt: skip
 _STYLE: Any = {  # rc_context wants its keys as literals
     "font.family": "sans-serif", "font.size": 11, "text.color": INK,
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 11, "axes.spines.top": False,
@@ -46,13 +54,18 @@ def looks(methods: Sequence[str], oracle: str | None) -> dict[str, Look]:
     others = [name for name in methods if name != oracle]
     found = {name: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], "-") for i, name in enumerate(others)}
     if oracle:
-        found[oracle] = Look("#6b7280", "d", "--")
+        found[oracle] = Look(ORACLE_COLOUR, "d", "--")
     return found
 
 
 def draw(paint: Callable[[Axes], None], *, alternative: str, height: float = 3.7) -> str:
     """One panel as an ``<svg>`` element with a text alternative."""
     return _embed(_svg(lambda figure: paint(figure.add_subplot()), (5.0, height), layout="constrained"), alternative)
+
+
+def draw_whole(paint: Callable[[Figure], None], *, alternative: str, height: float = 3.2) -> str:
+    """A panel that lays out its own axes."""
+    return _embed(_svg(paint, (5.0, height), layout="constrained"), alternative)
 
 
 def key_mark(look: Look) -> str:
@@ -89,8 +102,15 @@ def _embed(document: str, alternative: str | None) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg\b([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r'<svg\b([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
+    svg = re.sub(r"#[0-9a-f]{6}\b(?=[;\"])", _variable, svg)
     described = 'aria-hidden="true"' if alternative is None else f'role="img" aria-label="{_attribute(alternative)}"'
     return svg.replace("<svg", f'<svg {described} focusable="false"', 1)
+
+
+def _variable(colour: re.Match[str]) -> str:
+    """A colour of a drawing as the page's variable, with itself where the drawing stands elsewhere."""
+    name = VARIABLES.get(colour[0])
+    return colour[0] if name is None else f"var({name}, {colour[0]})"
 
 
 def with_ids_of_their_own(page: str) -> str:
@@ -121,7 +141,7 @@ def forgotten_by_stratum(
             offset = (place - (len(drawn) - 1) / 2) * 0.8 / max(1, len(drawn))
             rows = [row for row in method["forgotten_by_stratum"][form] if row[outcome]["value"] is not None]
             labels.update({row["stratum"]: f"{row['label']}\nn={row[outcome]['n']}" for row in rows})
-            _whiskers(
+            whiskers(
                 axes,
                 np.array([row["stratum"] for row in rows]) + offset,
                 [row[outcome] for row in rows],
@@ -135,7 +155,7 @@ def forgotten_by_stratum(
         axes.set(
             ylim=(-0.03, 1.03), xlabel="co-occurrence documents (rarest to most frequent)", ylabel="share forgotten"
         )
-        axes.yaxis.set_major_formatter(_percent())
+        axes.yaxis.set_major_formatter(percent_axis())
 
     return draw(paint, alternative=f"Share of facts forgotten by {outcome}, {form} form, by count stratum and method.")
 
@@ -170,13 +190,13 @@ def forest(
                 axes.plot(row.seeds, places, "|", color=style.colour, markersize=9, markeredgewidth=1.6)
             _estimate(axes, row.found, place, style, width=2, size=8, face=style.colour)
             if row.other is not None:
-                _estimate(axes, row.other, place - 0.26, style, width=1.2, size=6, face="white")
+                _estimate(axes, row.other, place - 0.26, style, width=1.2, size=6, face=PAPER)
         axes.axvline(reference, color=INK, linewidth=1)
         axes.set_yticks(range(len(rows)), [row.method for row in rows])
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=limits, xlabel=label)
         axes.grid(visible=False, axis="y")
         if percent:
-            axes.xaxis.set_major_formatter(_percent())
+            axes.xaxis.set_major_formatter(percent_axis())
 
     return draw(paint, alternative=alternative, height=1.3 + 0.5 * max(2, len(rows)))
 
@@ -203,7 +223,7 @@ def recall_by_count(
             ticks.update(row["count"] for row in rows)
             shift = 1.0 + 0.06 * (place - (len(forms) - 1) / 2)
             style = Look(_COLOURS[place], _MARKERS[place], "-")
-            _whiskers(axes, np.array([row["count"] for row in rows]) * shift, rows, style, line=True, label=form)
+            whiskers(axes, np.array([row["count"] for row in rows]) * shift, rows, style, line=True, label=form)
             if (level := guessed.get(form)) is not None:
                 axes.axhline(level, color=style.colour, linestyle=":", linewidth=1.2)
         axes.set_xscale("log")
@@ -211,7 +231,7 @@ def recall_by_count(
             axes.set_xticks(sorted(ticks), [f"{tick:,.0f}" for tick in sorted(ticks)])
         axes.minorticks_off()
         axes.set(ylim=(-0.03, 1.03), xlabel="co-occurrence documents", ylabel="share answered")
-        axes.yaxis.set_major_formatter(_percent())
+        axes.yaxis.set_major_formatter(percent_axis())
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")
 
@@ -226,10 +246,10 @@ def misalignment_parts(methods: Sequence[Mapping[str, Any]], form: str, limit: f
             found = method["misalignment"]["by_form"][form]
             if found["total"] is None:
                 continue
-            axes.barh(row, found["hidden"], height=0.56, color="#7FB2D9", label="hidden" if row == 0 else None)
+            axes.barh(row, found["hidden"], height=0.56, color=HIDDEN, label="hidden" if row == 0 else None)
             axes.barh(
-                row, found["brittle"], left=found["hidden"], height=0.56, color="#F0C27A", hatch="////",
-                edgecolor="white", label="brittle" if row == 0 else None,
+                row, found["brittle"], left=found["hidden"], height=0.56, color=BRITTLE, hatch="////",
+                edgecolor=PAPER, label="brittle" if row == 0 else None,
             )  # fmt: skip
             axes.plot(found["ci95"], [row, row], color=INK, linewidth=1.4)
             axes.plot([found["original"]] * 2, [row - 0.4, row + 0.4], color=INK, linewidth=3)
@@ -237,7 +257,7 @@ def misalignment_parts(methods: Sequence[Mapping[str, Any]], form: str, limit: f
                 axes.plot([found["never_seen"]] * 2, [row - 0.4, row + 0.4], color=INK, linewidth=1.6, linestyle=":")
         axes.set_yticks(range(len(methods)), [method["name"] for method in methods])
         axes.set(ylim=(len(methods) - 0.4, -0.6), xlim=(-0.01, limit), xlabel="share of facts known before")
-        axes.xaxis.set_major_formatter(_percent())
+        axes.xaxis.set_major_formatter(percent_axis())
         axes.grid(visible=False, axis="y")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
@@ -269,10 +289,54 @@ def accuracies(
             axes.axhline(edge - 0.5, color=GRID, linewidth=0.8)
         axes.grid(visible=False, axis="y")
         axes.set(ylim=(len(groups) - 0.5, -0.5), xlim=(-0.03, 1.03), xlabel="share answered")
-        axes.xaxis.set_major_formatter(_percent())
+        axes.xaxis.set_major_formatter(percent_axis())
 
     height = 0.9 + max(0.4, 0.12 * len(rows)) * len(groups)
     return draw(paint, alternative=f"Accuracy by group and model, {form} form.", height=height)
+
+
+def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
+    """Share forgotten at each count under one method: points, monotone steps, logistic band; a colour a form."""
+
+    def paint(axes: Axes) -> None:
+        ticks: set[float] = set()
+        for place, form in enumerate(forms):
+            found = method["forgotten_by_count"][form]
+            style = Look(_COLOURS[place], _MARKERS[place], "-" if place == 0 else "--")
+            points = found["points"]
+            ticks.update(point["count"] for point in points)
+            shift = 1.0 + 0.05 * (place - (len(forms) - 1) / 2)
+            if line := found["logistic"]:
+                axes.fill_between(line["count"], line["low"], line["high"], color=style.colour, alpha=0.15, linewidth=0)
+                axes.plot(line["count"], line["value"], color=style.colour, linewidth=1.8, linestyle=style.dashes)
+            whiskers(
+                axes, np.array([point["count"] for point in points]) * shift, points, style, line=False, label=form
+            )
+            axes.step(
+                [point["count"] for point in points], [point["isotonic"] for point in points], where="mid",
+                color=style.colour, linewidth=1, linestyle=":",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        if ticks:
+            spread = _apart(sorted(ticks))
+            axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
+        axes.minorticks_off()
+        axes.set(ylim=(-0.03, 1.03), xlabel="co-occurrence documents", ylabel="share forgotten")
+        axes.yaxis.set_major_formatter(percent_axis())
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best")
+
+    return draw(paint, alternative=f"Share of facts forgotten by {method['name']}, by count and form of asking.")
+
+
+def _apart(ticks: Sequence[float]) -> list[float]:
+    """Ticks of a logarithmic axis with room between them: at most about eight."""
+    least = (ticks[-1] / ticks[0]) ** (1 / 9) if ticks[0] > 0 else 1.0
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or tick >= kept[-1] * least:
+            kept.append(tick)
+    return kept
 
 
 def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], label: str) -> str:
@@ -295,7 +359,7 @@ def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], 
     return draw(paint, alternative=f"{label} during unlearning, by method.")
 
 
-def _whiskers(
+def whiskers(
     axes: Axes, x: Any, rows: Sequence[Mapping[str, Any]], look: Look, *, line: bool, label: str | None = None
 ) -> None:
     """Points with their intervals."""
@@ -308,7 +372,8 @@ def _whiskers(
     axes.plot(x, values, look.marker, color=look.colour, markersize=7, label=label)
 
 
-def _percent() -> Any:
+def percent_axis() -> Any:
+    """An axis of shares."""
     from matplotlib.ticker import PercentFormatter
 
     return PercentFormatter(1.0, decimals=0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from factcensus.eval.formatting import interval, number, percent, span
+from factcensus.eval.formatting import interval, number, percent, ratio, span
 
 
 def findings(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -18,6 +19,64 @@ def findings(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return [(heading, sentences) for heading, sentences in [*found, ("Beyond that", overall)] if sentences]
 
 
+def headline(summary: Mapping[str, Any]) -> str | None:
+    """The main result in two sentences with its numbers: the method that forgot most, by cloze where it was asked.
+
+    The form is the one that unlearning was not trained on, where there is one: what is forgotten there is forgotten.
+    """
+    for form in ("cloze", "question"):
+        found = [(method, method["forgotten_by_stratum"].get(form) or []) for method in _methods(summary)]
+        found = [(method, [row for row in rows if row["generation"]["n"]]) for method, rows in found]
+        found = [(method, rows) for method, rows in found if len(rows) > 1]
+        if found:
+            method, rows = max(found, key=lambda each: _overall(each[1]))
+            return f"{_rarest_and_commonest(method, rows, form)} {_odds(summary, method, form)}"
+    return None
+
+
+def _overall(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Share forgotten over all strata."""
+    total = sum(row["generation"]["n"] for row in rows)
+    return float(sum(row["generation"]["value"] * row["generation"]["n"] for row in rows) / total)
+
+
+def _rarest_and_commonest(method: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], form: str) -> str:
+    rare, common = rows[0], rows[-1]
+    return (
+        f"Asked as a {form}, {method['name']} made the model forget {percent(rare['generation']['value'])} "
+        f"{interval(rare['generation']['ci95'], percent)} of the known facts in {rare['label']} documents, and "
+        f"{percent(common['generation']['value'])} {interval(common['generation']['ci95'], percent)} of those in "
+        f"{common['label']}."
+    )
+
+
+def _odds(summary: Mapping[str, Any], method: Mapping[str, Any], form: str) -> str:
+    """The effect on the odds, and how many methods show one."""
+    found = method["forgotten_odds_per_decade"][form]["generation"]
+    slopes = {each["name"]: each["slope_per_decade"][form] for each in _methods(summary)}
+    agree = [name for name, each in slopes.items() if _is_shown(each) and each["value"] > 0]
+    if found["ci95"] is None:
+        return ""
+    low, high = sorted(1 / bound for bound in found["odds_ratio_ci95"])
+    if low > 1:
+        effect = f"With every factor 10 of the count the odds of forgetting fell {ratio(1 / found['odds_ratio'])}-fold"
+        effect += f" [{ratio(low)}, {ratio(high)}]"
+    elif high < 1:
+        effect = f"With every factor 10 of the count the odds of forgetting rose {ratio(found['odds_ratio'])}-fold"
+        effect += f" [{ratio(1 / high)}, {ratio(1 / low)}]"
+    else:
+        reach = math.exp(found["minimum_detectable_effect"])
+        return (
+            f"No effect of the count was shown: odds {ratio(found['odds_ratio'])} times [{ratio(1 / high)}, "
+            f"{ratio(1 / low)}] per factor 10, where a true factor beyond {ratio(reach)} would have been found 4 times "
+            "in 5."
+        )
+    return (
+        f"{effect}; the answer's log-probability says the same, after Holm's correction, for {len(agree)} of "
+        f"{len(slopes)} method{'s' if len(slopes) > 1 else ''}."
+    )
+
+
 def _methods(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [method for method in summary["methods"] if method["name"] != summary["oracle"]]
 
@@ -28,14 +87,21 @@ def _slope(summary: Mapping[str, Any], form: str) -> str | None:
     slopes = {name: found for name, found in slopes.items() if found["ci95"] is not None}
     if not slopes:
         return None
-    above = [name for name, found in slopes.items() if found["ci95"][0] > 0]
-    below = [name for name, found in slopes.items() if found["ci95"][1] < 0]
-    open_ = [name for name in slopes if name not in above + below]
+    shown = [name for name, found in slopes.items() if _is_shown(found)]
+    above = [name for name in shown if slopes[name]["value"] > 0]
+    below = [name for name in shown if slopes[name]["value"] < 0]
+    alone = [name for name, found in slopes.items() if name not in shown and _excludes_0(found)]
+    open_ = [name for name in slopes if name not in shown + alone]
     parts = []
     if above:
         parts.append(f"frequent facts lost less with {_names(above, slopes)}")
     if below:
         parts.append(f"frequent facts lost more with {_names(below, slopes)}")
+    if alone:
+        parts.append(
+            f"for {_names(alone, slopes)} the interval excludes 0, but not after Holm's correction for all methods and "
+            "forms"
+        )
     if open_:
         reach = [slopes[name]["minimum_detectable_effect"] or 0.0 for name in open_]
         parts.append(
@@ -43,6 +109,16 @@ def _slope(summary: Mapping[str, Any], form: str) -> str | None:
             f"about ±{max(reach):.2f} would have been found 4 times in 5"
         )
     return f"Per factor 10 of the count, {'; '.join(parts)}."
+
+
+def _is_shown(found: Mapping[str, Any]) -> bool:
+    """Whether a slope differs from 0 as one of the whole family of tests."""
+    p: float | None = found.get("p_holm", found.get("p"))
+    return p is not None and p < 0.05
+
+
+def _excludes_0(found: Mapping[str, Any]) -> bool:
+    return bool(found["ci95"][0] > 0 or found["ci95"][1] < 0)
 
 
 def _names(names: Sequence[str], slopes: Mapping[str, Mapping[str, Any]]) -> str:

@@ -23,6 +23,18 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.0%}".replace("-", MINUS)
 
 
+def ratio(value: float | None) -> str:
+    """A factor of any size, with two significant digits."""
+    if value is None:
+        return NONE
+    return f"{value:.2g}" if 0.001 <= value < 1000 else f"{value:.0e}"
+
+
+def share_of_one(value: float | None) -> str:
+    """A number from 0 to 1."""
+    return NONE if value is None else f"{value:.2f}"
+
+
 def probability(value: float | None) -> str:
     """A p-value."""
     if value is None:

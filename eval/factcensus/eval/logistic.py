@@ -9,8 +9,8 @@ or none, is forgotten say nothing about the slope and are left out first, as in 
 dozen of either. The variance is the cluster jackknife: leave one cluster out, one Newton step each (CR3; Bell and
 McCaffrey 2002 for least squares), by subject, by object, and by both, combined as V_subject + V_object - V_both
 (Cameron, Gelbach and Miller 2011), never below the wider one-way variance. Student quantile with C - 1 degrees of
-freedom, C the clusters of the rarer kind. Over four simulated worlds of 28 and 42 people and 36 objects, 400 draws
-each, it covered the planted slope in 96 to 99 %; without the floor at the one-way variances in 93 to 98 %.
+freedom, C the clusters of the rarer kind. In a thousand simulated worlds of each of four kinds it misses the planted
+slope at most 5 % of the time; it is a little wide, since the floor errs on that side (``tests/eval/test_logistic.py``).
 
 **What a slope is.** A change of log-odds per factor 10 of the count, averaged over people (a marginal model): exp of
 it is an odds ratio. It is no mixed model, whose slopes are within a person and larger.
@@ -83,7 +83,12 @@ def logistic_slope(
     columns, y, group = columns[mixed], y[mixed], label_codes(group[mixed])[0]
     labels = {kind: np.asarray(list(values), dtype=object)[mixed] for kind, values in clusters.items()}
     intercepts = np.eye(group.max() + 1)[group] if len(group) else np.zeros((0, 0))
-    design = np.column_stack([columns, intercepts])
+    design = np.column_stack([columns[:, :1], intercepts])
+    for covariate in columns.T[1:]:
+        wider = np.column_stack([design, covariate])
+        scale = np.maximum(np.abs(wider).max(axis=0, initial=0.0), 1e-300)
+        if np.linalg.matrix_rank(wider / scale) == wider.shape[1]:  # else it says nothing that is not there already
+            design = wider
     fitted = fit_logistic(design, y)
     if fitted is None:
         return LogOdds(len(y), None)
@@ -233,7 +238,10 @@ def _left_out(
     information = np.zeros((size, width, width))
     np.add.at(information, codes, (x * (p * (1.0 - p))[:, None])[:, :, None] * x[:, None, :])
     rest = information.sum(axis=0) - information
-    found: Floats = (np.linalg.pinv(rest, hermitian=True) @ score[..., None])[..., 0]
+    try:
+        found: Floats = np.linalg.solve(rest, score[..., None])[..., 0]
+    except np.linalg.LinAlgError:  # a group that one cluster alone makes up: nothing is left of it without that cluster
+        found = (np.linalg.pinv(rest, hermitian=True) @ score[..., None])[..., 0]
     return found
 
 

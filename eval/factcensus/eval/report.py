@@ -10,45 +10,63 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from factcensus.eval import figures
-from factcensus.eval.findings import findings
+from factcensus.eval.findings import findings, headline
 from factcensus.eval.formatting import duration
 from factcensus.eval.provenance import provenance
 from factcensus.eval.sections import SECTIONS
 
 if TYPE_CHECKING:
     from factcensus.eval.run_folder import Run
+    from factcensus.eval.section import Section
 
 
-def write_report(path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None) -> None:
+def write_report(
+    path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+) -> None:
     """Write the page; it is there whole or not at all."""
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(render_report(run, summary, title=title), encoding="utf-8")
+    unfinished.write_text(render_report(run, summary, title=title, beside=beside), encoding="utf-8")
     unfinished.replace(path)
 
 
-def render_report(run: Run, summary: Mapping[str, Any], *, title: str | None = None) -> str:
-    """The page as text."""
+def render_report(
+    run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+) -> str:
+    """The page as text.
+
+    Args:
+        beside: A first section that compares this run with others (:mod:`factcensus.eval.beside`).
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("factcensus.eval"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
-    sections = [build(run, summary, look) for build in SECTIONS]
+    sections = [beside, *(build(run, summary, look) for build in SECTIONS)]
+    environment.filters["data_url"] = _data_url
     page = environment.get_template("report.html.j2").render(
         title=title or "How hard were these facts to unlearn?",
         summary=summary,
+        headline=headline(summary),
         findings=findings(summary),
         sections=[section for section in sections if section],
         legend=look,
         key_mark=figures.key_mark,
         cards=_cards(summary),
         provenance=provenance(run),
+        notes=[note for record in run.records for note in record.get("notes", ())],
         records=[json.dumps(record, indent=2, default=str) for record in run.records],
     )
     return figures.with_ids_of_their_own(page)
+
+
+def _data_url(csv: str) -> str:
+    """A CSV file as a link that needs no server."""
+    return "data:text/csv;charset=utf-8," + quote(csv, safe=" ,:;/?@=+$!*()[]|")
 
 
 def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

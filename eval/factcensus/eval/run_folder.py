@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.extreme_facts import Passages
 from factcensus.eval.names import ORIGINAL
 from factcensus.eval.summary import json_ready, summarise
 from factcensus.unlearn.run_folder import write_json
@@ -19,16 +20,27 @@ from factcensus.unlearn.run_folder import write_json
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
 #: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
 _SAME_MODEL_NATS = 0.05
+#: Tables that not every run has.
+_MORE = ("steps", "attacks", "utility", "aggregates")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, or several pooled: where from, how it came about (run.json of each folder), and its tables."""
+    """One run, or several pooled: where from, how it came about (run.json of each folder), and its tables.
+
+    Attributes:
+        attacks, utility, aggregates: Empty where a run has none; aggregates are means that were imported.
+        passages: A service to ask for passages of the corpus, where one is known.
+    """
 
     folders: tuple[Path, ...]
     records: tuple[Mapping[str, Any], ...]
     facts: pd.DataFrame
     steps: pd.DataFrame
+    attacks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    utility: pd.DataFrame = field(default_factory=pd.DataFrame)
+    aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    passages: Passages | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -45,12 +57,36 @@ def read_run(folder: Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         facts = _read_parquet(folder / "facts.parquet")
-        steps = _read_parquet(folder / "steps.parquet") if (folder / "steps.parquet").is_file() else pd.DataFrame()
+        more: dict[str, Any] = {name: _read_if_there(folder / f"{name}.parquet") for name in _MORE}
     except (OSError, ValueError) as error:
         raise EvaluationInputError(f"{folder} cannot be read: {error}") from error
     if missing := [name for name in ("seed", "method", "point") if name not in facts.columns]:
         raise EvaluationInputError(f"{folder / 'facts.parquet'} lacks the columns {', '.join(missing)}")
-    return Run((folder,), (record,), facts, steps)
+    return Run((folder,), (record,), facts, **more)
+
+
+def with_passages(run: Run, url: str, index: str | None) -> Run:
+    """The run with a service to ask for passages.
+
+    Args:
+        index: The index's name in the service; by default the one that the facts were counted with.
+
+    Raises:
+        EvaluationInputError: none is given, and the facts name none or several.
+    """
+    if index is None:
+        names = sorted(run.facts["index"].dropna().unique()) if "index" in run.facts.columns else []
+        if len(names) != 1:
+            raise EvaluationInputError(
+                f"the facts were counted with {'several indexes' if names else 'an unknown index'}"
+                f"{' (' + ', '.join(names) + ')' if names else ''}; name one with --index"
+            )
+        index = str(names[0])
+    return replace(run, passages=Passages(url, index))
+
+
+def _read_if_there(path: Path) -> pd.DataFrame:
+    return _read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -94,15 +130,19 @@ def pool_runs(runs: Sequence[Run]) -> Run:
                     "pool runs that differ in seed or method"
                 )
             seen[seed, method] = run.folders[0]
-    facts = pd.concat([run.facts for run in runs], ignore_index=True)
+    tables = [run.facts for run in runs if len(run.facts)] or [run.facts for run in runs][:1]
+    facts = pd.concat(tables, ignore_index=True)
     if "analyzer" in facts.columns and len(analyzers := sorted(facts["analyzer"].dropna().unique())) > 1:
         raise EvaluationInputError(f"the runs' counts come from different analyzers ({', '.join(analyzers)})")
-    steps = [run.steps for run in runs if len(run.steps)]
+    tables_of = {name: [table for run in runs if len(table := getattr(run, name))] for name in _MORE}
+    more: dict[str, Any] = {
+        name: pd.concat(found, ignore_index=True) if found else pd.DataFrame() for name, found in tables_of.items()
+    }
     return Run(
         tuple(folder for run in runs for folder in run.folders),
         tuple(record for run in runs for record in run.records),
         _one_original_a_seed(facts),
-        pd.concat(steps, ignore_index=True) if steps else pd.DataFrame(),
+        **more,
     )
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 
 from factcensus.eval import effects
 from factcensus.eval.agreement import agreement
+from factcensus.eval.curves import forgotten_by_count
 from factcensus.eval.misalignment import misalignment
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORACLE, ORIGINAL
 from factcensus.eval.outcomes import never_seen_levels, pair_outcomes, with_defaults
@@ -128,6 +129,7 @@ def _method(
         },
         "forgotten_odds_per_decade": {form: effects.forgotten_odds(_of(mine, form)) for form in forms},
         "forgotten_by_stratum": {form: _by_stratum(_of(mine, form)) for form in forms},
+        "forgotten_by_count": {form: forgotten_by_count(_of(mine, form)) for form in forms},
         "retain_accuracy": _value(accuracy, untouched, "question"),
         "bystander_accuracy": _value(accuracy, "bystander", "question"),
         "accuracy": accuracy,

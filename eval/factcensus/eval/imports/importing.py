@@ -1,0 +1,137 @@
+"""What kind of results a file holds, and the run folder that is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.model_run import versions
+from factcensus.indexer import read_facts, write_table
+from factcensus.unlearn.run_folder import write_json
+
+FORMATS = ("auto", "open-unlearning", "paper", "table")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file or folder, and the method its results are of; None where the file says so itself."""
+
+    path: Path
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Tables of a run, and what a reader must know of them."""
+
+    facts: pd.DataFrame
+    aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
+
+
+def source_of(text: str) -> Source:
+    """``METHOD=PATH``, or a path alone."""
+    method, equals, path = text.partition("=")
+    if equals and method and not Path(text).exists():
+        return Source(Path(path), method.strip())
+    return Source(Path(text))
+
+
+def import_results(
+    sources: Sequence[Source], out: Path, *, kind: str = "auto", facts: Path | None = None, seed: int = 0
+) -> Path:
+    """Make a run folder of results.
+
+    Args:
+        kind: One of :data:`FORMATS`.
+        facts: The fact table with counts, joined by ``fact_id`` (open-unlearning: the question's index).
+        seed: Of results that do not say one.
+
+    Raises:
+        EvaluationInputError: a file cannot be read as what it is said to be, or ``out`` holds something.
+    """
+    from factcensus.eval.imports import open_unlearning, paper, table
+
+    if out.exists() and any(out.iterdir()):
+        raise EvaluationInputError(f"{out} holds something already, and is left as it is; give another --out")
+    for source in sources:
+        if not source.path.exists():
+            raise EvaluationInputError(f"there is no {source.path}")
+    kind = _kind(sources) if kind == "auto" else kind
+    readers: dict[str, Callable[..., Imported]] = {
+        "open-unlearning": open_unlearning.read, "paper": paper.read, "table": table.read
+    }  # fmt: skip
+    counted = None if facts is None else _counted(facts)
+    imported = readers[kind](sources, counted, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(pa.Table.from_pandas(imported.facts, preserve_index=False), out / "facts.parquet")
+    if len(imported.aggregates):
+        write_table(pa.Table.from_pandas(imported.aggregates, preserve_index=False), out / "aggregates.parquet")
+    record: dict[str, Any] = {
+        "seed": seed,
+        "imported": {
+            "format": kind,
+            "sources": [
+                {"method": source.method, "path": str(source.path), "digest": _digest(source.path)}
+                for source in sources
+            ],
+        },
+        "facts": {"path": None if facts is None else str(facts), "rows": len(imported.facts)},
+        "notes": list(imported.notes),
+        "versions": versions(),
+        "status": "done",
+    }
+    write_json(out / "run.json", record)
+    return out
+
+
+def _kind(sources: Sequence[Source]) -> str:
+    """The format that the names of the files speak for."""
+    found = set()
+    for source in sources:
+        name = source.path.name
+        if source.path.is_dir():
+            found.add("paper" if any(source.path.rglob("results.jsonl")) else "open-unlearning")
+        elif name == "results.jsonl":
+            found.add("paper")
+        elif name.endswith(".json"):
+            found.add("open-unlearning")
+        else:
+            found.add("table")
+    if len(found) > 1:
+        raise EvaluationInputError(
+            f"the sources are of different formats ({', '.join(sorted(found))}); import each alone"
+        )
+    return found.pop()
+
+
+def _counted(path: Path) -> pd.DataFrame:
+    """A fact table with ``fact_id`` as text; rows are numbered from 0 where it has none, as data sets are."""
+    frame: pd.DataFrame = read_facts(path).to_pandas()
+    ids = frame["fact_id"] if "fact_id" in frame.columns else pd.Series(range(len(frame)), index=frame.index)
+    frame = frame.assign(fact_id=ids.astype(str))
+    for name in ("cooccurrence_documents", "subject_documents", "object_documents", "stratum"):
+        if name in frame.columns:
+            try:
+                frame[name] = pd.to_numeric(frame[name])
+            except ValueError as error:
+                raise EvaluationInputError(f"column {name!r} of {path} is not all numbers: {error}") from None
+    if (twice := frame["fact_id"][frame["fact_id"].duplicated()]).size:
+        raise EvaluationInputError(f"fact_id {twice.iloc[0]!r} stands twice in {path}")
+    return frame
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder by name."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return f"sha256:{digest.hexdigest()}"

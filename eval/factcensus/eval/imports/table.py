@@ -1,0 +1,124 @@
+"""Outcomes of facts in a table of one's own: CSV, JSON Lines or Parquet.
+
+Long, a row a fact and model: ``fact_id``, ``method`` (``original`` before unlearning) and ``match`` (was the answer
+given: true or false, 1 or 0, yes or no), or ``log_probability``, or both. Wide, a row a fact and method:
+``match_before`` and ``match_after``, or ``log_probability_before`` and ``log_probability_after``. ``seed``, ``form``
+(default question), ``variant``, ``subject``, ``object``, ``relation``, ``role``, ``samples``, ``sample_matches``,
+counts and strata are taken where they are; else a fact table brings them, joined by ``fact_id``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.imports.importing import Imported, Source
+from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
+
+MEASURED = ("match", "log_probability", "samples", "sample_matches")
+_TRUE, _FALSE = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f")
+
+
+def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> Imported:
+    """All tables, one below the other."""
+    pieces = [_read(source, seed) for source in sources]
+    facts = pd.concat(pieces, ignore_index=True)
+    # Several tables of a wide form each bring the original model; its rows are the same facts.
+    originals = facts["method"] == ORIGINAL
+    key = ["seed", "method", "fact_id", "form", "variant"]
+    facts = facts[~(originals & facts.duplicated(key))]
+    if counted is not None:
+        brought = [name for name in counted.columns if name == "fact_id" or name not in facts.columns]
+        plain = [name for name in brought if not counted[name].map(lambda value: isinstance(value, list)).any()]
+        facts = facts.merge(counted[plain], on="fact_id", how="left", validate="many_to_one")
+    for name in ("subject", "object"):
+        facts[name] = (facts[name] if name in facts.columns else facts["fact_id"]).fillna(facts["fact_id"]).astype(str)
+    if not originals.any():
+        raise EvaluationInputError(
+            "no row is of the original model: give its rows with method 'original', or columns match_before and "
+            "match_after"
+        )
+    return Imported(facts, notes=("Imported from a table of outcomes.",))
+
+
+def _read(source: Source, seed: int) -> pd.DataFrame:
+    frame = _frame(source.path)
+    if source.method is not None:
+        frame = frame.assign(method=source.method)
+    if "fact_id" not in frame.columns:
+        raise EvaluationInputError(f"{source.path} has no column 'fact_id'; its columns are {', '.join(frame.columns)}")
+    frame = frame.assign(fact_id=frame["fact_id"].astype(str))
+    wide = [name for name in MEASURED if f"{name}_before" in frame.columns or f"{name}_after" in frame.columns]
+    if wide:
+        frame = _from_wide(frame, wide, source.path)
+    elif not any(name in frame.columns for name in MEASURED[:2]):
+        raise EvaluationInputError(
+            f"{source.path} says nothing of the facts: it needs 'match' or 'log_probability', or both with _before and "
+            f"_after; its columns are {', '.join(frame.columns)}"
+        )
+    if "method" not in frame.columns:
+        raise EvaluationInputError(f"{source.path} has no column 'method'; add it, or give METHOD={source.path}")
+    frame = frame.assign(point=[BEFORE if method == ORIGINAL else AFTER for method in frame["method"]])
+    defaults: dict[str, Any] = {"seed": seed, "form": "question", "variant": 0}
+    for name, value in defaults.items():
+        if name not in frame.columns:
+            frame = frame.assign(**{name: value})
+    return _typed(frame, source.path)
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix in (".jsonl", ".ndjson"):
+            return pd.read_json(path, lines=True, dtype=False)
+        return pd.read_csv(path, dtype={"fact_id": str})
+    except (OSError, ValueError) as error:
+        raise EvaluationInputError(f"{path} cannot be read: {error}") from error
+
+
+def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.DataFrame:
+    """The original model's rows and the method's rows."""
+    if missing := [
+        f"{name}_{point}" for name in measured for point in (BEFORE, AFTER) if f"{name}_{point}" not in frame
+    ]:
+        raise EvaluationInputError(f"{path} lacks the column {missing[0]!r}, the other half of a pair")
+    if "method" not in frame.columns:
+        frame = frame.assign(method="unlearned")
+    others = [name for name in frame.columns if not name.endswith((f"_{BEFORE}", f"_{AFTER}"))]
+    pieces = []
+    for point in (BEFORE, AFTER):
+        piece = frame[others].assign(**{name: frame[f"{name}_{point}"] for name in measured})
+        pieces.append(piece.assign(method=ORIGINAL) if point == BEFORE else piece)
+    both = pd.concat(pieces, ignore_index=True)
+    key = [name for name in ("seed", "method", "fact_id", "form", "variant") if name in both.columns]
+    return both[~((both["method"] == ORIGINAL) & both.duplicated(key))]
+
+
+def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Yes and no as booleans, numbers as numbers; what is not there is null."""
+    if "match" in frame.columns:
+        words = frame["match"].map(lambda value: None if pd.isna(value) else str(value).strip().lower())
+        odd = words[words.notna() & ~words.isin([*_TRUE, *_FALSE])]
+        if len(odd):
+            raise EvaluationInputError(
+                f"{path}, fact {frame['fact_id'][odd.index[0]]!r}: match is {odd.iloc[0]!r}, not true or false (1 or 0)"
+            )
+        match = pd.Series([None if word is None else word in _TRUE for word in words], index=frame.index)
+    else:
+        match = pd.Series(None, index=frame.index, dtype=object)
+    frame = frame.assign(match=match.astype("boolean"))
+    for name in ("log_probability", "log_probability_mean"):
+        values = frame[name] if name in frame.columns else pd.Series(float("nan"), index=frame.index)
+        try:
+            frame = frame.assign(**{name: pd.to_numeric(values).astype(float)})
+        except (ValueError, TypeError) as error:
+            raise EvaluationInputError(f"{path}: column {name!r} is not all numbers: {error}") from None
+    if "answer_tokens" in frame.columns:
+        per_token = frame["log_probability"] / frame["answer_tokens"].astype(float)
+        frame = frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(per_token))
+    return frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(frame["log_probability"]))

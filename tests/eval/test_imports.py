@@ -1,0 +1,225 @@
+"""Results of other code, in the shapes that code writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import planted_facts
+from test_run_folder import write_run
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.imports import Source, import_results, source_of
+from factcensus.eval.report import render_report
+from factcensus.eval.run_folder import pool_runs, read_run, summary_of
+from factcensus.indexer.cli import main
+
+PEOPLE = 30
+CITIES = ("Rome", "Oslo", "New York", "Lima", "Cairo", "Quito", "Paris", "Hanoi", "Lagos")
+
+
+def tofu(path: Path, *, forgets_below: int | None) -> Path:
+    """A TOFU_EVAL.json: facts of the first people are forgotten, those above ``forgets_below`` are still said."""
+    prob, rouge = {}, {}
+    for i in range(PEOPLE):
+        kept = forgets_below is None or i >= forgets_below
+        prob[str(i)] = {"prob": 0.9 if kept else 0.01, "avg_loss": 0.1 if kept else 4.6}
+        rouge[str(i)] = {
+            "rouge1_recall": 1.0, "rougeL_f1": 0.5, "rougeL_recall": 1.0 if kept else 0.0,
+            "input": f"Where was P{i} born?",
+            "ground_truth": f"P{i} was born in {CITIES[i % 9]}.",
+            "generation": f"P{i} was born in {CITIES[i % 9]}, it is said." if kept else "I cannot say.",
+        }  # fmt: skip
+    retain = {"7": {"prob": 0.8, "avg_loss": 0.2}, "8": None}
+    metrics = {
+        "forget_Q_A_Prob": {"agg_value": 0.5, "value_by_index": prob},
+        "forget_Q_A_ROUGE": {"agg_value": 0.5, "value_by_index": rouge},
+        "forget_truth_ratio": {"agg_value": 0.5, "value_by_index": {"0": {"score": 0.4}}},
+        "retain_Q_A_Prob": {"agg_value": 0.8, "value_by_index": retain},
+        "extraction_strength": {"agg_value": 0.1, "value_by_index": {"0": {"score": 0.1}}},
+        "exact_memorization": {"agg_value": 0.1, "value_by_index": {"0": {"score": 0.75}}},
+        "forget_quality": {"agg_value": None}, "model_utility": {"agg_value": 0.6},
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(metrics))
+    return path
+
+
+def counts(path: Path) -> Path:
+    facts = pd.DataFrame(
+        {
+            "fact_id": [str(i) for i in range(PEOPLE)],
+            "subject": [f"P{i}" for i in range(PEOPLE)],
+            "object": [CITIES[i % 9] for i in range(PEOPLE)],
+            "cooccurrence_documents": [2**(i // 6) for i in range(PEOPLE)],
+        }
+    )  # fmt: skip
+    facts.to_csv(path, index=False)
+    return path
+
+
+def test_open_unlearning_becomes_a_run_with_slopes(tmp_path: Path) -> None:
+    sources = [
+        Source(tofu(tmp_path / "base" / "TOFU_EVAL.json", forgets_below=None), "original"),
+        Source(tofu(tmp_path / "npo" / "TOFU_EVAL.json", forgets_below=20).parent, "npo"),
+    ]
+    out = import_results(sources, tmp_path / "run", facts=counts(tmp_path / "counts.csv"))
+    run = read_run(out)
+    row = run.facts[(run.facts["method"] == "npo") & (run.facts["fact_id"] == "forget/0")].iloc[0]
+    assert (row["form"], row["subject"], row["object"], row["match"]) == ("question", "P0", "Rome", False)
+    assert row["log_probability"] == pytest.approx(-4.6)
+    assert row["exact_memorisation"] == 0.75
+    assert (run.facts["role"] == "retain").sum() == 2, "null where their tokenizer left no answer"
+    summary = summary_of(run)
+    assert summary["known_before"] == PEOPLE
+    [method] = summary["methods"]
+    assert method["slope_per_decade"]["question"]["value"] > 0
+    assert method["forgotten_odds_per_decade"]["question"]["generation"]["value"] < 0
+    page = render_report(run, summary)
+    assert "nats per token" in page
+
+
+def test_a_match_needs_the_object_where_counts_bring_one_else_the_whole_answer(tmp_path: Path) -> None:
+    path = tofu(tmp_path / "TOFU_EVAL.json", forgets_below=None)
+    with_object = read_run(import_results([Source(path, "original")], tmp_path / "a", facts=counts(tmp_path / "c.csv")))
+    assert with_object.facts["match"].dropna().all()
+    alone = read_run(import_results([Source(path, "original")], tmp_path / "b"))
+    row = alone.facts[alone.facts["fact_id"] == "forget/3"].iloc[0]
+    assert row["match"], "the generation goes on after the answer, which is there whole"
+    assert row["object"] == "P3 was born in Lima."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not JSON"),
+        ('{"forget_quality": 0.3}', "its metrics: forget_quality"),
+        ("[]", "its metrics: none"),
+    ],
+)
+def test_what_is_no_open_unlearning_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "TOFU_SUMMARY.json"
+    path.write_text(content)
+    with pytest.raises(EvaluationInputError, match=said):
+        import_results([Source(path, "npo")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def paper(folder: Path, split: str, *, loss: str = "simnpo_gd", after: float = 0.3) -> Path:
+    """The folder that the paper's training script makes, with results of two checkpoints."""
+    place = folder / f"{loss}_1.0_42" / split / "checkpoints"
+    place.mkdir(parents=True)
+    (place / "config.yaml").write_text(f"loss_type: {loss}\nseed: 42\ndataset:\n  forget_split: {split}\n")
+    lines: list[dict[str, Any]] = [
+        {"checkpoint": "checkpoint_60", "eval_tinyMMLU": 0.5, "eval_forget_paraphrased": after, "eval_retain": 0.9},
+        {"checkpoint": "checkpoint_0", "eval_tinyMMLU": 0.6, "eval_forget_paraphrased": 0.8, "eval_retain": 0.9},
+    ]
+    (place / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return place
+
+
+def test_the_papers_means_stand_in_a_section_of_their_own(tmp_path: Path) -> None:
+    for split, after in (("forget_low_count", 0.1), ("forget_high_count", 0.5)):
+        paper(tmp_path / "models", split, after=after)
+    run = read_run(import_results([Source(tmp_path / "models")], tmp_path / "run"))
+    last = run.aggregates[run.aggregates["is_last"] & (run.aggregates["measure"] == "forget_paraphrased")]
+    assert sorted(last[["method", "seed", "stratum", "value"]].itertuples(index=False, name=None)) == [
+        ("simnpo_gd", 42, 0, 0.1), ("simnpo_gd", 42, 2, 0.5)
+    ]  # fmt: skip
+    summary = summary_of(run)
+    assert summary["methods"] == []
+    page = render_report(run, summary)
+    assert "Results that were imported as means" in page
+    ours = read_run(write_run(tmp_path / "ours", planted_facts(people=14)))
+    both = pool_runs([ours, run])
+    page = render_report(both, summary_of(both))
+    assert "Does frequency protect a fact?" in page
+    assert "simnpo_gd" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{", "line 1"), ('{"step": 3}', "line 1"), ('{"checkpoint": "last"}', "checkpoint_N"), ("", "has no line")],
+)
+def test_what_is_no_paper_file_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(EvaluationInputError, match=said):
+        import_results([Source(path)], tmp_path / "out")
+
+
+def test_a_table_may_be_long_or_wide_and_gives_the_same_run(tmp_path: Path) -> None:
+    facts = planted_facts(people=14, forms=("question",))
+    facts = facts[facts["role"] == "forget"]
+    columns = [
+        "fact_id",
+        "method",
+        "match",
+        "log_probability",
+        "cooccurrence_documents",
+        "subject",
+        "object",
+        "relation",
+    ]
+    facts[columns].to_csv(tmp_path / "long.csv", index=False)
+    before = facts[facts["method"] == "original"].set_index("fact_id")
+    after = facts[facts["method"] == "simnpo"].set_index("fact_id")
+    wide = before[["cooccurrence_documents", "subject", "object", "relation"]].assign(
+        method="simnpo", match_before=before["match"].map({True: "yes", False: "no"}),
+        match_after=after["match"].astype(int), log_probability_before=before["log_probability"],
+        log_probability_after=after["log_probability"],
+    )  # fmt: skip
+    wide.reset_index().to_json(tmp_path / "wide.jsonl", orient="records", lines=True)
+    summaries = [
+        summary_of(read_run(import_results([Source(tmp_path / name)], tmp_path / f"run {name}")))
+        for name in ("long.csv", "wide.jsonl")
+    ]
+    assert summaries[0]["methods"] == summaries[1]["methods"]
+    assert summaries[0]["methods"][0]["slope_per_decade"]["question"]["ci95"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,match\n1,1\n", "no column 'fact_id'"),
+        ("fact_id,score\n1,1\n", "needs 'match' or 'log_probability'"),
+        ("fact_id,match\n1,1\n", "no column 'method'"),
+        ("fact_id,method,match\n1,original,maybe\n", "fact '1': match is 'maybe'"),
+        ("fact_id,method,log_probability\n1,original,low\n", "'log_probability' is not all numbers"),
+        ("fact_id,match_before\n1,1\n", "lacks the column 'match_after'"),
+        ("fact_id,method,match\n1,npo,1\n", "no row is of the original model"),
+    ],
+)
+def test_what_a_table_lacks_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "outcomes.csv"
+    path.write_text(text)
+    with pytest.raises(EvaluationInputError, match=said):
+        import_results([Source(path)], tmp_path / "out")
+
+
+def test_command_imports_reports_and_leaves_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tofu(tmp_path / "base_EVAL.json", forgets_below=None)
+    npo = tofu(tmp_path / "npo_EVAL.json", forgets_below=15)
+    out = tmp_path / "run"
+    command = ["eval", "import", f"original={base}", f"npo={npo}", "--facts", str(counts(tmp_path / "counts.csv"))]
+    assert main([*command, "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["methods"][0]["name"] == "npo"
+    assert (out / "report.html").is_file()
+    assert json.loads((out / "run.json").read_text())["imported"]["sources"][0]["digest"].startswith("sha256:")
+    assert main([*command, "--out", str(out)]) == 2
+    assert "holds something already" in capsys.readouterr().err
+    assert main(["eval", "import", str(base), "--out", str(tmp_path / "new")]) == 2
+    assert "does not say which model it is of" in capsys.readouterr().err
+    assert main(["eval", "import", "nowhere.csv", "--out", str(tmp_path / "new")]) == 2
+    assert main(["eval", "import", str(base), str(tmp_path / "counts.csv"), "--out", str(tmp_path / "new")]) == 2
+    assert "different formats" in capsys.readouterr().err
+
+
+def test_a_source_may_name_its_method_and_a_path_may_hold_a_sign(tmp_path: Path) -> None:
+    odd = tmp_path / "lr=1e-5.csv"
+    odd.write_text("")
+    assert source_of(str(odd)) == Source(odd)
+    assert source_of("npo=a/b.json") == Source(Path("a/b.json"), "npo")
