@@ -1,11 +1,14 @@
-"""The examples in docs/counts.md and docs/index-format.md are true."""
+"""The examples in docs/counts.md, docs/index-format.md and the indexer's README are true."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from .corpora import fact_table, index_folder, index_of
+import pytest
+
+from .corpora import fact_table, index_folder, index_of, records, write_corpus
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -32,3 +35,24 @@ def test_the_worked_miniature_of_the_format_page_is_what_a_build_writes() -> Non
         written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert written.keys() == stated.keys() | {"manifest.json", "documents.0.parquet"}
     assert {name: written[name] for name in stated} == stated
+
+
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (DOCS.parent / "indexer" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    write_corpus(tmp_path / "corpus" / "c.jsonl", records(["Paris is the capital of France.", "Lutetia in France"]))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - our own page
+    assert capsys.readouterr().out.splitlines() == ["1", "{'documents': 2, 'pairs': 2}"]
+    assert names["strata"]["stratum"].to_pylist() == [1, 0]
+
+
+def test_the_readme_names_every_module() -> None:
+    page = (DOCS.parent / "indexer" / "README.md").read_text(encoding="utf-8")
+    package = DOCS.parent / "indexer" / "factcensus" / "indexer"
+    named = {name for name in re.findall(r"`([a-z_]+\.py)`", page) if (package / name).exists()}
+    left_out = {"__init__.py", "errors.py", "records.py", "warm_up.py"}
+    assert {path.name for path in package.glob("*.py")} - named <= left_out
