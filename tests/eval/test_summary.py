@@ -141,7 +141,8 @@ def test_odds_of_forgetting_fall_with_the_count_where_frequent_facts_lose_less(s
     found = summary["methods"][0]["forgotten_odds_per_decade"]["cloze"]["generation"]
     assert found["ci95"][1] < 0
     assert found["odds_ratio"] == pytest.approx(np.exp(found["value"]), rel=1e-4)
-    assert found["adjusted"]["covariates"] == ["log_probability_before", "log_object_documents"], "every answer has two tokens"
+    # Every answer has two tokens: their number is no covariate.
+    assert found["adjusted"]["covariates"] == ["log_probability_before", "log_object_documents"]
     oracle = summary["methods"][-1]["forgotten_odds_per_decade"]["cloze"]["generation"]
     assert oracle["value"] is None, "it forgot every fact: there is nothing to compare"
 

@@ -138,8 +138,8 @@ def _paired(after: pd.DataFrame, before: pd.DataFrame, score: str, samples: int 
     theirs = measured(before)[[*ASKED, "p", "g", "match"]].rename(columns={"match": "known"})
     rows = measured(after).merge(theirs, on=ASKED, suffixes=("", "_before"), validate="one_to_one")
     rows = rows.assign(known=_floats(rows["known"]) == 1.0)
-    kept: pd.DataFrame = rows[np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1)]
-    return kept
+    measured_in_full: pd.DataFrame = rows[np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1)]
+    return measured_in_full
 
 
 def _floats(values: pd.Series[Any]) -> Floats:
