@@ -6,6 +6,7 @@ The engine runs in this process, so what would crash it must not reach it; where
 from __future__ import annotations
 
 import json
+import random
 import sys
 import tempfile
 from collections import Counter
@@ -29,7 +30,7 @@ from factcensus.indexer.errors import (
     InputError,
     MissingExtraError,
 )
-from factcensus.indexer.language_model import MOST_SUPPORT, NgramModel
+from factcensus.indexer.language_model import MOST_SUPPORT, NgramModel, _next_counts
 
 from .corpora import ENGINE_PATH_TRAPS, index_folder, index_of, make_index
 from .strategies import QUICK
@@ -459,3 +460,19 @@ def test_every_command_has_help_with_a_worked_example(command: str, capsys: pyte
     code, out, _ = run(capsys, "ngram", command, "--help")
     assert code == 0
     assert f"factcensus ngram {command} " in out.partition("example")[2]
+
+
+def test_table_that_is_out_of_order_ends_in_an_error_not_in_an_endless_search(tmp_path: Path) -> None:
+    with make_index(tmp_path, ["abcab", "abab", "cabb"], analyzer="bytes") as index:
+        (shard,) = index.shards
+        intact, refused = shard.table.copy(), 0
+        assert _next_counts([shard], [ord("a")], 0xFF) == {ord("b"): 5}
+        for seed in range(200):
+            rows = list(range(len(intact)))
+            random.Random(seed).shuffle(rows)
+            shard.table = intact[rows]
+            try:
+                _next_counts([shard], [ord("a")], 0xFF)
+            except IndexFormatError:
+                refused += 1
+        assert refused

@@ -364,6 +364,10 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
             if token == separator:  # the largest in byte order: ends of documents from here on
                 break
             end = shard.find([*context, token])[1]
+            if end <= row:  # else the search would go on for ever
+                raise IndexFormatError(
+                    f"{shard.folder / shard.table_name} is out of order; run 'factcensus index verify'"
+                )
             counts[token] += end - row
             row = end
     return counts
