@@ -1,6 +1,6 @@
 """docker-compose.yml is valid, and its very commands lead from a corpus to counts, as plain processes on loopback.
 
-What is not tested here is that the images build: that takes an engine and the network.
+That the images build, and that the stack comes up in them, is tested by ``.ci/stack``: that takes an engine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from factcensus.indexer.tables import read_table
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+#: What a build gets to see of the repository.
+KEPT = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
 #: Where an image has its executables; here they stand beside the running Python.
 BIN = Path(sys.executable).parent
 
@@ -76,8 +78,9 @@ def test_compose_accepts_the_example_of_an_own_corpus(tmp_path: Path) -> None:
 def test_every_build_names_files_that_are_there() -> None:
     for service in SERVICES.values():
         dockerfile = REPOSITORY / service["build"]["dockerfile"]
-        for source in re.findall(r"^COPY (.+) \S+$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE):
+        for source in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE):
             assert all((REPOSITORY / path).exists() for path in source.split()), (dockerfile, source)
+            assert all(f"!{path}" in KEPT for path in source.split()), "the build does not get it to see"
     for service in SERVICES.values():
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
@@ -101,6 +104,54 @@ def test_the_service_waits_for_the_index_and_the_workers_for_the_service() -> No
     assert all("ulimits" not in service for service in SERVICES.values())
 
 
+def test_every_container_is_locked_in() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["tmpfs"][0].startswith("/tmp:size="), name  # noqa: S108  # in a container
+        assert set(service["deploy"]["resources"]["limits"]) == {"memory", "pids"}, name
+        writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+        assert not any(volume.startswith(".") for volume in writable), f"{name} writes on the host"
+    assert SERVICES["corpus"]["network_mode"] == SERVICES["indexer"]["network_mode"] == "none"
+    assert SERVICES["api"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert "indexes:/data/indexes:ro" in SERVICES["api"]["volumes"]
+
+
+def test_images_share_one_pinned_base_and_an_ordinary_user() -> None:
+    files = [(REPOSITORY / part / "Dockerfile").read_text(encoding="utf-8") for part in ("indexer", "api", "unlearn")]
+    bases = {re.findall(r"^ARG PYTHON_IMAGE=(.+)$", file, re.MULTILINE)[0] for file in files}
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", bases.pop())
+    for file in files:
+        assert re.findall(r"^FROM (\S+)", file, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
+        last_stage = file.rpartition("\nFROM ")[2]
+        assert "--uid 10001" in last_stage
+        assert "\nUSER factcensus\n" in last_stage
+        assert "pip" not in last_stage, "nothing is installed in the image that is shipped"
+    assert not any("torch" in line for file in files[:2] for line in file.splitlines() if not line.startswith("#"))
+
+
+def test_the_stack_script_is_skipped_in_words_where_no_engine_can_be_started(tmp_path: Path) -> None:
+    """With neither an engine nor the means to start one: exit 0 and SKIPPED, or exit 1 if it was required."""
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    for name in ("docker", "unshare"):
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "STACK_DIR": str(tmp_path / "w"),
+    }
+    for options, code in (([], 0), (["--require"], 1)):
+        done = subprocess.run(
+            [REPOSITORY / ".ci" / "stack", *options], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "SKIPPED, not passed" in done.stdout
+        assert "PASSED" not in done.stdout
+
+
 class Stack:
     """The services as processes: paths below ``/data`` and ``/config``, host names and the port are mapped."""
 
@@ -109,13 +160,14 @@ class Stack:
             self.port = free.getsockname()[1]
         self._mapping = [
             ("/data", str(root)),
+            ("/var/cache/factcensus", str(root / "compiled")),
             ("/config/compose.toml", str(REPOSITORY / "unlearn" / "compose.toml")),
             ("0.0.0.0", "127.0.0.1"),  # noqa: S104  # what the file says, to be replaced
             ("http://api:", "http://127.0.0.1:"),
             ("8080", str(self.port)),
             ("$$", "$"),
         ]
-        for volume in ("corpora", "indexes", "runs"):
+        for volume in ("corpora", "indexes", "runs", "jobs"):
             (root / volume).mkdir()
 
     def mapped(self, text: str) -> str:

@@ -93,3 +93,21 @@ def test_answers_have_the_documented_shapes(http: httpx.Client) -> None:
         assert answer.status_code == 200, answer.text
         read = model.model_validate_json(answer.content, strict=True)
         assert read.model_dump(exclude_unset=True) == answer.json()  # no field that the model does not know
+
+
+def test_a_pair_is_asked_for_by_address_as_well(http: httpx.Client) -> None:
+    address = "/v1/indexes/tiny/cooccurrence"
+    asked = {"subject": "Curie", "object": "Warsaw", "subject_alias": ["Maria Skłodowska", "Marie"], "window": "3"}
+    asked |= {"by": "source", "filter": '{"source": ["wiki", "books"]}'}
+    body = {
+        "subject": {"name": "Curie", "aliases": ["Maria Skłodowska", "Marie"]},
+        "object": {"name": "Warsaw"},
+        "window": 3,
+        "by": "source",
+        "filter": {"source": ["wiki", "books"]},
+    }
+    answer = http.get(address, params=asked)
+    assert answer.json() == http.post(address, json=body).json()
+    known = {"If-None-Match": answer.headers["ETag"]}
+    assert http.get(address, params=asked, headers=known).status_code == 304
+    assert http.get(address, params={**asked, "window": "4"}, headers=known).status_code == 200

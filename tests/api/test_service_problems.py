@@ -62,7 +62,12 @@ def assert_problem(answer: httpx.Response, status: int, kind: str | None) -> dic
         ("GET", "/v1/indexes/%3Cscript%3E", 404, "unknown-index"),
         ("PUT", COUNT, 405, None),
         ("DELETE", "/v1/indexes/tiny", 405, None),
-        ("GET", COOC, 405, None),
+        ("PUT", COOC, 405, None),
+        ("GET", COOC, 422, "invalid-request"),
+        ("GET", COOC + "?subject=a&object=b&filter=source", 422, "invalid-input"),
+        ("GET", COOC + "?subject=a&object=b&filter=%5B%5D", 422, "invalid-input"),
+        ("GET", COOC + "?subject=a&object=%FF", 422, "invalid-request"),
+        ("GET", COOC + "?subject=a&object=b&window=x", 422, "invalid-request"),
         ("PUT", "/", 405, None),
         ("OPTIONS", "/healthz", 405, None),
         ("GET", COUNT, 422, "invalid-request"),
@@ -86,7 +91,7 @@ def test_an_address_that_cannot_be_answered(
 
 def test_not_allowed_lists_all_methods_of_the_address(http: httpx.Client) -> None:
     assert http.put(COUNT).headers["Allow"] == "GET, POST"
-    assert http.get(COOC).headers["Allow"] == "POST"
+    assert http.put(COOC).headers["Allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ from tempfile import TemporaryDirectory
 
 from factcensus.indexer import CountIndex, Entity, build_index, facts_from_rows
 
+#: Documents: enough that a word occurs 1024 times, which counts look up, and that token ids take two bytes.
+DOCUMENTS = 600
+
 
 def warm_up() -> None:
-    """Build a tiny index and ask it every kind of question."""
+    """Build a small index that has every file an index can have, and ask it every kind of question."""
     with TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.jsonl"
-        corpus.write_text('{"text": "one two one three", "source": "a"}\n' * 3, encoding="utf-8")
+        lines = [f'{{"text": "one two one three w{n} v{n % 50}", "source": "a"}}\n' for n in range(DOCUMENTS)]
+        corpus.write_text("".join([*lines, lines[-1]]), encoding="utf-8")
         build_index([corpus], Path(folder) / "index", jobs=1)
         with CountIndex.open(Path(folder) / "index") as index:
             one, two = Entity("one", ("three",)), Entity("two")
