@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.benchmarks import BenchmarkSettings, of_benchmarks, rows_of
 from factcensus.eval.errors import EvaluationInputError
@@ -18,6 +18,17 @@ ITEMS = [
     {"question": "where was bo born", "choices": ["oslo", "rome", "it"], "answer": 1},
     {"question": "where was cy born", "choices": ["it", "is", "oslo"], "answer": 2},
 ]
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    """One architecture is enough here: what is tested is how lm-eval is called."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, initializer_range=0.5, eos_token_id=0, bos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).train()
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.model_run import (
     ModelToAsk,
-    attack_run,
     evaluate_models,
+    extend_run,
     models_of,
     with_counts_as_numbers,
     with_uses_of,
@@ -176,10 +176,10 @@ def test_models_that_a_run_kept_are_attacked_in_its_folder(saved: Path, tmp_path
     shutil.copytree(saved, run / "cells" / "simnpo" / "model")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "config": {"model": str(saved), "seed": 0, "device": "cpu"}}))
-    settings = AttackSettings(bits=(8,))
-    attack_run(run, facts(), ["quantise"], settings, methods=["simnpo"])
+    extras = Extras(attacks=("quantise",), attack_settings=AttackSettings(bits=(8,)))
+    extend_run(run, facts(), extras, methods=["simnpo"])
     attacks = pq.read_table(run / "attacks.parquet").to_pylist()
     assert {(row["method"], row["level"]) for row in attacks} == {("simnpo", 8.0)}
     written = (run / "cells" / "simnpo" / "attacks.quantise.parquet").stat().st_mtime_ns
-    attack_run(run, facts(), ["quantise"], settings, methods=["simnpo"])
+    extend_run(run, facts(), extras, methods=["simnpo"])
     assert (run / "cells" / "simnpo" / "attacks.quantise.parquet").stat().st_mtime_ns == written

@@ -25,11 +25,19 @@ from factcensus.eval.workers import Task, run_tasks
 from factcensus.unlearn.progress import Progress, ProgressFunction
 
 if TYPE_CHECKING:
-    from factcensus.unlearn import Preset
+    from factcensus.unlearn import Preset, RunConfig
 
 #: Strata of the demo: never (phantoms), 1 to 3 documents, 4 to 15, 16 and more. Fixed edges, so that a stratum is the
 #: same in every seed.
 BINS = "edges:1,4,16"
+#: Attacks of each preset, those that cost it a few seconds, and the methods they are tried on.
+ATTACKED: dict[str, tuple[str, ...]] = {
+    "demo": ("relearn", "quantise", "membership"),
+    "gpu": ("relearn", "quantise", "few_shot", "paraphrase", "sample", "probe", "membership"),
+}
+ATTACKED_METHODS = ("simnpo", "idk")
+#: Documents about bystanders that perplexity and KL are measured on.
+NEUTRAL_DOCUMENTS = 100
 #: Progress lines of one stage on stderr are at least this far apart.
 REPORT_EVERY_S = 5.0
 
@@ -213,7 +221,32 @@ def unlearn_seed(places: Places, preset_name: str, seed: int, progress: Progress
     model = places.work("model-{seed}", seed)
     pretrain(places.world(seed), model, preset.pretraining, seed, progress=progress)
     config = preset.run_config(model=model, facts=places.strata(seed), out=places.run(seed), seed=seed)
+    config = config.model_copy(update={"save_models": True})
     run_unlearning(config, progress=progress)
+    if preset_name in ATTACKED:
+        _look_beyond(places, preset, config, seed, progress)
+
+
+def _look_beyond(places: Places, preset: Preset, config: RunConfig, seed: int, progress: ProgressFunction) -> None:
+    """Attack some of the models, and measure what else all of them can do; into the seed's run folder."""
+    from factcensus.eval.asking import Extras
+    from factcensus.eval.attacks.target import AttackSettings
+    from factcensus.eval.model_run import extend_run
+    from factcensus.unlearn.selection import read_fact_table, select
+    from factcensus.unlearn.world.rows import read_texts
+
+    table = read_fact_table(places.strata(seed))
+    facts = select(table, config.selection, seed).facts
+    others = {str(fact["subject"]) for fact in table.to_pylist() if fact.get("role") not in ("bystander", "phantom")}
+    neutral = tuple(read_texts(places.world(seed), others)[:NEUTRAL_DOCUMENTS])
+    settings = AttackSettings(
+        relearn_rate=config.training.learning_rate, relearn_steps=(16,), bits=(4,), samples=8, shots=(4,)
+    )
+    for attacks, methods in ((ATTACKED[preset.name], ATTACKED_METHODS), ((), None)):
+        extras = Extras(attacks=attacks, attack_settings=settings, neutral=neutral)
+        extend_run(
+            places.run(seed), facts, extras, methods=methods, threads=preset.pretraining.threads, progress=progress
+        )
 
 
 def train_oracle(places: Places, preset_name: str, seed: int, progress: ProgressFunction) -> None:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.eval.asking import Checkpoint, Extras, attack, utility_of
-from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
@@ -175,20 +174,19 @@ def _evaluate_one(
         cell.write(_attack_name(name), of_strata)
 
 
-def attack_run(
+def extend_run(
     run: Path,
     facts: pa.Table,
-    names: Sequence[str],
-    settings: AttackSettings,
+    extras: Extras,
     *,
     methods: Sequence[str] | None = None,
     evaluator: StandardEvaluator | None = None,
     threads: int | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
-    """Attack models that a run of ``unlearn run`` has kept, and add attacks.parquet and attack_facts.parquet to it.
+    """Attack models that ``unlearn run`` has kept, and measure what else they can do, in the run's own folder.
 
-    The run's own facts.parquet says what each model answered without attack. What is there already is not done again.
+    The run's facts.parquet says what each model answered without attack. What is there already is not done again.
 
     Args:
         methods: Which models; all kept ones and the original if not given.
@@ -196,32 +194,22 @@ def attack_run(
     Raises:
         EvaluationInputError: the run kept no models, or the table lacks what an attack needs.
     """
-    import torch
-
-    from factcensus.unlearn.models import load_model, load_tokenizer
     from factcensus.unlearn.runtime import resolve_device, torch_threads
 
     models, record = models_of(str(run))
     config = (record or {}).get("config") or {}
     facts = with_counts_as_numbers(with_fact_ids(facts))
-    evaluator = evaluator or StandardEvaluator()
     place = resolve_device(str(config.get("device", "auto")))
-    chosen = [each for each in models if methods is None or each.method in methods]
-    for each in chosen:
-        cell = _Cell(run / "cells" / each.method, int(config.get("seed", 0)), each.method)
-        pending = [name for name in names if not cell.has(_attack_name(name))]
-        if not pending:
-            continue
-        with torch_threads(threads):
-            model = load_model(each.model, None, torch.float32, place)
-            tokenizer = load_tokenizer(each.model, None)
+    originals = _Originals(models, place)
+    for each in models:
+        if methods is None or each.method in methods:
+            cell = _Cell(run / "cells" / each.method, int(config.get("seed", 0)), each.method)
             template = str(config.get("template", "plain"))
-            checkpoint = Checkpoint(model, tokenizer, facts, template, cell.seed, evaluator)
-            measured = cell.read("facts")
-            for name, of_facts, of_strata in attack(checkpoint, pending, settings, measured, progress):
-                cell.write(f"attack_facts.{name}", of_facts)
-                cell.write(_attack_name(name), of_strata)
-    gather(run, [run / "cells" / each.method for each in chosen], only=("attacks", "attack_facts"))
+            with torch_threads(threads):
+                _evaluate_one(
+                    each, facts, cell, template, place, evaluator or StandardEvaluator(), extras, originals, progress
+                )
+    gather(run, [run / "cells" / each.method for each in models], only=("attacks", "attack_facts", "utility"))
 
 
 def _attack_name(name: str) -> str:

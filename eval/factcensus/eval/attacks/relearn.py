@@ -34,17 +34,27 @@ def relearn(target: Target) -> Iterator[Row]:
     questions = target.questions(*settings.forms)
     encoded = [target.encode(question) for question in questions]
     trained = _trained_on(target, chosen)
-    reference: dict[tuple[str, str, int], bool | None] = {}
+    measured = target.reference()
+    before = [measured.get(target.key(question), {}) for question in questions]
+
+    def part_of(question: Asked) -> str | None:
+        part = target.part_of(question.row)
+        if part == FORGET:
+            return RELEARNED if _subject(target, question) in chosen else HELD_OUT
+        return part
+
+    for question, row in zip(questions, before, strict=True):  # no step: what was measured without attack
+        yield result(
+            question, 0, "0 steps", part_of(question), row.get("match"),
+            log_probability=row.get("log_probability"), reference=row.get("match"),
+        )  # fmt: skip
     with restored(target.model):
         for steps in _after_each(target, trained):
-            for question, answered in zip(questions, answer_all(target, questions, encoded), strict=True):
-                part = target.part_of(question.row)
-                if part == FORGET:
-                    part = RELEARNED if _subject(target, question) in chosen else HELD_OUT
-                before = reference.setdefault(target.key(question), answered.match)
+            answers = answer_all(target, questions, encoded)
+            for question, row, answered in zip(questions, before, answers, strict=True):
                 yield result(
-                    question, steps, f"{steps} steps", part, answered.match,
-                    log_probability=answered.log_probability, reference=before,
+                    question, steps, f"{steps} steps", part_of(question), answered.match,
+                    log_probability=answered.log_probability, reference=row.get("match"),
                 )  # fmt: skip
 
 
@@ -83,7 +93,7 @@ def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
 
 
 def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
-    """Train, and stop after 0 steps and after each number of steps of the settings."""
+    """Train, and stop after each number of steps of the settings."""
     settings, model = target.settings, target.model
     parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
     for parameter in parameters:
@@ -91,7 +101,6 @@ def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
     model.train(False)  # no dropout, as in unlearning
     optimizer = torch.optim.AdamW(parameters, lr=settings.relearn_rate, weight_decay=0.0)
     pad_id = pad_id_of(target.tokenizer)
-    yield 0
     for step in range(1, max(settings.relearn_steps) + 1):
         drawn = np.random.default_rng([target.seed, 21, step]).permutation(len(examples))
         batch = collate([examples[index] for index in drawn[: settings.relearn_batch]], pad_id).to(model.device)
