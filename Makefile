@@ -31,8 +31,11 @@ help:
 demo: .venv/user
 	$(BIN)/factcensus demo --out demo
 
+# In so many processes, a file of tests in one of them; TEST_JOBS=0 runs all in this one.
+TEST_JOBS ?= 2
+
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -44,7 +47,7 @@ lint: .venv/dev
 check: lint test
 
 check-full: lint
-	$(BIN)/python -m pytest -m full
+	$(BIN)/python -m pytest -m full -n $(TEST_JOBS)
 	.ci/stack
 
 bench: .venv/bench
@@ -52,4 +55,4 @@ bench: .venv/bench
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find indexer -name "*.nb[ci]" -delete
+	find indexer -name "*.nbc" -delete

@@ -328,9 +328,12 @@ def outcome_of(folder: Path, method: str) -> Outcome | None:
 
 
 def tables(folder: Path, methods: Sequence[str]) -> list[str]:
-    """All methods; the deciding comparisons; what each seed says."""
+    """All methods; the deciding comparisons; what each seed says; the whole grid where methods were tuned."""
     outcomes = {method: outcome for method in methods if (outcome := outcome_of(folder, method)) is not None}
-    return [_overview(folder, outcomes), _deciding(outcomes), _by_seed(folder, outcomes)]
+    tuned = [
+        method for method in methods if all(_path(folder, TUNING[0], method, point).is_file() for point in _grid())
+    ]
+    return [_overview(folder, outcomes), _deciding(outcomes), _by_seed(folder, outcomes), _by_rate(folder, tuned)]
 
 
 def _overview(folder: Path, outcomes: dict[str, Outcome]) -> str:
@@ -393,6 +396,23 @@ def _by_seed(folder: Path, outcomes: dict[str, Outcome]) -> str:
         for world in EVALUATION:
             one = Outcome([(read(folder, world, "original"), read(folder, world, method, point))])
             cells.append(f"{_short(max(one.left_by_stratum('question')))}, {one.slope('question', one.after)[0]:+.2f}")
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _by_rate(folder: Path, methods: Sequence[str]) -> str:
+    """The whole grid on the world for tuning: a method that is stable survives its right end."""
+    heads = [f"{rate:g}, {passes:g}" for rate, passes in _grid()]
+    lines = [
+        "| worst stratum / retain / bystanders at rate, passes | " + " | ".join(heads) + " |",
+        "| --- |" + " --- |" * len(heads),
+    ]
+    for method in methods:
+        cells = []
+        for point in _grid():
+            one = Outcome([(read(folder, TUNING[0], "original"), read(folder, TUNING[0], method, point))])
+            values = (max(one.left_by_stratum("question")), one.kept("retain"), one.kept("untouched"))
+            cells.append(" / ".join(_short(value) for value in values))
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -131,7 +131,7 @@ def test_headline_has_the_numbers_of_the_method_that_forgot_most(summary: dict[s
     assert "for 2 of 2 methods" in said
     null = headline(summary_of(make_run(slope=0.0)))
     assert null is not None
-    assert "No effect of the count was shown" in null or "methods" in null
+    assert null.endswith("cannot be estimated: all came out alike, or too few.")
 
 
 def test_every_pareto_point_is_beaten_by_no_other() -> None:
@@ -189,7 +189,7 @@ def test_attacks_utility_and_cost_are_shown_when_they_are_there(tmp_path: Path) 
 
 def test_runs_of_other_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = planted_facts(people=21, forms=("cloze",))
-    large = planted_facts(people=21, forms=("cloze",), slope=0.0)
+    large = planted_facts(people=21, forms=("cloze",), slope=0.8)
     large["log_probability"] += 0.7
     folders = [write_run(tmp_path / name, facts) for name, facts in (("small", small), ("large", large))]
     for folder, size in zip(folders, (1e6, 1e7), strict=True):

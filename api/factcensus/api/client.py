@@ -20,11 +20,31 @@ from urllib.parse import quote
 import httpx
 import pyarrow as pa
 
-from factcensus.api.errors import NotReadyError, RejectedError, ServiceError, UnknownIndexError, UnreachableError
+from factcensus.api.errors import (
+    NotReadyError,
+    RejectedError,
+    ServerFailureError,
+    ServiceError,
+    UnknownIndexError,
+    UnreachableError,
+)
 from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit
 from factcensus.api.replies import error_of, json_of, pause_s
 from factcensus.api.tables import batches, counted_batch
 from factcensus.indexer.records import Entity
+
+#: What others may use of the service.
+__all__ = [
+    "Client",
+    "count_facts",
+    "RemoteJob",
+    "ServiceError",
+    "NotReadyError",
+    "RejectedError",
+    "ServerFailureError",
+    "UnknownIndexError",
+    "UnreachableError",
+]
 
 Json = dict[str, Any]
 By = Literal["source"] | None

@@ -138,8 +138,8 @@ def _paired(after: pd.DataFrame, before: pd.DataFrame, score: str, samples: int 
     theirs = measured(before)[[*ASKED, "p", "g", "match"]].rename(columns={"match": "known"})
     rows = measured(after).merge(theirs, on=ASKED, suffixes=("", "_before"), validate="one_to_one")
     rows = rows.assign(known=_floats(rows["known"]) == 1.0)
-    measured_in_full: pd.DataFrame = rows[np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1)]
-    return measured_in_full
+    complete = np.asarray(np.isfinite(rows[list(_MEASURED)].to_numpy(float)).all(axis=1), np.bool_)
+    return pd.DataFrame(rows[complete])
 
 
 def _floats(values: pd.Series[Any]) -> Floats:
@@ -208,4 +208,5 @@ def _rank_correlation(facts: _Side) -> float | None:
     """Kendall's tau-b between the score and the share of samples that match; None where either does not vary."""
     if min(len(np.unique(facts.p)), len(np.unique(facts.g))) < 2:
         return None
-    return float(stats.kendalltau(facts.p, facts.g).statistic)
+    found: Any = stats.kendalltau(facts.p, facts.g)
+    return float(found.statistic)

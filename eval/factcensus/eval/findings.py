@@ -30,7 +30,7 @@ def headline(summary: Mapping[str, Any]) -> str | None:
         found = [(method, rows) for method, rows in found if len(rows) > 1]
         if found:
             method, rows = max(found, key=lambda each: _overall(each[1]))
-            return f"{_rarest_and_commonest(method, rows, form)} {_odds(summary, method, form)}"
+            return f"{_rarest_and_commonest(method, rows, form)} {_odds(summary, method, form)}".strip()
     return None
 
 
@@ -56,7 +56,7 @@ def _odds(summary: Mapping[str, Any], method: Mapping[str, Any], form: str) -> s
     slopes = {each["name"]: each["slope_per_decade"][form] for each in _methods(summary)}
     agree = [name for name, each in slopes.items() if _is_shown(each) and each["value"] > 0]
     if found["ci95"] is None:
-        return ""
+        return "An effect of the count on the odds of forgetting cannot be estimated: all came out alike, or too few."
     low, high = sorted(1 / bound for bound in found["odds_ratio_ci95"])
     if low > 1:
         effect = f"With every factor 10 of the count the odds of forgetting fell {ratio(1 / found['odds_ratio'])}-fold"

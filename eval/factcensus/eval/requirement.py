@@ -16,6 +16,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from factcensus.eval.errors import EvaluationInputError
 
@@ -25,7 +26,7 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
 }  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max, "abs": abs}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "abs": abs}
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*%?)|(?P<quoted>\"[^\"]*\")|(?P<word>[^\W\d]\w*)"
     r"|(?P<sign><=|>=|==|!=|[<>+\-*/(),.]))"

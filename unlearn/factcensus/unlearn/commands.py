@@ -130,11 +130,14 @@ def _print_json(value: Any) -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     from factcensus.unlearn.config_file import load_config
     from factcensus.unlearn.plan import Plan, make_plan
+    from factcensus.unlearn.run_folder import INPUTS
     from factcensus.unlearn.sweep import has_sweep, read_sweep
 
     if has_sweep(arguments.config, arguments.assignments):
-        points = read_sweep(arguments.config, arguments.assignments).points
-        plans: dict[str, Plan] = {point.name: make_plan(point.config) for point in points}
+        sweep, tell = read_sweep(arguments.config, arguments.assignments), stderr_progress()
+        plans: dict[str, Plan] = {
+            point.name: make_plan(point.config, tell, inputs=sweep.out / INPUTS) for point in sweep.points
+        }
         if arguments.json:
             _print_json({name: plan.to_json() for name, plan in plans.items()})
             return
@@ -147,7 +150,7 @@ def _plan(arguments: argparse.Namespace) -> None:
             for name, plan in plans.items()
         ]))  # fmt: skip
         return
-    plan = make_plan(load_config(arguments.config, arguments.assignments))
+    plan = make_plan(load_config(arguments.config, arguments.assignments), stderr_progress())
     if arguments.json:
         _print_json(plan.to_json())
         return
@@ -155,8 +158,6 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(f"            {plan.model_digest}")
     if plan.index:
         print("counts      " + ", ".join(f"{key} {value}" for key, value in plan.index.items()))
-    if not plan.counted:
-        print("            the facts have no counts yet: the run counts them first, and sets may then differ")
     if plan.known_before:
         print("known       sets are upper bounds: the run asks the model first, and leaves out what it does not know")
     print(f"examples    {plan.forget_examples:,} to forget, {plan.retain_examples:,} to retain")

@@ -28,8 +28,8 @@ class TimeLeft:
 
 def stderr_progress(stream: TextIO | None = None) -> ProgressFunction:
     """Print progress: a line that rewrites itself on a terminal, and at most one line a second elsewhere."""
-    stream = stream or sys.stderr
-    terminal, last, time_left = stream.isatty(), [0.0], TimeLeft()
+    out: TextIO = stream or sys.stderr
+    terminal, last, time_left = out.isatty(), [0.0], TimeLeft()
 
     def report(progress: Progress) -> None:
         over = progress.done == progress.total
@@ -41,6 +41,6 @@ def stderr_progress(stream: TextIO | None = None) -> ProgressFunction:
         left = f", {duration_text(seconds)} left" if seconds is not None else ""
         line = f"{progress.stage}: {progress.done}/{progress.total}{left} {progress.detail}".rstrip()
         shown, end = (f"\r\x1b[K{line}", "\n" if over else "") if terminal else (line, "\n")
-        print(shown, end=end, file=stream, flush=True)
+        print(shown, end=end, file=out, flush=True)
 
     return report

@@ -159,7 +159,7 @@ class _Patient:
         self._index, self._facts, self._report, self._asked = index, facts, report, 0
 
     def __call__(self, ask: Callable[[], Any]) -> Any:
-        from factcensus.api.errors import NotReadyError, ServerFailureError, UnreachableError
+        from factcensus.api.client import NotReadyError, ServerFailureError, UnreachableError
 
         deadline, pause = time.monotonic() + self._index.wait_s, FIRST_PAUSE_S
         while True:

@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from factcensus.indexer.console import parse_size, size_text
 from factcensus.unlearn.config import RunConfig, check_config
-from factcensus.unlearn.counted import counted_already
+from factcensus.unlearn.counted import counted_facts
 from factcensus.unlearn.dry_step import Shape, StepCost, extra_bytes, keeps_distributions, step_cost
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
 from factcensus.unlearn.memory import process_bytes, total_bytes
@@ -29,6 +30,7 @@ from factcensus.unlearn.method_config import MethodConfig
 from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.prepare import Material, index_provenance, prepare
+from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.ranks import current_ranks
 from factcensus.unlearn.run_folder import INPUTS
 from factcensus.unlearn.runtime import resolve_device
@@ -69,7 +71,6 @@ class Plan:
 
     Attributes:
         device_bytes: Memory of the device, or what ``memory`` says.
-        counted: False if the facts are yet to be counted by the run itself: sets are then those of the table as it is.
         known_before: Whether a filter by what the model knows is still to come, so that the sets are upper bounds.
     """
 
@@ -79,7 +80,6 @@ class Plan:
     device: str
     dtype: str
     index: dict[str, Any]
-    counted: bool
     known_before: bool
     sets: list[dict[str, Any]]
     forget_examples: int
@@ -93,16 +93,24 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, inputs: Path | None = None) -> Plan:
     """Check a configuration against its fact table and tokenizer, and estimate; no weight is loaded.
 
+    Facts that have no counts are counted as the run would do it, and the counts kept for it.
+
+    Args:
+        config: A checked configuration.
+        progress: Told of the counting.
+        inputs: Where counts are kept, if not in the run folder.
+
     Raises:
+        ServiceLostError: the facts could not be counted.
         ConfigError, ExampleError: as `run_unlearning` would, before any training.
         MemoryPlanError: a method cannot fit the device; the message has what would.
     """
     device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
-    path = counted_already(config, config.out / INPUTS)
-    selection = select(read_fact_table(path or config.facts), config.selection, config.seed)
+    table = read_fact_table(counted_facts(config, inputs or config.out / INPUTS, progress))
+    selection = select(table, config.selection, config.seed)
     material = prepare(selection, config, load_tokenizer(config.model, config.revision))
     model_config = load_model_config(config.model, config.revision)
     methods = plan_methods(config, material, model_config, device)
@@ -114,7 +122,6 @@ def make_plan(config: RunConfig) -> Plan:
         device=str(device),
         dtype=config.dtype,
         index=index_provenance(selection, config),
-        counted=path is not None,
         known_before=config.selection.forget.known_before or config.selection.retain.known_before,
         sets=_sets(selection.rows, selection.facts["used"].to_pylist()),
         forget_examples=len(material.answers),

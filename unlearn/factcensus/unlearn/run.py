@@ -112,11 +112,9 @@ def run_unlearning(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with ExitStack() as stack:
-            if ranks.is_first:
-                run = stack.enter_context(open_run(config.out, identity, record))
+            opened = stack.enter_context(open_run(config.out, identity, record)) if ranks.is_first else None
             ranks.wait()
-            if not ranks.is_first:
-                run = RunFolder(config.out, record)
+            run = RunFolder(config.out, record) if opened is None else opened
             work = _Work(config, run, selection, material, tokenizer, device, evaluator, ranks, trackers, report)
             work.all_cells(plans, siblings)
     return config.out

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -86,6 +87,11 @@ def newcombe(auc: float, members: int, others: int, confidence: float = 0.95) ->
 
     # Where theta is the AUC `beyond` is negative, and at 0 and 1, where the variance is 0, it is not.
     inside = min(max(auc, 1e-12), 1 - 1e-12)
-    low = 0.0 if auc <= 0 else float(optimize.brentq(beyond, 0.0, inside))
-    high = 1.0 if auc >= 1 else float(optimize.brentq(beyond, inside, 1.0))
+    low = 0.0 if auc <= 0 else _root(beyond, 0.0, inside)
+    high = 1.0 if auc >= 1 else _root(beyond, inside, 1.0)
     return low, high
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    found: Any = optimize.brentq(function, low, high)
+    return float(found)

@@ -95,7 +95,7 @@ def _by_stratum(rows: Sequence[Row]) -> Iterator[Row]:
     for row in rows:
         groups[tuple(row[name] for name in what)].append(row)
     for key, of_group in groups.items():
-        named = dict(zip(what, key, strict=True))
+        named: Row = dict(zip(what, key, strict=True))
         if named["attack"] == "membership":
             if named["part"] == PHANTOM:
                 continue

@@ -83,6 +83,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
+        record: dict[str, Any] = {}
         try:
             record = json.loads(line)
             step = re.fullmatch(r"checkpoint_(\d+)", str(record["checkpoint"]))

@@ -1,0 +1,66 @@
+"""docs/unlearning.md: the walk-through is run as it stands, and the table of settings is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from test_architectures import byte_level, model_config
+
+from factcensus.indexer.cli import main
+from factcensus.unlearn.config import IndexConfig, RunConfig, SelectionConfig, TrainingConfig
+from factcensus.unlearn.models import quiet_transformers
+
+PAGE = (Path(__file__).parents[2] / "docs" / "unlearning.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+def test_the_walk_through_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facts.csv").write_text(blocks("csv")[0])
+    (tmp_path / "run.toml").write_text(next(block for block in blocks("toml") if "my-model" in block))
+    (tmp_path / "sweep.yaml").write_text(blocks("yaml")[0])
+    pairs = [("Peru", "Lima", 1), ("Japan", "Tokyo", 2), ("France", "Paris", 3), ("Kenya", "Nairobi", 4)]
+    texts = [f"{object} lies in {subject}." for subject, object, times in pairs for _ in range(times)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    tokenizer = byte_level()
+    with quiet_transformers():
+        AutoModelForCausalLM.from_config(model_config("gpt2", len(tokenizer))).save_pretrained("my-model")
+        tokenizer.save_pretrained("my-model")
+    run = 0
+    for line in commands():
+        words = shlex.split(line)
+        assert words[0] == "factcensus"
+        if words[1] == "report":  # what the other part makes of a run is tested there
+            continue
+        extra = ["--set", "evaluator=none"] if words[1] == "unlearn" else []
+        assert main([*words[1:], *extra]) == 0, (line, capsys.readouterr().err)
+        run += 1
+    assert run == 8
+    record = json.loads((tmp_path / "runs" / "first" / "run.json").read_text())
+    assert (record["status"], record["sets"]["forget"], record["sets"]["retain"]) == ("done", 3, 3)
+    assert record["index"]["name"] == "corpus"
+    assert pq.read_table(tmp_path / "runs" / "grid" / "cells.parquet")["status"].to_pylist() == ["done"] * 4
+
+
+def test_every_setting_is_in_the_table() -> None:
+    table = PAGE[PAGE.index("## Settings") : PAGE.index("## Methods")]
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", table))))
+    for section in (RunConfig, TrainingConfig, IndexConfig, SelectionConfig):
+        missing = set(section.model_fields) - named - {"selection", "training", "index", "forget", "retain"}
+        assert not missing, section.__name__
