@@ -35,7 +35,7 @@ demo: .venv/user
 TEST_JOBS ?= 2
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff check .

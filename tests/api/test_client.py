@@ -191,8 +191,10 @@ def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: 
 
 def test_the_service_may_allow_less_than_a_batch(index_folder: Path) -> None:
     settings = Settings(indexes=(index_folder,), limits=Limits(max_facts=5))
-    with serving(settings) as url, Client(url) as client, pytest.raises(RejectedError, match="FACTCENSUS_MAX_FACTS"):
-        client.count_facts("tiny", many_facts(6))
+    with serving(settings) as url, Client(url) as client, CountIndex.open(index_folder) as index:
+        facts = many_facts(6)
+        assert client.count_facts("tiny", facts, windows=[3]).equals(index.count_facts(facts, windows=[3]))
+        assert client.jobs() == [], "it came as a job, which is removed"
 
 
 @pytest.mark.parametrize(

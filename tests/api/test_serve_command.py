@@ -104,7 +104,7 @@ def test_two_folders_of_one_name_are_wrong_usage(index_folder: Path, tmp_path: P
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     refused = run(*arguments)
     assert refused.returncode == 2
-    assert re.fullmatch(r"factcensus serve: error: .*\n", refused.stderr)
+    assert re.fullmatch(r"factcensus( serve)?: error: .*\n", refused.stderr)
 
 
 def test_an_absent_folder_is_wrong_usage(tmp_path: Path) -> None:

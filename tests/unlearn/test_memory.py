@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,7 @@ def test_the_peak_of_a_process_is_that_of_the_work_since() -> None:
     assert total_bytes(cpu) > held.nbytes
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of another process")
 def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
     """24 million parameters: what training adds outweighs what the libraries take by themselves."""
     from transformers import AutoModelForCausalLM
@@ -96,11 +100,14 @@ def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
         [sys.executable, "-m", "factcensus.indexer.cli", "unlearn", "run", str(tmp_path / "run.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = 0
+    while process.poll() is None:  # ru_maxrss would begin with what this process has
+        with suppress(OSError):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max(peak, *(int(size) << 10 for size in re.findall(r"VmHWM:\s+(\d+) kB", status)), 0)
+        time.sleep(0.02)
     assert process.returncode == 0
     cost = json.loads((tmp_path / "run" / "run.json").read_text())["costs"][0]
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     assert 0.8 < cost["estimated_memory_bytes"] / peak < 1.2
     assert 0.8 < cost["estimated_over_measured"] < 1.2
     assert cost["estimated_memory_bytes"] > 500e6

@@ -28,7 +28,7 @@ from factcensus.api.errors import (
     UnknownIndexError,
     UnreachableError,
 )
-from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit
+from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit, take_counts
 from factcensus.api.replies import error_of, json_of, pause_s
 from factcensus.api.tables import batches, counted_batch
 from factcensus.indexer.records import Entity
@@ -170,7 +170,10 @@ class Client:
                 if done:
                     error.add_rows_before(done)
                 raise
-            counted.append(counted_batch(rows, reply.content, windows, digest))
+            if reply.status_code == 202:  # more facts than this service answers at once
+                counted.append(take_counts(RemoteJob(self._send, json_of(reply)["id"]), rows, windows, digest))
+            else:
+                counted.append(counted_batch(rows, reply.content, windows, digest))
             done += rows.num_rows
             if progress is not None:
                 progress(done, facts.num_rows)

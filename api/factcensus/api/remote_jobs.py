@@ -101,8 +101,18 @@ def count_as_job(
     digest: str | None,
     progress: Callable[[int, int], None] | None,
 ) -> pa.Table:
-    """Count a checked fact table as a job, which is removed at the end, also when this is interrupted."""
-    job = submit(send, path, facts, windows)
+    """Count a checked fact table as a job."""
+    return take_counts(submit(send, path, facts, windows), facts, windows, digest, progress)
+
+
+def take_counts(
+    job: RemoteJob,
+    facts: pa.Table,
+    windows: Sequence[int],
+    digest: str | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pa.Table:
+    """The counts of a table that was sent as a job, which is removed at the end, also when this is interrupted."""
     try:
         job.wait(progress)
         counts = job.result()
