@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.limits import Limit
 from factcensus.indexer.mentions import check_windows, count_pairs
 from factcensus.indexer.records import Entity
@@ -156,7 +156,8 @@ def _closest_pair(subject: Place, object: Place) -> list[Mention]:
             if 0 <= j < len(other_starts):
                 gap = int(max(other_starts[j] - ends[i], starts[i] - other_ends[j]))
                 best = min(best or (gap, i, j), (gap, i, j))
-    assert best is not None, "the document was counted, so it has a pair"
+    if best is None:  # the document was counted, so it has a pair
+        raise IndexFormatError("the mentions of a document are out of order; run 'factcensus index verify'")
     _, i, j = best
     return [
         (int(starts[i]), int(ends[i]), subject_name),
