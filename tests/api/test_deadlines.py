@@ -59,8 +59,8 @@ def test_a_count_that_takes_too_long_is_stopped_and_says_so(
 
 
 def test_a_count_whose_client_has_gone_is_stopped(url: str, endless: list[Limit]) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{url}/v1/indexes/tiny/count", json={"text": "Paris"}, timeout=0.5)
+    with pytest.raises(httpx.ReadTimeout):  # a text that nobody asked before: answers are kept
+        httpx.post(f"{url}/v1/indexes/tiny/count", json={"text": "gone with Paris"}, timeout=0.5)
     for _ in range(200):
         if endless:
             break
