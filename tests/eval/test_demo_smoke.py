@@ -80,6 +80,7 @@ def test_a_finished_demo_is_shown_again_at_once(finished: tuple[Path, Any]) -> N
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.full
 def test_a_demo_continues_from_what_is_there(finished: tuple[Path, Any]) -> None:
     out, _ = finished
     (out / "report.html").unlink()
