@@ -83,9 +83,9 @@ def of_benchmarks(
 def _lm_eval(settings: BenchmarkSettings) -> tuple[Any, Any, Any]:
     """The module, its wrapper of a loaded model, and its tasks."""
     try:
-        import lm_eval
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
+        import lm_eval  # pyright: ignore[reportMissingImports]
+        from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
+        from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise EvaluationInputError(
             f"benchmarks need lm-eval ({error}); install it with `pip install 'factcensus[{LM_EVAL}]'`"
