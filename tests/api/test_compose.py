@@ -72,7 +72,8 @@ def test_compose_accepts_the_example_of_an_own_corpus(tmp_path: Path) -> None:
     services = yaml.safe_load(merged.stdout)["services"]
     assert services["corpus"]["entrypoint"] == ["true"]
     assert "/data/indexes/mine" in services["api"]["command"]
-    assert len(services["indexer"]["volumes"]) == 3
+    added = len(services["indexer"]["volumes"]) - len(SERVICES["indexer"]["volumes"])
+    assert added == 1, "the corpus stands beside the volumes of the stack, it does not replace them"
 
 
 def test_every_build_names_files_that_are_there() -> None:
@@ -110,7 +111,8 @@ def test_every_container_is_locked_in() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["tmpfs"][0].startswith("/tmp:size="), name  # noqa: S108  # in a container
-        assert set(service["deploy"]["resources"]["limits"]) == {"memory", "pids"}, name
+        assert set(service["deploy"]["resources"]["limits"]) == {"memory"}, name
+        assert service["pids_limit"] > 0, name
         writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
         assert not any(volume.startswith(".") for volume in writable), f"{name} writes on the host"
     assert SERVICES["corpus"]["network_mode"] == SERVICES["indexer"]["network_mode"] == "none"
