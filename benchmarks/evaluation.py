@@ -20,15 +20,15 @@ import pyarrow as pa
 import torch
 
 from benchmarks.measure import Report
-from factcensus.eval.batching import equal_length_batches
-from factcensus.eval.distractors import matched_distractors
+from factcensus.eval.asking.batching import equal_length_batches
+from factcensus.eval.asking.distractors import matched_distractors
+from factcensus.eval.asking.probes import ANSWER, probes_of
+from factcensus.eval.asking.questions import Asked, questions_of
 from factcensus.eval.evaluator import StandardEvaluator, _encode_probes, with_fact_ids
 from factcensus.eval.metrics.record import measures, zlib_ratio
-from factcensus.eval.probes import ANSWER, probes_of
-from factcensus.eval.questions import Asked, questions_of
 from factcensus.indexer import read_facts
 from factcensus.unlearn import PRESETS, WorldSettings, write_world
-from factcensus.unlearn.examples import Example
+from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.world.pretrain import build_model
 from factcensus.unlearn.world.rows import read_texts
 from factcensus.unlearn.world.tokenizer import build_tokenizer

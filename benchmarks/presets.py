@@ -8,8 +8,8 @@ untouched bystanders keep. Each cell is one file in the folder; the same command
 ``--report-only`` prints the tables of what is there.
 
 Intervals are 95 %: of shares and of differences by drawing people (within their seeds) 2000 times, of slopes as
-:mod:`factcensus.eval.slope` does. Outcomes are teacher-forced: an answer counts as recalled if every token of it is
-the likeliest.
+:mod:`factcensus.eval.statistics.slope` does. Outcomes are teacher-forced: an answer counts as recalled if every token
+of it is the likeliest.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from factcensus.eval.slope import slope
-from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.eval.statistics.slope import slope
+from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
-from factcensus.unlearn.examples import Example, collate, encode
-from factcensus.unlearn.forget_set import OriginalScores, forget_set
-from factcensus.unlearn.methods import METHODS
+from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.models import load_model, load_tokenizer
 from factcensus.unlearn.prepare import Material, prepare
 from factcensus.unlearn.presets import PRESETS
-from factcensus.unlearn.runtime import torch_threads
-from factcensus.unlearn.scoring import answer_logits, token_log_probabilities
 from factcensus.unlearn.selection import Row, Selection, read_fact_table, select
-from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.training.examples import Example, collate, encode
+from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
+from factcensus.unlearn.training.runtime import torch_threads
+from factcensus.unlearn.training.scoring import answer_logits, token_log_probabilities
+from factcensus.unlearn.training.train import Dose, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.write import write_world
 

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Report
-from factcensus.unlearn.config import TrainingConfig
-from factcensus.unlearn.examples import Example
-from factcensus.unlearn.forget_set import ForgetSet
-from factcensus.unlearn.memory import PeakMemory
-from factcensus.unlearn.method_config import MethodConfig
-from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.config.method_config import MethodConfig
+from factcensus.unlearn.config.run_config import TrainingConfig
+from factcensus.unlearn.planning.memory import PeakMemory
+from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.forget_set import ForgetSet
+from factcensus.unlearn.training.train import Dose, unlearn
 
 #: GPT-2's shapes: width, layers, heads, vocabulary.
 SIZES = {"small": (128, 4, 4, 50_257), "gpt2": (768, 12, 12, 50_257)}

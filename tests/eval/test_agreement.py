@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from factcensus.eval.agreement import LEAST_SAMPLES, agreement
+from factcensus.eval.statistics.agreement import LEAST_SAMPLES, agreement
 
 
 def rows(p: Any, said: Any, *, group: str, samples: int = 16, facts_each: int = 1) -> pd.DataFrame:

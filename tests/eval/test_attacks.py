@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from factcensus.eval.asking.generation import sample_continuations
+from factcensus.eval.asking.questions import questions_of
 from factcensus.eval.attacks import prompts, relearn
 from factcensus.eval.attacks.membership import auc_of, newcombe
 from factcensus.eval.attacks.probe import _folds, _layers, hidden_states, predicted
@@ -19,9 +21,7 @@ from factcensus.eval.attacks.run import ATTACKS, check_attacks, run_attack
 from factcensus.eval.attacks.target import AttackSettings, Target, restored
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
-from factcensus.eval.generation import sample_continuations
 from factcensus.eval.metrics.texts import leak_at_k
-from factcensus.eval.questions import questions_of
 
 CITIES = ("rome", "oslo", "new york")
 

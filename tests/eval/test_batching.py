@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factcensus.eval.batching import equal_length_batches
+from factcensus.eval.asking.batching import equal_length_batches
 
 
 @given(st.lists(st.integers(1, 30)), st.integers(1, 100))

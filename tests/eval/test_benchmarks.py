@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval.benchmarks import BenchmarkSettings, of_benchmarks, rows_of
+from factcensus.eval.asking.benchmarks import BenchmarkSettings, of_benchmarks, rows_of
 from factcensus.eval.errors import EvaluationInputError
 
 ITEMS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factcensus.eval.curves import MOST_LEVELS, forgotten_by_count
+from factcensus.eval.statistics.curves import MOST_LEVELS, forgotten_by_count
 
 
 def rows(counts: list[int], forgotten: list[bool | None]) -> pd.DataFrame:

@@ -11,10 +11,10 @@ from planted import planted_facts
 from test_evaluator import evaluate, facts
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval import utility
+from factcensus.eval.asking import utility
+from factcensus.eval.asking.token_record import TokenScores
 from factcensus.eval.attacks.run import FACTS_SCHEMA, STRATA_SCHEMA
 from factcensus.eval.summary import summarise
-from factcensus.eval.token_record import TokenScores
 
 RUNS = (Path(__file__).resolve().parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`([a-z_0-9.]+)`", RUNS))

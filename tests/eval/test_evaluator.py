@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from factcensus.eval.asking.generation import continue_greedily
+from factcensus.eval.asking.token_record import score_answers
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
-from factcensus.eval.generation import continue_greedily
-from factcensus.eval.token_record import score_answers
 from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.evaluation import get_evaluator
-from factcensus.unlearn.examples import encode
+from factcensus.unlearn.training.examples import encode
 
 
 def facts() -> pa.Table:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from factcensus.eval.formatting import detectable, duration, interval, number, percent, probability, span
+from factcensus.eval.report.formatting import detectable, duration, interval, number, percent, probability, span
 
 
 @pytest.mark.parametrize(

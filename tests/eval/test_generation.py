@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from factcensus.eval.generation import (
+from factcensus.eval.asking.generation import (
     Continuation,
     continue_greedily,
     first_line,

@@ -13,7 +13,7 @@ from test_run_folder import write_run
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports import Source, import_results, source_of
-from factcensus.eval.report import render_report
+from factcensus.eval.report.page import render_report
 from factcensus.eval.run_folder import pool_runs, read_run, summary_of
 from factcensus.indexer.cli import main
 

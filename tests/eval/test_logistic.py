@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from factcensus.eval.logistic import LogOdds, curve, difference, fit_logistic, logistic_slope
+from factcensus.eval.statistics.logistic import LogOdds, curve, difference, fit_logistic, logistic_slope
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from factcensus.eval.matching import Match, match_answer, rouge_l, words
+from factcensus.eval.asking.matching import Match, match_answer, rouge_l, words
 
 
 @pytest.mark.parametrize(

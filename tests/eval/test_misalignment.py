@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from factcensus.eval.misalignment import misalignment
+from factcensus.eval.statistics.misalignment import misalignment
 
 
 def outcomes(cells: list[tuple[bool | None, bool | None, bool]]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval import asking
-from factcensus.eval.asking import Extras
+from factcensus.eval.asking import extras as asking
+from factcensus.eval.asking.extras import Extras
 from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.model_run import (

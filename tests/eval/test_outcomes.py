@@ -8,7 +8,7 @@ import pytest
 from planted import planted_facts
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.outcomes import never_seen_levels, pair_outcomes, with_defaults
+from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes, with_defaults
 
 
 def row(fact_id: str, method: str = "original", **columns: Any) -> dict[str, Any]:

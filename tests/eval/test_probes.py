@@ -4,10 +4,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from factcensus.eval.distractors import matched_distractors
-from factcensus.eval.neighbours import neighbour_distances
-from factcensus.eval.probes import content_free, knows_labels, probes_of
-from factcensus.eval.questions import Asked
+from factcensus.eval.asking.distractors import matched_distractors
+from factcensus.eval.asking.neighbours import neighbour_distances
+from factcensus.eval.asking.probes import content_free, knows_labels, probes_of
+from factcensus.eval.asking.questions import Asked
 
 
 def fact(subject: str, name: str, count: int | None = None, **more: Any) -> dict[str, Any]:

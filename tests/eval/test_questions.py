@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from factcensus.eval.asking.questions import questions_of
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.questions import questions_of
 
 
 def asked(fact: dict[str, Any], paraphrases: int = 1) -> list[tuple[str, int, str, str, tuple[str, ...], bool]]:

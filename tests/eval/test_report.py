@@ -16,11 +16,12 @@ import pytest
 from planted import planted_facts
 from test_run_folder import write_run
 
-from factcensus.eval.balance_section import front
-from factcensus.eval.extreme_facts import Passages, extreme_facts
-from factcensus.eval.findings import findings, headline
-from factcensus.eval.printed import summary_text
-from factcensus.eval.report import render_report
+from factcensus.eval.passages import Passages
+from factcensus.eval.report.balance import front
+from factcensus.eval.report.extreme_facts import extreme_facts
+from factcensus.eval.report.findings import findings, headline
+from factcensus.eval.report.page import render_report
+from factcensus.eval.report.printed import summary_text
 from factcensus.eval.run_folder import Run, summary_of
 from factcensus.indexer.cli import main
 

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
-from factcensus.eval.seeds import holm, random_effects
+from factcensus.eval.statistics.seeds import holm, random_effects
 
 
 def test_random_effects_are_those_of_statsmodels_where_seeds_differ() -> None:

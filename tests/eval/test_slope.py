@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from factcensus.eval.slope import MIN_CLUSTERS, Slope, slope
+from factcensus.eval.statistics.slope import MIN_CLUSTERS, Slope, slope
 
 Floats = npt.NDArray[np.float64]
 WORLDS = 300

@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from factcensus.eval.statistics import design_effect, label_codes, mcnemar, mean, share, wilson
+from factcensus.eval.statistics.intervals import design_effect, label_codes, mcnemar, mean, share, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 17), (160, 400)])

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from factcensus.eval.token_record import TokenScores, score_answers
-from factcensus.unlearn.examples import Example
+from factcensus.eval.asking.token_record import TokenScores, score_answers
+from factcensus.unlearn.training.examples import Example
 
 EXAMPLES = [
     Example("", (2, 3, 4, 7), (9,)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval import utility
+from factcensus.eval.asking import utility
 from factcensus.eval.errors import EvaluationInputError
 
 TEXTS = ["ada was born in rome", "bo was born in new york", "where is it", "cy was born in oslo", "rome"]

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from factcensus.unlearn.config import check_config
+from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.errors import ConfigError, ExampleError, InterruptedRunError
-from factcensus.unlearn.examples import check_template, encode
 from factcensus.unlearn.models import load_tokenizer, quiet_transformers
 from factcensus.unlearn.run import run_unlearning
-from factcensus.unlearn.runtime import ended_by_sigterm
+from factcensus.unlearn.training.examples import check_template, encode
+from factcensus.unlearn.training.runtime import ended_by_sigterm
 
 FACTS = [
     {"subject": "Peru", "object": "Lima", "role": "forget", "question": "What is the capital of Peru?"},

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from factcensus.unlearn.config import RunConfig, check_config
-from factcensus.unlearn.config_file import load_config
+from factcensus.unlearn.config.files import load_config
+from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.methods import METHODS, PURPOSE
+from factcensus.unlearn.methods.named import METHODS, PURPOSE
 from factcensus.unlearn.presets import PRESETS
 
 SMALLEST: dict[str, Any] = {"model": "m", "facts": "f.parquet", "out": "o", "methods": ["simnpo"]}

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from factcensus.unlearn.controllers import ConstraintController, Strata, StrataController, student95
+from factcensus.unlearn.config.method_config import MethodConfig, RetainConstraint, StrataControl
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.method_config import MethodConfig, RetainConstraint, StrataControl
 from factcensus.unlearn.objectives.strata import fact_strata
-from factcensus.unlearn.wrappers import add_rectified, take_gradients, worst_neighbour
+from factcensus.unlearn.training.controllers import ConstraintController, Strata, StrataController, student95
+from factcensus.unlearn.training.wrappers import add_rectified, take_gradients, worst_neighbour
 
 COUNTS = st.lists(st.integers(0, 200), min_size=4, max_size=40).filter(lambda counts: len(set(counts)) > 3)
 

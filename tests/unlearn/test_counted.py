@@ -15,7 +15,7 @@ import pytest
 
 from factcensus.indexer import CountIndex, build_index, read_facts, stratify
 from factcensus.unlearn import counted
-from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import counted_already, counted_facts
 from factcensus.unlearn.errors import ConfigError, ServiceLostError
 from factcensus.unlearn.progress import Progress

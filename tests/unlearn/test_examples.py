@@ -14,8 +14,8 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from factcensus.unlearn.errors import ConfigError, ExampleError
-from factcensus.unlearn.examples import Example, collate, encode
-from factcensus.unlearn.scoring import answer_logits, mean_nll_of, token_log_probabilities
+from factcensus.unlearn.training.examples import Example, collate, encode
+from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities
 
 VOCABULARY = 50
 make_tokenizer: Any = PreTrainedTokenizerFast

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from factcensus.unlearn.config import SelectionConfig, check_config
+from factcensus.unlearn.config.run_config import SelectionConfig, check_config
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.examples import Example
 from factcensus.unlearn.known import is_first_choice, known_facts
 from factcensus.unlearn.models import load_model, load_tokenizer
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.selection import balance, read_fact_table, select
 from factcensus.unlearn.trackers import Trackers, get_trackers
+from factcensus.unlearn.training.examples import Example
 
 
 def greedy_answer(model: Any, example: Example) -> tuple[int, ...]:

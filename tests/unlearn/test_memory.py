@@ -16,10 +16,10 @@ import pytest
 import torch
 from test_architectures import FACTS, byte_level
 
-from factcensus.unlearn.config import check_config
-from factcensus.unlearn.dry_step import Shape, StepCost, extra_bytes, step_cost
-from factcensus.unlearn.memory import PeakMemory, process_bytes, total_bytes
+from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import quiet_transformers
+from factcensus.unlearn.planning.dry_step import Shape, StepCost, extra_bytes, step_cost
+from factcensus.unlearn.planning.memory import PeakMemory, process_bytes, total_bytes
 
 SHAPE = Shape(4, 32, 8)
 
@@ -62,7 +62,7 @@ def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("decides by values")
 
-    monkeypatch.setattr("factcensus.unlearn.dry_step.forward_answers", refuse)
+    monkeypatch.setattr("factcensus.unlearn.planning.dry_step.forward_answers", refuse)
     ruled = cost("simnpo", Shape(3, 31, 7))
     assert ruled.simulated is False
     assert ruled.peak_bytes == 16 * ruled.parameters + 3 * 3 * 7 * 500 * 4

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from factcensus.indexer.cli import main
-from factcensus.unlearn.method_table import markdown, method_rows
-from factcensus.unlearn.methods import METHODS
+from factcensus.unlearn.methods.named import METHODS
+from factcensus.unlearn.methods.table import markdown, method_rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
 
 def test_the_page_is_the_one_the_registry_gives() -> None:
     assert PAGE.read_text(encoding="utf-8") == markdown(), (
-        "run `python -m factcensus.unlearn.method_table docs/methods.md`"
+        "run `python -m factcensus.unlearn.methods.table docs/methods.md`"
     )
 
 

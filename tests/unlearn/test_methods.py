@@ -10,17 +10,17 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from factcensus.unlearn.config import MethodConfig, TrainingConfig
-from factcensus.unlearn.examples import Example, collate
-from factcensus.unlearn.forget_set import ForgetSet, OriginalScores, forget_set
-from factcensus.unlearn.gradients import Draw, Gradients
-from factcensus.unlearn.layers import decoder_layers, hidden_at
-from factcensus.unlearn.methods import METHODS, PURPOSE
+from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
+from factcensus.unlearn.methods.named import METHODS, PURPOSE
 from factcensus.unlearn.prepare import Material
 from factcensus.unlearn.progress import Progress
-from factcensus.unlearn.references import CachedReference
-from factcensus.unlearn.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
-from factcensus.unlearn.train import Dose, StepRow, unlearn
+from factcensus.unlearn.training.examples import Example, collate
+from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.training.gradients import Draw, Gradients
+from factcensus.unlearn.training.layers import decoder_layers, hidden_at
+from factcensus.unlearn.training.references import CachedReference
+from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
+from factcensus.unlearn.training.train import Dose, StepRow, unlearn
 
 V = 50
 ANSWERS = tuple(Example(f"f{n}", (0, n, n + 1)[: 2 + n % 2], (n + 2, n + 3, n + 4)[: 1 + n % 3]) for n in range(1, 11))

@@ -12,11 +12,11 @@ from test_methods import ANSWERS, MATERIAL, chosen, prepared, train
 from tiny import tiny_model
 
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.examples import collate
-from factcensus.unlearn.gradients import Draw, Gradients
-from factcensus.unlearn.lost_updates import LostUpdateMeter
-from factcensus.unlearn.optimizers import RoundedAdamW, make_optimizer, round_stochastically
-from factcensus.unlearn.scoring import answer_logits, forward_answers, token_log_probabilities
+from factcensus.unlearn.training.examples import collate
+from factcensus.unlearn.training.gradients import Draw, Gradients
+from factcensus.unlearn.training.lost_updates import LostUpdateMeter
+from factcensus.unlearn.training.optimizers import RoundedAdamW, make_optimizer, round_stochastically
+from factcensus.unlearn.training.scoring import answer_logits, forward_answers, token_log_probabilities
 
 
 def steps(kind: Any, dtype: torch.dtype, rate: float, number: int) -> tuple[torch.Tensor, list[float]]:
@@ -131,7 +131,7 @@ def test_padding_and_its_company_move_no_loss(kind: str) -> None:
 @pytest.mark.parametrize("preset", ["never_seen_strata", "dpo", "jensun", "rmu"])
 def test_every_split_into_ranks_and_micro_batches_gives_the_same_gradient(preset: str) -> None:
     """Each rank's share computed one after the other adds up to the single process's gradient."""
-    from factcensus.unlearn.ranks import Ranks
+    from factcensus.unlearn.training.ranks import Ranks
 
     method = chosen(preset)
     forget = prepared(tiny_model("llama", 50), method)

@@ -13,10 +13,10 @@ from tiny import SMALL_MODEL
 
 from factcensus.indexer.cli import main
 from factcensus.unlearn import commands
-from factcensus.unlearn.config import check_config
-from factcensus.unlearn.methods import METHODS
+from factcensus.unlearn.config.run_config import check_config
+from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.models import load_model, parameter_count
-from factcensus.unlearn.plan import make_plan
+from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.presets import PRESETS, Preset
 
 
@@ -48,7 +48,7 @@ def run(*arguments: object) -> int:
 
 
 def test_a_plan_counts_sets_parameters_and_steps(config_path: Path, model_folder: Path) -> None:
-    from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.config.files import load_config
 
     plan = make_plan(load_config(config_path))
     model: Any = load_model(str(model_folder), None, torch.float32, torch.device("cpu"))
@@ -98,12 +98,12 @@ def test_config_prints_what_it_understood_an_example_and_a_schema(
 
 
 def test_a_run_that_cannot_fit_is_refused_with_what_would(config_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.errors import MemoryPlanError
-    from factcensus.unlearn.plan import CHANGES
+    from factcensus.unlearn.planning.plan import CHANGES
 
-    monkeypatch.setattr("factcensus.unlearn.plan.CHANGES", CHANGES[:1])
-    monkeypatch.setattr("factcensus.unlearn.plan.process_bytes", lambda: 0)
+    monkeypatch.setattr("factcensus.unlearn.planning.plan.CHANGES", CHANGES[:1])
+    monkeypatch.setattr("factcensus.unlearn.planning.plan.process_bytes", lambda: 0)
     with pytest.raises(MemoryPlanError, match="nothing that can be set here") as refused:
         make_plan(load_config(config_path, ["memory=10kB"]))
     assert refused.value.exit_code == 2

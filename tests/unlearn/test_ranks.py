@@ -15,10 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factcensus.unlearn.config import check_config
+from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import load_model
-from factcensus.unlearn.ranks import ManyRanks
 from factcensus.unlearn.run import run_unlearning
+from factcensus.unlearn.training.ranks import ManyRanks
 
 HERE = Path(__file__).parent
 

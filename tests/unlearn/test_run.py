@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factcensus.unlearn.config import RunConfig, check_config
+from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError, ExampleError, InterruptedRunError, RunFolderError
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.run import run_unlearning

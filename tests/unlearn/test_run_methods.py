@@ -12,11 +12,11 @@ import torch
 from test_methods import MATERIAL, chosen, prepared
 from tiny import SMALL_MODEL, tiny_model
 
-from factcensus.unlearn.config import TrainingConfig, check_config
+from factcensus.unlearn.config.run_config import TrainingConfig, check_config
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.plan import make_plan
+from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.run import run_unlearning
-from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.training.train import Dose, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factcensus.unlearn.sampling import Sampler
-from factcensus.unlearn.schedule import rate_at
+from factcensus.unlearn.training.sampling import Sampler
+from factcensus.unlearn.training.schedule import rate_at
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 5), st.integers(1, 4))

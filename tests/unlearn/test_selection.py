@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factcensus.unlearn.config import SelectionConfig
+from factcensus.unlearn.config.run_config import SelectionConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.selection import Selection, read_fact_table, select
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factcensus.unlearn.errors import ConfigError, RunFolderError
-from factcensus.unlearn.sweep import Sweep, read_sweep
-from factcensus.unlearn.sweep_run import run_sweep, sweep_status
+from factcensus.unlearn.sweep.grid import Sweep, read_sweep
+from factcensus.unlearn.sweep.run import run_sweep, sweep_status
 
 BASE: dict[str, Any] = {"model": "m", "facts": "f.csv", "out": "o", "methods": ["simnpo"]}
 

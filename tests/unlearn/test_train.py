@@ -11,13 +11,13 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from factcensus.unlearn.config import MethodConfig, TrainingConfig
+from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
 from factcensus.unlearn.errors import InterruptedRunError, NumericsError
-from factcensus.unlearn.examples import Example
-from factcensus.unlearn.lost_updates import LostUpdateMeter
 from factcensus.unlearn.progress import Progress
-from factcensus.unlearn.scoring import mean_nll_of
-from factcensus.unlearn.train import Dose, ForgetSet, StepRow, unlearn
+from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.lost_updates import LostUpdateMeter
+from factcensus.unlearn.training.scoring import mean_nll_of
+from factcensus.unlearn.training.train import Dose, ForgetSet, StepRow, unlearn
 
 VOCABULARY = 50
 FORGET = tuple(Example(f"f{n}", (0, n, n + 1), (n + 2, n + 3)[: 1 + n % 2]) for n in range(1, 11))

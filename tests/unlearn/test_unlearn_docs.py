@@ -12,7 +12,7 @@ import pytest
 from test_architectures import byte_level, model_config
 
 from factcensus.indexer.cli import main
-from factcensus.unlearn.config import IndexConfig, RunConfig, SelectionConfig, TrainingConfig
+from factcensus.unlearn.config.run_config import IndexConfig, RunConfig, SelectionConfig, TrainingConfig
 from factcensus.unlearn.models import quiet_transformers
 
 PAGE = (Path(__file__).parents[2] / "docs" / "unlearning.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from factcensus.unlearn.config_file import load_config
+from factcensus.unlearn.config.files import load_config
 from factcensus.unlearn.run import run_unlearning
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from factcensus.eval import measure_commands, run_commands
 from factcensus.indexer.cli import Subparsers, add_command, add_group
@@ -64,14 +62,16 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     from factcensus.eval.demo import run_demo
+    from factcensus.eval.report.printed import show_summary
 
     summary = run_demo(arguments.preset, arguments.out)
     show_summary(summary, arguments.out / "report.html", as_json=arguments.json)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from factcensus.eval.beside import experiments, side_by_side
-    from factcensus.eval.report import write_report
+    from factcensus.eval.report.beside import experiments, side_by_side
+    from factcensus.eval.report.page import write_report
+    from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run, with_passages
 
     found = experiments([read_run(folder) for folder in arguments.runs])
@@ -81,17 +81,3 @@ def _report(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_report(arguments.out, run, found[0].summary, title=arguments.title, beside=side_by_side(found))
     show_summary(dict(found[0].summary), arguments.out, as_json=arguments.json)
-
-
-def show_summary(summary: dict[str, Any], report: Path, *, as_json: bool) -> None:
-    """The result on stdout: tables, findings and where the report lies; or the summary."""
-    from factcensus.eval.findings import findings
-    from factcensus.eval.printed import summary_text
-
-    if as_json:
-        print(json.dumps(summary))
-        return
-    parts = [summary_text(summary)]
-    parts += ["\n".join([f"{heading}:", *(f"* {each}" for each in said)]) for heading, said in findings(summary)]
-    print("\n\n".join(part for part in parts if part))
-    print(f"\nreport: {report.resolve().as_uri()}")

@@ -229,7 +229,7 @@ def unlearn_seed(places: Places, preset_name: str, seed: int, progress: Progress
 
 def _look_beyond(places: Places, preset: Preset, config: RunConfig, seed: int, progress: ProgressFunction) -> None:
     """Attack some of the models, and measure what else all of them can do; into the seed's run folder."""
-    from factcensus.eval.asking import Extras
+    from factcensus.eval.asking.extras import Extras
     from factcensus.eval.attacks.target import AttackSettings
     from factcensus.eval.model_run import extend_run
     from factcensus.unlearn.selection import read_fact_table, select
@@ -276,7 +276,8 @@ def _pool(
 ) -> dict[str, Any]:
     """Write the pooled tables, the summary and the report."""
     from factcensus.eval.model_run import concatenate
-    from factcensus.eval.run_folder import read_run, write_results
+    from factcensus.eval.report.page import write_results
+    from factcensus.eval.run_folder import read_run
 
     concatenate(folders, out)
     records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from factcensus.eval.distractors import matched_distractors
+from factcensus.eval.asking.distractors import matched_distractors
+from factcensus.eval.asking.generation import Continuation, continue_greedily, sample_continuations, token_limit
+from factcensus.eval.asking.matching import match_answer, rouge_l
+from factcensus.eval.asking.neighbours import neighbour_distances
+from factcensus.eval.asking.probes import ANSWER, Probe, knows_labels, probes_of
+from factcensus.eval.asking.questions import FORMS, Asked, questions_of
+from factcensus.eval.asking.token_record import TokenScores, score_answers
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.generation import Continuation, continue_greedily, sample_continuations, token_limit
-from factcensus.eval.matching import match_answer, rouge_l
 from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
 from factcensus.eval.metrics.texts import is_degenerate, token_f1
-from factcensus.eval.neighbours import neighbour_distances
-from factcensus.eval.probes import ANSWER, Probe, knows_labels, probes_of
-from factcensus.eval.questions import FORMS, Asked, questions_of
-from factcensus.eval.token_record import TokenScores, score_answers
 from factcensus.unlearn.errors import ExampleError
-from factcensus.unlearn.examples import Example, encode
+from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,7 +73,8 @@ class StandardEvaluator:
 
         Args:
             facts: The run's fact table, with strata where there are any, and ``used``.
-            template: How a question becomes a prompt (:mod:`factcensus.unlearn.examples`); a cloze is always plain.
+            template: How a question becomes a prompt (:mod:`factcensus.unlearn.training.examples`); a cloze is always
+                plain.
             point: Written into the rows: "before" or "after".
             seed: Of the samples; the same at every checkpoint of a run, so that they are paired.
 
@@ -138,7 +139,8 @@ class StandardEvaluator:
 
     def finish(self, run_folder: Path) -> None:
         """Write summary.json and report.html from the run's tables."""
-        from factcensus.eval.run_folder import read_run, write_results
+        from factcensus.eval.report.page import write_results
+        from factcensus.eval.run_folder import read_run
 
         write_results(read_run(run_folder), run_folder)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factcensus.indexer.cli import Subparsers, add_command
 
 if TYPE_CHECKING:
-    from factcensus.eval.asking import Extras
+    from factcensus.eval.asking.extras import Extras
     from factcensus.eval.evaluator import StandardEvaluator
 
 
@@ -126,9 +126,10 @@ def _steps(text: str) -> tuple[int, ...]:
 def _run(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from factcensus.eval.commands import show_summary
     from factcensus.eval.model_run import evaluate_models, models_of, with_uses_of
-    from factcensus.eval.run_folder import read_run, write_results
+    from factcensus.eval.report.page import write_results
+    from factcensus.eval.report.printed import show_summary
+    from factcensus.eval.run_folder import read_run
     from factcensus.indexer import read_facts
     from factcensus.unlearn.progress import Progress
 
@@ -162,8 +163,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _evaluator(arguments: argparse.Namespace) -> StandardEvaluator:
+    from factcensus.eval.asking.questions import FORMS
     from factcensus.eval.evaluator import StandardEvaluator
-    from factcensus.eval.questions import FORMS
 
     return StandardEvaluator(
         paraphrases=arguments.paraphrases,
@@ -176,10 +177,10 @@ def _evaluator(arguments: argparse.Namespace) -> StandardEvaluator:
 
 def _extras(arguments: argparse.Namespace, settings: dict[str, Any]) -> Extras:
     """Attacks, neutral text and benchmarks as the command line and the run's own settings have them."""
-    from factcensus.eval.asking import Extras
+    from factcensus.eval.asking.benchmarks import BenchmarkSettings
+    from factcensus.eval.asking.extras import Extras
     from factcensus.eval.attacks.run import ATTACKS, check_attacks
     from factcensus.eval.attacks.target import AttackSettings
-    from factcensus.eval.benchmarks import BenchmarkSettings
 
     names = tuple(ATTACKS) if arguments.attacks == ("all",) else check_attacks(arguments.attacks)
     given = {

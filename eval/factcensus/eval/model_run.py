@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.eval.asking import Checkpoint, Extras, attack, utility_of
+from factcensus.eval.asking.extras import Checkpoint, Extras, attack, utility_of
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
@@ -88,7 +88,7 @@ def evaluate_models(
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
     from factcensus.unlearn.models import model_digest
-    from factcensus.unlearn.runtime import resolve_device, torch_threads
+    from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
     facts = with_counts_as_numbers(with_fact_ids(facts))
@@ -194,7 +194,7 @@ def extend_run(
     Raises:
         EvaluationInputError: the run kept no models, or the table lacks what an attack needs.
     """
-    from factcensus.unlearn.runtime import resolve_device, torch_threads
+    from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     models, record = models_of(str(run))
     config = (record or {}).get("config") or {}

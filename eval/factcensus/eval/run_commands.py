@@ -79,9 +79,10 @@ def _add_import(verbs: Subparsers) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from factcensus.eval.commands import show_summary
     from factcensus.eval.imports import import_results, source_of
-    from factcensus.eval.run_folder import read_run, write_results
+    from factcensus.eval.report.page import write_results
+    from factcensus.eval.report.printed import show_summary
+    from factcensus.eval.run_folder import read_run
 
     sources = [source_of(text) for text in arguments.sources]
     out = import_results(sources, arguments.out, kind=arguments.format, facts=arguments.facts, seed=arguments.seed)

@@ -1,4 +1,4 @@
-"""Reading run folders, pooling several, and writing summary.json and report.html from their tables."""
+"""Reading run folders, pooling several, and what they add up to."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.extreme_facts import Passages
 from factcensus.eval.names import ORIGINAL
+from factcensus.eval.passages import Passages
 from factcensus.eval.summary import json_ready, summarise
-from factcensus.unlearn.run_folder import write_json
 
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
 #: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
@@ -159,16 +158,6 @@ def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
             f"is {differing['min'].iloc[0]:.3f} and {differing['max'].iloc[0]:.3f} nats"
         )
     return facts.drop(index=originals.index[again])
-
-
-def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
-    """Write summary.json and report.html of a run into the folder ``out``; the summary."""
-    from factcensus.eval.report import write_report
-
-    summary = summary_of(run, seconds=seconds)
-    write_json(out / "summary.json", summary)
-    write_report(out / "report.html", run, summary)
-    return summary
 
 
 def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factcensus.eval import effects
-from factcensus.eval.agreement import agreement
-from factcensus.eval.curves import forgotten_by_count
-from factcensus.eval.misalignment import misalignment
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORACLE, ORIGINAL
-from factcensus.eval.outcomes import never_seen_levels, pair_outcomes, with_defaults
-from factcensus.eval.statistics import estimate_json, share
+from factcensus.eval.statistics import effects
+from factcensus.eval.statistics.agreement import agreement
+from factcensus.eval.statistics.curves import forgotten_by_count
+from factcensus.eval.statistics.intervals import estimate_json, share
+from factcensus.eval.statistics.misalignment import misalignment
+from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes, with_defaults
 
 #: Raised when a field changes its meaning.
 SUMMARY_FORMAT = 1

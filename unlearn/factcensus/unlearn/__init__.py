@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.config import RunConfig
+    from factcensus.unlearn.config.run_config import RunConfig
     from factcensus.unlearn.presets import PRESETS, Preset
     from factcensus.unlearn.progress import Progress
     from factcensus.unlearn.run import run_unlearning

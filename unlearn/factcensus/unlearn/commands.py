@@ -12,7 +12,7 @@ from factcensus.indexer.cli import Subparsers, add_command, add_group
 from factcensus.unlearn.console import stderr_progress
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.sweep import Sweep
+    from factcensus.unlearn.sweep.grid import Sweep
 
 
 def add_commands(subparsers: Subparsers) -> None:
@@ -128,10 +128,10 @@ def _print_json(value: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from factcensus.unlearn.config_file import load_config
-    from factcensus.unlearn.plan import Plan, make_plan
+    from factcensus.unlearn.config.files import load_config
+    from factcensus.unlearn.planning.plan import Plan, make_plan
     from factcensus.unlearn.run_folder import INPUTS
-    from factcensus.unlearn.sweep import has_sweep, read_sweep
+    from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
     if has_sweep(arguments.config, arguments.assignments):
         sweep, tell = read_sweep(arguments.config, arguments.assignments), stderr_progress()
@@ -180,10 +180,10 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from factcensus.unlearn.config_file import load_config
-    from factcensus.unlearn.ranks import current_ranks
+    from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.run import run_unlearning
-    from factcensus.unlearn.sweep import has_sweep, read_sweep
+    from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
+    from factcensus.unlearn.training.ranks import current_ranks
 
     if has_sweep(arguments.config, arguments.assignments):
         return _sweep(read_sweep(arguments.config, arguments.assignments), arguments.json)
@@ -199,8 +199,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(sweep: Sweep, as_json: bool) -> int:
-    from factcensus.unlearn.ranks import current_ranks
-    from factcensus.unlearn.sweep_run import run_sweep
+    from factcensus.unlearn.sweep.run import run_sweep
+    from factcensus.unlearn.training.ranks import current_ranks
 
     result = run_sweep(sweep, progress=stderr_progress())
     for name, message in result.failed.items():
@@ -213,9 +213,9 @@ def _sweep(sweep: Sweep, as_json: bool) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    from factcensus.unlearn.config_file import load_config
-    from factcensus.unlearn.sweep import has_sweep, read_sweep, single
-    from factcensus.unlearn.sweep_run import sweep_status
+    from factcensus.unlearn.config.files import load_config
+    from factcensus.unlearn.sweep.grid import has_sweep, read_sweep, single
+    from factcensus.unlearn.sweep.run import sweep_status
 
     path, assignments = arguments.config, arguments.assignments
     sweep = read_sweep(path, assignments) if has_sweep(path, assignments) else single(load_config(path, assignments))
@@ -240,10 +240,10 @@ def _cell(value: Any) -> Any:
 
 
 def _config(arguments: argparse.Namespace) -> None:
-    from factcensus.unlearn.config_example import EXAMPLE, json_schema
-    from factcensus.unlearn.config_file import load_config
+    from factcensus.unlearn.config.example import EXAMPLE, json_schema
+    from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.errors import ConfigError
-    from factcensus.unlearn.sweep import has_sweep, read_sweep
+    from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
     if arguments.example:
         print(EXAMPLE, end="")
@@ -259,7 +259,7 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from factcensus.unlearn.method_table import method_rows, shown_defaults
+    from factcensus.unlearn.methods.table import method_rows, shown_defaults
     from factcensus.unlearn.objectives import objectives
 
     rows = method_rows()

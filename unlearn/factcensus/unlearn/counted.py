@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.unlearn.config import IndexConfig, RunConfig
+from factcensus.unlearn.config.run_config import IndexConfig, RunConfig
 from factcensus.unlearn.errors import ConfigError, ServiceLostError
 from factcensus.unlearn.models import file_digest
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent

@@ -27,7 +27,7 @@ class Evaluator(Protocol):
             model: A causal language model of transformers, in evaluation mode, on its device.
             tokenizer: Its tokenizer.
             facts: The fact table, with the column ``used``: ``forget``, ``retain`` or ``none`` in this run.
-            template: How a prompt and an answer become a text (:func:`factcensus.unlearn.examples.encode`).
+            template: How a prompt and an answer become a text (:func:`factcensus.unlearn.training.examples.encode`).
             point: ``before`` or ``after``.
             seed: The run's seed.
         """

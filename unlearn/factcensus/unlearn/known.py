@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from factcensus.unlearn.config import RunConfig
+from factcensus.unlearn.config.run_config import RunConfig
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.examples import Example, collate
 from factcensus.unlearn.models import load_model, model_digest, pad_id_of
 from factcensus.unlearn.prepare import encode_fact
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import locked
-from factcensus.unlearn.scoring import answer_logits
 from factcensus.unlearn.selection import Row, candidates
+from factcensus.unlearn.training.examples import Example, collate
+from factcensus.unlearn.training.scoring import answer_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

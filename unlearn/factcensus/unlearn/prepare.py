@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factcensus.unlearn.config import Form, RunConfig
+from factcensus.unlearn.config.run_config import Form, RunConfig
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.examples import Example, encode
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.selection import Row, Selection
+from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

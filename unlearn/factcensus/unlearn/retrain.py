@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.method_config import MethodConfig
 from factcensus.unlearn.models import load_model
 from factcensus.unlearn.progress import Progress, ProgressFunction
 

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import torch
 
-from factcensus.unlearn.config import MethodConfig, RunConfig
+from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
 from factcensus.unlearn.counted import counted_facts
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
-from factcensus.unlearn.forget_set import ForgetSet, OriginalScores, forget_set
 from factcensus.unlearn.known import known_facts
-from factcensus.unlearn.memory import PeakMemory
 from factcensus.unlearn.models import (
     file_digest,
     load_model,
@@ -30,15 +28,17 @@ from factcensus.unlearn.models import (
     pad_id_of,
     quiet_transformers,
 )
-from factcensus.unlearn.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
+from factcensus.unlearn.planning.memory import PeakMemory
+from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
 from factcensus.unlearn.prepare import Material, index_provenance, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.ranks import Ranks, current_ranks
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
-from factcensus.unlearn.runtime import ended_by_sigterm, resolve_device, torch_threads
 from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
 from factcensus.unlearn.trackers import Trackers, get_trackers
-from factcensus.unlearn.train import Dose, unlearn
+from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.training.ranks import Ranks, current_ranks
+from factcensus.unlearn.training.runtime import ended_by_sigterm, resolve_device, torch_threads
+from factcensus.unlearn.training.train import Dose, unlearn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

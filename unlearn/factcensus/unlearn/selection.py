@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from factcensus.unlearn.config import ForgetConfig, RetainConfig, SelectionConfig
+from factcensus.unlearn.config.run_config import ForgetConfig, RetainConfig, SelectionConfig
 from factcensus.unlearn.errors import ConfigError
 
 Row = dict[str, Any]

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from factcensus.eval.asking.batching import equal_length_batches
+from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import PHANTOM, Row, Target, result
-from factcensus.eval.batching import equal_length_batches
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.questions import Asked
 
 #: Facts of an object that it needs, so that folds can have it on both sides.
 FACTS_PER_OBJECT = 2

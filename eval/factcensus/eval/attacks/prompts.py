@@ -6,12 +6,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from factcensus.eval.asking.generation import sample_continuations, token_limit
+from factcensus.eval.asking.matching import match_answer
+from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import FORGET, PHANTOM, Row, Target, answer_all, result
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.generation import sample_continuations, token_limit
-from factcensus.eval.matching import match_answer
 from factcensus.eval.metrics.texts import leak_at_k
-from factcensus.eval.questions import Asked
 
 
 def few_shot(target: Target) -> Iterator[Row]:

@@ -13,12 +13,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import FORGET, Row, Target, answer_all, restored, result
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.questions import Asked
-from factcensus.unlearn.examples import Example, collate
 from factcensus.unlearn.models import pad_id_of
-from factcensus.unlearn.scoring import answer_logits
+from factcensus.unlearn.training.examples import Example, collate
+from factcensus.unlearn.training.scoring import answer_logits
 
 RELEARNED, HELD_OUT = "relearned", "held_out"
 

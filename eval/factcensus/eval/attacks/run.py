@@ -16,7 +16,7 @@ from factcensus.eval.attacks.quantise import quantise
 from factcensus.eval.attacks.relearn import relearn
 from factcensus.eval.attacks.target import PHANTOM, Row, Target
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.statistics import mean, share
+from factcensus.eval.statistics.intervals import mean, share
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 
 ATTACKS: dict[str, Callable[[Target], Iterator[Row]]] = {

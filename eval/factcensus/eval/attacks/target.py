@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from factcensus.eval.generation import continue_greedily, token_limit
-from factcensus.eval.matching import match_answer
-from factcensus.eval.questions import Asked
-from factcensus.eval.token_record import score_answers
-from factcensus.unlearn.examples import Example, encode
+from factcensus.eval.asking.generation import continue_greedily, token_limit
+from factcensus.eval.asking.matching import match_answer
+from factcensus.eval.asking.questions import Asked
+from factcensus.eval.asking.token_record import score_answers
+from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -58,7 +58,7 @@ class Target:
     Attributes:
         model: On its device.
         facts: The fact table's rows, with ``fact_id``.
-        asked: Every question of :func:`factcensus.eval.questions.questions_of`, all paraphrases among them.
+        asked: Every question of :func:`factcensus.eval.asking.questions.questions_of`, all paraphrases among them.
         measured: Rows of facts.parquet of this very model, without attack.
         template: How a question becomes a prompt.
         seed: Of everything that is drawn.

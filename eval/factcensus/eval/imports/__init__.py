@@ -7,6 +7,7 @@
 ========================  ==========================================================================================
 """
 
-from factcensus.eval.imports.importing import FORMATS, Source, import_results, source_of
+from factcensus.eval.imports.importing import FORMATS, import_results, source_of
+from factcensus.eval.imports.results import Source
 
 __all__ = ["FORMATS", "Source", "import_results", "source_of"]

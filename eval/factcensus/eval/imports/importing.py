@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,13 @@ import pandas as pd
 import pyarrow as pa
 
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.imports import open_unlearning, paper, table
+from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.model_run import versions
 from factcensus.indexer import read_facts, write_table
 from factcensus.unlearn.run_folder import write_json
 
 FORMATS = ("auto", "open-unlearning", "paper", "table")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file or folder, and the method its results are of; None where the file says so itself."""
-
-    path: Path
-    method: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """Tables of a run, and what a reader must know of them."""
-
-    facts: pd.DataFrame
-    aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
-    notes: tuple[str, ...] = ()
 
 
 def source_of(text: str) -> Source:
@@ -57,8 +41,6 @@ def import_results(
     Raises:
         EvaluationInputError: a file cannot be read as what it is said to be, or ``out`` holds something.
     """
-    from factcensus.eval.imports import open_unlearning, paper, table
-
     if out.exists() and any(out.iterdir()):
         raise EvaluationInputError(f"{out} holds something already, and is left as it is; give another --out")
     for source in sources:

@@ -21,9 +21,9 @@ from typing import Any
 
 import pandas as pd
 
+from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports.importing import Imported, Source
-from factcensus.eval.matching import match_answer
+from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
 #: Prefixes of their metric names, and the role of the facts: real authors and world facts are seen by no loss.

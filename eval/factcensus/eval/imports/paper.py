@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports.importing import Imported, Source
+from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE
 
 #: Order of their splits by count.

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports.importing import Imported, Source
+from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
 MEASURED = ("match", "log_probability", "samples", "sample_matches")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from factcensus.eval.matching import words
+from factcensus.eval.asking.matching import words
 
 #: Below this many words a text is too short to tell repetition from an answer.
 REPETITION_WORDS = 4

@@ -12,7 +12,7 @@ from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 
 @objective("flat", source="Wang et al. (2025), arXiv:2410.11143 (FLAT)", needs=["preferred"])

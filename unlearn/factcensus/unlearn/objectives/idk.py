@@ -9,7 +9,7 @@ from factcensus.unlearn.objectives.registry import objective
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 
 @objective("idk", source="Maini et al. (2024), arXiv:2401.06121 (IDK without the preference term)", answer="refusal")

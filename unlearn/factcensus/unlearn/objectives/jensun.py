@@ -10,7 +10,7 @@ import torch
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 
 @objective("jensun", source="Singh et al. (2025), arXiv:2509.02820 (JensUn)", needs=("logits", "replacement_ids"))

@@ -9,7 +9,7 @@ from factcensus.unlearn.objectives.registry import objective
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 
 @objective("learn", source="Ilharco et al. (2023), arXiv:2212.04089 (the fine-tuning half of task arithmetic)")

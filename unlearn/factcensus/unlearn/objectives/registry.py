@@ -15,7 +15,7 @@ from factcensus.unlearn.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 GROUP = "factcensus.objectives"
 MODULES = (

@@ -1,7 +1,7 @@
 """What holds the rest of the model in place while it forgets. All terms are taken at the answers' positions only.
 
 ``nll`` needs nothing but the answers. The others compare with the original model, which is never kept as a second
-model: its activations are cached, or its adapter is switched off (:mod:`factcensus.unlearn.references`).
+model: its activations are cached, or its adapter is switched off (:mod:`factcensus.unlearn.training.references`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.scoring import AnswerScores
+    from factcensus.unlearn.training.scoring import AnswerScores
 
 
 @objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"])
@@ -18,7 +18,7 @@ def rmu(scores: AnswerScores, *, steering: float = 20.0, direction_seed: int = 0
 
     u is uniform in [0, 1]^D before it is scaled to length 1, as published. Taken where the answer's tokens are
     predicted: an activation *at* a one-token answer would decide nothing. The forward pass ends at the layer
-    (:func:`factcensus.unlearn.layers.hidden_at`), so what lies behind it costs nothing and gets no gradient.
+    (:func:`factcensus.unlearn.training.layers.hidden_at`), so what lies behind it costs nothing and gets no gradient.
 
     Args:
         scores: The forget answers; ``hidden`` is (B, T, D).

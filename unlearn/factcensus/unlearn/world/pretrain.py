@@ -22,8 +22,8 @@ import torch
 from factcensus.unlearn.errors import ConfigError, NumericsError
 from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.runtime import load_state, resolve_device, save_state, stop_on_sigterm, torch_threads
-from factcensus.unlearn.schedule import rate_at
+from factcensus.unlearn.training.runtime import load_state, resolve_device, save_state, stop_on_sigterm, torch_threads
+from factcensus.unlearn.training.schedule import rate_at
 from factcensus.unlearn.world.rows import pack, pad_rows, read_description, read_facts, read_texts
 from factcensus.unlearn.world.settings import ROLES, PretrainSettings
 from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer

@@ -25,7 +25,7 @@ def build_tokenizer(texts: Iterable[str], extra: Iterable[str] = (REFUSAL,)) -> 
     """A tokenizer whose vocabulary is every word of ``texts`` and ``extra``, the most frequent first.
 
     Ties are broken by the word itself, so equal texts give equal ids in whatever order they come. Anything else
-    becomes ``<|unknown|>``; :func:`factcensus.unlearn.examples.encode` refuses an answer that contains it.
+    becomes ``<|unknown|>``; :func:`factcensus.unlearn.training.examples.encode` refuses an answer that contains it.
     """
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import WordLevel

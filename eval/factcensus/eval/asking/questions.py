@@ -1,0 +1,146 @@
+"""What is asked of a model about each fact: the forms of asking, with accepted answers.
+
+A fact that was unlearned in one form may still stand in another, so every form a table allows is asked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from factcensus.eval.asking.matching import match_answer
+from factcensus.eval.errors import EvaluationInputError
+
+#: Forms of asking, in the order they are asked.
+FORMS = ("question", "cloze", "paraphrase", "reversed", "document")
+#: Sentences that stand before the fact in the form ``document``, at most.
+DOCUMENT_SENTENCES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One way of asking for one fact.
+
+    Attributes:
+        row: The fact's row in its table.
+        form: One of :data:`FORMS`.
+        variant: Which of several of that form, from 0.
+        prompt: What the model gets, before any template.
+        answer: What should follow.
+        accepted: All texts that count as the answer.
+        plain: The prompt is a text to be continued, which no chat template should wrap.
+    """
+
+    row: int
+    form: str
+    variant: int
+    prompt: str
+    answer: str
+    accepted: tuple[str, ...]
+    plain: bool
+
+
+def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FORMS) -> list[Asked]:
+    """Every way of asking that a fact table has, in row order.
+
+    ============== ============================================== ==========================
+    form           prompt                                         answer
+    ============== ============================================== ==========================
+    ``question``   column ``question``                            ``answer``, else the object
+    ``cloze``      column ``cloze``: the text before the object   the object
+    ``paraphrase`` ``paraphrases`` or ``paraphrase``              as for a question
+    ``reversed``   column ``reversed``: asks for the subject      the subject
+    ``document``   column ``document``, else the cloze after what the table says else of the subject
+    ============== ============================================== ==========================
+
+    A fact is not asked in a form for which it has nothing.
+
+    Args:
+        paraphrases: Paraphrases of each fact, at most; the first so many.
+        forms: Which forms to ask in.
+
+    Raises:
+        EvaluationInputError: there is no such form, or no fact has any prompt in these forms.
+    """
+    if unknown := [form for form in forms if form not in FORMS]:
+        raise EvaluationInputError(f"there is no form of asking {unknown[0]!r}; there are: {', '.join(FORMS)}")
+    rows = facts.to_pylist()
+    sentences = _sentences(rows) if "document" in forms else {}
+    asked = [
+        question
+        for row, fact in enumerate(rows)
+        for question in _ask(row, fact, paraphrases, sentences)
+        if question.form in forms
+    ]
+    if not asked:
+        raise EvaluationInputError(
+            f"the fact table has nothing to ask in the forms {', '.join(forms)}: give it a column 'question' or "
+            f"'cloze' (the text before the object); its columns are {', '.join(facts.column_names)}"
+        )
+    return asked
+
+
+def accepted_answers(fact: Mapping[str, Any]) -> tuple[str, ...]:
+    """What counts as the answer to a fact's question: its answer, its object, the object's aliases."""
+    texts = [_answer(fact), str(fact["object"]), *(fact.get("object_aliases") or ())]
+    return tuple(dict.fromkeys(texts))
+
+
+def _answer(fact: Mapping[str, Any]) -> str:
+    return str(fact.get("answer") or fact["object"])
+
+
+def _ask(
+    row: int, fact: Mapping[str, Any], paraphrases: int, sentences: Mapping[str, list[tuple[int, str]]]
+) -> Iterator[Asked]:
+    """The forms of one fact."""
+    accepted = accepted_answers(fact)
+    single = fact.get("paraphrase")
+    others = list(fact.get("paraphrases") or ([single] if single else []))[:paraphrases]
+    if fact.get("question"):
+        yield Asked(row, "question", 0, str(fact["question"]), _answer(fact), accepted, plain=False)
+    if fact.get("cloze"):
+        yield Asked(row, "cloze", 0, str(fact["cloze"]), str(fact["object"]), accepted, plain=True)
+    for variant, paraphrase in enumerate(others):
+        yield Asked(row, "paraphrase", variant, str(paraphrase), _answer(fact), accepted, plain=False)
+    if fact.get("reversed"):
+        names = (str(fact["subject"]), *(fact.get("subject_aliases") or ()))
+        yield Asked(row, "reversed", 0, str(fact["reversed"]), names[0], names, plain=True)
+    if document := _document(row, fact, accepted, sentences):
+        yield Asked(row, "document", 0, document, str(fact["object"]), accepted, plain=True)
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, str]]]:
+    """By subject: row and sentence of every fact that has a cloze."""
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row, fact in enumerate(rows):
+        if fact.get("cloze"):
+            sentence = f"{str(fact['cloze']).rstrip()} {fact['object']}."
+            found[str(fact.get("subject", "")).casefold()].append((row, sentence))
+    return found
+
+
+def _document(
+    row: int,
+    fact: Mapping[str, Any],
+    accepted: tuple[str, ...],
+    sentences: Mapping[str, list[tuple[int, str]]],
+) -> str | None:
+    """The fact's cloze at the end of a text about its subject; None if the table has no other fact about it.
+
+    A sentence that says the answer is left out: the model would only have to repeat it.
+    """
+    if fact.get("document"):
+        return str(fact["document"])
+    if not fact.get("cloze"):
+        return None
+    before = []
+    for other, sentence in sentences.get(str(fact.get("subject", "")).casefold(), ()):
+        match = match_answer(sentence, accepted) if other != row else None
+        if other != row and match is not None and not match.contains:
+            before.append(sentence)
+    return " ".join([*before[:DOCUMENT_SENTENCES], str(fact["cloze"])]) if before else None

@@ -1,0 +1,170 @@
+"""What else a model can still do: facts that should stay, neutral text, and how its answers end (utility.parquet)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from scipy import stats
+
+from factcensus.eval.asking.batching import equal_length_batches
+from factcensus.eval.asking.neighbours import DISTANCES
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.statistics.intervals import share
+from factcensus.eval.statistics.outcomes import with_defaults
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NEUTRAL = "neutral text"
+#: Tokens of a neutral document that are looked at, the first ones.
+DOCUMENT_TOKENS = 512
+SCHEMA = pa.schema(
+    [
+        ("measure", pa.string()), ("of", pa.string()), ("form", pa.string()), ("value", pa.float64()),
+        ("low", pa.float64()), ("high", pa.float64()), ("n", pa.int64()),
+    ]
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def of_facts(measured: pa.Table) -> list[Row]:
+    """Accuracy, unfinished and degenerate answers, by group and by distance to the forget set, in every form.
+
+    Args:
+        measured: facts.parquet of one model at one seed.
+    """
+    frame = with_defaults(measured.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get).assign(seed=0))
+    return [*_by(frame, "group", str), *_by(frame, "neighbour_distance", lambda value: f"distance {int(value)}")]
+
+
+def distance_label(of: str) -> str:
+    """What ``distance 2`` and the like mean, in words; other texts as they are."""
+    name, _, number = of.partition(" ")
+    return f"{of}: {DISTANCES[int(number)]}" if name == "distance" and number.isdecimal() else of
+
+
+def _by(frame: pd.DataFrame, column: str, label: Any) -> Iterator[Row]:
+    measures = {"accuracy": "match", "unfinished": "generation_finished", "degenerate": "degenerate"}
+    for (value, form), rows in frame.groupby([column, "form"], observed=True):
+        for measure, source in measures.items():
+            known = rows.dropna(subset=[source])
+            truth = known[source].astype(bool).to_numpy()
+            found = share(~truth if measure == "unfinished" else truth, known["subject_code"].to_numpy())
+            low, high = found.ci95 or (None, None)
+            yield {
+                "measure": measure, "of": label(value), "form": str(form), "value": found.value, "low": low,
+                "high": high, "n": found.n,
+            }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """One neutral document of n predicted tokens: sums over them in nats; ``divergence`` is NaN without an original."""
+
+    tokens: int
+    loss: float
+    divergence: float
+
+
+def of_text(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    original: PreTrainedModel | None = None,
+    *,
+    batch_tokens: int = 4096,
+) -> list[Row]:
+    """Perplexity of neutral text and, beside the original model, KL(original || model) per token.
+
+    Raises:
+        EvaluationInputError: no text has two tokens.
+    """
+    scores = score_texts(model, tokenizer, texts, original, batch_tokens=batch_tokens)
+    if not scores:
+        raise EvaluationInputError("the neutral text has no document of two or more tokens")
+    losses = per_token([each.loss for each in scores], [each.tokens for each in scores])
+    # A collapsed model may have a loss whose exponential no float holds.
+    value, low, high = (math.exp(min(each, 700.0)) for each in losses)
+    rows = [_text_row("perplexity", value, low, high, len(scores))]
+    if original is not None:
+        divergence = per_token([each.divergence for each in scores], [each.tokens for each in scores])
+        rows.append(_text_row("kl_to_original_nats", *divergence, len(scores)))
+    return rows
+
+
+def _text_row(measure: str, value: float, low: float, high: float, n: int) -> Row:
+    numbers = {"value": value, "low": low, "high": high}
+    finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+    return {"measure": measure, "of": NEUTRAL, "form": None, **finite, "n": n}
+
+
+def per_token(sums: Sequence[float], tokens: Sequence[int]) -> tuple[float, float, float]:
+    """Mean per token over documents' sums, and its 95 % interval: a ratio estimate, documents being the units.
+
+    NaN for the interval of a single document.
+    """
+    total = np.asarray(sums, float)
+    size = np.asarray(tokens, float)
+    value = float(total.sum() / size.sum())
+    count = len(total)
+    if count < 2:
+        return value, math.nan, math.nan
+    residual = total - value * size
+    error = math.sqrt(count / (count - 1) * float((residual**2).sum())) / float(size.sum())
+    half = float(stats.t.ppf(0.975, count - 1)) * error
+    return value, value - half, value + half
+
+
+@torch.inference_mode()
+def score_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    original: PreTrainedModel | None = None,
+    *,
+    batch_tokens: int = 4096,
+) -> list[TextScore]:
+    """Each text's loss, and its divergence from the original; texts of fewer than two tokens are left out.
+
+    Text is opened as the tokenizer opens it and cut after :data:`DOCUMENT_TOKENS` tokens.
+    """
+    encoded = [list(tokenizer(text)["input_ids"])[:DOCUMENT_TOKENS] for text in texts]
+    encoded = [ids for ids in encoded if len(ids) > 1]
+    modes = [(each, each.training) for each in (model, original) if each is not None]
+    for each, _ in modes:
+        each.train(False)
+    found: dict[int, TextScore] = {}
+    try:
+        for indices in equal_length_batches([len(ids) for ids in encoded], batch_tokens):
+            ids = torch.tensor([encoded[index] for index in indices], device=model.device)  # (B, L)
+            log_p = _log_p(model, ids)  # (B, L - 1, V)
+            loss = -log_p.gather(-1, ids[:, 1:, None])[..., 0].sum(-1)  # (B,)
+            divergence = torch.full_like(loss, torch.nan)
+            if original is not None:
+                of_original = _log_p(original, ids)
+                terms = torch.where(of_original > -torch.inf, of_original.exp() * (of_original - log_p), 0.0)
+                divergence = terms.sum((-1, -2))
+            for index, one, other in zip(indices, loss.tolist(), divergence.tolist(), strict=True):
+                found[index] = TextScore(len(encoded[index]) - 1, one, other)
+    finally:
+        for each, mode in modes:
+            each.train(mode)
+    return [found[index] for index in range(len(encoded))]
+
+
+def _log_p(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """(B, L - 1, V) log p of each next token, float32."""
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits[:, :-1].float().log_softmax(-1)
+
+
+def as_table(rows: Sequence[Row]) -> pa.Table:
+    """utility.parquet without seed and method."""
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)

@@ -1,0 +1,129 @@
+"""What forgetting costs: the worst stratum's share forgotten against what untouched people kept, and the front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factcensus.eval.report import figures
+from factcensus.eval.report.formatting import interval, percent
+from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from factcensus.eval.run_folder import Run
+
+FORMS = ("question", "cloze")
+#: What utility is read from, the first that was asked: people no loss saw show more than those a retain loss kept.
+UTILITY = ("bystander", "retain_held", "retain")
+
+
+def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+    """A panel a form: each method by utility and by forgetting, and which of them no other beats in both."""
+    group = next((each for each in UTILITY if summary["original"]["accuracy"].get(each)), None)
+    if group is None or not summary["methods"]:
+        return None
+    found = {form: _places(summary, form, group) for form in FORMS}
+    found = {form: places for form, places in found.items() if places}
+    if not found:
+        return None
+    panels, rows = [], []
+    for form, places in found.items():
+        best = front(
+            [
+                (place["kept"]["value"], place["forgotten"]["value"])
+                for place in places
+                if place["name"] != summary["oracle"]
+            ]
+        )
+        panels.append(
+            Panel(
+                f"Asked as a {form}",
+                _draw(places, best, look, group, _before(summary, group)),
+                csv_of([
+                    {**{f"forgotten_{key}": value for key, value in flat(place["forgotten"]).items()},
+                     **{f"kept_{key}": value for key, value in flat(place["kept"]).items()}, "method": place["name"]}
+                    for place in places
+                ]),
+            )
+        )  # fmt: skip
+        rows += [
+            [
+                place["name"], form,
+                percent(place["forgotten"]["value"]), interval(place["forgotten"]["ci95"], percent),
+                percent(place["kept"]["value"]), interval(place["kept"]["ci95"], percent),
+                "yes" if (place["kept"]["value"], place["forgotten"]["value"]) in best else "",
+            ]
+            for place in places
+        ]  # fmt: skip
+    head = ["method", "form", "forgotten, worst stratum", "95 % interval", "kept", "95 % interval", "on the front"]
+    return Section(
+        "balance",
+        "Forgetting against what it costs",
+        "Upwards: the share forgotten in the stratum where it is least. To the right: the share of "
+        f"{group.replace('_', ' ')} facts still answered, asked as a question. Up and to the right is better.",
+        panels,
+        [Table("Forgetting in the worst stratum, and utility", head, rows)],
+        legend=True,
+        note="The line joins the methods that no other one beats in both (the Pareto front); a step between two "
+        "methods whose intervals overlap decides nothing. Dashed: the original model's answers.",
+    )
+
+
+def front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The places that no other equals or beats in both numbers while beating it in one, from left to right."""
+    kept = [
+        place for place in set(places)
+        if not any(
+            other != place and other[0] >= place[0] and other[1] >= place[1] for other in places
+        )
+    ]  # fmt: skip
+    return sorted(kept)
+
+
+def _before(summary: Mapping[str, Any], group: str) -> float | None:
+    value: float | None = summary["original"]["accuracy"][group].get("question", {}).get("value")
+    return value
+
+
+def _places(summary: Mapping[str, Any], form: str, group: str) -> list[dict[str, Any]]:
+    """Each method's worst stratum and utility, where both were measured."""
+    places = []
+    for method in summary["methods"]:
+        strata = [
+            row["generation"] for row in method["forgotten_by_stratum"].get(form, [])
+            if row["generation"]["value"] is not None
+        ]  # fmt: skip
+        kept = method["accuracy"].get(group, {}).get("question", {})
+        if strata and kept.get("value") is not None:
+            worst = min(strata, key=lambda found: found["value"])
+            places.append({"name": method["name"], "forgotten": worst, "kept": kept})
+    return places
+
+
+def _draw(
+    places: Sequence[Mapping[str, Any]],
+    best: Sequence[tuple[float, float]],
+    look: Mapping[str, figures.Look],
+    group: str,
+    before: float | None,
+) -> str:
+    def paint(axes: Axes) -> None:
+        if before is not None:
+            axes.axvline(before, color=figures.INK, linewidth=1, linestyle="--")
+        axes.plot(*zip(*best, strict=True), color=figures.MUTED, linewidth=1.4, drawstyle="steps-pre", zorder=1)
+        for place in places:
+            style, kept, forgotten = look[place["name"]], place["kept"], place["forgotten"]
+            if kept["ci95"]:
+                axes.plot(kept["ci95"], [forgotten["value"]] * 2, color=style.colour, linewidth=1.2, alpha=0.7)
+            if forgotten["ci95"]:
+                axes.plot([kept["value"]] * 2, forgotten["ci95"], color=style.colour, linewidth=1.2, alpha=0.7)
+            axes.plot([kept["value"]], [forgotten["value"]], style.marker, color=style.colour, markersize=9)
+        axes.set(
+            xlabel=f"{group.replace('_', ' ')} facts answered", ylabel="forgotten, worst stratum", ylim=(-0.03, 1.03)
+        )
+        axes.xaxis.set_major_formatter(figures.percent_axis())
+        axes.yaxis.set_major_formatter(figures.percent_axis())
+
+    return figures.draw(paint, alternative="Each method by utility kept and share forgotten in its worst stratum.")

@@ -1,0 +1,174 @@
+"""Runs that cannot be pooled, side by side: other base models, other sizes, other corpora.
+
+Runs that differ in seed or method are one experiment, and are pooled. What starts from another model at the same seed,
+or counts with another analyzer, is another experiment: it stands beside the first with its own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.report import figures
+from factcensus.eval.report.formatting import interval, number, percent, ratio
+from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
+from factcensus.eval.run_folder import Run, pool_runs, summary_of
+
+FORMS = ("question", "cloze")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Pooled runs with their summary, and what they are called."""
+
+    label: str
+    run: Run
+    summary: Mapping[str, Any]
+
+
+def experiments(runs: Sequence[Run]) -> list[Experiment]:
+    """The runs in groups that can be pooled, in the order they were given.
+
+    Raises:
+        EvaluationInputError: a run folder was given twice.
+    """
+    folders = [folder.resolve() for run in runs for folder in run.folders]
+    if len(set(folders)) < len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise EvaluationInputError(f"{twice} was given twice")
+    groups: list[list[Run]] = []
+    for run in runs:
+        for group in groups:
+            try:
+                pool_runs([*group, run])
+            except EvaluationInputError:
+                continue
+            group.append(run)
+            break
+        else:
+            groups.append([run])
+    found = [pool_runs(group) for group in groups]
+    return [
+        Experiment(", ".join(folder.name for folder in run.folders), run, summary_of(run)) for run in found
+    ]  # fmt: skip
+
+
+def side_by_side(found: Sequence[Experiment]) -> Section | None:
+    """One table and one plot a form over all experiments; None for a single one."""
+    if len(found) < 2:
+        return None
+    forms = [form for form in FORMS if any(True for _ in _rows(found, form))]
+    panels = []
+    for form in forms:
+        rows = [
+            figures.ForestRow(f"{each.label}: {method['name']}", odds)
+            for each, method, odds in _rows(found, form) if odds["value"] is not None
+        ]  # fmt: skip
+        values = [0.0, *(value for row in rows for value in (row.found["value"], *(row.found["ci95"] or ())))]
+        room = 0.06 * (max(values) - min(values) or 1.0)
+        look = {
+            f"{each.label}: {name}": style
+            for each in found
+            for name, style in figures.looks(
+                [m["name"] for m in each.summary["methods"]], each.summary["oracle"]
+            ).items()
+        }
+        panels.append(
+            Panel(
+                f"Odds of forgetting and the count, asked as a {form}",
+                figures.forest(
+                    rows, look, reference=0.0, limits=(min(values) - room, max(values) + room),
+                    label="log-odds per factor 10 of the count",
+                    alternative=f"Log-odds by run and method, {form} form.",
+                ),
+                csv_of([flat(row.found, run_and_method=row.method) for row in rows]),
+            )
+        )  # fmt: skip
+    panels += _sizes(found)
+    table = [
+        [
+            each.label, method["name"], form, *_ends(method["forgotten_by_stratum"][form]),
+            f"{ratio(odds['odds_ratio'])} {interval(odds['odds_ratio_ci95'], ratio)}",
+            f"{number(agreement['excess'])} {interval(agreement['ci95'], number)}",
+            percent(method["retain_accuracy"]), percent(method["bystander_accuracy"]),
+        ]
+        for form in forms
+        for each, method, odds in _rows(found, form)
+        for agreement in [method["misalignment"]["by_form"][form]["agreement"]]
+    ]  # fmt: skip
+    head = [
+        "run", "method", "form", "forgotten, rarest", "forgotten, most frequent", "odds ratio", "hidden (index)",
+        "retain", "bystander",
+    ]  # fmt: skip
+    return Section(
+        "beside",
+        "Runs side by side",
+        "These runs start from different models, or count differently, and are not pooled. The sections below are of "
+        f"{found[0].label}; each run folder has a report of its own.",
+        panels,
+        [Table("All runs and methods", head, table, open=True)],
+        note="Log-odds below 0: frequent facts resist being forgotten.",
+    )
+
+
+def _rows(found: Sequence[Experiment], form: str) -> Iterator[tuple[Experiment, Mapping[str, Any], Mapping[str, Any]]]:
+    """Every experiment and method that was asked in a form, with the odds of forgetting."""
+    for each in found:
+        for method in each.summary["methods"]:
+            if method["forgotten_by_stratum"].get(form):
+                yield each, method, method["forgotten_odds_per_decade"][form]["generation"]
+
+
+def _ends(strata: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    ends = [row["generation"] for row in (strata[0], strata[-1])]
+    rare, common = (f"{percent(each['value'])} {interval(each['ci95'], percent)}" for each in ends)
+    return rare, common
+
+
+def _parameters(run: Run) -> float | None:
+    """Parameters of the original model, where the run says so."""
+    sizes = [(record.get("model") or {}).get("parameters") for record in run.records]
+    return float(sizes[0]) if sizes and isinstance(sizes[0], int | float) else None
+
+
+def _sizes(found: Sequence[Experiment]) -> list[Panel]:
+    """The index without a threshold against the size of the model, where at least two sizes are known."""
+    sized = [(size, each) for each in found if (size := _parameters(each.run)) is not None]
+    if len({size for size, _ in sized}) < 2:
+        return []
+    rows = [
+        {
+            **flat(method["misalignment"]["agreement"], parameters=size, method=method["name"]),
+            "value": method["misalignment"]["agreement"]["excess"],
+        }
+        for size, each in sized
+        for method in each.summary["methods"]
+        if method["misalignment"]["agreement"]["excess"] is not None
+    ]
+    look = figures.looks(list(dict.fromkeys(row["method"] for row in rows)), None)
+
+    def paint(axes: Any) -> None:
+        for name, style in look.items():
+            mine = sorted((row for row in rows if row["method"] == name), key=lambda row: row["parameters"])
+            points = [
+                {"value": row["value"], "ci95": None if row["low"] is None else (row["low"], row["high"])}
+                for row in mine
+            ]
+            x = np.array([row["parameters"] for row in mine], float)
+            figures.whiskers(axes, x, points, style, line=True, label=name)
+        axes.axhline(0, color=figures.INK, linewidth=0.9)
+        axes.set_xscale("log")
+        axes.set(xlabel="parameters of the model", ylabel="hidden (index)")
+        axes.legend(loc="best")
+
+    return [
+        Panel(
+            "Hidden knowledge and the size of the model",
+            figures.draw(paint, alternative="Index without a threshold by model size and method."),
+            csv_of(rows),
+        )
+    ]

@@ -1,0 +1,100 @@
+"""The facts that resisted and those that were over-forgotten, by name, with passages of the corpus where it is served.
+
+A fact *resisted* under a method when it was known before and is still said. It was *over-forgotten* when its answer is
+more than three standard deviations of the never-seen answers less probable than their mean: a model that never read
+about these people would hardly be so sure that the answer is wrong, and that tells what was removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from factcensus.eval.names import BEFORE, COUNT, ORACLE, ORIGINAL
+from factcensus.eval.report import figures
+from factcensus.eval.report.formatting import NONE, number, percent
+from factcensus.eval.report.section import Section, Table
+from factcensus.eval.statistics.outcomes import pair_outcomes, with_defaults
+
+if TYPE_CHECKING:
+    from factcensus.eval.passages import Passages
+    from factcensus.eval.run_folder import Run
+
+SHOWN = 12
+OVER_DEVIATIONS = 3.0
+_CELL = ["seed", "relation", "form", "variant"]
+
+
+def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+    """Two tables, over all methods but the oracle."""
+    if not any(method["name"] != ORACLE for method in summary["methods"]):
+        return None
+    rows = _rows(run)
+    form = "cloze" if (rows["form"] == "cloze").any() else next(iter(rows["form"]), None)
+    if form is None:
+        return None
+    rows = rows[rows["form"] == form]
+    resisted = _by_fact(rows, "resisted")
+    over = _by_fact(rows, "over_forgotten")
+    shares = rows.groupby("method", sort=False)["over_forgotten"].mean()
+    tables = [
+        _table("Facts that resisted, those that most methods left first", resisted, "still said by", run.passages),
+        _table("Facts that were over-forgotten", over, "over-forgotten by", run.passages),
+    ]
+    said = ", ".join(f"{name} {percent(None if pd.isna(share) else float(share))}" for name, share in shares.items())
+    return Section(
+        "facts",
+        "Which facts resisted, and which were over-forgotten",
+        f"Asked as a {form}. A fact resisted when the model still says it. It was over-forgotten when its answer is "
+        f"more than {OVER_DEVIATIONS:g} standard deviations less probable than those about people never seen: that "
+        "betrays what was removed.",
+        tables=[table for table in tables if table.rows],
+        note=(f"Over-forgotten, of the facts known before: {said}." if shares.notna().any() else "")
+        + ("" if run.passages else " With --service URL the passages of the corpus stand beside the facts."),
+    )
+
+
+def _rows(run: Run) -> pd.DataFrame:
+    """Known forget facts of every method, with whether each resisted or was over-forgotten."""
+    facts = with_defaults(run.facts)
+    outcomes = pair_outcomes(facts)
+    known = outcomes["known_before"].fillna(False).astype(bool) & (outcomes["group"] == "forget")
+    rows = outcomes[known & (outcomes["method"] != ORACLE)]
+    original = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE) & (facts["group"] == "phantom")]
+    level = original.groupby(_CELL)["log_probability_mean"].agg(["mean", "std"]).reset_index()
+    rows = rows.merge(level, on=_CELL, how="left")
+    limit = rows["mean"] - OVER_DEVIATIONS * rows["std"]
+    over = (rows["log_probability_mean_after"] < limit).astype("boolean").mask(limit.isna())
+    resisted = rows["match_after"].fillna(False).astype(bool)
+    return rows.assign(over_forgotten=over.astype("Float64"), resisted=resisted.astype(float))
+
+
+def _by_fact(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Facts by the number of methods that agree, then by how probable the answer is left."""
+    found = rows.groupby(["seed", "fact_id"], sort=False).agg(
+        subject=("subject", "first"), object=("object", "first"), relation=("relation", "first"),
+        count=(COUNT, "first"), before=("log_probability_before", "mean"), after=("log_probability_after", "mean"),
+        agree=(what, "sum"), methods=(what, "count"),
+    )  # fmt: skip
+    found = found[found["agree"].astype(float) > 0]
+    by_rest = what == "over_forgotten"
+    return found.sort_values(["agree", "after"], ascending=[False, by_rest], kind="stable").head(SHOWN)
+
+
+def _table(caption: str, found: pd.DataFrame, agree: str, passages: Passages | None) -> Table:
+    head = ["subject", "object", "relation", "documents", "before, nats", "after, mean", agree]
+    rows: list[Sequence[str]] = []
+    for row in found.to_dict("records"):
+        cells = [
+            str(row["subject"]), str(row["object"]), str(row["relation"]),
+            NONE if pd.isna(row["count"]) else f"{row['count']:,.0f}", _nats(row["before"]), _nats(row["after"]),
+            f"{row['agree']:.0f} of {row['methods']:.0f}",
+        ]  # fmt: skip
+        rows.append([*cells, passages.of(cells[0], cells[1])] if passages else cells)
+    return Table(caption, [*head, "a passage of the corpus"] if passages else head, rows, open=True)
+
+
+def _nats(value: Any) -> str:
+    return NONE if pd.isna(value) else number(float(value))

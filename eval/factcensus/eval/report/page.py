@@ -1,0 +1,89 @@
+"""The report: one self-contained HTML page from a run's tables and its summary.
+
+The page says first what was found, in plain words, then shows it; every plot has the numbers behind it in a table,
+and every null result says how large an effect would have been found. Nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from factcensus.eval.report import figures
+from factcensus.eval.report.findings import findings, headline
+from factcensus.eval.report.formatting import duration
+from factcensus.eval.report.provenance import provenance
+from factcensus.eval.report.sections import SECTIONS
+from factcensus.eval.run_folder import Run, summary_of
+from factcensus.unlearn.run_folder import write_json
+
+if TYPE_CHECKING:
+    from factcensus.eval.report.section import Section
+
+
+def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
+    """Write summary.json and report.html of a run into the folder ``out``; the summary."""
+    summary = summary_of(run, seconds=seconds)
+    write_json(out / "summary.json", summary)
+    write_report(out / "report.html", run, summary)
+    return summary
+
+
+def write_report(
+    path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+) -> None:
+    """Write the page; it is there whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(render_report(run, summary, title=title, beside=beside), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def render_report(
+    run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+) -> str:
+    """The page as text.
+
+    Args:
+        beside: A first section that compares this run with others (:mod:`factcensus.eval.report.beside`).
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("factcensus.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
+    sections = [beside, *(build(run, summary, look) for build in SECTIONS)]
+    environment.filters["data_url"] = _data_url
+    page = environment.get_template("report.html.j2").render(
+        title=title or "How hard were these facts to unlearn?",
+        summary=summary,
+        headline=headline(summary),
+        findings=findings(summary),
+        sections=[section for section in sections if section],
+        legend=look,
+        key_mark=figures.key_mark,
+        cards=_cards(summary),
+        provenance=provenance(run),
+        notes=[note for record in run.records for note in record.get("notes", ())],
+        records=[json.dumps(record, indent=2, default=str) for record in run.records],
+    )
+    return figures.with_ids_of_their_own(page)
+
+
+def _data_url(csv: str) -> str:
+    """A CSV file as a link that needs no server."""
+    return "data:text/csv;charset=utf-8," + quote(csv, safe=" ,:;/?@=+$!*()[]|")
+
+
+def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    seeds = len(summary["seeds"])
+    return [
+        (f"{summary['facts']:,}", "facts asked" + (f", over {seeds} seeds" if seeds > 1 else "")),
+        (f"{summary['known_before']:,}", "of them known before"),
+        (f"{summary['groups'].get('forget', 0):,}", "to be forgotten"),
+        (str(seeds), "seed" if seeds == 1 else "seeds (worlds and models)"),
+        (duration(summary["seconds"]), "from start to end"),
+    ]

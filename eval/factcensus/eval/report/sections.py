@@ -1,0 +1,23 @@
+"""The sections of the report, in their order: one question each, with plots, how to read them, and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from factcensus.eval.report.aggregates import aggregates
+from factcensus.eval.report.attacks import attacks, utility
+from factcensus.eval.report.balance import balance
+from factcensus.eval.report.cost import cost
+from factcensus.eval.report.extreme_facts import extreme_facts
+from factcensus.eval.report.forgetting import curves, forgetting
+from factcensus.eval.report.misalignment import misalignment
+from factcensus.eval.report.plane import plane
+from factcensus.eval.report.recall import accuracy_by_group, recall_before, training
+from factcensus.eval.report.section import Section
+from factcensus.eval.report.slopes import residual, slopes
+
+#: Each takes the run, its summary and how methods look; None where it has nothing to show.
+SECTIONS: tuple[Callable[..., Section | None], ...] = (
+    forgetting, curves, slopes, residual, misalignment, plane, accuracy_by_group, balance, attacks, utility,
+    extreme_facts, aggregates, recall_before, training, cost,
+)  # fmt: skip

@@ -1,0 +1,181 @@
+"""Slopes per factor 10 of the count: least squares within groups, with a two-way cluster bootstrap.
+
+**The slope.** Least squares of an outcome on log10(count), with an intercept for every group (seed and relation), so
+that two seeds of different overall level, or two relations of different answer length, never pose as an effect of the
+count. Covariates may be added. The value is the change of the outcome per factor 10 of the count.
+
+**Its interval.** Facts about one person share a name, and facts with one object share an answer: neither set of facts
+is independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object), and the
+three variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), never less than the
+wider of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, t the Student quantile with C-1
+degrees of freedom, C the clusters of a kind. In simulations of 30 and 56 people with shared objects this covered the
+planted slope in 93 to 96 % of 400 worlds each; by subject alone it was 89 to 95 %, by object alone 84 to 94 %.
+
+A cluster is a subject (or object) *within a seed*: another seed is another world and another model. The interval
+therefore speaks of these models; how much seeds differ is shown by every seed's own slope, and from three seeds on
+by an interval across them.
+
+The bootstrap needs no loop over facts or replicates: with sums over each (cluster, group), a replicate's normal
+equations are linear in how often each cluster was drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from factcensus.eval.statistics.intervals import CONFIDENCE, Floats, Labels, label_codes
+
+#: A standard error from so many replicates is within 5 % of its limit, 19 times of 20.
+REPLICATES = 1000
+#: Fewer clusters of a kind than this, and a bootstrap would be a guess: there is no interval.
+MIN_CLUSTERS = 8
+#: Two-sided 5 % test at 80 % power, in standard errors: 1.96 + 0.84.
+DETECTABLE_STANDARD_ERRORS = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A least-squares slope with its cluster-bootstrap interval.
+
+    Attributes:
+        n: Rows used.
+        value: Change of the outcome per unit of x; None if x does not vary within any group.
+        ci95: Its 95 % interval over all kinds of clusters together; None with too few of any kind.
+        ci95_by: The narrower intervals that respect one kind of clusters only.
+        clusters: Number of clusters of each kind.
+        minimum_detectable_effect: The least true slope (either sign) that a sample like this one would tell from 0
+            with 80 % power at the 5 % level.
+        standard_error: Of the value, such that the interval is value +- t standard_error.
+        p: Two-sided p-value against 0, of the same Student distribution as the interval.
+    """
+
+    n: int
+    value: float | None
+    ci95: Interval | None
+    ci95_by: dict[str, Interval | None] = field(default_factory=dict)
+    clusters: dict[str, int] = field(default_factory=dict)
+    minimum_detectable_effect: float | None = None
+    standard_error: float | None = None
+    p: float | None = None
+
+
+def slope(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    groups: Labels,
+    clusters: Mapping[str, Labels],
+    covariates: Sequence[npt.ArrayLike] = (),
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Slope:
+    """Slope of y on x with an intercept per group, and its interval.
+
+    Args:
+        x, y: Finite numbers, one a row.
+        groups: The group of each row; each has its own intercept.
+        clusters: One or two kinds ("subject", "object"), and the cluster of each row.
+        covariates: Further columns of the regression; only the slope on x is returned.
+        seed: Of the bootstrap's generator; the same data and seed give the same interval.
+    """
+    rows = np.column_stack([np.asarray(column, float) for column in (x, *covariates, y)])  # (n, k + 1)
+    if not np.isfinite(rows).all():
+        raise ValueError("slope() needs finite numbers; drop and count what is missing first")
+    labels = {kind: label_codes(values) for kind, values in clusters.items()}
+    sizes = {kind: size for kind, (_, size) in labels.items()}
+    group = label_codes(groups)
+    value = _ClusterSums.of(rows, group, (np.zeros(len(rows), np.int64), 1)).slopes(np.ones((1, 1)))[0]
+    if not math.isfinite(value):
+        return Slope(len(rows), None, None, dict.fromkeys(sizes), sizes)
+
+    def half_width(codes: npt.NDArray[np.int64], size: int) -> float | None:
+        if size < MIN_CLUSTERS:
+            return None
+        drawn = _bootstrap(_ClusterSums.of(rows, group, (codes, size)), replicates, np.random.default_rng(seed))
+        if len(drawn) < 0.9 * replicates:
+            return None  # x hardly varies: many replicates have no slope, and the rest would be a selection
+        t = float(stats.t.ppf(0.5 + CONFIDENCE / 2, size - 1))
+        return t * math.sqrt(size / (size - 1)) * float(drawn.std(ddof=1))
+
+    halves = {kind: half_width(*each) for kind, each in labels.items()}
+    ci95_by = {kind: None if half is None else (value - half, value + half) for kind, half in halves.items()}
+    known = [half for half in halves.values() if half is not None]
+    if len(known) < len(halves):
+        return Slope(len(rows), float(value), None, ci95_by, sizes)
+    half = max(known)
+    if len(labels) == 2:
+        (first, _), (second, size) = labels.values()
+        both = half_width(*label_codes(first * size + second))
+        half = math.sqrt(max(half**2, sum(each**2 for each in known) - (both or 0.0) ** 2))
+    smallest = min(sizes.values())
+    error = half / float(stats.t.ppf(0.5 + CONFIDENCE / 2, smallest - 1))
+    detectable = DETECTABLE_STANDARD_ERRORS * error / math.sqrt(smallest / (smallest - 1))
+    p = 2.0 * float(stats.t.sf(abs(value) / error, smallest - 1)) if error else None
+    return Slope(len(rows), float(value), (value - half, value + half), ci95_by, sizes, detectable, error, p)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClusterSums:
+    """Sums over the rows of each (cluster c, group g): all that a weighted within-group regression needs.
+
+    A row holds x, the covariates and y: k + 1 columns.
+    """
+
+    n: Floats  # (C, G)
+    total: Floats  # (C, G, k + 1)
+    products: Floats  # (C, k + 1, k + 1), over all groups
+
+    @classmethod
+    def of(
+        cls, rows: Floats, groups: tuple[npt.NDArray[np.int64], int], clusters: tuple[npt.NDArray[np.int64], int]
+    ) -> _ClusterSums:
+        (group, group_count), (cluster, cluster_count) = groups, clusters
+        rows = rows - rows.mean(axis=0) if len(rows) else rows  # slopes do not change, digits are kept
+        width = rows.shape[1]
+        n = np.zeros((cluster_count, group_count))
+        total = np.zeros((cluster_count, group_count, width))
+        products = np.zeros((cluster_count, width, width))
+        np.add.at(n, (cluster, group), 1.0)
+        np.add.at(total, (cluster, group), rows)
+        np.add.at(products, cluster, rows[:, :, None] * rows[:, None, :])
+        return cls(n, total, products)
+
+    def slopes(self, weights: Floats) -> Floats:
+        """The slope on x for each row of cluster weights (B, C); NaN where x does not vary within the groups."""
+        n = weights @ self.n  # (B, G)
+        total = np.tensordot(weights, self.total, axes=1)  # (B, G, k + 1)
+        products = np.tensordot(weights, self.products, axes=1)  # (B, k + 1, k + 1)
+        means = np.divide(total, n[..., None], out=np.zeros_like(total), where=n[..., None] > 0)
+        within = products - np.einsum("bgi,bgj->bij", total, means)
+        design, outcome = within[:, :-1, :-1], within[:, :-1, -1:]
+        spread = np.einsum("bii->bi", design)  # (B, k): sum of squares within groups
+        varies = spread > 1e-10 * np.einsum("bii->bi", products)[:, :-1]  # else it is rounding
+        # Scaled to correlations, so that one tolerance decides what is collinear whatever the units.
+        scale = np.sqrt(np.where(varies, spread, 1.0))
+        correlations = design / (scale[:, :, None] * scale[:, None, :])
+        inverse = np.linalg.pinv(correlations, rcond=1e-9, hermitian=True)
+        solution = (inverse @ (outcome / scale[..., None]))[..., 0] / scale
+        return np.where(varies[:, 0], solution[:, 0], np.nan)
+
+
+def _bootstrap(sums: _ClusterSums, replicates: int, generator: np.random.Generator) -> Floats:
+    """Slopes of ``replicates`` samples of whole clusters, without those that have none; about 64 MB at a time."""
+    clusters, _, width = sums.total.shape
+    chunk = max(1, 8_000_000 // (clusters + sums.n.shape[1] * width))
+    found = []
+    for start in range(0, replicates, chunk):
+        size = min(chunk, replicates - start)
+        # How often each cluster is drawn; counting draws takes a quarter of the time of `multinomial`.
+        drawn = generator.integers(clusters, size=(size, clusters)) + clusters * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters)
+        found.append(sums.slopes(weights.astype(float)))
+    slopes = np.concatenate(found)
+    return slopes[np.isfinite(slopes)]

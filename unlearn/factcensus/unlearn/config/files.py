@@ -1,0 +1,103 @@
+"""Configuration files: TOML, YAML or JSON, and the assignments of ``--set`` on top."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factcensus.unlearn.config.run_config import RunConfig, check_config
+from factcensus.unlearn.errors import ConfigError
+
+#: The key of the block that makes many configurations of one.
+SWEEP = "sweep"
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    ".toml": tomllib.loads,
+    ".yaml": yaml.safe_load,
+    ".yml": yaml.safe_load,
+    ".json": json.loads,
+}
+
+
+def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML, YAML or JSON file, apply ``a.b=value`` assignments, and check everything.
+
+    Values of assignments are TOML values; what is none of those is a text. ``methods.0.gamma=2`` reaches into lists.
+
+    Raises:
+        ConfigError: no such file, not readable, an unknown key (with near misses), a value out of range, or a ``sweep``
+            block, which is many configurations (:func:`factcensus.unlearn.sweep.grid.read_sweep`).
+    """
+    settings = load_settings(path, assignments)
+    if SWEEP in settings:
+        raise ConfigError(f"{path} has a sweep block: it is many configurations; read it with read_sweep")
+    return check_config(settings, str(path))
+
+
+def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """The file's settings with the assignments on top, not yet checked; ``sweep`` may be among them."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file")
+    if path.suffix not in _READERS:
+        raise ConfigError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
+    try:
+        settings = _READERS[path.suffix](path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top")
+    for assignment in assignments:
+        _assign(settings, assignment)
+    return settings
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    """Apply ``a.b.0.c=value`` to nested settings."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.passes=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    assign(settings, path.strip(), value, f"--set {assignment!r}")
+
+
+def assign(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set ``a.b.0.c`` in nested settings, in place; sections that are not there are made.
+
+    Raises:
+        ConfigError: the path leads into a value that has no keys, or past the end of a list; begins with ``where``.
+    """
+    *parents, last = path.split(".")
+    place: Any = settings
+    for part in parents:
+        place = _step_into(place, part, where)
+    if isinstance(place, list):
+        place[_position(place, last, where)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise ConfigError(f"{where}: {last!r} is asked of a value that has no keys")
+
+
+def _step_into(place: Any, part: str, where: str) -> Any:
+    if isinstance(place, list):
+        position = _position(place, part, where)
+        if isinstance(place[position], str):  # a method given by its preset's name alone
+            place[position] = {"preset": place[position]}
+        return place[position]
+    if isinstance(place, dict):
+        return place.setdefault(part, {})
+    raise ConfigError(f"{where}: {part!r} is asked of a value that has no keys")
+
+
+def _position(place: list[Any], part: str, where: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise ConfigError(f"{where}: expected a number from 0 to {len(place) - 1} for {part!r}")
+    return int(part)

@@ -1,0 +1,1 @@
+"""Named methods and the table of them."""

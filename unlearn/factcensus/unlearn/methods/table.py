@@ -1,0 +1,198 @@
+"""The table of methods: for `factcensus unlearn list`, and as a page.
+
+``python -m factcensus.unlearn.methods.table docs/methods.md`` writes the page.
+
+Everything in it is read from the registry, the presets and the configuration's own descriptions, so it cannot say
+anything else than the code does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from factcensus.unlearn.config.method_config import AdapterConfig, MethodConfig, RetainConstraint, StrataControl
+from factcensus.unlearn.methods.named import METHODS, PURPOSE, SOURCES, settings_of
+from factcensus.unlearn.objectives import Objective, get_objective, objectives
+from factcensus.unlearn.objectives.retain import RETAIN_FORMULAS
+
+#: What a need is in words.
+_NEEDS = {
+    "reference_nll": "the original's loss of each answer (a number a fact, computed once)",
+    "reference_logits": "the original's logits (cached activations, or the adapter switched off)",
+    "hidden": "activations at a layer",
+    "target": "never-seen facts (rows of role `phantom`)",
+    "replacement_ids": "a refusal",
+    "refusal": "a refusal",
+    "given": "the column `alternatives`",
+    "sampled": "nothing more: the original model makes answers up",
+    "retain": "a retain set",
+    "retain_reference": "the original's answers on the retain set (cached, or the adapter switched off)",
+    "counts": "counts of the forget facts",
+    "world": "the controlled world's corpus",
+}
+
+
+_INTRODUCTION = (
+    "A method is a choice on every axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
+    "loss, token and fact weights, a margin or target, a retain term, controllers. Published methods are presets of a",
+    "few settings, each of which a configuration may change. l is the answer's mean loss a token, S its sum, S0 the",
+    "original model's; z logits, y the answer's token, p its probability. Every loss and every retain term is taken at",
+    "the answer's tokens only. Nothing keeps a second model in memory.",
+)
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """A row a preset: name, formula, source, needs, defaults, purpose."""
+    rows = []
+    for name in METHODS:
+        settings, objective = settings_of(name), get_objective(METHODS[name]["objective"])
+        rows.append(
+            {
+                "name": name,
+                "objective": objective.name,
+                "formula": _formula(name),
+                "source": SOURCES.get(name, objective.source),
+                "needs": [_NEEDS[need] for need in _needs(name)],
+                "weights": settings["weights"],
+                "retain": settings["retain"],
+                "defaults": _defaults(name),
+                "purpose": PURPOSE[name],
+            }
+        )
+    return rows
+
+
+def _formula(name: str) -> str:
+    """The whole method in one line."""
+    if name == "retrain":
+        return "training from scratch without the forget people"
+    settings = settings_of(name)
+    loss = get_objective(settings["objective"]).formula.partition(":")[0]
+    if settings["token_confidence"] or settings["token_doubt"]:
+        loss += " with tokens weighted by p^a (1 - p)^b"
+    factors = [
+        factor
+        for factor, there in (
+            ("w_i", settings["weights"] != "uniform"),
+            ("lambda_stratum", settings["strata_control"] is not None),
+        )
+        if there
+    ]
+    forget = "gamma mean(" + " ".join([*factors, loss]) + ")"
+    if settings["sam_rho"] is not None:
+        forget += " at W + rho g/|g|"
+    if settings["gru"]:
+        forget += ", less what opposes the retain gradient"
+    if settings["negate"] is not None:
+        return f"{forget}; then W0 - negate (W - W0)"
+    if settings["retain"] == "none":
+        return forget
+    alpha = "alpha" if settings["constraint"] is None else "alpha(t)"
+    return f"{forget} + {alpha} [{RETAIN_FORMULAS[settings['retain']]}]"
+
+
+def _needs(name: str) -> list[str]:
+    if name == "retrain":
+        return ["world"]
+    settings = settings_of(name)
+    objective = get_objective(settings["objective"])
+    found: list[str] = [need for need in sorted(objective.needs) if need in _NEEDS]
+    if "preferred" in objective.needs:
+        found.append(settings["preferred"])
+    if objective.answer == "refusal":
+        found.append("refusal")
+    if settings["retain"] != "none":
+        found.append("retain")
+    if settings["retain"] in ("kl", "jsd", "embedding"):
+        found.append("retain_reference")
+    if settings["weights"] != "uniform" or settings["strata_control"] is not None:
+        found.append("counts")
+    if "target" not in found and (settings["margin"] == "never_seen" or settings["strata_control"] is not None):
+        found.append("target")
+    return found
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """Parameters of the loss and what the preset changes, with their values."""
+    settings = METHODS[name]
+    parameters = {**get_objective(settings["objective"]).parameters(), **settings.get("parameters", {})}
+    plain = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("objective", "parameters", "retain", "strata_control", "constraint")
+    }
+    for section, model in (("strata_control", StrataControl), ("constraint", RetainConstraint)):
+        if section in settings:
+            plain |= {f"{section}.{key}": value for key, value in model(**settings[section]).model_dump().items()}
+    return {**parameters, **plain}
+
+
+def markdown() -> str:
+    """docs/methods.md."""
+    lines = [
+        "# Methods",
+        "",
+        "<!-- Written by `python -m factcensus.unlearn.methods.table docs/methods.md`; change the code. -->",
+        "",
+        *_INTRODUCTION,
+        "",
+        "## Presets",
+        "",
+        "| name | formula | source | needs | defaults |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in method_rows():
+        defaults = shown_defaults(row["defaults"])
+        cells = (f"`{row['name']}`: {row['purpose']}", f"`{row['formula']}`", row["source"], "; ".join(row["needs"]))
+        lines.append("| " + " | ".join(_cell(each) for each in (*cells, defaults)) + " |")
+    lines += ["", "## Token losses", ""]
+    for objective in objectives().values():
+        lines += _described(objective)
+    lines += ["## Retain terms", "", "| `retain` | is |", "| --- | --- |"]
+    lines += [f"| `{kind}` | {_cell(formula)} |" for kind, formula in RETAIN_FORMULAS.items()]
+    for title, model, path in (
+        ("Settings of a method", MethodConfig, ""),
+        ("Control of strata", StrataControl, "strata_control."),
+        ("Constraint on the retain term", RetainConstraint, "constraint."),
+        ("Adapters", AdapterConfig, "adapter."),
+    ):
+        lines += ["", f"## {title}", "", *_settings(model, path)]
+    return "\n".join(lines) + "\n"
+
+
+def _described(objective: Objective) -> list[str]:
+    """Heading, source and docstring of a loss, its sections as a plain block."""
+    text = inspect.getdoc(objective.loss) or ""
+    return [f"### `{objective.name}`", "", f"Source: {objective.source}", "", "```text", text, "```", ""]
+
+
+def _settings(model: type[BaseModel], path: str) -> list[str]:
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, setting in model.model_fields.items():
+        default = "" if setting.is_required() else _shown(setting.get_default(call_default_factory=True))
+        lines.append(f"| `{path}{name}` | {_cell(default)} | {_cell(setting.description or '')} |")
+    return lines
+
+
+def shown_defaults(defaults: dict[str, Any]) -> str:
+    """In one line; what is not set is left out."""
+    return ", ".join(f"{key} {_shown(value)}" for key, value in defaults.items() if value is not None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None or value in ("", {}) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(markdown(), encoding="utf-8")

@@ -1,0 +1,277 @@
+"""One training step without data or weights: its peak memory and its operations, for any architecture.
+
+The model is built from its configuration out of *fake* tensors, which have shapes, types and lifetimes but no storage.
+A real forward and backward pass and a real optimiser step then run over them; storage that appears and disappears is
+added up, and every matrix product is counted. So no formula has to know the architecture: what a new attention or a
+tied embedding saves or costs is in the answer. Half a second to a few seconds, whatever the size of the model.
+
+What a formula still has to add stands in :func:`extra_bytes`: copies of the gradient that wrappers keep, and what is
+remembered of the original model. Architectures that decide by values (mixtures of experts) cannot run on fake tensors;
+for them the older rule is used: parameters, gradients, moments and logits, and 2 operations a parameter and token
+forward, 4 backward, activations left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+from unittest.mock import patch
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from factcensus.unlearn.config.method_config import MethodConfig
+from factcensus.unlearn.config.run_config import RunConfig
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.objectives import get_objective
+from factcensus.unlearn.objectives.retain import retain_kl
+from factcensus.unlearn.training.adapters import Adapter
+from factcensus.unlearn.training.examples import Batch
+from factcensus.unlearn.training.layers import gradient_checkpointing
+from factcensus.unlearn.training.optimizers import make_optimizer
+from factcensus.unlearn.training.scoring import forward_answers, token_log_probabilities
+
+log = logging.getLogger(__name__)
+ORIGINAL_LOGITS = ("kl", "jsd")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One micro-batch: B examples, padded to L tokens, with answers padded to T."""
+
+    examples: int
+    length: int
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step of a method takes.
+
+    Attributes:
+        parameters: Of the model, all of them.
+        trained: Those that move: all, or an adapter's.
+        trained_bytes: Memory of these, once.
+        peak_bytes: Most memory of tensors at any time, parameters, gradients and optimiser included.
+        flop_per_token: Operations that a padded token of a forget or retain example takes, forward and backward.
+        width, vocabulary: Of the LM head.
+        simulated: Whether a step ran on fake tensors; else the rule of thumb, without activations.
+    """
+
+    parameters: int
+    trained: int
+    trained_bytes: int
+    peak_bytes: int
+    flop_per_token: float
+    width: int
+    vocabulary: int
+    simulated: bool
+
+
+def step_cost(
+    model_config: Any, config: RunConfig, method: MethodConfig, shape: Shape, *, fused_lists: bool = False
+) -> StepCost:
+    """What a step of this method takes on a model of this configuration (transformers' own configuration object).
+
+    Args:
+        model_config: As ``AutoConfig`` gives it.
+        config: Types, optimiser, gradient checkpointing.
+        method: Adapter and terms.
+        shape: The largest micro-batch.
+        fused_lists: The optimiser works on all parameters at once, as torch's does on CUDA: faster, and with
+            temporaries of the parameters' size.
+    """
+    step = _Step(
+        model=json.dumps(model_config.to_dict(), sort_keys=True, default=str),
+        dtype=config.dtype,
+        checkpointing=config.training.gradient_checkpointing,
+        optimizer=config.training.optimizer,
+        adapter=method.adapter.model_dump_json() if method.adapter else "",
+        distributions=keeps_distributions(method),
+        both_answers="preferred" in get_objective(method.objective).needs,
+        fused_lists=fused_lists,
+        shape=shape,
+    )
+    if step not in _COSTS:
+        _COSTS[step] = _cost(model_config, config, method, step)
+    return _COSTS[step]
+
+
+def keeps_distributions(method: MethodConfig) -> bool:
+    """Whether the original's whole next-token distribution is compared with."""
+    return method.retain in ORIGINAL_LOGITS or "reference_logits" in get_objective(method.objective).needs
+
+
+def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int, int]:
+    """Memory of a method besides its step: on the device, and on the CPU beside it.
+
+    Copies of weights or gradients that wrappers keep; where the original's distributions are compared with and no
+    adapter can be switched off, a copy of the LM head, and on the CPU the activations before it for each answer token.
+    """
+    on_device = ((method.sam_rho is not None) + int(method.gru)) * cost.trained_bytes
+    beside = cost.trained_bytes if method.negate is not None else 0
+    if method.adapter is None and keeps_distributions(method):
+        on_device += cost.vocabulary * cost.width * 4
+        beside += tokens * cost.width * 4
+    return on_device, beside
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What decides a step's cost, so that equal steps are computed once."""
+
+    model: str
+    dtype: str
+    checkpointing: bool
+    optimizer: str
+    adapter: str
+    distributions: bool
+    both_answers: bool
+    fused_lists: bool
+    shape: Shape
+
+
+_COSTS: dict[_Step, StepCost] = {}
+
+
+def _cost(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
+    try:
+        return _simulated(model_config, config, method, step)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever an architecture does that fake tensors cannot
+        log.info("no step on fake tensors for %s: %r", type(model_config).__name__, error)
+        return _by_rule(model_config, config, method, step)
+
+
+def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    meter = _Meter()
+    with FakeTensorMode(), _quiet(), torch.random.fork_rng():
+        model = _model(model_config, config.dtype)
+        every = sum(parameter.numel() for parameter in model.parameters())
+        meter.add(model.parameters())
+        meter.add(model.buffers())
+        if method.adapter is not None:
+            with patch.object(torch.nn.Module, "_apply", lambda module, *_: module):  # peft moves nothing to a device
+                Adapter(model, method.adapter, seed=0)
+            meter.add(model.parameters())
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(config.training.optimizer, trained, 1e-5, 0.0, seed=0)
+        for group in optimizer.param_groups:
+            group["foreach"] = step.fused_lists
+        with meter:
+            for parameter in trained:  # the term that comes second finds the gradients of the first
+                parameter.grad = torch.zeros_like(parameter)
+            with gradient_checkpointing(model, step.checkpointing):
+                head = _term(model, step, autocast=config.dtype == "bfloat16-autocast")
+            optimizer.step()
+    tokens = step.shape.examples * step.shape.length * (2 if step.both_answers else 1)
+    return StepCost(
+        parameters=every,
+        trained=sum(parameter.numel() for parameter in trained),
+        trained_bytes=sum(parameter.numel() * parameter.element_size() for parameter in trained),
+        peak_bytes=meter.peak,
+        flop_per_token=meter.flop / tokens,
+        width=head[0],
+        vocabulary=head[1],
+        simulated=True,
+    )
+
+
+def _model(model_config: Any, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    kind: Any = AutoModelForCausalLM
+    return kind.from_config(model_config, dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32).eval()
+
+
+def _term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
+    """A forget or retain term, forward and backward; returns the LM head's width and vocabulary."""
+    shape = step.shape
+    ids = torch.zeros(shape.examples, shape.length, dtype=torch.long)
+    answers = torch.zeros(shape.examples, shape.answer, dtype=torch.long)
+    mask = torch.ones(shape.examples, shape.answer, dtype=torch.bool)
+    batch = Batch(ids, torch.ones_like(ids), ids, answers, answers, mask, padded_left=False)
+    losses, head = [], (0, 0)
+    for _ in range(2 if step.both_answers else 1):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            logits, hidden = forward_answers(model, batch)
+        head = (hidden.shape[-1], logits.shape[-1])
+        if step.distributions:
+            losses.append(retain_kl(logits, torch.empty_like(logits), mask))
+        else:
+            losses.append(-token_log_probabilities(logits, batch).mean())
+    cast("Any", torch.stack(losses).sum()).backward()
+    return head
+
+
+class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives the hook no types
+    """Adds up the storage of tensors while they live, and the operations of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
+        self.now = self.peak = self.flop = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Count these from now on, each storage once."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if storage not in self._seen:
+                self._seen.add(storage)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._drop, storage.nbytes())
+
+    def _drop(self, size_bytes: int) -> None:
+        self.now -= size_bytes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func._overloadpacket in flop_registry:
+            self.flop += int(flop_registry[func._overloadpacket](*args, **kwargs, out_val=result))
+        self.add(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What fake tensors cannot do is told by this module, not by torch's log."""
+    fake = logging.getLogger("torch._subclasses.fake_tensor")
+    before = fake.disabled
+    fake.disabled = True
+    try:
+        yield
+    finally:
+        fake.disabled = before
+
+
+def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
+    """Parameters, gradients, two moments and logits; an adapter's parameters are taken as 1 % of the model's."""
+    with torch.device("meta"):
+        model = _model(model_config, config.dtype)
+    every = sum(parameter.numel() for parameter in model.parameters())
+    trained = every // 100 if method.adapter is not None else every
+    value = 2 if config.dtype == "bfloat16" else 4
+    vocabulary, width = model.get_output_embeddings().weight.shape
+    logits = 3 * step.shape.examples * step.shape.answer * vocabulary * 4
+    return StepCost(
+        parameters=every,
+        trained=trained,
+        trained_bytes=trained * value,
+        peak_bytes=every * value + 3 * trained * value + logits,
+        flop_per_token=6.0 * every,
+        width=width,
+        vocabulary=vocabulary,
+        simulated=False,
+    )

@@ -1,0 +1,292 @@
+"""What a run will take, before it takes it: sets by stratum, parameters, memory, operations, time.
+
+Memory and operations of a step come from :mod:`factcensus.unlearn.planning.dry_step`, for the largest micro-batch that
+the data can give. On a CPU memory is that of the whole process, which is what a machine runs out of, and the libraries'
+own part is measured in the process that plans; on a GPU it is that of the tensors. Seconds are operations divided by
+half the rate that a matrix product of the model's width reaches on the device here, measured in a moment: small
+models, which spend their time between the products, take longer. Evaluation is in neither figure.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factcensus.indexer.console import parse_size, size_text
+from factcensus.unlearn.config.method_config import MethodConfig
+from factcensus.unlearn.config.run_config import RunConfig, check_config
+from factcensus.unlearn.counted import counted_facts
+from factcensus.unlearn.errors import ConfigError, MemoryPlanError
+from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest
+from factcensus.unlearn.objectives import get_objective
+from factcensus.unlearn.planning.dry_step import Shape, StepCost, extra_bytes, keeps_distributions, step_cost
+from factcensus.unlearn.planning.memory import process_bytes, total_bytes
+from factcensus.unlearn.prepare import Material, index_provenance, prepare
+from factcensus.unlearn.progress import ProgressFunction
+from factcensus.unlearn.run_folder import INPUTS
+from factcensus.unlearn.selection import Row, read_fact_table, select
+from factcensus.unlearn.training.ranks import current_ranks
+from factcensus.unlearn.training.runtime import resolve_device
+from factcensus.unlearn.training.sampling import Sampler
+
+#: Of a bare matrix product's rate, what training reaches: the rest goes to element-wise work and the optimiser.
+SHARE_OF_PRODUCT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPlan:
+    """One method's share: of its training alone.
+
+    Attributes:
+        steps: Of the whole dose; a method that stops by itself may take fewer.
+        flop: Operations of all steps, on all processes together.
+        seconds: What they may take.
+        memory_bytes: Most memory of one process (CPU) or of its tensors (GPU).
+        simulated: Whether memory and operations come from a step on fake tensors; else activations are left out.
+    """
+
+    name: str
+    objective: str
+    weights: str
+    learning_rate: float
+    passes: float
+    steps: int
+    flop: float
+    seconds: float
+    memory_bytes: int
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `factcensus unlearn plan` prints; ``sets`` has a row a stratum (or role).
+
+    Attributes:
+        device_bytes: Memory of the device, or what ``memory`` says.
+        known_before: Whether a filter by what the model knows is still to come, so that the sets are upper bounds.
+    """
+
+    model: str
+    model_digest: str
+    parameters: int
+    device: str
+    dtype: str
+    index: dict[str, Any]
+    known_before: bool
+    sets: list[dict[str, Any]]
+    forget_examples: int
+    retain_examples: int
+    device_bytes: int
+    flop_per_second: float
+    methods: list[MethodPlan]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, inputs: Path | None = None) -> Plan:
+    """Check a configuration against its fact table and tokenizer, and estimate; no weight is loaded.
+
+    Facts that have no counts are counted as the run would do it, and the counts kept for it.
+
+    Args:
+        config: A checked configuration.
+        progress: Told of the counting.
+        inputs: Where counts are kept, if not in the run folder.
+
+    Raises:
+        ServiceLostError: the facts could not be counted.
+        ConfigError, ExampleError: as `run_unlearning` would, before any training.
+        MemoryPlanError: a method cannot fit the device; the message has what would.
+    """
+    device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
+    table = read_fact_table(counted_facts(config, inputs or config.out / INPUTS, progress))
+    selection = select(table, config.selection, config.seed)
+    material = prepare(selection, config, load_tokenizer(config.model, config.revision))
+    model_config = load_model_config(config.model, config.revision)
+    methods = plan_methods(config, material, model_config, device)
+    refuse_what_cannot_fit(config, methods, material, device)
+    return Plan(
+        model=config.model,
+        model_digest=model_digest(config.model, config.revision),
+        parameters=_cost_of(config, config.methods[0], material, model_config, device).parameters,
+        device=str(device),
+        dtype=config.dtype,
+        index=index_provenance(selection, config),
+        known_before=config.selection.forget.known_before or config.selection.retain.known_before,
+        sets=_sets(selection.rows, selection.facts["used"].to_pylist()),
+        forget_examples=len(material.answers),
+        retain_examples=len(material.retain),
+        device_bytes=_room(config, device),
+        flop_per_second=SHARE_OF_PRODUCT * product_rate(device.type, config.dtype, _width(model_config)),
+        methods=methods,
+    )
+
+
+def plan_methods(config: RunConfig, material: Material, model_config: Any, device: torch.device) -> list[MethodPlan]:
+    """Every method's share, in the configuration's order; no weight is loaded."""
+    rate = SHARE_OF_PRODUCT * product_rate(device.type, config.dtype, _width(model_config))
+    return [_method(config, method, material, model_config, device, rate) for method in config.methods]
+
+
+def refuse_what_cannot_fit(
+    config: RunConfig, plans: Sequence[MethodPlan], material: Material, device: torch.device
+) -> None:
+    """Do nothing if every method fits.
+
+    Raises:
+        MemoryPlanError: one does not; the message says what it takes, what there is, and which changes would fit.
+    """
+    room = _room(config, device)
+    largest = max(plans, key=lambda plan: plan.memory_bytes)
+    if largest.memory_bytes <= room:
+        return
+    fitting = [
+        f"{changes} ({size_text(needed)})"
+        for changes, needed in _alternatives(config, largest.name, material, device)
+        if needed <= room
+    ]
+    advice = "what would fit: " + "; ".join(fitting) if fitting else "nothing that can be set here would make it fit"
+    raise MemoryPlanError(
+        f"method {largest.name!r} takes {size_text(largest.memory_bytes)} on {device}, and there are {size_text(room)} "
+        f"(`memory` sets another limit); {advice}, or a device with {size_text(largest.memory_bytes)}"
+    )
+
+
+#: What to try for a run that does not fit, the changes that cost least first.
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"training.micro_batch": 1},
+    {"training.micro_batch": 1, "training.gradient_checkpointing": True},
+    {"training.micro_batch": 1, "dtype": "bfloat16", "training.optimizer": "adamw_stochastic"},
+    {"training.micro_batch": 1, "adapter": {"rank": 8}},
+    {"training.micro_batch": 1, "dtype": "bfloat16", "training.gradient_checkpointing": True, "adapter": {"rank": 8}},
+)
+
+
+def _alternatives(config: RunConfig, name: str, material: Material, device: torch.device) -> list[tuple[str, int]]:
+    """Changes of the settings, as one would write them, and the memory they would take."""
+    model_config = load_model_config(config.model, config.revision)
+    found: list[tuple[str, int]] = []
+    for changes in CHANGES:
+        settings = config.resolved()
+        method = next(each for each in settings["methods"] if each["name"] == name)
+        settings["methods"] = [method]
+        for key, value in changes.items():
+            section, _, last = key.rpartition(".")
+            place = method if key == "adapter" else settings[section] if section else settings
+            place[last] = value
+        try:
+            changed = check_config(settings)
+            plan = _method(changed, changed.methods[0], material, model_config, device, 1.0)
+        except ConfigError:  # a change that does not go with this method or model
+            continue
+        found.append((" ".join(f"{key}={_written(value)}" for key, value in changes.items()), plan.memory_bytes))
+    return found
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inner}" for key, inner in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _room(config: RunConfig, device: torch.device) -> int:
+    return parse_size(config.memory) if config.memory is not None else total_bytes(device)
+
+
+def _sets(rows: tuple[Row, ...], used: list[str]) -> list[dict[str, Any]]:
+    """Facts to forget, to retain, and left alone, in each stratum of the table; in each role where it has no strata."""
+    column = "stratum" if any("stratum" in row for row in rows) else "role"
+    label = "stratum_label" if column == "stratum" else "role"
+    cells = Counter((row.get(column), use) for row, use in zip(rows, used, strict=True))
+    names = {row.get(column): row.get(label) for row in rows}
+    order = sorted(names, key=lambda value: (value is None, value if isinstance(value, int) else 0, str(value)))
+    return [
+        {column: value, "label": names[value], **{use: cells[value, use] for use in ("forget", "retain", "none")}}
+        for value in order
+    ]
+
+
+def _shape(config: RunConfig, material: Material) -> Shape:
+    """The largest micro-batch that the data can give to one process."""
+    training = config.training
+    examples = [
+        *material.answers,
+        *material.refusals,
+        *material.retain,
+        *(e for given in material.given for e in given),
+    ]
+    share = math.ceil(max(training.batch_forget, training.batch_retain) / current_ranks().count)
+    return Shape(
+        examples=min(share, training.micro_batch or share),
+        length=max(map(len, examples)),
+        answer=max(len(example.answer_ids) for example in examples),
+    )
+
+
+def _cost_of(
+    config: RunConfig, method: MethodConfig, material: Material, model_config: Any, device: torch.device
+) -> StepCost:
+    return step_cost(model_config, config, method, _shape(config, material), fused_lists=device.type == "cuda")
+
+
+def _method(
+    config: RunConfig, method: MethodConfig, material: Material, model_config: Any, device: torch.device, rate: float
+) -> MethodPlan:
+    training, passes = config.training, config.passes_of(method)
+    objective = get_objective(method.objective)
+    cost = _cost_of(config, method, material, model_config, device)
+    examples = material.refusals if objective.answer == "refusal" else material.answers
+    steps = Sampler(len(examples), training.batch_forget, config.seed, "forget").steps(passes)
+    forget = steps * training.batch_forget * sum(map(len, examples)) / len(examples)
+    forget *= (2 if "preferred" in objective.needs else 1) * (2 if method.sam_rho is not None else 1)
+    retain = 0.0
+    if method.retain != "none":
+        retain = steps * training.batch_retain * sum(map(len, material.retain)) / len(material.retain)
+    flop = cost.flop_per_token * (forget + retain * (4 / 3 if keeps_distributions(method) else 1))
+    answers = sum(len(example.answer_ids) for example in (*material.answers, *material.retain))
+    on_device, beside = extra_bytes(method, cost, answers)
+    memory = cost.peak_bytes + on_device
+    if device.type != "cuda":
+        memory += beside + process_bytes()
+    return MethodPlan(
+        name=method.name,
+        objective=method.objective,
+        weights=method.weights,
+        learning_rate=config.learning_rate_of(method),
+        passes=passes,
+        steps=steps,
+        flop=flop,
+        seconds=flop / rate / current_ranks().count,
+        memory_bytes=memory,
+        simulated=cost.simulated,
+    )
+
+
+def _width(model_config: Any) -> int:
+    """The model's width, which has several names among architectures."""
+    text = model_config.get_text_config()
+    return int(getattr(text, "hidden_size", None) or getattr(text, "n_embd", None) or 1024)
+
+
+@cache
+def product_rate(device: str, dtype: str, width: int) -> float:
+    """Operations a second of a matrix product (512, width) x (width, 4 width) on this device, the best of a few."""
+    kind = torch.float32 if dtype == "float32" else torch.bfloat16
+    left = torch.ones(512, width, device=device, dtype=kind)
+    right = torch.ones(width, 4 * width, device=device, dtype=kind)
+    best = math.inf
+    for _ in range(4):  # the first one warms up
+        begun = time.perf_counter()
+        (left @ right).sum().item()
+        best = min(best, time.perf_counter() - begun)
+    return 2.0 * 512 * width * 4 * width / best

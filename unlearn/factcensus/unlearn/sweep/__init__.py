@@ -1,0 +1,1 @@
+"""Grids of runs: which there are, and running them one after the other."""

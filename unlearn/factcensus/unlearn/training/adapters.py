@@ -1,0 +1,58 @@
+"""Low-rank adapters of peft: trained in place of all parameters, off for the original model, merged at the end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from factcensus.unlearn.config.method_config import AdapterConfig
+from factcensus.unlearn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Adapter:
+    """An adapter in a model's own modules: the model's forward pass goes through it until it is merged.
+
+    Raises:
+        ConfigError: peft finds no module of the names given.
+    """
+
+    def __init__(self, model: PreTrainedModel, settings: AdapterConfig, seed: int) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=settings.rank,
+            lora_alpha=settings.scale,  # type: ignore[arg-type]  # a factor; peft divides it by the rank
+            lora_dropout=0.0,
+            target_modules=list(settings.targets) if settings.targets else "all-linear",
+            use_dora=settings.kind == "dora",
+        )
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            # peft asks transformers for an attribute by its old name.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            torch.manual_seed(seed)
+            try:
+                self._wrapped: Any = get_peft_model(model, config)
+            except ValueError as error:
+                raise ConfigError(f"adapter.targets {settings.targets}: {error}") from error
+        self._wrapped.eval()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Inside, the model is the original one."""
+        with self._wrapped.disable_adapter():
+            yield
+
+    def merge(self) -> None:
+        """Add the adapter to the weights it stands beside, and take it out of the model."""
+        merged: torch.nn.Module = self._wrapped.merge_and_unload()
+        for parameter in merged.parameters():
+            parameter.requires_grad_(True)
+        merged.eval()

@@ -1,0 +1,199 @@
+"""The forget set as a method sees it: sequences, and the numbers that only the original model can tell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from factcensus.unlearn.config.method_config import MethodConfig, StrataControl
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.objectives import get_objective
+from factcensus.unlearn.objectives.strata import fact_strata
+from factcensus.unlearn.objectives.weights import fact_weights
+from factcensus.unlearn.training.alternatives import sample_alternatives
+from factcensus.unlearn.training.controllers import Strata
+from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.scoring import mean_nll_of, token_log_probabilities_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from factcensus.unlearn.prepare import Material
+
+SCORING_BATCH = 64
+#: Never-seen subjects a fact's answer is tried on, at most; evenly spaced over those there are.
+NEVER_SEEN_SUBJECTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSet:
+    """What to forget: n examples (answers or refusals, as the objective asks) and numbers for each.
+
+    Attributes:
+        examples: The scored sequences.
+        weights: (n,) mean 1 over facts.
+        margin: (n,) nats per token.
+        reference_nll: (n,) nats, summed over tokens; NaN where the objective does not ask for it.
+        targets: n tensors (T_i,), nats: the never-seen log-probability of each token; empty where not asked for.
+        replacements: n tuples: the refusal's tokens, without what closes it; empty where not asked for.
+        preferred: n tuples of other answers to the same prompt, one after the other pass by pass; empty likewise.
+        preferred_nll: n tensors, as many numbers as other answers: the original's summed loss of each, nats.
+        strata: What a controller of strata needs; None without one.
+    """
+
+    examples: tuple[Example, ...]
+    weights: torch.Tensor
+    margin: torch.Tensor
+    reference_nll: torch.Tensor
+    targets: tuple[torch.Tensor, ...] = ()
+    replacements: tuple[tuple[int, ...], ...] = ()
+    preferred: tuple[tuple[Example, ...], ...] = ()
+    preferred_nll: tuple[torch.Tensor, ...] = ()
+    strata: Strata | None = None
+
+
+@dataclass
+class OriginalScores:
+    """What the original model says of the forget set; each thing is computed when first asked for, and kept."""
+
+    material: Material
+    model: PreTrainedModel
+    pad_id: int
+    _answers: list[torch.Tensor] | None = field(default=None, init=False)
+    _never_seen: tuple[torch.Tensor, ...] | None = field(default=None, init=False)
+
+    def _tokens(self, examples: Sequence[Example]) -> list[torch.Tensor]:
+        device = next(self.model.parameters()).device
+        return token_log_probabilities_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
+
+    def summed_nll(self, examples: Sequence[Example]) -> torch.Tensor:
+        """(n,) summed loss of each answer, nats."""
+        device = next(self.model.parameters()).device
+        mean = mean_nll_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
+        return mean * torch.tensor([float(len(example.answer_ids)) for example in examples])
+
+    def answers(self) -> list[torch.Tensor]:
+        """n tensors (T_i,): log-probability of each token of the forget answers, nats."""
+        if self._answers is None:
+            self._answers = self._tokens(self.material.answers)
+        return self._answers
+
+    def answer_nll(self) -> torch.Tensor:
+        """(n,) mean loss of each forget example's answer, nats per token."""
+        return torch.stack([-tokens.mean() for tokens in self.answers()])
+
+    def facts(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(m,) mean loss of each forget fact over its examples."""
+        totals, numbers = np.zeros(len(self.material.relations)), np.zeros(len(self.material.relations))
+        np.add.at(totals, list(self.material.fact_of), self.answer_nll().numpy())
+        np.add.at(numbers, list(self.material.fact_of), 1)
+        return totals / numbers
+
+    def never_seen(self) -> tuple[torch.Tensor, ...]:
+        """n tensors (T_i,), nats: each token's log-probability for subjects that the corpus does not have.
+
+        The forget fact's *own* answer is tried on the prompts of at most 8 never-seen facts of the same relation and
+        form, and log-probabilities are averaged. So an answer's popularity, and whatever follows from its first
+        tokens, is in the level; and the level is never above what the original says of the fact itself.
+
+        Raises:
+            ConfigError: the fact table has none of a relation that is to be forgotten.
+        """
+        if self._never_seen is None:
+            self._never_seen = self._measure_never_seen()
+        return self._never_seen
+
+    def _measure_never_seen(self) -> tuple[torch.Tensor, ...]:
+        prompts: dict[tuple[str, str], list[Example]] = defaultdict(list)
+        for key, example in self.material.never_seen:
+            prompts[key].append(example)
+        tried: dict[tuple[tuple[str, str], tuple[int, ...]], list[Example]] = {}
+        for key, example in zip(self.material.keys, self.material.answers, strict=True):
+            if key not in prompts:
+                raise ConfigError(
+                    f"the never-seen level needs facts of the relation {key[0]!r} (form {key[1]}) that the corpus does "
+                    "not have (selection.never_seen_roles), and the table has none; add some, such as the same "
+                    "questions about invented names, or choose a method without a never-seen level"
+                )
+            there = prompts[key]
+            places = np.unique(np.linspace(0, len(there) - 1, min(len(there), NEVER_SEEN_SUBJECTS)).round().astype(int))
+            tried.setdefault(
+                (key, example.answer_ids),
+                [Example(example.name, there[place].prompt_ids, example.answer_ids) for place in places],
+            )
+        scored = iter(self._tokens([example for examples in tried.values() for example in examples]))
+        levels = {what: torch.stack([next(scored) for _ in examples]).mean(dim=0) for what, examples in tried.items()}
+        return tuple(
+            torch.minimum(levels[key, example.answer_ids], own)
+            for key, example, own in zip(self.material.keys, self.material.answers, self.answers(), strict=True)
+        )
+
+    def never_seen_nll(self) -> torch.Tensor:
+        """(n,) mean loss of each forget answer at its never-seen level, nats per token."""
+        return torch.stack([-tokens.mean() for tokens in self.never_seen()])
+
+    def preferred(self, method: MethodConfig, seed: int) -> tuple[tuple[Example, ...], ...]:
+        """n tuples: the other answers that a preference method is to prefer."""
+        if method.preferred == "refusal":
+            return tuple((example,) for example in self.material.refusals)
+        if method.preferred == "given":
+            return self.material.given
+        return sample_alternatives(
+            self.model, self.material.answers, method.alternatives, pad_id=self.pad_id, seed=seed
+        )
+
+
+def forget_set(method: MethodConfig, material: Material, scores: OriginalScores, seed: int) -> ForgetSet:
+    """The forget set of a method."""
+    objective = get_objective(method.objective)
+    examples = material.refusals if objective.answer == "refusal" else material.answers
+    n, fact_of = len(examples), list(material.fact_of)
+    weights = fact_weights(
+        method.weights,
+        facts=len(material.relations),
+        counts=material.counts,
+        original_loss=scores.facts() if method.weights == "loss_rank" else None,
+        strength=method.weight_strength,
+        seed=seed,
+    )
+    margin = scores.never_seen_nll() if method.margin == "never_seen" else torch.full((n,), float(method.margin))
+    preferred = scores.preferred(method, seed) if "preferred" in objective.needs else ()
+    return ForgetSet(
+        examples=examples,
+        weights=torch.tensor(weights, dtype=torch.float32)[fact_of],
+        margin=margin,
+        reference_nll=scores.summed_nll(examples) if objective.needs_reference else torch.full((n,), float("nan")),
+        targets=scores.never_seen() if "target" in objective.needs else (),
+        replacements=_replacements(material) if "replacement_ids" in objective.needs else (),
+        preferred=preferred,
+        preferred_nll=tuple(scores.summed_nll(each) for each in preferred) if objective.needs_reference else (),
+        strata=_strata(method.strata_control, material, scores, seed) if method.strata_control else None,
+    )
+
+
+def _replacements(material: Material) -> tuple[tuple[int, ...], ...]:
+    """The refusal's tokens after each prompt, without the end-of-text token."""
+    return tuple(
+        example.answer_ids[:-1] if len(example.answer_ids) > 1 else example.answer_ids for example in material.refusals
+    )
+
+
+def _strata(control: StrataControl, material: Material, scores: OriginalScores, seed: int) -> Strata:
+    of = fact_strata(
+        control.by,
+        strata=control.strata,
+        counts=material.counts,
+        given=material.strata,
+        original_loss=scores.facts() if control.by == "loss_rank" else None,
+        seed=seed,
+    )
+    return Strata(
+        of=torch.tensor(of, dtype=torch.int64)[list(material.fact_of)],
+        never_seen=scores.never_seen_nll(),
+        original=scores.answer_nll(),
+    )

@@ -1,0 +1,216 @@
+"""The gradients of one step: forget and retain term over a batch, in micro-batches and shares of several processes.
+
+A loss is divided by the size of the whole batch wherever its examples are, so the update is the same for every split.
+Micro-batches are cut from the batch in order of length, so little is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from factcensus.unlearn.config.method_config import MethodConfig
+from factcensus.unlearn.objectives import get_objective
+from factcensus.unlearn.objectives.retain import retain_embedding, retain_jsd, retain_kl, retain_nll
+from factcensus.unlearn.training.controllers import StrataController
+from factcensus.unlearn.training.examples import Batch, Example, collate
+from factcensus.unlearn.training.forget_set import ForgetSet
+from factcensus.unlearn.training.layers import hidden_at
+from factcensus.unlearn.training.ranks import ALONE, Ranks
+from factcensus.unlearn.training.references import Reference
+from factcensus.unlearn.training.scoring import AnswerScores, answer_logits, token_log_probabilities
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def arithmetic(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
+    """bfloat16 over float32 parameters inside, or as the parameters are."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if autocast else nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One place of a forget batch: which example, and in which pass over the set it stands."""
+
+    index: int
+    epoch: int
+
+
+@dataclass
+class Gradients:
+    """Adds gradients to a model's parameters. Losses that are returned are this process's part of the batch's mean.
+
+    Attributes:
+        model: In evaluation mode.
+        forget, retain: The two sets.
+        method: What to compute.
+        pad_id: Any token id.
+        micro_batch: Examples a forward pass; None is all.
+        autocast: bfloat16 arithmetic.
+        layer: The layer of objectives and terms that look at activations.
+        forget_reference, retain_reference: The original model, where the method compares with it.
+        ranks: The processes that share a batch.
+    """
+
+    model: PreTrainedModel
+    forget: ForgetSet
+    retain: Sequence[Example]
+    method: MethodConfig
+    pad_id: int
+    micro_batch: int | None = None
+    autocast: bool = False
+    layer: int | None = None
+    forget_reference: Reference | None = None
+    retain_reference: Reference | None = None
+    ranks: Ranks = ALONE
+    device: torch.device = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = next(self.model.parameters()).device
+
+    def add_forget(self, draws: Sequence[Draw], strata: StrataController | None) -> tuple[float, list[float]]:
+        """Add the gradient of gamma * mean_i(w_i * forget_i).
+
+        Returns:
+            The mean, without gamma; and each draw's mean answer loss, nats per token, 0 where it is another process's.
+        """
+        objective, parameters = get_objective(self.method.objective), self.method.loss_parameters()
+        total, observed = 0.0, [0.0] * len(draws)
+        places = self.ranks.share(range(len(draws)))
+        for part in self._parts(places, [self.forget.examples[draw.index] for draw in draws]):
+            chosen = [draws[place] for place in part]
+            scores = self._scores(chosen)
+            indices = torch.tensor([draw.index for draw in chosen])
+            weights = self.forget.weights[indices]
+            if strata is not None:
+                weights = weights * strata.fact_weights(indices)
+            loss = (weights.to(self.device) * objective(scores, parameters)).sum() / len(draws)
+            cast("Any", self.method.gamma * loss).backward()
+            total += float(loss.detach())
+            losses = scores.mean_over_tokens(-scores.token_log_probabilities.detach()).tolist()
+            for place, value in zip(part, losses, strict=True):
+                observed[place] = value
+        return total, observed
+
+    def add_retain(self, indices: Sequence[int], alpha: float) -> float:
+        """Add the gradient of alpha * retain; returns the retain term, without alpha."""
+        total = 0.0
+        mine = self.ranks.share(indices)
+        for part in self._parts(range(len(mine)), [self.retain[index] for index in mine]):
+            chosen = [mine[place] for place in part]
+            batch = self._batch([self.retain[index] for index in chosen])
+            loss = self._retain_loss(chosen, batch) * len(part) / len(indices)
+            if alpha > 0:
+                cast("Any", alpha * loss).backward()
+            total += float(loss.detach())
+        return total
+
+    @torch.no_grad()
+    def retain_term(self, indices: Sequence[int]) -> float:
+        """The retain term of these examples, without gradient, the same in every process."""
+        total = 0.0
+        for part in self._parts(range(len(indices)), [self.retain[index] for index in indices]):
+            chosen = [indices[place] for place in part]
+            batch = self._batch([self.retain[index] for index in chosen])
+            total += float(self._retain_loss(chosen, batch)) * len(part) / len(indices)
+        return total
+
+    def _retain_loss(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
+        kind = self.method.retain
+        if kind == "embedding":
+            assert self.layer is not None
+            assert self.retain_reference is not None
+            with arithmetic(self.device, self.autocast):
+                hidden = hidden_at(self.model, batch, self.layer)
+            return retain_embedding(hidden, self.retain_reference(indices, batch), batch.answer_mask)
+        logits = self._logits(batch)
+        if kind == "nll":
+            return retain_nll(token_log_probabilities(logits, batch), batch.answer_mask)
+        assert self.retain_reference is not None
+        term = retain_kl if kind == "kl" else retain_jsd
+        return term(logits, self.retain_reference(indices, batch), batch.answer_mask)
+
+    def _scores(self, draws: Sequence[Draw]) -> AnswerScores:
+        """The forget examples of these draws, with everything that the objective needs."""
+        needs = get_objective(self.method.objective).needs
+        forget, indices = self.forget, [draw.index for draw in draws]
+        batch = self._batch([forget.examples[index] for index in indices])
+        hidden = logits = None
+        tokens = torch.zeros(batch.answer_ids.shape, device=self.device)
+        if "hidden" in needs:
+            assert self.layer is not None
+            with arithmetic(self.device, self.autocast):
+                hidden = hidden_at(self.model, batch, self.layer)
+        else:
+            logits = self._logits(batch)
+            tokens = token_log_probabilities(logits, batch)
+        return AnswerScores(
+            token_log_probabilities=tokens,
+            mask=batch.answer_mask,
+            reference_nll=forget.reference_nll[indices].to(self.device),
+            margin=forget.margin[indices].to(self.device),
+            token_weights=self._token_weights(tokens),
+            answer_ids=batch.answer_ids,
+            logits=logits if "logits" in needs else None,
+            hidden=hidden,
+            reference_logits=self._reference_logits(indices, batch) if "reference_logits" in needs else None,
+            target=self._padded([forget.targets[index] for index in indices]) if "target" in needs else None,
+            replacement_ids=self._replacement_ids(indices, batch) if "replacement_ids" in needs else None,
+            preferred=self._preferred(draws) if "preferred" in needs else None,
+        )
+
+    def _token_weights(self, tokens: torch.Tensor) -> torch.Tensor | None:
+        """p^a (1 - p)^b of each token, no gradient."""
+        a, b = self.method.token_confidence, self.method.token_doubt
+        if a == 0 and b == 0:
+            return None
+        p = tokens.detach().exp()
+        return p**a * (1 - p) ** b
+
+    def _reference_logits(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
+        assert self.forget_reference is not None
+        return self.forget_reference(indices, batch)
+
+    def _replacement_ids(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
+        """(B, T) the refusal's tokens, over and over."""
+        length = batch.answer_ids.shape[1]
+        repeated = [
+            [tokens[place % len(tokens)] for place in range(length)]
+            for tokens in (self.forget.replacements[index] for index in indices)
+        ]
+        return torch.tensor(repeated, device=self.device)
+
+    def _preferred(self, draws: Sequence[Draw]) -> AnswerScores:
+        """Another answer of each draw: the next one in every pass."""
+        choices = [(draw.index, draw.epoch % len(self.forget.preferred[draw.index])) for draw in draws]
+        batch = self._batch([self.forget.preferred[index][choice] for index, choice in choices])
+        nan = float("nan")
+        known = [
+            float(self.forget.preferred_nll[index][choice]) if self.forget.preferred_nll else nan
+            for index, choice in choices
+        ]
+        reference = torch.tensor(known, device=self.device)
+        tokens = token_log_probabilities(self._logits(batch), batch)
+        return AnswerScores(tokens, batch.answer_mask, reference, torch.zeros_like(reference))
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        with arithmetic(self.device, self.autocast):
+            return answer_logits(self.model, batch)
+
+    def _padded(self, values: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(values), batch_first=True).to(self.device)
+
+    def _batch(self, examples: Sequence[Example]) -> Batch:
+        return collate(examples, self.pad_id).to(self.device)
+
+    def _parts(self, places: Sequence[int], examples: Sequence[Example]) -> Iterator[list[int]]:
+        """Micro-batches of places, neighbours in length together; ``examples`` is what stands at all places."""
+        width = self.micro_batch or max(1, len(places))
+        ordered = sorted(places, key=lambda place: len(examples[place])) if width < len(places) else list(places)
+        for start in range(0, len(ordered), width):
+            yield ordered[start : start + width]

@@ -1,0 +1,153 @@
+"""What a model says of answers: log-probabilities of the answer's tokens, with gradients or without.
+
+Answer positions are gathered *before* the LM head: logits are (B, T, V) instead of (B, L, V), which is what fills a GPU
+when prompts are long and the vocabulary is large. They are float32 whatever the arithmetic before them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+
+from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.training.examples import Batch, Example, collate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScores:
+    """B answers of at most T tokens, as a forget loss sees them. V is the vocabulary, D the model's width.
+
+    Only the first four are always there; the others where the objective's ``needs`` (or the method) asks for them.
+
+    Attributes:
+        token_log_probabilities: (B, T) float32, nats; 0 where the answer is over. Carries the gradient.
+        mask: (B, T) bool: where the answer has a token.
+        reference_nll: (B,) float32, nats: the original model's *sum* over the answer's tokens; NaN unless the
+            objective asks for it. No gradient.
+        margin: (B,) float32, nats per token: the loss at which an objective with a margin is content. No gradient.
+        token_weights: (B, T) weight of each token's loss in ``nll`` and ``mean_nll``, no gradient; None is 1.
+        answer_ids: (B, T) the answer's tokens.
+        logits: (B, T, V) float32 that predict them. Carries the gradient.
+        hidden: (B, T, D) at the method's layer, where the answer's tokens are predicted. Carries the gradient.
+        reference_logits: (B, T, V) of the original model, no gradient.
+        target: (B, T) nats: the never-seen log-probability of each token, no gradient.
+        replacement_ids: (B, T) the refusal's tokens, over and over until the answer is over.
+        preferred: Another answer to the same prompts, scored likewise.
+    """
+
+    token_log_probabilities: torch.Tensor
+    mask: torch.Tensor
+    reference_nll: torch.Tensor
+    margin: torch.Tensor
+    token_weights: torch.Tensor | None = None
+    answer_ids: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+    reference_logits: torch.Tensor | None = None
+    target: torch.Tensor | None = None
+    replacement_ids: torch.Tensor | None = None
+    preferred: AnswerScores | None = None
+
+    @property
+    def nll(self) -> torch.Tensor:
+        """(B,) S = -sum over the answer's tokens of (w) log p, nats."""
+        weighted = self.token_log_probabilities * self.mask
+        return -(weighted if self.token_weights is None else weighted * self.token_weights).sum(dim=1)
+
+    @property
+    def mean_nll(self) -> torch.Tensor:
+        """(B,) l = S / T, nats per token."""
+        return self.nll / self.mask.sum(dim=1)
+
+    def mean_over_tokens(self, values: torch.Tensor) -> torch.Tensor:
+        """(B,) mean of (B, T) values over each answer's tokens; what stands in the padding is not looked at."""
+        return values.masked_fill(~self.mask, 0.0).sum(dim=1) / self.mask.sum(dim=1)
+
+
+class AnswerOutput(NamedTuple):
+    """What the model computes where answers are predicted: (B, T, V) float32, and (B, T, D) that the LM head saw."""
+
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+def forward_answers(model: PreTrainedModel, batch: Batch) -> AnswerOutput:
+    """Run the model; its LM head sees the positions that predict the answers, and no other. Gradients flow if on.
+
+    Raises:
+        ConfigError: the model has no LM head.
+    """
+    head: Any = cast("Any", model).get_output_embeddings()
+    if head is None:
+        raise ConfigError(f"{type(model).__name__} has no LM head; a causal language model is needed")
+    seen: list[torch.Tensor] = []
+
+    def gather(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = arguments[0]  # (B, L, D)
+        index = batch.answer_positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        seen.append(hidden.gather(1, index))
+        return (seen[0], *arguments[1:])
+
+    hook = head.register_forward_pre_hook(gather)
+    try:
+        logits: torch.Tensor = model(**model_arguments(model, batch)).logits  # (B, T, V)
+    finally:
+        hook.remove()
+    return AnswerOutput(logits.float(), seen[0])
+
+
+def model_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
+    """Keyword arguments of a forward pass over a batch."""
+    arguments: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.padded_left:
+        arguments["position_ids"] = batch.position_ids
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        arguments["use_cache"] = False
+    return arguments
+
+
+def answer_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Logits (B, T, V), float32, that predict the answers' tokens. Gradients flow if they are on."""
+    return forward_answers(model, batch).logits
+
+
+def token_log_probabilities(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(B, T) log p of the answers' tokens in nats, 0 where an answer is over; ``logits`` is (B, T, V)."""
+    chosen = logits.log_softmax(dim=-1).gather(-1, batch.answer_ids.unsqueeze(-1)).squeeze(-1)
+    return chosen.masked_fill(~batch.answer_mask, 0.0)
+
+
+def by_length(examples: Sequence[Example]) -> list[int]:
+    """Indices of the examples, shortest first: neighbours have about equal lengths, so little is padded."""
+    return sorted(range(len(examples)), key=lambda index: len(examples[index]))
+
+
+@torch.no_grad()
+def token_log_probabilities_of(
+    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int, device: torch.device
+) -> list[torch.Tensor]:
+    """log p of each token of each answer under the model, nats, float32 on the CPU: n tensors (T_i,), in order."""
+    order = by_length(examples)
+    result: list[torch.Tensor] = [torch.empty(0)] * len(examples)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = collate([examples[index] for index in chosen], pad_id).to(device)
+        scores = token_log_probabilities(answer_logits(model, batch), batch).cpu()
+        for row, index in enumerate(chosen):
+            result[index] = scores[row, : len(examples[index].answer_ids)].clone()
+    return result
+
+
+def mean_nll_of(
+    model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int, device: torch.device
+) -> torch.Tensor:
+    """(n,) mean negative log-likelihood of each answer under the model, nats per token, on the CPU, float32."""
+    scored = token_log_probabilities_of(model, examples, pad_id, batch_size, device)
+    return torch.stack([-scores.mean() for scores in scored]) if scored else torch.empty(0)
