@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.corpora import FACTCENSUS, Setting, write_shard
 from benchmarks.measure import Report
-from factcensus.indexer.manifest import Manifest
+from factcensus.indexer.storage.manifest import Manifest
 
 INTERVAL_S = 0.05
 JOBS = 2

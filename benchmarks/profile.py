@@ -12,11 +12,11 @@ from benchmarks.corpora import Setting
 from benchmarks.counting import SINGLES, random_ngrams
 from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
-from factcensus.indexer.counting import count_range, count_ranges
-from factcensus.indexer.fact_counts import flatten_forms
+from factcensus.indexer.counting.fact_counts import flatten_forms
+from factcensus.indexer.counting.kernels import count_range, count_ranges
+from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
 from factcensus.indexer.facts import check_facts, entities_of
-from factcensus.indexer.limits import Limit
-from factcensus.indexer.scope import EVERY_DOCUMENT, column_of
 
 
 def main(setting: Setting, report: Report) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from factcensus.indexer.layout import write_table
-from factcensus.indexer.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
+from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
+from factcensus.indexer.storage.layout import write_table
 
 #: Token ids, and the separator of documents.
 FOLDED = 60_000

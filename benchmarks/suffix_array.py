@@ -17,7 +17,7 @@ from benchmarks.corpora import Setting
 from benchmarks.measure import Cost, Report, cost_of, median_of, run_process
 from benchmarks.sort_tokens import FOLDED, SEPARATOR
 from factcensus.indexer import build_index
-from factcensus.indexer.layout import entry_bytes
+from factcensus.indexer.storage.layout import entry_bytes
 
 #: What the peer's indexer gives it: bytes that parts overlap by.
 HACK = 100_000

@@ -15,7 +15,7 @@ from loopback import serving
 
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Scope, build_index
-from factcensus.indexer.filters import Between, condition
+from factcensus.indexer.counting.filters import Between, condition
 
 #: What the corpus says of each document; every text has "Paris" as often as "n" says.
 RECORDS: list[dict[str, Any]] = [

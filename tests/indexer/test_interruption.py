@@ -28,9 +28,9 @@ from factcensus.indexer import (
     spool,
     verify_index,
 )
+from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError
-from factcensus.indexer.layout import lock_folder
-from factcensus.indexer.scope import Scope
+from factcensus.indexer.storage.layout import lock_folder
 
 from .corpora import write_corpus
 from .interrupting import Interrupter
@@ -515,7 +515,8 @@ def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
         "compact to another": lambda: compact_index(tmp_path / "ix", tmp_path / "small", jobs=1),
         "delete": lambda: delete_documents(tmp_path / "ix", ids=["word0-1"]),
     }
-    from factcensus.indexer import build, maintain
+    from factcensus.indexer.building import build
+    from factcensus.indexer.storage import maintain
 
     for name in ("add", "compact", "delete"):
         before = counts(tmp_path / "ix")
@@ -533,7 +534,7 @@ def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
 
 
 def test_build_that_another_one_has_overtaken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from factcensus.indexer import build
+    from factcensus.indexer.building import build
 
     files = corpus(tmp_path / "c", 1, 5)
     find = build.find_source_files
@@ -587,7 +588,7 @@ def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> N
 def test_index_whose_files_are_replaced_while_it_is_opened_is_opened_as_it_is_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from factcensus.indexer.manifest import Manifest
+    from factcensus.indexer.storage.manifest import Manifest
 
     build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
     read = Manifest.read

@@ -32,12 +32,12 @@ from factcensus.indexer import (
     delete_documents,
     verify_index,
 )
+from factcensus.indexer.building.spool import DOCUMENT_SCHEMA
 from factcensus.indexer.cli import main
+from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import DeadlineError, DiskFullError, IndexFormatError, InputError
-from factcensus.indexer.layout import entry_bytes, pack
-from factcensus.indexer.manifest import FileRecord, Manifest, ShardRecord
-from factcensus.indexer.scope import Scope
-from factcensus.indexer.spool import DOCUMENT_SCHEMA
+from factcensus.indexer.storage.layout import entry_bytes, pack
+from factcensus.indexer.storage.manifest import FileRecord, Manifest, ShardRecord
 
 from .corpora import make_index, write_corpus
 

@@ -26,8 +26,8 @@ from factcensus.indexer import (
     frequent,
     verify_index,
 )
+from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, InputError, VerificationError
-from factcensus.indexer.scope import Scope
 
 from . import reference
 from .corpora import write_corpus

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, delete_documents, fact_counts, frequent
-from factcensus.indexer.counting import TOKENS_PER_ROW
-from factcensus.indexer.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.counting.kernels import TOKENS_PER_ROW
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 
 from . import reference
 from .corpora import index_folder, index_of, make_index

@@ -23,8 +23,8 @@ from factcensus.indexer import CountIndex, Entity, Scope
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.language_model import NgramModel
-from factcensus.indexer.layout import entry_bytes
 from factcensus.indexer.published import read_published
+from factcensus.indexer.storage.layout import entry_bytes
 
 from . import reference
 from .corpora import ENGINE_PATH_TRAPS, Record, write_corpus

@@ -18,11 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, build_index, device_sort, shard, suffix_array, verify_index
-from factcensus.indexer.device_sort import choose_device, sort_suffixes_on
+from factcensus.indexer.building.device_sort import choose_device, sort_suffixes_on
+from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
+from factcensus.indexer.counting.search import first_wrong_row
 from factcensus.indexer.errors import InputError, MissingExtraError
-from factcensus.indexer.layout import write_table
-from factcensus.indexer.search import first_wrong_row
-from factcensus.indexer.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
+from factcensus.indexer.storage.layout import write_table
 
 from .corpora import ENGINE_PATH_TRAPS, make_index, write_corpus
 from .strategies import QUICK
@@ -403,7 +403,7 @@ def test_memory_stays_within_what_a_build_plans_with(name: str) -> None:
     """All arrays of a sort, as NumPy tells them to tracemalloc, and the ranks."""
     import tracemalloc
 
-    from factcensus.indexer.build import BYTES_PER_TOKEN
+    from factcensus.indexer.building.build import BYTES_PER_TOKEN
 
     ranks = HARD[name](400_000)
     starts = count_ranks(ranks, 5_001)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from factcensus.indexer import Entity, Scope
+from factcensus.indexer.counting.filters import Between, condition
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.filters import Between, condition
 
 
 def _whole_characters(text: str) -> str:

@@ -14,18 +14,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factcensus.indexer.build import add_to_index, build_index, compact_index
+    from factcensus.indexer.building.build import add_to_index, build_index, compact_index
+    from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.facts import count_facts, facts_from_rows, read_facts
     from factcensus.indexer.index import CountIndex
-    from factcensus.indexer.limits import Limit
-    from factcensus.indexer.maintain import delete_documents
     from factcensus.indexer.records import Entity
-    from factcensus.indexer.scan import scan_facts
-    from factcensus.indexer.scope import Scope
+    from factcensus.indexer.scanning.scan import scan_facts
+    from factcensus.indexer.storage.maintain import delete_documents
+    from factcensus.indexer.storage.verify import verify_index
     from factcensus.indexer.strata import stratify
     from factcensus.indexer.tables import write_table
-    from factcensus.indexer.verify import verify_index
 
 _MODULE_OF = {
     "CountIndex": "index",

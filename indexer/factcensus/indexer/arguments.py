@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.index import CountIndex
-    from factcensus.indexer.scope import Scope
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +82,7 @@ def open_index(arguments: argparse.Namespace) -> CountIndex:
 
 
 def scope_of(arguments: argparse.Namespace) -> Scope:
-    from factcensus.indexer.scope import Scope
+    from factcensus.indexer.counting.scope import Scope
 
     return Scope(
         duplicates=not arguments.no_duplicates,

@@ -18,13 +18,13 @@ from factcensus.indexer.arguments import (
 )
 from factcensus.indexer.cli import Subparsers, add_command, add_group
 from factcensus.indexer.console import ConsoleProgress, parse_size, print_json, print_table, size_text
+from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.fact_commands import add_facts_commands
-from factcensus.indexer.limits import Limit
 from factcensus.indexer.ngram_commands import add_ngram_commands
 
 if TYPE_CHECKING:
-    from factcensus.indexer.manifest import Manifest
+    from factcensus.indexer.storage.manifest import Manifest
 
 
 def add_commands(subparsers: Subparsers) -> None:
@@ -154,13 +154,13 @@ def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.build import build_index
+    from factcensus.indexer.building.build import build_index
 
     _run_build(arguments, arguments.out, build_index, analyzer=arguments.analyzer, out=arguments.out)
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.build import add_to_index
+    from factcensus.indexer.building.build import add_to_index
 
     _run_build(arguments, arguments.index, add_to_index, index=arguments.index)
 
@@ -191,7 +191,7 @@ def _print_built(folder: Path, manifest: Manifest) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.maintain import delete_documents
+    from factcensus.indexer.storage.maintain import delete_documents
 
     ids = list(arguments.id)
     if arguments.ids:
@@ -213,7 +213,7 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 
 def _compact(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.build import compact_index
+    from factcensus.indexer.building.build import compact_index
 
     progress = ConsoleProgress()
     manifest = compact_index(
@@ -246,7 +246,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.verify import verify_index
+    from factcensus.indexer.storage.verify import verify_index
 
     progress = ConsoleProgress()
     checked = verify_index(

@@ -102,10 +102,10 @@ def digest_sources(module: Path) -> str:
     while waiting:
         for name in _IMPORT.findall(waiting.pop().read_text(encoding="utf-8")):
             path = _PACKAGE.joinpath(*name.split("."))
-            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            if path not in found:
-                found.add(path)
-                waiting.append(path)
+            for file in path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+                if file not in found:
+                    found.add(file)
+                    waiting.append(file)
     for path in sorted(found):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -113,7 +113,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _count_in_index(arguments: argparse.Namespace, facts: Any, report: Callable[[int, int], None]) -> Any:
-    from factcensus.indexer.limits import Limit
+    from factcensus.indexer.counting.limits import Limit
 
     arguments.index = Path(arguments.index)
     with open_index(arguments) as index, Limit(arguments.deadline) as limit:
@@ -129,7 +129,7 @@ def _count_in_index(arguments: argparse.Namespace, facts: Any, report: Callable[
 
 
 def _scan(arguments: argparse.Namespace, facts: Any, report: Callable[[int, int], None]) -> Any:
-    from factcensus.indexer.scan import scan_facts
+    from factcensus.indexer.scanning.scan import scan_facts
 
     given = {name: getattr(arguments, name) for name in ("jobs", *_SCAN_OPTIONS)}
     return scan_facts(

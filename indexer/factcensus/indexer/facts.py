@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.mentions import check_windows
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.limits import Limit
-from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.records import Entity
-from factcensus.indexer.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.tables import TableFormat, read_table, table_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ def check_names(index: CountIndex, facts: pa.Table) -> None:
     Raises:
         InputError: nothing is left of a subject or object under the index's analyzer, or one is too long.
     """
-    from factcensus.indexer.fact_counts import flatten_forms  # compiled code, which reading a table does without
+    from factcensus.indexer.counting.fact_counts import (
+        flatten_forms,  # compiled code, which reading a table does without
+    )
 
     for role in ("subject", "object"):
         flatten_forms(list(dict.fromkeys(_forms(index, facts, role))))

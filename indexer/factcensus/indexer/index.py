@@ -17,7 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
-from factcensus.indexer.counting import count_by_group, count_ranges
+from factcensus.indexer.counting.kernels import count_by_group, count_ranges
+from factcensus.indexer.counting.limits import NO_LIMIT, Limit
+from factcensus.indexer.counting.mentions import check_windows
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
+from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexerError,
@@ -26,16 +30,12 @@ from factcensus.indexer.errors import (
     NoIndexError,
     UnknownNameError,
 )
-from factcensus.indexer.limits import NO_LIMIT, Limit
-from factcensus.indexer.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
-from factcensus.indexer.mentions import check_windows
 from factcensus.indexer.records import Entity
-from factcensus.indexer.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
-from factcensus.indexer.shard import Shard
-from factcensus.indexer.vocabulary import Vocabulary
+from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
+from factcensus.indexer.storage.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from factcensus.indexer.fact_counts import PairCounts
+    from factcensus.indexer.counting.fact_counts import PairCounts
 
 TokenIds = tuple[int, ...]
 #: The token sequences by which an entity is mentioned.
@@ -408,7 +408,7 @@ class CountIndex:
         Returns:
             The groups (one without a name unless ``by`` is given), and the counts by pair and group.
         """
-        from factcensus.indexer.fact_counts import PairCounts, count_plan, plan_facts
+        from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
 
         names, codes = self.groups(by)
         number: dict[EntityForms, int] = {}
@@ -437,7 +437,7 @@ class CountIndex:
         return self._groups(by)
 
     def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
-        from factcensus.indexer.documents import COLUMNS, group_documents
+        from factcensus.indexer.storage.documents import COLUMNS, group_documents
 
         names, codes = group_documents(self.document_tables, by)
         if by not in COLUMNS and names == [""]:

@@ -29,9 +29,9 @@ from numba import njit
 
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
-from factcensus.indexer.scope import Mask
-from factcensus.indexer.search import Array, find, mark_documents
-from factcensus.indexer.shard import Shard
+from factcensus.indexer.counting.scope import Mask
+from factcensus.indexer.counting.search import Array, find, mark_documents
+from factcensus.indexer.counting.shard import Shard
 
 #: Occurrences of the rarest clause that are looked at together.
 CHUNK_ROWS = 1 << 20

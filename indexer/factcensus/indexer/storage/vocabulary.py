@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.compiled import compiled
 from factcensus.indexer.errors import IndexFormatError
-from factcensus.indexer.layout import write_hashed
+from factcensus.indexer.storage.layout import write_hashed
 
 Array = npt.NDArray[Any]
 

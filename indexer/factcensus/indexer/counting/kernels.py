@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.mentions import near_pairs, overlapping_pairs
-from factcensus.indexer.search import Array, document_of, entry, find
+from factcensus.indexer.counting.mentions import near_pairs, overlapping_pairs
+from factcensus.indexer.counting.search import Array, document_of, entry, find
 
 #: Rows that are looked at between two looks at the clock, and rows below which a set of documents is hashed.
 STRIDE = 1 << 16

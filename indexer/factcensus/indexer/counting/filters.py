@@ -1,8 +1,8 @@
 """Conditions on documents as data, for those who may not write SQL: a service's clients, a form on a page.
 
 A filter takes columns (of the document table, or fields of the metadata, nested ones with dots) to what their values
-may be. It becomes the ``where`` of a :class:`~factcensus.indexer.scope.Scope`; every name and value is quoted, so
-that no text in it can be read as SQL.
+may be. It becomes the ``where`` of a :class:`~factcensus.indexer.counting.scope.Scope`; every name and value is quoted,
+so that no text in it can be read as SQL.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from factcensus.indexer.documents import value_of
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.storage.documents import value_of
 
 #: A value as JSON has it; a document without the column has the value "", as in counts by that column.
 Value = str | int | float | bool | None

@@ -14,16 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer import search
-from factcensus.indexer.counting import count_ngram
+from factcensus.indexer.counting import search
+from factcensus.indexer.counting.kernels import count_ngram
+from factcensus.indexer.counting.mentions import Mentions, select_mentions
+from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError, InputError
-from factcensus.indexer.layout import STEP, entry_bytes, hash_file
-from factcensus.indexer.manifest import FileRecord, ShardRecord
-from factcensus.indexer.mentions import Mentions, select_mentions
-from factcensus.indexer.scope import Mask
+from factcensus.indexer.storage.layout import STEP, entry_bytes, hash_file
+from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 if TYPE_CHECKING:
-    from factcensus.indexer.fact_counts import Workspace
+    from factcensus.indexer.counting.fact_counts import Workspace
     from factcensus.indexer.published import Metadata
 
 Array = npt.NDArray[Any]
@@ -130,7 +130,7 @@ class Shard:
     def count(
         self, token_ids: Sequence[int], column: int, counted: Mask, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
-        """Occurrences and documents of these tokens; see :func:`counting.count_range`."""
+        """Occurrences and documents of these tokens; see :func:`kernels.count_range`."""
         return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), column, counted, stop)
 
     @cached_property
@@ -174,7 +174,7 @@ class Shard:
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """Scratch for one thread, used again by later counts."""
-        from factcensus.indexer.fact_counts import Workspace
+        from factcensus.indexer.counting.fact_counts import Workspace
 
         try:
             space = self._workspaces.pop()

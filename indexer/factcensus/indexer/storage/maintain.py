@@ -15,12 +15,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.documents import Chosen, count_sources, count_text_bytes, find_repeated, select_documents
+from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
-from factcensus.indexer.frequent import count_frequent
-from factcensus.indexer.layout import explain_full_disk, hash_file, lock_folder, sync_files, write_hashed
-from factcensus.indexer.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.shard import Shard
+from factcensus.indexer.storage.documents import (
+    Chosen,
+    count_sources,
+    count_text_bytes,
+    find_repeated,
+    select_documents,
+)
+from factcensus.indexer.storage.frequent import count_frequent
+from factcensus.indexer.storage.layout import explain_full_disk, hash_file, lock_folder, sync_files, write_hashed
+from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 
 #: The names that files of an index have.
 _OWN_FILE = re.compile(

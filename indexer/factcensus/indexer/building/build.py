@@ -18,11 +18,13 @@ from typing import Any, Protocol, cast
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
+from factcensus.indexer.building.device_sort import choose_device
+from factcensus.indexer.building.processes import map_tasks
+from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
-from factcensus.indexer.device_sort import choose_device
-from factcensus.indexer.documents import count_sources
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.layout import (
+from factcensus.indexer.storage.documents import count_sources
+from factcensus.indexer.storage.layout import (
     explain_full_disk,
     hash_file,
     lock_folder,
@@ -31,7 +33,7 @@ from factcensus.indexer.layout import (
     write_atomically,
     write_hashed,
 )
-from factcensus.indexer.maintain import (
+from factcensus.indexer.storage.maintain import (
     check_files,
     commit,
     read_documents_of,
@@ -39,9 +41,7 @@ from factcensus.indexer.maintain import (
     remove_strays,
     write_states,
 )
-from factcensus.indexer.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.processes import map_tasks
-from factcensus.indexer.spool import SpooledFile, SpoolTask, spool, spool_index
+from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
 #: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
@@ -304,8 +304,8 @@ def _build(
         The manifest of the whole.
     """
     from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
-    from factcensus.indexer.shards import merge_words, plan_shards, write_shard
-    from factcensus.indexer.vocabulary import Vocabulary, write_vocabulary
+    from factcensus.indexer.building.shards import merge_words, plan_shards, write_shard
+    from factcensus.indexer.storage.vocabulary import Vocabulary, write_vocabulary
 
     spooled = [file for task in tasks if (file := task.finished())]
     if not any(file.documents for file in spooled):

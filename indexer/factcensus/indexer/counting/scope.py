@@ -78,7 +78,7 @@ def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
     Raises:
         InputError: the index does not have what the scope goes by, or the condition cannot be understood.
     """
-    from factcensus.indexer.documents import select_documents
+    from factcensus.indexer.storage.documents import select_documents
 
     if not scope.duplicates and index.manifest is None:
         raise InputError(

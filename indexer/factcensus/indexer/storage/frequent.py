@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.search import Array, document_of, entry
+from factcensus.indexer.counting.search import Array, document_of, entry
 
 if TYPE_CHECKING:
-    from factcensus.indexer.shard import Shard
+    from factcensus.indexer.counting.shard import Shard
 
 #: N-grams that occur more often than this are counted in advance, if they are at most so many tokens long.
 FREQUENT = 1024

@@ -1,4 +1,4 @@
-"""A table of facts counted in shards: how the work is laid out over the compiled kernels of :mod:`counting`.
+"""A table of facts counted in shards: how the work is laid out over the compiled :mod:`kernels`.
 
 * Facts are grouped by the more frequent of their two entities, the *leader*, whose documents are marked once for all
   its *partners* – or, where the partners stand in few and short documents, those are read through instead; the two
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.counting import (
+from factcensus.indexer.counting.kernels import (
     LONGEST_MENTION,
     SEGMENTS,
     collect_entities,
@@ -32,13 +32,13 @@ from factcensus.indexer.counting import (
     pair_segments,
     select_segments,
 )
+from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.search import Array
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.limits import Limit
-from factcensus.indexer.search import Array
 
 if TYPE_CHECKING:
-    from factcensus.indexer.scope import Selection
-    from factcensus.indexer.shard import Shard
+    from factcensus.indexer.counting.scope import Selection
+    from factcensus.indexer.counting.shard import Shard
 
 TokenIds = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
-from factcensus.indexer.layout import write_atomically
+from factcensus.indexer.storage.layout import write_atomically
 
 FORMAT = 2
 MANIFEST = "manifest.json"

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.building.device_sort import choose_device, sort_suffixes_on
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.device_sort import choose_device, sort_suffixes_on
 
 Array = npt.NDArray[Any]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.layout import STEP
+from factcensus.indexer.storage.layout import STEP
 
 Array = npt.NDArray[Any]
 

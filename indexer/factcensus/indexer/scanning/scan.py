@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
+from factcensus.indexer.building.processes import map_tasks
 from factcensus.indexer.corpus import (
     BadLinePolicy,
     Document,
@@ -28,8 +29,11 @@ from factcensus.indexer.corpus import (
     find_source_files,
     read_documents,
 )
+from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.fact_scanner import (
+from factcensus.indexer.facts import check_facts, count_names, counts_table, entities_of
+from factcensus.indexer.records import Entity
+from factcensus.indexer.scanning.kernels import (
     WHOLE_DOCUMENT,
     Counts,
     FactsByEntity,
@@ -39,10 +43,6 @@ from factcensus.indexer.fact_scanner import (
     count_documents,
     group_facts,
 )
-from factcensus.indexer.facts import check_facts, count_names, counts_table, entities_of
-from factcensus.indexer.mentions import check_windows
-from factcensus.indexer.processes import map_tasks
-from factcensus.indexer.records import Entity
 
 #: UTF-8 bytes that are analysed at once.
 BATCH_BYTES = 4 << 20

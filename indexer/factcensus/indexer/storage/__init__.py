@@ -1,0 +1,1 @@
+"""What lies on the disk: layout, manifest, stored words and counts, documents, deletion, verification."""
