@@ -26,7 +26,7 @@ _MODULE_OF = {
     "Preset": "presets",
     "PretrainSettings": "world.settings",
     "Progress": "progress",
-    "RunConfig": "config",
+    "RunConfig": "config.run_config",
     "WorldSettings": "world.settings",
     "pretrain": "world.pretrain",
     "run_unlearning": "run",
