@@ -8,7 +8,8 @@ import pytest
 from planted import planted_facts
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.run_folder import pool_runs, read_run, write_results
+from factcensus.eval.report.page import write_results
+from factcensus.eval.run_folder import pool_runs, read_run
 
 
 def write_run(folder: Path, facts: pd.DataFrame, **record: object) -> Path:
