@@ -1,4 +1,4 @@
-"""Presets compared on the controlled world: ``python -m benchmarks.presets --folder DIR [--markdown FILE]``.
+"""Presets compared on the controlled world: ``python -m benchmarks.presets --folder DIR [--equal] [--markdown FILE]``.
 
 For every seed a world is written and a model trained on it from scratch. Every method gets the same small grid of
 learning rate and dose, and its best point is chosen on a smaller world that is used for nothing else (``TUNING``), so
@@ -7,9 +7,11 @@ chooses, fixed before any run: the harmonic mean of what the worst stratum forgo
 untouched bystanders keep. Each cell is one file in the folder; the same command goes on where it was, and with
 ``--report-only`` prints the tables of what is there.
 
-Intervals are 95 %: of shares and of differences by drawing people (within their seeds) 2000 times, of slopes as
-:mod:`factcensus.eval.statistics.slope` does. Outcomes are teacher-forced: an answer counts as recalled if every token
-of it is the likeliest.
+``--equal`` instead: whether counts help, at *equal* rate and dose. The methods that know counts and their controls
+differ in nothing but who gets which weight, so what is tuned for one is tuned for all; each runs at every point of
+``EQUAL`` on every world of ``EQUAL_WORLDS``, and nothing is chosen.
+
+Outcomes are teacher-forced: an answer counts as recalled if every token of it is the likeliest.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from factcensus.eval.statistics.slope import slope
+from benchmarks.preset_outcomes import FORMS, Cell, Outcome, Point, differences, overview, short
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.methods.named import METHODS
@@ -49,10 +51,18 @@ TUNING = (("smoke", 0),)
 EVALUATION = (("demo", 0), ("demo", 1), ("demo", 100))
 RATES = (1e-4, 3e-4, 9e-4)
 PASSES = (2.0, 6.0)
-#: Levels of the count in each stratum of the tables.
-STRATA = ((1, 2), (4, 8), (16, 32), (64,))
-FORMS = ("question", "cloze")
-DECIDING = ("never_seen_strata", "never_seen_count", "simnpo_count")
+#: The comparison that decides: what knows counts, and the same driven by loss rank, by shuffled counts, by nothing.
+DECIDING = (
+    ("never_seen_strata", ("never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "never_seen")),
+    ("never_seen_count", ("never_seen_loss_rank", "never_seen_shuffled_count", "never_seen")),
+    ("simnpo_count", ("simnpo_loss_rank", "simnpo_shuffled_count", "simnpo")),
+)
+DECIDING_PAIRS = tuple((method, other) for method, others in DECIDING for other in others)
+DECIDING_METHODS = tuple(dict.fromkeys(name for pair in DECIDING_PAIRS for name in pair))
+#: Worlds, rate and dose of ``--equal``: two that tuning chose among them, and one that forgets in part, since where
+#: everything is forgotten nothing can differ.
+EQUAL_WORLDS = (*EVALUATION, ("demo", 2), ("demo", 3), ("demo", 4))
+EQUAL = ((3e-4, 6.0), (9e-4, 2.0), (3e-4, 2.0))
 #: In the order in which they are run: those that decide come first. ``dpo`` needs given alternatives.
 ORDER = (
     "never_seen", "never_seen_strata", "never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "simnpo",
@@ -61,9 +71,7 @@ ORDER = (
     "undial", "idk_dpo", "pdu", "sat_imp", "alt_po", "rmu", "ce_u", "npo_sam", "grad_diff_gru", "flat", "task_vector",
     "grad_ascent",
 )  # fmt: skip
-Cell = dict[str, Any]
 World = tuple[str, int]
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", choices=ORDER, default=list(ORDER), metavar="NAME", help="(default: all)"
     )
+    parser.add_argument("--equal", action="store_true", help="the deciding methods at equal rate and dose")
     parser.add_argument("--report-only", action="store_true", help="print the tables of what is there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
     arguments = parser.parse_args()
@@ -98,9 +107,14 @@ def main() -> None:
             for world in EVALUATION:
                 if world[1] in arguments.worlds:
                     make_setting(arguments.folder, world)
-            tune(arguments.folder, arguments.methods)
-            evaluate(arguments.folder, arguments.methods)
-    text = "\n\n".join(tables(arguments.folder, arguments.methods))
+            if arguments.equal:
+                evaluate_equally(arguments.folder)
+            else:
+                tune(arguments.folder, arguments.methods)
+                evaluate(arguments.folder, arguments.methods)
+    text = "\n\n".join(
+        equal_tables(arguments.folder) if arguments.equal else tables(arguments.folder, arguments.methods)
+    )
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(text + "\n", encoding="utf-8")
@@ -118,6 +132,13 @@ def evaluate(folder: Path, methods: Sequence[str]) -> None:
     for world in EVALUATION:
         points = [("original", (0.0, 0.0)), *((method, chosen(folder, method)) for method in methods)]
         _run_missing(folder, world, points)
+
+
+def evaluate_equally(folder: Path) -> None:
+    """The deciding methods at every point of ``EQUAL``, on all of ``EQUAL_WORLDS``."""
+    for point in EQUAL:
+        for world in EQUAL_WORLDS:
+            _run_missing(folder, world, [("original", (0.0, 0.0)), *((method, point) for method in DECIDING_METHODS)])
 
 
 def _run_missing(folder: Path, world: World, points: Sequence[tuple[str, Point]]) -> None:
@@ -240,89 +261,13 @@ def score(folder: Path, world: World, method: str, point: Point) -> float:
     return 3 / sum(1 / value for value in parts)
 
 
-class Outcome:
-    """What a method left of several models, next to what they were: arrays over facts and forms."""
-
-    def __init__(self, pairs: Sequence[tuple[Cell, Cell]]) -> None:
-        rows = [
-            {**before, "after": after["logp"], "recalled_after": after["recalled"], "seed": original["seed"]}
-            for original, unlearned in pairs
-            for before, after in zip(original["facts"], unlearned["facts"], strict=True)
-        ]
-        self.rows = rows
-        self.count = np.array([row["count"] for row in rows])
-        self.before = np.array([row["logp"] for row in rows])
-        self.after = np.array([row["after"] for row in rows])
-        self.known = np.array([row["recalled"] for row in rows])
-        self.left = np.array([row["recalled_after"] for row in rows])
-        self.form = np.array([row["form"] for row in rows])
-        self.role = np.array([row["role"] for row in rows])
-        self.used = np.array([row["used"] for row in rows])
-        self.person = np.unique([f"{row['seed']}/{row['subject']}" for row in rows], return_inverse=True)[1]
-
-    def forget(self, form: str) -> Any:
-        """(n,) which rows are forget facts known before, in this form."""
-        return (self.role == "forget") & (self.form == form) & self.known
-
-    def group(self, name: str) -> Any:
-        """(n,) rows of a group known before, in the question form."""
-        rows = (self.form == "question") & self.known
-        if name == "retain":
-            return rows & (self.role == "retain_held")
-        return rows & (self.role == "bystander") & (self.used == "none")
-
-    def left_by_stratum(self, form: str) -> list[float]:
-        """Share still recalled in each stratum."""
-        rows = self.forget(form)
-        return [float(self.left[rows & np.isin(self.count, levels)].mean()) for levels in STRATA]
-
-    def kept(self, group: str) -> float:
-        """Share of a group's facts known before that are still recalled."""
-        return float(self.left[self.group(group)].mean())
-
-    def slope(self, form: str, values: Any) -> tuple[float, tuple[float, float]]:
-        """Slope of values per factor 10 of the count over forget facts known before, and its interval."""
-        rows = self.forget(form)
-        picked = [row for row, keep in zip(self.rows, rows, strict=True) if keep]
-        found = slope(
-            np.log10(self.count[rows]),
-            values[rows],
-            groups=[f"{row['seed']}/{row['relation']}" for row in picked],
-            clusters={
-                "subject": [f"{row['seed']}/{row['subject']}" for row in picked],
-                "object": [f"{row['seed']}/{row['object']}" for row in picked],
-            },
-        )
-        assert found.value is not None
-        assert found.ci95 is not None
-        return found.value, found.ci95
-
-    def resampled(self, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-        """Bootstrap over people: (draws,) of the worst and the mean share left, and of what both groups keep."""
-        people = int(self.person.max()) + 1
-        weights = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=draws)
-
-        def share(rows: Any) -> Any:
-            numbers = np.bincount(self.person[rows], minlength=people)
-            hits = np.bincount(self.person[rows], weights=self.left[rows], minlength=people)
-            return (weights @ hits) / np.maximum(weights @ numbers, 1)
-
-        question = self.forget("question")
-        strata = np.stack([share(question & np.isin(self.count, levels)) for levels in STRATA])
-        return {
-            "worst": strata.max(axis=0),
-            "mean": share(question),
-            "cloze": share(self.forget("cloze")),
-            "retain": share(self.group("retain")),
-            "untouched": share(self.group("untouched")),
-        }
-
-
-def outcome_of(folder: Path, method: str) -> Outcome | None:
-    """A method on all deciding seeds; None if a cell is missing."""
+def outcome_of(
+    folder: Path, method: str, point: Point | None = None, worlds: Sequence[World] = EVALUATION
+) -> Outcome | None:
+    """A method on all of these worlds, at the point that tuning chose if none is given; None if a cell is missing."""
     try:
-        point = chosen(folder, method)
-        return Outcome([(read(folder, world, "original"), read(folder, world, method, point)) for world in EVALUATION])
+        point = point or chosen(folder, method)
+        return Outcome([(read(folder, world, "original"), read(folder, world, method, point)) for world in worlds])
     except FileNotFoundError:
         return None
 
@@ -330,72 +275,44 @@ def outcome_of(folder: Path, method: str) -> Outcome | None:
 def tables(folder: Path, methods: Sequence[str]) -> list[str]:
     """All methods; the deciding comparisons; what each seed says; the whole grid where methods were tuned."""
     outcomes = {method: outcome for method in methods if (outcome := outcome_of(folder, method)) is not None}
+    points = {method: chosen(folder, method) for method in outcomes}
     tuned = [
         method for method in methods if all(_path(folder, TUNING[0], method, point).is_file() for point in _grid())
     ]
-    return [_overview(folder, outcomes), _deciding(outcomes), _by_seed(folder, outcomes), _by_rate(folder, tuned)]
-
-
-def _overview(folder: Path, outcomes: dict[str, Outcome]) -> str:
-    lines = [
-        "| method | rate, passes | left by stratum (1-2, 4-8, 16-32, 64) | worst stratum | left, cloze "
-        "| slope, question | slope, cloze | retain | bystanders |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    return [
+        overview(outcomes, points),
+        differences(outcomes, DECIDING_PAIRS),
+        _by_seed(folder, outcomes, points, EVALUATION),
+        _by_rate(folder, tuned),
     ]
-    for method, outcome in outcomes.items():
-        rate, passes = chosen(folder, method)
-        drawn = outcome.resampled()
-        strata = " ".join(_short(value) for value in outcome.left_by_stratum("question"))
-        slopes = [_interval(*outcome.slope(form, outcome.after - outcome.before)) for form in FORMS]
-        worst = max(outcome.left_by_stratum("question"))
-        lines.append(
-            f"| `{method}` | {rate:g}, {passes:g} | {strata} | {_with_quantiles(worst, drawn['worst'])} "
-            f"| {_short(float(outcome.left[outcome.forget('cloze')].mean()))} | {slopes[0]} | {slopes[1]} "
-            f"| {_with_quantiles(outcome.kept('retain'), drawn['retain'])} "
-            f"| {_with_quantiles(outcome.kept('untouched'), drawn['untouched'])} |"
-        )
-    return "\n".join(lines)
 
 
-def _deciding(outcomes: dict[str, Outcome]) -> str:
-    lines = [
-        "| by count, less ... | worst stratum | mean left | slope of what is left, question | slope, cloze | retain "
-        "| bystanders |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for method in DECIDING:
-        base = {"never_seen_strata": "never_seen", "never_seen_count": "never_seen", "simnpo_count": "simnpo"}[method]
-        stem = method.removesuffix("_count")
-        for other in (f"{stem}_loss_rank", f"{stem}_shuffled_count", base):
-            if method not in outcomes or other not in outcomes:
-                continue
-            ours, theirs = outcomes[method], outcomes[other]
-            drawn, drawn_theirs = ours.resampled(), theirs.resampled()  # the same people in both
-            worst = max(ours.left_by_stratum("question")) - max(theirs.left_by_stratum("question"))
-            rows = ours.forget("question")
-            mean = float(ours.left[rows].mean() - theirs.left[rows].mean())
-            slopes = [_interval(*ours.slope(form, ours.after - theirs.after)) for form in FORMS]
-            kept = [
-                _with_quantiles(ours.kept(group) - theirs.kept(group), drawn[group] - drawn_theirs[group], sign=True)
-                for group in ("retain", "untouched")
+def equal_tables(folder: Path) -> list[str]:
+    """For each point of ``EQUAL`` that is finished: the deciding methods, their differences, what each seed says."""
+    found = []
+    for point in EQUAL:
+        found_here = {name: outcome_of(folder, name, point, EQUAL_WORLDS) for name in DECIDING_METHODS}
+        outcomes = {name: outcome for name, outcome in found_here.items() if outcome is not None}
+        if len(outcomes) == len(DECIDING_METHODS):
+            points = dict.fromkeys(outcomes, point)
+            found += [
+                overview(outcomes, points),
+                differences(outcomes, DECIDING_PAIRS),
+                _by_seed(folder, outcomes, points, EQUAL_WORLDS),
             ]
-            lines.append(
-                f"| `{method}` less `{other}` "
-                f"| {_with_quantiles(worst, drawn['worst'] - drawn_theirs['worst'], sign=True)} "
-                f"| {_with_quantiles(mean, drawn['mean'] - drawn_theirs['mean'], sign=True)} "
-                f"| {slopes[0]} | {slopes[1]} | {kept[0]} | {kept[1]} |"
-            )
-    return "\n".join(lines)
+    return found
 
 
-def _by_seed(folder: Path, outcomes: dict[str, Outcome]) -> str:
-    heads = [f"seed {seed}: worst stratum, slope of what is left" for _, seed in EVALUATION]
+def _by_seed(
+    folder: Path, outcomes: Mapping[str, Outcome], points: Mapping[str, Point], worlds: Sequence[World]
+) -> str:
+    heads = [f"seed {seed}: worst stratum, slope of what is left" for _, seed in worlds]
     lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
     for method in outcomes:
-        point, cells = chosen(folder, method), []
-        for world in EVALUATION:
-            one = Outcome([(read(folder, world, "original"), read(folder, world, method, point))])
-            cells.append(f"{_short(max(one.left_by_stratum('question')))}, {one.slope('question', one.after)[0]:+.2f}")
+        cells = []
+        for world in worlds:
+            one = Outcome([(read(folder, world, "original"), read(folder, world, method, points[method]))])
+            cells.append(f"{short(max(one.left_by_stratum('question')))}, {one.slope('question', one.after)[0]:+.2f}")
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -412,24 +329,9 @@ def _by_rate(folder: Path, methods: Sequence[str]) -> str:
         for point in _grid():
             one = Outcome([(read(folder, TUNING[0], "original"), read(folder, TUNING[0], method, point))])
             values = (max(one.left_by_stratum("question")), one.kept("retain"), one.kept("untouched"))
-            cells.append(" / ".join(_short(value) for value in values))
+            cells.append(" / ".join(short(value) for value in values))
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
-
-
-def _interval(value: float, ci95: tuple[float, float]) -> str:
-    return f"{value:+.2f} [{ci95[0]:+.2f}, {ci95[1]:+.2f}]"
-
-
-def _with_quantiles(value: float, drawn: Any, sign: bool = False) -> str:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    if sign:
-        return _interval(value, (float(low), float(high)))
-    return f"{_short(value)} [{_short(float(low))}, {_short(float(high))}]"
 
 
 if __name__ == "__main__":
