@@ -98,7 +98,10 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
     ours = index.count_facts(plain)
     *terms, together_scan = (values.tolist() for values in scan.run())
     for name, theirs in zip(COUNTED, terms, strict=True):
-        assert ours[name].to_pylist() == theirs, f"the scan counts other {name}"
+        # "Pago Pago Pago" is one mention of Pago Pago for us, and two matches for the peer.
+        itself = [_can_overlap_itself(pair["object" in name]) for pair in pairs]
+        for count, matches, can in zip(ours[name].to_pylist(), theirs, itself, strict=True):
+            assert count == matches or (can and count < matches), f"the scan counts other {name}"
     together = ours["cooccurrence_documents"].to_pylist()
     together_phrases = phrases.run()
     assert together_scan == together_phrases, "tantivy and the scan find other documents with both"
@@ -149,6 +152,11 @@ def _can_overlap(one: Sequence[str], other: Sequence[str]) -> bool:
         all(word == other[i - shift] for i, word in enumerate(one) if 0 <= i - shift < len(other))
         for shift in range(1 - len(other), len(one))
     )
+
+
+def _can_overlap_itself(term: Sequence[str]) -> bool:
+    """Whether one mention could begin within another of the same term."""
+    return any(term[shift:] == term[:-shift] for shift in range(1, len(term)))
 
 
 def random_ngrams(index: CountIndex) -> list[list[int]]:
