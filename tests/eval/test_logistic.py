@@ -145,27 +145,3 @@ def test_curve_passes_through_the_shares_of_two_levels() -> None:
     assert (value < high).all()
     assert (high <= 1).all()
     assert curve(x, np.ones(100), np.arange(100), [0.0]) is None
-
-
-def missed(worlds: int, *, planted: float, people: int, base: float) -> tuple[int, int]:
-    """Worlds whose interval misses the planted slope, and worlds that have one."""
-    found = [logistic_slope(**world(seed, planted=planted, people=people, base=base)) for seed in range(worlds)]
-    intervals = [each.ci95 for each in found if each.ci95 is not None]
-    return sum(not low <= planted <= high for low, high in intervals), len(intervals)
-
-
-def test_a_planted_slope_is_covered_and_a_null_world_rarely_alarms() -> None:
-    """At most 5 % missed, three Monte Carlo standard errors allowed: 16 of 120."""
-    for planted in (0.0, -1.0):
-        wrong, worlds = missed(120, planted=planted, people=28, base=0.8 - planted)
-        assert wrong <= stats.binom.ppf(0.9987, worlds, 0.05)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    ("planted", "people", "base"), [(0.0, 42, 0.3), (-1.0, 42, 1.2), (0.0, 28, 2.5), (-1.0, 28, 2.5)]
-)
-def test_coverage_over_a_thousand_worlds(planted: float, people: int, base: float) -> None:
-    """At most 5 % missed, three standard errors allowed: 71 of 1,000; and not so wide that nothing is ever missed."""
-    wrong, worlds = missed(1000, planted=planted, people=people, base=base)
-    assert 0 < wrong <= stats.binom.ppf(0.9987, worlds, 0.05)

@@ -11,7 +11,6 @@ from scipy import stats
 from factcensus.eval.statistics.slope import MIN_CLUSTERS, Slope, slope
 
 Floats = npt.NDArray[np.float64]
-WORLDS = 300
 
 
 def world(seed: int, *, planted: float, people: int = 42, relations: int = 3, objects: int = 12) -> dict[str, Any]:
@@ -64,18 +63,6 @@ def test_reported_interval_is_never_narrower_than_either_one_way_interval() -> N
         for interval in found.ci95_by.values():
             assert interval is not None
             assert found.ci95[0] <= interval[0] <= interval[1] <= found.ci95[1]
-
-
-@pytest.mark.parametrize("planted", [0.5, 0.0])
-def test_planted_slope_is_covered_and_a_null_world_rarely_alarms(planted: float) -> None:
-    """Coverage 95 %; for a planted 0, what is not covered is a false alarm (5 %). Three standard errors allowed."""
-    missed = 0
-    for seed in range(WORLDS):
-        found = slope(**world(seed, planted=planted), replicates=300)
-        assert found.ci95 is not None
-        missed += not found.ci95[0] <= planted <= found.ci95[1]
-    assert missed <= stats.binom.ppf(0.9987, WORLDS, 0.05)
-    assert missed >= 0.01 * WORLDS, "an interval that always covers would say nothing"
 
 
 def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:

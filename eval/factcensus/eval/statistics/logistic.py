@@ -10,7 +10,7 @@ dozen of either. The variance is the cluster jackknife: leave one cluster out, o
 McCaffrey 2002 for least squares), by subject, by object, and by both, combined as V_subject + V_object - V_both
 (Cameron, Gelbach and Miller 2011), never below the wider one-way variance. Student quantile with C - 1 degrees of
 freedom, C the clusters of the rarer kind. In a thousand simulated worlds of each of four kinds it misses the planted
-slope at most 5 % of the time; it is a little wide, since the floor errs on that side (``tests/eval/test_logistic.py``).
+slope at most 5 % of the time; it is a little wide, since the floor errs on that side (``tests/eval/test_recovery.py``).
 
 **What a slope is.** A change of log-odds per factor 10 of the count, averaged over people (a marginal model): exp of
 it is an odds ratio. It is no mixed model, whose slopes are within a person and larger.
