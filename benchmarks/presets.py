@@ -67,7 +67,7 @@ EQUAL = ((3e-4, 6.0), (9e-4, 2.0), (3e-4, 2.0))
 ORDER = (
     "never_seen", "never_seen_strata", "never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "simnpo",
     "never_seen_count", "never_seen_loss_rank", "never_seen_shuffled_count", "simnpo_count", "simnpo_loss_rank",
-    "simnpo_shuffled_count", "simnpo_never_seen", "grad_diff", "npo", "idk", "inverted_hinge", "jensun", "wga",
+    "simnpo_shuffled_count", "simnpo_never_seen", "grad_diff", "npo", "idk", "inverted_hinge", "loku", "jensun", "wga",
     "undial", "idk_dpo", "pdu", "sat_imp", "alt_po", "rmu", "ce_u", "npo_sam", "grad_diff_gru", "flat", "task_vector",
     "grad_ascent",
 )  # fmt: skip

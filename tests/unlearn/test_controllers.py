@@ -16,7 +16,7 @@ from factcensus.unlearn.config.method_config import MethodConfig, RetainConstrai
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives.strata import fact_strata
 from factcensus.unlearn.training.controllers import ConstraintController, Strata, StrataController, student95
-from factcensus.unlearn.training.wrappers import add_rectified, take_gradients, worst_neighbour
+from factcensus.unlearn.training.wrappers import Rectifier, take_gradients, worst_neighbour
 
 COUNTS = st.lists(st.integers(0, 200), min_size=4, max_size=40).filter(lambda counts: len(set(counts)) > 3)
 
@@ -153,12 +153,30 @@ def test_gru_never_opposes_the_retain_gradient(forget: list[float], retain: list
     for each, values in zip(both, (retain[:2], retain[2:]), strict=True):
         each.grad = torch.tensor(values)
     f, r = np.array(forget), np.array(retain)
-    opposed = add_rectified(both, taken)
+    opposed = Rectifier(both, gamma=1.0).add(taken)
     found = np.concatenate([each.grad.numpy() for each in both if each.grad is not None])
     kept = found - r  # the forget part
     assert float(kept @ r) >= -1e-4
     if not opposed:
         assert kept == pytest.approx(f, abs=1e-5)
+
+
+def test_gru_rectifies_against_the_moving_average_of_the_retain_gradient() -> None:
+    one, two = parameter([0.0], [0.0]), parameter([0.0], [0.0])
+    rectifier = Rectifier([one, two], gamma=0.5)
+
+    def step(forget: tuple[float, float], retain: tuple[float, float]) -> list[float]:
+        one.grad, two.grad = torch.tensor([retain[0]]), torch.tensor([retain[1]])
+        rectifier.add([torch.tensor([forget[0]]), torch.tensor([forget[1]])])
+        return [float(each.grad[0]) for each in (one, two) if each.grad is not None]
+
+    # m = (0.5, 0): <f, m> = -1, |m|^2 = 1/4, so f + 4 m = (0, 1), and the retain gradient on top.
+    assert step((-2.0, 1.0), (1.0, 0.0)) == pytest.approx([1.0, 1.0])
+    # m = (0.25, 0.5): <f, m> = -0.25 though f does not oppose this batch's gradient; f + 0.8 m = (-0.8, 0.4).
+    assert step((-1.0, 0.0), (0.0, 1.0)) == pytest.approx([-0.8, 1.4])
+    other = Rectifier([one, two], gamma=0.5)
+    other.load([value.clone() for value in rectifier.state()])
+    assert [value.tolist() for value in other.state()] == [[0.25], [0.5]]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +188,8 @@ def test_gru_never_opposes_the_retain_gradient(forget: list[float], retain: list
         ({"preset": "grad_ascent", "gru": True}, "retain term"),
         ({"preset": "grad_diff_gru", "sam_rho": 0.1}, "choose one"),
         ({"preset": "task_vector", "adapter": {}}, "all parameters"),
+        ({"preset": "loku", "retain": "none"}, "retain set"),
+        ({"preset": "idk", "adapter": {"start": "fila"}}, "teaches another"),
         ({"preset": "retrain"}, "world write"),
         ({"preset": "rmu", "token_confidence": 1.0}, "token weights"),
         ({"preset": "never_seen", "margin": 1.0}, "no margin"),

@@ -101,6 +101,7 @@ WITH_STATE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gru": ({"preset": "grad_diff_gru"}, {}),
     "task_vector": ({"preset": "task_vector"}, {}),
     "lora": ({"preset": "undial", "retain": "kl", "adapter": {"rank": 2}}, {}),
+    "fila": ({"preset": "loku", "retain": "kl", "adapter": {"rank": 2}}, {}),
     "sampled": ({"preset": "alt_po", "alternatives": 2}, {}),
     "stochastic": ({"preset": "simnpo"}, {"dtype": torch.bfloat16, "optimizer": "adamw_stochastic"}),
     "kahan": ({"preset": "simnpo"}, {"dtype": torch.bfloat16, "optimizer": "adamw_kahan"}),

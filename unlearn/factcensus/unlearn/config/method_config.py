@@ -61,6 +61,11 @@ class AdapterConfig(Section):
     kind: Literal["lora", "dora"] = "lora"
     rank: int = Field(default=8, ge=1)
     scale: float = Field(default=16.0, gt=0, description="LoRA's alpha")
+    start: Literal["zero", "fila"] = Field(
+        default="zero",
+        description="`fila`: the directions that matter to the forget set and not to the retain set, by Fisher "
+        "information (LoKU); a backward pass for each example of both, before training",
+    )
     targets: tuple[str, ...] | None = Field(
         default=None, description="names of modules; every linear one but the LM head if not given"
     )
@@ -98,6 +103,12 @@ class MethodConfig(Section):
     constraint: RetainConstraint | None = None
     sam_rho: float | None = Field(default=None, gt=0, description="SAM: length of the step to the worst neighbour")
     gru: bool = Field(default=False, description="GRU: take out of the forget gradient what opposes the retain one")
+    gru_gamma: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="GRU: the newest retain gradient's part in the moving average; 1 keeps no average and no copy",
+    )
     negate: float | None = Field(
         default=None, gt=0, description="task arithmetic: after training, W0 - negate (W - W0)"
     )
@@ -143,6 +154,7 @@ class MethodConfig(Section):
 
     def _problems(self, uses_margin: bool) -> list[str]:
         """What cannot be meant."""
+        fila = self.adapter is not None and self.adapter.start == "fila"
         holds = self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
         refused = {
             f"objective {self.objective!r} has no margin; leave margin at 0": self.margin != 0 and not uses_margin,
@@ -154,6 +166,10 @@ class MethodConfig(Section):
             ),
             f"token weights need the loss of tokens, which {self.objective!r} does not compute": (
                 (self.token_confidence > 0 or self.token_doubt > 0) and "hidden" in get_objective(self.objective).needs
+            ),
+            "adapter.start = 'fila' compares with a retain set; choose retain": fila and self.retain == "none",
+            f"adapter.start = 'fila' looks at the fact's answer, and {self.objective!r} teaches another one": (
+                fila and get_objective(self.objective).answer == "refusal"
             ),
             "negate needs all parameters; leave adapter out": self.negate is not None and self.adapter is not None,
             "retrain_world is needed: the folder that `factcensus world write` wrote": (

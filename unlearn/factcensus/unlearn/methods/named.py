@@ -26,6 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pdu": {"objective": "flatten", "constraint": {}},
     "jensun": {"objective": "jensun", "retain": "jsd"},
     "inverted_hinge": {"objective": "inverted_hinge"},
+    "loku": {"objective": "inverted_hinge", "adapter": {"start": "fila"}},
     "flat": {"objective": "flat", "retain": "none"},
     "task_vector": {"objective": "learn", "retain": "none", "negate": 1.0},
     "npo_sam": {"objective": "npo", "parameters": {"beta": 0.1}, "sam_rho": 0.01},
@@ -62,6 +63,7 @@ PURPOSE: dict[str, str] = {
     "pdu": "flatten the logits, the retain loss held under a limit by a dual variable",
     "jensun": "bounded divergence to a refusal, bounded divergence from the original elsewhere",
     "inverted_hinge": "push the answer below the runner-up (the loss of LoKU)",
+    "loku": "the inverted hinge on adapters that start from what the forget set depends on most",
     "flat": "raise a template answer against the forget answer; no retain set",
     "task_vector": "learn the forget set, then step back past the start",
     "npo_sam": "NPO at the worst neighbour of the weights: harder to relearn",
@@ -82,6 +84,7 @@ PURPOSE: dict[str, str] = {
 
 #: Papers of what is a composition, and not a loss of its own.
 SOURCES: dict[str, str] = {
+    "loku": "Cha et al. (2025), arXiv:2408.06621",
     "idk_dpo": "Maini et al. (2024), arXiv:2401.06121 (TOFU)",
     "alt_po": "Mekala et al. (2024), arXiv:2409.13474",
     "wga": "Wang et al. (2025), arXiv:2502.19301",
@@ -97,5 +100,5 @@ def settings_of(preset: str) -> Mapping[str, Any]:
     return {
         "weights": "uniform", "token_confidence": 0.0, "token_doubt": 0.0, "margin": 0.0, "preferred": "refusal",
         "gamma": 1.0, "retain": "nll", "alpha": 1.0, "strata_control": None, "constraint": None, "sam_rho": None,
-        "gru": False, "negate": None, **METHODS[preset],
+        "gru": False, "negate": None, "adapter": None, **METHODS[preset],
     }  # fmt: skip

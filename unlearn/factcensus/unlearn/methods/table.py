@@ -87,7 +87,9 @@ def _formula(name: str) -> str:
     if settings["sam_rho"] is not None:
         forget += " at W + rho g/|g|"
     if settings["gru"]:
-        forget += ", less what opposes the retain gradient"
+        forget += ", less what opposes the averaged retain gradient"
+    if settings["adapter"] is not None:
+        forget += " on adapters from FILA"
     if settings["negate"] is not None:
         return f"{forget}; then W0 - negate (W - W0)"
     if settings["retain"] == "none":
@@ -124,9 +126,14 @@ def _defaults(name: str) -> dict[str, Any]:
     plain = {
         key: value
         for key, value in settings.items()
-        if key not in ("objective", "parameters", "retain", "strata_control", "constraint")
+        if key not in ("objective", "parameters", "retain", "strata_control", "constraint", "adapter")
     }
-    for section, model in (("strata_control", StrataControl), ("constraint", RetainConstraint)):
+    sections: tuple[tuple[str, type[BaseModel]], ...] = (
+        ("strata_control", StrataControl),
+        ("constraint", RetainConstraint),
+        ("adapter", AdapterConfig),
+    )
+    for section, model in sections:
         if section in settings:
             plain |= {f"{section}.{key}": value for key, value in model(**settings[section]).model_dump().items()}
     return {**parameters, **plain}

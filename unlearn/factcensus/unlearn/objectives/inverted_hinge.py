@@ -17,7 +17,7 @@ def inverted_hinge(scores: AnswerScores) -> torch.Tensor:
     """1 + p(y) - max_{v != y} p(v): between 0 and 2.
 
     With v the runner-up, the gradient with respect to the logit of y is p(y) (1 - p(y) + p(v)): bounded, and gone when
-    the answer is. LoKU's other half, adapters that start from Fisher-weighted directions, is not here.
+    the answer is. LoKU's other half, adapters with a Fisher-weighted start, is ``adapter.start = "fila"``.
 
     Reduction: mean over the answer's tokens; mean over facts outside.
     """

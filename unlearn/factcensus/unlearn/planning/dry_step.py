@@ -109,15 +109,24 @@ def keeps_distributions(method: MethodConfig) -> bool:
     return method.retain in ORIGINAL_LOGITS or "reference_logits" in get_objective(method.objective).needs
 
 
+def starts_by_fisher(method: MethodConfig) -> bool:
+    """Whether Fisher information is measured before training."""
+    return method.adapter is not None and method.adapter.start == "fila"
+
+
 def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int, int]:
     """Memory of a method besides its step: on the device, and on the CPU beside it.
 
     Copies of weights or gradients that wrappers keep; where the original's distributions are compared with and no
     adapter can be switched off, a copy of the LM head, and on the CPU the activations before it for each answer token.
     """
-    on_device = ((method.sam_rho is not None) + int(method.gru)) * cost.trained_bytes
+    averaged = method.gru and method.gru_gamma < 1
+    on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes
     beside = cost.trained_bytes if method.negate is not None else 0
-    if method.adapter is None and keeps_distributions(method):
+    fila = starts_by_fisher(method)
+    if fila:  # before training, on all parameters at most: themselves, two diagonals and a gradient
+        on_device = max(on_device, 16 * cost.parameters - cost.peak_bytes)
+    if (method.adapter is None or fila) and keeps_distributions(method):
         on_device += cost.vocabulary * cost.width * 4
         beside += tokens * cost.width * 4
     return on_device, beside

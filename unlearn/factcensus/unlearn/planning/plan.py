@@ -27,7 +27,14 @@ from factcensus.unlearn.counted import counted_facts
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
 from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest
 from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.planning.dry_step import Shape, StepCost, extra_bytes, keeps_distributions, step_cost
+from factcensus.unlearn.planning.dry_step import (
+    Shape,
+    StepCost,
+    extra_bytes,
+    keeps_distributions,
+    starts_by_fisher,
+    step_cost,
+)
 from factcensus.unlearn.planning.memory import process_bytes, total_bytes
 from factcensus.unlearn.prepare import Material, index_provenance, prepare
 from factcensus.unlearn.progress import ProgressFunction
@@ -252,7 +259,8 @@ def _method(
     retain = 0.0
     if method.retain != "none":
         retain = steps * training.batch_retain * sum(map(len, material.retain)) / len(material.retain)
-    flop = cost.flop_per_token * (forget + retain * (4 / 3 if keeps_distributions(method) else 1))
+    measured = sum(map(len, (*examples, *material.retain))) if starts_by_fisher(method) else 0
+    flop = cost.flop_per_token * (measured + forget + retain * (4 / 3 if keeps_distributions(method) else 1))
     answers = sum(len(example.answer_ids) for example in (*material.answers, *material.retain))
     on_device, beside = extra_bytes(method, cost, answers)
     memory = cost.peak_bytes + on_device

@@ -1,4 +1,7 @@
-"""Low-rank adapters of peft: trained in place of all parameters, off for the original model, merged at the end."""
+"""Low-rank adapters of peft: trained in place of all parameters, off for the original model, merged at the end.
+
+How they start is :mod:`factcensus.unlearn.training.fila`'s, where a method asks for it.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,15 @@ class Adapter:
         with torch.random.fork_rng(), warnings.catch_warnings():
             # peft asks transformers for an attribute by its old name.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2's; peft sets it right
             torch.manual_seed(seed)
             try:
                 self._wrapped: Any = get_peft_model(model, config)
             except ValueError as error:
                 raise ConfigError(f"adapter.targets {settings.targets}: {error}") from error
         self._wrapped.eval()
+        #: With `fila` a part of the original's weights moves into the adapter.
+        self.off_is_original = settings.start == "zero"
 
     @contextmanager
     def off(self) -> Iterator[None]:

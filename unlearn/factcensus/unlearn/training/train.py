@@ -26,17 +26,18 @@ from factcensus.unlearn.retrain import retrain
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.controllers import ConstraintController, StrataController
 from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.fila import start_adapter
 from factcensus.unlearn.training.forget_set import ForgetSet
 from factcensus.unlearn.training.gradients import Draw, Gradients, arithmetic
 from factcensus.unlearn.training.layers import gradient_checkpointing, resolve_layer
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter, warn_of_lost_updates
 from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.ranks import ALONE, Ranks
-from factcensus.unlearn.training.references import AdapterOffReference, CachedReference, Reference
+from factcensus.unlearn.training.references import AdapterOffReference, Arithmetic, CachedReference, Reference
 from factcensus.unlearn.training.runtime import load_state, save_state, stop_on_sigterm
 from factcensus.unlearn.training.sampling import Sampler
 from factcensus.unlearn.training.schedule import rate_at
-from factcensus.unlearn.training.wrappers import add_rectified, take_gradients, worst_neighbour
+from factcensus.unlearn.training.wrappers import Rectifier, take_gradients, worst_neighbour
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -139,10 +140,13 @@ class _Loop:
         self.retains = method.retain != "none" and (method.alpha > 0 or method.constraint is not None)
         self.rows: list[StepRow] = []
         self.adapter = Adapter(model, method.adapter, seed) if method.adapter is not None else None
+        as_trained = partial(arithmetic, next(model.parameters()).device, autocast)
+        if method.adapter is not None and method.adapter.start == "fila":
+            start_adapter(model, forget.examples, retain, pad_id, seed, as_trained)
         self.gradients = Gradients(
             model, forget, retain, method, pad_id, training.micro_batch, autocast, self._layer(), ranks=ranks
         )
-        self._make_references(forget, retain, pad_id, autocast)
+        self._make_references(forget, retain, pad_id, as_trained)
         self.strata: StrataController | None = None
         if method.strata_control is not None:
             assert forget.strata is not None, "forget_set() makes them for a method that controls strata"
@@ -154,6 +158,7 @@ class _Loop:
             self.constraint = ConstraintController(method.constraint, method.alpha, measured)
         self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
         self.parameters = list(self.named.values())
+        self.rectifier = Rectifier(self.parameters, method.gru_gamma) if method.gru else None
         #: What task arithmetic steps back from; on the CPU.
         self.start = [each.detach().to("cpu", copy=True) for each in self.parameters] if method.negate else []
         self.optimizer = make_optimizer(
@@ -165,13 +170,14 @@ class _Loop:
         looks = "hidden" in get_objective(self.method.objective).needs or self.method.retain == "embedding"
         return resolve_layer(self.model, self.method.layer) if looks else None
 
-    def _make_references(self, forget: ForgetSet, retain: Sequence[Example], pad_id: int, autocast: bool) -> None:
+    def _make_references(
+        self, forget: ForgetSet, retain: Sequence[Example], pad_id: int, as_trained: Arithmetic
+    ) -> None:
         """Ask the original model while it is still there, for what the steps will need and no more."""
         gradients = self.gradients
-        as_trained = partial(arithmetic, gradients.device, autocast)
 
         def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
-            if self.adapter is not None:
+            if self.adapter is not None and self.adapter.off_is_original:
                 return AdapterOffReference(self.model, self.adapter, layer, as_trained)
             visited = {index for step in range(self.steps) for index in sampler.batch(step)}
             return CachedReference(self.model, examples, visited, pad_id, layer, as_trained)
@@ -250,13 +256,13 @@ class _Loop:
             self.ranks.sum_gradients(self.parameters)
             with worst_neighbour(self.parameters, method.sam_rho):
                 gradients.add_forget(draws, self.strata)
-        elif method.gru:
+        elif self.rectifier is not None:
             self.ranks.sum_gradients(self.parameters)
             taken = take_gradients(self.parameters)
         retain_loss = gradients.add_retain(retain_batch, alpha) if retain_batch else 0.0
         self.ranks.sum_gradients(self.parameters)
-        if method.gru:
-            add_rectified(self.parameters, taken)
+        if self.rectifier is not None:
+            self.rectifier.add(taken)
         return forget_loss, retain_loss, observed
 
     @torch.no_grad()
@@ -278,6 +284,7 @@ class _Loop:
             "rows": self.rows,
             "strata": None if self.strata is None else self.strata.state(),
             "constraint": None if self.constraint is None else self.constraint.state(),
+            "retain_average": [] if self.rectifier is None else self.rectifier.state(),
         }
 
     @torch.no_grad()
@@ -291,3 +298,5 @@ class _Loop:
             self.strata.load(state["strata"])
         if self.constraint is not None:
             self.constraint.load(state["constraint"])
+        if self.rectifier is not None:
+            self.rectifier.load(state["retain_average"])
