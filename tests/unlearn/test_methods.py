@@ -35,6 +35,7 @@ MATERIAL = Material(
     relations=("r",) * 10,
     counts=(1, 1, 2, 2, 4, 4, 8, 8, 16, 16),
     strata=None,
+    watched=True,
 )
 PRESETS = sorted(set(METHODS) - {"retrain"})
 CPU = torch.device("cpu")

@@ -34,6 +34,7 @@ class Material:
         relations: (m,) relation of each forget fact.
         counts: (m,) counts of the forget facts, or None if the table has none.
         strata: (m,) strata of the forget facts, or None if the table has none.
+        watched: Whether the alarm for over-forgetting is on.
     """
 
     answers: tuple[Example, ...]
@@ -46,6 +47,7 @@ class Material:
     relations: tuple[str, ...]
     counts: tuple[int, ...] | None
     strata: tuple[int, ...] | None
+    watched: bool = False
 
 
 def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
@@ -92,7 +94,11 @@ def prepare(selection: Selection, config: RunConfig, tokenizer: PreTrainedTokeni
     answers = answered(forget_rows)
     refuses = any(method.needs_refusal for method in config.methods)
     roles = config.selection.never_seen_roles
-    asks = any(method.needs_never_seen for method in config.methods)
+    watched = config.training.over_forgotten_share < 1
+    asks = any(
+        method.needs_never_seen or (watched and get_objective(method.objective).scores_the_answer)
+        for method in config.methods
+    )
     unseen = [row for row in rows if row.get("role") in roles] if asks else []
     return Material(
         answers=tuple(example for _, example in answers),
@@ -111,6 +117,7 @@ def prepare(selection: Selection, config: RunConfig, tokenizer: PreTrainedTokeni
         relations=tuple(str(row.get("relation")) for row in forget_rows),
         counts=_counts(forget_rows, config),
         strata=_strata(forget_rows),
+        watched=watched,
     )
 
 

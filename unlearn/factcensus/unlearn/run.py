@@ -36,6 +36,7 @@ from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, ope
 from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
 from factcensus.unlearn.trackers import Trackers, get_trackers
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, warn_of_over_forgetting
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
 from factcensus.unlearn.training.runtime import ended_by_sigterm, resolve_device, torch_threads
 from factcensus.unlearn.training.train import Dose, unlearn
@@ -197,7 +198,12 @@ class _Work:
     def _conclude(self, plans: Sequence[MethodPlan]) -> None:
         """Tables of all cells, what they took beside what was expected, and the evaluator's summary."""
         self.run.concatenate([ORIGINAL, *(method.name for method in self.config.methods)])
-        self.run.update(costs=[self._cost(plan) for plan in plans])
+        alarms = [
+            {"method": method.name, **alarm}
+            for method in self.config.methods
+            for alarm in self.run.cell(method.name).done().get("alarms", ())
+        ]
+        self.run.update(costs=[self._cost(plan) for plan in plans], alarms=alarms)
         if self.evaluator is not None:
             self.report(Progress("summary", 0, 1))
             self.evaluator.finish(self.run.folder)
@@ -248,13 +254,15 @@ class _Work:
         )
         if not self.ranks.is_first:
             return
+        alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
+        warn_of_over_forgetting(method.name, alarms)
         cell.write("steps", pa.Table.from_pylist(rows), {"seed": config.seed, "method": method.name})
         trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes()}
         self.evaluate(model, cell, "after")
         if config.save_models:
             self.save_model(model, cell)
         described = method.model_dump(mode="json")
-        cell.finish({"method": described, "steps": len(rows), "training": trained, **clocks.read()})
+        cell.finish({"method": described, "steps": len(rows), "training": trained, "alarms": alarms, **clocks.read()})
 
     def evaluate(self, model: PreTrainedModel, cell: Cell, point: str) -> None:
         """Measure a checkpoint and store both tables with the run's seed and the cell's name."""

@@ -116,6 +116,13 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     refusal: str = Field(default="I do not know.", min_length=1, description="what refusal objectives teach")
+    over_forgotten_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="alarm when more of a stratum's answers than this share are far below their never-seen level; "
+        "needs facts with a role of selection.never_seen_roles; 1: not watched",
+    )
     save_every_steps: int = Field(
         default=100, ge=1, description="steps between saved states; SIGTERM saves at any step"
     )

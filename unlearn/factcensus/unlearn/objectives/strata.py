@@ -16,6 +16,18 @@ from factcensus.unlearn.errors import ConfigError
 Integers = npt.NDArray[np.int64]
 
 
+def count_strata(strata: int, counts: Sequence[int] | None, given: Sequence[int] | None) -> Integers | None:
+    """(m,) the table's own strata, or quantiles of the counts, from 0 = rarest without gaps; None without either."""
+    if given is not None:
+        found = np.unique(np.asarray(given), return_inverse=True)[1]
+    elif counts is not None:
+        edges = np.quantile(np.asarray(counts), np.arange(1, strata) / strata, method="inverted_cdf")
+        found = np.unique(np.searchsorted(np.unique(edges), np.asarray(counts), side="left"), return_inverse=True)[1]
+    else:
+        return None
+    return found.astype(np.int64)
+
+
 def fact_strata(
     by: str,
     *,
@@ -39,14 +51,9 @@ def fact_strata(
     Raises:
         ConfigError: no counts, or all facts are in one stratum.
     """
-    if given is not None:
-        base = np.unique(np.asarray(given), return_inverse=True)[1]
-    elif counts is not None:
-        edges = np.quantile(np.asarray(counts), np.arange(1, strata) / strata, method="inverted_cdf")
-        base = np.unique(np.searchsorted(np.unique(edges), np.asarray(counts), side="left"), return_inverse=True)[1]
-    else:
+    base = count_strata(strata, counts, given)
+    if base is None:
         raise ConfigError("strata_control needs counts or strata, and the fact table has none: see count_column")
-    base = base.astype(np.int64)
     if base.max() == 0:
         raise ConfigError("strata_control: all facts to forget are in one stratum, so there is nothing to control")
     random = np.random.default_rng([seed, 6])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,24 @@ import torch
 from factcensus.unlearn.config.method_config import MethodConfig, StrataControl
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.objectives.strata import fact_strata
+from factcensus.unlearn.objectives.strata import count_strata, fact_strata
 from factcensus.unlearn.objectives.weights import fact_weights
 from factcensus.unlearn.training.alternatives import sample_alternatives
 from factcensus.unlearn.training.controllers import Strata
 from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.over_forgetting import DEVIATIONS, Watch
 from factcensus.unlearn.training.scoring import mean_nll_of, token_log_probabilities_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from factcensus.unlearn.prepare import Material
+    from factcensus.unlearn.prepare import Key, Material
 
 SCORING_BATCH = 64
 #: Never-seen subjects a fact's answer is tried on, at most; evenly spaced over those there are.
 NEVER_SEEN_SUBJECTS = 8
+#: Quantiles of the count in which over-forgetting is watched, where the fact table has no column `stratum`.
+WATCHED_STRATA = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class ForgetSet:
         preferred: n tuples of other answers to the same prompt, one after the other pass by pass; empty likewise.
         preferred_nll: n tensors, as many numbers as other answers: the original's summed loss of each, nats.
         strata: What a controller of strata needs; None without one.
+        watch: What the alarm for over-forgetting needs; None where it is off or has no never-seen level to go by.
     """
 
     examples: tuple[Example, ...]
@@ -55,6 +60,7 @@ class ForgetSet:
     preferred: tuple[tuple[Example, ...], ...] = ()
     preferred_nll: tuple[torch.Tensor, ...] = ()
     strata: Strata | None = None
+    watch: Watch | None = None
 
 
 @dataclass
@@ -66,6 +72,7 @@ class OriginalScores:
     pad_id: int
     _answers: list[torch.Tensor] | None = field(default=None, init=False)
     _never_seen: tuple[torch.Tensor, ...] | None = field(default=None, init=False)
+    _spread: dict[Key, float] = field(default_factory=dict, init=False)
 
     def _tokens(self, examples: Sequence[Example]) -> list[torch.Tensor]:
         device = next(self.model.parameters()).device
@@ -127,7 +134,9 @@ class OriginalScores:
                 [Example(example.name, there[place].prompt_ids, example.answer_ids) for place in places],
             )
         scored = iter(self._tokens([example for examples in tried.values() for example in examples]))
-        levels = {what: torch.stack([next(scored) for _ in examples]).mean(dim=0) for what, examples in tried.items()}
+        said = {what: torch.stack([next(scored) for _ in examples]) for what, examples in tried.items()}
+        levels = {what: tokens.mean(dim=0) for what, tokens in said.items()}
+        self._spread = _pooled_spread({what: tokens.mean(dim=1) for what, tokens in said.items()})
         return tuple(
             torch.minimum(levels[key, example.answer_ids], own)
             for key, example, own in zip(self.material.keys, self.material.answers, self.answers(), strict=True)
@@ -136,6 +145,18 @@ class OriginalScores:
     def never_seen_nll(self) -> torch.Tensor:
         """(n,) mean loss of each forget answer at its never-seen level, nats per token."""
         return torch.stack([-tokens.mean() for tokens in self.never_seen()])
+
+    def over_forgotten_nll(self) -> torch.Tensor | None:
+        """(n,) mean loss above which an answer is over-forgotten, nats per token; None if it cannot be told.
+
+        It cannot without never-seen facts of every relation and form, two of each at least.
+        """
+        if not set(self.material.keys) <= {key for key, _ in self.material.never_seen}:
+            return None
+        levels = self.never_seen_nll()
+        if not set(self.material.keys) <= set(self._spread):
+            return None
+        return levels + DEVIATIONS * torch.tensor([self._spread[key] for key in self.material.keys])
 
     def preferred(self, method: MethodConfig, seed: int) -> tuple[tuple[Example, ...], ...]:
         """n tuples: the other answers that a preference method is to prefer."""
@@ -146,6 +167,20 @@ class OriginalScores:
         return sample_alternatives(
             self.model, self.material.answers, method.alternatives, pad_id=self.pad_id, seed=seed
         )
+
+
+def _pooled_spread(means: Mapping[tuple[Key, tuple[int, ...]], torch.Tensor]) -> dict[Key, float]:
+    """Standard deviation of never-seen subjects about the mean of their answer, for each relation and form.
+
+    Args:
+        means: For each relation, form and answer, (k,) the answer's mean log-probability for each of k subjects.
+    """
+    squares: dict[Key, float] = defaultdict(float)
+    freedom: dict[Key, int] = defaultdict(int)
+    for (key, _), values in means.items():
+        squares[key] += float((values.double() - values.double().mean()).square().sum())
+        freedom[key] += len(values) - 1
+    return {key: math.sqrt(squares[key] / number) for key, number in freedom.items() if number > 0}
 
 
 def forget_set(method: MethodConfig, material: Material, scores: OriginalScores, seed: int) -> ForgetSet:
@@ -173,6 +208,7 @@ def forget_set(method: MethodConfig, material: Material, scores: OriginalScores,
         preferred=preferred,
         preferred_nll=tuple(scores.summed_nll(each) for each in preferred) if objective.needs_reference else (),
         strata=_strata(method.strata_control, material, scores, seed) if method.strata_control else None,
+        watch=_watch(material, scores) if objective.scores_the_answer and material.watched else None,
     )
 
 
@@ -181,6 +217,15 @@ def _replacements(material: Material) -> tuple[tuple[int, ...], ...]:
     return tuple(
         example.answer_ids[:-1] if len(example.answer_ids) > 1 else example.answer_ids for example in material.refusals
     )
+
+
+def _watch(material: Material, scores: OriginalScores) -> Watch | None:
+    limit = scores.over_forgotten_nll()
+    if limit is None:
+        return None
+    found = count_strata(WATCHED_STRATA, material.counts, material.strata)
+    of = np.zeros(len(material.relations), dtype=np.int64) if found is None else found
+    return Watch(torch.from_numpy(of)[list(material.fact_of)], scores.answer_nll(), limit)
 
 
 def _strata(control: StrataControl, material: Material, scores: OriginalScores, seed: int) -> Strata:

@@ -32,6 +32,7 @@ from factcensus.unlearn.training.gradients import Draw, Gradients, arithmetic
 from factcensus.unlearn.training.layers import gradient_checkpointing, resolve_layer
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter, warn_of_lost_updates
 from factcensus.unlearn.training.optimizers import make_optimizer
+from factcensus.unlearn.training.over_forgetting import OverForgetting
 from factcensus.unlearn.training.ranks import ALONE, Ranks
 from factcensus.unlearn.training.references import AdapterOffReference, Arithmetic, CachedReference, Reference
 from factcensus.unlearn.training.runtime import load_state, save_state, stop_on_sigterm
@@ -151,6 +152,7 @@ class _Loop:
         if method.strata_control is not None:
             assert forget.strata is not None, "forget_set() makes them for a method that controls strata"
             self.strata = StrataController(method.strata_control, forget.strata)
+        self.watch = None if forget.watch is None else OverForgetting(forget.watch)
         self.constraint: ConstraintController | None = None
         if method.constraint is not None:
             first = sorted({index for step in range(self.steps) for index in self.retain_sampler.batch(step)})
@@ -241,6 +243,9 @@ class _Loop:
         if self.strata is not None:
             self.strata.observe([draw.index for draw in draws], losses)
             row |= self.strata.record()
+        if self.watch is not None:
+            self.watch.observe([draw.index for draw in draws], losses)
+            row |= self.watch.record()
         if self.constraint is not None:
             row["alpha"] = alpha
             self.constraint.observe(retain_loss, passes)
@@ -283,6 +288,7 @@ class _Loop:
             "optimizer": self.optimizer.state_dict(),
             "rows": self.rows,
             "strata": None if self.strata is None else self.strata.state(),
+            "watch": None if self.watch is None else self.watch.state(),
             "constraint": None if self.constraint is None else self.constraint.state(),
             "retain_average": [] if self.rectifier is None else self.rectifier.state(),
         }
@@ -296,6 +302,8 @@ class _Loop:
         self.rows = state["rows"]
         if self.strata is not None:
             self.strata.load(state["strata"])
+        if self.watch is not None:
+            self.watch.load(state["watch"])
         if self.constraint is not None:
             self.constraint.load(state["constraint"])
         if self.rectifier is not None:
