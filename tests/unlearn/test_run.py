@@ -14,9 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError, ExampleError, InterruptedRunError, RunFolderError
+from factcensus.unlearn.models import load_model
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.run import run_unlearning
 
@@ -82,6 +84,9 @@ def test_a_run_folder_holds_what_the_contract_says(settings: dict[str, Any]) -> 
     assert record["seed"] == 3
     assert record["config"] == config(settings, save_models=True).resolved()
     assert record["model"]["digest"].startswith("sha256:")
+    model: Any = load_model(record["model"]["name"], None, torch.float32, torch.device("cpu"))
+    assert record["model"]["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert record["model"]["trained_parameters"] == {}  # no adapters
     assert record["facts"]["digest"].startswith("sha256:")
     assert {"torch", "transformers", "factcensus"} <= set(record["versions"])
     facts = pq.read_table(folder / "facts.parquet")
@@ -95,6 +100,8 @@ def test_a_run_folder_holds_what_the_contract_says(settings: dict[str, Any]) -> 
     steps = pq.read_table(folder / "steps.parquet")
     assert {"seed", "method", "step", "passes", "lost_update_share"} <= set(steps.column_names)
     assert max(steps["lost_update_share"].to_pylist()) < 0.05
+    assert [cost["method"] for cost in record["costs"]] == names
+    assert all(cost["energy_joules"] is None or cost["energy_read_from"] for cost in record["costs"])
     for name in names:
         cell = folder / "cells" / name
         assert {path.name for path in cell.iterdir()} == {

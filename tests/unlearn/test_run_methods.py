@@ -47,6 +47,9 @@ def test_methods_of_every_kind_are_planned_and_run(world: Path, tokenizer: Any, 
     folder = run_unlearning(config)
     steps = pq.read_table(folder / "steps.parquet").to_pylist()
     assert {row["method"] for row in steps} == {method.name for method in config.methods}
+    trained = json.loads((folder / "run.json").read_text())["model"]["trained_parameters"]
+    # Seven linear layers in each of two: 2 x (in + out) of 16 -> 16 four times, of 16 -> 32 and back three times.
+    assert trained == {"undial": 2 * 2 * (4 * 32 + 3 * 48)}
     strata = [row for row in steps if row["method"] == "never_seen_strata"]
     assert all(row["remaining_nats_stratum_0"] >= 0 and row["weight_stratum_1"] > 0 for row in strata)
     assert all(row["alpha"] >= 0 for row in steps if row["method"] == "pdu")

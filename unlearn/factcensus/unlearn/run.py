@@ -28,6 +28,7 @@ from factcensus.unlearn.models import (
     pad_id_of,
     quiet_transformers,
 )
+from factcensus.unlearn.planning.energy import EnergyMeter
 from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
 from factcensus.unlearn.prepare import Material, index_provenance, prepare
@@ -101,7 +102,16 @@ def run_unlearning(
             "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
             "device": str(device),
             "processes": ranks.count,
-            "model": {"name": config.model, "digest": identity["model"]},
+            "model": {
+                "name": config.model,
+                "digest": identity["model"],
+                "parameters": plans[0].parameters,
+                "trained_parameters": {
+                    method.name: plan.trained_parameters
+                    for method, plan in zip(config.methods, plans, strict=True)
+                    if method.adapter is not None
+                },
+            },
             "facts": {"path": str(config.facts), "digest": identity["facts"], "rows": len(selection.rows)},
             "index": index_provenance(selection, config),
             "sets": {
@@ -221,6 +231,8 @@ class _Work:
             "estimated_seconds": plan.seconds,
             "measured_seconds": seconds,
             "estimated_flop": plan.flop,
+            "energy_joules": measured.get("energy_joules"),
+            "energy_read_from": measured.get("energy_read_from", []),
             "simulated": plan.simulated,
         }
 
@@ -236,8 +248,13 @@ class _Work:
     def method_cell(self, method: MethodConfig, forget: ForgetSet) -> None:
         """Unlearn with one method, evaluate, and mark its cell as done."""
         config, cell = self.config, self.run.cell(method.name)
-        clocks, memory = _Clocks(), PeakMemory(self.device)
+        clocks, memory, energy = _Clocks(), PeakMemory(self.device), EnergyMeter(self.device)
         model = self.load()
+
+        def progress(step: Progress) -> None:
+            energy.update()
+            self.report(step)
+
         rows = unlearn(
             model,
             forget,
@@ -249,7 +266,7 @@ class _Work:
             pad_id=self.pad_id,
             state_path=cell.state_path,
             autocast=config.dtype == "bfloat16-autocast",
-            progress=self.report,
+            progress=progress,
             ranks=self.ranks,
         )
         if not self.ranks.is_first:
@@ -257,7 +274,7 @@ class _Work:
         alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
         warn_of_over_forgetting(method.name, alarms)
         cell.write("steps", pa.Table.from_pylist(rows), {"seed": config.seed, "method": method.name})
-        trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes()}
+        trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
         self.evaluate(model, cell, "after")
         if config.save_models:
             self.save_model(model, cell)

@@ -57,6 +57,8 @@ class MethodPlan:
         flop: Operations of all steps, on all processes together.
         seconds: What they may take.
         memory_bytes: Most memory of one process (CPU) or of its tensors (GPU).
+        parameters: Of the model, all of them.
+        trained_parameters: Those that move; None where an adapter's cannot be counted before it is made.
         simulated: Whether memory and operations come from a step on fake tensors; else activations are left out.
     """
 
@@ -70,6 +72,8 @@ class MethodPlan:
     seconds: float
     memory_bytes: int
     simulated: bool
+    parameters: int
+    trained_parameters: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +281,8 @@ def _method(
         seconds=flop / rate / current_ranks().count,
         memory_bytes=memory,
         simulated=cost.simulated,
+        parameters=cost.parameters,
+        trained_parameters=cost.trained if cost.simulated or method.adapter is None else None,
     )
 
 
