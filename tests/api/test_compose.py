@@ -111,7 +111,10 @@ def test_every_container_is_locked_in() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["tmpfs"][0].startswith("/tmp:size="), name  # noqa: S108  # in a container
-        assert set(service["deploy"]["resources"]["limits"]) == {"memory"}, name
+        assert re.fullmatch(r"\$\{[A-Z]+_MEMORY:-\d+g\}", service["mem_limit"]), name
+        assert "limits" not in service.get("deploy", {}).get("resources", {}), (
+            f"{name} would be refused beside pids_limit"
+        )
         assert service["pids_limit"] > 0, name
         writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
         assert not any(volume.startswith(".") for volume in writable), f"{name} writes on the host"
