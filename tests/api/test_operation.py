@@ -151,15 +151,17 @@ def test_an_answer_is_given_again_and_counted_once(index_folder: Path, monkeypat
 
 def test_the_cache_keeps_to_its_size_and_lets_the_oldest_go(index: CountIndex) -> None:
     cache = AnswerCache(6400, Metrics())
-    for number in range(100):
-        cache.put(b"x" * 120, index, number)
-        assert cache.get(index, 0) is not None or number >= 20
-        cache.get(index, 0)
-    assert cache.get(index, 0) == b"x" * 120  # asked for again and again
-    assert cache.get(index, 1) is None
-    assert sum(cache.get(index, number) is not None for number in range(100)) == 20
-    cache.put(b"x" * 401, index, "large")
-    assert cache.get(index, "large") is None
+    keys = [cache.key(index, number) for number in range(100)]
+    for number, key in enumerate(keys):
+        cache.put(key, b"x" * 120)
+        assert cache.get(keys[0]) is not None or number >= 20
+        cache.get(keys[0])
+    assert cache.get(keys[0]) == b"x" * 120  # asked for again and again
+    assert cache.get(keys[1]) is None
+    assert sum(cache.get(key) is not None for key in keys) == 20
+    large = cache.key(index, "large")
+    cache.put(large, b"x" * 401)
+    assert cache.get(large) is None
 
 
 # --- reloads ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from factcensus.api.client import Client
+from factcensus.api.errors import ListenError
+from factcensus.api.server import listen
 
 COMMAND = [sys.executable, "-m", "factcensus.indexer.cli", "serve"]
 
@@ -44,6 +46,16 @@ def started(*arguments: str | Path, **env: str) -> Iterator[tuple[subprocess.Pop
         finally:
             if process.poll() is None:
                 process.terminate()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_body_of_an_answer_does_not_wait_until_the_client_confirms_its_head(host: str) -> None:
+    try:
+        listener = listen(host, 0)
+    except ListenError:
+        pytest.skip(f"nothing can listen on {host} here")
+    with listener, socket.create_connection(listener.getsockname()[:2]), listener.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

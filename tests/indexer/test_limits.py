@@ -126,14 +126,40 @@ def test_deadline_that_is_no_time_is_refused(seconds: float) -> None:
         Limit(seconds)
 
 
-def test_limit_that_is_not_reached_ends_with_its_block() -> None:
+def test_limits_share_one_thread_and_end_with_their_blocks() -> None:
     before = threading.active_count()
-    with Limit(seconds=1_000) as limit:
-        limit.check()
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(5)
-    assert threading.active_count() <= before
+    limits = [Limit(seconds=seconds) for seconds in (1_000, 0.02, 500, 0.01)]
+    with limits[0], limits[1], limits[2], limits[3]:
+        limits[0].check()
+        assert threading.active_count() <= before + 1
+        for limit in (limits[1], limits[3]):
+            for _ in range(500):
+                if limit.flag[0]:
+                    break
+                time.sleep(0.01)
+            assert limit.flag[0]
+        assert not limits[0].flag[0]
+        assert not limits[2].flag[0]
+    with Limit(seconds=0.01) as again:
+        pass
+    time.sleep(0.03)
+    assert not again.flag[0], "it ended before its deadline"
+    assert threading.active_count() <= before + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_deadlines_are_kept_in_a_forked_process() -> None:
+    with Limit(seconds=1_000):  # so that the clock's thread runs
+        child = os.fork()
+        if not child:
+            with Limit(seconds=0.01) as limit:
+                for _ in range(500):
+                    time.sleep(0.01)
+                    if limit.flag[0]:
+                        os._exit(0)
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # ---------------------------------------------------------------------------------------------- very many occurrences

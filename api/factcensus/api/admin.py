@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.access import is_loopback
 from factcensus.api.answers import ReloadAnswer
-from factcensus.api.dependencies import HolderOf, ServiceOf
+from factcensus.api.dependencies import HolderOf, ServiceOf, new_router
 from factcensus.api.problems import Problem
 
-router = APIRouter(tags=["status"])
+router = new_router("status")
 
 
 @router.post("/v1/admin/reload", summary="Look at the list of indexes again", responses={200: {"model": ReloadAnswer}})

@@ -65,7 +65,6 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # the framework's page loads scripts from elsewhere; page.py has one that does not
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
     cache = AnswerCache(settings.limits.cache_bytes, metrics)
@@ -74,8 +73,10 @@ def create_app(settings: Settings) -> FastAPI:
         settings, catalog, metrics, batch_limiter, jobs, cache, FactTables(settings.fact_tables)
     )
     app.state.models = models
-    for part in (status, admin, fact_page, uploads, indexes, counts, facts, job_routes, documents, infini_gram):
-        app.include_router(part.router)
+    # The most asked first: a request is matched with one route after the other. Not included one router in another,
+    # where it would be matched twice.
+    for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, indexes, job_routes):
+        app.router.routes += part.router.routes
     add_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limits=settings.limits)

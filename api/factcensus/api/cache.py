@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -29,29 +28,36 @@ class AnswerCache:
     """
 
     def __init__(self, most_bytes: int, metrics: Metrics) -> None:
-        self._most_bytes, self._metrics = most_bytes, metrics
+        self._most_bytes = most_bytes
+        self._hits, self._misses = metrics.cache.labels("hit"), metrics.cache.labels("miss")
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
         metrics.cache_bytes.set_function(lambda: float(self._bytes))
 
-    def get(self, index: CountIndex, *question: Any) -> bytes | None:
-        """The answer to a question to an index, if it is kept."""
+    def key(self, index: CountIndex, *question: Any) -> bytes | None:
+        """What the answer to a question to an index is kept under; None where it cannot be kept."""
         if index.digest is None:
             return None
+        # The name as well: one content may be served under two, and the answer has the name in it.
+        return hashlib.sha256(orjson.dumps([index.name, index.digest, index.analyzer.label, *question])).digest()
+
+    def get(self, key: bytes | None) -> bytes | None:
+        """The answer of a key, if it is kept."""
+        if key is None:
+            return None
         with self._lock:
-            found = self._answers.get(key := _key(index, question))
+            found = self._answers.get(key)
             if found is not None:
                 self._answers.move_to_end(key)
-        self._metrics.cache.labels("miss" if found is None else "hit").inc()
+        (self._misses if found is None else self._hits).inc()
         return found
 
-    def put(self, answer: bytes, index: CountIndex, *question: Any) -> None:
+    def put(self, key: bytes | None, answer: bytes) -> None:
         """Keep an answer."""
         size = len(answer) + ENTRY_BYTES
-        if index.digest is None or size > self._most_bytes >> 4:
+        if key is None or size > self._most_bytes >> 4:
             return
-        key = _key(index, question)
         with self._lock:
             if key in self._answers:
                 return
@@ -59,14 +65,3 @@ class AnswerCache:
             self._bytes += size
             while self._bytes > self._most_bytes:
                 self._bytes -= len(self._answers.popitem(last=False)[1]) + ENTRY_BYTES
-
-    def answered(self, count: Callable[[], dict[str, Any]], index: CountIndex, *question: Any) -> bytes:
-        """The JSON of what ``count`` gives, which is kept."""
-        answer = orjson.dumps(count())
-        self.put(answer, index, *question)
-        return answer
-
-
-def _key(index: CountIndex, question: tuple[Any, ...]) -> bytes:
-    # The name as well: one content may be served under two, and the answer has the name in it.
-    return hashlib.sha256(orjson.dumps([index.name, index.digest, index.analyzer.label, *question])).digest()

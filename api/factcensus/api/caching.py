@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from fastapi import Request, Response
 
+from factcensus.api.cache import AnswerCache
 from factcensus.api.deadlines import within
 from factcensus.indexer import CountIndex, Limit
 
@@ -41,8 +43,10 @@ async def cached(
     Raises:
         DeadlineError: the deadline was reached.
     """
-    cache = request.app.state.service.cache
-    answer = cache.get(index, *question)
+    cache: AnswerCache = request.app.state.service.cache
+    key = cache.key(index, *question)
+    answer = cache.get(key)
     if answer is None:
-        answer = await within(deadline_s, request, lambda limit: cache.answered(lambda: count(limit), index, *question))
+        answer = await within(deadline_s, request, lambda limit: orjson.dumps(count(limit)))
+        cache.put(key, answer)
     return Response(answer, media_type="application/json")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
 from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, Window, filter_of_text, scope_of
 from factcensus.api.caching import cache_headers, cached, not_modified
-from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
+from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
 from factcensus.indexer import Limit
 
-router = APIRouter(tags=["counts"])
+router = new_router("counts")
 
 
 @router.get(
@@ -26,11 +26,11 @@ router = APIRouter(tags=["counts"])
 async def count_by_address(
     request: Request,
     index: OpenIndex,
-    limits: LimitsOf,
     text: Annotated[str, Query(description="The text, percent-encoded UTF-8: a bare + is a space.")],
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
 ) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
+    limits = limits_now(request)
     refuse_broken_text(request)
     check_text(text, "the text", limits)
     headers = cache_headers(request, index)
@@ -52,8 +52,9 @@ async def count_by_address(
     responses={200: {"model": CountAnswer}},
     dependencies=[JsonBody],
 )
-async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: CountBody) -> Response:
+async def count(request: Request, index: OpenIndex, body: CountBody) -> Response:
     """Occurrences of the text's tokens, and the documents that hold them; exact."""
+    limits = limits_now(request)
     check_text(body.text, "the text", limits)
     scope = scope_of(body.filter)
 
@@ -72,7 +73,6 @@ async def count(request: Request, index: OpenIndex, limits: LimitsOf, body: Coun
 async def cooccurrence_by_address(
     request: Request,
     index: OpenIndex,
-    limits: LimitsOf,
     subject: Annotated[str, Query(description="The subject's name, percent-encoded UTF-8.")],
     object: Annotated[str, Query(description="The object's name.")],
     subject_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006  # the framework copies it
@@ -93,7 +93,7 @@ async def cooccurrence_by_address(
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
         return unchanged
-    answer = await cooccurrence(request, index, limits, body)
+    answer = await cooccurrence(request, index, body)
     answer.headers.update(headers)
     return answer
 
@@ -104,8 +104,9 @@ async def cooccurrence_by_address(
     responses={200: {"model": CooccurrenceAnswer}},
     dependencies=[JsonBody],
 )
-async def cooccurrence(request: Request, index: OpenIndex, limits: LimitsOf, body: CooccurrenceBody) -> Response:
+async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBody) -> Response:
     """Mentions and documents of each, documents and pairs of both together, within the window if there is one."""
+    limits = limits_now(request)
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
     check_entity(object_, "the object", limits)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 
 from factcensus.api.cache import AnswerCache
 from factcensus.api.catalog import Catalog
@@ -17,6 +17,13 @@ from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex
+
+
+def new_router(tag: str, *, include_in_schema: bool = True) -> APIRouter:
+    """A group of routes, whose functions' names are the names of the operations."""
+    return APIRouter(
+        tags=[tag], include_in_schema=include_in_schema, generate_unique_id_function=lambda route: route.name
+    )
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,15 @@ async def opened_index(
     return (await service_of(request)).catalog.get(index)
 
 
+def limits_now(request: Request) -> Limits:
+    """How much one request may ask, for routes that are asked thousands of times a second: no dependency to solve."""
+    limits: Limits = request.app.state.service.settings.limits
+    return limits
+
+
 async def limits_of(request: Request) -> Limits:
     """How much one request may ask."""
-    return (await service_of(request)).settings.limits
+    return limits_now(request)
 
 
 async def jobs_of(request: Request) -> JobRunner:

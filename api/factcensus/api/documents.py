@@ -8,19 +8,19 @@ import hashlib
 import json
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from factcensus.api.answers import DocumentsAnswer
 from factcensus.api.bodies import DocumentsBody, scope_of
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex
+from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 
-router = APIRouter(tags=["documents"])
+router = new_router("documents")
 
 
 @router.post(

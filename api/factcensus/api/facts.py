@@ -9,14 +9,14 @@ from time import monotonic
 from typing import Annotated, Any
 
 import pyarrow as pa
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer
 from factcensus.api.bodies import FactsBody, Window
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf
+from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf, new_router
 from factcensus.api.formats import TABLE_CONTENT, FactsFormat, check_writable, format_of_answer, format_of_body
 from factcensus.api.jobs.routes import accepted
 from factcensus.api.limits import check_job, check_windows
@@ -25,7 +25,7 @@ from factcensus.api.streams import Allowance, TableStream, pieces_of
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.facts import check_names
 
-router = APIRouter(tags=["facts"])
+router = new_router("facts")
 _EXAMPLES = {
     "application/x-ndjson": '{"subject":"Marie Curie","object":"Warsaw"}\n',
     "text/csv": "subject,object\nMarie Curie,Warsaw\n",

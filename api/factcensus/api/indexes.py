@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import IndexAnswer, IndexList
-from factcensus.api.dependencies import OpenIndex, ServiceOf
+from factcensus.api.dependencies import OpenIndex, ServiceOf, new_router
 
-router = APIRouter(tags=["indexes"])
+router = new_router("indexes")
 SUMMARY = ("name", "digest", "analyzer", "documents", "tokens")
 
 

@@ -41,6 +41,8 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        #: By route, method and status: looking them up by labels takes longer than counting.
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.in_flight = Gauge("factcensus_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.indexes_open = Gauge("factcensus_indexes_open", "Indexes that are open.", registry=self.registry)
         self.facts_counted = Counter(
@@ -86,8 +88,12 @@ class Metrics:
         if problem in REJECTIONS:
             self.rejected.labels(problem).inc()
         method = method if method in METHODS else "other"
-        self._requests.labels(route, method, str(status)).inc()
-        self._seconds.labels(route, method).observe(seconds)
+        series = self._series.get((route, method, status))
+        if series is None:
+            series = self._requests.labels(route, method, str(status)), self._seconds.labels(route, method)
+            self._series[route, method, status] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

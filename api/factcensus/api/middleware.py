@@ -5,12 +5,12 @@ Plain ASGI and not ``BaseHTTPMiddleware``, which would run each request in a tas
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 
-import anyio
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -41,7 +41,7 @@ class Observation:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         method = scope["method"]
         # HEAD is answered like GET; the server leaves the body out, as HTTP wants it.
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
@@ -53,26 +53,28 @@ class Observation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
             await send(message)
 
         started = time.perf_counter()
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                await self.app(scope, receive, send_with_id)
-            except Exception:
-                log.exception("request %s failed", request_id, extra={"request_id": request_id})
-                if status:
-                    raise  # half an answer is out: only closing the connection tells the client
-                await internal_error(Request(scope))(scope, receive, send_with_id)
-            finally:
-                seconds = time.perf_counter() - started
-                route = getattr(scope.get("route"), "path", "unmatched")
-                state = scope["state"]
-                self.metrics.observe(route, method, status, seconds, state.get("problem"))
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s failed", request_id, extra={"request_id": request_id})
+            if status:
+                raise  # half an answer is out: only closing the connection tells the client
+            await internal_error(Request(scope))(scope, receive, send_with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            state = scope["state"]
+            self.metrics.observe(route, method, status, seconds, state.get("problem"))
+            level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+            if log.isEnabledFor(level):
                 # raw_path is percent-encoded, so a line break in it cannot forge a log line.
                 path = scope.get("raw_path", b"").decode("latin-1")[:500]
-                level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
                 known = {
                     "request_id": request_id, "method": method[:20], "path": path, "route": route, "status": status,
                     "milliseconds": round(1000 * seconds, 1), "holder": state.get("holder"),
@@ -161,7 +163,7 @@ class BodyLimit:
             if complete:  # what comes now is the end of the connection, for which one may wait
                 return await receive()
             try:
-                with anyio.fail_after(self._limits.deadline_seconds):
+                async with asyncio.timeout(self._limits.deadline_seconds):
                     message = await receive()
             except TimeoutError:
                 raise Problem(

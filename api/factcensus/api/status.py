@@ -5,15 +5,15 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from factcensus.api.answers import Health, Ready, Version
-from factcensus.api.dependencies import ServiceOf
+from factcensus.api.dependencies import ServiceOf, new_router
 from factcensus.api.problems import Problem
 
-router = APIRouter(tags=["status"])
+router = new_router("status")
 
 
 @router.get("/healthz", summary="Is the process alive?", responses={200: {"model": Health}})

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from factcensus.api.bodies import Body
 from factcensus.api.catalog import Catalog
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, ServiceOf
+from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, ServiceOf, new_router
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.infini_gram.queries import Question, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
@@ -28,7 +28,7 @@ from factcensus.api.problems import Problem
 from factcensus.indexer import CountIndex, Limit, facts_from_rows
 from factcensus.indexer.errors import DeadlineError, FactcensusError, IndexFormatError, InputError, MissingExtraError
 
-router = APIRouter(tags=["infini-gram"])
+router = new_router("infini-gram")
 log = logging.getLogger("factcensus.api")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer, JobList
 from factcensus.api.caching import not_modified
-from factcensus.api.dependencies import HolderOf, JobsOf, ServiceOf
+from factcensus.api.dependencies import HolderOf, JobsOf, ServiceOf, new_router
 from factcensus.api.formats import (
     FILE_ENDINGS,
     TABLE_CONTENT,
@@ -24,7 +24,7 @@ from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.problems import Problem
 from factcensus.api.streams import TableStream
 
-router = APIRouter(tags=["jobs"])
+router = new_router("jobs")
 JobId = Annotated[str, Path(description="The job's id.")]
 
 

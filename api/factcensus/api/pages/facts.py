@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from factcensus.api.bodies import scope_of
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import LimitsOf, ServiceOf
+from factcensus.api.dependencies import LimitsOf, ServiceOf, new_router
 from factcensus.api.documents import Cursors
 from factcensus.api.limits import check_entity, check_groups
 from factcensus.api.negotiation import preferred
@@ -20,7 +20,7 @@ from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import FactcensusError
 
-router = APIRouter(tags=["pages"])
+router = new_router("pages")
 #: Documents on one page.
 SHOWN = 5
 #: Rows by source, the others are summed up: a page is no table of thousands.

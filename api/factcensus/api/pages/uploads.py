@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf
+from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf, new_router
 from factcensus.api.formats import FILE_ENDINGS, format_of_body
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.runner import JobRunner
@@ -29,7 +29,7 @@ from factcensus.indexer.errors import FactcensusError, InputError
 from factcensus.indexer.facts import check_names
 from factcensus.indexer.tables import render
 
-router = APIRouter(tags=["pages"], include_in_schema=False)
+router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
 PREVIEW = 20
 JobId = Annotated[str, Path()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -31,7 +33,6 @@ class Limit:
         if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
             raise InputError(f"a deadline is a number of seconds above 0; got {seconds:g}")
         self._seconds = seconds
-        self._timer: threading.Timer | None = None
         #: uint8 (1,): compiled code looks at it.
         self.flag = np.zeros(1, np.uint8)
 
@@ -53,13 +54,64 @@ class Limit:
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
-            self._timer = threading.Timer(self._seconds, self.cancel)
-            self._timer.daemon = True
-            self._timer.start()
+            _clock.add(self, monotonic() + self._seconds)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._seconds is not None:
+            _clock.remove(self)
+
+
+class _Clock:
+    """Cancels limits at their deadlines: one thread for all, which ends when it finds none.
+
+    It sleeps until the earliest deadline that it knew when it fell asleep, and is woken for an earlier one only: where
+    counts come and go with deadlines of equal length, that is next to never.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[Limit, float] = {}
+        self._changed = threading.Condition()
+        #: When it looks again; None where no thread runs.
+        self._looks_at: float | None = None
+
+    def add(self, limit: Limit, at: float) -> None:
+        with self._changed:
+            self._deadlines[limit] = at
+            if self._looks_at is None:
+                self._looks_at = at
+                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+            elif at < self._looks_at:
+                self._looks_at = at
+                self._changed.notify()
+
+    def remove(self, limit: Limit) -> None:
+        with self._changed:
+            self._deadlines.pop(limit, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._deadlines:
+                now = monotonic()
+                for limit in [limit for limit, at in self._deadlines.items() if at <= now]:
+                    limit.cancel()
+                    del self._deadlines[limit]
+                if self._deadlines:
+                    self._looks_at = min(self._deadlines.values())
+                    self._changed.wait(min(self._looks_at - now, threading.TIMEOUT_MAX))
+            self._looks_at = None
+
+
+_clock = _Clock()
+
+
+def _forget_clock() -> None:
+    """A forked process has the clock's memory, but not its thread."""
+    global _clock
+    _clock = _Clock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_clock)
