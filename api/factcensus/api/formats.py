@@ -83,13 +83,15 @@ def _read_parquet(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
             groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
             _check_size(file.metadata.num_rows, sum(group.total_byte_size for group in groups), limits)
             return check_facts(_sound(file.read())), None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", f"the body is no Parquet file that can be read ({error})") from error
 
 
 def _sound(table: pa.Table) -> pa.Table:
     """The table, all of whose offsets and texts have been looked at: Arrow itself trusts what it reads."""
     table.validate(full=True)
+    if table.num_rows and not table.num_columns:
+        raise Problem("invalid-input", "the table has rows and no columns; every fact needs a subject and an object")
     if twice := [name for name, number in Counter(table.column_names).items() if number > 1]:
         raise Problem(
             "invalid-input", f"the table has {twice[0][:100]!r} as the name of several columns; name each once"
@@ -116,7 +118,7 @@ def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
                 rows, size = rows + batch.num_rows, size + batch.nbytes
                 _check_size(rows, size, limits)
             return check_facts(_sound(pa.Table.from_batches(batches, stream.schema))), None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", f"the body is no Arrow stream that can be read ({error})") from error
 
 
