@@ -41,6 +41,7 @@ def test_strata_of_all_kinds_have_the_same_sizes(counts: list[int], strata: int,
 
 def test_strata_of_the_table_come_first_and_one_stratum_is_refused() -> None:
     assert fact_strata("count", strata=2, counts=[9, 9, 9], given=[5, 2, 5]).tolist() == [1, 0, 1]
+    assert fact_strata("count", strata=2, counts=[1, 5, 5, 5, 3]).tolist() == [0, 1, 1, 1, 0]  # the median is the most
     with pytest.raises(ConfigError, match="one stratum"):
         fact_strata("count", strata=4, counts=[3, 3, 3])
     with pytest.raises(ConfigError, match="count_column"):

@@ -21,8 +21,11 @@ def count_strata(strata: int, counts: Sequence[int] | None, given: Sequence[int]
     if given is not None:
         found = np.unique(np.asarray(given), return_inverse=True)[1]
     elif counts is not None:
-        edges = np.quantile(np.asarray(counts), np.arange(1, strata) / strata, method="inverted_cdf")
-        found = np.unique(np.searchsorted(np.unique(edges), np.asarray(counts), side="left"), return_inverse=True)[1]
+        values = np.asarray(counts)
+        edges = np.quantile(values, np.arange(1, strata) / strata, method="inverted_cdf")
+        below = values[values < values.max()]  # where most facts have the largest count, the others are a stratum still
+        edges = np.unique(np.minimum(edges, below.max())) if len(below) else edges[:0]
+        found = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1]
     else:
         return None
     return found.astype(np.int64)
