@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import Setting
-from benchmarks.counting import SINGLES, random_ngrams
+from benchmarks.counting import SINGLES, flat_ngrams, random_ngrams
 from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
-from factcensus.indexer.counting.fact_counts import flatten_forms
+from factcensus.indexer.counting.forms import forms_of_texts
 from factcensus.indexer.counting.kernels import count_range, count_ranges
 from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
-from factcensus.indexer.facts import check_facts, entities_of
+from factcensus.indexer.facts import check_facts
 
 
 def main(setting: Setting, report: Report) -> None:
@@ -57,9 +57,9 @@ def _one_count(index: CountIndex, report: Report) -> None:
     shard, limit = index.shards[0], Limit()
     (counted, *_), column = index.counted(), column_of(EVERY_DOCUMENT)
     ranges = [shard.find(each) for each in ids]
-    ordered = sorted(ngrams)
-    found = shard.find_all(ordered)
-    counts = np.zeros((len(ordered), 2), np.int64)
+    flat = flat_ngrams(ngrams)
+    found = shard.find_all(*flat)
+    counts = np.zeros((len(ngrams), 2), np.int64)
 
     def documents() -> None:
         for low, high in ranges:
@@ -81,7 +81,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
         "a batch of counts, each",
         {
             "all of it": lambda: index.count_ngrams(ngrams),
-            "find the ranges": lambda: shard.find_all(ordered),
+            "find the ranges": lambda: shard.find_all(*flat),
             "count the documents of the ranges": lambda: count_ranges(
                 *shard.row_arrays, shard.frequent, column, counted, found, limit.flag, counts
             ),
@@ -92,24 +92,19 @@ def _one_count(index: CountIndex, report: Report) -> None:
 
 def _facts(index: CountIndex, setting: Setting, report: Report) -> None:
     facts = setting.facts.select(["subject", "object"])
-    entities = [entity for role in ("subject", "object") for entity in entities_of(facts, role)]
-    forms = list(dict.fromkeys(index.forms_of(entities)))
-    flat = flatten_forms(forms)
-    ngrams = sorted(
-        tuple(flat.tokens[first:last].tolist())
-        for first, last in zip(flat.starts[:-1].tolist(), flat.starts[1:].tolist(), strict=True)
-    )
+    names = list(dict.fromkeys(facts["subject"].to_pylist() + facts["object"].to_pylist()))
+    forms = index.text_forms(names)
+    each = np.arange(len(names) + 1)
+    flat = forms_of_texts(forms, each[:-1], each)
     _parts(
         report,
         "a table of facts, each; what is left of it are the counts in the ranges",
         {
             "all of it": lambda: index.count_facts(facts),
-            "check the table, make its entities": lambda: [
-                entities_of(check_facts(facts), role) for role in ("subject", "object")
-            ],
-            "analyse the names, look their words up": lambda: index.forms_of(entities),
-            "lay out the terms": lambda: flatten_forms(forms),
-            "find the ranges": lambda: [shard.find_all(ngrams) for shard in index.shards],
+            "check the table": lambda: check_facts(facts),
+            "analyse the names, look their words up": lambda: index.text_forms(names),
+            "lay out the terms": lambda: forms_of_texts(forms, each[:-1], each),
+            "find the ranges": lambda: [shard.find_all(flat.tokens, flat.starts) for shard in index.shards],
         },
         facts.num_rows,
     )

@@ -85,7 +85,7 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: p
 def test_change_in_an_imported_module_makes_code_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_PACKAGE", tmp_path)
     uses, other, constants = (tmp_path / name for name in ("uses.py", "other.py", "constants.py"))
-    uses.write_text("from factcensus.indexer.counting.search.bounds import first\n" + SOURCE)
+    uses.write_text("from factcensus.indexer.search.bounds import first\n" + SOURCE)
     (tmp_path / "search").mkdir()
     (tmp_path / "search/bounds.py").write_text("from factcensus.indexer.constants import STEP\n")
     (tmp_path / "compiled.py").write_text("")

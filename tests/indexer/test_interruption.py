@@ -24,10 +24,9 @@ from factcensus.indexer import (
     build_index,
     compact_index,
     delete_documents,
-    shards,
-    spool,
     verify_index,
 )
+from factcensus.indexer.building import shards, spool
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError
 from factcensus.indexer.storage.layout import lock_folder

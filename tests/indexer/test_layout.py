@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from factcensus.indexer import CountIndex, add_to_index, build, build_index, verify_index
+from factcensus.indexer import CountIndex, add_to_index, build_index, verify_index
+from factcensus.indexer.building import build
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError, VerificationError
 
 from . import reference

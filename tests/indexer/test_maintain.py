@@ -23,11 +23,11 @@ from factcensus.indexer import (
     compact_index,
     delete_documents,
     facts_from_rows,
-    frequent,
     verify_index,
 )
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, InputError, VerificationError
+from factcensus.indexer.storage import frequent
 
 from . import reference
 from .corpora import write_corpus

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factcensus.indexer import CountIndex, Entity, delete_documents, fact_counts, frequent
+from factcensus.indexer import CountIndex, Entity, delete_documents
+from factcensus.indexer.counting import fact_counts
+from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.kernels import TOKENS_PER_ROW
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.storage import frequent
 
 from . import reference
 from .corpora import index_folder, index_of, make_index
@@ -55,15 +58,19 @@ def expected(corpus: Corpus, documents: Sequence[reference.Document]) -> list[li
     ]
 
 
+def laid_out(index: CountIndex, subjects: Sequence[Entity], objects: Sequence[Entity]) -> tuple[Any, Any, Any]:
+    """The forms of all distinct entities, and the numbers of the subjects and objects among them."""
+    number = {entity: n for n, entity in enumerate(dict.fromkeys([*subjects, *objects]))}
+    forms = forms_of_entities([index.forms(entity) for entity in number])
+    return forms, *(np.array([number[entity] for entity in role]) for role in (subjects, objects))
+
+
 def found(index: CountIndex, corpus: Corpus, **options: Any) -> tuple[list[str], list[list[list[int]]]]:
     """The names of the groups, and for each group the same numbers in the same order."""
-    forms = index.forms_of([Entity(entity[0], tuple(entity[1:])) for entity in corpus.entities])
-    pairs = list(product(forms, repeat=2))
+    entities = [Entity(entity[0], tuple(entity[1:])) for entity in corpus.entities]
+    subjects, objects = zip(*product(entities, repeat=2), strict=True)
     names, counts = index.count_pairs(
-        [subject for subject, _ in pairs],
-        [object_ for _, object_ in pairs],
-        np.array(corpus.windows, np.int64),
-        **options,
+        *laid_out(index, subjects, objects), np.array(corpus.windows, np.int64), **options
     )
     mentions = [counts.subjects[..., :1], counts.objects[..., :1], counts.subjects[..., 1:], counts.objects[..., 1:]]
     rows = np.concatenate([*mentions, counts.together.reshape(*counts.together.shape[:2], -1)], axis=2)
@@ -106,10 +113,8 @@ def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_p
     objects = [Entity(f"w{n}") for n in range(2_500)]
     with make_index(tmp_path, texts) as index:
         for windows, reading, threads in product(([], [0, 2]), (-1, 0, 1), (1, 2)):
-            _, counts = index.count_pairs(
-                index.forms_of(subjects), index.forms_of(objects), np.array(windows, np.int64),
-                reading=reading, threads=threads,
-            )  # fmt: skip
+            pairs = laid_out(index, subjects, objects)
+            _, counts = index.count_pairs(*pairs, np.array(windows, np.int64), reading=reading, threads=threads)
             assert counts.subjects[:, 0].tolist() == [[5_000, 2_500]] * 2_500
             documents = counts.together[:, 0, :, 0]
             assert documents[:, 0].sum() == sum(len({n, 7 * n % 2500}) for n in range(2_500))
@@ -253,12 +258,10 @@ def test_chosen_plan_costs_little_more_than_the_better_one(name: str, windows: l
     names = [f"w{n}" for n in range(words)]
     texts = [" ".join(chance.choices(names, weights, k=chance.randint(1, 2 * tokens))) for _ in range(documents)]
     with make_index(tmp_path, texts) as index:
-        subjects = index.forms_of([Entity(f"w{chance.randrange(leaders)}") for _ in range(facts)])
-        objects = index.forms_of([Entity(chance.choice(names)) for _ in range(facts)])
+        subjects = [Entity(f"w{chance.randrange(leaders)}") for _ in range(facts)]
+        pairs = laid_out(index, subjects, [Entity(chance.choice(names)) for _ in range(facts)])
         costs = {
-            reading: cost(
-                index, lambda r=reading: index.count_pairs(subjects, objects, np.array(windows, np.int64), reading=r)
-            )
+            reading: cost(index, lambda r=reading: index.count_pairs(*pairs, np.array(windows, np.int64), reading=r))
             for reading in (-1, 0, 1)
         }
     assert costs[-1] <= WORSE_THAN_BEST * min(costs[0], costs[1]), costs
@@ -268,10 +271,8 @@ def test_documents_that_many_partners_share_are_reckoned_once(tmp_path: Path) ->
     """One entity everywhere; many others, all in the same few documents: reading those is much cheaper."""
     partners = " ".join(f"p{n}" for n in range(60))
     with make_index(tmp_path, ["the " * 40] * 500 + [f"the {partners}"] * 5) as index:
-        subjects = index.forms_of([Entity("the")] * 60)
-        objects = index.forms_of([Entity(f"p{n}") for n in range(60)])
+        pairs = laid_out(index, [Entity("the")] * 60, [Entity(f"p{n}") for n in range(60)])
         costs = [
-            cost(index, lambda r=r: index.count_pairs(subjects, objects, np.array([], np.int64), reading=r))
-            for r in (-1, 0, 1)
+            cost(index, lambda r=r: index.count_pairs(*pairs, np.array([], np.int64), reading=r)) for r in (-1, 0, 1)
         ]
     assert costs[0] == costs[2] < costs[1] / 5

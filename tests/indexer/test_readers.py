@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from factcensus.indexer import CountIndex, Scope, build_index
-from factcensus.indexer import build as build_module
+from factcensus.indexer.building import build as build_module
 from factcensus.indexer.corpus import find_source_files, read_documents
 from factcensus.indexer.errors import FactcensusError, InputError
 

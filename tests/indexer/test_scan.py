@@ -20,10 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from factcensus.indexer import CountIndex, build_index, facts_from_rows, processes, read_facts, scan, scan_facts
+from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_facts, scan_facts
 from factcensus.indexer.analyzers import get_analyzer
+from factcensus.indexer.building import processes
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import IndexerError, InputError
+from factcensus.indexer.scanning import scan
 
 from . import reference
 from .corpora import fact_table, records, write_corpus

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.analyzers import clean_text, nothing_left
 from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
@@ -21,7 +23,8 @@ from factcensus.indexer.records import Entity
 from factcensus.indexer.tables import TableFormat, read_table, table_of
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex, EntityForms
+    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.index import CountIndex
 
 #: Columns that hold lists; in a CSV cell a JSON list, or values separated by ``|``.
 LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
@@ -64,6 +67,8 @@ def check_facts(table: pa.Table) -> pa.Table:
         raise InputError("the fact table has no rows")
     for name in table.column_names:
         if name in ("subject", "object"):
+            if _holds_names(table[name]):
+                continue
             values = table[name].to_pylist()
             for row, value in enumerate(values, 1):
                 if not isinstance(value, str) or not value.strip():
@@ -79,6 +84,13 @@ def check_facts(table: pa.Table) -> pa.Table:
             continue
         table = table.set_column(table.column_names.index(name), name, column)
     return table
+
+
+def _holds_names(column: pa.ChunkedArray) -> bool:
+    """Whether every cell is a string with something in it, as in most tables; what is not is looked at one by one."""
+    if not pa.types.is_string(column.type) or column.null_count:
+        return False
+    return bool(pc.all(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(column)), 0)).as_py())
 
 
 def _restored(column: pa.ChunkedArray, name: str) -> pa.Array:
@@ -150,10 +162,11 @@ def count_facts(
     """
     facts = check_facts(facts)
     windows = list(dict.fromkeys(windows))
-    subjects, objects = (_forms(index, facts, role) for role in ("subject", "object"))
+    forms, subjects, objects = _lay_out(index, facts)
     groups, counts = index.count_pairs(
-        subjects, objects, check_windows(windows), by=by, scope=scope, limit=limit, threads=threads, progress=progress
-    )
+        forms, subjects, objects, check_windows(windows),
+        by=by, scope=scope, limit=limit, threads=threads, progress=progress,
+    )  # fmt: skip
     names = count_names(windows)
     # (facts, groups, numbers), in the order of the names
     found = np.concatenate(
@@ -185,12 +198,7 @@ def check_names(index: CountIndex, facts: pa.Table) -> None:
     Raises:
         InputError: nothing is left of a subject or object under the index's analyzer, or one is too long.
     """
-    from factcensus.indexer.counting.fact_counts import (
-        flatten_forms,  # compiled code, which reading a table does without
-    )
-
-    for role in ("subject", "object"):
-        flatten_forms(list(dict.fromkeys(_forms(index, facts, role))))
+    _lay_out(index, facts)
 
 
 def count_names(windows: Sequence[int]) -> list[str]:
@@ -219,14 +227,39 @@ def counts_table(
     return table
 
 
-def _forms(index: CountIndex, facts: pa.Table, role: str) -> list[EntityForms]:
-    entities = entities_of(facts, role)
-    try:
-        return index.forms_of(entities)
-    except EmptyQueryError:
-        for row, entity in enumerate(entities, 1):
-            try:
-                index.forms(entity)
-            except EmptyQueryError as error:
-                raise EmptyQueryError(f"row {row} of the fact table, {role}: {error}") from error
-        raise
+def _lay_out(index: CountIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The forms of all entities of a checked table, each name analysed once; int64 (facts,) subjects and objects."""
+    from factcensus.indexer.counting.forms import forms_of_texts  # compiled code, which reading a table does without
+
+    names = pa.chunked_array([*facts["subject"].chunks, *facts["object"].chunks], pa.string())
+    columns = [column for column in ("subject_aliases", "object_aliases") if column in facts.column_names]
+    if columns:
+        none: list[list[str]] = [[]] * facts.num_rows
+        aliases = [
+            extra or () for role in ("subject", "object")
+            for extra in (facts[f"{role}_aliases"].to_pylist() if f"{role}_aliases" in columns else none)
+        ]  # fmt: skip
+        keys = dict.fromkeys(
+            mentioned := [(name, *extra) for name, extra in zip(names.to_pylist(), aliases, strict=True)]
+        )
+        number = {key: n for n, key in enumerate(keys)}
+        entity = np.fromiter(map(number.__getitem__, mentioned), np.int64, len(mentioned))
+        texts = list(dict.fromkeys(chain.from_iterable(number)))
+        number_of_text = {text: n for n, text in enumerate(texts)}
+        named = np.array([number_of_text[text] for key in number for text in key], np.int64)
+        entities = np.cumsum([0, *map(len, number)])
+    else:
+        encoded = names.combine_chunks().dictionary_encode()
+        entity, texts = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+        named, entities = np.arange(len(texts)), np.arange(len(texts) + 1)
+    text_forms = index.text_forms(texts)
+    nameless = np.flatnonzero(text_forms.empty[named[entities[:-1]]][entity])
+    if nameless.size:
+        role, row = divmod(int(nameless[0]), facts.num_rows)
+        raise EmptyQueryError(
+            f"row {row + 1} of the fact table, {('subject', 'object')[role]}: "
+            f"{nothing_left(names[int(nameless[0])].as_py(), index.analyzer)}"
+        )
+    forms = forms_of_texts(text_forms, named, entities)
+    subjects, objects = np.split(entity, 2)
+    return forms, subjects, objects

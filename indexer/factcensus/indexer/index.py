@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -16,7 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer, nothing_left
+from factcensus.indexer.analyzers.words import WordsAnalyzer
+from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
+from factcensus.indexer.counting.forms import Forms, TextForms, TokenIds, flat_texts, forms_of_entities
 from factcensus.indexer.counting.kernels import count_by_group, count_ranges
 from factcensus.indexer.counting.limits import NO_LIMIT, Limit
 from factcensus.indexer.counting.mentions import check_windows
@@ -37,7 +41,6 @@ from factcensus.indexer.storage.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from factcensus.indexer.counting.fact_counts import PairCounts
 
-TokenIds = tuple[int, ...]
 #: The token sequences by which an entity is mentioned.
 EntityForms = tuple[TokenIds, ...]
 
@@ -182,7 +185,7 @@ class CountIndex:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    @property
+    @cached_property
     def digest(self) -> str | None:
         """SHA-256 of the manifest; None for an index that has none."""
         return self.manifest.digest if self.manifest else None
@@ -230,7 +233,7 @@ class CountIndex:
         else:
             ids = [self._vocabulary.id(token) for token in tokens]
         if not ids:
-            raise EmptyQueryError(_nothing_left(text, self.analyzer))
+            raise EmptyQueryError(nothing_left(text, self.analyzer))
         return None if -1 in ids else tuple(ids)
 
     def forms(self, entity: Entity) -> EntityForms:
@@ -243,30 +246,26 @@ class CountIndex:
         Raises:
             EmptyQueryError: no token is left of the name.
         """
-        return self.forms_of([entity])[0]
+        found: set[TokenIds] = set()
+        for number, text in enumerate((entity.name, *entity.aliases)):
+            if (vocabulary := self._vocabulary) is None:
+                forms = cast(FixedAnalyzer, self.analyzer).name_ids(text)
+            else:
+                ids = tuple(map(vocabulary.id, self.analyzer.tokens(text)))
+                forms = [ids] if ids else []
+            if not number and not forms:
+                raise EmptyQueryError(nothing_left(text, self.analyzer))
+            found.update(form for form in forms if -1 not in form)
+        return tuple(sorted(found))
 
-    def forms_of(self, entities: Sequence[Entity]) -> list[EntityForms]:
-        """:meth:`forms` of many entities; their words are looked up together."""
-        texts = dict.fromkeys(text for entity in entities for text in (entity.name, *entity.aliases))
-        ids: dict[str, list[TokenIds]]
+    def text_forms(self, texts: Sequence[str]) -> TextForms:
+        """The token sequences that each of many texts may stand as as a name; see :meth:`forms`."""
         if self._vocabulary is None:
-            ids = {text: cast(FixedAnalyzer, self.analyzer).name_ids(text) for text in texts}
-        else:
-            tokens = {text: self.analyzer.tokens(text) for text in texts}
-            words = list(dict.fromkeys(token for each in tokens.values() for token in each))
-            id_of = dict(zip(words, self._vocabulary.ids(words).tolist(), strict=True))
-            ids = {text: [tuple(map(id_of.__getitem__, each))] if each else [] for text, each in tokens.items()}
-        found: list[EntityForms] = []
-        for entity in entities:
-            own = ids[entity.name]
-            if not own:
-                raise EmptyQueryError(_nothing_left(entity.name, self.analyzer))
-            if len(own) == 1 and not entity.aliases:  # most entities of a large table
-                found.append(() if -1 in own[0] else (own[0],))
-                continue
-            forms = {form for text in (entity.name, *entity.aliases) for form in ids[text]}
-            found.append(tuple(sorted(form for form in forms if -1 not in form)))
-        return found
+            return flat_texts([cast(FixedAnalyzer, self.analyzer).name_ids(text) for text in texts])
+        encoder = cast(WordsAnalyzer, self.analyzer).encoder()
+        ids, lengths = encoder.encode([text.encode() for text in texts])
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
 
     def count(
         self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
@@ -342,17 +341,29 @@ class CountIndex:
             InputError: an id is negative, too large for the index, or the one that separates documents.
         """
         limit = limit or Limit()
-        order = sorted((i for i in range(len(ngrams)) if len(ngrams[i])), key=lambda i: tuple(ngrams[i]))
-        wanted = [ngrams[i] for i in order]
-        counts = np.zeros((len(wanted), 2), np.int64)
+        tokens, starts = self._flat_ngrams(ngrams)
+        counts = np.zeros((len(ngrams), 2), np.int64)
         for shard, counted in zip(self.shards, self.counted(scope), strict=True):
-            count_ranges(
-                *shard.row_arrays, shard.frequent, column_of(scope), counted, shard.find_all(wanted), limit.flag, counts
-            )
+            ranges = shard.find_all(tokens, starts)
+            count_ranges(*shard.row_arrays, shard.frequent, column_of(scope), counted, ranges, limit.flag, counts)
             limit.check()
-        result = np.zeros((len(ngrams), 2), np.int64)
-        result[order] = counts
-        return result
+        return counts
+
+    def _flat_ngrams(self, ngrams: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        starts = np.zeros(len(ngrams) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, ngrams), np.int64, len(ngrams)), out=starts[1:])
+        tokens = np.fromiter(chain.from_iterable(ngrams), np.int64, int(starts[-1]))
+        separator = min((int(np.iinfo(shard.token_dtype).max) for shard in self.shards), default=0xFFFFFFFF)
+        for outside in (tokens.min(initial=0), tokens.max(initial=0)):
+            if outside == separator:
+                raise InputError(
+                    f"the id {separator} is no token: it separates documents, across which nothing matches"
+                )
+            if not 0 <= outside <= separator:
+                raise InputError(
+                    f"a token id of this index is a number from 0 to {separator - 1}; {outside} is none of them"
+                )
+        return tokens.astype(np.uint32), starts
 
     def cooccurrence(
         self,
@@ -375,9 +386,8 @@ class CountIndex:
             limit: stops a count that takes too long.
         """
         windows = check_windows([] if window is None else [window])
-        names, counts = self.count_pairs(
-            [self.forms(subject)], [self.forms(object)], windows, by=by, scope=scope, limit=limit
-        )
+        forms = forms_of_entities([self.forms(subject), self.forms(object)])
+        names, counts = self.count_pairs(forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, limit=limit)
         # The last window is the one that was asked for, if any.
         found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
         answer = _nest(found.sum(axis=0))
@@ -392,8 +402,9 @@ class CountIndex:
 
     def count_pairs(
         self,
-        subjects: Sequence[EntityForms],
-        objects: Sequence[EntityForms],
+        forms: Forms,
+        subjects: npt.NDArray[np.int64],
+        objects: npt.NDArray[np.int64],
         windows: npt.NDArray[np.int64],
         *,
         by: str | None = None,
@@ -403,27 +414,23 @@ class CountIndex:
         progress: Callable[[int, int], None] | None = None,
         reading: int = -1,
     ) -> tuple[list[str], PairCounts]:
-        """Count many pairs of entities, given by their forms; see :func:`fact_counts.count_plan`.
+        """Count many pairs of entities; see :func:`fact_counts.count_plan`.
+
+        Args:
+            forms: of all entities, and where they were told to stand (:mod:`factcensus.indexer.counting.forms`).
+            subjects: int64 (pairs,): the number of each pair's subject among them; ``objects`` likewise.
 
         Returns:
             The groups (one without a name unless ``by`` is given), and the counts by pair and group.
         """
-        from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
-
         names, codes = self.groups(by)
-        number: dict[EntityForms, int] = {}
-        places = [
-            np.fromiter((number.setdefault(forms, len(number)) for forms in role), np.int64, len(role))
-            for role in (subjects, objects)
-        ]
-        plan = plan_facts(list(number), places[0], places[1], windows)
         column = -1 if by else column_of(scope)
         selections = [Selection(*each, column) for each in zip(self.counted(scope), codes, strict=True)]
         counts = count_plan(
-            self.shards, selections, plan, max(1, len(names)), limit or Limit(),
-            threads=threads, progress=progress, reading=reading,
+            self.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),
+            limit or Limit(), threads=threads, progress=progress, reading=reading,
         )  # fmt: skip
-        return names, PairCounts(counts.entities[places[0]], counts.entities[places[1]], counts.together)
+        return names, PairCounts(counts.entities[subjects], counts.entities[objects], counts.together)
 
     def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         """The values of a column, and for each shard each document's place among them; nothing for None.
@@ -556,8 +563,3 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
 
 def _name_of(folder: Path) -> str:
     return Path(os.path.abspath(folder)).name  # of a link, the link's own: "current" stays, whatever it leads to
-
-
-def _nothing_left(text: str, analyzer: Analyzer) -> str:
-    shown = text if len(text) <= 80 else text[:77] + "…"
-    return f"the analyzer {analyzer.name} finds no token in {shown!r}; nothing can be counted"

@@ -363,8 +363,8 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
             token = int(shard.tokens(position, position + 1)[0])
             if token == separator:  # the largest in byte order: ends of documents from here on
                 break
-            end = shard.find([*context, token])[1]
-            if end <= row:  # else the search would go on for ever
+            begin, end = shard.find([*context, token])
+            if begin != row or end <= row:  # else the search could go on for ever
                 raise IndexFormatError(
                     f"{shard.folder / shard.table_name} is out of order; run 'factcensus index verify'"
                 )

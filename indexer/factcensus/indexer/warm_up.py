@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from factcensus.indexer import CountIndex, Entity, build_index, facts_from_rows
+from factcensus.indexer import CountIndex, Entity, Limit, build_index, facts_from_rows
 
 #: Documents: enough that a word occurs 1024 times, which counts look up, and that token ids take two bytes.
 DOCUMENTS = 600
@@ -24,13 +24,24 @@ def warm_up() -> None:
         corpus.write_text("".join([*lines, lines[-1]]), encoding="utf-8")
         build_index([corpus], Path(folder) / "index", jobs=1)
         with CountIndex.open(Path(folder) / "index") as index:
-            one, two = Entity("one", ("three",)), Entity("two")
-            for by in (None, "source"):
-                index.count("one two", by=by)
-                index.cooccurrence(one, two, window=1, by=by)
-            index.count_facts(facts_from_rows([{"subject": "one", "object": "two"}] * 2), windows=[1])
-            index.find_documents(subject=one, object=two, window=1)
-            index.find_documents(text="one two")
+            ask_everything(index, "one", "two", alias="three", by="source")
+
+
+def ask_everything(
+    index: CountIndex, one: str, two: str, *, alias: str, by: str | None = None, limit: Limit | None = None
+) -> None:
+    """Ask an index every kind of question about two of its words, and an alias of the first.
+
+    Raises:
+        DeadlineError: the limit was reached.
+    """
+    subject, object_ = Entity(one, (alias,)), Entity(two)
+    for column in dict.fromkeys((None, by)):
+        index.count(f"{one} {two}", by=column, limit=limit)
+        index.cooccurrence(subject, object_, window=1, by=column, limit=limit)
+    index.count_facts(facts_from_rows([{"subject": one, "object": two}] * 2), windows=[1], limit=limit)
+    index.find_documents(subject=subject, object=object_, window=1, limit=limit)
+    index.find_documents(text=f"{one} {two}", limit=limit)
 
 
 if __name__ == "__main__":

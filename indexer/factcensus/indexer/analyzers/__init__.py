@@ -121,3 +121,9 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def nothing_left(text: str, analyzer: Analyzer) -> str:
+    """Why nothing can be counted for a text."""
+    shown = text if len(text) <= 80 else text[:77] + "…"
+    return f"the analyzer {analyzer.name} finds no token in {shown!r}; nothing can be counted"

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.kernels import (
-    LONGEST_MENTION,
     SEGMENTS,
     collect_entities,
     collect_groups,
@@ -28,7 +28,6 @@ from factcensus.indexer.counting.kernels import (
     count_segments,
     count_simple_entities,
     find_disjoint,
-    find_simple,
     pair_segments,
     select_segments,
 )
@@ -39,8 +38,6 @@ from factcensus.indexer.errors import InputError
 if TYPE_CHECKING:
     from factcensus.indexer.counting.scope import Selection
     from factcensus.indexer.counting.shard import Shard
-
-TokenIds = tuple[int, ...]
 
 #: Positions that a thread holds at a time.
 BUFFER_ROWS = 1 << 19
@@ -78,51 +75,6 @@ class Workspace:
         """Make sure that so many more stamps can be given out."""
         if int(self.stamp[0]) + 4 * facts + 4 >= 1 << 32:
             self.leader_stamps[:], self.fact_stamps[:], self.stamp[0] = 0, 0, 0
-
-
-@dataclass(frozen=True, slots=True)
-class Forms:
-    """The surface forms of many entities, flat, as the compiled code takes them.
-
-    Attributes:
-        tokens: uint32: the ids of all forms, one after another.
-        starts: int64 (forms + 1,): where each form begins there.
-        entities: int64 (entities + 1,): where each entity's forms begin; the longest form comes first.
-        simple: bool (entities,): no two mentions of the entity can overlap, so every occurrence of a form is one.
-    """
-
-    tokens: npt.NDArray[np.uint32]
-    starts: npt.NDArray[np.int64]
-    entities: npt.NDArray[np.int64]
-    simple: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.simple)
-
-    @property
-    def arrays(self) -> tuple[Array, Array, Array]:
-        """Tokens, starts and entities."""
-        return self.tokens, self.starts, self.entities
-
-
-def flatten_forms(entities: Sequence[Sequence[TokenIds]]) -> Forms:
-    """The forms of entities; each a sequence of distinct token sequences.
-
-    Raises:
-        InputError: a form is longer than a mention can be.
-    """
-    ordered = [sorted(forms, key=len, reverse=True) for forms in entities]
-    flat = [form for forms in ordered for form in forms]
-    lengths = np.fromiter(map(len, flat), np.int64, len(flat))
-    if lengths.max(initial=0) > LONGEST_MENTION:
-        raise InputError(f"a name of {lengths.max():,} tokens is too long; the most are {LONGEST_MENTION:,}")
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = np.fromiter((token for form in flat for token in form), np.uint32, int(starts[-1]))
-    sizes = np.fromiter(map(len, ordered), np.int64, len(ordered))
-    first_forms = np.concatenate([[0], np.cumsum(sizes)])
-    simple = np.empty(len(ordered), np.bool_)
-    find_simple(tokens, starts, first_forms, simple)
-    return Forms(tokens, starts, first_forms, simple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +124,9 @@ class FactPlan:
 
 
 def plan_facts(
-    entities: Sequence[Sequence[TokenIds]],
-    subjects: npt.NDArray[np.int64],
-    objects: npt.NDArray[np.int64],
-    windows: npt.NDArray[np.int64],
+    forms: Forms, subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64], windows: npt.NDArray[np.int64]
 ) -> FactPlan:
-    """See :class:`FactPlan`; ``entities`` are their distinct forms."""
-    forms = flatten_forms(entities)
+    """See :class:`FactPlan`."""
     disjoint = np.empty(len(subjects), np.bool_)
     find_disjoint(*forms.arrays, forms.simple, subjects, objects, disjoint)
     return FactPlan(forms, subjects, objects, windows, disjoint)
@@ -252,7 +200,8 @@ class _ShardWork:
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
         self.limit, self.reading = limit, reading
-        self.ranges = _ranges_of(shard, plan.forms)
+        #: int64 (forms, 2): each form's range of the suffix array.
+        self.ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
         before = np.concatenate([[0], np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])])
         #: int64 (entities,): occurrences of all forms of each.
         self.hits = before[plan.forms.entities[1:]] - before[plan.forms.entities[:-1]]
@@ -419,15 +368,3 @@ class _PartCounter:
     def _select(self, keys: int, segments: int) -> None:
         self._space.keys[:keys].sort()
         select_segments(self._space.keys, self._sizes, segments, self._space.starts, self._space.ends)
-
-
-def _ranges_of(shard: Shard, forms: Forms) -> npt.NDArray[np.int64]:
-    """int64 (forms, 2): each form's range of the suffix array."""
-    ngrams = [
-        tuple(forms.tokens[first:last].tolist())
-        for first, last in zip(forms.starts[:-1].tolist(), forms.starts[1:].tolist(), strict=True)
-    ]
-    order = sorted(range(len(ngrams)), key=ngrams.__getitem__)
-    ranges = np.empty((len(ngrams), 2), np.int64)
-    ranges[order] = shard.find_all([ngrams[i] for i in order])
-    return ranges

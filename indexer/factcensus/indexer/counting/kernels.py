@@ -66,6 +66,8 @@ def count_range(
     row = find_frequent(frequent, low, high) if column >= 0 else -1
     if row >= 0:
         return np.int64(frequent[row, column]), np.int64(frequent[row, column + 1])
+    if high - low == 1 and counted.size == 0:
+        return np.int64(1), np.int64(1)
     occurrences = 0
     found = 0
     if high - low <= FEW_ROWS:

@@ -27,21 +27,22 @@ def entry(table: Any, row: Any, width: Any) -> Any:
 
 
 @compiled()
-def _lower_bound(stream: Array, table: Array, width: int, query: Array, low: int, high: int, after: bool) -> int:
-    """The first row whose suffix does not precede ``query`` (or, with ``after``, does not start with it either)."""
+def _side(stream: Array, at: Any, query: Array) -> Any:
+    """Where the suffix at an offset stands: -1 before those that start with ``query``, 0 among them, 1 behind."""
+    for i in range(query.size):
+        if at + i >= stream.size:
+            return -1  # a proper prefix of the query
+        if stream[at + i] != query[i]:
+            return -1 if stream[at + i] < query[i] else 1
+    return 0
+
+
+@compiled()
+def _bound(stream: Array, table: Array, width: int, query: Array, low: Any, high: Any, behind: int) -> Any:
+    """The first of the rows [low, high] that does not precede ``query``; with ``behind`` 1, nor starts with it."""
     while low < high:
         middle = (low + high) // 2
-        at = entry(table, middle, width)
-        precedes = after  # a suffix that starts with the query
-        for i in range(query.size):
-            if at + i >= stream.size:
-                precedes = True  # the suffix is a proper prefix of the query
-                break
-            byte = stream[at + i]
-            if byte != query[i]:
-                precedes = byte < query[i]
-                break
-        if precedes:
+        if _side(stream, entry(table, middle, width), query) < behind:
             low = middle + 1
         else:
             high = middle
@@ -65,18 +66,8 @@ def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
 
 
 @compiled()
-def find_in(
-    stream: Array,
-    table: Array,
-    width: int,
-    token_bytes: int,
-    first: Array,
-    types: Any,
-    query: Array,
-    low: Any,
-    high: Any,
-) -> tuple[int, int]:
-    """:func:`find` within the rows [low, high), known to hold every suffix that starts with ``query``."""
+def _rows_of_first(query: Array, token_bytes: int, first: Array, types: Any, low: Any, high: Any) -> Any:
+    """Of the rows [low, high) those that ``first`` leaves for a query."""
     if first.size and query.size >= token_bytes:
         token_id = np.int64(0)
         for i in range(token_bytes):
@@ -86,8 +77,7 @@ def find_in(
         group = byte_order_rank(token_id, types, token_bytes) // STEP
         low, high = max(low, np.int64(first[group])), min(high, np.int64(first[group + 1]))
         high = max(low, high)
-    low = _lower_bound(stream, table, width, query, low, high, False)
-    return low, _lower_bound(stream, table, width, query, low, high, True)
+    return low, high
 
 
 @compiled()
@@ -105,31 +95,77 @@ def find(
         types: ids that ``first`` knows; any other one stands nowhere in the shard.
         query: uint8.
     """
-    return find_in(stream, table, width, token_bytes, first, types, query, 0, table.size // width)
+    low, high = _rows_of_first(query, token_bytes, first, types, np.int64(0), np.int64(table.size // width))
+    low = _bound(stream, table, width, query, low, high, 0)
+    # Most queries have few rows, or none, so their end is looked for from their beginning on, in steps that double.
+    step = 1
+    while low + step - 1 < high and _side(stream, entry(table, low + step - 1, width), query) == 0:
+        step *= 2
+    return low, _bound(stream, table, width, query, low + step // 2, min(high, low + step - 1), 1)
+
+
+#: Queries that are looked for side by side. Each step waits for memory, and so all of theirs wait at the same time.
+SIDE_BY_SIDE = 32
+_BEGIN, _DOUBLE, _END, _DONE = 0, 1, 2, 3
 
 
 @compiled()
 def find_all(
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
-    queries: Array, starts: Array, ranges: Array,
+    queries: Array, starts: Array, order: Array, ranges: Array,
 ) -> None:  # fmt: skip
     """:func:`find` for many queries (one arena of bytes and its starts); ``ranges`` is int64 (queries, 2).
 
-    A query that another one right before it begins is looked for in that one's range only, so queries in
-    lexicographic order share the work of their common beginnings.
+    They are looked for in an ``order``; one in which neighbours lie near each other in the table finds more of it in
+    the cache. An empty query has an empty range.
     """
-    for i in range(starts.size - 1):
-        query = queries[starts[i] : starts[i + 1]]
-        low, high = np.int64(0), np.int64(table.size // width)
-        if i > 0 and starts[i] - starts[i - 1] <= query.size:
-            extends = True
-            for j in range(starts[i] - starts[i - 1]):
-                if queries[starts[i - 1] + j] != query[j]:
-                    extends = False
-                    break
-            if extends:
-                low, high = ranges[i - 1, 0], ranges[i - 1, 1]
-        ranges[i, 0], ranges[i, 1] = find_in(stream, table, width, token_bytes, first, types, query, low, high)
+    rows = table.size // width
+    stage, row, at = np.empty((3, SIDE_BY_SIDE), np.int64)
+    low, high, limit, step = np.empty((4, SIDE_BY_SIDE), np.int64)
+    for block in range(0, order.size, SIDE_BY_SIDE):
+        chosen = order[block : block + SIDE_BY_SIDE]
+        waiting = 0
+        for k in range(chosen.size):
+            query = queries[starts[chosen[k]] : starts[chosen[k] + 1]]
+            low[k], limit[k] = _rows_of_first(query, token_bytes, first, types, 0, rows if query.size else 0)
+            high[k], stage[k] = limit[k], _BEGIN
+            if low[k] == limit[k]:
+                ranges[chosen[k]] = low[k]
+                stage[k] = _DONE
+            else:
+                waiting += 1
+        while waiting:
+            for k in range(chosen.size):
+                if stage[k] == _DOUBLE:
+                    row[k] = low[k] + step[k] - 1
+                elif stage[k] != _DONE:
+                    row[k] = (low[k] + high[k]) // 2
+                else:
+                    continue
+                at[k] = entry(table, row[k], width)
+            for k in range(chosen.size):
+                if stage[k] == _DONE:
+                    continue
+                i = chosen[k]
+                side = _side(stream, at[k], queries[starts[i] : starts[i + 1]])
+                if stage[k] == _DOUBLE:
+                    if side == 0:
+                        step[k] *= 2
+                    if side != 0 or low[k] + step[k] - 1 >= limit[k]:
+                        high[k] = min(limit[k], low[k] + step[k] - 1)
+                        low[k] += step[k] // 2
+                        stage[k] = _END
+                elif side < (stage[k] == _END):
+                    low[k] = row[k] + 1
+                else:
+                    high[k] = row[k]
+                if low[k] == high[k] and stage[k] == _BEGIN:
+                    ranges[i] = low[k]
+                    stage[k], step[k] = _DOUBLE, 1
+                if (stage[k] == _END and low[k] == high[k]) or (stage[k] == _DOUBLE and low[k] == limit[k]):
+                    ranges[i, 1] = low[k]
+                    stage[k] = _DONE
+                    waiting -= 1
 
 
 @compiled()

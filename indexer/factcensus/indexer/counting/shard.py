@@ -18,7 +18,7 @@ from factcensus.indexer.counting import search
 from factcensus.indexer.counting.kernels import count_ngram
 from factcensus.indexer.counting.mentions import Mentions, select_mentions
 from factcensus.indexer.counting.scope import Mask
-from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.storage.layout import STEP, entry_bytes, hash_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
@@ -140,25 +140,20 @@ class Shard:
             self.document_starts, self.blocks, self.frequent,
         )  # fmt: skip
 
-    def find_all(self, ngrams: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
-        """int64 (n-grams, 2): the range of each; n-grams in lexicographic order share work.
+    def find_all(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64 (n-grams, 2): the range of each of ``tokens[starts[i]:starts[i + 1]]``; of size 0 for an empty one.
 
-        Raises:
-            InputError: an id is negative, too large, or the separator.
+        They are looked for in the order of their first two tokens as they lie in the table, so that neighbours find
+        what they need in the cache, and those that begin alike share work.
         """
-        lengths = np.fromiter(map(len, ngrams), np.int64, len(ngrams))
-        starts = np.concatenate([[0], np.cumsum(lengths)]) * self.token_bytes
-        separator = int(np.iinfo(self.token_dtype).max)
-        try:
-            queries = np.fromiter((token for ngram in ngrams for token in ngram), self.token_dtype, int(lengths.sum()))
-        except OverflowError as error:
-            raise InputError(f"a token id of this index is a number from 0 to {separator - 1} ({error})") from error
-        if queries.max(initial=0) == separator:
-            raise InputError(f"the id {separator} is no token: it separates documents, across which nothing matches")
-        ranges = np.empty((len(ngrams), 2), np.int64)
+        size = len(starts) - 1
+        padded = np.append(tokens, [0, 0]).astype(self.token_dtype)
+        first, second = (padded[starts[:-1] + i].byteswap().astype(np.uint64) for i in (0, 1))
+        order = np.argsort(first << np.uint64(32) | np.where(np.diff(starts) > 1, second + np.uint64(1), 0))
+        ranges = np.empty((size, 2), np.int64)
         search.find_all(
             self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
-            queries.view(np.uint8), starts, ranges,
+            padded.view(np.uint8), starts * self.token_bytes, order, ranges,
         )  # fmt: skip
         return ranges
 

@@ -9,7 +9,7 @@ manifest names the generation that holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,11 @@ class Vocabulary:
         starts: see above.
     """
 
+    #: Words in the sample, which stays in a processor's cache and saves the first fifteen steps of a search.
+    _SAMPLED = 1 << 15
+    #: Words that are looked up together from which on it is used.
+    _MANY = 1024
+
     def __init__(self, folder: Path, generation: int) -> None:
         utf8, starts, order = (folder / name for name in file_names(generation))
         self.utf8 = _mapped(utf8, "u1")
@@ -47,6 +52,12 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self._sorted)
+
+    @cached_property
+    def _sample(self) -> npt.NDArray[np.uint64]:
+        """The first eight bytes, as a big-endian number, of words at even distances in their order."""
+        places = np.arange(self._SAMPLED + 1) * len(self) // (self._SAMPLED + 1)
+        return _first_eights(self.utf8, self.starts, self._sorted, places)
 
     def word(self, token_id: int) -> str:
         """The word of an id.
@@ -64,11 +75,19 @@ class Vocabulary:
         encoded = [word.encode() for word in words]
         starts = np.zeros(len(words) + 1, np.int64)
         np.cumsum([len(word) for word in encoded], out=starts[1:])
-        wanted = np.frombuffer(b"".join(encoded), np.uint8)
-        ids = _find_words(self.utf8, self.starts, self._sorted, wanted, starts)
+        return self._find(np.frombuffer(b"".join(encoded), np.uint8), starts)
+
+    def _find(self, words: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        # Few words are not worth reading a sample of the vocabulary.
+        sample = self._sample if len(starts) > self._MANY else np.zeros(0, np.uint64)
+        ids = _find_words(self.utf8, self.starts, self._sorted, sample, words, starts)
         if ids.min(initial=0) < -1:
             raise IndexFormatError("the vocabulary is damaged; run 'factcensus index verify'")
         return ids
+
+    def ids_of(self, table: WordTable) -> npt.NDArray[np.int64]:
+        """The id of each word of a table, -1 where no document has it."""
+        return self._find(table.arena[: table.used[1]], table.starts[: len(table) + 1])
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
         """The words of many ids."""
@@ -82,15 +101,43 @@ class Vocabulary:
 
 
 @compiled()
-def _find_words(utf8: Array, starts: Array, order: Array, words: Array, word_starts: Array) -> Array:
+def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
+    """The first eight bytes of a word as a big-endian number, zeros behind a shorter one: in the order of the words."""
+    number = np.uint64(0)
+    for i in range(8):
+        byte = np.uint64(arena[begin + i]) if begin + i < end else np.uint64(0)
+        number = number << np.uint64(8) | byte
+    return number
+
+
+@compiled()
+def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Array:
+    """:func:`_first_eight` of the words at some places of the order; 0 where the files hold what cannot be."""
+    eights = np.zeros(places.size, np.uint64)
+    for i in range(places.size):
+        if places[i] < order.size and order[places[i]] < order.size:
+            begin, end = np.int64(starts[order[places[i]]]), np.int64(starts[order[places[i]] + 1])
+            if begin <= end <= utf8.size:
+                eights[i] = _first_eight(utf8, begin, end)
+    return eights
+
+
+@compiled()
+def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: Array, word_starts: Array) -> Array:
     """The id of each of ``words[word_starts[i]:word_starts[i + 1]]``, by binary search in the sorted words; or -1.
 
-    -2 where the files hold what cannot be.
+    -2 where the files hold what cannot be. ``sample`` is of size 0, or has :func:`_first_eight` of words at even
+    distances.
     """
     ids = np.full(word_starts.size - 1, -1, np.int64)
     for i in range(ids.size):
         size = word_starts[i + 1] - word_starts[i]
         low, high = 0, order.size
+        if sample.size:
+            wanted = _first_eight(words, word_starts[i], word_starts[i + 1])
+            # Words before the first sample that is not smaller, and behind the last one that is not larger.
+            low = max(0, (np.searchsorted(sample, wanted, "left") - 1) * order.size // sample.size)
+            high = min(order.size, np.searchsorted(sample, wanted, "right") * order.size // sample.size + 1)
         while low < high:
             middle = (low + high) // 2
             if order[middle] >= order.size:
