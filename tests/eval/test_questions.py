@@ -52,6 +52,18 @@ def test_a_reversed_question_asks_for_the_subject() -> None:
     assert asked(fact) == [("reversed", 0, "Rome is where", "Ada", ("Ada", "A. Li"), True)]
 
 
+def test_a_reversed_question_with_several_right_subjects_is_not_asked() -> None:
+    rows = [
+        {"subject": name, "object": "rome", "cloze": f"{name} was born in", "reversed": prompt}
+        for name, prompt in (("ada", "born in rome was"), ("bo", "born in rome was"), ("cy", "rome's emperor was"))
+    ]
+    found = questions_of(pa.Table.from_pylist(rows), paraphrases=0, forms=("reversed", "cloze"))
+    assert [(each.row, each.form) for each in found] == [(0, "cloze"), (1, "cloze"), (2, "cloze"), (2, "reversed")]
+    aliases = [{**row, "subject": "Ada" if row["subject"] == "bo" else row["subject"]} for row in rows]
+    found = questions_of(pa.Table.from_pylist(aliases), paraphrases=0, forms=("reversed",))
+    assert [each.row for each in found] == [0, 1, 2], "one subject, twice in the table"
+
+
 def test_within_a_document_the_fact_stands_after_the_others_of_its_subject() -> None:
     table = pa.Table.from_pylist(
         [

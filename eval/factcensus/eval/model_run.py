@@ -87,7 +87,7 @@ def evaluate_models(
         EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
-    from factcensus.unlearn.models import model_digest
+    from factcensus.unlearn.models import model_digest, parameter_count
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
@@ -115,7 +115,11 @@ def evaluate_models(
         "template": template,
         "versions": versions(),
         "device": str(place),
-        "model": {"name": models[0].model, "digest": digests[models[0].method]},
+        "model": {
+            "name": models[0].model,
+            "digest": digests[models[0].method],
+            "parameters": parameter_count(models[0].model, None),
+        },
         "facts": {"digest": identity["facts"], "rows": facts.num_rows},
         "identity": identity,
         "status": "running",

@@ -13,13 +13,15 @@ class Passages:
     index: str
 
     def of(self, subject: str, thing: str) -> str:
-        """One passage with both names, the shortest way to see what the model read; empty if there is none."""
+        """A passage of a document with both names, one that shows both where there is one; empty without a document.
+
+        Its words are as the index's analyzer has them.
+        """
         from factcensus.api.client import Client
         from factcensus.indexer.records import Entity
 
         with Client(self.url) as client:
             pages = client.documents(self.index, subject=Entity(subject), object=Entity(thing), limit=1)
-            for document in next(pages)["documents"]:
-                for passage in document["passages"]:
-                    return "".join(span["text"] for span in passage)
-        return ""
+            passages = [passage for document in next(pages)["documents"] for passage in document["passages"]]
+        both = [each for each in passages if {"subject", "object"} <= {span["mention"] for span in each}]
+        return "".join(span["text"] for span in (both or passages or [[]])[0])

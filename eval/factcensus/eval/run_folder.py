@@ -166,6 +166,13 @@ def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
     return summary
 
 
+def parameters_of(run: Run) -> int | None:
+    """Parameters of the original model, where the records of a run and of those pooled in it say one number."""
+    records = [each for record in run.records for each in (record, *record.get("runs", ()))]
+    sizes = {size for each in records if (size := (each.get("model") or {}).get("parameters")) is not None}
+    return int(sizes.pop()) if len(sizes) == 1 else None
+
+
 def _seconds(run: Run) -> float | None:
     """Wall seconds of the runs: run.json's own figure, else the sum over their finished cells."""
     total = 0.0

@@ -57,7 +57,8 @@ def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FO
     ``document``   column ``document``, else the cloze after what the table says else of the subject
     ============== ============================================== ==========================
 
-    A fact is not asked in a form for which it has nothing.
+    A fact is not asked in a form for which it has nothing, and not reversed where the same prompt asks for another
+    subject as well: one answer could then be right for one of the facts only, whatever is known of the others.
 
     Args:
         paraphrases: Paraphrases of each fact, at most; the first so many.
@@ -70,11 +71,12 @@ def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FO
         raise EvaluationInputError(f"there is no form of asking {unknown[0]!r}; there are: {', '.join(FORMS)}")
     rows = facts.to_pylist()
     sentences = _sentences(rows) if "document" in forms else {}
+    ambiguous = _ambiguous(rows) if "reversed" in forms else set()
     asked = [
         question
         for row, fact in enumerate(rows)
         for question in _ask(row, fact, paraphrases, sentences)
-        if question.form in forms
+        if question.form in forms and not (question.form == "reversed" and question.prompt in ambiguous)
     ]
     if not asked:
         raise EvaluationInputError(
@@ -112,6 +114,15 @@ def _ask(
         yield Asked(row, "reversed", 0, str(fact["reversed"]), names[0], names, plain=True)
     if document := _document(row, fact, accepted, sentences):
         yield Asked(row, "document", 0, document, str(fact["object"]), accepted, plain=True)
+
+
+def _ambiguous(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Reversed prompts that ask for several subjects."""
+    subjects: dict[str, set[str]] = defaultdict(set)
+    for fact in rows:
+        if fact.get("reversed"):
+            subjects[str(fact["reversed"])].add(str(fact["subject"]).casefold())
+    return {prompt for prompt, names in subjects.items() if len(names) > 1}
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, str]]]:

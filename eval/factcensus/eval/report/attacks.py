@@ -1,143 +1,195 @@
-"""What attacks bring back, and what else the model can still do: the tables attacks.parquet and utility.parquet."""
+"""What attacks bring back: the table attacks.parquet, by stratum at each attack's strongest level, and by level."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from factcensus.eval.report import figures
-from factcensus.eval.report.formatting import NONE, percent
-from factcensus.eval.report.section import Panel, Section, Table, csv_text
+from factcensus.eval.report.formatting import NONE, interval, percent
+from factcensus.eval.report.section import Panel, Section, Table, csv_text, or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from factcensus.eval.run_folder import Run
 
-#: The measure of each attack that is drawn, and what it is called.
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What of an attack is drawn: a measure, its name, and whether the smallest level is the strongest."""
+
+    measure: str
+    caption: str
+    label: str = "share"
+    strongest_is_least: bool = False
+
+
 DRAWN = {
-    "relearn": ("recall", "Relearning: recall of facts the attack did not show"),
-    "quantise": ("recall", "Quantisation: recall"),
-    "few_shot": ("recall", "Few-shot prompts: recall"),
-    "paraphrase": ("worst", "Paraphrases: any of them answered"),
-    "sample": ("leak", "Sampling: at least one of k answers right"),
-    "probe": ("accuracy", "Linear probe of hidden states: accuracy"),
-    "membership": ("auc_min_k_plus_plus", "Membership inference: area under the curve"),
+    "relearn": Drawn("recall", "Relearning: recall of facts the attack did not show"),
+    "quantise": Drawn("recall", "Quantisation: recall", strongest_is_least=True),
+    "few_shot": Drawn("recall", "Few-shot prompts: recall"),
+    "paraphrase": Drawn("worst", "Paraphrases: any of them answered"),
+    "sample": Drawn("leak", "Sampling: at least one of k answers right"),
+    "probe": Drawn("accuracy", "Linear probe of hidden states: accuracy"),
+    "membership": Drawn("auc_min_k_plus_plus", "Membership inference", "area under the curve"),
 }
+#: An attack with so many levels has a curve over them.
+LEVELS_OF_A_CURVE = 3
+#: A table of more rows is folded.
+MOST_OPEN_ROWS = 30
 
 
 def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """A panel an attack: by level where it has several, else by stratum."""
-    table = run.attacks
-    if not len(table) or not summary["methods"]:
+    """A panel an attack by stratum, another by level where it has several; the numbers of both."""
+    if not len(run.attacks) or not summary["methods"]:
         return None
-    panels = []
-    for attack, (measure, caption) in DRAWN.items():
-        part = "held_out" if attack == "relearn" else "forget"
-        rows = table[(table["attack"] == attack) & (table["measure"] == measure) & (table["part"] == part)]
-        form = "question" if (rows["form"] == "question").any() else next(iter(rows["form"]), None)
-        rows = rows[(rows["form"] == form) & rows["method"].isin(list(look))]
-        if len(rows):
-            columns = [name for name in rows.columns if rows[name].notna().any()]
-            panels.append(
-                Panel(
-                    f"{caption} ({form})",
-                    _draw(rows, look, caption),
-                    csv_text([columns, *rows[columns].itertuples(index=False, name=None)]),
-                )
-            )
-    whole = table[table["stratum"].isna()]
-    cells = [
-        [
-            str(row["method"]), str(row["seed"]), str(row["attack"]), str(row["level_label"]), str(row["form"]),
-            str(row["part"]), str(row["measure"]), _share(row["value"]), _bounds(row), _share(row["reference"]),
-            str(row["n"]),
-        ]
-        for row in whole.to_dict("records")
-    ]  # fmt: skip
-    head = ["method", "seed", "attack", "level", "form", "part", "measure", "value", "95 % interval", "without", "n"]
+    table = run.attacks[run.attacks["method"].isin([*look, "original"])]
+    panels: list[Panel] = []
+    strata: list[list[str]] = []
+    labels = _strata(table)
+    for attack, drawn in DRAWN.items():
+        rows = table[(table["attack"] == attack) & (table["measure"] == drawn.measure) & (table["part"] != "relearned")]
+        if not len(rows):
+            continue
+        form = "question" if (rows["form"] == "question").any() else str(rows["form"].iloc[0])
+        panels += _panels(rows[rows["form"] == form], drawn, form, look)
+        strata += _by_stratum(_strongest(rows, drawn), labels)
+    head = ["method", "attack", "form", *labels.values(), "all", "never seen"]
     return Section(
         "attacks",
         "What attacks bring back",
         "An attack shows whether a fact is gone or only no longer said. Each value stands beside the same without the "
-        "attack (or what guessing gives), and beside what the attack gives on people never seen (part: phantom).",
+        "attack (or what guessing gives), and beside what the attack gives on people never seen.",
         panels,
-        [Table("Every attack, all strata together", head, cells)],
+        [
+            Table(
+                "By stratum, each attack at its strongest level, with 95 % intervals; in brackets the same without "
+                "the attack, or what guessing gives. Never seen: people of whom no text exists",
+                head, strata, open=len(strata) <= MOST_OPEN_ROWS,
+            ),
+            _every(table),
+        ],
         legend=True,
-        note="Seeds are averaged in the plots; the table has each.",
-    )
+        note="Open marks: without the attack, or what guessing gives. Dotted: people never seen. Seeds are averaged, "
+        "their intervals too, which makes these wider than that of the mean; the table of all attacks has each seed.",
+    )  # fmt: skip
 
 
-def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """What else the model can still do, a row a measure and a column a method."""
-    table = run.utility
-    if not len(table):
-        return None
-    table = table.assign(form=table["form"].fillna(""))
-    methods = list(dict.fromkeys(table["method"]))
-    rows = []
-    for (measure, of, form), found in table.groupby(["measure", "of", "form"], sort=False):
-        cells = found.groupby("method")["value"].mean()
-        show = percent if measure in ("accuracy", "unfinished", "degenerate") else _plain
-        rows.append(
-            [f"{measure}, {of}" + (f", {form}" if form else ""), *(show(_or_none(cells.get(name))) for name in methods)]
-        )
-    return Section(
-        "utility",
-        "What else the model can still do",
-        "Facts by their distance to what was unlearned, answers that do not end or repeat themselves, perplexity of "
-        "and divergence from the original on neutral text. Seeds are averaged.",
-        tables=[Table("Utility by measure and model", ["measure", *methods], rows, open=True)],
-    )
+def _strata(table: pd.DataFrame) -> dict[int, str]:
+    """Strata of facts, rarest first; the phantoms' own is none."""
+    rows = table[(table["part"] != "phantom") & table["stratum"].notna()]
+    found = {int(row["stratum"]): str(row["stratum_label"]) for row in rows.to_dict("records")}
+    return dict(sorted(found.items()))
 
 
-def _draw(rows: pd.DataFrame, look: Mapping[str, figures.Look], caption: str) -> str:
-    """Against the level where the attack has several, else against the stratum; the phantoms' level is in the table."""
-    whole = rows[rows["stratum"].isna()]
-    by_level = whole["level"].nunique() > 1
-    drawn = whole if by_level else rows[rows["stratum"].notna()]
-    drawn = whole if not len(drawn) else drawn
-    key, label = (
-        ("level", "level_label") if by_level or not drawn["stratum"].notna().any() else ("stratum", "stratum_label")
-    )
+def _strongest(rows: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
+    level = rows["level"].min() if drawn.strongest_is_least else rows["level"].max()
+    return pd.DataFrame(rows[rows["level"] == level])
+
+
+# --- plots ---
+
+
+def _panels(rows: pd.DataFrame, drawn: Drawn, form: str, look: Mapping[str, figures.Look]) -> Iterator[Panel]:
+    rows = rows[rows["method"].isin(list(look))]
+    strongest, of_phantoms = _strongest(rows, drawn), rows["part"] == "phantom"
+    # The phantoms' own stratum is none of the facts'; they are one line.
+    by_stratum = strongest[strongest["stratum"].isna() == of_phantoms[strongest.index]]
+    by_level = rows[rows["stratum"].isna() & ~of_phantoms]
+    if (by_stratum["part"] != "phantom").any():
+        at = str(strongest["level_label"].iloc[0] or "")
+        caption = f"{drawn.caption} ({form}{', ' + at if at else ''})"
+        yield Panel(caption, _draw(by_stratum, "stratum", look, drawn), _csv(by_stratum))
+    if by_level["level"].nunique() >= LEVELS_OF_A_CURVE or not (by_stratum["part"] != "phantom").any():
+        caption = f"{drawn.caption} ({form}, by level)"
+        yield Panel(caption, _draw(by_level, "level", look, drawn), _csv(by_level))
+
+
+def _csv(rows: pd.DataFrame) -> str:
+    columns = [name for name in rows.columns if rows[name].notna().any()]
+    return csv_text([columns, *rows[columns].itertuples(index=False, name=None)])
+
+
+def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn: Drawn) -> str:
+    """Values against the stratum or the level; beside them the same without the attack; dotted, people never seen."""
+    phantoms, facts = (rows[(rows["part"] == "phantom") == each] for each in (True, False))
+    names = dict(zip(facts[key].astype(float), facts[f"{key}_label"].fillna("").astype(str), strict=True))
+    at = sorted(names)
+    unit = key
+    if key == "level":
+        unit = next((words for each in at if (words := names[each].replace(f"{each:g}", "").strip())), key)
+        names = {each: f"{each:g}" for each in at}
 
     def paint(axes: Axes) -> None:
-        names: dict[float, str] = {}
-        methods = [name for name in look if (drawn["method"] == name).any()]
+        methods = [name for name in look if (facts["method"] == name).any()]
         for place, name in enumerate(methods):
-            of_method = drawn[drawn["method"] == name]
-            names.update(zip(of_method[key].astype(float), of_method[label].astype(str), strict=True))
-            means = of_method.groupby(key)[["value", "low", "high"]].mean()
-            at = sorted({float(each) for each in drawn[key].dropna()})
-            x = np.array([at.index(float(str(each))) for each in means.index]) + (place - (len(methods) - 1) / 2) * 0.07
-            points: Sequence[dict[str, Any]] = [
-                {"value": row["value"], "ci95": None if np.isnan(row["low"]) else (row["low"], row["high"])}
-                for row in means.astype(float).to_dict("records")
+            style = look[name]
+            means = facts[facts["method"] == name].groupby(key)[["value", "low", "high", "reference"]].mean()
+            means = means.astype(float)
+            x = [at.index(float(str(each))) + (place - (len(methods) - 1) / 2) * 0.09 for each in means.index]
+            points = [
+                {"value": row["value"], "ci95": None if pd.isna(row["low"]) else (row["low"], row["high"])}
+                for row in means.to_dict("records")
             ]
-            figures.whiskers(axes, x, points, look[name], line=True)
-        axes.set_xticks(range(len(names)), [names[each] for each in sorted(names)])
-        axes.set(ylim=(-0.03, 1.03), xlabel=key, ylabel="share")
+            axes.plot(
+                x, means["reference"], style.marker, color=style.colour, markerfacecolor=figures.PAPER, markersize=5,
+            )  # fmt: skip
+            figures.whiskers(axes, x, points, style, line=True)
+            never = phantoms.loc[phantoms["method"] == name, "value"]
+            if never.notna().any():
+                axes.axhline(float(never.mean()), color=style.colour, linestyle=":", linewidth=1)
+        axes.set_xticks(range(len(at)), [names[each] for each in at])
+        axes.set(
+            ylim=(-0.03, 1.03), ylabel=drawn.label,
+            xlabel="co-occurrence documents" if key == "stratum" else unit,
+        )  # fmt: skip
         axes.grid(visible=False, axis="x")
         axes.yaxis.set_major_formatter(figures.percent_axis())
 
-    return figures.draw(paint, alternative=f"{caption}, by {key} and method.")
+    return figures.draw(paint, alternative=f"{drawn.caption}, by {key} and method.")
 
 
-def _or_none(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
+# --- tables ---
 
 
-def _share(value: Any) -> str:
-    return percent(_or_none(value))
+def _by_stratum(rows: pd.DataFrame, labels: Mapping[int, str]) -> Iterator[list[str]]:
+    """A row a method and form: each stratum, all of them, and people never seen."""
+    for (form, method), of_method in rows.groupby(["form", "method"], sort=False):
+        facts, phantoms = (of_method[(of_method["part"] == "phantom") == each] for each in (False, True))
+        whole = facts[facts["stratum"].isna()]
+        if not len(whole):
+            continue
+        cells = [_cell(facts[facts["stratum"] == stratum]) for stratum in labels]
+        name = f"{whole['attack'].iloc[0]} {whole['level_label'].iloc[0] or ''}".strip()
+        never = phantoms.loc[phantoms["stratum"].isna(), "value"].mean()
+        yield [str(method), name, str(form), *cells, _cell(whole), percent(or_none(never))]
 
 
-def _plain(value: float | None) -> str:
-    return NONE if value is None else f"{value:.3g}"
+def _cell(rows: pd.DataFrame) -> str:
+    """Value, interval and reference, over seeds."""
+    if not len(rows):
+        return NONE
+    value, low, high, reference = (or_none(rows[name].mean()) for name in ("value", "low", "high", "reference"))
+    bounds = None if low is None or high is None else (low, high)
+    return f"{percent(value)} {interval(bounds, percent)} ({percent(reference)})"
 
 
-def _bounds(row: Mapping[Any, Any]) -> str:
-    low, high = _or_none(row["low"]), _or_none(row["high"])
-    return NONE if low is None or high is None else f"[{percent(low)}, {percent(high)}]"
+def _every(table: pd.DataFrame) -> Table:
+    """Every measure of every attack at every level, each seed, all strata together."""
+    head = ["method", "seed", "attack", "level", "form", "part", "measure", "value", "95 % interval", "without", "n"]
+    rows: list[Sequence[str]] = []
+    for row in table[table["stratum"].isna()].to_dict("records"):
+        low, high = or_none(row["low"]), or_none(row["high"])
+        rows.append(
+            [
+                str(row["method"]), str(row["seed"]), str(row["attack"]), str(row["level_label"] or NONE),
+                str(row["form"]), str(row["part"]), str(row["measure"]), percent(or_none(row["value"])),
+                interval(None if low is None or high is None else (low, high), percent),
+                percent(or_none(row["reference"])), str(row["n"]),
+            ]
+        )  # fmt: skip
+    return Table("Every attack, all strata together", head, rows)

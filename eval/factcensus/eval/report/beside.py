@@ -14,9 +14,9 @@ import numpy as np
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.report import figures
-from factcensus.eval.report.formatting import interval, number, percent, ratio
+from factcensus.eval.report.formatting import interval, number, percent, quantity, ratio
 from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
-from factcensus.eval.run_folder import Run, pool_runs, summary_of
+from factcensus.eval.run_folder import Run, parameters_of, pool_runs, summary_of
 
 FORMS = ("question", "cloze")
 
@@ -129,15 +129,9 @@ def _ends(strata: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     return rare, common
 
 
-def _parameters(run: Run) -> float | None:
-    """Parameters of the original model, where the run says so."""
-    sizes = [(record.get("model") or {}).get("parameters") for record in run.records]
-    return float(sizes[0]) if sizes and isinstance(sizes[0], int | float) else None
-
-
 def _sizes(found: Sequence[Experiment]) -> list[Panel]:
     """The index without a threshold against the size of the model, where at least two sizes are known."""
-    sized = [(size, each) for each in found if (size := _parameters(each.run)) is not None]
+    sized = [(size, each) for each in found if (size := parameters_of(each.run)) is not None]
     if len({size for size, _ in sized}) < 2:
         return []
     rows = [
@@ -162,7 +156,10 @@ def _sizes(found: Sequence[Experiment]) -> list[Panel]:
             figures.whiskers(axes, x, points, style, line=True, label=name)
         axes.axhline(0, color=figures.INK, linewidth=0.9)
         axes.set_xscale("log")
-        axes.set(xlabel="parameters of the model", ylabel="hidden (index)")
+        sizes = sorted({row["parameters"] for row in rows})
+        axes.set_xticks(sizes, [quantity(size, "") for size in sizes])
+        axes.minorticks_off()
+        axes.set(xlabel="parameters of the model", ylabel="excess of the index without a threshold")
         axes.legend(loc="best")
 
     return [

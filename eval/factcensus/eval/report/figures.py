@@ -25,11 +25,14 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#4B4B9F", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#ffffff"
 ORACLE_COLOUR = "#6b7280"
+#: Forms of asking, where a plot compares them: colours that no method has.
+_FORM_COLOURS = (INK, "#8a3ffc", "#007d79", "#d02670", "#8a6d00")
 HIDDEN, BRITTLE = "#7fb2d9", "#f0c27a"
 #: The page's variable for each colour.
 VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", ORACLE_COLOUR: "--oracle", HIDDEN: "--hidden",
     BRITTLE: "--brittle", **{colour.lower(): f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
+    **{colour: f"--f{number}" for number, colour in enumerate(_FORM_COLOURS[1:], 2)},
 }  # fmt: skip
 _STYLE: Any = {  # rc_context wants its keys as literals
     "font.family": "sans-serif", "font.size": 11, "text.color": INK,
@@ -56,6 +59,11 @@ def looks(methods: Sequence[str], oracle: str | None) -> dict[str, Look]:
     if oracle:
         found[oracle] = Look(ORACLE_COLOUR, "d", "--")
     return found
+
+
+def form_look(place: int) -> Look:
+    """How the form of asking with this place among those shown is drawn."""
+    return Look(_FORM_COLOURS[place % len(_FORM_COLOURS)], _MARKERS[place % len(_MARKERS)], "--" if place % 2 else "-")
 
 
 def draw(paint: Callable[[Axes], None], *, alternative: str, height: float = 3.7) -> str:
@@ -222,7 +230,7 @@ def recall_by_count(
             rows = [row for row in recall[form] if row["value"] is not None and (row["count"] or 0) > 0]
             ticks.update(row["count"] for row in rows)
             shift = 1.0 + 0.06 * (place - (len(forms) - 1) / 2)
-            style = Look(_COLOURS[place], _MARKERS[place], "-")
+            style = form_look(place)
             whiskers(axes, np.array([row["count"] for row in rows]) * shift, rows, style, line=True, label=form)
             if (level := guessed.get(form)) is not None:
                 axes.axhline(level, color=style.colour, linestyle=":", linewidth=1.2)
@@ -302,7 +310,7 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
         ticks: set[float] = set()
         for place, form in enumerate(forms):
             found = method["forgotten_by_count"][form]
-            style = Look(_COLOURS[place], _MARKERS[place], "-" if place == 0 else "--")
+            style = form_look(place)
             points = found["points"]
             ticks.update(point["count"] for point in points)
             shift = 1.0 + 0.05 * (place - (len(forms) - 1) / 2)
@@ -341,6 +349,7 @@ def _apart(ticks: Sequence[float]) -> list[float]:
 
 def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], label: str) -> str:
     """One loss against the step: a thin line a seed, a strong one for their mean."""
+    from matplotlib.ticker import MaxNLocator
 
     def paint(axes: Axes) -> None:
         for method, rows in steps.dropna(subset=[column]).groupby("method", sort=False):
@@ -354,6 +363,7 @@ def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], 
                 mean.index, mean, color=style.colour, linewidth=1.8, marker=style.marker, markersize=6,
                 markevery=max(1, len(mean) // 5), linestyle=style.dashes,
             )  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="step", ylabel=label)
 
     return draw(paint, alternative=f"{label} during unlearning, by method.")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.report import figures
 from factcensus.eval.report.formatting import detectable, interval, percent, ratio
-from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, flat
+from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, every_asked_form, flat
 
 if TYPE_CHECKING:
     from factcensus.eval.run_folder import Run
 
 
 def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Shares forgotten by stratum."""
-    methods, forms = summary["methods"], asked_forms(summary)
+    """Shares forgotten by stratum, in every form of asking."""
+    methods, forms = summary["methods"], every_asked_form(summary)
     if not methods or not forms:
         return None
     strata = [
@@ -49,31 +49,27 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         ],
         [_side_by_side(methods, forms), Table("Shares forgotten; n is facts known before, of those asked", head, rows)],
         legend=True,
-        note="Lines: 95 % intervals. The same facts asked in two forms stand side by side: what is gone from the form "
-        "that unlearning was trained on may still stand in the other.",
+        note="Lines: 95 % intervals. The same facts asked in several forms stand side by side: what is gone from the "
+        "form that unlearning was trained on may still stand in another.",
     )
 
 
 def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str]) -> Table:
-    """Shares forgotten by stratum, the forms of asking beside one another."""
-    strata = {
-        row["stratum"]: row["label"] for method in methods for form in forms
-        for row in method["forgotten_by_stratum"][form]
-    }  # fmt: skip
-    head = ["method", *(f"{strata[stratum]}, {form}" for stratum in sorted(strata) for form in forms)]
+    """Shares forgotten, a row a method and stratum, the forms of asking beside one another."""
     rows = []
     for method in methods:
         found = {
-            (row["stratum"], form): row["generation"] for form in forms for row in method["forgotten_by_stratum"][form]
-        }
-        cells = [found.get((stratum, form)) for stratum in sorted(strata) for form in forms]
-        rows.append(
-            [method["name"],
-             *(f"{percent(each['value'])} {interval(each['ci95'], percent)}" if each else "-" for each in cells)]
-        )  # fmt: skip
+            (row["stratum"], form): row for form in forms for row in method["forgotten_by_stratum"][form]
+        }  # fmt: skip
+        labels = {stratum: row["label"] for (stratum, _), row in found.items()}
+        for stratum in sorted(labels):
+            shares = [found[stratum, form]["generation"] if (stratum, form) in found else {} for form in forms]
+            cells = [f"{percent(each.get('value'))} {interval(each.get('ci95'), percent)}" for each in shares]
+            rows.append([method["name"], labels[stratum], *cells])
     return Table(
-        "Forgotten by generation in each stratum (documents with subject and object), with 95 % intervals",
-        head, rows, open=True,
+        "Forgotten by generation in each stratum (documents with subject and object), by form of asking, with 95 % "
+        "intervals",
+        ["method", "count", *forms], rows, open=True,
     )  # fmt: skip
 
 
@@ -127,5 +123,4 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
 
 
 def _odds(found: Mapping[str, Any]) -> tuple[str, str]:
-    bounds = found["odds_ratio_ci95"]
-    return ratio(found["odds_ratio"]), "-" if bounds is None else f"[{ratio(bounds[0])}, {ratio(bounds[1])}]"
+    return ratio(found["odds_ratio"]), interval(found["odds_ratio_ci95"], ratio)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 MINUS = "−"
 NONE = "-"
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def number(value: float | None) -> str:
-    """A signed number with two digits after the point."""
-    return NONE if value is None else f"{value:+.2f}".replace("-", MINUS)
+    """A signed number with two digits after the point; 0.00 has no sign."""
+    if value is None:
+        return NONE
+    text = f"{value:+.2f}"
+    return text.lstrip("+-") if not text.strip("+-0.") else text.replace("-", MINUS)
 
 
 def detectable(value: float | None) -> str:
@@ -24,10 +29,21 @@ def percent(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A factor of any size, with two significant digits."""
+    """A factor with two significant digits, 0.066 or 1.0 or 550; as a power of ten where it is far from 1."""
     if value is None:
         return NONE
-    return f"{value:.2g}" if 0.001 <= value < 1000 else f"{value:.0e}"
+    if not 1e-4 <= value < 1e5:
+        return f"{value:.0e}"
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A number with three significant digits and a prefix: 22 GFLOP, 1.2 kJ."""
+    if value is None:
+        return NONE
+    place = 0 if value < 1 else min(len(PREFIXES) - 1, int(math.log10(float(f"{value:.3g}")) / 3 + 1e-9))
+    return f"{value / 1000**place:.3g} {PREFIXES[place]}{unit}".strip()
 
 
 def share_of_one(value: float | None) -> str:

@@ -57,7 +57,7 @@ def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]
         + ("the share of sampled answers that give it." if sampled else "whether the greedy answer gives it."),
         panels,
         note="Shaded, to the right below: hidden, no longer said but still more probable. To the left above: brittle, "
-        "still said though no more probable. The numbers are the facts in each quadrant."
+        "still said though no more probable. The numbers count facts by their greedy answer, as the index does."
         + (f" At most {MOST_POINTS} points a form are drawn; the CSV has all." if len(rows) > MOST_POINTS else ""),
     )
 

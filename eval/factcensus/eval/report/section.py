@@ -29,6 +29,12 @@ class Table:
     open: bool = False
 
     @property
+    def of_words(self) -> Sequence[bool]:
+        """Of each column, whether it holds words and not numbers."""
+        columns = [[row[place] for row in self.rows if row[place].strip("-")] for place in range(len(self.head))]
+        return [2 * sum(cell[0].isalpha() for cell in cells) > len(cells) for cells in columns]
+
+    @property
     def csv(self) -> str:
         """The table as it stands."""
         return csv_text([self.head, *self.rows])
@@ -68,6 +74,11 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
+def or_none(value: Any) -> float | None:
+    """A table's number; None for what pandas holds missing."""
+    return None if value is None or value != value else float(value)
+
+
 def flat(found: Mapping[str, Any], **first: Any) -> dict[str, Any]:
     """An estimate as one record: value, low, high, n."""
     low, high = found.get("ci95") or (None, None)
@@ -76,7 +87,12 @@ def flat(found: Mapping[str, Any], **first: Any) -> dict[str, Any]:
 
 def asked_forms(summary: Mapping[str, Any]) -> list[str]:
     """The main forms that a forget fact was asked in."""
+    return [form for form in every_asked_form(summary) if form in ("question", "cloze")]
+
+
+def every_asked_form(summary: Mapping[str, Any]) -> list[str]:
+    """All forms that a forget fact was asked in."""
     return [
-        form for form in ("question", "cloze")
+        form for form in summary["forms"]
         if any(method["forgotten_by_stratum"][form] for method in summary["methods"])
     ]  # fmt: skip

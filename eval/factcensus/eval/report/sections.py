@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from factcensus.eval.report.aggregates import aggregates
-from factcensus.eval.report.attacks import attacks, utility
+from factcensus.eval.report.attacks import attacks
 from factcensus.eval.report.balance import balance
 from factcensus.eval.report.cost import cost
 from factcensus.eval.report.extreme_facts import extreme_facts
@@ -15,6 +15,7 @@ from factcensus.eval.report.plane import plane
 from factcensus.eval.report.recall import accuracy_by_group, recall_before, training
 from factcensus.eval.report.section import Section
 from factcensus.eval.report.slopes import residual, slopes
+from factcensus.eval.report.utility import utility
 
 #: Each takes the run, its summary and how methods look; None where it has nothing to show.
 SECTIONS: tuple[Callable[..., Section | None], ...] = (

@@ -8,8 +8,8 @@ count. Covariates may be added. The value is the change of the outcome per facto
 is independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object), and the
 three variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), never less than the
 wider of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, t the Student quantile with C-1
-degrees of freedom, C the clusters of a kind. It misses the planted slope in 4.3 % of a thousand worlds of 28 people with
-shared objects, and of 56 (``tests/eval/test_recovery.py``).
+degrees of freedom, C the clusters of a kind. It misses the planted slope in 4.3 % of a thousand worlds of 28 people
+with shared objects, and of 56 (``tests/eval/test_recovery.py``).
 
 A cluster is a subject (or object) *within a seed*: another seed is another world and another model. The interval
 therefore speaks of these models; how much seeds differ is shown by every seed's own slope, and from three seeds on
