@@ -466,13 +466,13 @@ def test_table_that_is_out_of_order_ends_in_an_error_not_in_an_endless_search(tm
     with make_index(tmp_path, ["abcab", "abab", "cabb"], analyzer="bytes") as index:
         (shard,) = index.shards
         intact, refused = shard.table.copy(), 0
-        assert _next_counts([shard], [ord("a")], 0xFF) == {ord("b"): 5}
+        assert _next_counts([shard], [ord("b")], 0xFF) == {ord("a"): 1, ord("b"): 1, ord("c"): 1}
         for seed in range(200):
             rows = list(range(len(intact)))
             random.Random(seed).shuffle(rows)
             shard.table = intact[rows]
             try:
-                _next_counts([shard], [ord("a")], 0xFF)
+                _next_counts([shard], [ord("b")], 0xFF)
             except IndexFormatError:
                 refused += 1
         assert refused

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.analyzers import clean_text, nothing_left
 from factcensus.indexer.counting.limits import Limit
@@ -90,7 +90,8 @@ def _holds_names(column: pa.ChunkedArray) -> bool:
     """Whether every cell is a string with something in it, as in most tables; what is not is looked at one by one."""
     if not pa.types.is_string(column.type) or column.null_count:
         return False
-    return bool(pc.all(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(column)), 0)).as_py())
+    trimmed = compute("binary_length", [compute("utf8_trim_whitespace", [column])])
+    return bool(compute("min", [trimmed]).as_py())
 
 
 def _restored(column: pa.ChunkedArray, name: str) -> pa.Array:

@@ -40,8 +40,8 @@ def ask_everything(
         index.count(f"{one} {two}", by=column, limit=limit)
         index.cooccurrence(subject, object_, window=1, by=column, limit=limit)
     index.count_facts(facts_from_rows([{"subject": one, "object": two}] * 2), windows=[1], limit=limit)
-    index.find_documents(subject=subject, object=object_, window=1, limit=limit)
-    index.find_documents(text=f"{one} {two}", limit=limit)
+    index.find_documents(subject=subject, object=object_, window=1, deadline=limit)
+    index.find_documents(text=f"{one} {two}", deadline=limit)
 
 
 if __name__ == "__main__":
