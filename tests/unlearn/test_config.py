@@ -69,8 +69,10 @@ def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignme
         ({"training": {"zzz": 1}}, "known here: forms, passes"),
         ({"methods": [{"preset": "simnpo", "betta": 1}]}, "unknown key 'methods.0.betta'"),
         ({"training": {"passes": 0}}, "'training.passes'.*greater than 0"),
-        ({"methods": ["simnop"]}, "no preset 'simnop'; there are: grad_ascent"),
-        ({"methods": [{"objective": "nop"}]}, "no objective 'nop'"),
+        ({"methods": ["simnop"]}, "no preset 'simnop'; did you mean simnpo.* there are: grad_ascent"),
+        ({"methods": [{"objective": "zzz"}]}, "no objective 'zzz'; there are: grad_ascent.*never_seen$"),
+        ({"methods": [{"preset": "simnpo", "beta": 1.0}]}, "did you mean methods.parameters.beta"),
+        ({"methods": [{"preset": "simnpo", "learning_rate": -1.0}]}, r"'methods.0.learning_rate'.*got -1.0\)$"),
         (
             {"methods": [{"preset": "simnpo", "parameters": {"betta": 1.0}}]},
             "no parameter 'betta'; its parameters: beta",

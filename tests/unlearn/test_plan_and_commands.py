@@ -104,7 +104,7 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would(config_path: Path, mon
 
     monkeypatch.setattr("factcensus.unlearn.planning.plan.CHANGES", CHANGES[:1])
     monkeypatch.setattr("factcensus.unlearn.planning.plan.process_bytes", lambda: 0)
-    with pytest.raises(MemoryPlanError, match="nothing that can be set here") as refused:
+    with pytest.raises(MemoryPlanError, match="no setting would make it fit") as refused:
         make_plan(load_config(config_path, ["memory=10kB"]))
     assert refused.value.exit_code == 2
     needed = max(method.memory_bytes for method in make_plan(load_config(config_path)).methods)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from factcensus.indexer.errors import FactcensusError
 
 
@@ -13,6 +16,14 @@ class ConfigError(UnlearnError, ValueError):
     """A setting, a file or a column that cannot be used as it stands (exit 2)."""
 
     exit_code = 2
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that there is not: near misses first, then all that there are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return ConfigError(f"there is no {what} {name!r}; {hint}there are: {', '.join(names)}")
 
 
 class ExampleError(UnlearnError, ValueError):

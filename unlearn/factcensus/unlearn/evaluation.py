@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.errors import unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +48,6 @@ def get_evaluator(name: str) -> Evaluator | None:
         return None
     known = {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}
     if name not in known:
-        raise ConfigError(f"there is no evaluator {name!r}; there are: {', '.join([*sorted(known), NONE])}")
+        raise unknown_name("evaluator", name, [*sorted(known), NONE])
     evaluator: Evaluator = known[name].load()()
     return evaluator

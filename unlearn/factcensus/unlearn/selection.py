@@ -6,7 +6,7 @@ import json
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def read_fact_table(path: Path) -> pa.Table:
         ConfigError: no such file, another ending, no ``subject`` or ``object``, an empty one, or a ``fact_id`` twice.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such fact table")
+        raise ConfigError(f"{path}: no such fact table; `facts` names a .parquet, .csv or .jsonl file")
     try:
         if path.suffix == ".parquet":
             table = pq.read_table(path)
@@ -119,11 +119,11 @@ def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collectio
     _check_columns(table, config)
     forget = _limited(_known(rows, _forget(rows, config.forget), config.forget, known), config.forget.limit, seed)
     if not forget:
-        raise ConfigError(f"no fact meets the conditions of selection.forget: {_conditions(config.forget)}")
+        raise _nothing_meets("forget", config.forget, rows)
     pool = _retain_pool(rows, forget, config.retain, "role" in table.column_names, seed)
     retain = _retain(rows, forget, _known(rows, pool, config.retain, known), config, seed)
     if not retain:
-        raise ConfigError(f"no fact meets the conditions of selection.retain: {_conditions(config.retain)}")
+        raise _nothing_meets("retain", config.retain, rows)
     used = ["none"] * len(rows)
     for index in forget:
         used[index] = "forget"
@@ -184,8 +184,17 @@ def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
             raise ConfigError(f"the selection asks for the column {column!r}, and the fact table has none{hint}")
 
 
-def _conditions(section: ForgetConfig | RetainConfig) -> str:
-    return str(section.model_dump(exclude_none=True))
+def _nothing_meets(name: str, section: ForgetConfig | RetainConfig, rows: Sequence[Row]) -> ConfigError:
+    """The error for an empty set: what was asked for, and what the table has in those columns."""
+    asked = section.model_dump(exclude_none=True)
+    there = {
+        column: sorted({str(row.get(column)) for row in rows})
+        for column, key in (("role", "roles"), ("stratum", "strata"), ("relation", "relations"))
+        if key in asked
+    }
+    has = "; ".join(f"{column} {', '.join(values[:20])}" for column, values in there.items())
+    advice = f"the table has {has}" if has else "loosen them"
+    return ConfigError(f"no fact meets the conditions of selection.{name}: {asked}; {advice}")
 
 
 def _meets(row: Row, roles: Any, strata: Any, relations: Any) -> bool:

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.errors import unknown_name
 from factcensus.unlearn.progress import Progress
 
 GROUP = "factcensus.trackers"
@@ -112,5 +112,5 @@ def get_trackers(names: Sequence[str]) -> Trackers:
         elif name in known:
             found[name] = known[name].load()()
         else:
-            raise ConfigError(f"there is no tracker {name!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
+            raise unknown_name("tracker", name, sorted({*BUILT_IN, *known}))
     return Trackers(found)

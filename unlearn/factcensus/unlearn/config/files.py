@@ -42,7 +42,9 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
 def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
     """The file's settings with the assignments on top, not yet checked; ``sweep`` may be among them."""
     if not path.is_file():
-        raise ConfigError(f"{path}: no such configuration file")
+        raise ConfigError(
+            f"{path}: no such configuration file; `factcensus unlearn config --example > run.toml` makes one"
+        )
     if path.suffix not in _READERS:
         raise ConfigError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
     try:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factcensus.unlearn.errors import unknown_name
 from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.objectives.retain import RetainKind
@@ -128,7 +129,7 @@ class MethodConfig(Section):
             return given
         preset = given["preset"]
         if preset not in METHODS:
-            raise ValueError(f"there is no preset {preset!r}; there are: {', '.join(METHODS)}")
+            raise unknown_name("preset", str(preset), METHODS)
         base = METHODS[preset]
         merged = {"name": preset, **base, **given}
         for section in ("parameters", "strata_control", "constraint", "adapter"):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from factcensus.indexer.console import parse_size
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.objectives import objectives
 from factcensus.unlearn.training.examples import check_template
 from factcensus.unlearn.training.optimizers import OptimizerKind
 from factcensus.unlearn.training.schedule import Schedule
@@ -261,7 +262,15 @@ def check_config(settings: Mapping[str, Any], where: str = "configuration") -> R
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(details) for details in error.errors())) from None
+        found = [each for each in error.errors() if not _follows(each, error.errors())]
+        raise ConfigError(f"{where}: " + "; ".join(dict.fromkeys(map(_explain, found)))) from None
+
+
+def _follows(details: Any, all_details: Sequence[Any]) -> bool:
+    """Whether an error is only that a list is too short because what is in it is wrong."""
+    path = details["loc"]
+    inside = [each for each in all_details if each["loc"][: len(path)] == path and each["loc"] != path]
+    return details["type"] == "too_short" and bool(inside)
 
 
 def _explain(details: Any) -> str:
@@ -273,8 +282,10 @@ def _explain(details: Any) -> str:
         return f"unknown key {path!r}; {hint}"
     if details["type"] == "missing":
         return f"{path!r} is missing"
-    message = details["msg"].removeprefix("Value error, ")
-    return f"{path!r}: {message} (got {details['input']!r})" if path else message
+    message, given = details["msg"].removeprefix("Value error, "), details["input"]
+    if details["type"] == "value_error" and isinstance(given, Mapping):  # it names what it is about
+        return f"{path!r}: {message}" if path else message
+    return f"{path!r}: {message} (got {given!r})" if path else message
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -287,7 +298,11 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 def _all_keys() -> list[str]:
     """Every key with its section, without numbers of methods."""
-    return [f"{section}.{key}".lstrip(".") for section, model in _SECTIONS.items() for key in model.model_fields]
+    of_losses = sorted({name for objective in objectives().values() for name in objective.parameters()})
+    return [
+        *(f"{section}.{key}".lstrip(".") for section, model in _SECTIONS.items() for key in model.model_fields),
+        *(f"methods.parameters.{name}" for name in of_losses),
+    ]
 
 
 def _near_misses(path: str) -> list[str]:

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -136,5 +136,5 @@ def get_objective(name: str) -> Objective:
     """
     known = objectives()
     if name not in known:
-        raise ConfigError(f"there is no objective {name!r}; there are: {', '.join(known)}")
+        raise unknown_name("objective", name, known)
     return known[name]

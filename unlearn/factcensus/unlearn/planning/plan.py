@@ -166,10 +166,10 @@ def refuse_what_cannot_fit(
         for changes, needed in _alternatives(config, largest.name, material, device)
         if needed <= room
     ]
-    advice = "what would fit: " + "; ".join(fitting) if fitting else "nothing that can be set here would make it fit"
+    advice = f"what would fit: {'; '.join(fitting)}, or" if fitting else "no setting would make it fit; it takes"
     raise MemoryPlanError(
         f"method {largest.name!r} takes {size_text(largest.memory_bytes)} on {device}, and there are {size_text(room)} "
-        f"(`memory` sets another limit); {advice}, or a device with {size_text(largest.memory_bytes)}"
+        f"(`memory` sets another limit); {advice} a device with {size_text(largest.memory_bytes)}"
     )
 
 

@@ -42,7 +42,7 @@ def make_optimizer(
         if find_spec("bitsandbytes") is None:
             raise ConfigError(
                 "training.optimizer is 'adamw_8bit' and bitsandbytes is not installed: `pip install bitsandbytes`, or "
-                f"choose another of {', '.join(OPTIMIZERS)}"
+                f"choose another: {', '.join(other for other in OPTIMIZERS if other != kind)}"
             )
         made: torch.optim.Optimizer = import_module("bitsandbytes").optim.AdamW8bit(
             list(parameters), lr=rate, betas=BETAS, eps=EPSILON, weight_decay=weight_decay
