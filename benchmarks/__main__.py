@@ -59,6 +59,12 @@ def _analysis(setting: Setting, report: Report) -> None:
     report.block(written.getvalue())
 
 
+def _evaluation(setting: Setting, report: Report) -> None:
+    from benchmarks import evaluation  # brings torch, which nothing else here needs
+
+    evaluation.main(setting, report)
+
+
 #: Name, and what it is called with.
 BENCHMARKS: dict[str, Callable[[Setting, Report], None]] = {
     "analysis": _analysis,
@@ -68,6 +74,7 @@ BENCHMARKS: dict[str, Callable[[Setting, Report], None]] = {
     "memory": memory.main,
     "growth": growth.main,
     "profile": profile.main,
+    "evaluation": _evaluation,
 }
 
 

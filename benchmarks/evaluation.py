@@ -1,4 +1,4 @@
-"""One token record beside a forward pass per metric: ``python -m benchmarks.evaluation [--people N] [--rounds N]``.
+"""One token record beside a forward pass per metric: ``python -m benchmarks evaluation [--rounds N]``.
 
 Both score the same encoded answers with the same model in the same batches of equal length, and both look at logits of
 answer positions only; what differs is how often the model runs. The numbers are compared before anything is timed. The
@@ -7,8 +7,6 @@ weights are random: they do not change what a pass costs.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks.corpora import Setting
 from benchmarks.measure import Report
 from factcensus.eval.asking.batching import equal_length_batches
 from factcensus.eval.asking.distractors import matched_distractors
@@ -34,6 +33,8 @@ from factcensus.unlearn.world.rows import read_texts
 from factcensus.unlearn.world.tokenizer import build_tokenizer
 
 Values = list[float | None]
+#: Of the world whose facts are scored, three a person in three forms.
+PEOPLE = 140
 BATCH_TOKENS = 4096
 SHARE = 0.2
 
@@ -52,17 +53,14 @@ class Material:
     wrong_priors: list[list[list[Example]]]
 
 
-def main(rounds: int, people: int) -> None:
+def main(setting: Setting, report: Report) -> None:
     """Check that both give the same numbers, then time them in turn."""
     torch.set_num_threads(1)
-    report = Report(rounds)
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        material = _material(Path(folder), people)
+    material = _material(setting.folder)
     report.title("Evaluation: one token record beside a pass per metric")
     size = sum(parameter.numel() for parameter in material.model.parameters())
     report.note(
-        f"{len(material.asked):,} questions of {people} people, a Llama of {size / 1e6:.2f} M parameters, one thread, "
-        f"{rounds} rounds."
+        f"{len(material.asked):,} questions of {PEOPLE} people, a Llama of {size / 1e6:.2f} M parameters, one thread."
     )
     ours = _record(material, contrast=True)
     direct = {name: metric(material) for name, metric in METRICS.items()}
@@ -88,12 +86,12 @@ def main(rounds: int, people: int) -> None:
     )
 
 
-def _material(folder: Path, people: int) -> Material:
+def _material(folder: Path) -> Material:
     """A world's questions and clozes, its tokenizer, and a model of the demo's shape with random weights."""
-    write_world(folder / "world", WorldSettings(people=people), seed=0)
-    facts = with_fact_ids(read_facts(folder / "world" / "facts.jsonl"))
+    world = write_world(folder / "evaluation-world", WorldSettings(people=PEOPLE), seed=0)
+    facts = with_fact_ids(read_facts(world / "facts.jsonl"))
     rows = facts.to_pylist()
-    tokenizer = build_tokenizer(read_texts(folder / "world") + [row["question"] for row in rows])
+    tokenizer = build_tokenizer(read_texts(world) + [row["question"] for row in rows])
     torch.manual_seed(0)
     end_id: Any = tokenizer.eos_token_id
     model = build_model(len(tokenizer), PRESETS["demo"].pretraining, end_id).eval()
@@ -270,11 +268,3 @@ METRICS: dict[str, Callable[[Material], Values]] = {
     "truth_ratio": truth_ratio, "choice_margin": choice_margin, "choice_probability": choice_probability,
 }  # fmt: skip
 SINGLE = tuple(METRICS)[:9]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--people", type=int, default=140, help="people, three facts each (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: %(default)s)")
-    arguments = parser.parse_args()
-    main(arguments.rounds, arguments.people)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.asking.questions import Asked
@@ -116,12 +117,18 @@ def _multiple_choice(number: int, question: Asked, fact: Mapping[str, Any], wron
 
 def content_free(prompt: str, fact: Mapping[str, Any]) -> tuple[str, ...]:
     """The prompt with each stand-in for the subject's names; empty if no name stands in it."""
-    names = [str(fact.get("subject") or ""), *(fact.get("subject_aliases") or ())]
+    return _without((str(fact.get("subject") or ""), *(fact.get("subject_aliases") or ())), prompt)
+
+
+@lru_cache(1 << 17)
+def _without(names: tuple[str, ...], prompt: str) -> tuple[str, ...]:
+    """Made once for all checkpoints of a run."""
     pattern = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
-    if not pattern or not re.search(pattern, prompt, re.IGNORECASE):
+    parts = re.split(pattern, prompt, flags=re.IGNORECASE) if pattern else [prompt]
+    if len(parts) == 1:
         return ()
-    found = [re.sub(pattern, lambda _, text=text: text, prompt, flags=re.IGNORECASE) for text in STAND_INS]  # type: ignore[misc]
-    return tuple(dict.fromkeys(text for text in (re.sub(r" {2,}", " ", each).strip() for each in found) if text))
+    found = (re.sub(r" {2,}", " ", text.join(parts)).strip() for text in STAND_INS)
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def knows_labels(tokenizer: PreTrainedTokenizerBase) -> bool:
