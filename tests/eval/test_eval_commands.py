@@ -73,6 +73,26 @@ def test_wrong_input_ends_with_2_and_one_line(
     assert said in error
 
 
+def test_facts_that_cannot_be_asked_leave_nothing_behind(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that the same command, with the table mended, is not told that the folder holds something else."""
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(str(tmp_path / "model"))
+    facts, out = tmp_path / "facts.csv", tmp_path / "out"
+    command = ["eval", "run", str(tmp_path / "model"), "--facts", str(facts), "--out", str(out), "--device", "cpu"]
+    for table, said in (
+        ("subject,object\nada,rome\n", "give it a column 'question' or 'cloze'"),
+        ("subject,object,cloze\nada,paris,ada was born in\n", "the answer 'paris' has a word"),
+    ):
+        facts.write_text(table)
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+        assert not out.exists()
+    facts.write_text("subject,object,cloze\nada,rome,ada was born in\n")
+    assert main(command) == 0
+
+
 def test_demo_refuses_a_folder_of_another_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"preset": "gpu", "status": "running"}))
     assert main(["demo", "--preset", "smoke", "--out", str(tmp_path)]) == 2
@@ -90,6 +110,10 @@ def test_report_pools_runs_and_says_where_it_lies(tmp_path: Path, capsys: pytest
     assert main(["report", *map(str, folders), "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["seeds"] == [0, 1]
     assert main(["report", str(folders[0]), str(folders[0]), "--out", str(out)]) == 2
+    copy = write_run(tmp_path / "again", planted_facts(seed=0, people=21))
+    assert main(["report", str(folders[0]), str(copy), "--out", str(out)]) == 0
+    assert "These runs are not pooled:" in out.read_text()
+    assert "both have method &#39;simnpo&#39; at seed 0. The sections below" in out.read_text()
 
 
 def test_eval_run_asks_a_model_and_writes_a_run_folder(

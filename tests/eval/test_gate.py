@@ -68,6 +68,7 @@ def test_arithmetic_is_that_of_python(text: str) -> None:
         ("a. >= 1", "expected a name after the dot"),
         ("min(a) > 1", "min() takes two or more"),
         ("__import__('os') > 1", "is nothing that can stand there"),
+        ("a => 1", "did you mean '>='?"),
     ],
 )
 def test_what_cannot_be_read_is_shown_where(text: str, said: str) -> None:

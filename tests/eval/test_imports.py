@@ -188,6 +188,8 @@ def test_a_table_may_be_long_or_wide_and_gives_the_same_run(tmp_path: Path) -> N
         ("fact_id,score\n1,1\n", "needs 'match' or 'log_probability'"),
         ("fact_id,match\n1,1\n", "no column 'method'"),
         ("fact_id,method,match\n1,original,maybe\n", "fact '1': match is 'maybe'"),
+        ("fact_id,method,match\n1,original,1\n1,original,0\n", "fact '1' .question. at seed 0 stands several times"),
+        ("fact_id,method,match,seed\n1,original,1,two\n", "column 'seed' is not all whole numbers"),
         ("fact_id,method,log_probability\n1,original,low\n", "'log_probability' is not all numbers"),
         ("fact_id,match_before\n1,1\n", "lacks the column 'match_after'"),
         ("fact_id,method,match\n1,npo,1\n", "no row is of the original model"),

@@ -107,6 +107,18 @@ class StandardEvaluator:
         tokens = tokens.append_column("point", pa.array([point] * tokens.num_rows, pa.string()))
         return _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point), _token_columns(tokens)
 
+    def check(self, tokenizer: PreTrainedTokenizerBase, facts: pa.Table, *, template: str) -> None:
+        """See that every question can be asked, before a model is loaded and anything is written.
+
+        Raises:
+            EvaluationInputError: the table has nothing to ask in these forms.
+            ExampleError: an answer cannot be encoded.
+        """
+        facts = with_fact_ids(facts)
+        asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
+        rows = facts.to_pylist()
+        _encode_probes(tokenizer, asked, probes_of(asked, rows, [()] * len(rows), labels=False), template)
+
     def _is_sampled(self, question: Asked, fact: Mapping[str, Any]) -> bool:
         of_interest = fact.get("used") in (None, "forget") or fact.get("role") == "phantom"
         return self.samples > 0 and question.form in self.sampled_forms and of_interest

@@ -87,7 +87,7 @@ def evaluate_models(
         EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
-    from factcensus.unlearn.models import model_digest, parameter_count
+    from factcensus.unlearn.models import load_tokenizer, model_digest, parameter_count
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
@@ -109,6 +109,7 @@ def evaluate_models(
     )
     if _is_finished(out, identity):
         return out
+    evaluator.check(load_tokenizer(models[0].model, None), facts, template=template)
     begun = time.monotonic()
     record = {
         "seed": seed,

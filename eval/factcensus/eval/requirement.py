@@ -118,7 +118,9 @@ class _Parser:
         while place < len(text.rstrip()):
             match = _TOKEN.match(text, place)
             if match is None:
-                raise self._error(f"{text[place:].split()[0]!r} is nothing that can stand there", place)
+                odd = text[place:].split()[0]
+                meant = f"; did you mean {odd[::-1]!r}?" if odd in ("=>", "=<") else ""
+                raise self._error(f"{odd!r} is nothing that can stand there{meant}", place)
             kind = match.lastgroup or ""
             self.tokens.append((kind, match[kind], match.start(kind)))
             place = match.end()

@@ -94,6 +94,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     Raises:
         EvaluationInputError: there is neither, or it cannot be read.
     """
+    if not path.exists():
+        raise EvaluationInputError(f"there is no run folder or summary {path}")
     file = path / "summary.json" if path.is_dir() else path
     if path.is_dir() and not file.is_file():
         return summary_of(read_run(path))

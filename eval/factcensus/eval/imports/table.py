@@ -20,6 +20,7 @@ from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
 MEASURED = ("match", "log_probability", "samples", "sample_matches")
+_KEY = ["seed", "method", "fact_id", "form", "variant"]
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f")
 
 
@@ -27,10 +28,16 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
     """All tables, one below the other."""
     pieces = [_read(source, seed) for source in sources]
     facts = pd.concat(pieces, ignore_index=True)
-    # Several tables of a wide form each bring the original model; its rows are the same facts.
+    # Every method of a wide form brings the original model along; its rows have to be the same.
     originals = facts["method"] == ORIGINAL
-    key = ["seed", "method", "fact_id", "form", "variant"]
-    facts = facts[~(originals & facts.duplicated(key))]
+    values = facts[originals].groupby(_KEY)[list(MEASURED[:2])].nunique()
+    if len(differing := values[(values > 1).any(axis=1)]):
+        seed_of, _, fact_id, form, _ = differing.index[0]
+        raise EvaluationInputError(
+            f"fact {fact_id!r} ({form}) at seed {seed_of} stands several times for the original model, with different "
+            "outcomes; one model has one answer before unlearning, and another model is a run of its own"
+        )
+    facts = facts[~(originals & facts.duplicated(_KEY))]
     if counted is not None:
         brought = [name for name in counted.columns if name == "fact_id" or name not in facts.columns]
         plain = [name for name in brought if not counted[name].map(lambda value: isinstance(value, list)).any()]
@@ -94,9 +101,7 @@ def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.D
     for point in (BEFORE, AFTER):
         piece = frame[others].assign(**{name: frame[f"{name}_{point}"] for name in measured})
         pieces.append(piece.assign(method=ORIGINAL) if point == BEFORE else piece)
-    both = pd.concat(pieces, ignore_index=True)
-    key = [name for name in ("seed", "method", "fact_id", "form", "variant") if name in both.columns]
-    return both[~((both["method"] == ORIGINAL) & both.duplicated(key))]
+    return pd.concat(pieces, ignore_index=True)
 
 
 def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -112,6 +117,11 @@ def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     else:
         match = pd.Series(None, index=frame.index, dtype=object)
     frame = frame.assign(match=match.astype("boolean"))
+    for name in ("seed", "variant"):
+        try:
+            frame = frame.assign(**{name: pd.to_numeric(frame[name]).astype("int64")})
+        except (ValueError, TypeError) as error:
+            raise EvaluationInputError(f"{path}: column {name!r} is not all whole numbers: {error}") from None
     for name in ("log_probability", "log_probability_mean"):
         values = frame[name] if name in frame.columns else pd.Series(float("nan"), index=frame.index)
         try:

@@ -1,7 +1,8 @@
-"""Runs that cannot be pooled, side by side: other base models, other sizes, other corpora.
+"""Runs that cannot be pooled, side by side: other base models, other sizes, other corpora, other settings.
 
 Runs that differ in seed or method are one experiment, and are pooled. What starts from another model at the same seed,
-or counts with another analyzer, is another experiment: it stands beside the first with its own numbers.
+has the same method again, or counts with another analyzer is another experiment: it stands beside the first with its
+own numbers.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ FORMS = ("question", "cloze")
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Pooled runs with their summary, and what they are called."""
+    """Pooled runs with their summary, what they are called, and why they are not pooled with the first."""
 
     label: str
     run: Run
     summary: Mapping[str, Any]
+    apart: str = ""
 
 
 def experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -40,21 +42,24 @@ def experiments(runs: Sequence[Run]) -> list[Experiment]:
     if len(set(folders)) < len(folders):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
         raise EvaluationInputError(f"{twice} was given twice")
-    groups: list[list[Run]] = []
+    groups: list[tuple[list[Run], str]] = []
     for run in runs:
-        for group in groups:
+        apart = ""
+        for group, _ in groups:
             try:
                 pool_runs([*group, run])
-            except EvaluationInputError:
+            except EvaluationInputError as error:
+                apart = apart or str(error).partition("; pool runs")[0]
                 continue
             group.append(run)
             break
         else:
-            groups.append([run])
-    found = [pool_runs(group) for group in groups]
+            groups.append(([run], apart))
+    found = [(pool_runs(group), apart) for group, apart in groups]
     return [
-        Experiment(", ".join(folder.name for folder in run.folders), run, summary_of(run)) for run in found
-    ]  # fmt: skip
+        Experiment(", ".join(folder.name for folder in run.folders), run, summary_of(run), apart)
+        for run, apart in found
+    ]
 
 
 def side_by_side(found: Sequence[Experiment]) -> Section | None:
@@ -107,8 +112,8 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
     return Section(
         "beside",
         "Runs side by side",
-        "These runs start from different models, or count differently, and are not pooled. The sections below are of "
-        f"{found[0].label}; each run folder has a report of its own.",
+        f"These runs are not pooled: {'; '.join(dict.fromkeys(each.apart for each in found[1:]))}. The sections below "
+        f"are of {found[0].label}; each run folder has a report of its own.",
         panels,
         [Table("All runs and methods", head, table, open=True)],
         note="Log-odds below 0: frequent facts resist being forgotten.",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def provenance(run: Run) -> list[tuple[str, str]]:
     """Name and value of everything that identifies a run's corpus, facts, models and software."""
     rows = [
+        ("made by", _joined(filter(None, map(_command, run.records)))),
         ("seeds", _joined(sorted(run.facts["seed"].unique()))),
         ("index", _joined(_column(run, "index"))),
         ("index digest", _joined(_column(run, "index_digest"))),
@@ -28,6 +29,20 @@ def provenance(run: Run) -> list[tuple[str, str]]:
             versions.setdefault(name, []).append(str(version))
     rows += [(name, _joined(values)) for name, values in versions.items()]
     return [(name, value) for name, value in rows if value]
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    """The command that makes such a run; what else it was given stands in its run.json, which the page has below."""
+    if "preset" in record:
+        return f"factcensus demo --preset {record['preset']}"
+    if "config" in record:
+        return "factcensus unlearn run, with the config of run.json"
+    if "imported" in record:
+        paths = (str(source["path"]) for source in record["imported"]["sources"])
+        return f"factcensus eval import {' '.join(paths)}"
+    if "identity" in record:
+        return f"factcensus eval run {record['model']['name']}, with the settings of run.json"
+    return ""
 
 
 def _column(run: Run, name: str) -> list[Any]:
