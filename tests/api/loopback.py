@@ -48,6 +48,8 @@ def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
         while not server.started:
             assert thread.is_alive(), "the server ended while it started"
             time.sleep(0.01)
+        while isinstance(app, Settings) and application.state.service.catalog.is_warming:
+            time.sleep(0.002)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import serving
 
+from factcensus.api.client import Client, RejectedError
 from factcensus.api.settings import Limits, Settings
-from factcensus.indexer import CountIndex, Scope, build_index
+from factcensus.indexer import CountIndex, Entity, Scope, build_index
 from factcensus.indexer.counting.filters import Between, condition
 
 #: What the corpus says of each document; every text has "Paris" as often as "n" says.
@@ -175,3 +176,22 @@ def test_no_name_and_no_value_is_read_as_sql(rows: Path, column: str, values: li
         found = index.count("end", scope=Scope(where=condition({column: values})))["documents"]
         index.count("end", scope=Scope(where=condition({column: Between(0, 1)})))
     assert found == sum(value(record, column) in values for record in RECORDS)
+
+
+def test_the_client_filters_and_groups_as_the_routes_do(rows: Path, http: httpx.Client) -> None:
+    wanted = {"source": ["wiki", "books"], "meta.year": {"min": 1995}}
+    paris, france = Entity("Paris"), Entity("France")
+    with CountIndex.open(rows) as index, Client(str(http.base_url)) as client:
+        scope = Scope(where=condition({"source": ["wiki", "books"], "meta.year": Between(1995, None)}))
+        for by in (None, "lang", "meta.year"):
+            assert client.count("rows", "Paris", by, filter=wanted) == index.count("Paris", by=by, scope=scope)
+            assert client.cooccurrence("rows", paris, france, 3, by, filter=wanted) == index.cooccurrence(
+                paris, france, window=3, by=by, scope=scope
+            )
+        assert client.count("rows", "Paris", filter={}) == index.count("Paris")
+        pages = list(client.documents("rows", text="Paris", by="lang", filter=wanted, limit=1))
+        assert [document["id"] for page in pages for document in page["documents"]] == ["d1", "d2"]
+        assert pages[0]["total"] == 2
+        assert set(pages[0]["by_lang"]) >= {"en", "fr"}
+        with pytest.raises(RejectedError, match="filter"):
+            client.count("rows", "Paris", filter={"source": []})

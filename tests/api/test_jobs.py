@@ -34,7 +34,7 @@ ASYNC = {"Content-Type": ARROW, "Prefer": "respond-async"}
 @pytest.fixture
 def settings(index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(runner, "PIECE_FACTS", 20)
-    return Settings(indexes=(index_folder,), jobs_folder=tmp_path / "jobs")
+    return Settings(indexes=(index_folder,), jobs_folder=tmp_path / "jobs", warm_up=False)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_what_was_kept_survives_a_process_that_was_killed(settings: Settings, in
     facts, headers = many(6000), {"Content-Type": ARROW, "Prefer": "respond-async"}
     with started(index_folder, "--port", "0", **environment) as (process, url):
         with Client(url) as client:
-            client.wait_ready(60)
+            client.wait_ready(120)
         job = httpx.post(url + ROUTE, content=arrow_of(facts), headers=headers, timeout=60).json()
         process.kill()
         process.communicate(timeout=20)

@@ -61,7 +61,7 @@ def metric(url: str, line: str) -> bool:
 def test_more_requests_than_are_answered_at_once_are_refused_and_told_when_to_come_back(
     index_folder: Path, gate: threading.Event
 ) -> None:
-    settings = Settings(indexes=(index_folder,), limits=Limits(max_parallel_requests=2))
+    settings = Settings(indexes=(index_folder,), limits=Limits(max_parallel_requests=2), warm_up=False)
     with serving(settings) as url, ThreadPoolExecutor(2) as pool:
         held = [pool.submit(httpx.get, url + COUNT, params={"text": text}, timeout=60) for text in ("Paris", "Curie")]
         until(lambda: metric(url, "factcensus_http_requests_in_flight 3.0"))
@@ -139,7 +139,8 @@ def test_an_answer_is_given_again_and_counted_once(index_folder: Path, monkeypat
         return count(self, text, **options)
 
     monkeypatch.setattr(CountIndex, "count", noted)
-    with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url, timeout=60) as client:
+    settings = Settings(indexes=(index_folder,), warm_up=False)
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         answers = [client.post(COUNT, json={"text": text}).json() for text in ("Paris", "Paris", "Curie", "paris")]
         assert client.post(COUNT, json={"text": "Paris", "by": "source"}).json()["by_source"]
         assert metric(url, 'factcensus_cache_lookups_total{result="hit"} 1.0')
@@ -201,7 +202,7 @@ def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Pat
 def test_requests_in_flight_end_with_the_index_they_began_with(
     indexes: Path, tmp_path: Path, gate: threading.Event
 ) -> None:
-    with serving(Settings(indexes_in=indexes)) as url, ThreadPoolExecutor(2) as pool:
+    with serving(Settings(indexes_in=indexes, warm_up=False)) as url, ThreadPoolExecutor(2) as pool:
         held = [
             pool.submit(httpx.get, f"{url}/v1/indexes/{name}/count", params={"text": "Paris"}, timeout=60)
             for name in ("one", "two")
@@ -285,7 +286,7 @@ def test_who_may_reload(indexes: Path, tmp_path: Path) -> None:
 def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_path: Path) -> None:
     with started("--indexes-in", indexes, "--port", "0", FACTCENSUS_LOG_FORMAT="json") as (process, url):
         with Client(url, timeout_s=120) as client:
-            client.wait_ready(60)
+            client.wait_ready(120)
             build_index([corpus(tmp_path / "corpora" / "new", "Paris new")], indexes / "three", jobs=1)
             process.send_signal(signal.SIGHUP)
             until(lambda: len(client.indexes()) == 3)

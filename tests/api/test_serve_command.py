@@ -62,7 +62,7 @@ def test_the_body_of_an_answer_does_not_wait_until_the_client_confirms_its_head(
 def test_it_answers_until_a_signal_ends_it_in_order(index_folder: Path, number: signal.Signals) -> None:
     with started(index_folder, "--port", "0") as (process, url):
         with Client(url) as client:
-            client.wait_ready(10)
+            client.wait_ready(120)
             assert client.count("tiny", "Paris")["documents"] == 3
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         process.send_signal(number)
@@ -97,7 +97,7 @@ def test_the_environment_says_what_the_arguments_leave_open(index_folder: Path) 
     env = {"FACTCENSUS_PORT": "0", "FACTCENSUS_HOST": "localhost", "FACTCENSUS_LOG_LEVEL": "warning"}
     with started(index_folder, **env) as (process, url):
         with Client(url) as client:
-            client.wait_ready(10)
+            client.wait_ready(120)
         process.terminate()
         _, errors = process.communicate(timeout=20)
     assert errors == ""

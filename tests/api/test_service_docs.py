@@ -62,7 +62,7 @@ def example_service(text: str) -> Iterator[tuple[Path, str]]:
                 assert process.stderr is not None
                 (url,) = re.findall(r"http://\S+", process.stderr.readline())
                 with Client(url) as client:
-                    client.wait_ready(30)
+                    client.wait_ready(120)
                 yield Path(folder), url
             finally:
                 process.terminate()

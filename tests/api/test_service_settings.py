@@ -34,6 +34,7 @@ def test_every_setting_has_its_variable() -> None:
         "FACTCENSUS_JOBS_FOLDER": "/a/jobs",
         "FACTCENSUS_CORS_ORIGINS": "https://a.example,https://b.example",
         "FACTCENSUS_FACT_TABLES": os.pathsep.join(["/a/facts.parquet", "two.csv"]),
+        "FACTCENSUS_WARM_UP": "0",
     } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
     settings = Settings.from_env(env)
     assert settings == Settings(
@@ -50,6 +51,7 @@ def test_every_setting_has_its_variable() -> None:
         jobs_folder=Path("/a/jobs"),
         cors_origins=("https://a.example", "https://b.example"),
         fact_tables=(Path("/a/facts.parquet"), Path("two.csv")),
+        warm_up=False,
         limits=Limits(**{limit.name: number for number, limit in enumerate(fields(Limits), 1)}),
     )
 
@@ -65,6 +67,7 @@ def test_every_setting_has_its_variable() -> None:
         ("FACTCENSUS_MAX_BODY_BYTES", "1MB"),
         ("FACTCENSUS_LOG_LEVEL", "loud"),
         ("FACTCENSUS_LOG_FORMAT", "xml"),
+        ("FACTCENSUS_WARM_UP", "yes"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
@@ -78,7 +81,7 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     )
     expected = {"FACTCENSUS_INDEXES": "none", "FACTCENSUS_HOST": "127.0.0.1", "FACTCENSUS_PORT": "8080"}
     expected |= {"FACTCENSUS_LOG_LEVEL": "info", "FACTCENSUS_KEYS_FILE": "none", "FACTCENSUS_ALLOW_ANONYMOUS": "0"}
-    expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0", "FACTCENSUS_LOG_FORMAT": "text"}
+    expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0", "FACTCENSUS_LOG_FORMAT": "text", "FACTCENSUS_WARM_UP": "1"}
     expected |= dict.fromkeys(("FACTCENSUS_INDEXES_IN", "FACTCENSUS_ADMIN_KEYS", "FACTCENSUS_JOBS_FOLDER"), "none")
     expected |= dict.fromkeys(("FACTCENSUS_CORS_ORIGINS", "FACTCENSUS_FACT_TABLES"), "none")
     expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}

@@ -201,7 +201,7 @@ class Health(BaseModel):
 
 
 class Ready(Health):
-    """Every index is open."""
+    """Every index is open and warm."""
 
     indexes: list[str]
 

@@ -29,6 +29,7 @@ from factcensus.api.pages import uploads
 from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.problems import add_problem_handlers
 from factcensus.api.settings import Settings
+from factcensus.api.warming import ShortCounts
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,7 +43,12 @@ def create_app(settings: Settings) -> FastAPI:
     index_folders(settings)
     models = Models()
     metrics = Metrics()
-    catalog = Catalog(partial(index_folders, settings), lambda outcome: metrics.index_opens.labels(outcome).inc())
+    short_counts = ShortCounts()
+    catalog = Catalog(
+        partial(index_folders, settings),
+        lambda outcome: metrics.index_opens.labels(outcome).inc(),
+        short_counts.warm_up if settings.warm_up else None,
+    )
     metrics.indexes_open.set_function(lambda: len(catalog.names))
     jobs = JobRunner(settings.jobs_folder, catalog, settings.limits, metrics)
 
@@ -70,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     cache = AnswerCache(settings.limits.cache_bytes, metrics)
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
     app.state.service = Service(
-        settings, catalog, metrics, batch_limiter, jobs, cache, FactTables(settings.fact_tables)
+        settings, catalog, metrics, batch_limiter, jobs, cache, short_counts, FactTables(settings.fact_tables)
     )
     app.state.models = models
     # The most asked first: a request is matched with one route after the other. Not included one router in another,

@@ -16,7 +16,7 @@ from typing import Literal
 
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex
+from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import FactcensusError, InputError
 
 log = logging.getLogger("factcensus.api")
@@ -134,12 +134,19 @@ class Catalog:
     Args:
         folders: gives the folders by name; asked again at every reload.
         opened: is told the outcome of every opening.
+        warm_up: asks a new index before others do; those that are opened first in the background, those that a reload
+            opens before they take the place of what was served.
     """
 
     def __init__(
-        self, folders: Callable[[], Mapping[str, Path]], opened: Callable[[Outcome], None] = lambda _: None
+        self,
+        folders: Callable[[], Mapping[str, Path]],
+        opened: Callable[[Outcome], None] = lambda _: None,
+        warm_up: Callable[[CountIndex, Limit], None] | None = None,
     ) -> None:
-        self._folders_now, self._tell = folders, opened
+        self._folders_now, self._tell, self._warm_up = folders, opened, warm_up
+        self._warming: threading.Thread | None = None
+        self._warming_limit = Limit()
         self._folders: dict[str, Path] = {}
         self._opened: dict[str, CountIndex] = {}
         self._files: dict[str, _Files] = {}
@@ -151,10 +158,18 @@ class Catalog:
         """Open all folders; what fails is remembered for :meth:`reasons_not_ready`."""
         self._closed = False
         try:
-            self.reload()
+            self._reload(None)
         except InputError as error:
             log.error("no index is open: %s", error)
             self._failures = {"": "the list of indexes cannot be read; the service's log says why"}
+        if self._warm_up is not None:
+            self._warming = threading.Thread(target=self._warm_up_all, args=(self.indexes,), name="warm-up")
+            self._warming.start()
+
+    def _warm_up_all(self, indexes: Sequence[CountIndex]) -> None:
+        assert self._warm_up is not None
+        for index in indexes:
+            self._warm_up(index, self._warming_limit)
 
     def reload(self) -> Reload:
         """Look at the list of folders again: open new and changed indexes, let go of those that are no longer there.
@@ -165,6 +180,9 @@ class Catalog:
         Raises:
             InputError: the list itself cannot be had; then nothing changes.
         """
+        return self._reload(self._warm_up)
+
+    def _reload(self, warm_up: Callable[[CountIndex, Limit], None] | None) -> Reload:
         with self._reloading:
             folders = dict(self._folders_now())
             done, failures, now, files = Reload(), dict[str, str](), dict[str, CountIndex](), dict[str, _Files]()
@@ -189,6 +207,8 @@ class Catalog:
                     now[name], files[name] = before, self._files[name]
                     done.unchanged.append(name)
                 else:
+                    if warm_up is not None:
+                        warm_up(index, self._warming_limit)
                     now[name] = index
                     done.opened.append(name)
             done.closed.extend(name for name in self._opened if name not in now)
@@ -199,6 +219,9 @@ class Catalog:
     def close(self) -> None:
         """Release every index; a second call does nothing."""
         self._closed = True
+        self._warming_limit.cancel()
+        if self._warming is not None:
+            self._warming.join()
         opened, self._opened = self._opened, {}
         for index in opened.values():
             index.close()
@@ -213,10 +236,17 @@ class Catalog:
         """Names of the open indexes, in the order they were given."""
         return list(self._opened)
 
+    @property
+    def is_warming(self) -> bool:
+        """Whether the indexes that were opened first are still warmed up."""
+        return self._warming is not None and self._warming.is_alive()
+
     def reasons_not_ready(self) -> list[str]:
         """Why some requests would fail now; empty when all indexes are open."""
         if self._closed:
             return ["the indexes are not open yet"]
+        if self.is_warming:
+            return ["the indexes are being warmed up, so that the first counts do not wait for that"]
         return [f"index {name!r}: {reason}" if name else reason for name, reason in self._failures.items()]
 
     def get(self, name: str) -> CountIndex:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -47,7 +47,9 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
-By = Literal["source"] | None
+#: Values of columns of the document table or fields of the metadata (nested: ``a.b``) that documents must have to be
+#: counted: one value, a list of them, or ``{"min": …, "max": …}``; None or "" for documents without it.
+Filter = Mapping[str, Any]
 #: Pause before the second attempt; it doubles with each further one.
 FIRST_PAUSE_S = 0.2
 RETRIED = (429, 503)
@@ -95,7 +97,7 @@ class Client:
         self._http.close()
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once every index of the service is open.
+        """Return once every index of the service is open and warm.
 
         Raises:
             NotReadyError: that took longer than ``timeout_s``; the message has the service's reasons.
@@ -121,16 +123,23 @@ class Client:
         """Everything about one index."""
         return json_of(self._send("GET", _path(name)))
 
-    def count(self, name: str, text: str, by: By = None) -> Json:
-        """As :meth:`CountIndex.count`."""
-        return self._ask(name, "count", {"text": text, "by": by})
+    def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> Json:
+        """As :meth:`CountIndex.count`; ``by`` is ``source`` or another column, whose values are counted one by one."""
+        return self._ask(name, "count", {"text": text, "by": by, "filter": dict(filter or {})})
 
     def cooccurrence(
-        self, name: str, subject: Entity, object: Entity, window: int | None = None, by: By = None
+        self,
+        name: str,
+        subject: Entity,
+        object: Entity,
+        window: int | None = None,
+        by: str | None = None,
+        *,
+        filter: Filter | None = None,
     ) -> Json:
-        """As :meth:`CountIndex.cooccurrence`."""
+        """As :meth:`CountIndex.cooccurrence`; ``by`` and ``filter`` as in :meth:`count`."""
         body = {"subject": _entity(subject), "object": _entity(object), "window": window, "by": by}
-        return self._ask(name, "cooccurrence", body)
+        return self._ask(name, "cooccurrence", {**body, "filter": dict(filter or {})})
 
     def count_facts(
         self,
@@ -206,13 +215,16 @@ class Client:
         subject: Entity | None = None,
         object: Entity | None = None,
         window: int | None = None,
+        by: str | None = None,
+        filter: Filter | None = None,
         limit: int = 10,
     ) -> Iterator[Json]:
         """Pages of documents that fit a text, or a subject with an object: ``limit`` documents each, until the last.
 
-        A page has ``documents``, ``total`` (on all pages) and what else ``POST …/documents`` answers.
+        A page has ``documents``, ``total`` (on all pages) and what else ``POST …/documents`` answers; ``by`` and
+        ``filter`` as in :meth:`count`.
         """
-        query: Json = {"limit": limit}
+        query: Json = {"limit": limit, "by": by, "filter": dict(filter or {})}
         if text is not None:
             query["text"] = text
         if subject is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -13,7 +14,7 @@ from factcensus.api.caching import cache_headers, cached, not_modified
 from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.problems import Problem
-from factcensus.indexer import Limit
+from factcensus.indexer import CountIndex, Entity, Limit
 
 router = new_router("counts")
 
@@ -41,7 +42,8 @@ async def count_by_address(
         check_groups(index, by, limits)
         return index.count(text, by=by, limit=limit)
 
-    answer = await cached(request, index, limits.deadline_seconds, counted, "count", text, by)
+    forms = None if by else partial(_forms, index, text)
+    answer = await cached(request, index, limits.deadline_seconds, counted, "count", text, by, forms=forms)
     answer.headers.update(headers)
     return answer
 
@@ -62,7 +64,9 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
         check_groups(index, body.by, limits)
         return index.count(body.text, by=body.by, scope=scope, limit=limit)
 
-    return await cached(request, index, limits.deadline_seconds, counted, "count", body.model_dump(mode="json"))
+    forms = None if body.by or body.filter else partial(_forms, index, body.text)
+    question = body.model_dump(mode="json")
+    return await cached(request, index, limits.deadline_seconds, counted, "count", question, forms=forms)
 
 
 @router.get(
@@ -116,7 +120,20 @@ async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBod
         check_groups(index, body.by, limits)
         return index.cooccurrence(subject, object_, window=body.window, by=body.by, scope=scope, limit=limit)
 
-    return await cached(request, index, limits.deadline_seconds, counted, "cooccurrence", body.model_dump(mode="json"))
+    forms = None if body.by or body.filter else partial(_forms, index, subject, object_)
+    question = body.model_dump(mode="json")
+    return await cached(request, index, limits.deadline_seconds, counted, "cooccurrence", question, forms=forms)
+
+
+def _forms(index: CountIndex, *asked: str | Entity) -> list[tuple[int, ...]]:
+    """The token sequences that counting a text, or entities, looks for."""
+    found: list[tuple[int, ...]] = []
+    for each in asked:
+        if isinstance(each, Entity):
+            found += index.forms(each)
+        elif ids := index.token_ids(each):
+            found.append(ids)
+    return found
 
 
 def refuse_broken_text(request: Request) -> None:

@@ -16,6 +16,7 @@ from factcensus.api.negotiation import media_type_of
 from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
+from factcensus.api.warming import ShortCounts
 from factcensus.indexer import CountIndex
 
 
@@ -37,6 +38,7 @@ class Service:
     batch_limiter: CapacityLimiter
     jobs: JobRunner
     cache: AnswerCache
+    short_counts: ShortCounts
     #: What the page compares a fact with.
     fact_tables: FactTables
 

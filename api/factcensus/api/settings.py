@@ -83,6 +83,8 @@ class Settings:
     fact_tables: tuple[Path, ...] = ()
     #: Web pages' origins, such as ``https://example.org``, whose scripts may ask; ``*`` for all.
     cors_origins: tuple[str, ...] = ()
+    #: Whether indexes are asked by the service itself before it says that it is ready.
+    warm_up: bool = True
     #: Requests a minute by key, or without keys by address; 0 for no limit.
     requests_per_minute: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -115,6 +117,7 @@ class Settings:
             fact_tables=tuple(Path(file) for file in env.get(f"{PREFIX}FACT_TABLES", "").split(os.pathsep) if file),
             cors_origins=_words(env, f"{PREFIX}CORS_ORIGINS"),
             allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
+            warm_up=_whole_number(env, f"{PREFIX}WARM_UP", 1, low=0, high=1) == 1,
             requests_per_minute=_whole_number(env, f"{PREFIX}REQUESTS_PER_MINUTE", 0, low=0),
             limits=Limits(**limits),
         )

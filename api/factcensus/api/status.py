@@ -22,9 +22,9 @@ async def healthz() -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", summary="Is every index open?", responses={200: {"model": Ready}})
+@router.get("/readyz", summary="Is every index open and warm?", responses={200: {"model": Ready}})
 async def readyz(service: ServiceOf) -> JSONResponse:
-    """200 when every index is open, else a problem with status 503 and the reasons."""
+    """200 when every index is open and warm, else a problem with status 503 and the reasons."""
     if reasons := service.catalog.reasons_not_ready():
         errors = [{"detail": reason} for reason in reasons]
         raise Problem("not-ready", "; ".join(reasons), errors=errors, headers={"Retry-After": "1"})

@@ -1,0 +1,133 @@
+"""Before the service says that it is ready, it asks its indexes itself; short counts of warm ones take no thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from loopback import serving, until
+
+from factcensus.api import caching, warming
+from factcensus.api.app import create_app
+from factcensus.api.settings import Settings
+from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.errors import IndexFormatError
+
+COUNT, COOC = "/v1/indexes/tiny/count", "/v1/indexes/tiny/cooccurrence"
+PAIR = {"subject": {"name": "Curie", "aliases": ["Marie"]}, "object": {"name": "Warsaw"}, "window": 3}
+
+
+def test_the_service_is_alive_but_not_ready_while_an_index_is_warmed_up(
+    index_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(warming, "ask_everything", lambda *_, **__: gate.wait(60))
+    with caplog.at_level(logging.INFO), serving(create_app(Settings(indexes=(index_folder,)))) as url:
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        answer = httpx.get(f"{url}/readyz")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "warmed up" in answer.json()["detail"]
+        assert httpx.post(url + COUNT, json={"text": "Paris"}).json()["documents"] == 3, "who cannot wait is answered"
+        gate.set()
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+    assert "index 'tiny' is warm" in caplog.text
+
+
+def test_without_warm_up_the_service_is_ready_at_once(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(warming, "ask_everything", lambda *_, **__: asked.append(1))
+    settings = Settings.from_env({"FACTCENSUS_INDEXES": str(index_folder), "FACTCENSUS_WARM_UP": "0"})
+    with serving(settings) as url:
+        assert httpx.get(f"{url}/readyz").status_code == 200
+    assert not asked
+
+
+def test_a_warm_up_that_fails_is_told_in_the_log_and_keeps_nobody_waiting(
+    index_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise IndexFormatError("damaged")
+
+    monkeypatch.setattr(warming, "ask_everything", fail)
+    with serving(Settings(indexes=(index_folder,))) as url:
+        assert httpx.get(f"{url}/readyz").status_code == 200
+    assert "index 'tiny' could not be warmed up: damaged" in caplog.text
+
+
+def test_a_warm_up_ends_with_the_service(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    def endless(*_: Any, limit: Limit, **__: Any) -> None:
+        begun.set()
+        while True:
+            limit.check()
+
+    monkeypatch.setattr(warming, "ask_everything", endless)
+    with serving(create_app(Settings(indexes=(index_folder,)))):
+        assert begun.wait(60)
+    assert not [thread for thread in threading.enumerate() if thread.name == "warm-up"]
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A mark for every count that a thread took."""
+    taken: list[Any] = []
+    real = caching.within
+
+    async def noted(*arguments: Any, **named: Any) -> Any:
+        taken.append(1)
+        return await real(*arguments, **named)
+
+    monkeypatch.setattr(caching, "within", noted)
+    return taken
+
+
+def test_short_counts_take_no_thread_and_give_the_same_numbers(
+    index_folder: Path, index: CountIndex, monkeypatch: pytest.MonkeyPatch, threads: list[Any]
+) -> None:
+    asked = [(COUNT, {"text": text}) for text in ("Paris", "Marie Curie", "absent", "capital of absent")] + [
+        (COOC, PAIR)
+    ]
+    answers: list[list[Any]] = []
+    for few in (warming.FEW_ROWS, -1):
+        monkeypatch.setattr(warming, "FEW_ROWS", few)
+        with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url) as client:
+            answers.append([client.post(path, json=body).json() for path, body in asked])
+            assert len(threads) == (0 if few > 0 else len(asked))
+            assert client.post(COUNT, json={"text": "..."}).json()["type"].endswith(":empty-query")
+    assert answers[0] == answers[1]
+    assert answers[0][1] == index.count("Marie Curie")
+
+
+@pytest.mark.parametrize(
+    "body", [{"text": "Paris", "by": "source"}, {"text": "Paris", "filter": {"source": ["wiki"]}}], ids=["by", "filter"]
+)
+def test_counts_that_look_at_more_than_occurrences_take_a_thread(
+    index_folder: Path, threads: list[Any], body: dict[str, Any]
+) -> None:
+    with serving(Settings(indexes=(index_folder,))) as url:
+        assert httpx.post(url + COUNT, json=body).status_code == 200
+    assert threads == [1]
+
+
+def test_an_index_that_waits_for_the_disk_is_left_to_threads_for_a_while(
+    index: CountIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = warming.ShortCounts()
+    ask: Callable[[], Any] = lambda: counts.answer(index, list, lambda _: "counted")  # noqa: E731
+    assert ask() is None, "it is not warm yet"
+    counts.warm_up(index, Limit())
+    assert ask() == "counted"
+    faults = iter(range(100))
+    monkeypatch.setattr(warming.resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=next(faults)))
+    assert ask() == "counted", "this one found out"
+    assert ask() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(warming, "monotonic", lambda: 1e12)
+    assert ask() == "counted"
