@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import analysis, build, counting, growth, memory, profile, suffix_array
+from benchmarks import analysis, build, counting, growth, memory, profile, service_load, service_soak, suffix_array
 from benchmarks.corpora import Setting, text_bytes
 from benchmarks.measure import Report
 from factcensus.indexer.console import parse_size
@@ -40,7 +40,10 @@ def main() -> None:
             f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PEERS) + "."
         )
         for name in arguments.names or BENCHMARKS:
-            BENCHMARKS[name](setting, report)
+            if name == "service_soak":
+                service_soak.main(setting, report, arguments.minutes)
+            else:
+                BENCHMARKS[name](setting, report)
             if arguments.markdown:
                 arguments.markdown.write_text("\n".join(report.lines), encoding="utf-8")
 
@@ -75,6 +78,8 @@ BENCHMARKS: dict[str, Callable[[Setting, Report], None]] = {
     "growth": growth.main,
     "profile": profile.main,
     "evaluation": _evaluation,
+    "service_load": service_load.main,
+    "service_soak": service_soak.main,
 }
 
 
@@ -88,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", default="640MiB", help="the bound that is tested (default: %(default)s)")
     parser.add_argument(
         "--memory-megabytes", type=float, default=2000, help="text that is built under it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.5, help="for which the service is soaked (default: %(default)s)"
     )
     parser.add_argument("--folder", type=Path, help="where scratch files are written (default: the system's)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")

@@ -1,0 +1,340 @@
+"""The service for minutes on end, under everything at once; every answer is compared with a number counted beforehand.
+
+Threads ask for counts, co-occurrence and tables in all formats, have tables counted as jobs, read streams slowly, break
+off in the middle of requests and of answers, and send bodies that are none; meanwhile an index is replaced by another
+one under the same name, by SIGHUP and by the route in turn. An answer names what it counted (its digest, or its number
+of documents), so that it can be compared while the index changes. At the end: the answers, the wrong ones, the statuses
+from 500 on, and the memory of the service's process over time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.corpora import Setting, write_shards
+from benchmarks.measure import Report
+from benchmarks.service_load import serve_ours
+from factcensus.indexer import CountIndex, Entity, build_index
+
+#: Texts and pairs whose numbers are known beforehand.
+KNOWN = 300
+TABLE_ROWS = 3_000
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+HOSTILE = (
+    ("/count", b"[" * 10_000),
+    ("/count", b'{"text": "' + b"x" * 200_000 + b'"}'),
+    ("/count", b'{"text": "\\ud800"}'),
+    ("/cooccurrence", b"\xff\xfe{}"),
+    ("/cooccurrence", b'{"subject": {"name": "a", "aliases": [' + b'"b",' * 5_000 + b'"c"]}, "object": {"name": "d"}}'),
+    ("/facts:count", b'{"facts": [{"subject": "", "object": 3}]}'),
+    ("/documents", b'{"text": "the", "cursor": "nonsense"}'),
+)
+
+
+@dataclass
+class Known:
+    """One version of the index, and what it answers."""
+
+    folder: Path
+    counts: dict[str, dict[str, Any]]
+    pairs: dict[tuple[str, str], dict[str, Any]]
+    table: list[dict[str, Any]]
+
+
+@dataclass
+class Tally:
+    """What came of the requests, from all threads."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, kind: str, right: bool, what: str = "") -> None:
+        """One answer that was compared."""
+        with self.lock:
+            self.answers[kind] += 1
+            if not right:
+                self.wrong.append(f"{kind}: {what[:300]}")
+
+    def failed(self, kind: str) -> None:
+        """A status from 500 on, or no answer where there should be one."""
+        with self.lock:
+            self.failures[kind] += 1
+
+
+def main(setting: Setting, report: Report, minutes: float = 0.5) -> None:
+    """Soak for as many minutes as were asked for."""
+    report.title("The service for minutes on end")
+    place = setting.folder / "soak"
+    place.mkdir()
+    versions = _versions(setting, place)
+    served = place / "served"
+    served.mkdir()
+    (served / "words").symlink_to(versions[0].folder)
+    tally, over = Tally(), threading.Event()
+    settings = {
+        "FACTCENSUS_JOBS_FOLDER": str(place / "jobs"), "FACTCENSUS_LOG_LEVEL": "warning",
+        "FACTCENSUS_CACHE_BYTES": "100000", "FACTCENSUS_JOB_RETENTION_HOURS": "1",
+    }  # fmt: skip
+    with serve_ours(served / "words", settings) as server:
+        workers: list[Callable[..., None]] = [_single, _single, _tables, _tables, _jobs, _slow, _killed, _hostile]
+        asker = _Asker(server.port, versions, tally)
+        threads = [threading.Thread(target=_until, args=(over, tally, work, asker)) for work in workers]
+        threads.append(threading.Thread(target=_reloads, args=(over, server, versions, served, asker)))
+        memory: list[tuple[float, float]] = []
+        started = time.monotonic()
+        for thread in threads:
+            thread.start()
+        try:
+            while (passed := time.monotonic() - started) < 60 * minutes:
+                memory.append((passed, _resident_mib(server.process)))
+                time.sleep(min(5.0, 6 * minutes))
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        time.sleep(1)
+        memory.append((time.monotonic() - started, _resident_mib(server.process)))
+        right = [asker.count(index) for index in range(20)]
+    _tell(report, tally, memory, all(right))
+
+
+def _versions(setting: Setting, place: Path) -> list[Known]:
+    """The corpus, and the corpus without every third document, each with what it answers."""
+    chance = random.Random(0)
+    with CountIndex.open(setting.index) as whole:
+        texts = [whole.text(shard.tokens(*_span(shard, chance)).tolist()) for shard in [*whole.shards] * KNOWN][:KNOWN]
+    subjects, objects = (setting.facts[name].to_pylist() for name in ("subject", "object"))
+    names = list(dict.fromkeys(zip(subjects, objects, strict=True)))[:KNOWN]
+    rows = [
+        {"subject": subject, "object": object, "n": n}
+        for n, (subject, object) in zip(range(TABLE_ROWS), cycle(names), strict=False)
+    ]
+    found = []
+    for number, kept in enumerate((setting.texts, [text for n, text in enumerate(setting.texts) if n % 3])):
+        build_index([write_shards(place / f"corpus{number}", kept)], place / f"version{number}" / "words", jobs=1)
+        with CountIndex.open(place / f"version{number}" / "words") as index:
+            found.append(
+                Known(
+                    index.folder,
+                    {text: index.count(text) for text in texts},
+                    {pair: index.cooccurrence(*map(Entity, pair), window=5) for pair in names},
+                    index.count_facts(pa.Table.from_pylist(rows), windows=[5]).to_pylist(),
+                )
+            )
+    return found
+
+
+def _span(shard: Any, chance: random.Random) -> tuple[int, int]:
+    begin, end = shard.document_span(chance.randrange(shard.documents))
+    at = chance.randrange(begin, max(begin + 1, end))
+    return at, min(end, at + chance.randrange(1, 4))
+
+
+class _Asker:
+    """Asks and compares; safe from many threads, a connection each time."""
+
+    def __init__(self, port: int, versions: Sequence[Known], tally: Tally) -> None:
+        self.port, self.versions, self.tally = port, versions, tally
+        self.texts, self.names = list(versions[0].counts), list(versions[0].pairs)
+
+    def ask(self, path: str, body: bytes, kind: str = "application/json", **headers: str) -> tuple[int, bytes]:
+        """Status and body of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request("POST" if body else "GET", path, body or None, {"Content-Type": kind, **headers})
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+        finally:
+            connection.close()
+        if status >= 500:
+            self.tally.failed(f"{status} {content[:120].decode(errors='replace')}")
+        return status, content
+
+    def count(self, number: int) -> bool:
+        """Ask for a text."""
+        text = self.texts[number % len(self.texts)]
+        status, content = self.ask("/v1/indexes/words/count", json.dumps({"text": text}).encode())
+        right = status == 200 and json.loads(content) in [known.counts[text] for known in self.versions]
+        self.tally.add("counts", right, f"{text!r} {content.decode(errors='replace')}")
+        return right
+
+
+def _until(over: threading.Event, tally: Tally, work: Callable[..., None], asker: _Asker) -> None:
+    chance = random.Random(work.__name__ + threading.current_thread().name)
+    while not over.is_set():
+        try:
+            work(asker, chance)
+        except (OSError, http.client.HTTPException) as error:
+            tally.failed(f"{work.__name__}: {type(error).__name__} {error}"[:120])
+            time.sleep(0.1)
+
+
+def _single(asker: _Asker, chance: random.Random) -> None:
+    asker.count(chance.randrange(10**6))
+    pair = chance.choice(asker.names)
+    body = {"subject": {"name": pair[0]}, "object": {"name": pair[1]}, "window": 5}
+    status, content = asker.ask("/v1/indexes/words/cooccurrence", json.dumps(body).encode())
+    right = status == 200 and json.loads(content) in [known.pairs[pair] for known in asker.versions]
+    asker.tally.add("pairs", right, f"{pair} {content.decode(errors='replace')}")
+
+
+def _table(asker: _Asker, chance: random.Random, most: int = TABLE_ROWS) -> tuple[int, int, bytes]:
+    """The rows from where to where, as an Arrow stream."""
+    start = chance.randrange(most - 1)
+    end = min(TABLE_ROWS, start + chance.choice((1, 50, 1500, most)))
+    rows = [{name: row[name] for name in ("subject", "object", "n")} for row in asker.versions[0].table[start:end]]
+    return start, end, _arrow(pa.Table.from_pylist(rows))
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def _compare(asker: _Asker, kind: str, content: bytes, media_type: str, start: int, end: int) -> None:
+    if media_type == ARROW:
+        rows = pa.ipc.open_stream(content).read_all().to_pylist()
+    elif media_type == PARQUET:
+        rows = pq.read_table(BytesIO(content)).to_pylist()
+    else:
+        rows = [json.loads(line) for line in content.splitlines()]
+    asker.tally.add(kind, rows in [known.table[start:end] for known in asker.versions], f"rows {start} to {end}")
+
+
+def _tables(asker: _Asker, chance: random.Random) -> None:
+    start, end, body = _table(asker, chance)
+    media_type = chance.choice((ARROW, PARQUET, "application/x-ndjson"))
+    status, content = asker.ask("/v1/indexes/words/facts:count?windows=5", body, ARROW, Accept=media_type)
+    if status == 200:
+        _compare(asker, "tables", content, media_type, start, end)
+    elif status < 500:
+        asker.tally.add("tables", False, f"{status} {content[:200]!r}")
+
+
+def _jobs(asker: _Asker, chance: random.Random) -> None:
+    """A job is counted by the index it came to; it fails, and says so, where that was replaced meanwhile."""
+    start, end, body = _table(asker, chance)
+    status, content = asker.ask("/v1/indexes/words/facts:count?windows=5", body, ARROW, Prefer="respond-async")
+    if status != 202:
+        if status < 500:
+            asker.tally.add("jobs", False, f"{status} {content[:200]!r}")
+        return
+    url = json.loads(content)["status_url"]
+    if chance.random() > 0.1:  # else it is cancelled before it is done
+        while (job := json.loads(asker.ask(url, b"")[1]))["state"] in ("queued", "running"):
+            time.sleep(0.05)
+        if job["state"] == "done":
+            status, content = asker.ask(job["result_url"], b"", Accept=ARROW)
+            _compare(asker, "jobs", content, ARROW, start, end)
+        else:
+            asker.tally.add("jobs whose index was replaced", "replaced" in str(job["error"]), str(job["error"]))
+    connection = http.client.HTTPConnection("127.0.0.1", asker.port, timeout=120)
+    connection.request("DELETE", url)
+    connection.getresponse().read()
+    connection.close()
+
+
+def _slow(asker: _Asker, chance: random.Random) -> None:
+    """A stream that is read in small bites."""
+    start, end, body = _table(asker, chance)
+    head = (
+        "POST /v1/indexes/words/facts:count?windows=5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        f"Content-Type: {ARROW}\r\nAccept: application/x-ndjson\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", asker.port), timeout=120) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(head.encode() + body)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        content = bytearray()
+        while bite := answer.read(8192):
+            content += bite
+            time.sleep(0.005)
+    if answer.status == 200:
+        _compare(asker, "slow readers", bytes(content), "application/x-ndjson", start, end)
+    elif answer.status >= 500:
+        asker.tally.failed(f"{answer.status} to a slow reader")
+
+
+def _killed(asker: _Asker, chance: random.Random) -> None:
+    """A client that goes: in the middle of its request, right after it, or in the middle of the answer."""
+    _, _, body = _table(asker, chance)
+    head = (
+        "POST /v1/indexes/words/facts:count HTTP/1.1\r\nHost: a\r\n"
+        f"Content-Type: {ARROW}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", asker.port), timeout=120) as connection:
+        how = chance.randrange(3)
+        connection.sendall(head.encode() + (body[: len(body) // 2] if how == 0 else body))
+        if how == 2:
+            connection.recv(1000)
+        elif chance.random() < 0.5:  # reset, not closed
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    asker.tally.add("clients that went", True)
+
+
+def _hostile(asker: _Asker, chance: random.Random) -> None:
+    route, body = chance.choice(HOSTILE)
+    status, content = asker.ask(f"/v1/indexes/words{route}", body)
+    asker.tally.add("hostile bodies", 400 <= status < 500, f"{status} {content[:200]!r}")
+    time.sleep(0.01)
+
+
+def _reloads(over: threading.Event, server: Any, versions: Sequence[Known], served: Path, asker: _Asker) -> None:
+    """The other version every few seconds, by moving a link over the old one."""
+    turn = 0
+    while not over.wait(3.0):
+        turn += 1
+        fresh = served / f".link{turn}"
+        fresh.symlink_to(versions[turn % len(versions)].folder)
+        os.replace(fresh, served / "words")
+        if turn % 2:
+            os.kill(server.process, signal.SIGHUP)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            connection.request("POST", "/v1/admin/reload")
+            answer = connection.getresponse()
+            asker.tally.add("reloads by the route", answer.status == 200, answer.read().decode())
+            connection.close()
+
+
+def _resident_mib(process: int) -> float:
+    """Own memory of a process: pages of mapped files, which the kernel takes back, are not in it."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+
+def _tell(report: Report, tally: Tally, memory: Sequence[tuple[float, float]], last: bool) -> None:
+    rows = [[kind, f"{number:,}"] for kind, number in sorted(tally.answers.items())]
+    report.heading(f"{sum(tally.answers.values()):,} answers in {memory[-1][0] / 60:.1f} minutes")
+    report.table(["", "number"], rows)
+    quarters = [memory[len(memory) * part // 8][1] for part in (1, 2, 4, 6)] + [memory[-2][1], memory[-1][1]]
+    names = ("1/8", "1/4", "1/2", "3/4", "the end", "a second after")
+    report.heading("memory of the service's process (RssAnon)")
+    report.table(["at", "MiB"], [[name, f"{size:.0f}"] for name, size in zip(names, quarters, strict=True)])
+    report.note(f"Wrong answers: {len(tally.wrong)}. 5xx or no answer: {sum(tally.failures.values())}.")
+    for line in [*tally.wrong[:10], *(f"{number} × {what}" for what, number in tally.failures.most_common(10))]:
+        report.note(line)
+    assert last, "it answers no more, or wrongly"
+    assert not tally.wrong
