@@ -1,8 +1,9 @@
 """What the benchmarks read: a natural corpus, one with many repeats, and facts; the same compressed shards for all.
 
 The natural corpus is every n-th document of what is asked for, spread over gzip-compressed shards, so that a smaller
-one has the same mixture. The repetitive one is half natural; the rest are long documents, each several times with a
-word changed here and there, as the revisions of a page or the forks of a repository are.
+one has the same mixture. The repetitive one is half natural. A quarter are long documents, each several times with a
+word changed here and there, as the revisions of a page or the forks of a repository are; a quarter are many documents
+one after another, all of it several times and unchanged, as the dumps of a site or mirrors of a manual are.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MOST_FACTS = 5_000
 COPIES = 8
 WORDS_A_CHANGE = 20_000
 LEAST_REPEATED = 20_000
+#: Of what is repeated unchanged; about 130,000 words.
+DUMP_CHARACTERS = 800_000
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,22 @@ class Setting:
         chance = random.Random(0)
         texts = self.texts[::2]
         wanted = sum(map(len, texts))
-        parts = [text for text in self.texts[1::2] if len(text) >= LEAST_REPEATED] or ["\n".join(self.texts[1::2])]
+        others = self.texts[1::2]
+        parts = [text for text in others if len(text) >= LEAST_REPEATED] or ["\n".join(others)]
         made = 0
         repeated: list[str] = []
-        while made < wanted:
+        while made < wanted / 2:
             text = chance.choice(parts)
             repeated += [_changed(text, chance) for _ in range(COPIES)]
             made += COPIES * len(text)
+        at = 0
+        while made < wanted:
+            whole = ""
+            while len(whole) < min(DUMP_CHARACTERS, (wanted - made) / COPIES):
+                whole += others[at % len(others)] + "\n"
+                at += 1
+            repeated += [whole] * COPIES
+            made += COPIES * len(whole)
         mixed = texts + repeated
         chance.shuffle(mixed)
         return mixed
