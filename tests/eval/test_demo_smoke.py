@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
+from test_report import Page
 
 
 def run_demo(out: Path, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
@@ -26,6 +29,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     done = run_demo(out)
     assert done.returncode == 0, done.stderr
     return out, done
+
+
+@pytest.fixture(scope="module")
+def page(finished: tuple[Path, Any]) -> Page:
+    return Page((finished[0] / "report.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +55,60 @@ def test_demo_leaves_the_run_folder_of_the_contract(finished: tuple[Path, Any], 
             assert [row["label"] for row in method["forgotten_by_stratum"][form]] == ["1–3", "4–15", "16+"]
     assert f"report: {(out / 'report.html').as_uri()}" in done.stdout
     assert "counted at http://127.0.0.1:" in done.stderr
+
+
+def test_every_section_of_the_report_is_there(page: Page, finished: tuple[Path, Any]) -> None:
+    assert [each["id"] for each in page.of("section")] == [
+        "forgetting", "curves", "slopes", "residual", "misalignment", "plane", "accuracy", "balance", "facts", "recall",
+        "training", "cost", "reading", "provenance",
+    ]  # fmt: skip
+    assert "<td>factcensus demo --preset smoke</td>" in (finished[0] / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_shares_forgotten_are_those_of_the_facts_in_every_form(
+    page: Page, finished: tuple[Path, Any], place: int
+) -> None:
+    form = ("question", "cloze", "paraphrase", "document")[place]
+    recomputed = duckdb.execute(
+        """
+        SELECT after.method, after.stratum_label, avg((NOT after.match)::INT), count(*)
+        FROM read_parquet($facts) AS after JOIN read_parquet($facts) AS before USING (seed, fact_id, form, variant)
+        WHERE before.method = 'original' AND before.match AND after.point = 'after' AND form = $form
+            AND after.used = 'forget'
+        GROUP BY ALL
+        """,
+        {"facts": str(finished[0] / "facts.parquet"), "form": form},
+    ).fetchall()
+    shown = page.download(f"forgetting-{place + 1}.csv")
+    found = {(row["method"], row["stratum"]): float(row["generation_value"]) for row in shown}
+    assert found == pytest.approx({(method, label): share for method, label, share, _ in recomputed}, rel=1e-5)
+    counted = {(method, label): n for method, label, _, n in recomputed}
+    assert {(row["method"], row["stratum"]): int(row["generation_n"]) for row in shown} == counted
+    beside = {(row["method"], row["count"]): row[form] for row in page.download("forgetting-table-1.csv")}
+    assert {key: cell.partition(" ")[0] for key, cell in beside.items()} == {
+        key: f"{value:.0%}" for key, value in found.items()
+    }
+
+
+def test_recall_training_and_cost_are_those_of_the_tables(page: Page, finished: tuple[Path, Any]) -> None:
+    out = finished[0]
+    facts = pd.read_parquet(out / "facts.parquet")
+    held_out = facts[(facts["method"] == "original") & facts["role"].isin(["forget", "bystander"])]
+    recall = held_out.groupby(["form", "cooccurrence_documents"])["match"].mean()
+    shown = {(row["form"], float(row["count_low"])): float(row["value"]) for row in page.download("recall-1.csv")}
+    assert shown == pytest.approx({(form, float(count)): value for (form, count), value in recall.items()}, rel=1e-5)
+    steps = pd.read_parquet(out / "steps.parquet")
+    losses = [float(row["forget_loss_nats"]) for row in page.download("training-1.csv")]
+    assert losses == pytest.approx(list(steps["forget_loss_nats"]), rel=1e-5)
+    taken = steps.groupby("method")["step"].max().to_dict()
+    assert {row["method"]: int(row["steps"]) for row in page.download("cost-table-1.csv")} == taken
+
+
+def test_every_point_of_the_plane_is_a_fact_known_before(page: Page, summary: dict[str, Any]) -> None:
+    for place, method in enumerate(summary["methods"], 1):
+        of_form = Counter(row["form"] for row in page.download(f"plane-{place}.csv"))
+        assert of_form == {form: method["misalignment"]["by_form"][form]["n"] for form in ("question", "cloze")}
 
 
 def test_counts_measured_by_the_index_are_the_exposures_that_were_drawn(finished: tuple[Path, Any]) -> None:

@@ -86,6 +86,11 @@ class Page(HTMLParser):
         if tag not in VOID:
             assert self._open.pop() == tag
 
+    def download(self, name: str) -> list[dict[str, str]]:
+        """The rows of a CSV file that the page offers."""
+        [link] = [each for each in self.of("a") if each.get("download") == name]
+        return list(csv.DictReader(io.StringIO(unquote(str(link["href"]).partition(",")[2]))))
+
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
@@ -106,8 +111,7 @@ def test_data_of_every_plot_and_table_can_be_taken_along(page: str, summary: dic
     assert len(names) == len(set(names)) > 20
     plots = [each for each in parsed.of("svg") if each.get("role") == "img"]
     assert sum("table" not in str(name) for name in names) == len(plots)
-    [first] = [each for each in links if each["download"] == "forgetting-1.csv"]
-    rows = list(csv.DictReader(io.StringIO(unquote(str(first["href"]).partition(",")[2]))))
+    rows = parsed.download("forgetting-1.csv")
     found = summary["methods"][0]["forgotten_by_stratum"]["question"]
     assert [float(row["generation_value"]) for row in rows if row["method"] == "simnpo"] == pytest.approx(
         [stratum["generation"]["value"] for stratum in found], rel=1e-5
