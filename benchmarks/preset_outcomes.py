@@ -6,6 +6,7 @@ Intervals are 95 %: of shares and of differences by drawing people (within their
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,14 +121,14 @@ def overview(outcomes: Mapping[str, Outcome], points: Mapping[str, Point]) -> st
     return "\n".join(lines)
 
 
-def differences(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> str:
-    """A row a pair of methods: the first less the second, of the same people under the same models."""
+def differences(found: Mapping[str, Mapping[str, Outcome]], pairs: Sequence[tuple[str, str]]) -> str:
+    """A row a pair of methods and setting: the first less the second, of the same people under the same models."""
     lines = [
-        "| by count, less ... | worst stratum | mean left | slope of what is left, question | slope, cloze | retain "
-        "| bystanders |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| by count, less ... | rate, passes | worst stratum | mean left | slope of what is left, question "
+        "| slope, cloze | retain | bystanders |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for method, other in pairs:
+    for (method, other), (setting, outcomes) in itertools.product(pairs, found.items()):
         if method not in outcomes or other not in outcomes:
             continue
         ours, theirs = outcomes[method], outcomes[other]
@@ -141,7 +142,7 @@ def differences(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]
             for group in ("retain", "untouched")
         ]
         lines.append(
-            f"| `{method}` less `{other}` "
+            f"| `{method}` less `{other}` | {setting} "
             f"| {_with_quantiles(worst, drawn['worst'] - drawn_theirs['worst'], sign=True)} "
             f"| {_with_quantiles(mean, drawn['mean'] - drawn_theirs['mean'], sign=True)} "
             f"| {slopes[0]} | {slopes[1]} | {kept[0]} | {kept[1]} |"

@@ -281,26 +281,44 @@ def tables(folder: Path, methods: Sequence[str]) -> list[str]:
     ]
     return [
         overview(outcomes, points),
-        differences(outcomes, DECIDING_PAIRS),
+        differences({"as tuned": outcomes}, DECIDING_PAIRS),
         _by_seed(folder, outcomes, points, EVALUATION),
         _by_rate(folder, tuned),
     ]
 
 
 def equal_tables(folder: Path) -> list[str]:
-    """For each point of ``EQUAL`` that is finished: the deciding methods, their differences, what each seed says."""
-    found = []
+    """At each finished point of ``EQUAL``: differences of the deciding methods, each alone, by seed; recall before."""
+    found: dict[str, dict[str, Outcome]] = {}
+    overviews, by_seed = [], []
     for point in EQUAL:
-        found_here = {name: outcome_of(folder, name, point, EQUAL_WORLDS) for name in DECIDING_METHODS}
-        outcomes = {name: outcome for name, outcome in found_here.items() if outcome is not None}
+        here = {name: outcome_of(folder, name, point, EQUAL_WORLDS) for name in DECIDING_METHODS}
+        outcomes = {name: outcome for name, outcome in here.items() if outcome is not None}
         if len(outcomes) == len(DECIDING_METHODS):
             points = dict.fromkeys(outcomes, point)
-            found += [
-                overview(outcomes, points),
-                differences(outcomes, DECIDING_PAIRS),
-                _by_seed(folder, outcomes, points, EQUAL_WORLDS),
-            ]
-    return found
+            found[f"{point[0]:g}, {point[1]:g}"] = outcomes
+            overviews.append(overview(outcomes, points))
+            by_seed.append(_by_seed(folder, outcomes, points, EQUAL_WORLDS))
+    return [differences(found, DECIDING_PAIRS), *overviews, *by_seed, _known_before(folder)]
+
+
+def _known_before(folder: Path) -> str:
+    """What the original models recall of the forget people, whom nobody asked about, by the level of the count."""
+    lines: list[str] = []
+    for form in FORMS:
+        for world in EQUAL_WORLDS:
+            if not _path(folder, world, "original").is_file():
+                continue
+            original = read(folder, world, "original")
+            rows = [row for row in original["facts"] if row["role"] == "forget" and row["form"] == form]
+            levels = sorted({row["count"] for row in rows})
+            if not lines:
+                heads = ["seed", "form", "all", *map(str, levels)]
+                lines = ["| " + " | ".join(heads) + " |", "| --- |" + " --- |" * (len(heads) - 1)]
+            groups = [rows, *([row for row in rows if row["count"] == level] for level in levels)]
+            cells = [short(float(np.mean([row["recalled"] for row in group]))) for group in groups]
+            lines.append(f"| {world[1]} | {form} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _by_seed(

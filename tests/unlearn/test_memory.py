@@ -54,8 +54,19 @@ def test_what_saves_memory_saves_it_in_the_plan() -> None:
     assert cost({"preset": "simnpo", "adapter": {"rank": 2}}).trained < plain.trained / 20
     assert cost("simnpo", dtype="bfloat16").peak_bytes < plain.peak_bytes
     assert cost("dpo").peak_bytes >= plain.peak_bytes
-    config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [{"preset": "npo", "sam_rho": 0.01}]})
-    assert extra_bytes(config.methods[0], plain, 100)[0] == 4 * plain.parameters
+
+
+def test_what_a_method_keeps_besides_its_step_is_added() -> None:
+    def extra(method: Any, step: StepCost) -> int:
+        config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [method]})
+        return extra_bytes(config.methods[0], step, 100)[0]
+
+    plain, adapted = cost("simnpo"), cost({"preset": "loku", "adapter": {"rank": 2}}, Shape(1, 4, 1))
+    assert extra("simnpo", plain) == 0
+    assert extra({"preset": "npo", "sam_rho": 0.01}, plain) == 4 * plain.parameters
+    assert extra("grad_diff_gru", plain) == 8 * plain.parameters  # the forget gradient, and the average of the other
+    assert extra({"preset": "grad_diff_gru", "gru_gamma": 1.0}, plain) == 4 * plain.parameters
+    assert extra("loku", adapted) + adapted.peak_bytes == 16 * adapted.parameters  # two diagonals and a gradient
 
 
 def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +104,7 @@ def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
     settings = {
         "model": str(model), "facts": str(tmp_path / "facts.jsonl"), "out": str(tmp_path / "run"),
         "evaluator": "none", "device": "cpu", "threads": 1, "methods": ["simnpo"],
-        "training": {"passes": 2, "batch_forget": 2, "batch_retain": 2},
+        "training": {"passes": 1, "batch_forget": 2, "batch_retain": 2},
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
