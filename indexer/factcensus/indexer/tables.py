@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -52,8 +52,16 @@ def read_table(source: str | Path | BinaryIO, format: TableFormat | None = None)
             return pq.read_table(source)
         except pa.ArrowException as error:
             raise InputError(f"not a readable Parquet table ({error})") from error
-    rows = _csv_rows(source) if format == "csv" else _json_rows(source)
-    return table_of(rows)
+    return table_of(list(rows_of(source, format)))
+
+
+def rows_of(file: BinaryIO, format: TableFormat | None) -> Iterator[dict[str, Any]]:
+    """The rows of a table in CSV or JSON Lines, read as they are asked for.
+
+    Raises:
+        InputError: a row cannot be read; the message names it.
+    """
+    return _csv_rows(file) if format == "csv" else _json_rows(file)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -68,7 +76,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
-def _csv_rows(file: BinaryIO) -> list[dict[str, Any]]:
+def _csv_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
         reader = csv.reader(text, strict=True)
@@ -78,22 +86,19 @@ def _csv_rows(file: BinaryIO) -> list[dict[str, Any]]:
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise InputError(f"the CSV has the column {twice!r} twice; rename or remove one of them")
-        rows = []
         for number, cells in enumerate(reader, 1):
             if not cells:
                 continue
             if len(cells) != len(header):
                 raise InputError(f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}")
-            rows.append(dict(zip(header, cells, strict=True)))
-        return rows
+            yield dict(zip(header, cells, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"the CSV cannot be read ({error}); it must be UTF-8") from error
     finally:
         text.detach()
 
 
-def _json_rows(file: BinaryIO) -> list[dict[str, Any]]:
-    rows = []
+def _json_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(file, 1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -105,8 +110,7 @@ def _json_rows(file: BinaryIO) -> list[dict[str, Any]]:
             raise InputError(f"line {number} is not JSON ({error})") from error
         if not isinstance(row, dict):
             raise InputError(f"line {number} is not a JSON object but {type(row).__name__}")
-        rows.append(row)
-    return rows
+        yield row
 
 
 def write_table(table: pa.Table, path: str | Path) -> None:

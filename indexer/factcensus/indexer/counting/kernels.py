@@ -275,7 +275,7 @@ def _mark_leader(
 @compiled()
 def _reading_is_cheaper(
     table: Array, width: int, token_bytes: int, size: int, document_starts: Array, blocks: Array,
-    ranges: Array, entities: Array, leader: int, partners: Array, stamps: Array, stamp: Array,
+    ranges: Array, entities: Array, leader: int, partners: Array, stamps: Array, stamp: Array, stop: Array,
 ) -> bool:  # fmt: skip
     """Whether the documents of all partners have fewer tokens, times the leader's forms, than the leader has rows.
 
@@ -289,6 +289,8 @@ def _reading_is_cheaper(
     for partner in partners:
         for form in range(entities[partner], entities[partner + 1]):
             for row in range(ranges[form, 0], ranges[form, 1]):
+                if row % STRIDE == 0 and stop[0]:
+                    return False
                 document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
                 budget -= 1
                 if stamps[document] != stamp[0]:
@@ -341,7 +343,7 @@ def _count_disjoint_group(
     if reading < 0:
         reading = _reading_is_cheaper(
             table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
-            fact_stamps, stamp,
+            fact_stamps, stamp, stop,
         )  # fmt: skip
     stamp[0] += np.uint32(1)
     leading = stamp[0]
@@ -423,7 +425,7 @@ def _collect_group(
     if reading < 0:
         reading = _reading_is_cheaper(
             table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
-            fact_stamps, stamp,
+            fact_stamps, stamp, stop,
         )  # fmt: skip
     stamp[0] += np.uint32(2)
     leading, wanted = stamp[0] - np.uint32(1), stamp[0]
