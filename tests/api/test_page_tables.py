@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -29,7 +30,7 @@ CSV = (
 
 @pytest.fixture(scope="module")
 def http(index_folder: Path) -> Iterator[httpx.Client]:
-    limits = Limits(max_body_bytes=20_000, max_windows=3, max_job_facts=50)
+    limits = Limits(max_body_bytes=10_000, max_upload_bytes=20_000, max_windows=3, max_job_facts=50)
     with (
         serving(Settings(indexes=(index_folder,), limits=limits)) as url,
         httpx.Client(base_url=url, timeout=60, headers=HTML) as client,
@@ -100,7 +101,8 @@ def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> 
         ("subject\nCurie\n", "facts.csv", {}, 422, "object"),
         (CSV, "facts.exe", {}, 422, "no table that is read here"),
         (CSV, "<img src=x>.csv.exe", {}, 422, "&lt;img src=x&gt;"),
-        (CSV, "facts.parquet", {}, 400, "no Parquet file"),
+        (CSV, "facts.parquet", {}, 400, "cannot be read as parquet"),
+        (CSV, "facts.arrow", {}, 400, "cannot be read as arrow"),
         (b"\xff\xfe", "facts.csv", {}, 422, "UTF-8"),
         ("{", "facts.json", {}, 400, "not JSON"),
         (CSV, "facts.csv", {"index": "absent"}, 404, "no index is named"),
@@ -133,6 +135,12 @@ def test_a_form_without_a_file_or_none_at_all_is_refused(http: httpx.Client) -> 
 def test_a_file_above_the_limit_is_refused(http: httpx.Client) -> None:
     answer = upload(http, "subject,object\n" + "x" * 21_000)
     assert answer.status_code == 413
+    assert "FACTCENSUS_MAX_UPLOAD_BYTES" in answer.json()["detail"]
+    facts = [{"subject": "Paris", "object": "Curie", "note": "x" * 11_000}]
+    as_a_whole = upload(http, json.dumps({"facts": facts}), "facts.json")
+    assert as_a_whole.status_code == 413
+    assert "FACTCENSUS_MAX_BODY_BYTES" in as_a_whole.text
+    assert upload(http, json.dumps(facts[0]), "facts.jsonl").status_code == 303
 
 
 def test_forms_of_other_sites_are_refused(http: httpx.Client) -> None:

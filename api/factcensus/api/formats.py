@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from factcensus.api.bodies import FactsBody
+from factcensus.api.limits import check_facts_number
 from factcensus.api.negotiation import media_type_of, preferred
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
@@ -80,14 +81,15 @@ def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal[
 def _read_parquet(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
     try:
         with pq.ParquetFile(BytesIO(body)) as file:
-            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
-            _check_size(file.metadata.num_rows, sum(group.total_byte_size for group in groups), limits)
-            return check_facts(_sound(file.read())), None
+            of = file.metadata
+            size = sum(of.row_group(group).total_byte_size for group in range(of.num_row_groups))
+            check_size(of.num_rows, size, limits, "MAX_JOB_BODY_BYTES")
+            return check_facts(sound(file.read())), None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", f"the body is no Parquet file that can be read ({error})") from error
 
 
-def _sound(table: pa.Table) -> pa.Table:
+def sound(table: pa.Table) -> pa.Table:
     """The table, all of whose offsets and texts have been looked at: Arrow itself trusts what it reads."""
     table.validate(full=True)
     if table.num_rows and not table.num_columns:
@@ -116,8 +118,8 @@ def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
             for batch in stream:
                 batches.append(batch)
                 rows, size = rows + batch.num_rows, size + batch.nbytes
-                _check_size(rows, size, limits)
-            return check_facts(_sound(pa.Table.from_batches(batches, stream.schema))), None
+                check_size(rows, size, limits, "MAX_JOB_BODY_BYTES")
+            return check_facts(sound(pa.Table.from_batches(batches, stream.schema))), None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", f"the body is no Arrow stream that can be read ({error})") from error
 
@@ -157,20 +159,17 @@ class _Sink:
         return written
 
 
-def _check_size(rows: int, size: int, limits: Limits) -> None:
-    """Refuse a compressed body that would unfold to far more than a plain one may have."""
-    if rows > limits.max_job_facts:
+def check_size(
+    rows: int, size: int, limits: Limits, variable: Literal["MAX_JOB_BODY_BYTES", "MAX_UPLOAD_BYTES"]
+) -> None:
+    """Refuse a compressed table that would unfold to far more than a plain one may have."""
+    check_facts_number(rows, limits)
+    most: int = getattr(limits, variable.lower())
+    if size > 4 * most:
         raise Problem(
             "limit-exceeded",
-            f"{rows} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
-            "send them in several requests",
-        )
-    if size > 4 * limits.max_job_body_bytes:
-        raise Problem(
-            "limit-exceeded",
-            f"the table has {size} bytes uncompressed, more than four times {limits.max_job_body_bytes} "
-            "(FACTCENSUS_MAX_JOB_BODY_BYTES); send it in several requests, or without columns that counting does not "
-            "need",
+            f"the table has {size} bytes uncompressed, more than four times {most} (FACTCENSUS_{variable}); send it in "
+            "several requests, or without columns that counting does not need",
         )
 
 

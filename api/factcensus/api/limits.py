@@ -69,13 +69,18 @@ def check_batch(facts: pa.Table, limits: Limits) -> None:
 
 def check_job(facts: pa.Table, limits: Limits) -> None:
     """Refuse a checked fact table with too many rows for a job, or with entities that are too large."""
-    if facts.num_rows > limits.max_job_facts:
+    check_facts_number(facts.num_rows, limits)
+    check_entities(facts, limits)
+
+
+def check_facts_number(facts: int, limits: Limits) -> None:
+    """Refuse more facts than a job may have."""
+    if facts > limits.max_job_facts:
         raise Problem(
             "limit-exceeded",
-            f"{facts.num_rows} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
+            f"{facts} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
             "send them in several requests",
         )
-    check_entities(facts, limits)
 
 
 def check_entities(facts: pa.Table, limits: Limits) -> None:

@@ -146,10 +146,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        most, variable = self._limits.max_body_bytes, "FACTCENSUS_MAX_BODY_BYTES"
         # A table of facts may be larger than anything else: it becomes a job.
-        of_facts = scope["path"].endswith("/facts:count")
-        variable = "FACTCENSUS_MAX_JOB_BODY_BYTES" if of_facts else "FACTCENSUS_MAX_BODY_BYTES"
-        most = self._limits.max_job_body_bytes if of_facts else self._limits.max_body_bytes
+        if scope["path"].endswith("/facts:count"):
+            most, variable = self._limits.max_job_body_bytes, "FACTCENSUS_MAX_JOB_BODY_BYTES"
+        elif scope["path"].endswith("/tables"):
+            most, variable = self._limits.max_upload_bytes, "FACTCENSUS_MAX_UPLOAD_BYTES"
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced[:18]) > most:  # more digits would be an exabyte
             problem = _too_large(most, variable)

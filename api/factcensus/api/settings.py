@@ -41,6 +41,8 @@ class Limits:
     max_job_facts: int = 1_000_000
     #: Bytes of a body with facts, as sent; one with more than ``max_body_bytes`` becomes a job.
     max_job_body_bytes: int = 64 * 2**20
+    #: Bytes of a file that is uploaded on the page; it is kept on the disk while it is read, piece by piece.
+    max_upload_bytes: int = 256 * 2**20
     #: Jobs that wait or run; more get 503.
     max_jobs: int = 16
     #: Bytes that all jobs take together; more get 507.

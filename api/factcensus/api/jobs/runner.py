@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,8 @@ class JobRunner:
         self._changed = threading.Condition()
         self._closing = False
         self._threads: list[threading.Thread] = []
+        #: Jobs whose tables are being kept, and the bytes of these.
+        self._coming = self._coming_bytes = 0
         #: Of the jobs that run: what stops them, and the facts counted of the piece at hand.
         self._running: dict[str, Limit] = {}
         self._live: dict[str, int] = {}
@@ -123,28 +125,64 @@ class JobRunner:
         Raises:
             Problem: ``too-many-jobs`` or ``jobs-full``; or there are no jobs.
         """
+        pieces = (facts.slice(start, PIECE_FACTS) for start in range(0, facts.num_rows, PIECE_FACTS))
+        return self.submit_pieces(
+            index, pieces, windows, facts=facts.num_rows, size=facts.nbytes, media_type=media_type, owner=owner
+        )
+
+    def submit_pieces(
+        self,
+        index: CountIndex,
+        pieces: Iterable[pa.Table],
+        windows: Sequence[int],
+        *,
+        facts: int,
+        size: int,
+        media_type: str,
+        owner: str,
+    ) -> Job:
+        """Keep a checked table that comes in pieces as a job; see :meth:`submit`.
+
+        Args:
+            index: that counts it.
+            pieces: of one schema.
+            windows: besides the whole document.
+            facts: rows of all pieces.
+            size: their bytes.
+            media_type: of the answer, unless another one is asked for.
+            owner: whose key asked for it.
+        """
         job = Job(
             id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
-            windows=tuple(dict.fromkeys(windows)), state="queued", facts=facts.num_rows, counted=0,
+            windows=tuple(dict.fromkeys(windows)), state="queued", facts=facts, counted=0,
             created=time(), started=None, finished=None, error=None,
         )  # fmt: skip
+        store = self.store
         with self._changed:  # so that two at once cannot both be the last that fits
-            store = self.store
             store.remove_finished(time() - self.retention_s)
-            if len(store.unfinished()) >= self._limits.max_jobs:
+            if len(store.unfinished()) + self._coming >= self._limits.max_jobs:
                 raise Problem(
                     "too-many-jobs",
                     f"{self._limits.max_jobs} jobs wait or run (FACTCENSUS_MAX_JOBS); send this one when some are done",
                     headers={"Retry-After": "10"},
                 )
-            if store.size_bytes() + facts.nbytes > self._limits.max_jobs_bytes:
+            if store.size_bytes() + self._coming_bytes + size > self._limits.max_jobs_bytes:
                 raise Problem(
                     "jobs-full",
                     f"all jobs together would take more than {self._limits.max_jobs_bytes} bytes "
                     "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
                     headers={"Retry-After": "60"},
                 )
-            store.add(job, (facts.slice(start, PIECE_FACTS) for start in range(0, facts.num_rows, PIECE_FACTS)))
+            self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + size
+        try:
+            store.add_pieces(job.id, pieces)  # a large one takes a while: others go on meanwhile
+        except BaseException:
+            with self._changed:
+                self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
+            raise
+        with self._changed:
+            self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
+            store.add(job)
             self._changed.notify()
         log.info("job %s: %d facts in %s", job.id, job.facts, job.index)
         return job

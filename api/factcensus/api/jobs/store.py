@@ -52,6 +52,8 @@ class JobStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = duckdb.connect(str(path), config={"threads": 1, "memory_limit": "512MB"})
             self._connection.execute(_TABLES)
+            # Of a table whose last piece had not come when the process ended.
+            self._connection.execute("DELETE FROM pieces WHERE job NOT IN (SELECT id FROM jobs)")
             versions = self._connection.execute("SELECT number FROM version").fetchall()
             if not versions:
                 self._connection.execute("INSERT INTO version VALUES (?)", [VERSION])
@@ -80,17 +82,25 @@ class JobStore:
                 raise
             self._connection.commit()
 
-    def add(self, job: Job, pieces: Iterable[pa.Table]) -> None:
-        """Keep a new job with the pieces of its table."""
+    def add(self, job: Job) -> None:
+        """Keep a new job, whose pieces are kept already."""
         row = [
             job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
             job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
         ]  # fmt: skip
-        blobs = [_pack(piece) for piece in pieces]
         with self._transaction() as database:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
-            for number, blob in enumerate(blobs):
-                database.execute("INSERT INTO pieces VALUES (?, ?, false, ?)", [job.id, number, blob])
+
+    def add_pieces(self, id: str, pieces: Iterable[pa.Table]) -> None:
+        """Keep the pieces of a table whose job is added later, one after the other; none where one of them fails."""
+        try:
+            for number, piece in enumerate(pieces):
+                blob = _pack(piece)
+                with self._transaction() as database:
+                    database.execute("INSERT INTO pieces VALUES (?, ?, false, ?)", [id, number, blob])
+        except BaseException:
+            self.remove(id)
+            raise
 
     def get(self, id: str) -> Job | None:
         """The job of this id."""

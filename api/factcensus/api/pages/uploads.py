@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pyarrow as pa
 from fastapi import Path, Query, Request
@@ -14,10 +14,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf, new_router
-from factcensus.api.formats import FILE_ENDINGS, format_of_body
+from factcensus.api.formats import FILE_ENDINGS
+from factcensus.api.jobs.files import Ending, FactsFile
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.runner import JobRunner
-from factcensus.api.limits import check_job, check_windows
+from factcensus.api.limits import check_windows
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.pages.facts import said
@@ -26,7 +27,6 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
-from factcensus.indexer.facts import check_names
 from factcensus.indexer.tables import render
 
 router = new_router("pages", include_in_schema=False)
@@ -55,14 +55,18 @@ async def upload(request: Request, service: ServiceOf, jobs: JobsOf, holder: Hol
             raise
         except HTTPException as error:
             raise Problem("malformed-body", f"the form cannot be read ({error.detail})") from None
+        except OSError as error:  # the file is kept on the disk meanwhile
+            raise Problem("jobs-full", f"the service has no room for the file now ({error.strerror})") from error
         try:
             typed = {name: str(form.get(name) or "") for name in typed}
-            name, body = await _file(form.get("facts"))
+            chosen = form.get("facts")
+            if not isinstance(chosen, UploadFile) or not chosen.filename:
+                raise InputError("choose a file with facts first")
+            index = service.catalog.get(typed["index"])
+            windows = _windows(typed["windows"])
+            job = await run_in_threadpool(_submitted, jobs, index, chosen, windows, limits, holder)
         finally:
             await form.close()
-        index = service.catalog.get(typed["index"])
-        windows = _windows(typed["windows"])
-        job = await run_in_threadpool(_submitted, jobs, index, name, body, windows, limits, holder)
     except (Problem, FactcensusError) as error:
         status, message = said(error)
         context = await _form(service.catalog.names, jobs, holder, limits)
@@ -134,13 +138,6 @@ async def _form(names: list[str], jobs: JobRunner, holder: str, limits: Limits) 
     return context | {"closed": jobs.reason_closed}
 
 
-async def _file(field: object) -> tuple[str, bytes]:
-    """Name and content of the uploaded file."""
-    if not isinstance(field, UploadFile) or not field.filename:
-        raise InputError("choose a file with facts first")
-    return field.filename, await field.read()
-
-
 def _windows(text: str) -> list[int]:
     """Windows as typed, with commas or spaces between them."""
     words = text.replace(",", " ").split()
@@ -152,20 +149,22 @@ def _windows(text: str) -> list[int]:
 
 
 def _submitted(
-    jobs: JobRunner, index: CountIndex, name: str, body: bytes, windows: list[int], limits: Limits, holder: str
+    jobs: JobRunner, index: CountIndex, upload: UploadFile, windows: list[int], limits: Limits, holder: str
 ) -> Job:
     """The job that an uploaded file becomes, once its table is found in order."""
+    name = upload.filename or ""
     ending = PurePosixPath(name).suffix.lower().removeprefix(".")
     if ending not in FILE_ENDINGS:
         endings = ", ".join(f".{each}" for each in FILE_ENDINGS)
         raise InputError(f"{name[:100]!r} is no table that is read here; its name would end in {endings}")
-    known = format_of_body(FILE_ENDINGS[ending])
-    facts, own_windows = known.read(body, limits)
-    windows = windows or own_windows or []
+    file = FactsFile(upload.file, cast(Ending, ending), upload.size or 0, limits)
+    file.check(index)
+    windows = windows or file.windows
     check_windows(windows, limits)
-    check_job(facts, limits)
-    check_names(index, facts)
-    return jobs.submit(index, facts, windows, media_type=known.media_type, owner=holder)
+    return jobs.submit_pieces(
+        index, file.pieces(), windows, facts=file.facts, size=file.size,
+        media_type=FILE_ENDINGS[ending], owner=holder,
+    )  # fmt: skip
 
 
 def _counts(jobs: JobRunner, job: Job) -> pa.Table:

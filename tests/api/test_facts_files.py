@@ -1,0 +1,171 @@
+"""Tables in files, read piece by piece: the same facts as read as a whole, and never more than a piece in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from factcensus.api.catalog import Catalog
+from factcensus.api.jobs import files
+from factcensus.api.jobs.files import Ending, FactsFile
+from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.jobs.store import JobStore
+from factcensus.api.metrics import Metrics
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits
+from factcensus.indexer import CountIndex, read_facts
+from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.tables import render
+
+ROWS = [
+    {
+        "subject": f"Curie {n}",
+        "object": "Warsaw",
+        "subject_aliases": ["Marie"] if n % 3 else [],
+        "n": n,
+        "note": f"\n{n}",
+    }
+    for n in range(50)
+]
+ENDINGS = get_args(Ending)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PIECE_FACTS", 7)
+
+
+def content_of(ending: str, rows: list[dict[str, Any]] = ROWS, batch: int = 3) -> bytes:
+    table, sink = pa.Table.from_pylist(rows), BytesIO()
+    if ending == "json":
+        return json.dumps({"facts": rows, "windows": [5]}).encode()
+    if ending == "parquet":
+        pq.write_table(table, sink, row_group_size=batch)
+    elif ending == "arrow":
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table, max_chunksize=batch)
+    else:
+        sink.write(b"".join(render(table, "csv" if ending == "csv" else "jsonl")))
+    return sink.getvalue()
+
+
+def opened(content: bytes, ending: Ending, limits: Limits | None = None) -> FactsFile:
+    return FactsFile(BytesIO(content), ending, len(content), limits or Limits())
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 40])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_in_pieces_has_the_facts_that_it_has_as_a_whole(index: CountIndex, ending: Ending, batch: int) -> None:
+    file = opened(content_of(ending, batch=batch), ending)
+    file.check(index)
+    pieces = list(file.pieces())
+    assert [piece.num_rows for piece in pieces] == [7] * 7 + [1]
+    assert {piece.schema for piece in pieces} == {pieces[0].schema}
+    whole = [row | {"n": str(row["n"])} if ending == "csv" else row for row in ROWS]
+    assert pa.concat_tables(pieces).to_pylist() == whole
+    assert (file.facts, file.windows) == (50, [5] if ending == "json" else [])
+
+
+def test_types_that_show_bit_by_bit_become_one(index: CountIndex) -> None:
+    """The first piece has whole numbers and no notes, the second neither, the third fractions and notes."""
+    rows: list[dict[str, Any]] = [{"subject": "Curie", "object": "Paris"} for _ in range(21)]
+    for row, more in ((0, {"n": 1}), (15, {"n": 2.5, "note": "x", "tags": ["a"]})):
+        rows[row] |= more
+    content = b"\n".join(json.dumps(row).encode() for row in rows)
+    file = opened(content, "jsonl")
+    file.check(index)
+    table = pa.concat_tables(file.pieces())
+    assert table.to_pylist() == read_facts(BytesIO(content), "jsonl").to_pylist()
+    assert table.schema.field("n").type == pa.float64()
+
+
+def test_types_that_do_not_go_together_are_refused(index: CountIndex) -> None:
+    rows: list[dict[str, Any]] = [
+        {"subject": "Curie", "object": "Paris", "n": n if n < 10 else "ten"} for n in range(20)
+    ]
+    with pytest.raises(InputError, match="several types"):
+        opened(b"\n".join(json.dumps(row).encode() for row in rows), "jsonl").check(index)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"subject": ""}, InputError, "row 31 of the fact table: the subject is empty"),
+        ({"object": "..."}, EmptyQueryError, "row 31 of the fact table, object"),
+        ({"subject": "x" * 101}, Problem, "the subject of row 31's name"),
+    ],
+)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_wrong_row_is_named_by_its_place_in_the_file(
+    index: CountIndex, ending: Ending, changed: dict[str, str], error: type[Exception], says: str
+) -> None:
+    rows = [*ROWS[:30], ROWS[30] | changed, *ROWS[31:]]
+    with pytest.raises(error) as raised:
+        opened(content_of(ending, rows), ending, Limits(max_text_chars=100)).check(index)
+    assert says in (raised.value.detail if isinstance(raised.value, Problem) else str(raised.value))
+
+
+def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read(index: CountIndex) -> None:
+    read: list[int] = []
+
+    class File(BytesIO):
+        def readline(self, size: int | None = -1) -> bytes:
+            read.append(1)
+            return super().readline(size)
+
+        def __next__(self) -> bytes:
+            read.append(1)
+            return super().__next__()
+
+    content = content_of("jsonl", ROWS * 20)
+    with pytest.raises(Problem) as refused:
+        FactsFile(File(content), "jsonl", len(content), Limits(max_job_facts=30)).check(index)
+    assert "FACTCENSUS_MAX_JOB_FACTS" in refused.value.detail
+    assert len(read) < 60
+
+
+def test_a_parquet_file_that_unfolds_to_too_much_is_refused(index: CountIndex) -> None:
+    content = content_of("parquet", [row | {"note": "x" * 1000} for row in ROWS], batch=50)
+    with pytest.raises(Problem) as refused:
+        opened(content, "parquet", Limits(max_upload_bytes=100)).check(index)
+    assert "FACTCENSUS_MAX_UPLOAD_BYTES" in refused.value.detail
+
+
+def test_a_table_whose_last_piece_does_not_come_leaves_nothing(index: CountIndex, tmp_path: Path) -> None:
+    runner = JobRunner(tmp_path, Catalog(dict), Limits(max_jobs=1), Metrics())
+    runner.open()
+    table = read_facts(BytesIO(content_of("csv")), "csv")
+
+    def broken() -> Iterable[pa.Table]:
+        yield table
+        raise OSError("the disk is full")
+
+    def submit(pieces: Iterable[pa.Table]) -> None:
+        runner.submit_pieces(index, pieces, [], facts=50, size=table.nbytes, media_type="text/csv", owner="")
+
+    try:
+        with pytest.raises(OSError, match="the disk is full"):
+            submit(broken())
+        assert runner.store.size_bytes() == 0
+        assert runner.jobs("") == []
+        submit([table])  # its place is free
+        assert len(runner.jobs("")) == 1
+    finally:
+        runner.close()
+
+
+def test_pieces_of_a_table_that_was_never_complete_go_when_the_jobs_are_opened_again(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.add_pieces("a", [pa.table({"subject": ["a"], "object": ["b"]})])
+    assert store.size_bytes() > 0
+    store.close()
+    again = JobStore(tmp_path)
+    assert again.size_bytes() == 0
+    again.close()
