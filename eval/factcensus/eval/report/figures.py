@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +77,7 @@ def draw_whole(paint: Callable[[Figure], None], *, alternative: str, height: flo
     return _embed(_svg(paint, (5.0, height), layout="constrained"), alternative)
 
 
+@cache
 def key_mark(look: Look) -> str:
     """A method's colour and marker, for legends in the text; hidden from screen readers, the name stands beside it."""
 
