@@ -256,10 +256,11 @@ def misalignment_parts(methods: Sequence[Mapping[str, Any]], form: str, limit: f
             found = method["misalignment"]["by_form"][form]
             if found["total"] is None:
                 continue
-            axes.barh(row, found["hidden"], height=0.56, color=HIDDEN, label="hidden" if row == 0 else None)
+            edge: Any = {"height": 0.56, "edgecolor": MUTED, "linewidth": 0.8}  # the fills alone are faint on paper
+            axes.barh(row, found["hidden"], color=HIDDEN, label="hidden" if row == 0 else None, **edge)
             axes.barh(
-                row, found["brittle"], left=found["hidden"], height=0.56, color=BRITTLE, hatch="////",
-                edgecolor=PAPER, label="brittle" if row == 0 else None,
+                row, found["brittle"], left=found["hidden"], color=BRITTLE, hatch="////",
+                label="brittle" if row == 0 else None, **edge,
             )  # fmt: skip
             axes.plot(found["ci95"], [row, row], color=INK, linewidth=1.4)
             axes.plot([found["original"]] * 2, [row - 0.4, row + 0.4], color=INK, linewidth=3)

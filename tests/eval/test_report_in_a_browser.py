@@ -1,0 +1,95 @@
+"""The report in a real browser: nothing is cut, letters can be read, nothing is fetched, by keyboard, in both schemes.
+
+Chromium is Debian's (``apt-get install chromium``). Where there is none these tests are skipped, but not where ``CI``
+is set: there a skipped test would say that the page works.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from test_report import make_run
+
+from factcensus.eval.report.page import render_report
+from factcensus.eval.run_folder import summary_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+pytestmark = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no chromium")
+
+#: What reaches beyond the window and does not scroll by itself.
+CUT = """() => [...document.querySelectorAll("body *")]
+  .filter((each) => !each.closest(".scroll, pre, svg, .skip") && each.checkVisibility())
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+  .map((each) => each.outerHTML.slice(0, 80))"""
+#: Letters of plots that are smaller than this on the screen cannot be read.
+LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
+  .map((each) => each.getBoundingClientRect().height).filter((height) => height > 0))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_run(oracle=True)
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_report(run, summary_of(run)), encoding="utf-8")
+    return path
+
+
+def opened(browser: Browser, file: Path, width: int, scheme: str) -> tuple[Page, list[str]]:
+    """The page with everything unfolded, and what it asked for beyond itself."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    return page, asked
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_nothing_is_cut_and_plots_can_be_read(browser: Browser, file: Path, width: int, scheme: str) -> None:
+    page, asked = opened(browser, file, width, scheme)
+    assert page.evaluate(CUT) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(LETTERS) >= 8
+    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    page.close()
+
+
+def test_every_table_that_scrolls_can_be_reached_by_keyboard(browser: Browser, file: Path) -> None:
+    page, _ = opened(browser, file, 360, "light")
+    wide = page.evaluate(
+        "() => [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth).length"
+    )
+    reached = page.evaluate(
+        "() => [...document.querySelectorAll('.scroll')]"
+        ".filter((each) => { each.focus(); return document.activeElement === each; }).length"
+    )
+    assert reached >= wide > 0
+    page.close()
+
+
+def test_colours_follow_the_scheme(browser: Browser, file: Path) -> None:
+    ground = {}
+    for scheme in ("light", "dark"):
+        page, _ = opened(browser, file, 800, scheme)
+        ground[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        strokes = page.evaluate(
+            "[...document.querySelectorAll('figure svg path')].map((each) => getComputedStyle(each).stroke)"
+        )
+        assert ink in strokes, "the ink of the plots is that of the page"
+        page.close()
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 22, 27)"}
