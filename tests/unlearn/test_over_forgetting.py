@@ -23,7 +23,7 @@ from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
 from factcensus.unlearn.training.over_forgetting import OverForgetting, Watch, over_forgetting_alarms
 from factcensus.unlearn.training.scoring import mean_nll_of
-from factcensus.unlearn.training.train import Dose, unlearn
+from factcensus.unlearn.training.train import Dose, StepRow, unlearn
 
 CPU = torch.device("cpu")
 
@@ -90,6 +90,22 @@ def test_ascent_without_end_raises_the_alarm_and_a_small_dose_does_not(rate: flo
     sizes = TrainingConfig(batch_forget=4, batch_retain=4)
     rows = unlearn(model, forget, MATERIAL.retain, method, sizes, Dose(rate, 4), seed=0, pad_id=0)
     assert bool(over_forgetting_alarms(rows, 0.05)) == alarmed
+
+
+def test_training_may_stop_at_the_alarm_and_continues_to_the_same_stop(tmp_path: Path) -> None:
+    method, sizes = chosen("grad_ascent"), {"batch_forget": 4, "batch_retain": 4, "save_every_steps": 1}
+
+    def rows(stop: bool, **state: Any) -> list[StepRow]:
+        model = tiny_model("llama", 50)
+        forget = forget_set(method, MATERIAL, OriginalScores(MATERIAL, model, 0), seed=0)
+        training = TrainingConfig.model_validate({**sizes, "stop_over_forgotten": stop})
+        return unlearn(model, forget, MATERIAL.retain, method, training, Dose(3e-2, 4), seed=0, pad_id=0, **state)
+
+    stopped, whole = rows(True), rows(False)
+    assert len(stopped) < len(whole) == 10
+    assert over_forgetting_alarms(stopped, 0.05)[0]["first_step"] == len(stopped)
+    assert stopped == whole[: len(stopped)]
+    assert rows(True, state_path=tmp_path / "state.pt") == rows(True, state_path=tmp_path / "state.pt") == stopped
 
 
 def test_a_run_writes_the_shares_of_every_step_its_alarms_and_a_warning(

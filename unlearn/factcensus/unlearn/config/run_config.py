@@ -124,6 +124,9 @@ class TrainingConfig(Section):
         description="alarm when more of a stratum's answers than this share are far below their never-seen level; "
         "needs facts with a role of selection.never_seen_roles; 1: not watched",
     )
+    stop_over_forgotten: bool = Field(
+        default=False, description="end a method's training at the step that raises this alarm, where it is watched"
+    )
     save_every_steps: int = Field(
         default=100, ge=1, description="steps between saved states; SIGTERM saves at any step"
     )

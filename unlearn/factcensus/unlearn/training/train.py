@@ -196,8 +196,11 @@ class _Loop:
         return self.method.alpha if self.constraint is None else self.constraint.alpha
 
     def is_over(self) -> bool:
-        """Whether the dose is given, or the goal reached at the end of a pass."""
+        """Whether the dose is given, the goal reached at the end of a pass, or too much forgotten."""
         if len(self.rows) >= self.steps:
+            return True
+        watched = self.watch.shares() if self.watch is not None and self.rows else [0.0]
+        if self.training.stop_over_forgotten and max(watched) > self.training.over_forgotten_share:
             return True
         if self.strata is None or not self.rows:
             return False
