@@ -24,6 +24,7 @@ from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_fa
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.building import processes
 from factcensus.indexer.cli import main
+from factcensus.indexer.counting.kernels import LONGEST_MENTION
 from factcensus.indexer.errors import IndexerError, InputError
 from factcensus.indexer.scanning import scan
 
@@ -66,6 +67,16 @@ def check_same_table(scanned: pa.Table, indexed: pa.Table) -> None:
     assert scanned.select(same).equals(indexed.select(same))
     assert set(scanned["index"].to_pylist()) == {"scan"}
     assert set(scanned["index_digest"].to_pylist()) == {None}
+
+
+def test_names_longer_than_a_mention_are_refused_by_scan_and_index_alike(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", records(["a b"]))
+    build_index([corpus], tmp_path / "ix", jobs=1)
+    facts = fact_table([(["a " * (LONGEST_MENTION + 1)], ["b"])])
+    with CountIndex.open(tmp_path / "ix") as index, pytest.raises(InputError, match="8,192 tokens is too long"):
+        index.count_facts(facts)
+    with pytest.raises(InputError, match="8,192 tokens is too long"):
+        scan_facts([corpus], facts, jobs=1)
 
 
 # ---------------------------------------------------------------------------------------------- random corpora

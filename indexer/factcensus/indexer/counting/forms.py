@@ -84,18 +84,27 @@ def forms_of_texts(texts: TextForms, named: npt.NDArray[np.int64], entities: npt
     Raises:
         InputError: a form is longer than a mention can be.
     """
+    check_length(int(np.diff(texts.starts).max(initial=0)))
     most = int((texts.texts[named + 1] - texts.texts[named]).sum())
     chosen, sizes = np.empty(most, np.int64), np.empty(len(entities) - 1, np.int64)
     chosen = chosen[: _choose_forms(texts.tokens, texts.starts, texts.texts, named, entities, chosen, sizes)]
     begins, lengths = texts.starts[chosen], texts.starts[chosen + 1] - texts.starts[chosen]
-    if lengths.max(initial=0) > LONGEST_MENTION:
-        raise InputError(f"a name of {lengths.max():,} tokens is too long; the most are {LONGEST_MENTION:,}")
     starts = _starts(lengths)
     tokens = texts.tokens[np.repeat(begins - starts[:-1], lengths) + np.arange(starts[-1])].astype(np.uint32)
     first_forms = _starts(sizes)
     simple = np.empty(len(sizes), np.bool_)
     find_simple(tokens, starts, first_forms, simple)
     return Forms(tokens, starts, first_forms, simple)
+
+
+def check_length(tokens: int) -> None:
+    """Raise unless a name of so many tokens can be counted.
+
+    Raises:
+        InputError: it is longer than a mention can be.
+    """
+    if tokens > LONGEST_MENTION:
+        raise InputError(f"a name of {tokens:,} tokens is too long; the most are {LONGEST_MENTION:,}")
 
 
 def forms_of_entities(entities: Sequence[Sequence[TokenIds]]) -> Forms:

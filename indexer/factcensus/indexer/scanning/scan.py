@@ -29,6 +29,7 @@ from factcensus.indexer.corpus import (
     find_source_files,
     read_documents,
 )
+from factcensus.indexer.counting.forms import check_length
 from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.facts import check_facts, count_names, counts_table, entities_of
@@ -153,6 +154,7 @@ def make_patterns(
 
     Raises:
         EmptyQueryError: no token is left of a subject or object; the message names the row.
+        InputError: a name is longer than a mention can be.
     """
     word_ids: dict[str, int] = {}
     forms_of: dict[Entity, tuple[TokenIds, ...]] = {}
@@ -171,6 +173,7 @@ def make_patterns(
                 forms_of[entity] = tuple(sorted({form for each in forms for form in each}))
                 numbers.setdefault(forms_of[entity], len(numbers))
         entities[role] = np.array([numbers[forms_of[entity]] for entity in column], np.int64)
+    check_length(max((len(form) for forms in numbers for form in forms), default=0))
     words = [word.encode() for word in word_ids]
     tokens = len(words) if analyzer.has_vocabulary else cast(FixedAnalyzer, analyzer).vocabulary_size
     patterns = Patterns(
