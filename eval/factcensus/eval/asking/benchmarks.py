@@ -120,8 +120,3 @@ def rows_of(results: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return rows
-
-
-def names_of(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

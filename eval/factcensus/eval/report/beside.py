@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.report import figures
+from factcensus.eval.report import charts, figures
 from factcensus.eval.report.formatting import interval, number, percent, quantity, ratio
 from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
 from factcensus.eval.run_folder import Run, parameters_of, pool_runs, summary_of
@@ -70,7 +70,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
     panels = []
     for form in forms:
         rows = [
-            figures.ForestRow(f"{each.label}: {method['name']}", odds)
+            charts.ForestRow(f"{each.label}: {method['name']}", odds)
             for each, method, odds in _rows(found, form) if odds["value"] is not None
         ]  # fmt: skip
         values = [0.0, *(value for row in rows for value in (row.found["value"], *(row.found["ci95"] or ())))]
@@ -85,7 +85,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         panels.append(
             Panel(
                 f"Odds of forgetting and the count, asked as a {form}",
-                figures.forest(
+                charts.forest(
                     rows, look, reference=0.0, limits=(min(values) - room, max(values) + room),
                     label="log-odds per factor 10 of the count",
                     alternative=f"Log-odds by run and method, {form} form.",

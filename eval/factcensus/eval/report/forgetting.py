@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factcensus.eval.report import figures
+from factcensus.eval.report import charts, figures
 from factcensus.eval.report.formatting import detectable, interval, percent, ratio
 from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, every_asked_form, flat
 
@@ -42,7 +42,7 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         [
             Panel(
                 f"Asked as a {form}",
-                figures.forgotten_by_stratum(methods, form, look, "generation"),
+                charts.forgotten_by_stratum(methods, form, look, "generation"),
                 csv_of([row for row in strata if row["form"] == form]),
             )
             for form in forms
@@ -85,7 +85,7 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
     panels = [
         Panel(
             method["name"],
-            figures.forgetting_curves(method, forms),
+            charts.forgetting_curves(method, forms),
             csv_of([
                 flat(point, form=form, count_low=point["low"], count_high=point["high"], isotonic=point["isotonic"])
                 for form in forms for point in method["forgotten_by_count"][form]["points"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factcensus.eval.report import figures
+from factcensus.eval.report import charts, figures
 from factcensus.eval.report.formatting import detectable, interval, number, percent, probability, share_of_one
 from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of
 from factcensus.eval.report.slopes import forests
@@ -39,7 +39,7 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
     panels = [
         Panel(
             f"Asked as a {form}",
-            figures.misalignment_parts(methods, form, limit),
+            charts.misalignment_parts(methods, form, limit),
             csv_of([
                 {"method": name, "form": form, **{key: each[key] for key in _MISALIGNMENT_KEYS}} for name, each in rows
             ]),
@@ -97,7 +97,7 @@ def _agreement_panels(
     """The excess of the index without a threshold, a forest a form on one scale."""
     rows = {
         form: [
-            figures.ForestRow(name, {**each["agreement"], "value": each["agreement"]["excess"]})
+            charts.ForestRow(name, {**each["agreement"], "value": each["agreement"]["excess"]})
             for name, each in of_form if each["agreement"]["n"]
         ]
         for form, of_form in found.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from factcensus.eval.report import figures
+from factcensus.eval.report import charts, figures
 from factcensus.eval.report.formatting import interval, number, percent, span
 from factcensus.eval.report.section import Panel, Section, Table, csv_of, csv_text, flat
 
@@ -47,7 +47,7 @@ def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
         [
             Panel(
                 "Recall before unlearning, by count",
-                figures.recall_by_count(recall, guessed, forms),
+                charts.recall_by_count(recall, guessed, forms),
                 csv_of(
                     [
                         flat(row, form=form, count_low=row["low"], count_high=row["high"])
@@ -88,7 +88,7 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
         [
             Panel(
                 f"Asked as a {form}",
-                figures.accuracies(models, groups, look, form),
+                charts.accuracies(models, groups, look, form),
                 csv_of(
                     [
                         flat(by_form[form], model=name, group=group)
@@ -132,7 +132,7 @@ def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
         [
             Panel(
                 labels[name],
-                figures.training_curves(run.steps, name, look, labels[name]),
+                charts.training_curves(run.steps, name, look, labels[name]),
                 csv_text(
                     [
                         ["method", "seed", "step", name],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factcensus.eval.report import figures
+from factcensus.eval.report import charts, figures
 from factcensus.eval.report.formatting import MINUS, detectable, interval, number, probability
 from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, flat
 
@@ -94,14 +94,14 @@ def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
 
 def _forest_row(
     method: Mapping[str, Any], key: str, form: str, other: Mapping[str, Any] | None = None
-) -> figures.ForestRow:
+) -> charts.ForestRow:
     found = method[key][form]
     seeds = [seed["value"] for seed in found["per_seed"] if seed["value"] is not None]
-    return figures.ForestRow(method["name"], found, seeds, other)
+    return charts.ForestRow(method["name"], found, seeds, other)
 
 
 def forests(
-    rows: Mapping[str, Sequence[figures.ForestRow]], look: Mapping[str, figures.Look], label: str, alternative: str
+    rows: Mapping[str, Sequence[charts.ForestRow]], look: Mapping[str, figures.Look], label: str, alternative: str
 ) -> list[Panel]:
     """One forest plot a form, all on one scale around 0."""
     values = [0.0]
@@ -113,7 +113,7 @@ def forests(
     return [
         Panel(
             f"Asked as a {form}",
-            figures.forest(
+            charts.forest(
                 of_form, look, reference=0.0, limits=limits, label=label, alternative=f"{alternative}, {form} form."
             ),
             csv_of(

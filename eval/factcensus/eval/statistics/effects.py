@@ -34,25 +34,27 @@ def known(rows: pd.DataFrame) -> pd.Series[bool]:
 def slope_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> Slope:
     """Slope of an outcome per decade of the count, over rows with a count above 0 and a finite outcome."""
     rows = _usable(rows, outcome)
-    return slope(
-        np.log10(rows[COUNT].astype(float)),
-        rows[outcome].astype(float),
-        covariates=[rows[name].astype(float) for name in covariates],
-        groups=rows["relation_code"].to_numpy(),
-        clusters=_clusters(rows),
-    )
+    return slope(_decades(rows), rows[outcome].astype(float), **_beside(rows, covariates))
 
 
 def odds_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> LogOdds:
     """Slope of the log-odds of a yes-or-no outcome per decade of the count, over the same rows."""
     rows = _usable(rows, outcome)
-    return logistic_slope(
-        np.log10(rows[COUNT].astype(float)),
-        rows[outcome].astype(float),
-        covariates=[rows[name].astype(float) for name in covariates],
-        groups=rows["relation_code"].to_numpy(),
-        clusters=_clusters(rows),
-    )
+    return logistic_slope(_decades(rows), rows[outcome].astype(float), **_beside(rows, covariates))
+
+
+def _decades(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = np.log10(rows[COUNT].to_numpy(dtype=float))
+    return found
+
+
+def _beside(rows: pd.DataFrame, covariates: Iterable[str]) -> dict[str, Any]:
+    """What both regressions have besides the count: covariates, an intercept a seed and relation, clusters."""
+    return {
+        "covariates": [rows[name].astype(float) for name in covariates],
+        "groups": rows["relation_code"].to_numpy(),
+        "clusters": _clusters(rows),
+    }
 
 
 def _usable(rows: pd.DataFrame, outcome: str) -> pd.DataFrame:
