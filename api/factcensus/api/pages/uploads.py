@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import pyarrow as pa
 from fastapi import Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -14,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf, new_router
-from factcensus.api.formats import FILE_ENDINGS
+from factcensus.api.formats import FILE_ENDINGS, format_of_body
 from factcensus.api.jobs.files import Ending, FactsFile
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.runner import JobRunner
@@ -27,7 +29,7 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
-from factcensus.indexer.tables import render
+from factcensus.indexer.strata import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
@@ -90,8 +92,7 @@ async def table(
         found = await run_in_threadpool(jobs.job, job, holder)
         context |= {"job": found, "finished": found.state not in UNFINISHED, "formats": list(FILE_ENDINGS)}
         if found.state == "done":
-            counts = await run_in_threadpool(_counts, jobs, found)
-            context |= await run_in_threadpool(_shown, counts, found, by, bins)
+            context |= await run_in_threadpool(_shown, jobs, found, by, bins)
     except (Problem, FactcensusError) as error:
         status, context["error"] = said(error)
     return html(request, "table.html", context, status)
@@ -110,10 +111,13 @@ async def strata(
     found = await run_in_threadpool(jobs.job, job, holder)
     if found.state != "done":
         raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
-    stratified = await run_in_threadpool(lambda: stratify(_counts(jobs, found), by, bins or "quantile:3"))
+    strata = await run_in_threadpool(lambda: stratify(_numbers(jobs, found), by, bins or "quantile:3"))
+    written = format_of_body(FILE_ENDINGS[ending]).write
+    pieces = _stratified(jobs, found, strata.select(STRATUM_COLUMNS))
     headers = {"Content-Disposition": f'attachment; filename="strata-{found.id[:8]}.{ending}"'}
     media_type = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}[ending]
-    return StreamingResponse(iter(render(stratified, ending)), media_type=media_type, headers=headers)
+    first = await run_in_threadpool(next, pieces)
+    return StreamingResponse(written(first.schema, chain([first], pieces)), media_type=media_type, headers=headers)
 
 
 @router.post("/tables/{job}/remove")
@@ -167,24 +171,53 @@ def _submitted(
     )  # fmt: skip
 
 
-def _counts(jobs: JobRunner, job: Job) -> pa.Table:
-    """The whole counts table of a finished job."""
-    return pa.concat_tables(jobs.store.counts(job.id))
+def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
+    """The counts of a finished table alone: the facts themselves may be more than should be in memory at a time."""
+    return pa.concat_tables(
+        piece.select(
+            [
+                field.name
+                for field in piece.schema
+                if field.name.startswith(("cooccurrence_", "subject_", "object_")) and pa.types.is_integer(field.type)
+            ]
+        )
+        for piece in jobs.store.counts(job.id)
+    )
 
 
-def _shown(counts: pa.Table, job: Job, by: str, bins: str) -> dict[str, Any]:
+def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Table]:
+    """The pieces of a finished table with their strata."""
+    start = 0
+    for piece in jobs.store.counts(job.id):
+        piece = piece.drop_columns([name for name in strata.column_names if name in piece.column_names])
+        for name in strata.column_names:
+            piece = piece.append_column(name, strata[name].slice(start, piece.num_rows))
+        start += piece.num_rows
+        yield piece
+
+
+def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
+    """Some rows of a finished table, in the order in which they are wanted."""
+    start, found = 0, list[tuple[int, pa.Table]]()
+    for piece in jobs.store.counts(job.id):
+        end = start + piece.num_rows
+        found += [(place, piece.slice(row - start, 1)) for place, row in enumerate(wanted) if start <= row < end]
+        start = end
+    return pa.concat_tables(row for _, row in sorted(found, key=lambda placed: placed[0]))
+
+
+def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
     """The picture, the legend and a few facts; a message instead where the bins cannot be read."""
-    columns = [name for name in counts.column_names if name.startswith(("cooccurrence_", "subject_", "object_"))]
-    columns = [name for name in columns if pa.types.is_integer(counts.schema.field(name).type)]
-    context: dict[str, Any] = {"columns": columns}
+    counts = _numbers(jobs, job)
+    context: dict[str, Any] = {"columns": counts.column_names}
     try:
         spread = spread_of(counts, by, bins or "quantile:3")
     except InputError as error:
         return context | {"error": str(error)}
-    order = sorted(range(counts.num_rows), key=lambda row: int(spread.counts[row]))
+    order = np.argsort(spread.counts, kind="stable").tolist()
     chosen = order if len(order) <= PREVIEW else [*order[: PREVIEW // 2], *order[-PREVIEW // 2 :]]
     picture, legend = spread.picture(), spread.legend()
-    facts = list(_preview(counts.take(chosen), job, by))
+    facts = list(_preview(_rows(jobs, job, chosen), job, by))
     return context | {"picture": picture, "legend": legend, "facts": facts, "hidden": counts.num_rows - len(chosen)}
 
 
