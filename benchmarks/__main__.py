@@ -18,7 +18,18 @@ from benchmarks.corpora import Setting, text_bytes
 from benchmarks.measure import Report
 from factcensus.indexer.console import parse_size
 
-PEERS = ("infini-gram", "tantivy", "ahocorasick_rs", "tokenizers", "regex", "pyarrow", "numba", "numpy")
+PEERS = (
+    "infini-gram",
+    "tantivy",
+    "ahocorasick_rs",
+    "tokenizers",
+    "regex",
+    "pyarrow",
+    "numba",
+    "numpy",
+    "fastapi",
+    "werkzeug",
+)
 
 
 def main() -> None:
