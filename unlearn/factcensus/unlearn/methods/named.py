@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "flat": {"objective": "flat", "retain": "none"},
     "task_vector": {"objective": "learn", "retain": "none", "negate": 1.0},
     "npo_sam": {"objective": "npo", "parameters": {"beta": 0.1}, "sam_rho": 0.01},
-    "grad_diff_gru": {"objective": "grad_diff", "gru": True},
+    "grad_diff_gru": {"objective": "grad_diff", "gru": True, "gru_gamma": 0.8},
     "retrain": {"objective": "learn", "retain": "none"},
     "simnpo_never_seen": {**_SIMNPO, "margin": "never_seen"},
     "simnpo_count": {**_SIMNPO, "weights": "count", "weight_strength": 0.35},
