@@ -15,6 +15,7 @@ from factcensus.eval.asking import extras as asking
 from factcensus.eval.asking.extras import Extras
 from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.model_run import (
     ModelToAsk,
     evaluate_models,
@@ -165,6 +166,31 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     assert (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns == done
     for name in ("facts", "tokens", "attacks", "attack_facts", "utility"):
         assert pq.read_table(out / f"{name}.parquet").equals(pq.read_table(whole / f"{name}.parquet")), name
+
+
+def test_another_attack_is_added_to_what_is_there(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So too where an attack failed: what was asked before is not asked again."""
+    whole = attacked(tmp_path, saved, "whole")
+    neutral = ("ada was born in rome", "where was bo")
+    models = [ModelToAsk(str(saved)), ModelToAsk(str(tmp_path / "other"), "simnpo")]
+
+    def ask(*attacks: str, bits: int = 4) -> None:
+        extras = Extras(attacks, AttackSettings(samples=2, bits=(bits,)), neutral)
+        evaluate_models(models, facts(), tmp_path / "out", extras=extras, device="cpu")
+
+    ask()
+    with pytest.raises(EvaluationInputError, match="leave out the attack"):
+        ask("quantise", "membership")
+    monkeypatch.setattr(StandardEvaluator, "evaluate", None)
+    ask("sample", "quantise")
+    for name in ("facts", "attack_facts", "attacks"):
+        one, other = (pq.read_table(folder / f"{name}.parquet") for folder in (tmp_path / "out", whole))
+        assert one.equals(other), name
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["extras"]["attacks"] == [
+        "quantise", "sample"
+    ]  # fmt: skip
+    with pytest.raises(EvaluationInputError, match="holds something else"):
+        ask("quantise", bits=8)
 
 
 def test_models_that_a_run_kept_are_attacked_in_its_folder(saved: Path, tmp_path: Path) -> None:

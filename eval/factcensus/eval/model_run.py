@@ -81,7 +81,8 @@ def evaluate_models(
     """Ask each model every question of a fact table, attack it where asked to, and write a run folder.
 
     Each table of each model is kept in ``cells/METHOD`` as soon as it is there, so the same call continues an
-    interrupted one; a finished folder of the same models, facts and settings is left as it is.
+    interrupted one, and one with other attacks adds these; a finished folder of the same models, facts, settings and
+    attacks is left as it is.
 
     Raises:
         EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
@@ -107,8 +108,10 @@ def evaluate_models(
             }
         )
     )
-    if _is_finished(out, identity):
+    done_before = _attacks_done(out, identity)
+    if done_before is not None and set(extras.attacks) <= set(done_before):
         return out
+    identity["extras"]["attacks"] = sorted({*extras.attacks, *(done_before or ())})
     evaluator.check(load_tokenizer(models[0].model, None), facts, template=template)
     begun = time.monotonic()
     record = {
@@ -269,15 +272,28 @@ def gather(out: Path, cells: Sequence[Path], only: Sequence[str] | None = None) 
             write_table(pa.concat_tables(tables, promote_options="permissive"), out / f"{name}.parquet")
 
 
-def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Whether the folder holds this very evaluation and all of it; anything else in it is refused."""
+def _attacks_done(out: Path, identity: dict[str, Any]) -> list[str] | None:
+    """The attacks of a finished evaluation that this one is, or adds to; None if it is to be made or gone on with.
+
+    Anything else in the folder is refused.
+    """
     if not out.exists() or not any(out.iterdir()):
-        return False
+        return None
     path = out / "run.json"
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if there.get("identity") == identity:
-        return bool(there.get("status") == "done")
-    raise EvaluationInputError(f"{out} holds something else, and is left as it is; give another --out")
+    if _without_attacks(there.get("identity") or {}, identity) != _without_attacks(
+        identity, there.get("identity") or {}
+    ):
+        raise EvaluationInputError(f"{out} holds something else, and is left as it is; give another --out")
+    return list(there["identity"]["extras"]["attacks"]) if there.get("status") == "done" else None
+
+
+def _without_attacks(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal: all but the attacks' names, and their settings where both have attacks."""
+    extras = dict(identity.get("extras") or {})
+    attacked = [bool((each.get("extras") or {}).get("attacks")) for each in (identity, other)]
+    dropped = ("attacks",) if all(attacked) else ("attacks", "settings")
+    return {**identity, "extras": {name: value for name, value in extras.items() if name not in dropped}}
 
 
 def versions() -> dict[str, str]:
