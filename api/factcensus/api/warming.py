@@ -22,6 +22,8 @@ log = logging.getLogger("factcensus.api")
 Answer = TypeVar("Answer")
 #: Tokens of the first documents of which the rarest are asked for.
 TOKENS = 64
+#: Documents of an index whose counts by source are asked for as well: that reads the whole document table.
+FEW_DOCUMENTS = 1_000_000
 #: Rows of the suffix array that are counted in far less than a millisecond.
 FEW_ROWS = 4096
 #: Searches for them.
@@ -69,7 +71,8 @@ class ShortCounts:
         try:
             words = _rare_words(index)
             if len(words) > 1:
-                by = "source" if index.info()["sources"] else None
+                about = index.info()
+                by = "source" if about["sources"] and about["documents"] <= FEW_DOCUMENTS else None
                 ask_everything(index, words[0], words[1], alias=words[-1], by=by, limit=limit)
         except Exception as error:  # whoever asks is told; a service that starts must not stop over it
             log.warning("index %r could not be warmed up: %s", index.name, error)
