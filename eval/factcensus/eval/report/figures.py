@@ -1,9 +1,10 @@
 """What the charts of the report are made of: matplotlib drawings as inline SVG, sized for a phone and sharp on paper.
 
 Every panel is drawn 5 inches wide with text in SVG ``<text>``, so that one panel fills a phone's width with readable
-letters, and two stand side by side on a wide screen. Methods differ in colour *and* marker; the colours are those of
-Okabe and Ito (2008), told apart with any colour vision. In the page every colour is a variable (``--m1`` … and
-``--ink``), so that the same drawing is legible on a dark ground.
+letters, and two stand side by side on a wide screen. Methods differ in colour *and* marker; the colours are at least
+20 apart in CIE L*a*b* with any colour vision (found by a search from two of Okabe and Ito's; their other ones were not,
+``tests/eval/test_report_colours.py``). In the page every colour is a variable (``--m1`` … and ``--ink``), so that the
+same drawing is legible on a dark ground.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#4B4B9F", "#3A9BD1", "#7A4B2A")
+_COLOURS = ("#0072b2", "#d55e00", "#3f2a56", "#a68959", "#684408", "#b613ec", "#913049", "#1d2ea5")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#dfe3e8", "#ffffff"
+INK, MUTED, GRID, PAPER = "#1b1f24", "#525c68", "#dfe3e8", "#ffffff"
 ORACLE_COLOUR = "#6b7280"
 #: Forms of asking, where a plot compares them: colours that no method has.
-_FORM_COLOURS = (INK, "#8a3ffc", "#007d79", "#d02670", "#8a6d00")
+_FORM_COLOURS = (INK, "#00857c", "#9439ef", "#ec6413", "#713714")
 HIDDEN, BRITTLE = "#7fb2d9", "#f0c27a"
 #: The page's variable for each colour.
 VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", ORACLE_COLOUR: "--oracle", HIDDEN: "--hidden",
-    BRITTLE: "--brittle", **{colour.lower(): f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
+    BRITTLE: "--brittle", **{colour: f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
     **{colour: f"--f{number}" for number, colour in enumerate(_FORM_COLOURS[1:], 2)},
 }  # fmt: skip
 _STYLE: Any = {  # rc_context wants its keys as literals
