@@ -106,6 +106,13 @@ def test_an_empty_set_or_a_missing_column_is_an_error(settings: dict[str, Any], 
         chosen(strata_table(), **settings)
 
 
+def test_an_empty_set_says_what_the_table_has() -> None:
+    with pytest.raises(
+        ConfigError, match=r"selection\.forget.*the table has stratum 0, 1, 2; relation author, capital$"
+    ):
+        chosen(strata_table(), forget={"strata": [7], "relations": ["capital"]})
+
+
 def test_missing_strata_say_which_command_adds_them() -> None:
     with pytest.raises(ConfigError, match="facts stratify"):
         chosen(strata_table().drop_columns(["stratum"]), forget={"strata": [1]})
