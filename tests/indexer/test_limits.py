@@ -266,7 +266,8 @@ def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
 _COUNT_MANY = """
 import json, sys, time
 import numpy as np
-from factcensus.indexer import CountIndex, DeadlineError, Entity, Limit
+from factcensus.indexer import CountIndex, Entity, Limit
+from factcensus.indexer.errors import DeadlineError
 
 def anonymous():
     with open("/proc/self/status") as status:
