@@ -4,8 +4,8 @@
   its *partners* – or, where the partners stand in few and short documents, those are read through instead; the two
   costs are compared by exact numbers.
 * Positions are looked at only in documents that hold both entities, and only if a window is asked for or mentions of
-  the two can overlap. Those of many facts go through one sort; if they do not fit the buffer, the documents are halved
-  until they do.
+  the two can overlap. Those of many facts go through one sort; those of one that do not fit the buffer are
+  taken over a part of the documents at a time.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.scope import Selection
     from factcensus.indexer.counting.shard import Shard
 
-#: Positions that a thread holds at a time.
+#: Positions that a thread holds at a time, and the most of an item that has too many for that: as every part of its
+#: documents costs a pass over all its rows, there should not be more than some :data:`PASSES`.
 BUFFER_ROWS = 1 << 19
+MOST_BUFFER_ROWS = 1 << 25
+PASSES = 8
 #: Most numbers that one table of facts may have (eight bytes each).
 MOST_CELLS = 1 << 28
 
@@ -60,9 +63,9 @@ class Workspace:
         #: Rows and tokens looked at; what the plans are judged by.
         self.work = np.zeros(2, np.int64)
 
-    def grow(self) -> None:
-        """Hold twice as many positions: one document has more than fit."""
-        self.buffer_rows *= 2
+    def grow(self, rows: int) -> None:
+        """Hold so many positions."""
+        self.buffer_rows = rows
         self.keys = np.empty(self.buffer_rows, np.uint64)
         self.starts, self.ends = np.empty(self.buffer_rows, np.int64), np.empty(self.buffer_rows, np.int64)
 
@@ -291,7 +294,7 @@ class _PartCounter:
                 entities[first:last], self._counts.entities,
             )  # fmt: skip
 
-        self._in_batches(len(entities), collect, settle)
+        self._in_batches(self._shared.hits[entities], collect, settle)
 
     def _count_positions(self, facts: npt.NDArray[np.int64]) -> None:
         """Count facts by the positions of mentions in documents that have both."""
@@ -316,41 +319,47 @@ class _PartCounter:
                 self._counts.together,
             )  # fmt: skip
 
-        self._in_batches(len(leaders), collect, settle)
+        of_partners = np.add.reduceat(self._shared.hits[partners], cuts[:-1]) if len(leaders) else leaders
+        self._in_batches(self._shared.hits[leaders] + of_partners, collect, settle)
 
     def _in_batches(
         self,
-        items: int,
+        most: npt.NDArray[np.int64],
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
         """Collect the positions of as many items as fit the buffer, sort them, and settle these; then of further ones.
 
         Args:
-            items: their number.
+            most: int64 (items,): positions that each can have.
             collect: (first item, last, low document, high) → (the item behind those that fit, keys, segments).
             settle: (first item, last).
         """
         at = 0
-        while at < items:
-            until, keys, segments = collect(at, items, 0, self._shard.documents)
+        while at < len(most):
+            until, keys, segments = collect(at, len(most), 0, self._shard.documents)
             self._shared.limit.check()
             if until > at:
                 self._select(keys, segments)
                 settle(at, until)
             else:
-                self._in_halves(at, collect, settle)
+                self._in_parts(at, int(most[at]), collect, settle)
                 until = at + 1
             at = until
 
-    def _in_halves(
+    def _in_parts(
         self,
         item: int,
+        most: int,
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
         """Settle one item whose positions do not fit the buffer, over as few documents at a time as needed."""
-        waiting = [(0, self._shard.documents)]
+        if (rows := min(most // PASSES, MOST_BUFFER_ROWS)) > self._space.buffer_rows:
+            self._space.grow(rows)
+        parts = min(self._shard.documents, 1 + most // self._space.buffer_rows)
+        cuts = np.linspace(0, self._shard.documents, parts + 1).astype(np.int64).tolist()
+        waiting = list(pairwise(cuts))
         while waiting:
             low, high = waiting.pop()
             self._space.renew(SEGMENTS)
@@ -362,7 +371,7 @@ class _PartCounter:
             elif high - low > 1:
                 waiting += [((low + high) // 2, high), (low, (low + high) // 2)]
             else:
-                self._space.grow()
+                self._space.grow(2 * self._space.buffer_rows)  # one document has more than fit
                 waiting.append((low, high))
 
     def _select(self, keys: int, segments: int) -> None:

@@ -169,14 +169,15 @@ class Shard:
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """Scratch for one thread, used again by later counts."""
-        from factcensus.indexer.counting.fact_counts import Workspace
+        from factcensus.indexer.counting.fact_counts import BUFFER_ROWS, Workspace
 
         try:
             space = self._workspaces.pop()
         except IndexError:
             space = Workspace(self.documents)
         yield space
-        self._workspaces.append(space)  # not after an error: it is dropped then
+        if space.buffer_rows <= BUFFER_ROWS:  # one that had to grow is dropped, and after an error any
+            self._workspaces.append(space)
 
     def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document of each position."""
