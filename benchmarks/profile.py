@@ -13,8 +13,8 @@ from benchmarks.counting import SINGLES, flat_ngrams, random_ngrams
 from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.counting.forms import forms_of_texts
-from factcensus.indexer.counting.kernels import count_range, count_ranges
 from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.ngrams import count_range, count_ranges
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
 from factcensus.indexer.facts import check_facts
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, verify_index
-from factcensus.indexer.counting.kernels import LONGEST_MENTION, SEGMENTS, _key, select_segments
+from factcensus.indexer.counting.entities import LONGEST_MENTION, SEGMENTS, _key, select_segments
 from factcensus.indexer.errors import EmptyQueryError, InputError
 
 from . import reference

@@ -24,7 +24,7 @@ from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_fa
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.building import processes
 from factcensus.indexer.cli import main
-from factcensus.indexer.counting.kernels import LONGEST_MENTION
+from factcensus.indexer.counting.entities import LONGEST_MENTION
 from factcensus.indexer.errors import IndexerError, InputError
 from factcensus.indexer.scanning import scan
 

@@ -21,9 +21,9 @@ from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, ge
 from factcensus.indexer.analyzers.words import WordsAnalyzer
 from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
 from factcensus.indexer.counting.forms import Forms, TextForms, TokenIds, flat_texts, forms_of_entities
-from factcensus.indexer.counting.kernels import count_by_group, count_ranges
 from factcensus.indexer.counting.limits import NO_LIMIT, Limit
 from factcensus.indexer.counting.mentions import check_windows
+from factcensus.indexer.counting.ngrams import count_by_group, count_ranges
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
 from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import (

@@ -1,4 +1,4 @@
-"""A table of facts counted in shards: how the work is laid out over the compiled :mod:`kernels`.
+"""A table of facts counted in shards: how the work is laid out over the compiled :mod:`entities`.
 
 * Facts are grouped by the more frequent of their two entities, the *leader*, whose documents are marked once for all
   its *partners* – or, where the partners stand in few and short documents, those are read through instead; the two
@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.counting.forms import Forms
-from factcensus.indexer.counting.kernels import (
+from factcensus.indexer.counting.entities import (
     SEGMENTS,
     collect_entities,
     collect_groups,
@@ -31,6 +30,7 @@ from factcensus.indexer.counting.kernels import (
     pair_segments,
     select_segments,
 )
+from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.search import Array
 from factcensus.indexer.errors import InputError

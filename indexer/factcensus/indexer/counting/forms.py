@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.compiled import compiled
-from factcensus.indexer.counting.kernels import LONGEST_MENTION, find_simple
+from factcensus.indexer.counting.entities import LONGEST_MENTION, find_simple
 from factcensus.indexer.errors import InputError
 
 Array = npt.NDArray[Any]

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.counting import search
-from factcensus.indexer.counting.kernels import count_ngram
 from factcensus.indexer.counting.mentions import Mentions, select_mentions
+from factcensus.indexer.counting.ngrams import count_ngram
 from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.storage.layout import STEP, entry_bytes, hash_file
@@ -130,7 +130,7 @@ class Shard:
     def count(
         self, token_ids: Sequence[int], column: int, counted: Mask, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
-        """Occurrences and documents of these tokens; see :func:`kernels.count_range`."""
+        """Occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
         return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), column, counted, stop)
 
     @cached_property
