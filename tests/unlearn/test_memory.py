@@ -82,12 +82,12 @@ def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch
 
 def test_the_peak_of_a_process_is_that_of_the_work_since() -> None:
     cpu = torch.device("cpu")
-    held = torch.ones(40_000_000)
+    held = torch.ones(150_000_000)
     del held
     before = process_bytes()
     peak = PeakMemory(cpu)
-    held = torch.ones(10_000_000)
-    assert 30e6 < peak.read_bytes() - before < 90e6
+    held = torch.ones(75_000_000)
+    assert 200e6 < peak.read_bytes() - before < 450e6  # other memory may come and go meanwhile
     assert total_bytes(cpu) > held.nbytes
 
 
