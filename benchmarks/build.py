@@ -3,7 +3,8 @@
 The peer has no words of its own: it is given a byte-level BPE tokenizer trained on the same text (two-byte ids, as its
 published indexes have), and all processors; it neither checks what it wrote nor keeps documents apart from their
 tokens. Ours writes a document table, checksums and document counts as well, and is verified. With the same tokenizer
-both make the same suffix array, byte for byte; that is checked, and so is one of raw bytes.
+both make the same suffix array, byte for byte; that is checked, and so is one of raw bytes. Where they differ, both
+are proven, row by row.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from benchmarks.corpora import FACTCENSUS, Setting, text_bytes, write_shards
 from benchmarks.measure import Cost, Report, cost_of, median_of, run_process
 from factcensus.indexer import CountIndex
+from factcensus.indexer.counting.search import first_wrong_row
+from factcensus.indexer.storage.layout import entry_bytes
 
 VOCABULARY = 32_000
 #: Text that the tokenizer is trained on, and that the bytes are built of (five positions where words have one).
@@ -81,10 +85,25 @@ def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[s
     if (theirs / "tokenized.0").stat().st_size < LEAST_COMPARED:
         report.note("So small a corpus is not compared with the peer's: its parts overlap by more than there is.")
         return
-    for name in names:
-        same = out_bpe if tokenizer else out
-        assert (same / name).read_bytes() == (theirs / name).read_bytes(), f"{name} differs"
+    same = out_bpe if tokenizer else out
+    differing = [name for name in names if (same / name).read_bytes() != (theirs / name).read_bytes()]
+    if differing == ["table.0"] and _in_order(same) and not _in_order(theirs):
+        report.note(
+            "With the same tokens, tokenized and offset are the same bytes. The peer's suffix array is out of order, "
+            "ours is not (each row was looked at): its parts know no more than 100,000 bytes behind their ends, and "
+            "this corpus has longer repeats."
+        )
+        return
+    assert not differing, f"{differing} differ"
     report.note("With the same tokens, tokenized, table and offset are the same bytes.")
+
+
+def _in_order(folder: Path) -> bool:
+    """Whether every row of a suffix array of less than 4 GiB is where it belongs."""
+    stream, table = (np.fromfile(folder / f"{name}.0", np.uint8) for name in ("tokenized", "table"))
+    width = entry_bytes(stream.size)
+    rows = table.size // width
+    return bool(first_wrong_row(stream, table, width, stream.size // rows, np.empty(rows + 1, np.uint32)) < 0)
 
 
 def _ours(corpus: Path, out: Path, analyzer: str) -> Cost:
