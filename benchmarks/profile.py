@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.corpora import Setting
 from benchmarks.counting import SINGLES, flat_ngrams, random_ngrams
@@ -92,7 +93,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
 
 def _facts(index: CountIndex, setting: Setting, report: Report) -> None:
     facts = setting.facts.select(["subject", "object"])
-    names = list(dict.fromkeys(facts["subject"].to_pylist() + facts["object"].to_pylist()))
+    names = pa.array(dict.fromkeys(facts["subject"].to_pylist() + facts["object"].to_pylist()), pa.string())
     forms = index.text_forms(names)
     each = np.arange(len(names) + 1)
     flat = forms_of_texts(forms, each[:-1], each)

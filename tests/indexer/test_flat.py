@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_forms_of_an_entity_are_its_distinct_sequences_that_occur_the_longest_fi
 def test_names_of_a_table_are_analysed_as_one_alone_is(texts: list[str], analyzer: str) -> None:
     names = [text.encode("utf-8", "replace").decode() for text in texts]
     with index_of(["a b c", *names[::2]], analyzer=analyzer) as index:
-        flat = index.text_forms(names)
+        flat = index.text_forms(pa.array(names, pa.string()))
         for number, name in enumerate(names):
             tokens = index.analyzer.tokens(name)
             begin, end = flat.starts[flat.texts[number]], flat.starts[flat.texts[number + 1]]

@@ -245,13 +245,13 @@ def _lay_out(index: CountIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.
         )
         number = {key: n for n, key in enumerate(keys)}
         entity = np.fromiter(map(number.__getitem__, mentioned), np.int64, len(mentioned))
-        texts = list(dict.fromkeys(chain.from_iterable(number)))
-        number_of_text = {text: n for n, text in enumerate(texts)}
+        number_of_text = {text: n for n, text in enumerate(dict.fromkeys(chain.from_iterable(number)))}
+        texts = pa.array(number_of_text, pa.string())
         named = np.array([number_of_text[text] for key in number for text in key], np.int64)
         entities = np.cumsum([0, *map(len, number)])
     else:
         encoded = names.combine_chunks().dictionary_encode()
-        entity, texts = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+        entity, texts = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
         named, entities = np.arange(len(texts)), np.arange(len(texts) + 1)
     text_forms = index.text_forms(texts)
     nameless = np.flatnonzero(text_forms.empty[named[entities[:-1]]][entity])

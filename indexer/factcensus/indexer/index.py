@@ -258,12 +258,12 @@ class CountIndex:
             found.update(form for form in forms if -1 not in form)
         return tuple(sorted(found))
 
-    def text_forms(self, texts: Sequence[str]) -> TextForms:
-        """The token sequences that each of many texts may stand as as a name; see :meth:`forms`."""
+    def text_forms(self, texts: pa.Array) -> TextForms:
+        """The token sequences that each of many strings may stand as as a name; see :meth:`forms`."""
         if self._vocabulary is None:
-            return flat_texts([cast(FixedAnalyzer, self.analyzer).name_ids(text) for text in texts])
+            return flat_texts([cast(FixedAnalyzer, self.analyzer).name_ids(text) for text in texts.to_pylist()])
         encoder = cast(WordsAnalyzer, self.analyzer).encoder()
-        ids, lengths = encoder.encode([text.encode() for text in texts])
+        ids, lengths = encoder.encode(texts.cast(pa.binary()).to_pylist())
         starts = np.concatenate([[0], np.cumsum(lengths)])
         return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
 
