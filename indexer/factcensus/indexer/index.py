@@ -417,7 +417,7 @@ class CountIndex:
         """Count many pairs of entities; see :func:`fact_counts.count_plan`.
 
         Args:
-            forms: of all entities, and where they were told to stand (:mod:`factcensus.indexer.counting.forms`).
+            forms: of all entities (:mod:`factcensus.indexer.counting.forms`).
             subjects: int64 (pairs,): the number of each pair's subject among them; ``objects`` likewise.
 
         Returns:

@@ -144,7 +144,7 @@ class Shard:
         """int64 (n-grams, 2): the range of each of ``tokens[starts[i]:starts[i + 1]]``; of size 0 for an empty one.
 
         They are looked for in the order of their first two tokens as they lie in the table, so that neighbours find
-        what they need in the cache, and those that begin alike share work.
+        what they need in the cache.
         """
         size = len(starts) - 1
         padded = np.append(tokens, [0, 0]).astype(self.token_dtype)
