@@ -20,7 +20,7 @@ class InputError(IndexerError, ValueError):
 
 
 class UnknownNameError(InputError):
-    """A name that is not one of the known ones; the message lists them."""
+    """A name that does not exist; the message has the nearest known one (see :mod:`factcensus.indexer.names`)."""
 
 
 class EmptyQueryError(InputError):
