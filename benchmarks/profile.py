@@ -17,7 +17,7 @@ from factcensus.indexer.counting.forms import forms_of_texts
 from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.ngrams import count_range, count_ranges
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
-from factcensus.indexer.facts import check_facts
+from factcensus.indexer.tables.facts import check_facts
 
 
 def main(setting: Setting, report: Report) -> None:

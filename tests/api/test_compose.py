@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from factcensus.indexer.tables import read_table
+from factcensus.indexer.tables.files import read_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"

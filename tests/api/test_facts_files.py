@@ -22,7 +22,7 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, read_facts
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.tables import render
+from factcensus.indexer.tables.files import render
 
 ROWS = [
     {

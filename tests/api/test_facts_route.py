@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factcensus.indexer import CountIndex, facts_from_rows, read_facts
-from factcensus.indexer.tables import render
+from factcensus.indexer.tables.files import render
 
 FACTS: list[dict[str, Any]] = [
     {"subject": "Marie Curie", "object": "Warsaw", "subject_aliases": ["Maria Skłodowska", "Curie"], "note": "a|b"},

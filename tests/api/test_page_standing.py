@@ -18,7 +18,7 @@ from factcensus.api.pages.fact_tables import DOCUMENTS, FactTables, spread_of
 from factcensus.api.pages.histogram import ABOVE, HEIGHT, bin_edges, histogram
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, InputError, facts_from_rows, stratify, write_table
-from factcensus.indexer.tables import read_table
+from factcensus.indexer.tables.files import read_table
 
 HTML = {"Accept": "text/html"}
 COUNTS = st.lists(st.integers(0, 3000), min_size=1, max_size=60)

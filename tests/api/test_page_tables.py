@@ -18,7 +18,7 @@ from factcensus.api.jobs.records import Job
 from factcensus.api.pages.rendering import html
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, facts_from_rows, read_facts, stratify
-from factcensus.indexer.tables import render
+from factcensus.indexer.tables.files import render
 
 CSV = (
     "subject,object,subject_aliases,note\n"

@@ -158,7 +158,9 @@ class Client:
             RejectedError: also when the job failed, as it does where the index was replaced by another one.
             ServerFailureError: also when the index was replaced by another one between two batches.
         """
-        from factcensus.indexer.facts import check_facts  # brings compiled code along, which nothing else here needs
+        from factcensus.indexer.tables.facts import (
+            check_facts,  # brings compiled code along, which nothing else here needs
+        )
 
         facts = check_facts(table)
         digest: str | None = self.index(name)["digest"]
@@ -194,7 +196,7 @@ class Client:
         Raises:
             InputError: the table is no fact table.
         """
-        from factcensus.indexer.facts import check_facts
+        from factcensus.indexer.tables.facts import check_facts
 
         return submit(self._send, _path(name, "facts:count"), check_facts(table), windows)
 

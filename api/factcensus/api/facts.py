@@ -23,7 +23,7 @@ from factcensus.api.limits import check_job, check_windows
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of
 from factcensus.indexer import CountIndex, Limit
-from factcensus.indexer.facts import check_names
+from factcensus.indexer.tables.counts import check_names
 
 router = new_router("facts")
 _EXAMPLES = {

@@ -23,8 +23,8 @@ from factcensus.api.negotiation import media_type_of, preferred
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import facts_from_rows, read_facts
-from factcensus.indexer.facts import check_facts
-from factcensus.indexer.tables import render
+from factcensus.indexer.tables.facts import check_facts
+from factcensus.indexer.tables.files import render
 
 #: Rows that are made into text at a time.
 CHUNK_ROWS = 1000

@@ -9,7 +9,7 @@ import pyarrow as pa
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Entity
-from factcensus.indexer.facts import entities_of
+from factcensus.indexer.tables.facts import entities_of
 
 
 def check_text(text: str, what: str, limits: Limits) -> None:

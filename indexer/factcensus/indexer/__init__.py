@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.limits import Limit
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
-    from factcensus.indexer.facts import count_facts, facts_from_rows, read_facts
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
     from factcensus.indexer.scanning.scan import scan_facts
     from factcensus.indexer.storage.maintain import delete_documents
     from factcensus.indexer.storage.verify import verify_index
-    from factcensus.indexer.strata import stratify
-    from factcensus.indexer.tables import write_table
+    from factcensus.indexer.tables.counts import count_facts
+    from factcensus.indexer.tables.facts import facts_from_rows, read_facts
+    from factcensus.indexer.tables.files import write_table
+    from factcensus.indexer.tables.strata import stratify
 
 _MODULE_OF = {
     "CountIndex": "index",
@@ -36,16 +37,16 @@ _MODULE_OF = {
     "add_to_index": "building.build",
     "build_index": "building.build",
     "compact_index": "building.build",
-    "count_facts": "facts",
+    "count_facts": "tables.counts",
     "delete_documents": "storage.maintain",
-    "facts_from_rows": "facts",
-    "read_facts": "facts",
+    "facts_from_rows": "tables.facts",
+    "read_facts": "tables.facts",
     "Limit": "counting.limits",
     "Scope": "counting.scope",
     "scan_facts": "scanning.scan",
-    "stratify": "strata",
+    "stratify": "tables.strata",
     "verify_index": "storage.verify",
-    "write_table": "tables",
+    "write_table": "tables.files",
 }
 
 __all__ = [

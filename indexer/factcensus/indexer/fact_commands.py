@@ -67,8 +67,8 @@ def add_facts_commands(group: Subparsers) -> None:
 
 
 def _facts_count(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.facts import read_facts
-    from factcensus.indexer.tables import format_of, write_table
+    from factcensus.indexer.tables.facts import read_facts
+    from factcensus.indexer.tables.files import format_of, write_table
 
     _check_options(arguments)
     format_of(arguments.out)
@@ -156,9 +156,9 @@ def _remote_counter(url: str) -> Callable[..., Any]:
 
 
 def _facts_stratify(arguments: argparse.Namespace) -> None:
-    from factcensus.indexer.facts import read_facts
-    from factcensus.indexer.strata import stratify
-    from factcensus.indexer.tables import format_of, write_table
+    from factcensus.indexer.tables.facts import read_facts
+    from factcensus.indexer.tables.files import format_of, write_table
+    from factcensus.indexer.tables.strata import stratify
 
     format_of(arguments.out)
     strata = stratify(read_facts(arguments.counts), arguments.by, arguments.bins)

@@ -478,8 +478,8 @@ class CountIndex:
         threads: int = 1,
         progress: Callable[[int, int], None] | None = None,
     ) -> pa.Table:
-        """Count every fact of a table; see :func:`factcensus.indexer.facts.count_facts`."""
-        from factcensus.indexer.facts import count_facts
+        """Count every fact of a table; see :func:`factcensus.indexer.tables.counts.count_facts`."""
+        from factcensus.indexer.tables.counts import count_facts
 
         return count_facts(
             self, facts, windows=windows, by=by, scope=scope, limit=limit, threads=threads, progress=progress

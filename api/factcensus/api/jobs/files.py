@@ -21,8 +21,9 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.facts import check_facts, check_names
-from factcensus.indexer.tables import rows_of, table_of
+from factcensus.indexer.tables.counts import check_names
+from factcensus.indexer.tables.facts import check_facts
+from factcensus.indexer.tables.files import rows_of, table_of
 
 #: Facts of a piece.
 PIECE_FACTS = 5000

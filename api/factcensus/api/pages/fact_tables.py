@@ -14,8 +14,8 @@ import pyarrow as pa
 from factcensus.api.pages.histogram import Histogram, histogram, shade_of
 from factcensus.indexer import stratify
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.strata import STRATUM_COLUMNS
-from factcensus.indexer.tables import read_table
+from factcensus.indexer.tables.files import read_table
+from factcensus.indexer.tables.strata import STRATUM_COLUMNS
 
 #: The strata where a table has none of its own: tables have many facts that never occur, which quantiles would lump
 #: together with the rare ones.

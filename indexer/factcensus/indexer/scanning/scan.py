@@ -32,7 +32,6 @@ from factcensus.indexer.corpus import (
 from factcensus.indexer.counting.forms import check_length
 from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.facts import check_facts, count_names, counts_table, entities_of
 from factcensus.indexer.records import Entity
 from factcensus.indexer.scanning.kernels import (
     WHOLE_DOCUMENT,
@@ -44,6 +43,8 @@ from factcensus.indexer.scanning.kernels import (
     count_documents,
     group_facts,
 )
+from factcensus.indexer.tables.counts import count_names, counts_table
+from factcensus.indexer.tables.facts import check_facts, entities_of
 
 #: UTF-8 bytes that are analysed at once.
 BATCH_BYTES = 4 << 20
@@ -79,8 +80,8 @@ def scan_facts(
         notice: told of files left out and lines skipped.
 
     Returns:
-        The counts table that :func:`factcensus.indexer.facts.count_facts` gives for an index of these sources, but
-        for two columns: ``index`` is the text ``scan``, so that a report says where the numbers come from, and
+        The counts table that :func:`factcensus.indexer.tables.counts.count_facts` gives for an index of these sources,
+        except for two columns: ``index`` is the text ``scan``, so that a report says where the numbers come from, and
         ``index_digest`` is null.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Tables: files in every format, fact tables, counts tables, strata."""
