@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread for the arithmetic of each process: small models are many times slower with several on shared cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint check-full bench clean
+.PHONY: demo test check lint check-full bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,15 +13,22 @@ help:
 	@echo "make check       ruff, mypy, pyright, import-linter, tests"
 	@echo "make check-full  the linters, the slow tests that 'make test' leaves out, and the container stack where an engine runs"
 	@echo "make bench       us and the peers side by side; BENCH='NAME... --corpus CORPUS --facts FACTS' says what and on what"
+	@echo "make lock        pin all packages again, after a change of the dependencies in pyproject.toml"
 
-.venv/user: pyproject.toml constraints.txt
+# The locks pin every package with its hashes; torch is pinned in constraints.txt, because its CPU build has other hashes.
+define install
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement $(1)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+endef
+
+.venv/user: pyproject.toml constraints.txt unlearn/requirements.lock
+	$(call install,unlearn/requirements.lock)
 	@touch $@
 
-.venv/dev: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+.venv/dev: pyproject.toml constraints.txt .ci/requirements.lock
+	$(call install,.ci/requirements.lock)
 	@touch $@ .venv/user
 
 .venv/bench: .venv/dev
@@ -54,6 +61,11 @@ check-full: lint
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# After a change of the dependencies in pyproject.toml.
+lock: .venv/dev
+	$(BIN)/python -m pip install --quiet uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lock
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
