@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from planted import planted_facts
 from test_run_folder import write_run
 
+from factcensus.eval import gate
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.gate import QUANTITIES, check, verdicts_json, verdicts_text
-from factcensus.eval.requirement import Call, Name, Number, evaluate, parse
+from factcensus.eval.gate import COMPARISONS, check, verdicts_json, verdicts_text
 from factcensus.eval.summary import json_ready, summarise
 from factcensus.indexer.cli import main
 
@@ -29,58 +29,43 @@ def summary(facts: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-# --- the language ---
-
-
-def test_precedence_brackets_signs_and_per_cents() -> None:
-    [clause] = parse("1 + 2 * 3 - -4 / (1 + 1) >= 50%")
-    assert evaluate(clause.left, lambda _: None) == 1 + 6 + 2
-    assert clause.right == Number(0.5)
-    [clause] = parse('min(2, max(a.b, "c d".e)) < abs(-3)')
-    assert clause.left == Call("min", (Number(2), Call("max", (Name(("a", "b")), Name(("c d", "e"))))))
-    assert evaluate(clause.right, lambda _: None) == 3
-
-
-def test_clauses_are_told_apart_and_keep_how_they_were_written() -> None:
-    clauses = parse(" a >= 1,max(b, 2)<3 ")
-    assert [clause.text for clause in clauses] == ["a >= 1", "max(b, 2)<3"]
-
-
-@given(st.recursive(
-    st.integers(0, 99).map(str),
-    lambda inner: st.tuples(inner, st.sampled_from("+-*"), inner).map(lambda each: f"({each[0]} {each[1]} {each[2]})"),
-    max_leaves=12,
-))  # fmt: skip
-def test_arithmetic_is_that_of_python(text: str) -> None:
-    [clause] = parse(f"{text} == 0")
-    assert evaluate(clause.left, lambda _: None) == eval(text)
+# --- the clauses ---
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty"),
-        ("retain_accuracy", "expected a comparison such as >=, found the end"),
-        ("a >= ", "expected a number or a name, found the end"),
-        ("a >= 1 b", "character 8: expected a comma, or the end, found 'b'"),
-        ("a ~ 1", "character 2"),
-        ("(a >= 1", "expected a closing bracket, found '>='"),
-        ("a. >= 1", "expected a name after the dot"),
-        ("min(a) > 1", "min() takes two or more"),
-        ("__import__('os') > 1", "is nothing that can stand there"),
-        ("a => 1", "did you mean '>='?"),
+        ("", "cannot parse the clause ''"),
+        ("retain_accuracy", "write NAME COMPARISON LIMIT"),
+        ("retain_accuracy >= ", "cannot parse"),
+        ("retain_accuracy >= 1 b", "cannot parse"),
+        ("retain_accuracy ~ 1", "with one of >=, <=, ==, !=, >, <"),
+        ("retain_accuracy >= 1,", "cannot parse the clause ''"),
+        ("retain_accuracy. >= 1", "cannot parse"),
+        ("__import__('os') > 1", "cannot parse"),
+        ("retain_accuracy => 1", "did you mean '>='?"),
+        ("retain_accuracy >= 0.5 + base", "cannot parse"),
     ],
 )
-def test_what_cannot_be_read_is_shown_where(text: str, said: str) -> None:
+def test_clauses_that_cannot_be_parsed_are_named(summary: dict[str, Any], text: str, said: str) -> None:
     with pytest.raises(EvaluationInputError) as error:
-        parse(text)
+        check(summary, text)
     assert said in str(error.value)
 
 
-def test_division_by_zero_and_what_has_no_value_give_no_number() -> None:
-    [clause] = parse("1 / 0 > a + 1")
-    assert evaluate(clause.left, lambda _: 1.0) is None
-    assert evaluate(clause.right, lambda _: None) is None
+@pytest.mark.parametrize(
+    ("clause", "limit"), [("seconds < 50%", 0.5), ("seconds<1e1", 10), ("seconds >= -.5", -0.5), ("seconds != 3.", 3)]
+)
+def test_limits_are_decimals_or_percentages(summary: dict[str, Any], clause: str, limit: float) -> None:
+    [verdict] = check(summary, f" {clause} ")
+    assert [each.right for each in verdict.checked] == [limit]
+    assert verdict.clause == clause
+
+
+@given(st.sampled_from(sorted(COMPARISONS)), st.sampled_from([2.9, 3, 3.1]))
+def test_comparisons_are_those_of_python(summary: dict[str, Any], comparison: str, limit: float) -> None:
+    [verdict] = check(summary, f"seconds {comparison} {limit}")
+    assert verdict.passed == eval(f"3.0 {comparison} {limit}")
 
 
 # --- the summary ---
@@ -104,7 +89,7 @@ def test_a_clause_holds_for_every_method_and_form_and_says_where_it_fails(summar
 def test_base_is_the_original_models_value(summary: dict[str, Any]) -> None:
     original = summary["original"]["accuracy"]
     for text, wanted in (
-        ("retain_accuracy >= 0.9 * base", 0.9 * original["retain_held"]["question"]["value"]),
+        ("retain_accuracy >= 0.9*base", 0.9 * original["retain_held"]["question"]["value"]),
         ("simnpo.bystander_accuracy > base", original["bystander"]["question"]["value"]),
         ("accuracy.retain.cloze == base.accuracy.retain.cloze", original["retain"]["cloze"]["value"]),
     ):
@@ -115,14 +100,15 @@ def test_base_is_the_original_models_value(summary: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "wanted"),
     [
-        ("forgotten_by_stratum.cloze.probability.rarest.low > 0", ("simnpo", None),
+        ("forgotten_by_stratum.cloze.probability.rarest.low > 0", ("simnpo", "cloze"),
          lambda m: m["forgotten_by_stratum"]["cloze"][0]["probability"]["ci95"][0]),
-        ("forgotten_by_stratum.question.most_frequent > 0", ("simnpo", None),
+        ("forgotten_by_stratum.question.most_frequent > 0", ("simnpo", "question"),
          lambda m: m["forgotten_by_stratum"]["question"][-1]["generation"]["value"]),
-        ("slope_per_decade.cloze.high < 9", ("simnpo", None), lambda m: m["slope_per_decade"]["cloze"]["ci95"][1]),
-        ("slope_per_decade.cloze.p_holm < 9", ("simnpo", None), lambda m: m["slope_per_decade"]["cloze"]["p_holm"]),
-        ("misalignment.cloze.hidden < 9", ("simnpo", None), lambda m: m["misalignment"]["by_form"]["cloze"]["hidden"]),
-        ("agreement.cloze < 9", ("simnpo", None),
+        ("slope_per_decade.cloze.high < 9", ("simnpo", "cloze"), lambda m: m["slope_per_decade"]["cloze"]["ci95"][1]),
+        ("slope_per_decade.cloze.p_holm < 9", ("simnpo", "cloze"), lambda m: m["slope_per_decade"]["cloze"]["p_holm"]),
+        ("misalignment.cloze.hidden < 9", ("simnpo", "cloze"),
+         lambda m: m["misalignment"]["by_form"]["cloze"]["hidden"]),
+        ("agreement.cloze < 9", ("simnpo", "cloze"),
          lambda m: m["misalignment"]["by_form"]["cloze"]["agreement"]["excess"]),
         ("not_finite < 1", ("simnpo", None), lambda m: m["not_finite"]),
     ],
@@ -143,7 +129,7 @@ def test_share_forgotten_over_all_strata_is_that_of_the_facts(summary: dict[str,
 
 
 def test_methods_with_a_sign_in_their_name_go_in_quotes_and_the_oracle_is_only_named(summary: dict[str, Any]) -> None:
-    [verdict] = check(summary, '"grad-diff".retain_accuracy >= retrained.retain_accuracy - 1')
+    [verdict] = check(summary, '"grad-diff".retain_accuracy >= 0.1 * retrained.retain_accuracy')
     assert verdict.passed
     assert len(verdict.checked) == 1
     [every] = check(summary, "retain_accuracy >= 0")
@@ -156,7 +142,7 @@ def test_what_was_not_measured_meets_nothing(summary: dict[str, Any]) -> None:
         method["retain_accuracy"] = None
     [verdict] = check(empty, "retain_accuracy >= 0")
     assert not verdict.passed
-    assert "(no value)" in verdicts_text([verdict])
+    assert "(not measured)" in verdicts_text([verdict])
 
 
 @pytest.mark.parametrize(
@@ -164,16 +150,17 @@ def test_what_was_not_measured_meets_nothing(summary: dict[str, Any]) -> None:
     [
         ("retain_acuracy > 0", "did you mean 'retain_accuracy'"),
         ("simmpo.retain_accuracy > 0", "did you mean 'simnpo'"),
-        ("forgotten_by_stratum.minimum > 0", "did you mean 'min'"),
-        ("forgotten_by_stratum.clozed > 0", "did you mean 'cloze'"),
-        ("accuracy > 0", "needs one group"),
-        ("accuracy.bystanders > 0", "did you mean 'bystander'"),
-        ("slope_per_decade > base", "the original model has no slope_per_decade"),
-        ("1 < 2", "names nothing that was measured"),
-        ("base > 1", "names nothing that was measured"),
-        ("simnpo.seconds > 1", "is of the whole run"),
-        ("xyzzy > 1", "there are forgotten, "),
-        ("retain_accuracy.low > 1", "nothing may follow it"),
+        ("forgotten_by_stratum.minimum > 0", "did you mean 'forgotten_by_stratum.min'"),
+        ("forgotten_by_stratum.clozed > 0", "unknown number 'forgotten_by_stratum.clozed'"),
+        ("accuracy > 0", "did you mean 'accuracy."),
+        ("accuracy.bystanders > 0", "did you mean 'accuracy.bystander'"),
+        ("slope_per_decade > base", "the original model has no 'slope_per_decade'"),
+        ("1 < 2", "cannot parse"),
+        ("base > 1", "unknown number 'base'"),
+        ("simnpo.seconds > 1", "unknown number 'simnpo.seconds'"),
+        ("xyzzy > 1", "known: facts, known_before, seconds, "),
+        ("retain_accuracy.low > 1", "unknown number 'retain_accuracy.low'"),
+        ("retain_accuracy > forgotten", "is more than one number"),
     ],
 )
 def test_unknown_names_are_refused_with_what_is_near(summary: dict[str, Any], text: str, said: str) -> None:
@@ -182,11 +169,11 @@ def test_unknown_names_are_refused_with_what_is_near(summary: dict[str, Any], te
     assert said in str(error.value)
 
 
-def test_every_quantity_is_in_the_module_text_and_in_the_documentation() -> None:
-    import factcensus.eval.gate as gate
-
+def test_every_number_is_in_the_module_text_and_in_the_documentation(summary: dict[str, Any]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    for name in QUANTITIES:
+    names = {name.partition(".")[0] for _, _, name in gate._Numbers(summary).values}
+    assert len(names) == 14
+    for name in names:
         assert name.split("_slope")[0] in (gate.__doc__ or "")
         assert f"`{name}`" in page
 
@@ -209,7 +196,7 @@ def test_command_exits_with_3_and_the_failing_clause(
     assert capsys.readouterr().out.count("ok ") == 2
     assert main([*command, "retain_accuracy >= 0.5 * base", "--require", "seconds < 1"]) == 3
     printed = capsys.readouterr()
-    assert "FAILED  seconds < 1\n        the run: 3 < 1 is not so" in printed.out
+    assert "FAILED  seconds < 1\n        the run: 3, required < 1" in printed.out
     assert "seconds < 1" in printed.err
     assert main([*command, "seconds < 1", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)

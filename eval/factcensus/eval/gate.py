@@ -1,65 +1,66 @@
-"""A gate for pipelines: does a run's summary meet a requirement, and where does it not?
+"""A gate for pipelines: check the numbers of a run's summary against limits.
 
-A clause holds when it holds for every method (the oracle aside), and in every form of asking that its names leave
-open. A number that could not be measured meets nothing: a gate that passes because nothing was known would be none.
+A requirement is a list of clauses separated by commas. A clause compares one number with a limit, with a multiple of
+the original model's value (``base``), or with another number::
 
-========================  ===================================================  ======================================
-name                      is                                                   further parts, in any order
-========================  ===================================================  ======================================
-``forgotten``             share of known facts forgotten, all strata           a form; ``generation`` (default) or
-                                                                               ``probability``
-``forgotten_by_stratum``  the same in one stratum                              as above; ``min`` (default), ``max``,
-                                                                               ``mean``, ``rarest``,
-                                                                               ``most_frequent``; ``low``, ``high``
-                                                                               (its interval)
-``retain_accuracy``       questions answered of retain people                  none
-``bystander_accuracy``    questions answered of people that no loss saw        none
-``accuracy``              facts answered of a group                            a group; a form; ``low``, ``high``
-``slope_per_decade``      and ``adjusted_…``, ``residual_…``: nats per         a form; ``low``, ``high``, ``p``,
-                          factor 10 of the count                               ``p_holm``
-``misalignment``          disagreement of probability and generation           a form; ``total`` (default),
-                                                                               ``hidden``, ``brittle``, ``signed``,
-                                                                               ``excess``
-``agreement``             its index without a threshold                        a form; ``excess`` (default),
-                                                                               ``index``, ``probability``,
-                                                                               ``generation``, ``low``, ``high``
-``facts`` …               ``known_before``, ``seconds``, ``not_finite``        none
-========================  ===================================================  ======================================
+    forgotten_by_stratum.min >= 95%, retain_accuracy >= 0.9 * base, simnpo.seconds < 60
 
-Before any of these may stand a method's name (``simnpo.retain_accuracy``) or ``base`` (``base.accuracy.bystander``),
-the original model. ``base`` alone is the original's value of the first name of the clause.
+A number is named ``[METHOD.]NUMBER[.FORM][.PART]...``. Without a method the clause must hold for every method except
+the oracle; without a form, for every form of asking. Any part that is left out takes its default. A value that could
+not be measured fails the clause.
+
+==============================  ============================================  ========================================
+number                          meaning                                       parts after the form (first: default)
+==============================  ============================================  ========================================
+``forgotten``                   share of known facts forgotten                generation, probability
+``forgotten_by_stratum``        the same share in one stratum                 generation, probability; then min, max,
+                                                                              mean, rarest, most_frequent; then low,
+                                                                              high (interval)
+``retain_accuracy``             accuracy on questions about retain people
+``bystander_accuracy``          accuracy on questions about people whom no
+                                loss saw
+``accuracy``                    accuracy on one group of facts                a group (required); low, high
+``slope_per_decade`` and        change per factor 10 of the count, in nats    low, high, p, p_holm
+``adjusted_…``, ``residual_…``
+``misalignment``                disagreement of probability and generation    total, hidden, brittle, signed
+``agreement``                   the threshold-free index of disagreement      excess, index, probability, generation,
+                                                                              low, high
+``not_finite``                  losses that were not finite
+``facts``, ``known_before``,    of the whole run
+``seconds``
+==============================  ============================================  ========================================
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.requirement import COMPARISONS, Clause, Name, evaluate, names, parse
+from factcensus.indexer.names import suggestion
 
 BASE = "base"
-#: Names with a value for each form of asking, then those with one value, then those of the whole run.
-PER_FORM = (
-    "forgotten", "forgotten_by_stratum", "accuracy", "slope_per_decade", "adjusted_slope_per_decade",
-    "residual_slope_per_decade", "misalignment", "agreement",
-)  # fmt: skip
-PER_METHOD = ("retain_accuracy", "bystander_accuracy", "not_finite")
 OF_THE_RUN = ("facts", "known_before", "seconds")
-QUANTITIES = (*PER_FORM, *PER_METHOD, *OF_THE_RUN)
-OUTCOMES = ("generation", "probability")
-BOUNDS = ("low", "high")
-#: What the name of a group of strata, or of a measure of disagreement, may be followed by.
-STRATA = ("min", "max", "mean", "rarest", "most_frequent")
-DISAGREEMENT = ("total", "hidden", "brittle", "signed", "excess")
-AGREEMENT = ("excess", "index", "probability", "generation", *BOUNDS)
+SLOPES = ("slope_per_decade", "adjusted_slope_per_decade", "residual_slope_per_decade")
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+_NAME = r"(?:\"[^\"]+\"|[^\W\d]\w*)(?:\.(?:\"[^\"]+\"|\w+))*"
+_DECIMAL = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_CLAUSE = re.compile(
+    rf"(?P<name>{_NAME})\s*(?P<comparison>{'|'.join(COMPARISONS)})\s*"
+    rf"(?:(?P<limit>{_DECIMAL})\s*(?P<percent>%?)|(?:(?P<factor>{_DECIMAL})\s*\*\s*)?(?P<reference>{_NAME}))"
+)
+#: A method (None: the whole run), a form (None: no form), and the rest of the name.
+Key = tuple[str | None, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One clause for one method in one form: the two sides, None where there is no number."""
+    """One clause for one method and form: both sides of the comparison, None where a value is missing."""
 
     method: str | None
     form: str | None
@@ -70,7 +71,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One clause, and every place where it was looked at."""
+    """One clause and every method and form it was checked for."""
 
     clause: str
     comparison: str
@@ -79,21 +80,22 @@ class Verdict:
 
 
 def check(summary: Mapping[str, Any], requirement: str) -> list[Verdict]:
-    """Every clause of a requirement against a summary.
+    """Check every clause of a requirement against a summary.
 
     Raises:
-        EvaluationInputError: the requirement cannot be read, or names what the summary does not have.
+        EvaluationInputError: A clause cannot be parsed, or names a number that the summary does not have.
     """
-    return [_verdict(summary, clause) for clause in parse(requirement)]
+    clauses = [clause.strip() for clause in re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", requirement)]
+    return [_verdict(_Numbers(summary), clause) for clause in clauses]
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """What ``eval check --json`` prints."""
+    """Return the object that ``eval check --json`` prints."""
     return {"passed": all(each.passed for each in verdicts), "clauses": [asdict(each) for each in verdicts]}
 
 
 def verdicts_text(verdicts: Sequence[Verdict]) -> str:
-    """A line a clause, and a line for each place where it fails."""
+    """Return one line per clause, and one line for each method and form that fails it."""
     lines = []
     for verdict in verdicts:
         lines.append(f"{'ok    ' if verdict.passed else 'FAILED'}  {verdict.clause}")
@@ -101,189 +103,162 @@ def verdicts_text(verdicts: Sequence[Verdict]) -> str:
             if not each.passed:
                 where = ", ".join(part for part in (each.method, each.form) if part) or "the run"
                 lines.append(
-                    f"        {where}: {_shown(each.left)} {verdict.comparison} {_shown(each.right)} is not so"
+                    f"        {where}: {_shown(each.left)}, required {verdict.comparison} {_shown(each.right)}"
                 )
     return "\n".join(lines)
 
 
 def _shown(value: float | None) -> str:
-    return "(no value)" if value is None else f"{value:.4g}"
+    return "(not measured)" if value is None else f"{value:.4g}"
 
 
-def _verdict(summary: Mapping[str, Any], clause: Clause) -> Verdict:
-    known = _Known(summary)
-    used = [*names(clause.left), *names(clause.right)]
-    measured = next((name for name in used if name.parts != (BASE,)), None)
-    if measured is None:
-        raise EvaluationInputError(f"clause {clause.text!r} names nothing that was measured; {_list_of(QUANTITIES)}")
-    paths = [known.path(measured if name.parts == (BASE,) else name, clause.text) for name in used]
-    all_methods = any(path.method is None and path.quantity not in OF_THE_RUN for path in paths)
-    all_forms = any(path.quantity in PER_FORM and path.form is None for path in paths)
+def _verdict(numbers: _Numbers, clause: str) -> Verdict:
+    parsed = _CLAUSE.fullmatch(clause)
+    if parsed is None:
+        swapped = re.search(r"=[<>]", clause)
+        hint = f"; did you mean {swapped[0][::-1]!r}?" if swapped else ""
+        raise EvaluationInputError(
+            f"cannot parse the clause {clause!r}{hint}; write NAME COMPARISON LIMIT, such as "
+            "'retain_accuracy >= 0.9 * base', with one of " + ", ".join(COMPARISONS)
+        )
+    left = numbers.keys(parsed["name"], clause)
+    if parsed["limit"]:
+        limit = float(parsed["limit"]) / (100.0 if parsed["percent"] else 1.0)
+        rights: dict[Key, float | None] = dict.fromkeys(left, limit)
+    else:
+        factor = float(parsed["factor"] or 1)
+        references = {key: numbers.reference(parsed["reference"], key, clause) for key in left}
+        rights = {key: None if value is None else factor * value for key, value in references.items()}
     checked = []
-    for method in known.methods if all_methods else (None,):
-        for form in known.forms if all_forms else (None,):
-
-            def value_of(name: Name, method: str | None = method, form: str | None = form) -> float | None:
-                if name.parts == (BASE,):
-                    return known.value(known.path(measured, clause.text), BASE, form, clause.text)
-                path = known.path(name, clause.text)
-                return known.value(path, path.method or method, form, clause.text)
-
-            left, right = evaluate(clause.left, value_of), evaluate(clause.right, value_of)
-            passed = left is not None and right is not None and COMPARISONS[clause.comparison](left, right)
-            checked.append(Checked(method, form, left, right, passed))
-    return Verdict(clause.text, clause.comparison, all(each.passed for each in checked), checked)
+    for key in left:
+        value, right = numbers.values[key], rights[key]
+        passed = value is not None and right is not None and COMPARISONS[parsed["comparison"]](value, right)
+        checked.append(Checked(key[0], key[1], value, right, passed))
+    return Verdict(clause, parsed["comparison"], all(each.passed for each in checked), checked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """A name taken apart."""
-
-    method: str | None
-    quantity: str
-    form: str | None
-    rest: tuple[str, ...]
-
-
-class _Known:
-    """What a summary has values for."""
+class _Numbers:
+    """All numbers of a summary by method, form and name."""
 
     def __init__(self, summary: Mapping[str, Any]) -> None:
-        self.summary = summary
-        self.of_method = {method["name"]: method for method in summary["methods"]}
-        self.methods = [name for name in self.of_method if name != summary["oracle"]]
-        self.forms = [
-            form for form in summary["forms"]
-            if any(method["forgotten_by_stratum"].get(form) for method in summary["methods"])
-        ]  # fmt: skip
-        if not self.methods:
+        self.methods = [method["name"] for method in summary["methods"]]
+        self.checked = [name for name in self.methods if name != summary["oracle"]]
+        if not self.checked:
             raise EvaluationInputError("the run has no unlearned model to check, only the original")
+        self.forms = summary["forms"]
+        self.values: dict[Key, float | None] = {(None, None, name): summary[name] for name in OF_THE_RUN}
+        for method in summary["methods"]:
+            for form, name, value in _of_method(method):
+                self.values[method["name"], form, name] = value
+        for form, name, value in _of_original(summary):
+            self.values[BASE, form, name] = value
 
-    def path(self, name: Name, clause: str) -> _Path:
-        """A name taken apart; every part is known."""
-        parts = list(name.parts)
-        method = parts.pop(0) if parts[0] == BASE or parts[0] in self.of_method else None
-        if not parts or parts[0] not in QUANTITIES:
-            word = parts[0] if parts else name.parts[0]
-            raise _unknown(word, clause, [*QUANTITIES, BASE, *(() if method else self.of_method)])
-        quantity, *rest = parts
-        if quantity in OF_THE_RUN and method:
-            raise EvaluationInputError(f"{quantity!r} in clause {clause!r} is of the whole run, not of {method!r}")
-        forms = [each for each in rest if quantity in PER_FORM and each in self.forms]
-        others = tuple(each for each in rest if each not in forms)
-        allowed = self._allowed(quantity)
-        for each in others:
-            if each not in allowed:
-                choices = [*allowed, *(self.forms if quantity in PER_FORM else ())]
-                raise _unknown(each, clause, choices, of=quantity)
-        if len(forms) > 1:
-            raise EvaluationInputError(f"{name} in clause {clause!r} names two forms")
-        return _Path(method, quantity, forms[0] if forms else None, others)
+    def keys(self, text: str, clause: str) -> list[Key]:
+        """Return what a name stands for: one key per method and form that it leaves open.
 
-    def _allowed(self, quantity: str) -> tuple[str, ...]:
-        """What may follow a quantity, beside a form."""
-        if quantity == "accuracy":
-            return (*self.summary["groups"], *BOUNDS)
-        if quantity == "forgotten_by_stratum":
-            return (*OUTCOMES, *STRATA, *BOUNDS)
-        if quantity.endswith("slope_per_decade"):
-            return (*BOUNDS, "p", *(("p_holm",) if quantity == "slope_per_decade" else ()))
-        return {"forgotten": OUTCOMES, "misalignment": DISAGREEMENT, "agreement": AGREEMENT}.get(quantity, ())
+        Raises:
+            EvaluationInputError: The summary has no such number.
+        """
+        parts = [part.strip('"') for part in re.findall(r"\"[^\"]+\"|\w+", text)]
+        method = parts.pop(0) if parts[0] == BASE or parts[0] in self.methods else None
+        wanted = self.checked if method is None else [method]
+        form = next((part for part in parts if part in self.forms), None)
+        name = ".".join(part for part in parts if part != form)
+        of_methods = [key for key in self.values if key[0] in wanted or (method is None and key[0] is None)]
+        found = [key for key in of_methods if key[2] == name and form in (None, key[1])]
+        if not found:
+            known = dict.fromkeys(key[2] for key in of_methods)
+            longer = [each for each in known if each.startswith(f"{parts[0]}.")] if parts else []
+            others = [] if method else [*self.methods, *self.forms]
+            hint = suggestion(name, longer) if longer and name not in known else suggestion(name, [*known, *others])
+            if name not in known and not longer and len(parts) > 1:
+                hint = suggestion(parts[0], others)
+            raise EvaluationInputError(f"unknown number {text!r} in clause {clause!r}{hint}")
+        return found
 
-    def value(self, path: _Path, method: str | None, form: str | None, clause: str) -> float | None:
-        """The number behind a path for one method, or for the original model."""
-        if path.quantity in OF_THE_RUN:
-            found: float | None = self.summary[path.quantity]
-            return found
-        form = path.form or form or "question"
-        if method == BASE:
-            return self._of_the_original(path, form, clause)
-        record = self.of_method[str(method)]
-        if path.quantity in PER_METHOD:
-            of_method: float | None = record[path.quantity]
-            return of_method
-        if path.quantity == "accuracy":
-            return self._accuracy(record["accuracy"], path, form, clause)
-        if path.quantity.endswith("slope_per_decade"):
-            return _estimate(record[path.quantity].get(form), path.rest, "value")
-        if path.quantity.startswith("forgotten"):
-            return _of_strata(record["forgotten_by_stratum"].get(form) or [], path)
-        by_form = record["misalignment"]["by_form"].get(form, {})
-        if path.quantity == "agreement":
-            return _estimate(by_form.get("agreement"), path.rest, "excess")
-        return _estimate(by_form, path.rest, "total")
-
-    def _of_the_original(self, path: _Path, form: str, clause: str) -> float | None:
-        accuracy = self.summary["original"]["accuracy"]
-        if path.quantity in ("retain_accuracy", "bystander_accuracy"):
-            group = path.quantity.removesuffix("_accuracy")
-            group = "retain_held" if group == "retain" and "retain_held" in accuracy else group
-            by_form = accuracy.get(group, {})
-            return next(
-                (by_form[each]["value"] for each in ("question", *by_form)
-                 if by_form.get(each, {}).get("value") is not None),
-                None,
-            )  # fmt: skip
-        if path.quantity == "accuracy":
-            return self._accuracy(accuracy, path, form, clause)
-        if path.quantity == "misalignment" and path.rest in ((), ("total",)):
-            original: float | None = self.summary["methods"][0]["misalignment"]["by_form"].get(form, {}).get("original")
-            return original
-        raise EvaluationInputError(
-            f"'{BASE}' in clause {clause!r}: the original model has no {path.quantity} of its own; "
-            "it has retain_accuracy, bystander_accuracy, accuracy and misalignment"
-        )
-
-    def _accuracy(self, accuracy: Mapping[str, Any], path: _Path, form: str, clause: str) -> float | None:
-        groups = [part for part in path.rest if part not in BOUNDS]
-        if len(groups) != 1:
-            raise EvaluationInputError(
-                f"'accuracy' in clause {clause!r} needs one group, such as accuracy.bystander; "
-                f"{_list_of(list(self.summary['groups']))}"
-            )
-        bounds = tuple(part for part in path.rest if part in BOUNDS)
-        return _estimate(accuracy.get(groups[0], {}).get(form), bounds, "value")
+    def reference(self, text: str, left: Key, clause: str) -> float | None:
+        """Return the value on the right side; ``base`` alone is the original model's value of the left side."""
+        if text == BASE:
+            if (BASE, *left[1:]) not in self.values:
+                raise EvaluationInputError(f"clause {clause!r}: the original model has no {left[2]!r}")
+            return self.values[BASE, left[1], left[2]]
+        found = self.keys(text, clause)
+        for wanted in (left[:2], (left[0], None), (BASE, left[1])):
+            found = [key for key in found if key[:2] == wanted] or found
+        if len(found) > 1:
+            raise EvaluationInputError(f"clause {clause!r}: {text!r} is more than one number; name the method and form")
+        return self.values[found[0]]
 
 
-def _estimate(found: Mapping[str, Any] | None, rest: Sequence[str], default: str) -> float | None:
-    """One field of an estimate, or a bound of its interval."""
-    if not found:
-        return None
-    field = rest[-1] if rest else default
-    if field in BOUNDS:
-        bounds = found.get("ci95")
-        return None if bounds is None else float(bounds[BOUNDS.index(field)])
-    value: float | None = found.get(field)
-    return value
+def _of_method(method: Mapping[str, Any]) -> Iterator[tuple[str | None, str, float | None]]:
+    """Yield (form, name, value) of every number of one method."""
+    for name in ("retain_accuracy", "bystander_accuracy", "not_finite"):
+        yield None, name, method[name]
+    yield from _accuracies(method["accuracy"])
+    for name in SLOPES:
+        for form, slope in method[name].items():
+            fields = ("p", "p_holm") if name == "slope_per_decade" else ("p",)
+            yield from ((form, *each) for each in _fields(name, slope, "value", *fields))
+    for form, by_form in method["misalignment"]["by_form"].items():
+        parts = ("total", "hidden", "brittle", "signed", "excess")
+        yield from ((form, *each) for each in _fields("misalignment", by_form, *parts))
+        agreement = ("excess", "index", "probability", "generation")
+        yield from ((form, *each) for each in _fields("agreement", by_form.get("agreement"), *agreement))
+    for form, strata in method["forgotten_by_stratum"].items():
+        if strata:
+            yield from ((form, *each) for each in _forgotten(strata))
 
 
-def _of_strata(strata: Sequence[Mapping[str, Any]], path: _Path) -> float | None:
-    """A share over strata: of all facts, or of one stratum."""
-    outcome = next((part for part in path.rest if part in OUTCOMES), "generation")
-    rows = [row[outcome] for row in strata if row[outcome]["value"] is not None]
-    if not rows:
-        return None
-    which = next((part for part in path.rest if part in STRATA), "min")
-    if path.quantity == "forgotten":
-        return float(sum(row["value"] * row["n"] for row in rows) / sum(row["n"] for row in rows))
-    bounds = tuple(part for part in path.rest if part in BOUNDS)
-    values = [_estimate(row, bounds, "value") for row in rows]
+def _of_original(summary: Mapping[str, Any]) -> Iterator[tuple[str | None, str, float | None]]:
+    """Yield (form, name, value) of every number that the original model has of its own."""
+    accuracy = summary["original"]["accuracy"]
+    yield from _accuracies(accuracy)
+    for group in ("retain", "bystander"):
+        by_form = accuracy.get(f"{group}_held", accuracy.get(group, {}))
+        values = [by_form[form]["value"] for form in ("question", *by_form) if form in by_form]
+        yield None, f"{group}_accuracy", next((value for value in values if value is not None), None)
+    for form, by_form in summary["methods"][0]["misalignment"]["by_form"].items():
+        for name in ("misalignment", "misalignment.total"):
+            yield form, name, by_form.get("original")
+
+
+def _accuracies(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+    for group, by_form in accuracy.items():
+        for form, found in by_form.items():
+            yield from ((form, *each) for each in _fields(f"accuracy.{group}", found, "value"))
+
+
+def _forgotten(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float | None]]:
+    """Yield the shares forgotten over all strata and in single ones."""
+    for outcome, prefix in (("generation", ""), ("generation", ".generation"), ("probability", ".probability")):
+        rows = [row[outcome] for row in strata if row[outcome]["value"] is not None]
+        known = sum(row["n"] for row in rows)
+        share = sum(row["value"] * row["n"] for row in rows) / known if known else None
+        yield f"forgotten{prefix}", share
+        for suffix, bound in (("", None), (".low", 0), (".high", 1)):
+            values = [row["value"] if bound is None else (row["ci95"] or (None, None))[bound] for row in rows]
+            for part, value in _picked(values).items():
+                yield f"forgotten_by_stratum{prefix}{part}{suffix}", value
+
+
+def _picked(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return the least, greatest, mean, first and last value; None if one is missing."""
     numbers = [value for value in values if value is not None]
-    if len(numbers) < len(values):
-        return None
-    pick: dict[str, Callable[[], float]] = {
-        "min": lambda: min(numbers), "max": lambda: max(numbers), "mean": lambda: sum(numbers) / len(numbers),
-        "rarest": lambda: numbers[0], "most_frequent": lambda: numbers[-1],
-    }  # fmt: skip
-    return pick[which]()
+    parts = ("", ".min", ".max", ".mean", ".rarest", ".most_frequent")
+    if not numbers or len(numbers) < len(values):
+        return dict.fromkeys(parts)
+    least, mean = min(numbers), sum(numbers) / len(numbers)
+    return dict(zip(parts, (least, least, max(numbers), mean, numbers[0], numbers[-1]), strict=True))
 
 
-def _unknown(word: str, clause: str, choices: Sequence[str], *, of: str | None = None) -> EvaluationInputError:
-    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
-    what = f"{of!r} has no {word!r}" if of else f"there is nothing called {word!r}"
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else _list_of(choices)
-    return EvaluationInputError(f"clause {clause!r}: {what}; {hint}")
-
-
-def _list_of(choices: Sequence[str]) -> str:
-    return f"there are {', '.join(choices)}" if choices else "nothing may follow it"
+def _fields(name: str, found: Mapping[str, Any] | None, *fields: str) -> Iterator[tuple[str, float | None]]:
+    """Yield an estimate's fields and the bounds of its interval; the first field is also the number's own value."""
+    found = found or {}
+    yield name, found.get(fields[0])
+    for field in fields:
+        if field != "value":
+            yield f"{name}.{field}", found.get(field)
+    if "ci95" in found and name != "misalignment":
+        low, high = found["ci95"] or (None, None)
+        yield f"{name}.low", low
+        yield f"{name}.high", high
