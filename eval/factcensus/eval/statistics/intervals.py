@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 Floats = npt.NDArray[np.float64]
 #: Clusters as any labels, one a row; equal labels are one cluster.
@@ -41,12 +42,9 @@ def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[
 
     Both numbers may be fractions: an effective sample size and the share's part of it.
     """
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    share, spread = successes / n, z * z / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
     # Exact at the ends, where rounding would leave 1e-17 on the wrong side.
-    return (0.0 if share <= 0 else centre - half), (1.0 if share >= 1 else centre + half)
+    return (0.0 if successes <= 0 else float(low)), (1.0 if successes >= n else float(high))
 
 
 def share(values: Sequence[bool] | npt.NDArray[np.bool_], clusters: Labels) -> Estimate:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from factcensus.eval.statistics.intervals import CONFIDENCE
 
@@ -55,6 +56,7 @@ def random_effects(values: Sequence[float], errors: Sequence[float]) -> AcrossSe
     fixed = float((weight * effect).sum() / weight.sum())
     q = float((weight * (effect - fixed) ** 2).sum())
     spare = float(weight.sum() - (weight**2).sum() / weight.sum())
+    # At least 0; statsmodels.stats.meta_analysis.combine_effects (0.15) weights by negative variances as well.
     between = max(0.0, (q - (seeds - 1)) / spare)
     weight = 1.0 / (variance + between)
     value = float((weight * effect).sum() / weight.sum())
@@ -69,14 +71,11 @@ def random_effects(values: Sequence[float], errors: Sequence[float]) -> AcrossSe
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p-values of a family of tests: below 0.05 with at most 5 % chance of any false alarm.
-
-    What has no p-value is no test, and has none afterwards.
-    """
-    tests = [(p, place) for place, p in enumerate(p_values) if p is not None]
+    """Return Holm's (1979) adjusted p-values, which control the family-wise error rate; None stays None."""
+    tests = [place for place, p in enumerate(p_values) if p is not None]
     adjusted: list[float | None] = [None] * len(p_values)
-    reached = 0.0
-    for rank, (p, place) in enumerate(sorted(tests)):
-        reached = max(reached, min(1.0, (len(tests) - rank) * p))
-        adjusted[place] = reached
+    if tests:
+        found = multipletests([p_values[place] for place in tests], method="holm")[1]
+        for place, p in zip(tests, found, strict=True):
+            adjusted[place] = float(p)
     return adjusted
