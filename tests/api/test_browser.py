@@ -225,7 +225,7 @@ def test_the_keyboard_reaches_everything_in_order(opened: Opened) -> None:
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert reached == [
         "Skip to the content", "factcensus", "One fact", "A table of facts", "Reference", "index", "window",
-        "subject", "subject_aliases", "object", "object_aliases", "Counts by another column", "Count",
+        "subject", "subject_alias", "object", "object_alias", "Counts by another column", "Count",
     ]  # fmt: skip
     page.locator("#subject").focus()
     page.keyboard.type("Curie")

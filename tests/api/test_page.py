@@ -21,7 +21,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 QUESTION = {
     "index": "tiny",
     "subject": "Marie Curie",
-    "subject_aliases": "Curie\r\n\r\n Maria Skłodowska ",
+    "subject_alias": "Curie\r\n\r\n Maria Skłodowska ",
     "object": "Warsaw",
 }
 
@@ -103,7 +103,7 @@ def test_every_field_of_the_form_has_a_label(http: httpx.Client) -> None:
     page = Reader(http.get("/", headers=HTML).text)
     fields = {field["id"] for field in page.named("input", "select", "textarea")}
     assert fields == {label["for"] for label in page.named("label")}
-    assert fields == {"index", "subject", "subject_aliases", "object", "object_aliases", "window", "by"}
+    assert fields == {"index", "subject", "subject_alias", "object", "object_alias", "window", "by"}
     assert page.named("form")[0]["method"] == "get"  # so that an answer has an address to share
 
 
@@ -143,7 +143,7 @@ def test_the_curl_line_asks_the_same(http: httpx.Client) -> None:
         ({"window": "-1"}, 422, "whole number"),
         ({"window": "٣"}, 422, "whole number"),
         ({"window": "9" * 5000}, 422, "whole number"),
-        ({"subject_aliases": "\n".join("abcdefg")}, 422, "FACTCENSUS_MAX_ALIASES"),
+        ({"subject_alias": "\n".join("abcdefg")}, 422, "FACTCENSUS_MAX_ALIASES"),
     ],
 )
 def test_what_cannot_be_counted_is_said_on_the_page(
@@ -159,7 +159,7 @@ def test_what_cannot_be_counted_is_said_on_the_page(
 
 def test_what_is_typed_and_what_is_found_is_text(http: httpx.Client) -> None:
     attack = '"><script>alert(1)</script>'
-    question = {**QUESTION, "subject": attack, "subject_aliases": f"</textarea>{attack}\nscript", "object": "Warsaw"}
+    question = {**QUESTION, "subject": attack, "subject_alias": f"</textarea>{attack}\nscript", "object": "Warsaw"}
     page = Reader(http.get("/", params=question, headers=HTML).text)
     assert len(page.named("script")) == 1  # the page's own
     assert next(field for field in page.named("input") if field["id"] == "subject")["value"] == attack

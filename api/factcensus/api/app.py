@@ -68,8 +68,9 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("factcensus"),
         description="Exact counts of facts in pre-training corpora.",
         lifespan=lifespan,
-        docs_url=None,  # the framework's page loads scripts from elsewhere; page.py has one that does not
+        docs_url=None,  # the framework's page loads scripts from elsewhere; pages/facts.py has one that does not
         redoc_url=None,
+        openapi_url=None,  # the framework's route would ignore misspelt parameters; pages/facts.py has one
         redirect_slashes=False,
     )
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way

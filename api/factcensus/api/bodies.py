@@ -7,11 +7,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from factcensus.api.problems import UNKNOWN_FIELD
 from factcensus.indexer import Entity, Scope
 from factcensus.indexer.counting.filters import Between, condition
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.names import unknown_name
 
 
 def _whole_characters(text: str) -> str:
@@ -40,6 +53,18 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, given: Any) -> Any:
+        """Name the nearest known field of an unknown one, which the validator's own message does not."""
+        if isinstance(given, dict):
+            for name in given:
+                if name not in cls.model_fields:
+                    detail = str(unknown_name("field", str(name), cls.model_fields))
+                    shown = str(name).encode("utf-8", "backslashreplace").decode()  # it may hold half a surrogate pair
+                    raise PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "name": shown})
+        return given
+
 
 class EntityBody(Body):
     """A name and its aliases: all surface forms by which one thing is mentioned."""
@@ -60,11 +85,23 @@ class Range(Body):
 
 
 Value = Text | bool | int | float | None
+
+
+def _kind_of_condition(given: Any) -> str:
+    """Return which of the three forms of a condition is meant, so that only that one's errors are reported."""
+    if isinstance(given, dict | Range):
+        return "range"
+    return "values" if isinstance(given, list) else "value"
+
+
+Condition = Annotated[
+    Annotated[Value, Tag("value")]
+    | Annotated[list[Value], Field(min_length=1, max_length=1000), Tag("values")]
+    | Annotated[Range, Tag("range")],
+    Discriminator(_kind_of_condition),
+]
 Filters = Annotated[
-    dict[
-        Annotated[Text, Field(max_length=200)],
-        Value | Annotated[list[Value], Field(min_length=1, max_length=1000)] | Range,
-    ],
+    dict[Annotated[Text, Field(max_length=200)], Condition],
     Field(
         default={},
         max_length=20,

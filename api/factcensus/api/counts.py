@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import unquote_to_bytes
 
 from fastapi import Query, Request, Response
 
@@ -13,7 +12,6 @@ from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, W
 from factcensus.api.caching import cache_headers, cached, not_modified
 from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
-from factcensus.api.problems import Problem
 from factcensus.indexer import CountIndex, Entity, Limit
 
 router = new_router("counts")
@@ -29,21 +27,14 @@ async def count_by_address(
     index: OpenIndex,
     text: Annotated[str, Query(description="The text, percent-encoded UTF-8: a bare + is a space.")],
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
+    filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:
-    """Occurrences of the text's tokens, and the documents that hold them; exact."""
-    limits = limits_now(request)
-    refuse_broken_text(request)
-    check_text(text, "the text", limits)
+    """The same as POST, at an address that can be shared, bookmarked and cached."""
+    body = CountBody(text=text, by=by, filter=filter_of_text(filter))
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
         return unchanged
-
-    def counted(limit: Limit) -> dict[str, Any]:
-        check_groups(index, by, limits)
-        return index.count(text, by=by, limit=limit)
-
-    forms = None if by else partial(_forms, index, text)
-    answer = await cached(request, index, limits.deadline_seconds, counted, "count", text, by, forms=forms)
+    answer = await count(request, index, body)
     answer.headers.update(headers)
     return answer
 
@@ -86,7 +77,6 @@ async def cooccurrence_by_address(
     filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:
     """The same as POST, at an address that can be shared, bookmarked and cached."""
-    refuse_broken_text(request)
     body = CooccurrenceBody(
         subject=EntityBody(name=subject, aliases=subject_alias),
         object=EntityBody(name=object, aliases=object_alias),
@@ -134,13 +124,3 @@ def _forms(index: CountIndex, *asked: str | Entity) -> list[tuple[int, ...]]:
         elif ids := index.token_ids(each):
             found.append(ids)
     return found
-
-
-def refuse_broken_text(request: Request) -> None:
-    """Refuse a query that is not UTF-8: the framework would put U+FFFD in it, and another text would be counted."""
-    try:
-        unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem(
-            "invalid-request", "the percent-encoded bytes of the query are not UTF-8; encode the text as UTF-8"
-        ) from None

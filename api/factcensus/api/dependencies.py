@@ -14,6 +14,7 @@ from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
 from factcensus.api.negotiation import media_type_of
 from factcensus.api.pages.fact_tables import FactTables
+from factcensus.api.parameters import NamedRoute
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.api.warming import ShortCounts
@@ -21,9 +22,12 @@ from factcensus.indexer import CountIndex
 
 
 def new_router(tag: str, *, include_in_schema: bool = True) -> APIRouter:
-    """A group of routes, whose functions' names are the names of the operations."""
+    """Return a group of routes that refuse unknown parameters; their functions' names are the operations' names."""
     return APIRouter(
-        tags=[tag], include_in_schema=include_in_schema, generate_unique_id_function=lambda route: route.name
+        tags=[tag],
+        include_in_schema=include_in_schema,
+        generate_unique_id_function=lambda route: route.name,
+        route_class=NamedRoute,
     )
 
 

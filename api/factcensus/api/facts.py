@@ -20,6 +20,7 @@ from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, S
 from factcensus.api.formats import TABLE_CONTENT, FactsFormat, check_writable, format_of_answer, format_of_body
 from factcensus.api.jobs.routes import accepted
 from factcensus.api.limits import check_job, check_windows
+from factcensus.api.parameters import refused_name
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of
 from factcensus.indexer import CountIndex, Limit
@@ -143,6 +144,8 @@ def _begin(
     as_job: bool,
 ) -> _Begun:
     facts, own_windows = body_format.read(body, limits)
+    if windows and own_windows is not None:
+        raise refused_name("windows", "windows are given in the address and in the body; give them in one place")
     windows = windows if own_windows is None else own_windows
     check_windows(windows, limits)
     check_job(facts, limits)

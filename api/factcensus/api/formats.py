@@ -52,7 +52,7 @@ def _read_json(body: bytes, _limits: Limits) -> tuple[pa.Table, list[int] | None
         if found[0]["type"] == "json_invalid":
             raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
-    return facts_from_rows(parsed.facts), parsed.windows
+    return facts_from_rows(parsed.facts), parsed.windows if "windows" in parsed.model_fields_set else None
 
 
 def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:

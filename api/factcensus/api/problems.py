@@ -20,6 +20,8 @@ from factcensus.indexer.errors import DeadlineError, EmptyQueryError, Factcensus
 
 log = logging.getLogger("factcensus.api")
 
+#: The type of the validator's error for a field that does not exist; its context has the ``name``.
+UNKNOWN_FIELD = "unknown_field"
 MEDIA_TYPE = "application/problem+json"
 #: Status and title of every kind of problem that has a type of its own.
 KINDS: dict[str, tuple[int, str]] = {
@@ -159,6 +161,10 @@ def kind_of(error: FactcensusError) -> str:
 
 def _finding(error: Mapping[str, Any]) -> dict[str, str]:
     where, *path = error["loc"]
+    if path[:1] == ["filter"] and len(path) > 2:
+        del path[2]  # which form of a condition was meant: the validator's own label, not a step into the body
+    if error["type"] == UNKNOWN_FIELD:
+        path.append(error["ctx"]["name"])
     detail = str(error["msg"]).removeprefix("Value error, ")
     if where == "body":
         steps = (str(step)[:100].replace("~", "~0").replace("/", "~1") for step in path)  # RFC 6901

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
@@ -29,6 +29,8 @@ from factcensus.indexer import CountIndex, Limit, facts_from_rows
 from factcensus.indexer.errors import DeadlineError, FactcensusError, IndexFormatError, InputError, MissingExtraError
 
 router = new_router("infini-gram")
+#: `POST /` keeps the habits of the public API, which ignores the query string.
+wire = APIRouter(tags=["infini-gram"], generate_unique_id_function=lambda route: route.name)
 log = logging.getLogger("factcensus.api")
 
 
@@ -63,7 +65,7 @@ _ERROR = {
 }
 
 
-@router.post(
+@wire.post(
     "/",
     summary="Ask as the public infini-gram API is asked",
     response_class=Response,
@@ -197,3 +199,6 @@ def _read_replication(content: bytes) -> ReplicationBody:
         if found[0]["type"] == "json_invalid":
             raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
+
+
+router.routes += wire.routes

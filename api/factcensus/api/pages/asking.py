@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,9 +22,9 @@ class Question(BaseModel):
 
     index: str | None = Field(default=None, description="Name of an open index.")
     subject: str = ""
-    subject_aliases: str = Field(default="", description="One a line.")
+    subject_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
     object: str = ""
-    object_aliases: str = Field(default="", description="One a line.")
+    object_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
     window: str = Field(default="", description="Tokens between the two mentions; empty: the whole document.")
     by: str = Field(default="source", description="The column whose values are shown one by one; empty: none.")
     only: str = Field(default="", description="Only documents with this value of that column; empty: all.")
@@ -32,7 +33,7 @@ class Question(BaseModel):
     @property
     def entities(self) -> tuple[Entity, Entity]:
         """Subject and object; raises the core's InputError for one without a name."""
-        return _entity(self.subject, self.subject_aliases), _entity(self.object, self.object_aliases)
+        return _entity(self.subject, self.subject_alias), _entity(self.object, self.object_alias)
 
     @property
     def tokens_between(self) -> int | None:
@@ -68,7 +69,7 @@ class Question(BaseModel):
     def address(self, **changes: str) -> str:
         """The page's query string for this question with some fields changed; defaults are left out."""
         changed = self.model_copy(update=changes).model_dump(exclude_defaults=True)
-        return "?" + urlencode(changed)
+        return "?" + urlencode(changed, doseq=True)
 
     def json_address(self) -> str:
         """The route that answers this question as JSON, with its query, below the service's address."""
@@ -94,5 +95,6 @@ class Question(BaseModel):
         return f"curl {shlex.quote(address)} --json {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
-def _entity(name: str, aliases: str) -> Entity:
-    return Entity(name.strip(), tuple(alias.strip() for alias in aliases.splitlines() if alias.strip()))
+def _entity(name: str, aliases: Sequence[str]) -> Entity:
+    lines = (line.strip() for alias in aliases for line in alias.splitlines())
+    return Entity(name.strip(), tuple(line for line in lines if line))

@@ -62,6 +62,12 @@ async def docs(request: Request) -> HTMLResponse:
     return html(request, "reference.html", {"document": request.app.openapi()})
 
 
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> JSONResponse:
+    """The OpenAPI document of this application."""
+    return JSONResponse(request.app.openapi())
+
+
 def said(error: Problem | FactcensusError) -> tuple[int, str]:
     """The status of an error, and what a page says of it.
 

@@ -25,6 +25,7 @@ from factcensus.api.pages.asking import Question
 from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.pages.facts import said
 from factcensus.api.pages.rendering import html
+from factcensus.api.parameters import check_names
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, stratify
@@ -34,6 +35,8 @@ from factcensus.indexer.tables.strata import STRATUM_COLUMNS
 router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
 PREVIEW = 20
+#: Fields of the upload form; none may be repeated.
+UPLOAD_FIELDS = dict.fromkeys(("index", "windows", "facts"), False)
 JobId = Annotated[str, Path()]
 
 
@@ -60,6 +63,7 @@ async def upload(request: Request, service: ServiceOf, jobs: JobsOf, holder: Hol
         except OSError as error:  # the file is kept on the disk meanwhile
             raise Problem("jobs-full", f"the service has no room for the file now ({error.strerror})") from error
         try:
+            check_names([name for name, _ in form.multi_items()], UPLOAD_FIELDS, "field of the form")
             typed = {name: str(form.get(name) or "") for name in typed}
             chosen = form.get("facts")
             if not isinstance(chosen, UploadFile) or not chosen.filename:
@@ -163,6 +167,8 @@ def _submitted(
         raise InputError(f"{name[:100]!r} is no table that is read here; its name would end in {endings}")
     file = FactsFile(upload.file, cast(Ending, ending), upload.size or 0, limits)
     file.check(index)
+    if windows and file.windows:
+        raise InputError("windows are given in the form and in the file; give them in one place")
     windows = windows or file.windows
     check_windows(windows, limits)
     return jobs.submit_pieces(
@@ -224,13 +230,12 @@ def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
 def _preview(rows: pa.Table, job: Job, by: str) -> Iterator[dict[str, Any]]:
     """A few facts, each with the address of the page that asks for it alone."""
     for row in rows.to_pylist():
-        aliases = {role: "\n".join(row.get(f"{role}_aliases") or []) for role in ("subject", "object")}
         question = Question(
             index=job.index,
             subject=row["subject"],
-            subject_aliases=aliases["subject"],
+            subject_alias=row.get("subject_aliases") or [],
             object=row["object"],
-            object_aliases=aliases["object"],
+            object_alias=row.get("object_aliases") or [],
             window=by.rpartition("_w")[2] if by.startswith("cooccurrence_") and "_w" in by else "",
         )
         yield {**row, "count": row[by], "address": question.address()}

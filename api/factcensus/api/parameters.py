@@ -1,0 +1,112 @@
+"""Query parameters and form fields by name: an unknown or repeated one is refused, never ignored.
+
+A misspelt ``window`` that is ignored changes a count without a word. So every route checks the names that it is given
+against its own signature (:class:`NamedRoute`); a new route needs no line for that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from factcensus.api.problems import Problem
+from factcensus.indexer.names import unknown_name
+
+#: Longest part of a client's name that a message repeats.
+_MOST_CHARACTERS = 80
+
+
+class NamedRoute(APIRoute):
+    """A route that takes the query parameters of its own signature and no others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the framework's handler, preceded by the check of names."""
+        handle = super().get_route_handler()
+        known = query_parameters(self.dependant)
+        in_body = _body_fields(self.dependant)
+
+        async def named(request: Request) -> Response:
+            if query := request.scope["query_string"]:
+                _check_query(query, known, in_body)
+            return await handle(request)
+
+        return named
+
+
+def query_parameters(dependant: Dependant) -> dict[str, bool]:
+    """Return the names of a route's query parameters, and whether each may be repeated."""
+    found: dict[str, bool] = {}
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= {info.alias or name: _is_list(info.annotation) for name, info in kind.model_fields.items()}
+        else:
+            found[field.alias] = _is_list(kind)
+    for dependency in dependant.dependencies:
+        found |= query_parameters(dependency)
+    return found
+
+
+def check_names(given: Iterable[str], known: Mapping[str, bool], what: str) -> None:
+    """Refuse unknown names, and several values for a name that takes one.
+
+    Args:
+        given: The names as they came, repeated names repeated.
+        known: Whether each known name may be repeated.
+        what: The kind of name, such as ``"query parameter"``.
+
+    Raises:
+        Problem: ``invalid-request``; it names the nearest known name.
+    """
+    for name, times in Counter(given).items():
+        if name not in known:
+            raise refused_name(name, str(unknown_name(what, name, known)))
+        if times > 1 and not known[name]:
+            raise refused_name(name, f"the {what} {name!r} is given {times} times; it takes one value")
+
+
+def refused_name(name: str, detail: str) -> Problem:
+    """Return the problem with one parameter."""
+    return Problem("invalid-request", detail, errors=[{"detail": detail, "parameter": name[:_MOST_CHARACTERS]}])
+
+
+def _check_query(query: bytes, known: Mapping[str, bool], in_body: frozenset[str]) -> None:
+    """Refuse a query string with other names than the known ones, or one that is not UTF-8.
+
+    The framework would put U+FFFD in place of bytes that are not UTF-8, and another text would be counted.
+    """
+    try:
+        unquote_to_bytes(query).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(
+            "invalid-request", "the percent-encoded bytes of the query are not UTF-8; encode the text as UTF-8"
+        ) from None
+    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    for name in names:
+        if name in in_body and name not in known:
+            raise refused_name(name, f"{name!r} belongs in the body of this request, not in its address")
+    check_names(names, known, "query parameter")
+
+
+def _body_fields(dependant: Dependant) -> frozenset[str]:
+    kinds = [field.field_info.annotation for field in dependant.body_params]
+    return frozenset(
+        name for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel) for name in kind.model_fields
+    )
+
+
+def _is_list(kind: Any) -> bool:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _is_list(get_args(kind)[0])
+    if origin in (Union, UnionType):
+        return any(_is_list(each) for each in get_args(kind))
+    return origin is list

@@ -1,0 +1,148 @@
+"""Names that no route knows: every route refuses them and names the nearest known one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from test_service_problems import assert_problem
+
+from factcensus.api.app import create_app
+from factcensus.api.parameters import NamedRoute, query_parameters
+from factcensus.api.settings import Settings
+
+COUNT, COOC, FACTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "cooccurrence", "facts:count"))
+REPLICATE = "/v1/indexes/tiny/facts:replicate"
+DOCUMENTS = "/v1/indexes/tiny/documents"
+PAIR: dict[str, Any] = {"subject": {"name": "Curie"}, "object": {"name": "Warsaw"}}
+#: Keeps the habits of the public API whose clients it serves.
+WIRE = ("POST", "/")
+
+
+def routes() -> list[tuple[str, str]]:
+    """Method and path of every route of the application, those outside the OpenAPI document too."""
+    found = [
+        (method, getattr(route, "path", ""))
+        for route in create_app(Settings()).routes
+        for method in sorted(getattr(route, "methods", None) or ())
+    ]
+    return [route for route in found if route != WIRE]
+
+
+def ask(http: httpx.Client, method: str, path: str, query: str) -> httpx.Response:
+    path = path.format(index="tiny", job="0" * 32, ending="csv")
+    return http.request(method, f"{path}?{query}", headers={"Content-Type": "application/json"}, content=b"{}")
+
+
+def test_every_route_checks_names_by_itself() -> None:
+    others = [route for route in create_app(Settings()).routes if not isinstance(route, NamedRoute)]
+    assert [(route.path, route.methods) for route in others if isinstance(route, APIRoute)] == [("/", {"POST"})]
+    assert len(others) == 1
+
+
+@pytest.mark.parametrize(("method", "path"), routes())
+def test_no_route_ignores_an_unknown_query_parameter(http: httpx.Client, method: str, path: str) -> None:
+    for name in ("no_such_name", "", "text[]"):
+        problem = assert_problem(ask(http, method, path, f"{name}=1"), 422, "invalid-request")
+        assert f"unknown query parameter {name!r}" in problem["detail"] or "belongs in the body" in problem["detail"]
+        assert problem["errors"][0]["parameter"] == name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        (method, route.path, query_parameters(route.dependant))
+        for route in create_app(Settings()).routes
+        if isinstance(route, NamedRoute)
+        for method in route.methods
+        if query_parameters(route.dependant)
+    ],
+)
+def test_every_parameter_is_found_when_misspelt_and_refused_when_repeated(
+    http: httpx.Client, method: str, path: str, known: dict[str, bool]
+) -> None:
+    for name, repeatable in known.items():
+        misspelt = f"{name}x"
+        problem = assert_problem(ask(http, method, path, f"{misspelt}=1"), 422, "invalid-request")
+        assert "did you mean" in problem["detail"]
+        answer = ask(http, method, path, f"{name}=1&{name}=1")
+        assert (f"{name!r} is given 2 times" in answer.text) is not repeatable
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "nearest"),
+    [
+        (f"{COOC}?subject=Curie&object=Warsaw&winodw=10", "winodw", "window"),
+        (f"{COOC}?subject=Curie&object=Warsaw&windows=10", "windows", "window"),
+        (f"{COOC}?subject=Curie&object=Warsaw&subject_aliases=Marie", "subject_aliases", "subject_alias"),
+        (f"{COUNT}?text=Paris&filer=%7B%7D", "filer", "filter"),
+        ("/?index=tiny&subject_aliases=Marie", "subject_aliases", "subject_alias"),
+        ("/?index=tiny&Window=3", "Window", "window"),
+    ],
+)
+def test_the_nearest_name_is_named(http: httpx.Client, path: str, name: str, nearest: str) -> None:
+    problem = assert_problem(http.get(path), 422, "invalid-request")
+    assert problem["detail"] == f"unknown query parameter {name!r}; did you mean {nearest!r}?"
+
+
+def test_fields_of_the_body_are_not_taken_from_the_address(http: httpx.Client) -> None:
+    for path, body, query in (
+        (COUNT, {"text": "Paris"}, "text=Curie"),
+        (COOC, PAIR, "window=3"),
+        (DOCUMENTS, PAIR, "limit=1"),
+    ):
+        problem = assert_problem(http.post(f"{path}?{query}", json=body), 422, "invalid-request")
+        assert "belongs in the body" in problem["detail"]
+
+
+def test_windows_are_given_in_one_place(http: httpx.Client) -> None:
+    facts = [{"subject": "Curie", "object": "Warsaw"}]
+    for windows in ([], [3]):
+        answer = http.post(f"{FACTS}?windows=10", json={"facts": facts, "windows": windows})
+        assert "in one place" in assert_problem(answer, 422, "invalid-request")["detail"]
+    answer = http.post(f"{FACTS}?windows=10&windows=3", json={"facts": facts})
+    assert "cooccurrence_pairs_w3" in answer.json()["facts"][0]
+    with_file = {"facts": ("facts.json", json.dumps({"facts": facts, "windows": [3]}))}
+    page = http.post("/tables", data={"index": "tiny", "windows": "10"}, files=with_file)
+    assert page.status_code == 422
+    assert "in one place" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer", "nearest"),
+    [
+        (COUNT, {"text": "Paris", "bye": "source"}, "#/bye", "by"),
+        (COOC, {**PAIR, "windows": 3}, "#/windows", "window"),
+        (COOC, {**PAIR, "subject": {"name": "Curie", "alias": ["Marie"]}}, "#/subject/alias", "aliases"),
+        (COOC, {**PAIR, "filter": {"year": {"mim": 3}}}, "#/filter/year/mim", "min"),
+        (DOCUMENTS, {"text": "Paris", "limits": 3}, "#/limits", "limit"),
+        (DOCUMENTS, {**PAIR, "object": {"nane": "Warsaw"}}, "#/object/nane", "name"),
+        (FACTS, {"facts": [], "window": [3]}, "#/window", "windows"),
+        (REPLICATE, {"facts": [], "method": "paper-notebook", "metod": 1}, "#/metod", "method"),
+    ],
+)
+def test_an_unknown_field_of_a_body_names_the_nearest_one(
+    http: httpx.Client, path: str, body: dict[str, Any], pointer: str, nearest: str
+) -> None:
+    problem = assert_problem(http.post(path, json=body), 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == pointer
+    assert f"did you mean {nearest!r}?" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"index": "tiny", "window": "3"},
+            "unknown field of the form &#39;window&#39;; did you mean &#39;windows&#39;?",
+        ),
+        ({"index": ["tiny", "tiny"]}, "is given 2 times"),
+    ],
+)
+def test_the_upload_form_takes_its_own_fields_once(http: httpx.Client, fields: dict[str, Any], says: str) -> None:
+    answer = http.post("/tables", data=fields, files={"facts": ("facts.csv", "subject,object\nCurie,Warsaw\n")})
+    assert answer.status_code == 422
+    assert says in answer.text
