@@ -623,17 +623,6 @@ def test_index_whose_files_are_replaced_while_it_is_opened_is_opened_as_it_is_th
         CountIndex.open(tmp_path / "ix")
 
 
-def test_rows_that_were_compacted_away_are_named_so(tmp_path: Path) -> None:
-    build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
-    with CountIndex.open(tmp_path / "ix") as index:
-        compact_index(tmp_path / "ix", jobs=1)
-        assert index.count("of file")["documents"] == 30
-        with pytest.raises(IndexFormatError, match="changed after it was opened; open it anew"):
-            index.find_documents(text="of file")
-        with pytest.raises(IndexFormatError, match="changed after it was opened; open it anew"):
-            index.count("of file", by="source")
-
-
 def test_plan_names_what_an_interrupted_build_is_made_of(interrupt: Interrupter, tmp_path: Path) -> None:
     """What a person finds there who wonders what the folder is."""
     files = corpus(tmp_path / "c", 1, 5)

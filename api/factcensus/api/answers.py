@@ -162,6 +162,9 @@ class IndexSummary(BaseModel):
     digest: str | None = Field(
         description="Of the whole index: equal digests, equal counts. Null where infini-gram built it."
     )
+    generation: int | None = Field(
+        description="Changes of the index since it was built. Null where infini-gram built it."
+    )
     analyzer: str
     documents: int
     tokens: int

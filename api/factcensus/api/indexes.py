@@ -9,12 +9,12 @@ from factcensus.api.answers import IndexAnswer, IndexList
 from factcensus.api.dependencies import OpenIndex, ServiceOf, new_router
 
 router = new_router("indexes")
-SUMMARY = ("name", "digest", "analyzer", "documents", "tokens")
+SUMMARY = ("name", "digest", "generation", "analyzer", "documents", "tokens")
 
 
 @router.get("/v1/indexes", summary="List the open indexes", responses={200: {"model": IndexList}})
 async def indexes(service: ServiceOf) -> JSONResponse:
-    """Name, digest, analyzer, documents and tokens of each open index."""
+    """Name, digest, generation, analyzer, documents and tokens of each open index."""
     infos = [await run_in_threadpool(index.info) for index in service.catalog.indexes]
     return JSONResponse({"indexes": [{key: info[key] for key in SUMMARY} for info in infos]})
 

@@ -31,6 +31,10 @@ class IndexFormatError(IndexerError):
     """An index folder that cannot be opened: missing, half-copied, damaged, or of another format version."""
 
 
+class IndexChangedError(IndexFormatError):
+    """An index whose files were replaced after it was opened, where an answer needs one of the old files."""
+
+
 class NoIndexError(IndexFormatError, InputError):
     """A path that holds no index at all (exit 2)."""
 

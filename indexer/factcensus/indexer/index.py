@@ -7,11 +7,12 @@ sum over them.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from factcensus.indexer.errors import (
     UnknownNameError,
 )
 from factcensus.indexer.records import Entity
+from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
 from factcensus.indexer.storage.vocabulary import Vocabulary
 
@@ -43,6 +45,14 @@ if TYPE_CHECKING:
 
 #: The token sequences by which an entity is mentioned.
 EntityForms = tuple[TokenIds, ...]
+
+
+class _OpenedAs(NamedTuple):
+    """What :meth:`CountIndex.open` was given."""
+
+    path: str | Path | Sequence[str | Path]
+    name: str | None
+    analyzer: str | None
 
 
 class CountIndex:
@@ -68,9 +78,14 @@ class CountIndex:
         self.folder = folder
         self.manifest = manifest
         self._vocabulary = vocabulary
-        # Bound to the object, so that they go with it.
-        self._masks = lru_cache(8)(lambda scope: masks_of(self, scope))
-        self._groups = lru_cache(8)(self._group_documents)
+        self._opened_as = _OpenedAs(folder, name, None)
+        #: The states of the files by which a change of the index is noticed, as they were when it was opened.
+        self._states: dict[Path, FileState | None] = {}
+        # They go with the object, to which they lead by a weak reference: an index that is dropped unmaps its files at
+        # once, without waiting for the garbage collector.
+        me = weakref.ref(self)
+        self._masks = lru_cache(8)(lambda scope: masks_of(_alive(me), scope))
+        self._groups = lru_cache(8)(lambda by: _alive(me)._group_documents(by))
 
     @classmethod
     def open(
@@ -94,18 +109,25 @@ class CountIndex:
         own = [folder for folder in folders if (folder / MANIFEST).exists()]
         if own and len(folders) > 1:
             raise InputError(f"{own[0]} is an index of factcensus's, which is opened by itself")
-        return cls._open_own(own[0], name, analyzer) if own else cls._open_infini_gram(folders, name, analyzer)
+        index = cls._open_own(own[0], name, analyzer) if own else cls._open_infini_gram(folders, name, analyzer)
+        index._opened_as = _OpenedAs(path, name, analyzer)
+        return index
 
     @classmethod
     def _open_own(cls, folder: Path, name: str | None, analyzer: str | None) -> Self:
         while True:
+            state = file_state(folder / MANIFEST)
             manifest = Manifest.read(folder)
             try:
-                return cls._open_files(folder, manifest, name, analyzer)
+                index = cls._open_files(folder, manifest, name, analyzer)
             except (IndexerError, OSError):
                 # Files may be gone because another process has just changed the index: then it is opened as it is now.
                 if Manifest.read(folder).digest == manifest.digest:
                     raise
+                continue
+            if file_state(folder / MANIFEST) == state:  # else files of the new index may have come in
+                index._states = {folder / MANIFEST: state}
+                return index
 
     @classmethod
     def _open_files(cls, folder: Path, manifest: Manifest, name: str | None, analyzer: str | None) -> Self:
@@ -161,7 +183,9 @@ class CountIndex:
         if cast(FixedAnalyzer, chosen).vocabulary_size > 256**width - (width > 1):
             raise InputError(f"{folder} has token ids of {width} bytes, too small for the analyzer {analyzer}")
         check_tokenizer(shards, cast(FixedAnalyzer, chosen), name or _name_of(folder))
-        return cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
+        index = cls(name or _name_of(folder), chosen, shards, manifest=None, vocabulary=None, folder=folder)
+        index._states = {file: file_state(file) for each in shards for file in [each.folder / each.table_name]}
+        return index
 
     def close(self) -> None:
         """Release the mapped files; queries are errors from then on."""
@@ -190,6 +214,43 @@ class CountIndex:
         """SHA-256 of the manifest; None for an index that has none."""
         return self.manifest.digest if self.manifest else None
 
+    @property
+    def generation(self) -> int | None:
+        """Number of changes since the index was built, as of when it was opened; None for one of infini-gram's."""
+        return self.manifest.generation if self.manifest else None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the folder holds another content by now, or none; costs a look at one file.
+
+        The opened index goes on giving the answers of the content it was opened with, deleted documents included, until
+        it is closed; :meth:`reopen` gives the current one.
+        """
+        if all(file_state(file) == state for file, state in self._states.items()):
+            return False
+        if self.manifest is None:
+            return True
+        state = file_state(self.folder / MANIFEST)
+        try:
+            changed = Manifest.read(self.folder).digest != self.digest
+        except IndexFormatError:
+            return True
+        if not changed:  # the same manifest, copied or touched
+            self._states = {self.folder / MANIFEST: state}
+        return changed
+
+    def reopen(self) -> Self:
+        """Open the index as it is now, under the same name; this one stays open as it was.
+
+        >>> if index.changed:
+        ...     index = index.reopen()
+
+        Raises:
+            IndexFormatError: as :meth:`open`.
+        """
+        path, name, analyzer = self._opened_as
+        return self.open(path, name=name, analyzer=analyzer)
+
     def info(self) -> dict[str, Any]:
         """What the index is, as JSON-able values."""
         manifest = self.manifest
@@ -203,6 +264,7 @@ class CountIndex:
         return {
             "name": self.name,
             "digest": self.digest,
+            "generation": self.generation,
             "analyzer": self.analyzer.label,
             "documents": documents - deleted,
             "repeated_documents": sum(len(shard.repeated) for shard in self.shards) if manifest else None,
@@ -457,7 +519,7 @@ class CountIndex:
         return names, [codes[shard.number] for shard in self.shards]
 
     @property
-    def document_tables(self) -> dict[int, Path]:
+    def document_tables(self) -> dict[int, HeldFile]:
         """The file of each shard's document table, by the shard's number.
 
         Raises:
@@ -465,7 +527,7 @@ class CountIndex:
         """
         if self.manifest is None:
             raise InputError(f"index {self.name} has no document table, so its counts cannot be had by source")
-        return {shard.number: shard.rows_path for shard in self.shards}
+        return {shard.number: shard.rows_file for shard in self.shards if shard.rows_file is not None}
 
     def count_facts(
         self,
@@ -559,6 +621,12 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
         shard = Shard(folder, f".{record.number}", documents, record, manifest.files)
         documents += shard.documents
         yield shard
+
+
+def _alive(index: weakref.ref[CountIndex]) -> CountIndex:
+    found = index()
+    assert found is not None  # its own method is running
+    return found
 
 
 def _name_of(folder: Path) -> str:

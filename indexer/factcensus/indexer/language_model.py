@@ -34,11 +34,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from factcensus.indexer.errors import (
     EmptyQueryError,
+    IndexChangedError,
     IndexerError,
     IndexFormatError,
     InputError,
     MissingExtraError,
 )
+from factcensus.indexer.storage.layout import HeldFile
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.shard import Shard
@@ -375,16 +377,29 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
 
 @contextmanager
 def _links(index: CountIndex, shards: Sequence[Shard]) -> Iterator[str]:
-    """A folder with links to the shards' files, and to nothing else, whose path does not lead the engine astray."""
+    """A folder with links to the shards' files, and to nothing else, whose path does not lead the engine astray.
+
+    Raises:
+        IndexChangedError: the files are no longer those that the index has open.
+    """
     with tempfile.TemporaryDirectory(prefix="ngram-") as name:
         if trap := next((trap for trap in _PATH_TRAPS if trap in name), None):
             raise InputError(
                 f"infini-gram's engine would misread files in {name}, because of {trap!r} in the path; set TMPDIR to "
                 f"a folder whose path has none of {', '.join(_PATH_TRAPS)}"
             )
-        for number, shard in enumerate(shards):
-            suffix = shard.table_name.removeprefix("table")
-            folder: Path = getattr(shard, "folder", index.folder)  # a corpus of several folders has it by shard
-            for kind in ("tokenized", "table", "offset"):
-                (Path(name) / f"{kind}.{number:06}").symlink_to((folder / f"{kind}{suffix}").resolve())
+        held = []
+        try:
+            for number, shard in enumerate(shards):
+                suffix = shard.table_name.removeprefix("table")
+                folder: Path = getattr(shard, "folder", index.folder)  # a corpus of several folders has it by shard
+                for kind in ("tokenized", "table", "offset"):
+                    file = HeldFile((folder / f"{kind}{suffix}").resolve())
+                    (Path(name) / f"{kind}.{number:06}").symlink_to(file.readable)
+                    held.append(file)
+        except IndexFormatError:
+            if not index.changed:
+                raise
+        if index.changed:
+            raise IndexChangedError(f"{index.folder} was changed after it was opened; open it again")
         yield name

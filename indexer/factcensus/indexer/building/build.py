@@ -188,6 +188,7 @@ def add_to_index(
         check_files(index, old, [name for name in old.files if name.startswith(_CONTINUED)])
         with _staging(index, settings, chosen, files, base=old.digest) as folder:
             new = _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run, (index, old))
+            new = new.after(old, "add")
             _move_in(folder, index, old, new)
     return new
 
@@ -238,7 +239,7 @@ def compact_index(
             first = 0 if out else 1 + max(shard.number for shard in old.shards)
             generation = 0 if out else (old.vocabulary_generation or 0) + 1
             new = _build(folder, chosen, settings, tasks, run, first_shard=first, generation=generation)
-            new = replace(new, skipped_lines=old.skipped_lines)
+            new = replace(new, skipped_lines=old.skipped_lines).after(old, "compact")
             if out is None:
                 _move_in(folder, index, old, new)
             else:

@@ -19,7 +19,7 @@ from factcensus.indexer.counting.mentions import Mentions, select_mentions
 from factcensus.indexer.counting.ngrams import count_ngram
 from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError
-from factcensus.indexer.storage.layout import STEP, entry_bytes, hash_file
+from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Shard:
         self.number = int(suffix[1:] or 0)
         self._record = record
         self._workspaces: list[Workspace] = []
+        #: The document table, as it was when the shard was opened; an index of infini-gram's has none.
+        self.rows_file = HeldFile(folder / f"documents{suffix}.parquet") if record else None
         #: The documents' metadata in an index of infini-gram's.
         self.metadata: Metadata | None = None
         self.stream = _mapped(folder / f"tokenized{suffix}")
@@ -247,7 +249,8 @@ class Shard:
 
     @contextmanager
     def _table(self) -> Iterator[pq.ParquetFile]:
-        with _readable(self.rows_path), pq.ParquetFile(self.rows_path, page_checksum_verification=True) as file:
+        path = self.rows_file.readable if self.rows_file else self.rows_path
+        with _readable(self.rows_path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
 
     def row_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -279,10 +282,6 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        if not path.exists():
-            raise IndexFormatError(
-                f"{path} is gone: the index was changed after it was opened; open it anew"
-            ) from error
         raise IndexFormatError(f"{path} cannot be read ({error}); run 'factcensus index verify'") from error
 
 

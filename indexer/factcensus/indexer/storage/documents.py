@@ -19,11 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.storage.layout import HeldFile
 
 #: Documents by shard number: their numbers in the shard, in rising order.
 Chosen = Mapping[int, npt.NDArray[np.uint32]]
-#: The document table of each shard, by its number.
-Tables = Mapping[int, Path]
+#: The document table of each shard, by its number: its path, or the file that an opened index holds.
+Tables = Mapping[int, Path | HeldFile]
 #: Columns that can be grouped and selected by as they are; anything else is a path into the metadata.
 COLUMNS = ("id", "source", "path", "record", "tokens", "text_bytes")
 
@@ -137,8 +138,8 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
     # Without hive_partitioning = false, an index below a folder called source=c4 would have that source throughout.
     parts = [
         f"SELECT {number} AS shard, * RENAME (file_row_number AS row) "
-        f"FROM read_parquet({_quoted(path)}, file_row_number = true, hive_partitioning = false)"
-        for number, path in tables.items()
+        f"FROM read_parquet({_quoted(table)}, file_row_number = true, hive_partitioning = false)"
+        for number, table in tables.items()
     ]
     with duckdb.connect() as connection:
         connection.register("gone", deleted_rows)
@@ -149,11 +150,7 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
             )
             yield connection
         except duckdb.Error as error:
-            if gone := [path for path in tables.values() if not path.exists()]:
-                raise IndexFormatError(
-                    f"{gone[0]} is gone: the index was changed after it was opened; open it anew"
-                ) from error
-            names = ", ".join(str(path) for path in tables.values())
+            names = ", ".join(str(table.path if isinstance(table, HeldFile) else table) for table in tables.values())
             raise IndexFormatError(
                 f"a document table cannot be read ({_first_line(error)}; {names}); run 'factcensus index verify'"
             ) from error
@@ -164,8 +161,9 @@ def _by_shard(table: Any) -> dict[int, npt.NDArray[np.uint32]]:
     return {int(shard): np.sort(rows[shards == shard]).astype(np.uint32) for shard in np.unique(shards)}
 
 
-def _quoted(path: Path) -> str:
+def _quoted(table: Path | HeldFile) -> str:
     """A path as a string of SQL that names this one file, whatever characters it has."""
+    path = table.readable if isinstance(table, HeldFile) else table
     return "'" + re.sub(r"[*?\[]", r"[\g<0>]", str(path)).replace("'", "''") + "'"
 
 

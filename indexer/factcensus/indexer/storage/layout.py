@@ -31,16 +31,18 @@ import errno
 import fcntl
 import hashlib
 import os
+import resource
 import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import DiskFullError, InputError
+from factcensus.indexer.errors import DiskFullError, IndexFormatError, InputError
 
 Array = npt.NDArray[Any]
 
@@ -120,6 +122,54 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
             if on_bytes:
                 on_bytes(len(piece))
     return digest.hexdigest()
+
+
+#: Device, inode, size and time of the last change of a file.
+FileState = tuple[int, int, int, int]
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return a value that differs once a file was replaced or written to; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class HeldFile:
+    """A file kept open, so that it can be read as it was although its path names another file, or none, by now.
+
+    Attributes:
+        path: the path under which it was opened, for messages.
+        readable: a path of this process that leads to the held file; other libraries may open it.
+
+    Raises:
+        IndexFormatError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            descriptor = _open_many(path)
+        except OSError as error:
+            more = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise IndexFormatError(f"{path} cannot be opened ({error.strerror}){more}") from error
+        self.readable = Path(f"/dev/fd/{descriptor}")
+        weakref.finalize(self, os.close, descriptor)
+
+
+def _open_many(path: Path) -> int:
+    """Open a file for reading; use all the open files that the system allows this process before giving up."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+        with suppress(ValueError, OSError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return os.open(path, os.O_RDONLY)
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:

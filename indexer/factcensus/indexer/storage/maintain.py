@@ -86,7 +86,7 @@ def delete_documents(
             files=dict(sorted(files.items())),
             sources=count_sources(tables, deleted),
             text_bytes=count_text_bytes(tables, deleted),
-        )
+        ).after(old, "delete")
         commit(folder, old, new)
     return new, count
 

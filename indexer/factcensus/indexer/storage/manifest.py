@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
 from factcensus.indexer.storage.layout import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 #: The tokenizer of an ``hf:`` index.
 TOKENIZER = "tokenizer.json"
+#: Changes that a manifest remembers. Answers from before them are taken for outdated, which is safe.
+MOST_CHANGES = 100
 #: What a build is made of; in a folder that is not finished.
 PLAN = "plan.json"
 #: Names that indexes of infini-gram's do not have.
@@ -80,6 +82,14 @@ class ShardRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One change of an index: the digest of the manifest before it, and the command that made it."""
+
+    digest: str
+    what: Literal["add", "delete", "replace", "compact"]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -88,6 +98,8 @@ class Manifest:
         vocabulary_size: types of a words index, one more than the largest id of the others.
         vocabulary_generation: which ``vocabulary.G.*`` holds, or None where the analyzer brings its own.
         sources: documents and tokens of each source, deleted documents left out; likewise ``text_bytes``.
+        generation: number of changes since the index was built.
+        changes: the latest of them, at most :data:`MOST_CHANGES`, oldest first.
         files: every file but this one.
     """
 
@@ -100,6 +112,8 @@ class Manifest:
     sources: dict[str, dict[str, int]]
     text_bytes: int
     skipped_lines: int
+    generation: int = 0
+    changes: tuple[Change, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     @property
@@ -116,6 +130,29 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 over all of this: equal for equal content, whoever built it and when."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def after(self, old: Manifest, what: Literal["add", "delete", "replace", "compact"]) -> Manifest:
+        """Return this manifest as the next generation of an index, made from ``old`` by the change ``what``."""
+        changes = (*old.changes, Change(old.digest, what))[-MOST_CHANGES:]
+        return replace(self, generation=old.generation + 1, changes=changes)
+
+    def descends_from(self, digest: str | None) -> bool:
+        """Return whether the index had this digest at some time, as far as its manifest remembers."""
+        return digest == self.digest or any(change.digest == digest for change in self.changes)
+
+    def holds_all_of(self, digest: str | None) -> bool:
+        """Return whether the index had this digest and has lost no document since.
+
+        Only then may counts, cursors and results with that digest still be shown.
+        """
+        if digest == self.digest:
+            return True
+        for change in reversed(self.changes):
+            if change.what in ("delete", "replace"):
+                return False
+            if change.digest == digest:
+                return True
+        return False
 
     def render(self) -> bytes:
         """The bytes of ``manifest.json``."""
@@ -158,6 +195,8 @@ class Manifest:
                 sources=content["sources"],
                 text_bytes=content["text_bytes"],
                 skipped_lines=content["skipped_lines"],
+                generation=content["generation"],
+                changes=tuple(Change(**change) for change in content["changes"]),
                 files={name: FileRecord(**record) for name, record in content["files"].items()},
             )
             intact = manifest.render() == stored

@@ -8,8 +8,9 @@ manifest names the generation that holds.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,13 @@ from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.storage.layout import write_hashed
 
 Array = npt.NDArray[Any]
+
+
+def _id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:
+    """Return the id of a word; by a weak reference, so that nobody's last use of a vocabulary unmaps its files."""
+    known = vocabulary()
+    assert known is not None  # the caller has it
+    return int(known.ids([word])[0])
 
 
 class Vocabulary:
@@ -48,7 +56,7 @@ class Vocabulary:
             raise IndexFormatError(f"{folder}: the files vocabulary.{generation}.* do not belong together")
         self._view = memoryview(cast(Any, self.utf8))
         #: The id of a word, -1 where no document has it; known ones are remembered.
-        self.id = lru_cache(1 << 16)(lambda word: int(self.ids([word])[0]))
+        self.id = lru_cache(1 << 16)(partial(_id_in, weakref.ref(self)))
 
     def __len__(self) -> int:
         return len(self._sorted)

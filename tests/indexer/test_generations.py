@@ -1,0 +1,202 @@
+"""Generations of an index: each change counts, an opened index stays whole, and says that there is a newer one."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents
+from factcensus.indexer.counting.scope import Scope
+from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.storage import manifest as manifests
+from factcensus.indexer.storage.manifest import Manifest
+
+from .corpora import write_corpus
+
+TEXTS = ("a b secret", "a c", "b c a", "secret secret", "a b")
+
+
+def build(folder: Path, texts: tuple[str, ...] = TEXTS, **options: Any) -> Path:
+    rows = [{"id": f"d{i}", "text": text, "n": i % 2, "title": f"Title {i}"} for i, text in enumerate(texts)]
+    build_index([write_corpus(folder.with_suffix(".jsonl"), rows)], folder, jobs=1, **options)
+    return folder
+
+
+def more(folder: Path, *texts: str) -> Path:
+    rows = [{"id": f"more{i}", "text": text, "n": 0, "title": f"More {i}"} for i, text in enumerate(texts)]
+    return write_corpus(folder / "more.jsonl", rows)
+
+
+def answers(index: CountIndex) -> list[Any]:
+    """Every kind of answer, those out of the document table too; nothing of it was asked before."""
+    return [
+        index.digest,
+        index.count("a"),
+        index.count("a", by="n"),
+        index.count("a", scope=Scope(where="metadata ->> '$.n' = '1'")),
+        index.find_documents(text="a", by="id"),
+        index.info(),
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return build(tmp_path / "ix")
+
+
+def test_each_change_is_a_generation_and_says_whether_answers_before_it_still_hold(
+    folder: Path, tmp_path: Path
+) -> None:
+    seen = [Manifest.read(folder)]
+    add_to_index(folder, [more(tmp_path, "a new")], jobs=1)
+    seen.append(Manifest.read(folder))
+    compact_index(folder, jobs=1)
+    seen.append(Manifest.read(folder))
+    delete_documents(folder, ids=["d0"])
+    seen.append(Manifest.read(folder))
+    delete_documents(folder, ids=["d0"])  # already deleted: no change
+    compact_index(folder, jobs=1)
+    seen.append(Manifest.read(folder))
+    compact_index(folder, tmp_path / "other", jobs=1)
+    seen.append(Manifest.read(tmp_path / "other"))
+    assert [each.generation for each in seen] == [0, 1, 2, 3, 4, 5]
+    for number, now in enumerate(seen):
+        assert [now.holds_all_of(each.digest) for each in seen] == [
+            (earlier >= 3) == (number >= 3) and earlier <= number for earlier in range(6)
+        ]
+        assert [now.descends_from(each.digest) for each in seen] == [earlier <= number for earlier in range(6)]
+        assert not now.holds_all_of(None)
+    with CountIndex.open(folder) as index:
+        assert index.generation == index.info()["generation"] == 4
+
+
+def test_remembered_changes_are_bounded_and_what_is_forgotten_counts_as_outdated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "MOST_CHANGES", 2)
+    first = Manifest.read(folder).digest
+    for _ in range(2):
+        compact_index(folder, jobs=1)
+    assert Manifest.read(folder).holds_all_of(first)
+    compact_index(folder, jobs=1)
+    now = Manifest.read(folder)
+    assert (now.generation, len(now.changes), now.holds_all_of(first)) == (3, 2, False)
+
+
+def changes(tmp_path: Path) -> dict[str, Callable[[Path], object]]:
+    def replaced(folder: Path) -> None:
+        """Another index of the same file names and sizes takes the place of the folder."""
+        other = build(tmp_path / "other", tuple(text.replace("secret", "public") for text in TEXTS))
+        folder.rename(tmp_path / "old")
+        other.rename(folder)
+
+    return {
+        "add": lambda folder: add_to_index(folder, [more(tmp_path, "a new", "secret")], jobs=1),
+        "delete": lambda folder: delete_documents(folder, ids=["d0"]),
+        "compact": lambda folder: compact_index(folder, jobs=1),
+        "delete, compact": lambda folder: (delete_documents(folder, ids=["d0"]), compact_index(folder, jobs=1)),
+        "replaced": replaced,
+        "removed": shutil.rmtree,
+    }
+
+
+@pytest.mark.parametrize("change", ["add", "delete", "compact", "delete, compact", "replaced", "removed"])
+def test_an_opened_index_gives_all_answers_of_its_generation_whatever_happens_to_the_folder(
+    change: str, folder: Path, tmp_path: Path
+) -> None:
+    with CountIndex.open(folder) as index:
+        wanted = answers(index)
+    with CountIndex.open(folder) as index:
+        assert not index.changed
+        changes(tmp_path)[change](folder)
+        assert index.changed
+        assert answers(index) == wanted
+        if change == "removed":
+            with pytest.raises(NoIndexError):
+                index.reopen()
+            return
+        with index.reopen() as now:
+            assert not now.changed
+            assert now.name == index.name
+            assert now.digest != index.digest
+            assert answers(index) == wanted
+            assert now.find_documents(text="a")["documents"][0]["id"] == ("d1" if "delete" in change else "d0")
+
+
+def test_a_manifest_that_was_only_touched_is_no_change_and_a_damaged_one_is(folder: Path) -> None:
+    with CountIndex.open(folder) as index:
+        content = (folder / "manifest.json").read_bytes()
+        os.utime(folder / "manifest.json", ns=(1, 1))
+        assert not index.changed
+        (folder / "manifest.json").write_bytes(content)
+        assert not index.changed
+        (folder / "manifest.json").write_bytes(content[:-9])
+        assert index.changed
+        with pytest.raises(IndexFormatError, match="cannot be read"):
+            index.reopen()
+        assert index.count("a")["documents"] == 4
+
+
+def test_an_index_of_infini_grams_says_that_its_files_were_replaced(tmp_path: Path) -> None:
+    folder = build(tmp_path / "ix", analyzer="bytes")
+    for path in folder.iterdir():
+        if not path.name.startswith(("tokenized", "table", "offset")):
+            path.unlink()
+    with CountIndex.open(folder, name="mine") as index:
+        assert (index.changed, index.generation, index.digest) == (False, None, None)
+        shutil.copy(folder / "table.0", tmp_path / "copy")
+        (tmp_path / "copy").rename(folder / "table.0")
+        assert index.changed
+        with index.reopen() as now:
+            assert (now.changed, now.name) == (False, "mine")
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_an_index_that_is_dropped_lets_its_files_go_at_once(folder: Path) -> None:
+    """A file that was removed takes its room on the disk until nobody has it open."""
+
+    def files() -> set[str]:
+        """The files of the index that this process has open or mapped."""
+        mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()}
+        opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+        return {Path(name).name for name in mapped | opened if name.startswith(f"{folder}/")}
+
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    index = CountIndex.open(folder)
+    answers(index)
+    assert {"tokenized.0", "documents.0.parquet", "vocabulary.0.utf8"} <= files()
+    known = weakref.ref(index)
+    del index
+    assert known() is None
+    assert not files()
+
+
+def test_no_change_writes_to_a_file_that_an_opened_index_reads(folder: Path, tmp_path: Path) -> None:
+    """Old files are unlinked and new ones made, so whoever has one mapped keeps what it read."""
+    kept: list[tuple[Path, int, bytes]] = []
+
+    def keep() -> None:
+        kept.extend((path, os.open(path, os.O_RDONLY), path.read_bytes()) for path in folder.iterdir())
+
+    for change in ("add", "delete", "compact", "delete, compact"):
+        keep()
+        changes(tmp_path)[change](folder)
+        add_to_index(folder, [write_corpus(tmp_path / "again.jsonl", [{"id": "d0", "text": "a again"}])], jobs=1)
+    for path, descriptor, content in kept:
+        with os.fdopen(descriptor, "rb") as file:
+            assert file.read() == content, path
