@@ -25,7 +25,7 @@ from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.corpus import find_source_files, read_documents
 
 #: The command line, as whole processes are measured.
-FACTCENSUS = (sys.executable, "-m", "factcensus.indexer.cli")
+FACTCENSUS = (sys.executable, "-m", "factcensus")
 SHARDS = 4
 MOST_FACTS = 5_000
 #: Copies of each repeated document, and words between two changes in a copy.

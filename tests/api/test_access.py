@@ -86,11 +86,11 @@ def test_file_that_is_none_of_keys_is_refused_by_name(content: str, tmp_path: Pa
 def test_key_command_prints_a_key_and_refuses_a_second_of_the_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve-key", "carol", "--file", str(tmp_path / "k")]) == 0
+    assert main(["key", "create", "carol", "--file", str(tmp_path / "k")]) == 0
     key = capsys.readouterr().out.strip()
     assert read_keys(tmp_path / "k") == {"carol": access._hash(key)}
     for name in ("carol", "two words", ""):
-        assert main(["serve-key", name, "--file", str(tmp_path / "k")]) == 2
+        assert main(["key", "create", name, "--file", str(tmp_path / "k")]) == 2
     assert len(read_keys(tmp_path / "k")) == 1
 
 

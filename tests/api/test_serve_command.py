@@ -22,7 +22,7 @@ from factcensus.api.client import Client
 from factcensus.api.errors import ListenError
 from factcensus.api.server import listen
 
-COMMAND = [sys.executable, "-m", "factcensus.indexer.cli", "serve"]
+COMMAND = [sys.executable, "-m", "factcensus", "serve"]
 
 
 def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -152,7 +152,7 @@ def test_a_taken_port_is_said(index_folder: Path) -> None:
 
 def test_help_is_quick_and_shows_an_example() -> None:
     code = (
-        "import sys; from factcensus.indexer.cli import build_parser; build_parser(); "
+        "import sys; from factcensus.indexer.cli.root import build_root; build_root(); "
         "print(*({'fastapi', 'uvicorn', 'numba', 'pyarrow', 'httpx', 'torch'} & set(sys.modules)))"
     )
     quick = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -18,7 +18,7 @@ from test_report import Page
 
 
 def run_demo(out: Path, preset: str = "smoke") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "factcensus.indexer.cli", "demo", "--preset", preset, "--out", str(out)]
+    command = [sys.executable, "-m", "factcensus", "demo", "--preset", preset, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
 

@@ -48,5 +48,5 @@ def test_the_command_prints_cards(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "metrics", "--markdown"]) == 0
     assert capsys.readouterr().out == as_markdown()
     assert main(["eval", "metrics", "charm"]) == 2
-    assert "there is no metric 'charm'; there are: log_probability," in capsys.readouterr().err
+    assert "unknown metric 'charm'; known: log_probability," in capsys.readouterr().err
     assert card("charm") is None

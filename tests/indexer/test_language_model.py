@@ -414,10 +414,7 @@ def test_more_than_ten_shards_are_all_asked(tmp_path: Path) -> None:
 def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
     """Run one command in this process: exit code, stdout, stderr."""
     capsys.readouterr()
-    try:
-        code = main([str(argument) for argument in argv])
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
+    code = main([str(argument) for argument in argv])
     return code, *capsys.readouterr()
 
 

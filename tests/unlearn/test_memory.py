@@ -108,7 +108,7 @@ def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
-        [sys.executable, "-m", "factcensus.indexer.cli", "unlearn", "run", str(tmp_path / "run.json")],
+        [sys.executable, "-m", "factcensus", "unlearn", "run", str(tmp_path / "run.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     peak = 0

@@ -64,7 +64,9 @@ def read_keys(file: Path) -> dict[str, str]:
             continue
         found = _LINE.fullmatch(line.strip())
         if not found or found[1] in keys:
-            raise InputError(f"{file}, line {number}: expected NAME SHA256, each name once; make keys with 'serve-key'")
+            raise InputError(
+                f"{file}, line {number}: expected NAME SHA256, each name once; make keys with 'key create'"
+            )
         keys[found[1]] = found[2]
     return keys
 

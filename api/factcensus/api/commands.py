@@ -1,82 +1,84 @@
-"""The commands ``factcensus serve`` and ``factcensus serve-key``."""
+"""The commands ``factcensus serve`` and ``factcensus key create``."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from factcensus.indexer.cli import Subparsers, add_command
+import click
+
+from factcensus.indexer.cli.command import argument, command, group, option
+from factcensus.indexer.cli.options import PATH, Whole
 
 
-def add_commands(subparsers: Subparsers) -> None:
-    """Add both to the root command."""
-    parser = add_command(
-        subparsers,
-        "serve",
-        _serve,
-        help="Serve indexes over HTTP until SIGTERM or Ctrl+C; an index is named by its folder.",
-        example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
-        "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
-    )
-    parser.add_argument("indexes", metavar="INDEX", nargs="*", type=Path, help="an index folder")
-    parser.add_argument(
-        "--indexes-in",
-        metavar="DIR",
-        type=Path,
-        help="serve every index in this folder as well; SIGHUP looks again (default: $FACTCENSUS_INDEXES_IN)",
-    )
-    parser.set_defaults(usage_error=parser.error)
-    parser.add_argument(
-        "--host",
-        help="address to listen on (default: $FACTCENSUS_HOST, else 127.0.0.1; others need keys, see serve-key)",
-    )
-    parser.add_argument(
-        "--port", type=_port, help="port to listen on, 0 for a free one (default: $FACTCENSUS_PORT, else 8080)"
-    )
-
-    key = add_command(
-        subparsers,
-        "serve-key",
-        _new_key,
-        help="Make a key for a service: it is printed once, and a file gets its hash.",
-        example="factcensus serve-key alice --file keys.txt\n"
-        "FACTCENSUS_KEYS_FILE=keys.txt factcensus serve indexes/pile --host 192.0.2.7",
-    )
-    key.add_argument("name", metavar="NAME", help="whose key it is")
-    key.add_argument(
-        "--file", required=True, type=Path, metavar="FILE", help="the file of hashed keys; made if missing"
-    )
+def add_commands(root: click.Group) -> None:
+    """Add the commands of the service to the root command."""
+    root.add_command(serve)
+    root.add_command(group("key", "Manage the API keys of a service.", [create_key]))
 
 
-def _new_key(arguments: argparse.Namespace) -> None:
-    from factcensus.api.access import new_key
-
-    print(new_key(arguments.name, arguments.file))
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:6]) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
-    return int(text)
-
-
-def _serve(arguments: argparse.Namespace) -> None:
+@command(
+    "serve",
+    example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
+    "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
+)
+@argument(
+    "indexes", nargs=-1, type=PATH, metavar="[INDEX]...", help="an index folder; the folder's name is the index's name"
+)
+@option(
+    "--indexes-in",
+    type=PATH,
+    metavar="DIR",
+    default_text="$FACTCENSUS_INDEXES_IN",
+    help="also serve every index in this folder; SIGHUP makes the service look again",
+)
+@option(
+    "--host",
+    metavar="HOST",
+    default_text="$FACTCENSUS_HOST, else 127.0.0.1",
+    help="address to listen on; one that other machines reach needs API keys, see 'factcensus key create'",
+)
+@option(
+    "--port",
+    type=Whole(0, 65535),
+    metavar="PORT",
+    default_text="$FACTCENSUS_PORT, else 8080",
+    help="port to listen on, 0 for any free port",
+)
+@click.pass_context
+def serve(
+    ctx: click.Context, indexes: tuple[Path, ...], indexes_in: Path | None, host: str | None, port: int | None
+) -> None:
+    """Serve indexes over HTTP until SIGTERM or Ctrl+C."""
     from dataclasses import replace
 
     from factcensus.api.server import serve
     from factcensus.api.settings import Settings
 
     settings = Settings.from_env()
-    indexes = tuple(arguments.indexes) or settings.indexes
-    indexes_in = arguments.indexes_in or settings.indexes_in
-    if not indexes and indexes_in is None:
-        arguments.usage_error("no index to serve: name index folders, or give --indexes-in DIR")
+    chosen = indexes or settings.indexes
+    indexes_in = indexes_in or settings.indexes_in
+    if not chosen and indexes_in is None:
+        raise click.UsageError("no index to serve: name index folders, or give --indexes-in DIR", ctx)
     serve(
         replace(
             settings,
-            indexes=indexes,
+            indexes=chosen,
             indexes_in=indexes_in,
-            host=settings.host if arguments.host is None else arguments.host,
-            port=settings.port if arguments.port is None else arguments.port,
+            host=settings.host if host is None else host,
+            port=settings.port if port is None else port,
         )
     )
+
+
+@command(
+    "create",
+    example="factcensus key create alice --file keys.txt\n"
+    "FACTCENSUS_KEYS_FILE=keys.txt factcensus serve indexes/pile --host 192.0.2.7",
+)
+@argument("name", metavar="NAME", help="name of the person or program that gets the key")
+@option("--file", required=True, type=PATH, metavar="FILE", help="the file of hashed keys; created if it is missing")
+def create_key(name: str, file: Path) -> None:
+    """Create an API key: print it once, and add its hash to a file."""
+    from factcensus.api.access import new_key
+
+    print(new_key(name, file))

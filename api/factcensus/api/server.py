@@ -42,7 +42,7 @@ def serve(settings: Settings) -> None:
     if settings.keys_file is None and not settings.allow_anonymous and not is_loopback(settings.host):
         raise InputError(
             f"{settings.host} can be reached from other machines, and no keys are asked for: make one with 'factcensus "
-            "serve-key NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow that everybody asks with "
+            "key create NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow that everybody asks with "
             "FACTCENSUS_ALLOW_ANONYMOUS=1"
         )
     _try_out(settings)

@@ -1,83 +1,76 @@
-"""The commands of this part: ``demo``, ``eval run`` and ``report``. Results on stdout, progress on stderr."""
+"""The commands of this part: ``demo``, ``report`` and those of ``eval``. Results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from factcensus.eval import measure_commands, run_commands
-from factcensus.indexer.cli import Subparsers, add_command, add_group
+import click
+
+from factcensus.eval.measure_commands import metrics, run
+from factcensus.eval.run_commands import check, import_results
+from factcensus.indexer.cli.command import argument, command, group, option
+from factcensus.indexer.cli.options import PATH, Choice, json_option
 
 
-def add_commands(subparsers: Subparsers) -> None:
+def add_commands(root: click.Group) -> None:
     """Add this part's commands to the root command."""
-    _add_demo(subparsers)
-    verbs = add_group(subparsers, "eval", help="ask models what they know, and measure it")
-    measure_commands.add_commands(verbs)
-    run_commands.add_commands(verbs)
-    _add_report(subparsers)
-
-
-def _add_demo(subparsers: Subparsers) -> None:
-    demo = add_command(
-        subparsers,
-        "demo",
-        _demo,
-        help="the whole way once: a small world, its index and service, models, unlearning, evaluation, a report; "
-        "the same command continues an interrupted one",
-        example="factcensus demo --preset smoke --out demo",
+    root.add_command(report)
+    root.add_command(demo)
+    root.add_command(
+        group("eval", "Ask models what they know, and measure the answers.", [run, metrics, check, import_results])
     )
-    demo.add_argument(
-        "--preset",
-        default="demo",
-        choices=("smoke", "demo", "gpu"),
-        help="smoke (a minute, one seed), demo (minutes on two CPU cores, two seeds; the default) or gpu",
-    )
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="the run folder (default: demo)")
-    _add_json(demo)
 
 
-def _add_report(subparsers: Subparsers) -> None:
-    report = add_command(
-        subparsers,
-        "report",
-        _report,
-        help="one self-contained HTML page from run folders; seeds and methods are pooled, "
-        "other models stand side by side",
-        example="factcensus report runs/seed-0 runs/seed-1 --out report.html",
-    )
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run folder")
-    report.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page, such as report.html")
-    report.add_argument("--title", metavar="TEXT", help="the page's heading")
-    report.add_argument(
-        "--service", metavar="URL", help="a counting service to ask for passages of facts that resisted (default: none)"
-    )
-    report.add_argument("--index", metavar="NAME", help="its index (default: the one the runs were counted with)")
-    _add_json(report)
+@command("demo", example="factcensus demo --preset smoke --out demo")
+@option(
+    "--preset",
+    type=Choice(["smoke", "demo", "gpu"]),
+    default="demo",
+    help="smoke (a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu",
+)
+@option("--out", type=PATH, default=Path("demo"), metavar="DIR", help="the run folder")
+@json_option
+def demo(preset: str, out: Path, as_json: bool) -> None:
+    """Run the whole study on a small world, from index to report.
 
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
-
-
-def _demo(arguments: argparse.Namespace) -> None:
+    Builds a world, its index and service, trains models, unlearns, evaluates and writes the report. The same command
+    continues an interrupted demo.
+    """
     from factcensus.eval.demo import run_demo
     from factcensus.eval.report.printed import show_summary
 
-    summary = run_demo(arguments.preset, arguments.out)
-    show_summary(summary, arguments.out / "report.html", as_json=arguments.json)
+    summary = run_demo(preset, out)
+    show_summary(summary, out / "report.html", as_json=as_json)
 
 
-def _report(arguments: argparse.Namespace) -> None:
+@command("report", example="factcensus report runs/seed-0 runs/seed-1 --out report.html")
+@argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="a finished run folder")
+@option("--out", type=PATH, required=True, metavar="FILE", help="the page, such as report.html")
+@option("--title", metavar="TEXT", help="heading of the page")
+@option("--service", metavar="URL", help="a counting service to ask for passages of facts that resisted unlearning")
+@option(
+    "--index",
+    metavar="NAME",
+    default_text="the index that the runs were counted with",
+    help="with --service, the name of its index",
+)
+@json_option
+def report(
+    runs: tuple[Path, ...], out: Path, title: str | None, service: str | None, index: str | None, as_json: bool
+) -> None:
+    """Write one self-contained HTML page about run folders.
+
+    Seeds and methods are pooled; runs of other models get sections of their own.
+    """
     from factcensus.eval.report.beside import experiments, side_by_side
     from factcensus.eval.report.page import write_report
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run, with_passages
 
-    found = experiments([read_run(folder) for folder in arguments.runs])
+    found = experiments([read_run(folder) for folder in runs])
     run = found[0].run
-    if arguments.service:
-        run = with_passages(run, arguments.service, arguments.index)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_report(arguments.out, run, found[0].summary, title=arguments.title, beside=side_by_side(found))
-    show_summary(dict(found[0].summary), arguments.out, as_json=arguments.json)
+    if service:
+        run = with_passages(run, service, index)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_report(out, run, found[0].summary, title=title, beside=side_by_side(found))
+    show_summary(dict(found[0].summary), out, as_json=as_json)

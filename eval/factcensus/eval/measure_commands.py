@@ -1,207 +1,255 @@
-"""``factcensus eval run`` and ``eval metrics``: asking and attacking models, and what each metric means."""
+"""``factcensus eval run`` and ``eval metrics``: ask and attack models, and explain each metric."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factcensus.indexer.cli import Subparsers, add_command
+from factcensus.indexer.cli.command import Function, argument, command, option
+from factcensus.indexer.cli.options import PATH, Choice, Names, Number, Value, Whole, json_option
+from factcensus.indexer.console import print_json
 
 if TYPE_CHECKING:
     from factcensus.eval.asking.extras import Extras
-    from factcensus.eval.evaluator import StandardEvaluator
+    from factcensus.unlearn.progress import Progress
+
+ATTACKS, UTILITY = "attacks", "what else the model can do"
 
 
-def add_commands(verbs: Subparsers) -> None:
-    """Add the commands."""
-    _add_run(verbs)
-    metrics = add_command(
-        verbs,
-        "metrics",
-        _metrics,
-        help="what each metric is, how to read it, and when it misleads",
-        example="factcensus eval metrics truth_ratio choice_margin",
-    )
-    metrics.add_argument("names", nargs="*", metavar="NAME", help="a column of facts.parquet, or an attack")
-    metrics.add_argument("--markdown", action="store_true", help="as docs/metrics.md")
-    metrics.add_argument("--json", action="store_true", help="a JSON list on stdout")
+class Steps(Value):
+    """Numbers of steps, separated by commas, in rising order."""
+
+    name = "steps"
+    expected = "integers of at least 1 separated by commas"
+
+    def read(self, text: str) -> tuple[int, ...]:
+        """Return the numbers, each once."""
+        return tuple(sorted({Whole(1).read(part.strip()) for part in text.split(",")}))
 
 
-def _add_run(verbs: Subparsers) -> None:
-    run = add_command(
-        verbs,
-        "run",
-        _run,
-        help="ask a model, or all models that a run has kept, every question of a fact table; attack them",
-        example="factcensus eval run model/ --facts strata.parquet --out runs/before\n"
-        "factcensus eval run runs/simnpo --facts strata.parquet --out runs/again --attacks relearn,quantise",
-    )
-    run.add_argument(
-        "model", metavar="RUN|MODEL", help="a run folder with kept models, a model's folder, or a hub name"
-    )
-    run.add_argument("--facts", type=Path, required=True, metavar="TABLE", help=".parquet, .csv or .jsonl")
-    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new run folder")
-    run.add_argument("--method", metavar="NAME", help="what one model is called in the tables (default: original)")
-    run.add_argument("--seed", type=int, metavar="N", help="the seed it belongs to (default: the run's, else 0)")
-    run.add_argument(
-        "--template",
-        choices=("plain", "chat"),
-        help="how a question becomes a prompt: as it stands, or as a chat message (default: the run's, else plain)",
-    )
-    run.add_argument("--forms", type=_names, metavar="LIST", help="forms of asking (default: all that the table has)")
-    run.add_argument("--paraphrases", type=_count, default=1, metavar="N", help="paraphrases asked a fact (default 1)")
-    run.add_argument("--samples", type=_count, default=8, metavar="N", help="samples a forget question (default 8)")
-    run.add_argument("--distractors", type=_count, default=3, metavar="N", help="wrong answers a fact (default 3)")
-    run.add_argument("--batch-tokens", type=_positive, default=4096, metavar="N", help="tokens a batch (default 4096)")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    _add_extras(run)
-    run.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+def _known_forms() -> Sequence[str]:
+    from factcensus.eval.asking.questions import FORMS
+
+    return FORMS
 
 
-def _add_extras(run: argparse.ArgumentParser) -> None:
-    run.add_argument(
-        "--attacks",
-        type=_names,
-        default=(),
-        metavar="LIST",
-        help="of relearn, quantise, few_shot, paraphrase, sample, probe, membership, separated by commas; or all",
-    )
-    run.add_argument(
-        "--relearn-rate", type=_rate, metavar="X", help="learning rate of relearning (default: the run's, else 1e-5)"
-    )
-    run.add_argument("--relearn-steps", type=_steps, metavar="LIST", help="when to ask (default 2,8,32)")
-    run.add_argument(
-        "--neutral",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="SOURCE",
-        help="text for perplexity and KL to the original: .jsonl, .parquet, or folders of them",
-    )
-    run.add_argument(
-        "--neutral-documents", type=_positive, default=200, metavar="N", help="first so many (default 200)"
-    )
-    run.add_argument("--tasks", type=_names, default=(), metavar="LIST", help="tasks of lm-eval, an extra")
-    run.add_argument("--task-folder", type=Path, metavar="DIR", help="task files of your own for lm-eval")
-    run.add_argument("--task-limit", type=_positive, metavar="N", help="items of each task (default: all)")
-    run.add_argument("--task-shots", type=_count, metavar="N", help="solved examples (default: the task's)")
+def _known_attacks() -> Sequence[str]:
+    from factcensus.eval.attacks.run import ATTACKS
+
+    return [*ATTACKS, "all"]
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return int(text)
+def _evaluator_options(function: Function) -> Function:
+    """Add the options of :class:`factcensus.eval.evaluator.StandardEvaluator`, under the names of its fields."""
+    for add in (
+        option("--batch-tokens", type=Whole(1), default=4096, metavar="N", help="number of tokens per batch"),
+        option("--distractors", type=Whole(0), default=3, metavar="N", help="number of wrong answers per fact"),
+        option("--samples", type=Whole(0), default=8, metavar="N", help="number of samples per forget question"),
+        option("--paraphrases", type=Whole(0), default=1, metavar="N", help="number of paraphrases asked per fact"),
+        option(
+            "--forms",
+            type=Names(_known_forms),
+            metavar="LIST",
+            default_text="all that the table has",
+            help="forms of asking, of question, cloze, paraphrase, reversed and document, separated by commas",
+        ),
+    ):
+        function = add(function)
+    return function
 
 
-def _positive(text: str) -> int:
-    if _count(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
+def _extra_options(function: Function) -> Function:
+    """Add the options of attacks, neutral text and benchmark tasks."""
+    for add in (
+        option(
+            "--task-shots",
+            type=Whole(0),
+            metavar="N",
+            heading=UTILITY,
+            default_text="the task's",
+            help="number of solved examples in the prompt",
+        ),
+        option(
+            "--task-limit",
+            type=Whole(1),
+            metavar="N",
+            heading=UTILITY,
+            default_text="all",
+            help="number of items per task",
+        ),
+        option(
+            "--task-folder", type=PATH, metavar="DIR", heading=UTILITY, help="folder of your own task files for lm-eval"
+        ),
+        option(
+            "--tasks",
+            type=Names(),
+            default=(),
+            metavar="LIST",
+            heading=UTILITY,
+            help="tasks of lm-eval, separated by commas (needs the extra lm-eval)",
+        ),
+        option(
+            "--neutral-documents",
+            type=Whole(1),
+            default=200,
+            metavar="N",
+            heading=UTILITY,
+            help="number of documents taken from the neutral text",
+        ),
+        option(
+            "--neutral",
+            several=True,
+            type=PATH,
+            metavar="SOURCE...",
+            heading=UTILITY,
+            help="text for perplexity and KL to the original: .jsonl or .parquet files, or folders of them",
+        ),
+        option(
+            "--relearn-steps",
+            type=Steps(),
+            metavar="LIST",
+            heading=ATTACKS,
+            default_text="2,8,32",
+            help="steps of relearning after which the model is asked",
+        ),
+        option(
+            "--relearn-rate",
+            type=Number("a learning rate above 0 and below 1", 0, 1),
+            metavar="X",
+            heading=ATTACKS,
+            default_text="the run's, else 1e-5",
+            help="learning rate of relearning",
+        ),
+        option(
+            "--attacks",
+            type=Names(_known_attacks),
+            default=(),
+            metavar="LIST",
+            heading=ATTACKS,
+            help="of relearn, quantise, few_shot, paraphrase, sample, probe, membership, separated by commas; or all",
+        ),
+    ):
+        function = add(function)
+    return function
 
 
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate: expected a number above 0 and below 1")
-    return value
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise argparse.ArgumentTypeError(f"{text!r} has no name; separate names by commas")
-    return names
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part) for part in _names(text)}))
-
-
-def _run(arguments: argparse.Namespace) -> None:
+@command(
+    "run",
+    example="factcensus eval run model/ --facts strata.parquet --out runs/before\n"
+    "factcensus eval run runs/simnpo --facts strata.parquet --out runs/again --attacks relearn,quantise",
+)
+@argument("model", metavar="RUN|MODEL", help="a run folder with kept models, the folder of a model, or a hub name")
+@option("--facts", type=PATH, required=True, metavar="TABLE", help="fact table: .parquet, .csv or .jsonl")
+@option("--out", type=PATH, required=True, metavar="DIR", help="the new run folder")
+@option("--method", metavar="NAME", default_text="original", help="name of a single model in the tables")
+@option("--seed", type=Whole(0), metavar="N", default_text="the run's, else 0", help="seed of the model")
+@option(
+    "--template",
+    type=Choice(["plain", "chat"]),
+    default_text="the run's, else plain",
+    help="how a question becomes a prompt: as it is, or as a chat message",
+)
+@_evaluator_options
+@option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")
+@_extra_options
+@json_option
+def run(
+    model: str,
+    facts: Path,
+    out: Path,
+    method: str | None,
+    seed: int | None,
+    template: str | None,
+    device: str,
+    as_json: bool,
+    forms: tuple[str, ...] | None,
+    paraphrases: int,
+    samples: int,
+    distractors: int,
+    batch_tokens: int,
+    **extras: Any,
+) -> None:
+    """Ask a model, or all models that a run has kept, every question of a fact table; attack them."""
     from dataclasses import replace
 
+    from factcensus.eval.asking.questions import FORMS
+    from factcensus.eval.evaluator import StandardEvaluator
     from factcensus.eval.model_run import evaluate_models, models_of, with_uses_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run
     from factcensus.indexer import read_facts
-    from factcensus.unlearn.progress import Progress
 
-    models, record = models_of(arguments.model)
-    facts = read_facts(arguments.facts)
+    models, record = models_of(model)
+    table = read_facts(facts)
     if record is None:
-        models = [replace(models[0], method=arguments.method or models[0].method)]
+        models = [replace(models[0], method=method or models[0].method)]
     else:
-        facts = with_uses_of(Path(arguments.model), facts)
-
-    def report(progress: Progress) -> None:
-        print(f"{progress.stage}: {progress.done} of {progress.total}", file=sys.stderr, flush=True)
-
+        table = with_uses_of(Path(model), table)
     settings: dict[str, Any] = (record or {}).get("config") or {}
     out = evaluate_models(
         models,
-        facts,
-        arguments.out,
-        seed=settings.get("seed", 0) if arguments.seed is None else arguments.seed,
-        template=arguments.template or settings.get("template", "plain"),
-        device=arguments.device,
-        evaluator=_evaluator(arguments),
-        extras=_extras(arguments, settings),
-        progress=report,
+        table,
+        out,
+        seed=settings.get("seed", 0) if seed is None else seed,
+        template=template or settings.get("template", "plain"),
+        device=device,
+        evaluator=StandardEvaluator(
+            paraphrases=paraphrases,
+            batch_tokens=batch_tokens,
+            forms=forms or FORMS,
+            distractors=distractors,
+            samples=samples,
+        ),
+        extras=_extras(settings, **extras),
+        progress=_report,
     )
-    run = read_run(out)
+    found = read_run(out)
     if models[0].method != "original":
         print(f"{out}: facts.parquet and tokens.parquet; pool it with the original model's run by 'factcensus report'")
         return
-    show_summary(write_results(run, out), out / "report.html", as_json=arguments.json)
+    show_summary(write_results(found, out), out / "report.html", as_json=as_json)
 
 
-def _evaluator(arguments: argparse.Namespace) -> StandardEvaluator:
-    from factcensus.eval.asking.questions import FORMS
-    from factcensus.eval.evaluator import StandardEvaluator
-
-    return StandardEvaluator(
-        paraphrases=arguments.paraphrases,
-        batch_tokens=arguments.batch_tokens,
-        forms=arguments.forms or FORMS,
-        distractors=arguments.distractors,
-        samples=arguments.samples,
-    )
+def _report(progress: Progress) -> None:
+    print(f"{progress.stage}: {progress.done} of {progress.total}", file=sys.stderr, flush=True)
 
 
-def _extras(arguments: argparse.Namespace, settings: dict[str, Any]) -> Extras:
-    """Attacks, neutral text and benchmarks as the command line and the run's own settings have them."""
+def _extras(
+    settings: dict[str, Any],
+    *,
+    attacks: tuple[str, ...],
+    relearn_rate: float | None,
+    relearn_steps: tuple[int, ...] | None,
+    neutral: tuple[Path, ...],
+    neutral_documents: int,
+    tasks: tuple[str, ...],
+    task_folder: Path | None,
+    task_shots: int | None,
+    task_limit: int | None,
+) -> Extras:
+    """Return the attacks, neutral text and benchmarks of the command line, completed by the run's own settings."""
     from factcensus.eval.asking.benchmarks import BenchmarkSettings
     from factcensus.eval.asking.extras import Extras
-    from factcensus.eval.attacks.run import ATTACKS, check_attacks
+    from factcensus.eval.attacks.run import ATTACKS
     from factcensus.eval.attacks.target import AttackSettings
 
-    names = tuple(ATTACKS) if arguments.attacks == ("all",) else check_attacks(arguments.attacks)
-    given = {
-        "relearn_rate": arguments.relearn_rate or (settings.get("training") or {}).get("learning_rate"),
-        "relearn_steps": arguments.relearn_steps,
+    given: dict[str, Any] = {
+        "relearn_rate": relearn_rate or (settings.get("training") or {}).get("learning_rate"),
+        "relearn_steps": relearn_steps,
     }
-    tasks = None
-    if arguments.tasks:
-        tasks = BenchmarkSettings(
-            arguments.tasks, arguments.task_folder, shots=arguments.task_shots, limit=arguments.task_limit
-        )
     return Extras(
-        attacks=names,
+        attacks=tuple(ATTACKS) if "all" in attacks else attacks,
         attack_settings=AttackSettings(**{name: value for name, value in given.items() if value is not None}),
-        neutral=_texts(arguments.neutral, arguments.neutral_documents),
-        benchmarks=tasks,
+        neutral=_texts(neutral, neutral_documents),
+        benchmarks=BenchmarkSettings(tasks, task_folder, shots=task_shots, limit=task_limit) if tasks else None,
     )
 
 
-def _texts(sources: list[Path], number: int) -> tuple[str, ...]:
-    """The first documents of the sources."""
+def _texts(sources: Sequence[Path], number: int) -> tuple[str, ...]:
+    """Return the first documents of the sources."""
     from itertools import chain, islice
 
     from factcensus.indexer.corpus import find_source_files, read_documents
@@ -212,21 +260,25 @@ def _texts(sources: list[Path], number: int) -> tuple[str, ...]:
     return tuple(document.text.decode() for document in islice(documents, number))
 
 
-def _metrics(arguments: argparse.Namespace) -> None:
+@command("metrics", example="factcensus eval metrics truth_ratio choice_margin")
+@argument("names", nargs=-1, metavar="[NAME]...", help="a column of facts.parquet, or an attack; all if none is given")
+@option("--markdown", is_flag=True, help="print Markdown, as docs/metrics.md has it")
+@json_option
+def metrics(names: tuple[str, ...], markdown: bool, as_json: bool) -> None:
+    """Explain metrics: what each one measures, how to read it, and when it misleads."""
     from dataclasses import asdict
 
-    from factcensus.eval.errors import EvaluationInputError
     from factcensus.eval.metrics.cards import CARDS, as_markdown, as_text, card
+    from factcensus.indexer.names import unknown_name
 
     chosen = []
-    for name in arguments.names:
+    for name in names:
         found = card(name)
         if found is None:
-            known = ", ".join(each.name.partition(" ")[0] for each in CARDS)
-            raise EvaluationInputError(f"there is no metric {name!r}; there are: {known}")
+            raise unknown_name("metric", name, [each.name.partition(" ")[0] for each in CARDS])
         chosen.append(found)
     cards = chosen or CARDS
-    if arguments.json:
-        print(json.dumps([asdict(each) for each in cards]))
+    if as_json:
+        print_json([asdict(each) for each in cards])
     else:
-        print((as_markdown if arguments.markdown else as_text)(cards).rstrip("\n"))
+        print((as_markdown if markdown else as_text)(cards).rstrip("\n"))

@@ -1,89 +1,81 @@
-"""Commands on results that are there already: ``eval check`` and ``eval import``."""
+"""Commands on existing results: ``eval check`` and ``eval import``."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
-from factcensus.indexer.cli import Subparsers, add_command
+from factcensus.indexer.cli.command import argument, command, option
+from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
+from factcensus.indexer.console import print_json
 
 
-def add_commands(verbs: Subparsers) -> None:
-    """Add them to the group ``eval``."""
-    _add_check(verbs)
-    _add_import(verbs)
+@command(
+    "check",
+    example='factcensus eval check runs/simnpo --require "forgotten_by_stratum.min >= 95%, '
+    'retain_accuracy >= 0.9 * base"',
+)
+@argument("folder", type=PATH, metavar="RUN", help="a finished run folder, or a summary.json")
+@option(
+    "--require",
+    multiple=True,
+    required=True,
+    metavar="CLAUSES",
+    help="comparisons, separated by commas; may be repeated (names: docs/evaluation.md)",
+)
+@json_option
+def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
+    """Check a run against requirements; a gate for pipelines.
 
-
-def _add_check(verbs: Subparsers) -> None:
-    check = add_command(
-        verbs,
-        "check",
-        _check,
-        help="a gate for pipelines: exit 0 if a run meets every clause of a requirement, 3 if not",
-        example='factcensus eval check runs/simnpo --require "forgotten_by_stratum.min >= 95%, '
-        'retain_accuracy >= 0.9 * base"',
-    )
-    check.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder, or a summary.json")
-    check.add_argument(
-        "--require",
-        action="append",
-        required=True,
-        metavar="CLAUSES",
-        help="comparisons, separated by commas; may be given several times (names: docs/evaluation.md)",
-    )
-    check.add_argument(
-        "--json", action="store_true", help="every clause and where it was looked at, as one JSON object"
-    )
-
-
-def _check(arguments: argparse.Namespace) -> None:
+    Exits with 0 if the run meets every clause, and with 3 if it does not.
+    """
     from factcensus.eval.errors import RequirementNotMetError
     from factcensus.eval.gate import check, verdicts_json, verdicts_text
     from factcensus.eval.run_folder import read_summary
 
-    verdicts = check(read_summary(arguments.folder), ", ".join(arguments.require))
-    print(json.dumps(verdicts_json(verdicts)) if arguments.json else verdicts_text(verdicts))
+    verdicts = check(read_summary(folder), ", ".join(require))
+    print_json(verdicts_json(verdicts)) if as_json else print(verdicts_text(verdicts))
     failed = [verdict.clause for verdict in verdicts if not verdict.passed]
     if failed:
-        raise RequirementNotMetError(f"{arguments.folder} does not meet: {'; '.join(failed)}")
+        raise RequirementNotMetError(f"{folder} does not meet: {'; '.join(failed)}")
 
 
-def _add_import(verbs: Subparsers) -> None:
-    command = add_command(
-        verbs,
-        "import",
-        _import,
-        help="results of OpenUnlearning, of the paper's code, or a table of outcomes as a run folder to report",
-        example="factcensus eval import original=base/TOFU_EVAL.json npo=npo/TOFU_EVAL.json --facts counts.parquet "
-        "--out runs/npo\nfactcensus eval import unlearned_models/ --out runs/paper",
-    )
-    command.add_argument(
-        "sources", nargs="+", metavar="[METHOD=]PATH", help="a file or folder of results, and which method it is of"
-    )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new run folder")
-    command.add_argument(
-        "--format",
-        choices=("auto", "open-unlearning", "paper", "table"),
-        default="auto",
-        help="what the files are (default: by their names)",
-    )
-    command.add_argument(
-        "--facts",
-        type=Path,
-        metavar="TABLE",
-        help="fact table with counts, joined by fact_id (without one: the row, from 0)",
-    )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of results that do not say one (default 0)")
-    command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
-
-
-def _import(arguments: argparse.Namespace) -> None:
+@command(
+    "import",
+    example="factcensus eval import original=base/TOFU_EVAL.json npo=npo/TOFU_EVAL.json --facts counts.parquet "
+    "--out runs/npo\nfactcensus eval import unlearned_models/ --out runs/paper",
+)
+@argument(
+    "sources",
+    nargs=-1,
+    required=True,
+    metavar="[METHOD=]PATH...",
+    help="a file or folder of results, with the name of its method",
+)
+@option("--out", type=PATH, required=True, metavar="DIR", help="the new run folder")
+@option(
+    "--format",
+    "kind",
+    type=Choice(["auto", "open-unlearning", "paper", "table"]),
+    default="auto",
+    help="kind of the files; auto decides by their names",
+)
+@option(
+    "--facts",
+    type=PATH,
+    metavar="TABLE",
+    help="fact table with counts, joined by fact_id; without one, results are numbered by row from 0",
+)
+@option("--seed", type=Whole(0), default=0, metavar="N", help="seed of results that do not state one")
+@json_option
+def import_results(
+    sources: tuple[str, ...], out: Path, kind: str, facts: Path | None, seed: int, as_json: bool
+) -> None:
+    """Import results as a run folder to report: of OpenUnlearning, of the paper's code, or a table of outcomes."""
     from factcensus.eval.imports import import_results, source_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run
 
-    sources = [source_of(text) for text in arguments.sources]
-    out = import_results(sources, arguments.out, kind=arguments.format, facts=arguments.facts, seed=arguments.seed)
-    show_summary(write_results(read_run(out), out), out / "report.html", as_json=arguments.json)
+    found = [source_of(text) for text in sources]
+    out = import_results(found, out, kind=kind, facts=facts, seed=seed)
+    show_summary(write_results(read_run(out), out), out / "report.html", as_json=as_json)

@@ -27,7 +27,7 @@ def serving(indexes: Sequence[Path], log: Path) -> Iterator[str]:
         EvaluationError: it did not start; the message has the last line it said.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "factcensus.indexer.cli", "serve", *map(str, indexes)]
+    command = [sys.executable, "-m", "factcensus", "serve", *map(str, indexes)]
     with log.open("ab") as file:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],

@@ -84,13 +84,13 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:
-        raise InputError(f"{text!r} is no size; write it like 8GiB, 500MB or a number of bytes")
+        raise InputError(f"invalid size {text!r}; write it like 8GiB, 500MB or a number of bytes")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False))
+    """Print one line of JSON on stdout; what JSON has no type for, such as a path, becomes text."""
+    print(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def print_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:

@@ -2,158 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factcensus.indexer.cli import Subparsers, add_command, add_group
+import click
+
+from factcensus.indexer.cli.command import Function, argument, command, group, option
+from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
+from factcensus.indexer.console import print_json
 from factcensus.unlearn.console import stderr_progress
 
 if TYPE_CHECKING:
+    from factcensus.unlearn.planning.plan import Plan
     from factcensus.unlearn.sweep.grid import Sweep
 
+#: Settings that a command line changes, such as ``training.passes=2``.
+Assignments = tuple[str, ...]
 
-def add_commands(subparsers: Subparsers) -> None:
+seed_option = option("--seed", type=Whole(0), default=0, metavar="N", help="seed of all that is drawn at random")
+set_option = option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="change a setting, such as training.passes=2; may be repeated",
+)
+
+
+def add_commands(root: click.Group) -> None:
     """Add ``unlearn`` and ``world`` to the root command."""
-    _add_unlearn(add_group(subparsers, "unlearn", help="forget facts, in sets and doses that know their counts"))
-    _add_world(add_group(subparsers, "world", help="a controlled world: corpus, facts and a small model of it"))
+    purpose = "Unlearn facts; choose sets, weights and dose by how often each fact occurs."
+    root.add_command(group("unlearn", purpose, [plan, run, status, config, list_methods]))
+    root.add_command(group("world", "A controlled world: corpus, facts and a small model.", [write, pretrain]))
 
 
-def _add_unlearn(verbs: Subparsers) -> None:
-    plan = add_command(
-        verbs,
-        "plan",
-        _plan,
-        help="check a configuration and print sets by stratum, parameters, memory in GiB, FLOP and seconds",
-        example="factcensus unlearn plan run.toml --set training.passes=2",
-    )
-    run = add_command(
-        verbs,
-        "run",
-        _run,
-        help="run the methods of a configuration into its run folder, or a whole grid if it has a sweep block; the "
-        "same command continues what was interrupted (exit code 130)",
-        example="factcensus unlearn run run.toml --set seed=1 --set out=runs/seed1\n"
-        "factcensus unlearn run run.toml --set methods.0.learning_rate=1e-4\n"
-        "accelerate launch --num_processes 2 -m factcensus.indexer.cli unlearn run run.toml",
-    )
-    status = add_command(
-        verbs,
-        "status",
-        _status,
-        help="how far the runs of a configuration are: a row a run and method; nothing is run",
-        example="factcensus unlearn status sweep.yaml",
-    )
-    for parser in (plan, run, status):
-        parser.add_argument("config", type=Path, metavar="CONFIG", help="a .toml, .yaml or .json file")
-        parser.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
-            help="change a setting, such as training.passes=2; repeatable",
-        )  # fmt: skip
-        _add_json(parser)
-    config = add_command(
-        verbs,
-        "config",
-        _config,
-        help="check a configuration and print it with every default filled in; or print an example, or the JSON Schema",
-        example="factcensus unlearn config --example > run.toml\nfactcensus unlearn config run.toml --set seed=1\n"
-        "factcensus unlearn config --schema > run.schema.json",
-    )
-    config.add_argument("config", type=Path, metavar="CONFIG", nargs="?", help="a .toml, .yaml or .json file")
-    config.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="as in `unlearn run`"
-    )
-    kinds = config.add_mutually_exclusive_group()
-    kinds.add_argument("--schema", action="store_true", help="the JSON Schema of a configuration file")
-    kinds.add_argument("--example", action="store_true", help="a commented TOML file to start from")
-    listing = add_command(
-        verbs,
-        "list",
-        _list,
-        help="the methods: purpose, formula, source, needs, defaults",
-        example="factcensus unlearn list",
-    )
-    _add_json(listing)
+def _config_argument(function: Function) -> Function:
+    return argument("path", type=PATH, metavar="CONFIG", help="a .toml, .yaml or .json file")(set_option(function))
 
 
-def _add_world(verbs: Subparsers) -> None:
-    write = add_command(
-        verbs,
-        "write",
-        _write,
-        help="write a world: corpus shards and a fact table; the same options give the same bytes",
-        example="factcensus world write --out world --people 280 --seed 0\n"
-        "factcensus index build world/corpus --out world-index",
-    )
-    write.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty")
-    write.add_argument("--people", type=int, default=280, metavar="N", help="people in the corpus (default 280)")
-    write.add_argument("--phantoms", type=int, default=48, metavar="N", help="people who never occur (default 48)")
-    write.add_argument("--objects", type=int, default=16, metavar="N", help="objects a relation (default 16)")
-    write.add_argument("--question-copies", type=int, default=10, metavar="N", help="documents a question (default 10)")
-    write.add_argument(
-        "--assignment", choices=("balanced", "independent"), default="balanced",
-        help="deal objects equally to every exposure level, or draw them (default balanced)",
-    )  # fmt: skip
-    write.add_argument("--seed", type=int, default=0, help="(default 0)")
-    _add_json(write)
-    pretrain = add_command(
-        verbs,
-        "pretrain",
-        _pretrain,
-        help="train a small Llama from scratch on a world; the same command continues an interrupted training",
-        example="factcensus world pretrain world --out model --preset smoke --seed 0\n"
-        "factcensus world pretrain world --out oracle --preset smoke --without forget",
-    )
-    pretrain.add_argument("world", type=Path, metavar="WORLD", help="what `factcensus world write` wrote")
-    pretrain.add_argument("--out", type=Path, required=True, metavar="MODEL", help="the model's folder")
-    pretrain.add_argument(
-        "--preset", choices=("smoke", "demo", "gpu"), default="smoke", help="size and training (default smoke)"
-    )
-    pretrain.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
-    pretrain.add_argument(
-        "--without", action="append", default=[], metavar="ROLE",
-        help="leave out all documents about these people, such as forget; repeatable",
-    )  # fmt: skip
-    _add_json(pretrain)
+@command("plan", example="factcensus unlearn plan run.toml --set training.passes=2")
+@_config_argument
+@json_option
+def plan(path: Path, assignments: Assignments, as_json: bool) -> None:
+    """Check a configuration and estimate what its run takes.
 
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
-
-
-def _plan(arguments: argparse.Namespace) -> None:
+    Prints the sets by stratum, the parameters, and the memory (GiB), FLOP and seconds of each method.
+    """
     from factcensus.unlearn.config.files import load_config
-    from factcensus.unlearn.planning.plan import Plan, make_plan
+    from factcensus.unlearn.planning.plan import make_plan
     from factcensus.unlearn.run_folder import INPUTS
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
-    if has_sweep(arguments.config, arguments.assignments):
-        sweep, tell = read_sweep(arguments.config, arguments.assignments), stderr_progress()
-        plans: dict[str, Plan] = {
-            point.name: make_plan(point.config, tell, inputs=sweep.out / INPUTS) for point in sweep.points
-        }
-        if arguments.json:
-            _print_json({name: plan.to_json() for name, plan in plans.items()})
-            return
-        print(_table(["run", "methods", "GiB", "FLOP", "seconds"], [
-            [
-                name, len(plan.methods), f"{max(each.memory_bytes for each in plan.methods) / 2**30:.3g}",
-                f"{sum(each.flop for each in plan.methods):.2g}",
-                f"{sum(each.seconds for each in plan.methods):.3g}",
-            ]
-            for name, plan in plans.items()
-        ]))  # fmt: skip
+    if not has_sweep(path, assignments):
+        planned = make_plan(load_config(path, assignments), stderr_progress())
+        print_json(planned.to_json()) if as_json else _print_plan(planned)
         return
-    plan = make_plan(load_config(arguments.config, arguments.assignments), stderr_progress())
-    if arguments.json:
-        _print_json(plan.to_json())
-        return
+    sweep, report = read_sweep(path, assignments), stderr_progress()
+    plans = {point.name: make_plan(point.config, report, inputs=sweep.out / INPUTS) for point in sweep.points}
+    if as_json:
+        print_json({name: each.to_json() for name, each in plans.items()})
+    else:
+        print(_table(["run", "methods", "GiB", "FLOP", "seconds"], [_plan_row(*item) for item in plans.items()]))
+
+
+def _plan_row(name: str, planned: Plan) -> list[Any]:
+    return [
+        name,
+        len(planned.methods),
+        f"{max(each.memory_bytes for each in planned.methods) / 2**30:.3g}",
+        f"{sum(each.flop for each in planned.methods):.2g}",
+        f"{sum(each.seconds for each in planned.methods):.3g}",
+    ]
+
+
+def _print_plan(plan: Plan) -> None:
     print(f"model       {plan.model}: {plan.parameters:,} parameters, {plan.dtype} on {plan.device}")
     print(f"            {plan.model_digest}")
     if plan.index:
@@ -179,20 +103,33 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(f"seconds assume {plan.flop_per_second:.1e} FLOP/s, and leave out loading and evaluation")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+@command(
+    "run",
+    example="factcensus unlearn run run.toml --set seed=1 --set out=runs/seed1\n"
+    "factcensus unlearn run run.toml --set methods.0.learning_rate=1e-4\n"
+    "accelerate launch --num_processes 2 -m factcensus unlearn run run.toml",
+)
+@_config_argument
+@json_option
+def run(path: Path, assignments: Assignments, as_json: bool) -> int:
+    """Run the methods of a configuration into its run folder.
+
+    Runs a whole grid if the configuration has a sweep block. The same command continues what was interrupted (exit
+    code 130).
+    """
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.run import run_unlearning
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
     from factcensus.unlearn.training.ranks import current_ranks
 
-    if has_sweep(arguments.config, arguments.assignments):
-        return _sweep(read_sweep(arguments.config, arguments.assignments), arguments.json)
-    config = load_config(arguments.config, arguments.assignments)
+    if has_sweep(path, assignments):
+        return _sweep(read_sweep(path, assignments), as_json)
+    config = load_config(path, assignments)
     folder = run_unlearning(config, progress=stderr_progress())
     if not current_ranks(cpu=config.device == "cpu").is_first:
         return 0
-    if arguments.json:
-        _print_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    if as_json:
+        print_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
     else:
         print(folder)
     return 0
@@ -212,20 +149,23 @@ def _sweep(sweep: Sweep, as_json: bool) -> int:
     return 1 if result.failed else 0
 
 
-def _status(arguments: argparse.Namespace) -> None:
+@command("status", example="factcensus unlearn status sweep.yaml")
+@_config_argument
+@json_option
+def status(path: Path, assignments: Assignments, as_json: bool) -> None:
+    """Show how far the runs of a configuration are, one row per run and method; nothing is run."""
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep, single
     from factcensus.unlearn.sweep.run import sweep_status
 
-    path, assignments = arguments.config, arguments.assignments
     sweep = read_sweep(path, assignments) if has_sweep(path, assignments) else single(load_config(path, assignments))
-    _print_cells(sweep_status(sweep), sweep, arguments.json)
+    _print_cells(sweep_status(sweep), sweep, as_json)
 
 
 def _print_cells(rows: list[dict[str, Any]], sweep: Sweep, as_json: bool) -> None:
     """The cells of a grid: what varies, how far they are, and what came out."""
     if as_json:
-        _print_json({"out": str(sweep.out), "cells": rows})
+        print_json({"out": str(sweep.out), "cells": rows})
         return
     varying = [key for key in sweep.keys if key not in ("seed", "methods")]
     measured = ("forget_loss_nats", "retain_accuracy", "slope_question", "slope_cloze", "training_seconds")
@@ -239,32 +179,53 @@ def _cell(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _config(arguments: argparse.Namespace) -> None:
+@command(
+    "config",
+    exclusive=[("schema", "example")],
+    example="factcensus unlearn config --example > run.toml\nfactcensus unlearn config run.toml --set seed=1\n"
+    "factcensus unlearn config --schema > run.schema.json",
+)
+@argument("path", required=False, type=PATH, metavar="[CONFIG]", help="a .toml, .yaml or .json file")
+@set_option
+@option("--schema", is_flag=True, help="print the JSON Schema of a configuration file")
+@option("--example", is_flag=True, help="print a commented TOML file to start from")
+def config(path: Path | None, assignments: Assignments, schema: bool, example: bool) -> None:
+    """Check a configuration and print it with every default filled in.
+
+    With --example or --schema, print an example or the JSON Schema instead.
+    """
     from factcensus.unlearn.config.example import EXAMPLE, json_schema
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.errors import ConfigError
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
-    if arguments.example:
+    if example:
         print(EXAMPLE, end="")
-    elif arguments.schema:
-        _print_json(json_schema())
-    elif arguments.config is None:
+    elif schema:
+        _print_indented(json_schema())
+    elif path is None:
         raise ConfigError("give a CONFIG to check, or --example or --schema")
-    elif has_sweep(arguments.config, arguments.assignments):
-        points = read_sweep(arguments.config, arguments.assignments).points
-        _print_json({point.name: point.config.resolved() for point in points})
+    elif has_sweep(path, assignments):
+        points = read_sweep(path, assignments).points
+        _print_indented({point.name: point.config.resolved() for point in points})
     else:
-        _print_json(load_config(arguments.config, arguments.assignments).resolved())
+        _print_indented(load_config(path, assignments).resolved())
 
 
-def _list(arguments: argparse.Namespace) -> None:
+def _print_indented(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+@command("list", example="factcensus unlearn list")
+@json_option
+def list_methods(as_json: bool) -> None:
+    """List the methods: purpose, formula, source, needs, defaults."""
     from factcensus.unlearn.methods.table import method_rows, shown_defaults
     from factcensus.unlearn.objectives import objectives
 
     rows = method_rows()
-    if arguments.json:
-        _print_json({"methods": rows, "objectives": sorted(objectives())})
+    if as_json:
+        print_json({"methods": rows, "objectives": sorted(objectives())})
         return
     for row in rows:
         print(f"{row['name']}: {row['purpose']}")
@@ -278,39 +239,67 @@ def _list(arguments: argparse.Namespace) -> None:
                 print(f"    {key:9}{text}")
 
 
-def _write(arguments: argparse.Namespace) -> None:
+@command(
+    "write",
+    example="factcensus world write --out world --people 280 --seed 0\n"
+    "factcensus index build world/corpus --out world-index",
+)
+@option("--out", type=PATH, required=True, metavar="DIR", help="a folder, new or empty")
+@option("--people", type=Whole(0), default=280, metavar="N", help="number of people in the corpus")
+@option("--phantoms", type=Whole(0), default=48, metavar="N", help="number of people who never occur in the corpus")
+@option("--objects", type=Whole(0), default=16, metavar="N", help="number of objects per relation")
+@option("--question-copies", type=Whole(0), default=10, metavar="N", help="number of documents per question")
+@option(
+    "--assignment",
+    type=Choice(["balanced", "independent"]),
+    default="balanced",
+    help="deal objects equally to every exposure level, or draw them independently",
+)
+@seed_option
+@json_option
+def write(out: Path, seed: int, as_json: bool, **settings: Any) -> None:
+    """Write a controlled world: corpus shards and a fact table.
+
+    The same options give the same bytes.
+    """
     from factcensus.unlearn.world.settings import WorldSettings
     from factcensus.unlearn.world.write import write_world
 
-    settings = WorldSettings(
-        people=arguments.people,
-        phantoms=arguments.phantoms,
-        objects=arguments.objects,
-        question_copies=arguments.question_copies,
-        assignment=arguments.assignment,
-    )
-    folder = write_world(arguments.out, settings, arguments.seed)
+    folder = write_world(out, WorldSettings(**settings), seed)
     result = {"world": str(folder), "corpus": str(folder / "corpus"), "facts": str(folder / "facts.jsonl")}
-    if arguments.json:
-        _print_json(result)
+    if as_json:
+        print_json(result)
     else:
         print("\n".join(f"{name:7} {path}" for name, path in result.items()))
 
 
-def _pretrain(arguments: argparse.Namespace) -> None:
+@command(
+    "pretrain",
+    example="factcensus world pretrain world --out model --preset smoke --seed 0\n"
+    "factcensus world pretrain world --out oracle --preset smoke --without forget",
+)
+@argument("world", type=PATH, metavar="WORLD", help="a folder that 'factcensus world write' wrote")
+@option("--out", type=PATH, required=True, metavar="MODEL", help="the folder of the model")
+@option("--preset", type=Choice(["smoke", "demo", "gpu"]), default="smoke", help="size of the model and its training")
+@seed_option
+@option(
+    "--without",
+    multiple=True,
+    metavar="ROLE",
+    help="leave out all documents about people of this role, such as forget; may be repeated",
+)
+@json_option
+def pretrain(world: Path, out: Path, preset: str, seed: int, without: tuple[str, ...], as_json: bool) -> None:
+    """Train a small Llama from scratch on a world.
+
+    The same command continues an interrupted training.
+    """
     from factcensus.unlearn.presets import PRESETS
     from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain
 
-    folder = pretrain(
-        arguments.world,
-        arguments.out,
-        PRESETS[arguments.preset].pretraining,
-        arguments.seed,
-        exclude_roles=tuple(arguments.without),
-        progress=stderr_progress(),
-    )
-    if arguments.json:
-        _print_json(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) | {"model": str(folder)})
+    folder = pretrain(world, out, PRESETS[preset].pretraining, seed, exclude_roles=without, progress=stderr_progress())
+    if as_json:
+        print_json(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) | {"model": str(folder)})
     else:
         print(folder)
 

@@ -1,0 +1,92 @@
+"""The everyday commands of counting: count, cooc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from factcensus.indexer.cli.command import argument, command, option
+from factcensus.indexer.cli.options import (
+    IndexChoice,
+    ScopeChoice,
+    Whole,
+    index_argument,
+    json_option,
+    scope_options,
+)
+from factcensus.indexer.console import print_json, print_table
+
+
+@command("count", example='factcensus count indexes/wiki "capital of France" --json')
+@index_argument
+@argument("text", metavar="TEXT", help="the text to count, analysed like the corpus; overlapping occurrences all count")
+@scope_options
+@json_option
+def count(index: IndexChoice, text: str, scope: ScopeChoice, as_json: bool) -> None:
+    """Count a text: its occurrences, and the documents that contain it."""
+    with index.open() as opened, scope.limit() as limit:
+        answer = opened.count(text, by=scope.by, scope=scope.scope(), limit=limit)
+    if as_json:
+        print_json(answer)
+        return
+    print(f"{' '.join(answer['tokens'])!r} in {answer['index']} ({answer['analyzer']}, exact)")
+    rows = [[name, part["occurrences"], part["documents"]] for name, part in _parts(answer, scope.by)]
+    print_table(rows, [scope.by or "source", "occurrences", "documents"])
+
+
+@command(
+    "cooc",
+    example="factcensus cooc indexes/wiki --subject France --object Paris --object-alias Lutetia --window 10",
+)
+@index_argument
+@option("--subject", required=True, metavar="NAME", help="name of the subject")
+@option("--subject-alias", "subject_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
+@option("--object", "object_name", required=True, metavar="NAME", help="name of the object")
+@option("--object-alias", "object_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
+@option(
+    "--window",
+    type=Whole(0),
+    metavar="W",
+    default_text="the whole document",
+    help="count only pairs with at most W tokens strictly between the two mentions",
+)
+@scope_options
+@json_option
+def cooc(
+    index: IndexChoice,
+    subject: str,
+    subject_aliases: tuple[str, ...],
+    object_name: str,
+    object_aliases: tuple[str, ...],
+    window: int | None,
+    scope: ScopeChoice,
+    as_json: bool,
+) -> None:
+    """Count the documents in which two entities occur together."""
+    from factcensus.indexer.records import Entity
+
+    both = Entity(subject, subject_aliases), Entity(object_name, object_aliases)
+    with index.open() as opened, scope.limit() as limit:
+        answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), limit=limit)
+    if as_json:
+        print_json(answer)
+        return
+    names = [entity.name for entity in both]
+    where = "in one document" if window is None else f"at most {window} tokens apart"
+    print(f"{' and '.join(names)} {where}, in {answer['index']} ({answer['analyzer']}, exact)")
+    rows = [
+        [
+            name,
+            part["subject"]["documents"],
+            part["object"]["documents"],
+            part["cooccurrence"]["documents"],
+            part["cooccurrence"]["pairs"],
+        ]
+        for name, part in _parts(answer, scope.by)
+    ]
+    header = [scope.by or "source", f"documents with {names[0]}", f"with {names[1]}", "with both", "pairs"]
+    print_table(rows, header)
+
+
+def _parts(answer: dict[str, Any], by: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the whole answer and that of each group, by name."""
+    return [("all", answer), *answer.get(f"by_{by}", {}).items()]

@@ -1,0 +1,203 @@
+"""The commands of fact tables: facts count, facts stratify."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from factcensus.indexer.cli.command import argument, command, group, option
+from factcensus.indexer.cli.options import PATH, Choice, IndexChoice, ScopeChoice, Whole, notice, scope_options
+from factcensus.indexer.console import ConsoleProgress, print_table
+from factcensus.indexer.errors import InputError
+
+if TYPE_CHECKING:
+    from factcensus.indexer.corpus import BadLinePolicy
+
+Report = Callable[[int, int], None]
+SCAN = "options of --scan"
+
+
+@command(
+    "count",
+    one_of=[("index", "scan")],
+    example="factcensus facts count facts.csv --index indexes/wiki --window 10 --out counts.parquet\n"
+    "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet\n"
+    "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet",
+)
+@argument("facts", type=PATH, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
+@option("--index", metavar="INDEX", help="an index folder; with --url, the name of an index of the service")
+@option("--scan", several=True, metavar="SOURCE...", help="read corpus files, folders or URLs once, without an index")
+@option("--url", metavar="URL", help="ask the service at this address instead of opening a folder")
+@option(
+    "--analyzer",
+    metavar="ANALYZER",
+    help="with --scan, the analyzer of facts and corpus (default: words); otherwise only for an index that "
+    "infini-gram built and that does not name its analyzer",
+)
+@option(
+    "--window",
+    "windows",
+    type=Whole(0),
+    multiple=True,
+    metavar="W",
+    help="also count pairs with at most W tokens strictly between the mentions; may be repeated",
+)
+@option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+@option(
+    "--jobs",
+    type=Whole(1),
+    metavar="N",
+    default_text="all processors",
+    help="processes of a scan, or threads that count in an index",
+)
+@scope_options
+@option("--text-field", metavar="FIELD", heading=SCAN, default_text="text", help="field that holds the text")
+@option(
+    "--on-bad-line",
+    type=Choice(["fail", "skip"]),
+    heading=SCAN,
+    default_text="fail",
+    help="stop at a bad line, or count and skip it",
+)
+@click.pass_context
+def count(ctx: click.Context, /, facts: Path, out: Path, url: str | None, **given: Any) -> None:
+    """Count every fact of a table: in an index, through a service, or in a corpus without an index."""
+    from factcensus.indexer.tables.facts import read_facts
+    from factcensus.indexer.tables.files import format_of, write_table
+
+    _check_options(ctx)
+    format_of(out)
+    table = read_facts(facts)
+    progress = ConsoleProgress()
+    unit = "B" if given["scan"] else "facts"
+
+    def report(done: int, total: int) -> None:
+        progress("count", done, total, unit)
+
+    if given["scan"]:
+        counts = _scan(table, report, **given)
+    elif url:
+        counts = _remote_counter(url)(given["index"], table, list(given["windows"]), report)
+    else:
+        counts = _count_in_index(table, report, **given)
+    progress.close()
+    write_table(counts, out)
+    together = counts["cooccurrence_documents"].to_pylist()
+    print(
+        f"{out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
+        "subject and object in one document"
+    )
+
+
+#: Options that mean something only with --scan, and only with --index without --url.
+_SCAN_OPTIONS = ("text_field", "on_bad_line")
+_INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "deadline")
+
+
+def _check_options(ctx: click.Context) -> None:
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    if {"scan", "url"} <= given:
+        raise InputError("--scan reads the corpus here, --url asks about an index elsewhere; give one of them")
+    refused = {
+        "goes with --scan only": () if "scan" in given else _SCAN_OPTIONS,
+        "goes with an index folder only": _INDEX_OPTIONS if given & {"scan", "url"} else (),
+        "says how much of this machine to take; the service decides that itself": ("jobs",) if "url" in given else (),
+    }
+    for why, names in refused.items():
+        for name in names:
+            if name in given:
+                raise InputError(f"--{name.replace('_', '-')} {why}")
+
+
+def _count_in_index(
+    facts: Any,
+    report: Report,
+    *,
+    index: str,
+    analyzer: str | None,
+    windows: tuple[int, ...],
+    scope: ScopeChoice,
+    jobs: int | None,
+    **_: Any,
+) -> Any:
+    with IndexChoice(Path(index), analyzer).open() as opened, scope.limit() as limit:
+        return opened.count_facts(
+            facts,
+            windows=list(windows),
+            by=scope.by,
+            scope=scope.scope(),
+            limit=limit,
+            threads=jobs or os.cpu_count() or 1,
+            progress=report,
+        )
+
+
+def _scan(
+    facts: Any,
+    report: Report,
+    *,
+    scan: tuple[str, ...],
+    analyzer: str | None,
+    windows: tuple[int, ...],
+    jobs: int | None,
+    text_field: str | None,
+    on_bad_line: BadLinePolicy | None,
+    **_: Any,
+) -> Any:
+    from factcensus.indexer.scanning.scan import scan_facts
+
+    return scan_facts(
+        list(scan),
+        facts,
+        analyzer=analyzer or "words",
+        windows=list(windows),
+        jobs=jobs,
+        text_field=text_field or "text",
+        on_bad_line=on_bad_line or "fail",
+        progress=report,
+        notice=notice,
+    )
+
+
+def _remote_counter(url: str) -> Callable[..., Any]:
+    """The service's client, which the part that has it offers by entry point."""
+    from importlib.metadata import entry_points
+
+    (entry_point,) = entry_points(group="factcensus.remote", name="count_facts")
+
+    def count(index: str, facts: Any, windows: list[int], progress: Report) -> Any:
+        return entry_point.load()(url, index, facts, windows=windows, progress=progress)
+
+    return count
+
+
+@command(
+    "stratify",
+    example="factcensus facts stratify counts.parquet --by cooccurrence_documents --bins quantile:3 "
+    "--out strata.parquet",
+)
+@argument("counts", type=PATH, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
+@option("--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts that decides the stratum")
+@option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
+@option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+def stratify(counts: Path, by: str, bins: str, out: Path) -> None:
+    """Bin facts by a count; equal counts never fall into different strata."""
+    from factcensus.indexer.tables.facts import read_facts
+    from factcensus.indexer.tables.files import format_of, write_table
+    from factcensus.indexer.tables.strata import stratify
+
+    format_of(out)
+    strata = stratify(read_facts(counts), by, bins)
+    write_table(strata, out)
+    sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
+    print_table(
+        [[row["stratum"], row["stratum_label"], row["count_all"]] for row in sizes],
+        ["stratum", by, "facts"],
+    )
+
+
+facts_group: click.Group = group("facts", "Count and stratify tables of facts.", [count, stratify])

@@ -1,0 +1,98 @@
+"""The commands of the n-gram language model: ngram prob, ngram ntd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from factcensus.indexer.cli.command import argument, command, group, option
+from factcensus.indexer.cli.options import IndexChoice, Whole, index_argument, json_option
+from factcensus.indexer.console import print_json, print_table
+
+infini_option = option(
+    "--infini", is_flag=True, help="use only the longest end of the prompt that occurs in the corpus (∞-gram)"
+)
+
+
+@command("prob", example='factcensus ngram prob indexes/wiki "the capital of France is Paris"')
+@index_argument
+@argument("text", metavar="TEXT", help="the prompt, followed by the token whose probability is wanted")
+@infini_option
+@json_option
+def prob(index: IndexChoice, text: str, infini: bool, as_json: bool) -> None:
+    """Show how often the last token of a text follows the tokens before it."""
+    answer = _ask(index, "infgram_prob" if infini else "prob", text)
+    if as_json:
+        print_json(answer)
+        return
+    print(_heading(answer))
+    print_table([_row(answer["token"]["token"], answer)], ["next", "count", "probability"])
+
+
+@command(
+    "ntd",
+    exclusive=[("max_support", "exact")],
+    example='factcensus ngram ntd indexes/wiki "the capital of France is" --infini --most 5',
+)
+@index_argument
+@argument("text", metavar="TEXT", help="the prompt")
+@infini_option
+@option("--most", type=Whole(1), metavar="N", default=20, help="number of tokens shown, the most frequent first")
+@option(
+    "--max-support",
+    type=Whole(1),
+    metavar="N",
+    default_text="1000",
+    help="look at no more than N occurrences of the prompt, at most 1000; if there are more, counts are estimates",
+)
+@option("--exact", is_flag=True, help="look at every occurrence, however many there are")
+@json_option
+def ntd(
+    index: IndexChoice, text: str, infini: bool, most: int, max_support: int | None, exact: bool, as_json: bool
+) -> None:
+    """Show which tokens follow a text, and how often (next-token distribution)."""
+    options: dict[str, Any] = {"most": most}
+    if exact or max_support is not None:
+        options["max_support"] = max_support
+    answer = _ask(index, "infgram_ntd" if infini else "ntd", text, **options)
+    if as_json:
+        print_json(answer)
+        return
+    print(_heading(answer))
+    if not answer["exact"]:
+        print(
+            f"one in {answer['sampled_every']:,} occurrences looked at: counts are off by {answer['max_error']:,} at "
+            "most; --exact looks at all"
+        )
+    rows = [_row(each["token"], each) for each in answer["next"]]
+    print_table([*rows, _row("(end of document)", answer["end_of_document"])], ["next", "count", "probability"])
+    if answer["distinct"] > len(rows):
+        print(f"… and {answer['distinct'] - len(rows):,} more (--most)")
+
+
+def _ask(index: IndexChoice, question: str, text: str, **options: Any) -> dict[str, Any]:
+    from factcensus.indexer.language_model import NgramModel
+
+    with index.open() as opened, NgramModel.open(opened) as model:
+        answer: dict[str, Any] = getattr(model, question)(text, **options)
+        return answer
+
+
+def _heading(answer: dict[str, Any]) -> str:
+    context = answer.get("suffix", answer["prompt"])["tokens"]
+    exactness = "exact" if answer["exact"] else "estimates"
+    return (
+        f"{' '.join(context)!r}, {answer['prompt_count']:,} times in {answer['index']} ({answer['analyzer']}, "
+        f"{exactness})"
+    )
+
+
+def _row(token: str, counts: dict[str, Any]) -> list[Any]:
+    probability = counts["probability"]
+    return [token, counts["count"], "–" if probability is None else f"{probability:.6f}"]
+
+
+ngram_group: click.Group = group(
+    "ngram", "Probabilities of the next token, computed by infini-gram's engine.", [prob, ntd]
+)

@@ -1,0 +1,302 @@
+"""The values and options that several commands share: numbers, sizes, names, paths, indexes and scopes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import click
+
+from factcensus.indexer.cli.command import Function, argument, option, spelling
+from factcensus.indexer.console import parse_size
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.names import nearest
+
+if TYPE_CHECKING:
+    from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.scope import Scope
+    from factcensus.indexer.index import CountIndex
+
+    ParamType: TypeAlias = click.ParamType[Any]
+    BaseChoice: TypeAlias = click.Choice[str]
+else:  # older versions of click have no parameter here
+    ParamType, BaseChoice = click.ParamType, click.Choice
+
+#: A path that the command reads or writes; the library that opens it reports what is wrong with it.
+PATH = click.Path(path_type=Path, readable=False)
+
+
+class Value(ParamType):
+    """A kind of value. Subclasses say what they expect; the message names the option and the value.
+
+    Attributes:
+        expected: The end of the sentence "--window must be …".
+    """
+
+    name = "value"
+    expected = ""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value of a text; a default that is no text stays as it is.
+
+        Raises:
+            click.UsageError: the text cannot be read as such a value.
+        """
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.read(value)
+        except ValueError:
+            raise click.UsageError(f"{_name(param)} must be {self.expected}, got {value!r}", ctx) from None
+
+    def read(self, text: str) -> Any:
+        """Return the value of a text, or raise ValueError."""
+        raise NotImplementedError
+
+
+class Whole(Value):
+    """An integer of at least ``least`` and at most ``most``."""
+
+    name = "integer"
+
+    def __init__(self, least: int = 0, most: int | None = None) -> None:
+        self.least, self.most = least, most
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        self.expected = f"an integer {bounds}"
+
+    def read(self, text: str) -> int:
+        """Return the integer; digits only, so that ``1_000`` and ``１`` are refused."""
+        if not (text.removeprefix("-").isdecimal() and text.isascii()) or len(text) > 18:
+            raise ValueError
+        number = int(text)
+        if number < self.least or (self.most is not None and number > self.most):
+            raise ValueError
+        return number
+
+
+class Number(Value):
+    """A decimal number above ``above`` and below ``below``."""
+
+    name = "number"
+
+    def __init__(self, what: str, above: float, below: float) -> None:
+        self.above, self.below = above, below
+        self.expected = what
+
+    def read(self, text: str) -> float:
+        """Return the number; neither infinity nor NaN lies between the bounds."""
+        number = float(text)
+        if not self.above < number < self.below:
+            raise ValueError
+        return number
+
+
+class TokenRange(Value):
+    """A range ``FIRST:LAST`` of token positions; FIRST may be left out."""
+
+    name = "range"
+    expected = "a range FIRST:LAST of tokens with FIRST at most LAST"
+
+    def read(self, text: str) -> tuple[int, int]:
+        """Return both ends."""
+        first, colon, last = text.partition(":")
+        ends = int(first or "0"), int(last)
+        if not (colon and (first or "0").isdecimal() and last.isdecimal() and ends[0] <= ends[1]):
+            raise ValueError
+        return ends
+
+
+class Size(Value):
+    """A size such as 8GiB, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        try:
+            return parse_size(value) if isinstance(value, str) else int(value)
+        except InputError as error:
+            raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
+
+
+class Names(Value):
+    """Names separated by commas, each kept once.
+
+    Args:
+        known: Returns the names that exist, when one is to be checked; None allows every name.
+    """
+
+    name = "names"
+    expected = "names separated by commas"
+
+    def __init__(self, known: Callable[[], Sequence[str]] | None = None) -> None:
+        self._known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the names as a tuple."""
+        names = super().convert(value, param, ctx)
+        if self._known is not None and isinstance(value, str):
+            known = self._known()
+            for name in names:
+                if name not in known:
+                    _refuse(name, known, param, ctx)
+        return names
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Return the names, of which there is at least one."""
+        names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        if not names:
+            raise ValueError
+        return names
+
+
+class Choice(BaseChoice):
+    """One of a fixed set of names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        if value not in self.choices:
+            _refuse(value, tuple(self.choices), param, ctx)
+        return str(value)
+
+
+def _refuse(name: str, known: Sequence[str], param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+    near = nearest(name, known)
+    hint = f"; did you mean {near!r}?" if near is not None else ""
+    raise click.UsageError(f"{_name(param)} must be one of {', '.join(known)}, got {name!r}{hint}", ctx)
+
+
+def _name(param: click.Parameter | None) -> str:
+    return "the value" if param is None else spelling(param)
+
+
+SECONDS = Number("a number of seconds above 0 and below 1e9", 0, 1e9)
+
+json_option = option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
+
+
+def machine_options(function: Function) -> Function:
+    """Add ``--jobs``, ``--memory`` and ``--device``, for what builds shards."""
+    for add in (
+        option("--device", default="auto", metavar="DEVICE", help="device that sorts: cpu, cuda, or auto"),
+        option("--memory", "memory_bytes", type=Size(), default="8GiB", metavar="SIZE", help="total memory limit"),
+        option("--jobs", type=Whole(1), metavar="N", default_text="all processors", help="processes and threads"),
+    ):
+        function = add(function)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChoice:
+    """The index that a command asks, as the user named it."""
+
+    path: Path
+    analyzer: str | None
+
+    def open(self) -> CountIndex:
+        """Open it."""
+        from factcensus.indexer.index import CountIndex
+
+        return CountIndex.open(self.path, analyzer=self.analyzer)
+
+
+analyzer_option = option(
+    "--analyzer", metavar="ANALYZER", help="analyzer of an index that infini-gram built and that does not name it"
+)
+
+
+def index_argument(function: Function) -> Function:
+    """Add the argument ``INDEX`` with its options; the function gets an :class:`IndexChoice` as ``index``."""
+
+    @wraps(function)
+    def with_index(*, index: Path, analyzer: str | None, **others: Any) -> Any:
+        return function(index=IndexChoice(index, analyzer), **others)
+
+    folder = argument("index", type=PATH, metavar="INDEX", help="an index folder")
+    return folder(analyzer_option(with_index))  # type: ignore[return-value]  # the same function, less two arguments
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeChoice:
+    """The documents that a command counts, the groups that it shows, and the time that it may take."""
+
+    by: str | None
+    no_duplicates: bool
+    upto_document: int | None
+    tokens: tuple[int, int] | None
+    where: str | None
+    deadline: float | None
+
+    def scope(self) -> Scope:
+        """Return the scope as the index takes it."""
+        from factcensus.indexer.counting.scope import Scope
+
+        return Scope(
+            duplicates=not self.no_duplicates,
+            documents=None if self.upto_document is None else (0, self.upto_document),
+            tokens=self.tokens,
+            where=self.where,
+        )
+
+    def limit(self) -> Limit:
+        """Return the limit of the time, to be entered."""
+        from factcensus.indexer.counting.limits import Limit
+
+        return Limit(self.deadline)
+
+
+def scope_options(function: Function) -> Function:
+    """Add ``--by``, the options of the scope and ``--deadline``; the function gets a :class:`ScopeChoice`."""
+    heading = "which documents are counted (default: all that are not deleted)"
+
+    @wraps(function)
+    def with_scope(**given: Any) -> Any:
+        choice = ScopeChoice(**{name: given.pop(name) for name in ScopeChoice.__dataclass_fields__})
+        return function(scope=choice, **given)
+
+    added: Any = with_scope
+    for add in (
+        option(
+            "--where",
+            metavar="SQL",
+            heading=heading,
+            help="those for which this condition over the document table holds",
+        ),
+        option(
+            "--tokens",
+            type=TokenRange(),
+            metavar="FIRST:LAST",
+            heading=heading,
+            help="those that begin at these token positions of the corpus",
+        ),
+        option(
+            "--upto-document",
+            type=Whole(1),
+            metavar="N",
+            heading=heading,
+            help="the first N of the corpus, such as those that a training run has seen",
+        ),
+        option(
+            "--no-duplicates",
+            is_flag=True,
+            heading=heading,
+            help="leave out documents whose whole text occurs in an earlier document",
+        ),
+        option("--deadline", type=SECONDS, metavar="SECONDS", help="abort after SECONDS"),
+        option(
+            "--by",
+            metavar="COLUMN",
+            help="also show the counts of each source, or of each value of another column or metadata field",
+        ),
+    ):
+        added = add(added)
+    return added  # type: ignore[no-any-return]
+
+
+def notice(message: str) -> None:
+    """Print a line for people on stderr."""
+    print(f"factcensus: {message}", file=sys.stderr)

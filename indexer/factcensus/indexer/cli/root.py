@@ -1,0 +1,124 @@
+"""The root command ``factcensus``: finds the commands of every part, runs one, reports an error in one line.
+
+Parts bring their commands through the entry-point group ``factcensus.commands``; each is a function that takes the
+root :class:`click.Group` and adds its commands. Their modules import nothing heavy at the top, so ``--help`` stays
+quick; a command imports what it needs in its function.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 verification failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+
+import click
+
+from factcensus.indexer.cli.command import Group
+from factcensus.indexer.errors import FactcensusError, MissingExtraError
+
+#: Import names of optional libraries, and the extra that brings each.
+EXTRA_OF_MODULE = {
+    "fastapi": "api", "uvicorn": "api", "starlette": "api", "jinja2": "api", "prometheus_client": "api",
+    "httpx": "api",
+    "torch": "unlearn", "transformers": "unlearn", "accelerate": "unlearn", "peft": "unlearn",
+    "pydantic": "unlearn", "yaml": "unlearn",
+    "scipy": "eval", "statsmodels": "eval", "matplotlib": "eval", "rouge_score": "eval", "pandas": "eval",
+    "infini_gram": "engine",
+}  # fmt: skip
+
+#: Verbs that need no noun, in the order in which help lists them.
+EVERYDAY = ("count", "cooc", "documents", "trace", "serve", "report", "demo", "reproduce")
+
+#: Set by a shell that asks for completions (see docs/index.md).
+COMPLETE_VARIABLE = "_FACTCENSUS_COMPLETE"
+
+
+class RootGroup(Group):
+    """The root command, whose help lists the everyday commands first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Return the names: everyday commands first, then the nouns."""
+        everyday = [name for name in EVERYDAY if name in self.commands]
+        return [*everyday, *(name for name in self.commands if name not in EVERYDAY)]
+
+    def write_all_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write both sections."""
+        names = self.list_commands(ctx)
+        self.write_commands(formatter, "everyday commands", [name for name in names if name in EVERYDAY], ctx)
+        self.write_commands(formatter, "other commands", [name for name in names if name not in EVERYDAY], ctx)
+
+
+def build_root() -> RootGroup:
+    """Return the root command with the commands of every installed part."""
+    root = RootGroup(
+        name="factcensus",
+        help="Count facts in pre-training corpora exactly, and measure unlearning against the counts.",
+        no_args_is_help=False,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    )
+    show_version = click.version_option(version("factcensus"), prog_name="factcensus", message="%(prog)s %(version)s")
+    show_version(root)
+    for entry_point in sorted(entry_points(group="factcensus.commands"), key=lambda entry: entry.name != "indexer"):
+        entry_point.load()(root)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path need not be UTF-8. As an escape, what cannot be printed is no error, and JSON stays JSON.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    root = build_root()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "factcensus", COMPLETE_VARIABLE, instruction)
+    try:
+        with root.make_context("factcensus", arguments) as context:
+            return root.invoke(context) or 0
+    except click.exceptions.Exit as done:  # --help and --version
+        return done.exit_code
+    except click.ClickException as error:
+        return _report_usage(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("factcensus: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("FACTCENSUS_DEBUG"):
+            raise
+        return _report(error)
+
+
+def _report_usage(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "factcensus"
+    message = " ".join(error.format_message().split())
+    print(f"{path}: error: {message} (see '{path} --help')", file=sys.stderr)
+    return error.exit_code
+
+
+def _report(error: Exception) -> int:
+    """Print one line about an error; the exit code it stands for."""
+    module = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if module and (extra := EXTRA_OF_MODULE.get(module.partition(".")[0])):
+        error = MissingExtraError(module, extra)
+    if isinstance(error, FactcensusError):
+        print(f"factcensus: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError):
+        print(f"factcensus: error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"factcensus: unexpected {type(error).__name__}: {' '.join(str(error).split())} "
+        "(set FACTCENSUS_DEBUG=1 for the traceback)",
+        file=sys.stderr,
+    )
+    return 1

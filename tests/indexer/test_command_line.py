@@ -1,0 +1,144 @@
+"""Rules that hold for every command of every part: names, repeated options, values, help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from factcensus.indexer.cli import main
+from factcensus.indexer.cli.command import Command, Group
+from factcensus.indexer.cli.root import build_root
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group with the words that call it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands(build_root()))
+SINGLE = [
+    (words, option.opts[0])
+    for words, command in ALL.items()
+    for option in command.params
+    if isinstance(option, click.Option) and not option.multiple and not option.is_flag
+]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr of a command that exits with 2."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "(see 'factcensus" in err
+    return err
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_follows_the_rules(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    command = ALL[words]
+    assert isinstance(command, Command)
+    assert "factcensus " + " ".join(words) in command.example
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+        assert parameter.human_readable_name
+    assert main([*words, "--help"]) == 0
+    assert "example:\n  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "option"), SINGLE, ids=lambda value: " ".join(value) if type(value) is tuple else value
+)
+def test_option_with_one_value_is_refused_when_given_twice(
+    words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: {option} is given 2 times" in refused(capsys, *words, option, "1", option, "1")
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_misspelt_and_shortened_options_are_named_before_anything_is_missed(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ALL[words].params:
+        if isinstance(option, click.Option) and len(option.opts[0]) > 5:
+            name = option.opts[0]
+            for wrong in (name[:-1], name[:3] + name[4] + name[3] + name[5:]):
+                if any(wrong in each.opts for each in ALL[words].params):
+                    continue
+                error = refused(capsys, *words, wrong, "1")
+                assert f"unknown option {wrong!r}; did you mean '--" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("indx", "factcensus: error: unknown command 'indx'; did you mean 'index'?"),
+        ("build", "factcensus: error: unknown command 'build'; did you mean 'index build'?"),
+        ("index bild", "factcensus index: error: unknown command 'bild'; did you mean 'build'?"),
+        ("zzz", "unknown command 'zzz'; known: count, cooc,"),
+        ("", "factcensus: error: missing command; known: count, cooc,"),
+        ("index", "factcensus index: error: missing command; known: build, add,"),
+        ("--verison", "unknown option '--verison'; did you mean '--version'?"),
+        ("count", "factcensus count: error: missing INDEX, TEXT"),
+        ("cooc i --object b", "missing --subject NAME"),
+        ("cooc i --subject a --objcet b", "unknown option '--objcet'; did you mean '--object'?"),
+        ("count i t --by --json", "--by needs a value, got the option --json"),
+        ("count i -5", "unknown option '-5'; write -- before a value that begins with '-'"),
+        ("count i t --json=1", "--json takes no value"),
+        ("index build c --out", "--out needs a value"),
+        ("count i t u", "unexpected argument 'u'"),
+        ("facts count f --out o", "missing --index INDEX or --scan SOURCE..."),
+        ("facts count f --out o --index i --scan s", "--index and --scan exclude each other"),
+        ("unlearn config --schema --example", "--schema and --example exclude each other"),
+        ("cooc i --subject a --object b --window x", "--window must be an integer of at least 0, got 'x'"),
+        ("cooc i --subject a --object b --window -1", "--window must be an integer of at least 0, got '-1'"),
+        ("cooc i --subject a --object b --window 1_0", "--window must be an integer of at least 0, got '1_0'"),
+        ("cooc i --subject a --object b --window ４", "--window must be an integer of at least 0, got '４'"),
+        ("serve i --port 65536", "--port must be an integer from 0 to 65535, got '65536'"),
+        ("index build c --out o --memory 8Q", "--memory: invalid size '8Q'"),
+        ("index build c --out o --on-bad-line skp", "must be one of fail, skip, got 'skp'; did you mean 'skip'?"),
+        ("demo --preset dem", "--preset must be one of smoke, demo, gpu, got 'dem'; did you mean 'demo'?"),
+        ("eval run m --facts f --out o --forms clozee", "got 'clozee'; did you mean 'cloze'?"),
+        ("eval run m --facts f --out o --attacks relern", "got 'relern'; did you mean 'relearn'?"),
+        ("eval run m --facts f --out o --relearn-steps 2,x", "must be integers of at least 1 separated by commas"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_mistake(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(capsys, *words.split())
+
+
+def test_help_answers_even_when_something_else_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["cooc", "--help"], ["cooc", "-h"], ["cooc", "i", "--subject", "a", "--help"]):
+        assert main(words) == 0
+        assert "Usage: factcensus cooc" in capsys.readouterr().out
+
+
+def test_option_may_take_several_values_at_once_or_one_by_one() -> None:
+    seen: list[tuple[str, ...]] = []
+
+    @click.pass_context
+    def run(_: click.Context, /, scan: tuple[str, ...], other: str | None, rest: tuple[str, ...]) -> None:
+        seen.append((*scan, "|", *rest, "|", other or ""))
+
+    from factcensus.indexer.cli.command import argument, command, option
+
+    made = command("x", example="x")(
+        argument("rest", nargs=-1)(option("--other", help="h")(option("--scan", several=True, help="h")(run)))
+    )
+    group = Group("g")
+    group.add_command(made)
+    for words in ("r --scan a b --other o", "r --scan a --scan b --other o", "--scan a b --other o r"):
+        with group.make_context("g", ["x", *words.split()]) as context:
+            group.invoke(context)
+    with group.make_context("g", ["x", "--scan", "a", "--", "--scan", "b"]) as context:
+        group.invoke(context)
+    assert seen == [("a", "b", "|", "r", "|", "o")] * 3 + [("a", "|", "--scan", "b", "|", "")]
