@@ -108,8 +108,8 @@ def page(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_hidden_knowledge_stands_by_model_size_with_what_each_run_records(made: Made, page: Page) -> None:
     panels = [each["aria-label"] for each in page.of("svg") if each.get("role") == "img"]
-    assert "Index without a threshold by model size and method." in panels
-    rows = page.download(f"beside-{panels.index('Index without a threshold by model size and method.') + 1}.csv")
+    assert "Threshold-free index by model size and method." in panels
+    rows = page.download(f"beside-{panels.index('Threshold-free index by model size and method.') + 1}.csv")
     found = {(float(row["parameters"]), row["method"]): float(row["value"]) for row in rows}
     expected = {}
     for name, run in made.runs.items():

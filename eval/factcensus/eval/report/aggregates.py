@@ -1,4 +1,4 @@
-"""Means that other code reported, as they are: a section of their own, since nothing can be computed from them."""
+"""Means reported by other code, in a section of their own because nothing can be computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Each measure before and after by split; a plot of what was to be forgotten."""
+    """Build the section: each measure before and after by split, with a plot of the forget measures."""
     table = run.aggregates
     if not len(table):
         return None
@@ -42,9 +42,9 @@ def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         )
     return Section(
         "aggregates",
-        "Results that were imported as means",
-        "Scores as other code wrote them, over all facts of a split. They stand beside the runs above for comparison; "
-        "without the facts there are no intervals, no slopes, and no telling which facts were known before.",
+        "Imported means",
+        "Scores that other code reported over all facts of a split, for comparison with the runs above. Without single "
+        "facts there are no intervals and no slopes, and it is unknown which facts were known before.",
         panels,
         [Table("Imported means before unlearning and at the last checkpoint",
                ["method", "seed", "split", "measure", "before", "after"], rows, open=len(rows) <= 20)],

@@ -1,4 +1,4 @@
-"""What attacks bring back: the table attacks.parquet, by stratum at each attack's strongest level, and by level."""
+"""Knowledge that attacks recover: attacks.parquet by stratum at the strongest level, and by level."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What of an attack is drawn: a measure, its name, and whether the smallest level is the strongest."""
+    """The measure of an attack to draw, its caption, and whether its smallest level is the strongest."""
 
     measure: str
     caption: str
@@ -32,19 +32,19 @@ DRAWN = {
     "relearn": Drawn("recall", "Relearning: recall of facts the attack did not show"),
     "quantise": Drawn("recall", "Quantisation: recall", strongest_is_least=True),
     "few_shot": Drawn("recall", "Few-shot prompts: recall"),
-    "paraphrase": Drawn("worst", "Paraphrases: any of them answered"),
-    "sample": Drawn("leak", "Sampling: at least one of k answers right"),
+    "paraphrase": Drawn("worst", "Paraphrases: at least one answered"),
+    "sample": Drawn("leak", "Sampling: at least one of k samples right"),
     "probe": Drawn("accuracy", "Linear probe of hidden states: accuracy"),
     "membership": Drawn("auc_min_k_plus_plus", "Membership inference", "area under the curve"),
 }
-#: An attack with so many levels has a curve over them.
+#: Least number of levels for a curve over levels.
 LEVELS_OF_A_CURVE = 3
-#: A table of more rows is folded.
+#: Most rows of a table that is not folded.
 MOST_OPEN_ROWS = 30
 
 
 def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """A panel an attack by stratum, another by level where it has several; the numbers of both."""
+    """Build the section: a panel per attack by stratum, and by level if there are several."""
     if not len(run.attacks) or not summary["methods"]:
         return None
     table = run.attacks[run.attacks["method"].isin([*look, "original"])]
@@ -61,26 +61,26 @@ def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
     head = ["method", "attack", "form", *labels.values(), "all", "never seen"]
     return Section(
         "attacks",
-        "What attacks bring back",
-        "An attack shows whether a fact is gone or only no longer said. Each value stands beside the same without the "
-        "attack (or what guessing gives), and beside what the attack gives on people never seen.",
+        "What attacks recover",
+        "An attack shows whether a fact is gone or merely no longer given as the answer. Each value is shown next to "
+        "the value without the attack (or by guessing) and next to the value on never-seen people.",
         panels,
         [
             Table(
-                "By stratum, each attack at its strongest level, with 95 % intervals; in brackets the same without "
-                "the attack, or what guessing gives. Never seen: people of whom no text exists",
+                "Attacks at their strongest level, by stratum, with 95 % intervals; in parentheses the value without "
+                "the attack, or by guessing. Never seen: people without any text",
                 head, strata, open=len(strata) <= MOST_OPEN_ROWS,
             ),
             _every(table),
         ],
         legend=True,
-        note="Open marks: without the attack, or what guessing gives. Dotted: people never seen. Seeds are averaged, "
-        "their intervals too, which makes these wider than that of the mean; the table of all attacks has each seed.",
+        note="Open marks: without the attack, or by guessing. Dotted: never-seen people. Values and interval bounds "
+        "are averages over seeds, so the intervals are wider than that of the mean. The last table shows each seed.",
     )  # fmt: skip
 
 
 def _strata(table: pd.DataFrame) -> dict[int, str]:
-    """Strata of facts, rarest first; the phantoms' own is none."""
+    """Return the strata, rarest first, without the phantoms' placeholder stratum."""
     rows = table[(table["part"] != "phantom") & table["stratum"].notna()]
     found = {int(row["stratum"]): str(row["stratum_label"]) for row in rows.to_dict("records")}
     return dict(sorted(found.items()))
@@ -97,7 +97,7 @@ def _strongest(rows: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
 def _panels(rows: pd.DataFrame, drawn: Drawn, form: str, look: Mapping[str, figures.Look]) -> Iterator[Panel]:
     rows = rows[rows["method"].isin(list(look))]
     strongest, of_phantoms = _strongest(rows, drawn), rows["part"] == "phantom"
-    # The phantoms' own stratum is none of the facts'; they are one line.
+    # Phantoms have a placeholder stratum; they are drawn as one line.
     by_stratum = strongest[strongest["stratum"].isna() == of_phantoms[strongest.index]]
     by_level = rows[rows["stratum"].isna() & ~of_phantoms]
     if (by_stratum["part"] != "phantom").any():
@@ -115,7 +115,7 @@ def _csv(rows: pd.DataFrame) -> str:
 
 
 def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn: Drawn) -> str:
-    """Values against the stratum or the level; beside them the same without the attack; dotted, people never seen."""
+    """Draw values by stratum or level, with the reference without the attack and the never-seen people."""
     phantoms, facts = (rows[(rows["part"] == "phantom") == each] for each in (True, False))
     names = dict(zip(facts[key].astype(float), facts[f"{key}_label"].fillna("").astype(str), strict=True))
     at = sorted(names)
@@ -157,7 +157,7 @@ def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn:
 
 
 def _by_stratum(rows: pd.DataFrame, labels: Mapping[int, str]) -> Iterator[list[str]]:
-    """A row a method and form: each stratum, all of them, and people never seen."""
+    """Yield one row per method and form: each stratum, all strata, and never-seen people."""
     for (form, method), of_method in rows.groupby(["form", "method"], sort=False):
         facts, phantoms = (of_method[(of_method["part"] == "phantom") == each] for each in (False, True))
         whole = facts[facts["stratum"].isna()]
@@ -170,7 +170,7 @@ def _by_stratum(rows: pd.DataFrame, labels: Mapping[int, str]) -> Iterator[list[
 
 
 def _cell(rows: pd.DataFrame) -> str:
-    """Value, interval and reference, over seeds."""
+    """Format value, interval and reference, averaged over seeds."""
     if not len(rows):
         return NONE
     value, low, high, reference = (or_none(rows[name].mean()) for name in ("value", "low", "high", "reference"))
@@ -179,7 +179,7 @@ def _cell(rows: pd.DataFrame) -> str:
 
 
 def _every(table: pd.DataFrame) -> Table:
-    """Every measure of every attack at every level, each seed, all strata together."""
+    """Return every measure of every attack, level and seed, over all strata."""
     head = ["method", "seed", "attack", "level", "form", "part", "measure", "value", "95 % interval", "without", "n"]
     rows: list[Sequence[str]] = []
     for row in table[table["stratum"].isna()].to_dict("records"):
@@ -192,4 +192,4 @@ def _every(table: pd.DataFrame) -> Table:
                 percent(or_none(row["reference"])), str(row["n"]),
             ]
         )  # fmt: skip
-    return Table("Every attack, all strata together", head, rows)
+    return Table("All attacks, over all strata", head, rows)

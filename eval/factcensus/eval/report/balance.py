@@ -1,4 +1,4 @@
-"""What forgetting costs: the worst stratum's share forgotten against what untouched people kept, and the front."""
+"""Forgetting in the worst stratum against utility, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from factcensus.eval.run_folder import Run
 
 FORMS = ("question", "cloze")
-#: What utility is read from, the first that was asked: people no loss saw show more than those a retain loss kept.
+#: Groups that measure utility, best first: people whom no loss saw show more than those a retain loss kept.
 UTILITY = ("bystander", "retain_held", "retain")
 
 
 def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """A panel a form: each method by utility and by forgetting, and which of them no other beats in both."""
+    """Build the section, one panel per form."""
     group = next((each for each in UTILITY if summary["original"]["accuracy"].get(each)), None)
     if group is None or not summary["methods"]:
         return None
@@ -60,19 +60,19 @@ def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
     head = ["method", "form", "forgotten, worst stratum", "95 % interval", "kept", "95 % interval", "on the front"]
     return Section(
         "balance",
-        "Forgetting against what it costs",
-        "Upwards: the share forgotten in the stratum where it is least. To the right: the share of "
+        "Forgetting against utility",
+        "Upwards: the share forgotten in the stratum that forgot least. To the right: the share of "
         f"{group.replace('_', ' ')} facts still answered, asked as a question. Up and to the right is better.",
         panels,
         [Table("Forgetting in the worst stratum, and utility", head, rows)],
         legend=True,
-        note="The line joins the methods that no other one beats in both (the Pareto front); a step between two "
-        "methods whose intervals overlap decides nothing. Dashed: the original model's answers.",
+        note="The line is the Pareto front: methods that no other method beats in both. A step between two methods "
+        "with overlapping intervals is not evidence of a difference. Dashed: the original model.",
     )
 
 
 def front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The places that no other equals or beats in both numbers while beating it in one, from left to right."""
+    """Return the Pareto-optimal (kept, forgotten) pairs, from left to right."""
     kept = [
         place for place in set(places)
         if not any(
@@ -88,7 +88,7 @@ def _before(summary: Mapping[str, Any], group: str) -> float | None:
 
 
 def _places(summary: Mapping[str, Any], form: str, group: str) -> list[dict[str, Any]]:
-    """Each method's worst stratum and utility, where both were measured."""
+    """Return the worst stratum and the utility of each method that has both."""
     places = []
     for method in summary["methods"]:
         strata = [

@@ -1,8 +1,7 @@
-"""Runs that cannot be pooled, side by side: other base models, other sizes, other corpora, other settings.
+"""Compare runs that cannot be pooled: other base models, sizes, corpora or settings.
 
-Runs that differ in seed or method are one experiment, and are pooled. What starts from another model at the same seed,
-has the same method again, or counts with another analyzer is another experiment: it stands beside the first with its
-own numbers.
+Runs that differ in seed or method form one experiment and are pooled. A run that starts from another model at the same
+seed, repeats a method, or counts with another analyzer is another experiment and is shown with its own numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FORMS = ("question", "cloze")
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Pooled runs with their summary, what they are called, and why they are not pooled with the first."""
+    """Pooled runs with their summary, a label, and the reason why they are not pooled with the first."""
 
     label: str
     run: Run
@@ -33,15 +32,15 @@ class Experiment:
 
 
 def experiments(runs: Sequence[Run]) -> list[Experiment]:
-    """The runs in groups that can be pooled, in the order they were given.
+    """Group runs that can be pooled, in the order given.
 
     Raises:
-        EvaluationInputError: a run folder was given twice.
+        EvaluationInputError: A run folder is given twice.
     """
     folders = [folder.resolve() for run in runs for folder in run.folders]
     if len(set(folders)) < len(folders):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
-        raise EvaluationInputError(f"{twice} was given twice")
+        raise EvaluationInputError(f"{twice} is given twice")
     groups: list[tuple[list[Run], str]] = []
     for run in runs:
         apart = ""
@@ -63,7 +62,7 @@ def experiments(runs: Sequence[Run]) -> list[Experiment]:
 
 
 def side_by_side(found: Sequence[Experiment]) -> Section | None:
-    """One table and one plot a form over all experiments; None for a single one."""
+    """Build a section with a table and one plot per form over all experiments; None for a single one."""
     if len(found) < 2:
         return None
     forms = [form for form in FORMS if any(True for _ in _rows(found, form))]
@@ -84,7 +83,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         }
         panels.append(
             Panel(
-                f"Odds of forgetting and the count, asked as a {form}",
+                f"Odds of forgetting by count, asked as a {form}",
                 charts.forest(
                     rows, look, reference=0.0, limits=(min(values) - room, max(values) + room),
                     label="log-odds per factor 10 of the count",
@@ -113,7 +112,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         "beside",
         "Runs side by side",
         f"These runs are not pooled: {'; '.join(dict.fromkeys(each.apart for each in found[1:]))}. The sections below "
-        f"are of {found[0].label}; each run folder has a report of its own.",
+        f"show {found[0].label}; each run folder has its own report.",
         panels,
         [Table("All runs and methods", head, table, open=True)],
         note="Log-odds below 0: frequent facts resist being forgotten.",
@@ -121,7 +120,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
 
 
 def _rows(found: Sequence[Experiment], form: str) -> Iterator[tuple[Experiment, Mapping[str, Any], Mapping[str, Any]]]:
-    """Every experiment and method that was asked in a form, with the odds of forgetting."""
+    """Yield every experiment and method that was asked in a form, with the odds of forgetting."""
     for each in found:
         for method in each.summary["methods"]:
             if method["forgotten_by_stratum"].get(form):
@@ -135,7 +134,7 @@ def _ends(strata: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 
 
 def _sizes(found: Sequence[Experiment]) -> list[Panel]:
-    """The index without a threshold against the size of the model, where at least two sizes are known."""
+    """Draw the threshold-free index against model size, if at least two sizes are known."""
     sized = [(size, each) for each in found if (size := parameters_of(each.run)) is not None]
     if len({size for size, _ in sized}) < 2:
         return []
@@ -164,13 +163,13 @@ def _sizes(found: Sequence[Experiment]) -> list[Panel]:
         sizes = sorted({row["parameters"] for row in rows})
         axes.set_xticks(sizes, [quantity(size, "") for size in sizes])
         axes.minorticks_off()
-        axes.set(xlabel="parameters of the model", ylabel="excess of the index without a threshold")
+        axes.set(xlabel="parameters of the model", ylabel="excess of the threshold-free index")
         axes.legend(loc="best")
 
     return [
         Panel(
-            "Hidden knowledge and the size of the model",
-            figures.draw(paint, alternative="Index without a threshold by model size and method."),
+            "Hidden knowledge by model size",
+            figures.draw(paint, alternative="Threshold-free index by model size and method."),
             csv_of(rows),
         )
     ]

@@ -1,4 +1,4 @@
-"""The charts of the report's sections, drawn by :mod:`factcensus.eval.report.figures`: a function a chart."""
+"""The charts of the report, one function per chart, drawn by :mod:`factcensus.eval.report.figures`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def forgotten_by_stratum(
     methods: Sequence[Mapping[str, Any]], form: str, look: Mapping[str, Look], outcome: str
 ) -> str:
-    """Share forgotten in each stratum by method, with intervals; methods stand side by side, not on one another."""
+    """Draw the share forgotten in each stratum by method, with intervals, methods side by side."""
     drawn = [method for method in methods if method["forgotten_by_stratum"][form]]
 
     def paint(axes: Axes) -> None:
@@ -60,7 +60,7 @@ def forgotten_by_stratum(
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """A method in a forest plot: its estimate, every seed's own, and another estimate to set above it."""
+    """A method in a forest plot: its estimate, that of each seed, and another estimate to draw above it."""
 
     method: str
     found: Mapping[str, Any]
@@ -78,7 +78,7 @@ def forest(
     alternative: str,
     percent: bool = False,
 ) -> str:
-    """Estimates with intervals, a row a method, around a line at ``reference``."""
+    """Draw estimates with intervals, one row per method, around a line at ``reference``."""
 
     def paint(axes: Axes) -> None:
         for place, row in enumerate(rows):
@@ -102,7 +102,7 @@ def forest(
 def _estimate(
     axes: Axes, found: Mapping[str, Any], place: float, style: Look, *, width: float, size: float, face: str
 ) -> None:
-    """One value with its interval, lying."""
+    """Draw one value with a horizontal interval."""
     if found["ci95"]:
         axes.plot(found["ci95"], [place] * 2, color=style.colour, linewidth=width)
     if found["value"] is not None:
@@ -112,7 +112,7 @@ def _estimate(
 def recall_by_count(
     recall: Mapping[str, Sequence[Mapping[str, Any]]], guessed: Mapping[str, float | None], forms: Sequence[str]
 ) -> str:
-    """Recall of the original model by count, a line a form; dotted, what it reaches for people it never read about."""
+    """Draw recall of the original model by count, one line per form; dotted: recall on never-seen people."""
 
     def paint(axes: Axes) -> None:
         ticks: set[float] = set()
@@ -137,7 +137,7 @@ def recall_by_count(
 
 
 def misalignment_parts(methods: Sequence[Mapping[str, Any]], form: str, limit: float) -> str:
-    """Hidden and brittle shares one after the other, the interval of their sum, and where its two baselines lie."""
+    """Draw stacked hidden and brittle shares, the interval of their sum, and its two baselines."""
 
     def paint(axes: Axes) -> None:
         for row, method in enumerate(methods):
@@ -175,7 +175,7 @@ def accuracies(
     look: Mapping[str, Look],
     form: str,
 ) -> str:
-    """Accuracy of each group under each model, the original first: a band a group, from top to bottom."""
+    """Draw accuracy by group and model, the original model first, one band per group."""
 
     def paint(axes: Axes) -> None:
         for order, (name, accuracy) in enumerate(rows):
@@ -199,7 +199,7 @@ def accuracies(
 
 
 def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
-    """Share forgotten at each count under one method: points, monotone steps, logistic band; a colour a form."""
+    """Draw the share forgotten by count for one method: points, isotonic steps, logistic band; one colour per form."""
 
     def paint(axes: Axes) -> None:
         ticks: set[float] = set()
@@ -233,7 +233,7 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
 
 
 def _apart(ticks: Sequence[float]) -> list[float]:
-    """Ticks of a logarithmic axis with room between them: at most about eight."""
+    """Thin out the ticks of a logarithmic axis to about eight at most."""
     least = (ticks[-1] / ticks[0]) ** (1 / 9) if ticks[0] > 0 else 1.0
     kept: list[float] = []
     for tick in ticks:
@@ -243,7 +243,7 @@ def _apart(ticks: Sequence[float]) -> list[float]:
 
 
 def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], label: str) -> str:
-    """One loss against the step: a thin line a seed, a strong one for their mean."""
+    """Draw a loss by step: a thin line per seed and a thick one for the mean."""
     from matplotlib.ticker import MaxNLocator
 
     def paint(axes: Axes) -> None:

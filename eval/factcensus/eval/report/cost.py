@@ -1,4 +1,4 @@
-"""What each method took: seconds, operations, memory and, where the machine can be read, energy."""
+"""Cost of each method: seconds, operations, memory and, where it can be measured, energy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One method at one seed: the cell's done.json, and what the run's record says was expected."""
+    """One method at one seed: its done.json and the plan from the run's record."""
 
     method: str
     seed: str
@@ -28,12 +28,12 @@ class Cell:
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """What was measured while unlearning."""
+        """Return the measurements made during unlearning."""
         found: Mapping[str, Any] = self.done.get("training") or {}
         return found
 
     def row(self) -> list[str]:
-        """As the table shows it."""
+        """Return the table row."""
         memory, joules = self.training.get("peak_memory_bytes"), self.training.get("energy_joules")
         return [
             self.method, self.seed, str(self.done.get("steps", NONE)), duration(self.training.get("wall_seconds")),
@@ -44,21 +44,21 @@ class Cell:
 
 
 def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """One table, a row a method and seed, methods in the report's order."""
+    """Build the section: one row per method and seed, methods in the order of the report."""
     order = list(look)
     cells = sorted(_cells(run), key=lambda cell: order.index(cell.method) if cell.method in order else len(order))
     if not cells:
         return None
     sources = sorted({str(source) for cell in cells for source in cell.training.get("energy_read_from") or ()})
-    read = f" (here {', '.join(sources)})" if sources else ""
+    read = f" (here: {', '.join(sources)})" if sources else ""
     return Section(
         "cost",
-        "What it cost",
-        "Wall and processor time of unlearning, and wall time of the whole cell with its evaluation; floating-point "
-        f"operations as planned from parameters and tokens; the peak of memory, and energy where it can be read{read}.",
+        "Cost",
+        "Wall time and processor time of unlearning; wall time including evaluation; floating-point operations, "
+        f"estimated from parameters and tokens; peak memory; and energy where it can be measured{read}.",
         tables=[
             Table(
-                "Cost by method and seed; '-' was not measured",
+                "Cost by method and seed; '-': not measured",
                 [
                     "method", "seed", "steps", "unlearning", "processor", "with evaluation", "operations",
                     "peak memory", "energy",
@@ -70,7 +70,7 @@ def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look])
 
 
 def _cells(run: Run) -> Iterator[Cell]:
-    """The cells of every run folder, and of those pooled in it."""
+    """Yield the cells of every run folder and of the runs pooled in it."""
     for folder, record in zip(run.folders, run.records, strict=True):
         for place in [folder / each["folder"] for each in record.get("runs", ()) if "folder" in each] or [folder]:
             of_run = record if place == folder else _record(place)

@@ -1,8 +1,8 @@
-"""The facts that resisted and those that were over-forgotten, by name, with passages of the corpus where it is served.
+"""Facts that resisted unlearning and facts that were over-forgotten, with corpus passages if a service is given.
 
-A fact *resisted* under a method when it was known before and is still said. It was *over-forgotten* when its answer is
-more than three standard deviations of the never-seen answers less probable than their mean: a model that never read
-about these people would hardly be so sure that the answer is wrong, and that tells what was removed.
+A fact *resisted* a method if it was known before and the model still gives the answer. It was *over-forgotten* if its
+answer is more than three standard deviations less probable than the mean answer about never-seen people. A model that
+never read about these people would not rule out the answer so firmly, so over-forgetting reveals what was removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CELL = ["seed", "relation", "form", "variant"]
 
 
 def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Two tables, over all methods but the oracle."""
+    """Build the section: two tables over all methods except the oracle."""
     if not any(method["name"] != ORACLE for method in summary["methods"]):
         return None
     rows = _rows(run)
@@ -40,24 +40,24 @@ def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
     over = _by_fact(rows, "over_forgotten")
     shares = rows.groupby("method", sort=False)["over_forgotten"].mean()
     tables = [
-        _table("Facts that resisted, those that most methods left first", resisted, "still said by", run.passages),
+        _table("Facts that resisted the most methods", resisted, "still answered by", run.passages),
         _table("Facts that were over-forgotten", over, "over-forgotten by", run.passages),
     ]
     said = ", ".join(f"{name} {percent(None if pd.isna(share) else float(share))}" for name, share in shares.items())
     return Section(
         "facts",
         "Which facts resisted, and which were over-forgotten",
-        f"Asked as a {form}. A fact resisted when the model still says it. It was over-forgotten when its answer is "
-        f"more than {OVER_DEVIATIONS:g} standard deviations less probable than those about people never seen: that "
-        "betrays what was removed.",
+        f"Asked as a {form}. A fact resisted if the model still gives the answer. It was over-forgotten if its answer "
+        f"is more than {OVER_DEVIATIONS:g} standard deviations less probable than answers about never-seen people; "
+        "that reveals what was removed.",
         tables=[table for table in tables if table.rows],
-        note=(f"Over-forgotten, of the facts known before: {said}." if shares.notna().any() else "")
-        + ("" if run.passages else " With --service URL the passages of the corpus stand beside the facts."),
+        note=(f"Share over-forgotten of the facts known before: {said}." if shares.notna().any() else "")
+        + ("" if run.passages else " Add --service URL to show corpus passages next to the facts."),
     )
 
 
 def _rows(run: Run) -> pd.DataFrame:
-    """Known forget facts of every method, with whether each resisted or was over-forgotten."""
+    """Return the known forget facts of every method, flagged as resisted or over-forgotten."""
     facts = with_defaults(run.facts)
     outcomes = pair_outcomes(facts)
     known = outcomes["known_before"].fillna(False).astype(bool) & (outcomes["group"] == "forget")
@@ -72,7 +72,7 @@ def _rows(run: Run) -> pd.DataFrame:
 
 
 def _by_fact(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Facts by the number of methods that agree, then by how probable the answer is left."""
+    """Return facts by the number of methods that agree, then by the remaining log-probability."""
     found = rows.groupby(["seed", "fact_id"], sort=False).agg(
         subject=("subject", "first"), object=("object", "first"), relation=("relation", "first"),
         count=(COUNT, "first"), before=("log_probability_before", "mean"), after=("log_probability_after", "mean"),
@@ -93,7 +93,7 @@ def _table(caption: str, found: pd.DataFrame, agree: str, passages: Passages | N
             f"{row['agree']:.0f} of {row['methods']:.0f}",
         ]  # fmt: skip
         rows.append([*cells, passages.of(cells[0], cells[1])] if passages else cells)
-    return Table(caption, [*head, "a passage of the corpus"] if passages else head, rows, open=True)
+    return Table(caption, [*head, "corpus passage"] if passages else head, rows, open=True)
 
 
 def _nats(value: Any) -> str:

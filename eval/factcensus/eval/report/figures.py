@@ -1,10 +1,10 @@
-"""What the charts of the report are made of: matplotlib drawings as inline SVG, sized for a phone and sharp on paper.
+"""Drawing helpers of the report: matplotlib figures as inline SVG, readable on phones and in print.
 
-Every panel is drawn 5 inches wide with text in SVG ``<text>``, so that one panel fills a phone's width with readable
-letters, and two stand side by side on a wide screen. Methods differ in colour *and* marker; the colours are at least
-20 apart in CIE L*a*b* with any colour vision (found by a search from two of Okabe and Ito's; their other ones were not,
-``tests/eval/test_report_colours.py``). In the page every colour is a variable (``--m1`` … and ``--ink``), so that the
-same drawing is legible on a dark ground.
+Every panel is 5 inches wide with text in SVG ``<text>``: one panel fills the width of a phone with readable letters,
+and a wide screen shows two side by side. Methods differ in colour *and* marker. The colours are at least 20 apart in
+CIE L*a*b* for every type of colour vision (``tests/eval/test_report_colours.py``; only two of the palette of Okabe and
+Ito passed, the others were found by a search). The page defines every colour as a variable (``--m1`` …, ``--ink``), so
+the same drawing works on a dark background.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _COLOURS = ("#0072b2", "#d55e00", "#3f2a56", "#a68959", "#684408", "#b613ec", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, MUTED, GRID, PAPER = "#1b1f24", "#525c68", "#dfe3e8", "#ffffff"
 ORACLE_COLOUR = "#6b7280"
-#: Forms of asking, where a plot compares them: colours that no method has.
+#: Colours of the forms of asking, distinct from those of the methods.
 _FORM_COLOURS = (INK, "#00857c", "#9439ef", "#ec6413", "#713714")
 HIDDEN, BRITTLE = "#7fb2d9", "#f0c27a"
-#: The page's variable for each colour.
+#: CSS variable for each colour.
 VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", ORACLE_COLOUR: "--oracle", HIDDEN: "--hidden",
     BRITTLE: "--brittle", **{colour: f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
@@ -44,7 +44,7 @@ _STYLE: Any = {  # rc_context wants its keys as literals
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a method is drawn everywhere."""
+    """Colour, marker and line style of a method."""
 
     colour: str
     marker: str
@@ -52,7 +52,7 @@ class Look:
 
 
 def looks(methods: Sequence[str], oracle: str | None) -> dict[str, Look]:
-    """A colour and marker for each method; the oracle is grey and dashed."""
+    """Return a style for each method; the oracle is grey and dashed."""
     others = [name for name in methods if name != oracle]
     found = {name: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], "-") for i, name in enumerate(others)}
     if oracle:
@@ -61,23 +61,23 @@ def looks(methods: Sequence[str], oracle: str | None) -> dict[str, Look]:
 
 
 def form_look(place: int) -> Look:
-    """How the form of asking with this place among those shown is drawn."""
+    """Return the style of the form of asking at this position."""
     return Look(_FORM_COLOURS[place % len(_FORM_COLOURS)], _MARKERS[place % len(_MARKERS)], "--" if place % 2 else "-")
 
 
 def draw(paint: Callable[[Axes], None], *, alternative: str, height: float = 3.7) -> str:
-    """One panel as an ``<svg>`` element with a text alternative."""
+    """Draw one panel as an ``<svg>`` element with a text alternative."""
     return _embed(_svg(lambda figure: paint(figure.add_subplot()), (5.0, height), layout="constrained"), alternative)
 
 
 def draw_whole(paint: Callable[[Figure], None], *, alternative: str, height: float = 3.2) -> str:
-    """A panel that lays out its own axes."""
+    """Draw a panel that lays out its own axes."""
     return _embed(_svg(paint, (5.0, height), layout="constrained"), alternative)
 
 
 @cache
 def key_mark(look: Look) -> str:
-    """A method's colour and marker, for legends in the text; hidden from screen readers, the name stands beside it."""
+    """Draw a method's line and marker for a legend; hidden from screen readers, because the name follows."""
 
     def paint(figure: Figure) -> None:
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -90,7 +90,7 @@ def key_mark(look: Look) -> str:
 
 
 def _svg(paint: Callable[[Figure], None], size_inches: tuple[float, float], **options: Any) -> str:
-    """An SVG document; the same drawing gives the same text."""
+    """Return an SVG document; equal drawings give equal text."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ def _svg(paint: Callable[[Figure], None], size_inches: tuple[float, float], **op
 
 
 def _embed(document: str, alternative: str | None) -> str:
-    """The ``<svg>`` element of an SVG document: as wide as its place, with a text alternative."""
+    """Return the ``<svg>`` element of a document, scaled to its container, with a text alternative."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg\b([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
@@ -116,13 +116,13 @@ def _embed(document: str, alternative: str | None) -> str:
 
 
 def _variable(colour: re.Match[str]) -> str:
-    """A colour of a drawing as the page's variable, with itself where the drawing stands elsewhere."""
+    """Return a colour as a CSS variable with the colour itself as the fallback."""
     name = VARIABLES.get(colour[0])
     return colour[0] if name is None else f"var({name}, {colour[0]})"
 
 
 def with_ids_of_their_own(page: str) -> str:
-    """A page in which no two drawings share an id: each gets its number before its ids."""
+    """Prefix the ids of every drawing with its number, so that ids are unique in the page."""
     pieces = re.split(r"(<svg\b.*?</svg>)", page, flags=re.DOTALL)
     for number in range(1, len(pieces), 2):
         prefix = f"f{number // 2 + 1}-"
@@ -140,7 +140,7 @@ def _attribute(text: str) -> str:
 def whiskers(
     axes: Axes, x: Any, rows: Sequence[Mapping[str, Any]], look: Look, *, line: bool, label: str | None = None
 ) -> None:
-    """Points with their intervals."""
+    """Draw points with their intervals."""
     values = [row["value"] for row in rows]
     if line:
         axes.plot(x, values, color=look.colour, linestyle=look.dashes, linewidth=1, alpha=0.55)
@@ -151,7 +151,7 @@ def whiskers(
 
 
 def percent_axis() -> Any:
-    """An axis of shares."""
+    """Return the formatter of an axis of shares."""
     from matplotlib.ticker import PercentFormatter
 
     return PercentFormatter(1.0, decimals=0)

@@ -1,4 +1,4 @@
-"""What a summary says, in sentences. Every sentence follows from numbers by a rule; none is written for one run."""
+"""The findings of a summary as sentences; rules derive every sentence from the numbers of the run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from factcensus.eval.report.formatting import interval, number, percent, ratio, 
 
 
 def findings(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Sentences under a heading for each form of asking, the main result first, and under one for all of it."""
+    """Return (heading, sentences) for each form of asking, the main result first, and for the whole run."""
     found = []
     for form in ("cloze", "question"):
         sentences = [say(summary, form) for say in (_slope, _residual, _hidden, _recall)]
         found.append((f"Asked as a {form}", [sentence for sentence in sentences if sentence]))
     overall = [sentence for sentence in (_damage(summary), _seeds(summary)) if sentence]
-    return [(heading, sentences) for heading, sentences in [*found, ("Beyond that", overall)] if sentences]
+    return [(heading, sentences) for heading, sentences in [*found, ("Overall", overall)] if sentences]
 
 
 def headline(summary: Mapping[str, Any]) -> str | None:
-    """The main result in two sentences with its numbers: the method that forgot most, by cloze where it was asked.
+    """Return the main result in two sentences: the method that forgot most.
 
-    The form is the one that unlearning was not trained on, where there is one: what is forgotten there is forgotten.
+    Prefers the cloze, because unlearning was not trained on it: a fact that is gone there is gone.
     """
     for form in ("cloze", "question"):
         found = [(method, method["forgotten_by_stratum"].get(form) or []) for method in _methods(summary)]
@@ -35,7 +35,7 @@ def headline(summary: Mapping[str, Any]) -> str | None:
 
 
 def _overall(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Share forgotten over all strata."""
+    """Return the share forgotten over all strata."""
     total = sum(row["generation"]["n"] for row in rows)
     return float(sum(row["generation"]["value"] * row["generation"]["n"] for row in rows) / total)
 
@@ -51,29 +51,33 @@ def _rarest_and_commonest(method: Mapping[str, Any], rows: Sequence[Mapping[str,
 
 
 def _odds(summary: Mapping[str, Any], method: Mapping[str, Any], form: str) -> str:
-    """The effect on the odds, and how many methods show one."""
+    """Describe the effect of the count on the odds of forgetting, and how many methods show one."""
     found = method["forgotten_odds_per_decade"][form]["generation"]
     slopes = {each["name"]: each["slope_per_decade"][form] for each in _methods(summary)}
     agree = [name for name, each in slopes.items() if _is_shown(each) and each["value"] > 0]
     if found["ci95"] is None:
-        return "An effect of the count on the odds of forgetting cannot be estimated: all came out alike, or too few."
+        return (
+            "The effect of the count on the odds of forgetting cannot be estimated: there are too few facts, or all "
+            "had the same outcome."
+        )
     low, high = sorted(1 / bound for bound in found["odds_ratio_ci95"])
     if low > 1:
-        effect = f"With every factor 10 of the count the odds of forgetting fell {ratio(1 / found['odds_ratio'])}-fold"
+        effect = "For every tenfold increase in the count, the odds of forgetting fell "
+        f"{ratio(1 / found['odds_ratio'])}-fold"
         effect += f" [{ratio(low)}, {ratio(high)}]"
     elif high < 1:
-        effect = f"With every factor 10 of the count the odds of forgetting rose {ratio(found['odds_ratio'])}-fold"
+        effect = "For every tenfold increase in the count, the odds of forgetting rose "
+        f"{ratio(found['odds_ratio'])}-fold"
         effect += f" [{ratio(1 / high)}, {ratio(1 / low)}]"
     else:
         reach = math.exp(found["minimum_detectable_effect"])
         return (
-            f"No effect of the count was shown: odds {ratio(found['odds_ratio'])} times [{ratio(1 / high)}, "
-            f"{ratio(1 / low)}] per factor 10, where a true factor beyond {ratio(reach)} would have been found 4 times "
-            "in 5."
+            f"No effect of the count was found: an odds ratio of {ratio(found['odds_ratio'])} [{ratio(1 / high)}, "
+            f"{ratio(1 / low)}] per factor 10 (minimum detectable at 80% power: {ratio(reach)})."
         )
     return (
-        f"{effect}; the answer's log-probability says the same, after Holm's correction, for {len(agree)} of "
-        f"{len(slopes)} method{'s' if len(slopes) > 1 else ''}."
+        f"{effect}. The log-probability of the answer shows the same effect, after Holm's correction, for {len(agree)} "
+        f"of {len(slopes)} method{'s' if len(slopes) > 1 else ''}."
     )
 
 
@@ -82,7 +86,7 @@ def _methods(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _slope(summary: Mapping[str, Any], form: str) -> str | None:
-    """Whether frequency protects, by how many methods' intervals."""
+    """Say for which methods frequency protects facts."""
     slopes = {method["name"]: method["slope_per_decade"][form] for method in _methods(summary)}
     slopes = {name: found for name, found in slopes.items() if found["ci95"] is not None}
     if not slopes:
@@ -99,20 +103,20 @@ def _slope(summary: Mapping[str, Any], form: str) -> str | None:
         parts.append(f"frequent facts lost more with {_names(below, slopes)}")
     if alone:
         parts.append(
-            f"for {_names(alone, slopes)} the interval excludes 0, but not after Holm's correction for all methods and "
-            "forms"
+            f"for {_names(alone, slopes)} the interval excludes 0, but not after Holm's correction over all methods "
+            "and forms"
         )
     if open_:
         reach = [slopes[name]["minimum_detectable_effect"] or 0.0 for name in open_]
         parts.append(
-            f"no effect was shown for {_names(open_, slopes)}, where the interval includes 0 and a true slope beyond "
-            f"about ±{max(reach):.2f} would have been found 4 times in 5"
+            f"no effect was found for {_names(open_, slopes)}: the interval includes 0, and the minimum detectable "
+            f"slope is about ±{max(reach):.2f} (80% power)"
         )
     return f"Per factor 10 of the count, {'; '.join(parts)}."
 
 
 def _is_shown(found: Mapping[str, Any]) -> bool:
-    """Whether a slope differs from 0 as one of the whole family of tests."""
+    """Return whether a slope differs from 0 after the correction for multiple tests."""
     p: float | None = found.get("p_holm", found.get("p"))
     return p is not None and p < 0.05
 
@@ -122,7 +126,7 @@ def _excludes_0(found: Mapping[str, Any]) -> bool:
 
 
 def _names(names: Sequence[str], slopes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Methods with their slope and interval; many of them by the range of their slopes."""
+    """List methods with slope and interval, or more than two methods with the range of their slopes."""
     if len(names) <= 2:
         return " and ".join(
             f"{name} ({number(slopes[name]['value'])} nats {interval(slopes[name]['ci95'], number)})" for name in names
@@ -133,7 +137,7 @@ def _names(names: Sequence[str], slopes: Mapping[str, Mapping[str, Any]]) -> str
 
 
 def _recall(summary: Mapping[str, Any], form: str) -> str | None:
-    """How recall rises with the count."""
+    """Say how recall before unlearning depends on the count."""
     rows = [row for row in summary["original"]["recall_by_count"][form] if row["value"] is not None]
     if len(rows) < 2:
         return None
@@ -149,26 +153,26 @@ def _documents(row: Mapping[str, Any]) -> str:
 
 
 def _residual(summary: Mapping[str, Any], form: str) -> str | None:
-    """Whether what is left follows the count."""
+    """Say whether the remaining log-probability depends on the count."""
     slopes = {method["name"]: method["residual_slope_per_decade"][form] for method in summary["methods"]}
     oracle = slopes.pop(summary["oracle"], None)
     slopes = {name: found for name, found in slopes.items() if found["ci95"] is not None}
     if not slopes:
         return None
     above = [name for name, found in slopes.items() if found["ci95"][0] > 0]
-    said = (
-        f"still rises with the count for {_names(above, slopes)}" if above else "was not shown to rise with the count"
-    )
+    said = "does not rise measurably with the count"
+    if above:
+        said = f"still rises with the count for {_names(above, slopes)}"
     if oracle and oracle["ci95"]:
         said += (
             f"; for a model that never read about these people the slope is {number(oracle['value'])} "
             f"{interval(oracle['ci95'], number)}"
         )
-    return f"The log-probability that is left {said}."
+    return f"The remaining log-probability {said}."
 
 
 def _hidden(summary: Mapping[str, Any], form: str) -> str | None:
-    """How probable answers still are that are no longer said."""
+    """Say how probable the answers still are that the model no longer gives."""
     ranks = {method["name"]: method["misalignment"]["by_form"][form]["hidden_rank"] for method in summary["methods"]}
     ranks = {name: found["value"] for name, found in ranks.items() if found["value"] is not None}
     oracle = ranks.pop(summary["oracle"], None)
@@ -178,17 +182,17 @@ def _hidden(summary: Mapping[str, Any], form: str) -> str | None:
     extent = f"{percent(ranks[high])} ({high})"
     if low != high:
         extent = f"{percent(ranks[low])} ({low}) to {extent}"
-    compared = "50% would mean that nothing is left"
+    compared = "50% would mean that no knowledge is left"
     if oracle is not None:
-        compared += f", and a model that never read about them has {percent(oracle)}"
+        compared += f", and a model that never read about these people has {percent(oracle)}"
     return (
-        f"Answers that are no longer said are still more probable than {extent} of those about people never seen; "
-        f"{compared}."
+        f"Answers the model no longer gives are still more probable than {extent} of answers about people it never "
+        f"saw; {compared}."
     )
 
 
 def _damage(summary: Mapping[str, Any]) -> str | None:
-    """What untouched people lost."""
+    """Say how much accuracy was lost on people outside the forget set."""
     before = summary["original"]["accuracy"].get("bystander", {}).get("question", {}).get("value")
     after = {method["name"]: method["bystander_accuracy"] for method in _methods(summary)}
     after = {name: value for name, value in after.items() if value is not None}
@@ -199,16 +203,16 @@ def _damage(summary: Mapping[str, Any]) -> str | None:
         extent = f"{percent(after[best])} after"
     else:
         extent = f"between {percent(after[worst])} ({worst}) and {percent(after[best])} ({best}) after"
-    return f"Of bystanders that no loss saw, {percent(before)} of questions were answered before and {extent}."
+    return f"Accuracy on bystanders, whom no loss saw, was {percent(before)} before and {extent}."
 
 
 def _seeds(summary: Mapping[str, Any]) -> str | None:
-    """How far the numbers carry."""
+    """Say how far the numbers generalise."""
     if not _methods(summary):
         return None
     seeds = len(summary["seeds"])
     if seeds == 1:
-        return "This is one seed: one world and one model. Its intervals say nothing about another one."
+        return "There is one seed: one world and one model. The intervals do not cover other seeds."
     if seeds == 2:
-        return "Two seeds are pooled; every seed's own slope is shown, and two say little about a third."
-    return f"{seeds} seeds are pooled; the table of slopes shows each."
+        return "Two seeds are pooled, and each seed's slope is shown. Two seeds say little about a third."
+    return f"{seeds} seeds are pooled; the table of slopes shows each one."

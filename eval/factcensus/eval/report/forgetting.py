@@ -1,4 +1,4 @@
-"""Shares forgotten by stratum and by count, with the odds of forgetting."""
+"""Shares forgotten by stratum and by count, and the odds of forgetting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Shares forgotten by stratum, in every form of asking."""
+    """Build the section on shares forgotten by stratum, in every form of asking."""
     methods, forms = summary["methods"], every_asked_form(summary)
     if not methods or not forms:
         return None
@@ -36,9 +36,9 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
     head = ["method", "form", "count", "by generation", "95 % interval", "by probability", "95 % interval", "n"]
     return Section(
         "forgetting",
-        "Forgotten, by how often the fact stands in the corpus",
-        "A fact counts as forgotten by generation when the model no longer says the answer. Only facts that the "
-        "original model said are counted, so a fact that was never known cannot pass for forgotten.",
+        "Share forgotten, by frequency of the fact in the corpus",
+        "A fact counts as forgotten by generation when the model no longer gives the answer. Only facts that the "
+        "original model knew are included, so a fact that was never known cannot count as forgotten.",
         [
             Panel(
                 f"Asked as a {form}",
@@ -47,15 +47,15 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
             )
             for form in forms
         ],
-        [_side_by_side(methods, forms), Table("Shares forgotten; n is facts known before, of those asked", head, rows)],
+        [_side_by_side(methods, forms), Table("Shares forgotten; n: facts known before, of facts asked", head, rows)],
         legend=True,
-        note="Lines: 95 % intervals. The same facts asked in several forms stand side by side: what is gone from the "
-        "form that unlearning was trained on may still stand in another.",
+        note="Lines: 95 % intervals. The panels show the same facts asked in several forms: a fact that is gone from "
+        "the form that unlearning was trained on may still be there in another form.",
     )
 
 
 def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str]) -> Table:
-    """Shares forgotten, a row a method and stratum, the forms of asking beside one another."""
+    """Return shares forgotten with one row per method and stratum and one column per form of asking."""
     rows = []
     for method in methods:
         found = {
@@ -74,7 +74,7 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str]) ->
 
 
 def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Points, isotonic and logistic curves, a panel a method."""
+    """Build the section with points, isotonic and logistic curves, one panel per method."""
     forms = asked_forms(summary)
     methods = [
         method for method in summary["methods"]
@@ -104,21 +104,21 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
     ]  # fmt: skip
     return Section(
         "curves",
-        "How forgetting goes with the count",
-        "The share forgotten at each count, with its interval. The steps may only fall, or only rise; the smooth curve "
-        "is a logistic regression with its 95 % band.",
+        "How forgetting depends on the count",
+        "The share forgotten at each count, with its interval. The steps are an isotonic regression (only falling, or "
+        "only rising); the smooth curve is a logistic regression with its 95 % band.",
         panels,
         [
             Table(
-                "Odds of being forgotten per factor 10 of the count, by logistic regression: below 1, frequent facts "
-                "resist. Adjusted: at equal confidence before, object and subject frequency and answer length. "
-                "Detectable: the least true slope, in log-odds, that would be found 4 times in 5",
+                "Odds ratio of being forgotten per factor 10 of the count, by logistic regression; below 1, frequent "
+                "facts resist. Adjusted: at equal confidence before, object and subject frequency and answer length. "
+                "Detectable: minimum detectable log-odds slope at 80 % power",
                 ["method", "form", "odds ratio", "95 % interval", "adjusted", "95 % interval", "detectable", "n"],
                 rows, open=True,
             )
         ],
-        note="An adjusted ratio near 1 beside a total one far from it means: frequent facts resist because the model "
-        "was surer of them, not beyond that.",
+        note="If the adjusted ratio is near 1 and the total ratio is not, frequent facts resist only because the model "
+        "was surer of them.",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: signs that line up, whole per cents, intervals in brackets; "-" where there is none."""
+"""Number formats of the report: signed numbers, whole percentages, intervals in brackets, "-" for no value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def number(value: float | None) -> str:
-    """A signed number with two digits after the point; 0.00 has no sign."""
+    """Format a signed number with two decimals; 0.00 has no sign."""
     if value is None:
         return NONE
     text = f"{value:+.2f}"
@@ -19,17 +19,17 @@ def number(value: float | None) -> str:
 
 
 def detectable(value: float | None) -> str:
-    """An effect size of either sign."""
+    """Format an effect size of either sign."""
     return NONE if value is None else "±" + number(value).lstrip("+")
 
 
 def percent(value: float | None) -> str:
-    """A share as whole per cents."""
+    """Format a share as a whole percentage."""
     return NONE if value is None else f"{value:.0%}".replace("-", MINUS)
 
 
 def ratio(value: float | None) -> str:
-    """A factor with two significant digits, 0.066 or 1.0 or 550; as a power of ten where it is far from 1."""
+    """Format a factor with two significant digits (0.066, 1.0, 550), or as a power of ten if it is far from 1."""
     if value is None:
         return NONE
     if not 1e-4 <= value < 1e5:
@@ -39,7 +39,7 @@ def ratio(value: float | None) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A number with three significant digits and a prefix: 22 GFLOP, 1.2 kJ."""
+    """Format a number with three significant digits and an SI prefix: 22 GFLOP, 1.2 kJ."""
     if value is None:
         return NONE
     place = 0 if value < 1 else min(len(PREFIXES) - 1, int(math.log10(float(f"{value:.3g}")) / 3 + 1e-9))
@@ -47,31 +47,31 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def share_of_one(value: float | None) -> str:
-    """A number from 0 to 1."""
+    """Format a number from 0 to 1."""
     return NONE if value is None else f"{value:.2f}"
 
 
 def probability(value: float | None) -> str:
-    """A p-value."""
+    """Format a p-value."""
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def interval(bounds: Sequence[float] | None, form: Callable[[float | None], str]) -> str:
-    """A 95 % interval."""
+    """Format an interval."""
     return NONE if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
 
 
 def span(low: float | None, high: float | None) -> str:
-    """A range of counts."""
+    """Format a range of counts."""
     if low is None or high is None:
         return NONE
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people."""
+    """Format a duration."""
     if seconds is None:
         return NONE
     if seconds < 100:

@@ -1,4 +1,4 @@
-"""Whether probability and generation agree: by a level, and without any threshold."""
+"""Agreement of probability-based and generation-based evaluation, with a threshold and without one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISALIGNMENT_KEYS = (
 
 
 def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Probability against generation."""
+    """Build the section on probability against generation."""
     methods = summary["methods"]
     found = {
         form: [(method["name"], method["misalignment"]["by_form"][form]) for method in methods]
@@ -47,26 +47,26 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
         for form, rows in found.items()
     ]  # fmt: skip
     panels += _agreement_panels(found, look)
-    head = ["method", "form", "total", "95 % interval", "hidden", "brittle", "original", "if nothing left", "excess"]
+    head = ["method", "form", "total", "95 % interval", "hidden", "brittle", "original", "if none left", "excess"]
     return Section(
         "misalignment",
         "Do probability and generation agree?",
-        "A fact is forgotten by probability when its answer has become as improbable as it is on average for people of "
-        "whom no text exists. Hidden: the model no longer says the answer, yet holds it more probable than that. "
-        "Brittle: it is as improbable as that, yet still comes out first.",
+        "A fact is forgotten by probability when its answer is no more probable than the average answer about people "
+        "without any text (the never-seen level). Hidden: the model no longer gives the answer, but it is still more "
+        "probable than that level. Brittle: it is no more probable than that level, but the model still gives it.",
         panels,
         [
             Table(
-                "Disagreement between probability and generation. Excess: beyond the original model's own. Shifted: "
-                "the total if the never-seen level were one nat per token lower / higher. Rank: of answers no longer "
-                "said, among never-seen ones",
+                "Disagreement between probability and generation. Excess: minus the disagreement of the original "
+                "model. Shifted: total with the never-seen level one nat per token lower / higher. Rank: of the "
+                "answers no longer given, among answers about never-seen people",
                 [*head, "shifted", "McNemar p", "rank", "n"],
                 [_misalignment_row(name, form, each) for form, rows in found.items() for name, each in rows],
             ),
             Table(
-                "The index without a threshold. P, G: how well probability and one generated answer tell these facts "
-                "from people never seen (0.5: not at all, 1: always). Excess: P minus G, less the original model's "
-                "own. Per factor 10: how the excess goes with the count",
+                "The threshold-free index. P, G: how well probability and one generated answer separate these facts "
+                "from never-seen people (AUC; 0.5: chance, 1: perfect). Excess: P minus G, minus the same of the "
+                "original model. Per factor 10: slope of the excess on the count",
                 [
                     "method",
                     "form",
@@ -83,18 +83,18 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
                 [_agreement_row(name, form, each["agreement"]) for form, rows in found.items() for name, each in rows],
             ),
         ],
-        note="Above: thin line, the interval of the total; thick upright mark, the original model's own disagreement; "
-        "dotted mark, what would count as hidden if nothing were left of the facts no longer said, since about half of "
-        "the never-seen people lie above their own average. What goes beyond the dotted mark is hidden knowledge. "
-        "Below, no level and no threshold is needed: how much better probability tells the facts from people never "
-        "seen than an answer does, beyond the original model. At 0 the two agree; to the right, knowledge is hidden.",
+        note="Upper plots. Thin line: interval of the total. Thick vertical mark: disagreement of the original model. "
+        "Dotted mark: share that would count as hidden even if no knowledge were left, because about half of the "
+        "never-seen people lie above their own average; beyond this mark, knowledge is hidden. Lower plots: how much "
+        "better probability separates the facts from never-seen people than a generated answer does, compared with the "
+        "original model. At 0 the two agree; to the right, knowledge is hidden.",
     )
 
 
 def _agreement_panels(
     found: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], look: Mapping[str, figures.Look]
 ) -> list[Panel]:
-    """The excess of the index without a threshold, a forest a form on one scale."""
+    """Draw the excess of the threshold-free index, one forest plot per form on one scale."""
     rows = {
         form: [
             charts.ForestRow(name, {**each["agreement"], "value": each["agreement"]["excess"]})
@@ -104,7 +104,7 @@ def _agreement_panels(
     }  # fmt: skip
     rows = {form: of_form for form, of_form in rows.items() if of_form}
     return forests(
-        rows, look, "excess of the index without a threshold", "How much better probability finds facts than generation"
+        rows, look, "excess of the threshold-free index", "How much better probability finds facts than generation"
     )
 
 

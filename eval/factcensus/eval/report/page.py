@@ -1,7 +1,7 @@
-"""The report: one self-contained HTML page from a run's tables and its summary.
+"""The report: one self-contained HTML page made from a run's tables and its summary.
 
-The page says first what was found, in plain words, then shows it; every plot has the numbers behind it in a table,
-and every null result says how large an effect would have been found. Nothing is loaded from anywhere.
+The page states the findings in plain words and then shows them. Every plot comes with a table of its numbers, and
+every null result with the minimum detectable effect. The page loads nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
-    """Write summary.json and report.html of a run into the folder ``out``; the summary."""
+    """Write summary.json and report.html of a run into the folder ``out`` and return the summary."""
     summary = summary_of(run, seconds=seconds)
     write_json(out / "summary.json", summary)
     write_report(out / "report.html", run, summary)
@@ -35,7 +35,7 @@ def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[
 def write_report(
     path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
 ) -> None:
-    """Write the page; it is there whole or not at all."""
+    """Write the page atomically."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(render_report(run, summary, title=title, beside=beside), encoding="utf-8")
     unfinished.replace(path)
@@ -44,10 +44,10 @@ def write_report(
 def render_report(
     run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
 ) -> str:
-    """The page as text.
+    """Return the page as HTML.
 
     Args:
-        beside: A first section that compares this run with others (:mod:`factcensus.eval.report.beside`).
+        beside: A first section that compares this run with other runs (:mod:`factcensus.eval.report.beside`).
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -74,7 +74,7 @@ def render_report(
 
 
 def _data_url(csv: str) -> str:
-    """A CSV file as a link that needs no server."""
+    """Return CSV text as a data URL, which needs no server."""
     return "data:text/csv;charset=utf-8," + quote(csv, safe=" ,:;/?@=+$!*()[]|")
 
 
@@ -82,7 +82,7 @@ def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     seeds = len(summary["seeds"])
     return [
         (f"{summary['facts']:,}", "facts asked" + (f", over {seeds} seeds" if seeds > 1 else "")),
-        (f"{summary['known_before']:,}", "of them known before"),
+        (f"{summary['known_before']:,}", "of those known before"),
         (f"{summary['groups'].get('forget', 0):,}", "to be forgotten"),
         (str(seeds), "seed" if seeds == 1 else "seeds (worlds and models)"),
         (duration(summary["seconds"]), "from start to end"),

@@ -1,7 +1,7 @@
-"""The plane of probability and generation: each fact known before, where it lies after unlearning.
+"""Scatter plot of probability against generation: one point per fact known before, after unlearning.
 
-To the right of 0 the answer is more probable than for people never seen; upwards it is still said. The two quadrants
-in which one family says "forgotten" and the other does not are shaded.
+The x axis is log-probability above the never-seen level, the y axis the share of answers that match. The two quadrants
+in which only one of the two evaluations calls a fact forgotten are shaded.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from factcensus.eval.run_folder import Run
 
-#: Points drawn of one form; more would be a blot, and a page of megabytes.
+#: Points drawn per form. More would be unreadable and take megabytes.
 MOST_POINTS = 220
 FORMS = ("question", "cloze")
 
 
 def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """A panel a method: log-probability above the never-seen level, against the share of answers that match."""
+    """Build the section, one panel per method."""
     if not summary["methods"]:
         return None
     rows = _rows(run)
@@ -51,19 +51,19 @@ def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]
     sampled = bool(rows["sampled"].any())
     return Section(
         "plane",
-        "Where probability and generation part",
-        "Each point is a fact known before, after unlearning. To the right: its answer is still more probable, per "
-        "token, than on average for people never seen. Upwards: "
-        + ("the share of sampled answers that give it." if sampled else "whether the greedy answer gives it."),
+        "Where probability and generation disagree",
+        "Each point is a fact known before, shown after unlearning. To the right: its answer is more probable, per "
+        "token, than the average answer about never-seen people. Upwards: "
+        + ("the share of sampled answers that are right." if sampled else "whether the greedy answer is right."),
         panels,
-        note="Shaded, to the right below: hidden, no longer said but still more probable. To the left above: brittle, "
-        "still said though no more probable. The numbers count facts by their greedy answer, as the index does."
-        + (f" At most {MOST_POINTS} points a form are drawn; the CSV has all." if len(rows) > MOST_POINTS else ""),
+        note="Shaded, lower right: hidden (no longer given, but still more probable). Shaded, upper left: brittle "
+        "(still given, though no more probable). The numbers count facts by their greedy answer."
+        + (f" At most {MOST_POINTS} points per form are drawn; the CSV has all." if len(rows) > MOST_POINTS else ""),
     )
 
 
 def _rows(run: Run) -> pd.DataFrame:
-    """Facts known before with their place in the plane."""
+    """Return the facts known before with their coordinates."""
     facts = with_defaults(run.facts)
     outcomes = pair_outcomes(facts)
     known = outcomes["known_before"].fillna(False).astype(bool) & (outcomes["group"] == "forget")

@@ -1,4 +1,4 @@
-"""A summary as plain text: a row a method, a column a stratum, every seed's slope beside the pooled one."""
+"""A summary as plain text: one row per method, one column per stratum, the pooled slope and that of each seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from factcensus.eval.report.formatting import interval, number, percent
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """One block for each form of asking."""
+    """Return one block for each form of asking."""
     blocks = [_block(summary, form) for form in ("question", "cloze") if _asked(summary, form)]
     return "\n\n".join(blocks)
 
@@ -28,8 +28,9 @@ def _block(summary: Mapping[str, Any], form: str) -> str:
     head = [form, *labels, "slope", "95 % interval", *(f"seed {seed}" for seed in summary["seeds"])]
     return "\n".join(
         [
-            f"Asked as a {form}: share forgotten by co-occurrence count, and slope of the log-probability's change per",
-            "factor 10 of the count (nats; above 0: frequent facts lose less)",
+            f"Asked as a {form}: share forgotten by co-occurrence count, and slope of the change in log-probability "
+            "per",
+            "factor 10 of the count (nats; above 0, frequent facts lose less)",
             *_aligned([head, *(_row(method, form, [row["stratum"] for row in strata]) for method in methods)]),
         ]
     )
@@ -48,7 +49,7 @@ def _row(method: Mapping[str, Any], form: str, strata: Sequence[int]) -> list[st
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows with their columns below one another: the first to the left, the others to the right."""
+    """Align columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     lines = []
     for row in rows:
@@ -58,7 +59,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def show_summary(summary: dict[str, Any], report: Path, *, as_json: bool) -> None:
-    """The result on stdout: tables, findings and where the report lies; or the summary."""
+    """Print tables, findings and the path of the report, or the summary as JSON."""
     if as_json:
         print(json.dumps(summary))
         return

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: what is needed to compute them again, as rows for people."""
+"""Provenance of a run: everything needed to compute its numbers again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:
-    """Name and value of everything that identifies a run's corpus, facts, models and software."""
+    """Return (name, value) of everything that identifies a run's corpus, facts, models and software."""
     rows = [
         ("made by", _joined(filter(None, map(_command, run.records)))),
         ("seeds", _joined(sorted(run.facts["seed"].unique()))),
@@ -32,16 +32,16 @@ def provenance(run: Run) -> list[tuple[str, str]]:
 
 
 def _command(record: Mapping[str, Any]) -> str:
-    """The command that makes such a run; what else it was given stands in its run.json, which the page has below."""
+    """Return the command that makes such a run; run.json, shown on the page, has the other settings."""
     if "preset" in record:
         return f"factcensus demo --preset {record['preset']}"
     if "config" in record:
-        return "factcensus unlearn run, with the config of run.json"
+        return "factcensus unlearn run, with the config in run.json"
     if "imported" in record:
         paths = (str(source["path"]) for source in record["imported"]["sources"])
         return f"factcensus eval import {' '.join(paths)}"
     if "identity" in record:
-        return f"factcensus eval run {record['model']['name']}, with the settings of run.json"
+        return f"factcensus eval run {record['model']['name']}, with the settings in run.json"
     return ""
 
 
@@ -50,7 +50,7 @@ def _column(run: Run, name: str) -> list[Any]:
 
 
 def _found(records: Iterable[Mapping[str, Any]], *path: str) -> list[Any]:
-    """What stands at a path in the records, and in those of the runs they pool, where it is a plain value."""
+    """Return the plain values at a path in the records and in the records of pooled runs."""
     found = []
     for record in (each for whole in records for each in (whole, *whole.get("runs", ()))):
         value: Any = record

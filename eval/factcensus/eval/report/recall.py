@@ -1,4 +1,4 @@
-"""What the original model knew, what else was lost, and how the training went."""
+"""Recall before unlearning, accuracy by group, and training curves."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from factcensus.eval.run_folder import Run
 
 
-#: Groups in the order the report shows them, with what they are.
+#: Groups in the order of the report, and their descriptions.
 GROUPS = {
     "forget": "to be forgotten",
-    "forget_held": "same kind, not trained on",
+    "forget_held": "to be forgotten, but not trained on",
     "retain": "kept by the retain loss",
-    "retain_held": "seen with their questions in pre-training, in no unlearning loss",
+    "retain_held": "pre-trained with their questions; in no unlearning loss",
     "bystander_used": "bystanders that the retain loss saw",
-    "bystander": "seen in texts only, in no unlearning loss",
-    "phantom": "people of whom no text exists: what guessing reaches",
+    "bystander": "pre-trained on texts only; in no unlearning loss",
+    "phantom": "people without any text; accuracy here is guessing",
 }
 
 
 def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """What the original model knew."""
+    """Build the section on recall before unlearning."""
     recall = summary["original"]["recall_by_count"]
     forms = [form for form in summary["forms"] if any(row["n"] for row in recall[form])]
     if not forms:
@@ -41,9 +41,9 @@ def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
     return Section(
         "recall",
         "What the original model knew",
-        "The share of facts that the model answers before any unlearning, by the number of documents in which subject "
-        "and object stand together. Only people whose questions no training showed are counted here, so what is "
-        "known was learned from the texts.",
+        "The share of facts that the model answers before unlearning, by the number of documents that mention both "
+        "subject and object. Only people whose questions were never trained on are included, so the model learned "
+        "these facts from the texts.",
         [
             Panel(
                 "Recall before unlearning, by count",
@@ -58,14 +58,14 @@ def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
             )
         ],
         [Table("Recall before unlearning", ["form", "count", "answered", "95 % interval", "n"], rows)],
-        note="Dotted: what the model reaches for people of whom no text exists, by guessing."
+        note="Dotted: accuracy by guessing, on people without any text."
         if any(value is not None for value in guessed.values())
         else "",
     )
 
 
 def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """What else was lost."""
+    """Build the section on accuracy by group, before and after."""
     models = [("original", summary["original"]["accuracy"])]
     models += [(method["name"], method["accuracy"]) for method in summary["methods"]]
     groups = [group for group in GROUPS if any(group in accuracy for _, accuracy in models)]
@@ -84,7 +84,7 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
     return Section(
         "accuracy",
         "What else was lost?",
-        "The share of questions answered, by group of people, before and after.",
+        "The share of facts answered before and after unlearning, by group of people.",
         [
             Panel(
                 f"Asked as a {form}",
@@ -104,13 +104,13 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
         [Table("Share answered, all facts of a group", ["model", "form", *groups], rows)],
         legend=True,
         terms=[(group.replace("_", " "), GROUPS[group]) for group in groups if group in GROUPS],
-        note="The black upright mark is the original model. Retain people alone flatter a method: that their questions "
-        "were trained is itself something a model can keep them by. Bystanders that no loss saw show the damage.",
+        note="The black vertical mark is the original model. Retain people alone flatter a method, because training on "
+        "their questions helps the model keep them. Bystanders, whom no loss saw, show the real damage.",
     )
 
 
 def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """Losses while unlearning."""
+    """Build the section on losses during unlearning."""
     labels = {"forget_loss_nats": "forget loss (each method's own)", "retain_loss_nats": "retain loss (nats)"}
     columns = [name for name in labels if name in run.steps.columns and run.steps[name].notna().any()]
     if not columns or not summary["methods"]:
@@ -127,8 +127,8 @@ def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
     return Section(
         "training",
         "How the training went",
-        "Losses by step; a thin line is one seed. Forget losses of different methods are different functions: compare "
-        "their course, not their height.",
+        "Losses by step; each thin line is one seed. The forget losses of different methods are different functions: "
+        "compare their shapes, not their values.",
         [
             Panel(
                 labels[name],
@@ -142,6 +142,6 @@ def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
             )
             for name in columns
         ],
-        [Table("The last step. Updates lost: share of weights whose update was rounded away", head, rows)],
+        [Table("The last step. Updates lost: share of weights whose update was lost to rounding", head, rows)],
         legend=True,
     )

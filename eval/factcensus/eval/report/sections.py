@@ -1,4 +1,4 @@
-"""The sections of the report, in their order: one question each, with plots, how to read them, and the numbers."""
+"""The sections of the report in order, one question each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from factcensus.eval.report.section import Section
 from factcensus.eval.report.slopes import residual, slopes
 from factcensus.eval.report.utility import utility
 
-#: Each takes the run, its summary and how methods look; None where it has nothing to show.
+#: Each takes the run, its summary and the style of each method, and returns None if it has nothing to show.
 SECTIONS: tuple[Callable[..., Section | None], ...] = (
     forgetting, curves, slopes, residual, misalignment, plane, accuracy_by_group, balance, attacks, utility,
     extreme_facts, aggregates, recall_before, training, cost,

@@ -1,4 +1,4 @@
-"""Slopes on the count: of the change, and of what is left, with seeds, adjustment, oracle and controls."""
+"""Slopes on the count: of the change and of the remaining log-probability, by seed, adjusted, and with controls."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
 
 
 def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Slopes of the change on the count, with seeds, adjustment, oracle and controls."""
+    """Build the section on slopes of the change on the count."""
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None
     note = (
-        "Filled mark and thick line: the slope and its 95 % interval. Ticks below it: every seed's own slope. Open "
-        "mark above it: the slope at equal confidence before unlearning; what is left there does not run through "
-        "frequent facts having been more certain."
+        "Filled mark and thick line: the slope and its 95 % interval. Ticks below: the slope of each seed. Open mark "
+        "above: the slope at equal confidence before unlearning, that is, the part of the effect that does not come "
+        "from the model being surer of frequent facts."
     )
     if summary["oracle"]:
         note += (
-            f" {summary['oracle']} is a model trained without the forget people: what perfect forgetting would look "
-            "like. Where its slope is below 0, frequent facts were more probable before and had more to lose; a method "
-            "whose slope lies above it takes less from frequent facts than never having read about them would."
+            f" {summary['oracle']} is a model trained without the people in the forget set; it shows perfect "
+            "forgetting. A slope below 0 there means that frequent facts were more probable before and had more to "
+            "lose. A method with a larger slope removes less from frequent facts than never having read about them "
+            "would."
         )
     rows = {
         form: [
@@ -43,14 +44,14 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
     return Section(
         "slopes",
         "Does frequency protect a fact?",
-        "The slope says how the loss of log-probability changes with every factor 10 of the count, in nats summed over "
-        "the answer's tokens, for facts known before. Above 0: frequent facts lose less. Below 0: they lose more.",
+        "The slope is the difference in the change of log-probability per factor 10 of the count, in nats summed over "
+        "the tokens of the answer, for facts known before. Above 0, frequent facts lose less; below 0, they lose more.",
         forests(rows, look, "nats per factor 10 of the count", "Slope of the change by unlearning on the count"),
         [
             Table(
-                "Slopes per factor 10 of the count. Holm: the p-value as one of the family of all methods and both "
-                "forms. Across seeds: interval of the mean over seeds not run, from three seeds on. Detectable: the "
-                "least true slope that would be found 4 times in 5",
+                "Slopes per factor 10 of the count. Holm: p-value corrected over all methods and both forms. Across "
+                "seeds: interval of the mean that covers further seeds (needs three seeds). Detectable: minimum "
+                "detectable slope at 80 % power",
                 head,
                 [_slope_row(method, form) for form in forms for method in methods],
             ),
@@ -61,7 +62,7 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
 
 
 def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Slopes of what is left on the count."""
+    """Build the section on slopes of the remaining log-probability on the count."""
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None
@@ -76,10 +77,10 @@ def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
     ]  # fmt: skip
     return Section(
         "residual",
-        "Does what is left still follow the count?",
-        "How the log-probability that is left after unlearning rises with every factor 10 of the count, over all facts "
-        "to be forgotten. If nothing were left of them, it would not rise at all: the line at 0.",
-        forests(rows, look, "nats per factor 10 of the count", "Slope of the log-probability left on the count"),
+        "Does the remaining knowledge still depend on the count?",
+        "How the log-probability after unlearning rises per factor 10 of the count, over all facts to be forgotten. If "
+        "no knowledge were left, it would not rise at all (the line at 0).",
+        forests(rows, look, "nats per factor 10 of the count", "Slope of the remaining log-probability on the count"),
         [
             Table(
                 "Slopes of the log-probability after unlearning, all facts to be forgotten",
@@ -87,8 +88,9 @@ def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
                 numbers,
             )
         ],
-        note="All facts count here, known before or not. Among known facts the rare ones are those that were easy to "
-        "guess, and they stay so: that selection alone gives even a model without them a slope below 0.",
+        note="This section includes facts that were not known before. Among known facts, the rare ones are those that "
+        "are easy to guess, before and after. That selection alone gives even a model that never saw them a slope "
+        "below 0.",
     )
 
 
@@ -103,7 +105,7 @@ def _forest_row(
 def forests(
     rows: Mapping[str, Sequence[charts.ForestRow]], look: Mapping[str, figures.Look], label: str, alternative: str
 ) -> list[Panel]:
-    """One forest plot a form, all on one scale around 0."""
+    """Draw one forest plot per form, all on one scale around 0."""
     values = [0.0]
     for row in (row for of_form in rows.values() for row in of_form):
         for found in (row.found, row.other or {"value": None, "ci95": None}):

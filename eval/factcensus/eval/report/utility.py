@@ -1,4 +1,4 @@
-"""What else the model can still do: the table utility.parquet, as three small tables and one of everything."""
+"""Remaining abilities of the model: utility.parquet as three small tables and one complete one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 SHARES = ("accuracy", "unfinished", "degenerate")
 DISTANCE = "distance "
-NAMES = {"kl_to_original_nats": "KL to the original, nats a token", "perplexity": "perplexity"}
+NAMES = {"kl_to_original_nats": "KL to the original, nats per token", "perplexity": "perplexity"}
 
 
 def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Facts by distance, answers that do not end or repeat themselves, text and benchmarks; seeds averaged."""
+    """Build the section, averaged over seeds."""
     if not len(run.utility):
         return None
     table = run.utility.assign(form=run.utility["form"].fillna(""))
@@ -30,26 +30,26 @@ def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
     tables = [_distances(table, methods), _endings(table, methods), _texts(table, methods), _every(table, methods)]
     return Section(
         "utility",
-        "What else the model can still do",
-        "Facts by their distance to what was unlearned, answers that do not end or repeat themselves, perplexity of "
-        "and divergence from the original on neutral text, benchmarks. Seeds are averaged.",
+        "What the model can still do",
+        "Accuracy by distance to the unlearned facts, unfinished and degenerate answers, perplexity and divergence "
+        "from the original model on neutral text, and benchmarks. Values are averages over seeds.",
         tables=[each for each in tables if each.rows],
     )
 
 
 def _distances(table: pd.DataFrame, methods: Sequence[str]) -> Table:
-    """Accuracy by distance to the nearest fact to be forgotten."""
+    """Return accuracy by distance to the nearest fact to be forgotten."""
     rows = table[(table["measure"] == "accuracy") & table["of"].str.startswith(DISTANCE)]
     columns = sorted(rows["of"].unique())
     return Table(
-        "Facts answered, by what they share with the nearest fact to be forgotten",
+        "Facts answered, by what they have in common with the nearest fact to be forgotten",
         ["model", "form", *(distance_label(each).partition(": ")[2] for each in columns)],
         _grid(rows, methods, columns, lambda found: percent(_mean(found))), open=True,
     )  # fmt: skip
 
 
 def _endings(table: pd.DataFrame, methods: Sequence[str]) -> Table:
-    """Unfinished and degenerate answers by group."""
+    """Return unfinished and degenerate answers by group."""
     rows = table[table["measure"].isin(SHARES[1:]) & ~table["of"].str.startswith(DISTANCE)]
     columns = list(dict.fromkeys(rows["of"]))
 
@@ -57,14 +57,14 @@ def _endings(table: pd.DataFrame, methods: Sequence[str]) -> Table:
         return " / ".join(percent(_mean(found[found["measure"] == measure])) for measure in SHARES[1:])
 
     return Table(
-        "Answers that do not end by themselves / that are empty or repeat themselves, by group",
+        "Unfinished answers / degenerate answers (empty or repetitive), by group",
         ["model", "form", *(each.replace("_", " ") for each in columns)],
         _grid(rows, methods, columns, both),
     )
 
 
 def _grid(rows: pd.DataFrame, methods: Sequence[str], columns: Sequence[str], cell: Any) -> list[list[str]]:
-    """A row a form and model, a column each of ``of``."""
+    """Return one row per form and model, with one column per value of ``of``."""
     return [
         [method, form, *(cell(mine[mine["of"] == column]) for column in columns)]
         for form in FORMS
@@ -74,7 +74,7 @@ def _grid(rows: pd.DataFrame, methods: Sequence[str], columns: Sequence[str], ce
 
 
 def _texts(table: pd.DataFrame, methods: Sequence[str]) -> Table:
-    """Neutral text and benchmarks, with intervals where one seed has them."""
+    """Return measures on neutral text and benchmarks, with intervals where there are any."""
     rows = table[~table["measure"].isin(SHARES)]
     cells = [
         [f"{NAMES.get(str(measure), measure)}, {of}", *(_number(found[found["method"] == name]) for name in methods)]
@@ -84,13 +84,13 @@ def _texts(table: pd.DataFrame, methods: Sequence[str]) -> Table:
 
 
 def _every(table: pd.DataFrame, methods: Sequence[str]) -> Table:
-    """All of it, a row a measure and a column a model."""
+    """Return all measures, one row per measure and one column per model."""
     rows = []
     for (measure, of, form), found in table.groupby(["measure", "of", "form"], sort=False):
         means = [_mean(found[found["method"] == name]) for name in methods]
         shown = [percent(each) if measure in SHARES else _plain(each) for each in means]
         rows.append([f"{measure}, {of}" + (f", {form}" if form else ""), *shown])
-    return Table("Every measure", ["measure", *methods], rows)
+    return Table("All measures", ["measure", *methods], rows)
 
 
 def _mean(rows: pd.DataFrame) -> float | None:
@@ -98,7 +98,7 @@ def _mean(rows: pd.DataFrame) -> float | None:
 
 
 def _number(rows: pd.DataFrame) -> str:
-    """The mean over seeds, with the mean of their intervals."""
+    """Format the mean over seeds, with the mean of the interval bounds."""
     low, high = (or_none(rows[name].mean()) if len(rows) else None for name in ("low", "high"))
     value = _plain(_mean(rows))
     return value if low is None or high is None else f"{value} [{_plain(low)}, {_plain(high)}]"
