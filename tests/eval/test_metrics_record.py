@@ -199,7 +199,9 @@ DIRECT: dict[str, Direct] = {
     "log_probability": lambda asker, fact: sum(asker.log_p(*gold(fact))),
     "probability": lambda asker, fact: math.prod(math.exp(v) for v in asker.log_p(*gold(fact)))
     ** (1 / len(asker.log_p(*gold(fact)))),
-    "zlib_ratio": lambda asker, fact: sum(asker.log_p(*gold(fact))) / len(zlib.compress(gold(fact)[1].encode())),
+    "zlib_ratio": lambda asker, fact: math.fsum(asker.log_p(*gold(fact)))
+    / len(asker.log_p(*gold(fact)))
+    / len(zlib.compress(gold(fact)[1].encode())),
     **{
         each.__name__: each
         for each in (
@@ -268,8 +270,8 @@ def test_what_a_metric_cannot_say_is_null() -> None:
         assert alone[name] is None, name
     assert alone["true_false_margin"] is None
     assert alone["multiple_choice_probability"] is None
-    certain = measured(token(surprisal_deviation=0.0))
-    assert certain["min_k_plus_plus"] is None, "a distribution of one point has no deviation to measure in"
+    certain = measured(token(surprisal_deviation=0.0, log_probability=0.0, entropy=0.0))
+    assert certain["min_k_plus_plus"] == 0, "a distribution of one point says nothing of its only token"
     collapsed = measured(token(log_probability=math.nan))
     assert collapsed["log_probability"] is None
     assert collapsed["probability"] is None
@@ -319,3 +321,19 @@ def test_a_biased_label_does_not_pass_for_knowledge() -> None:
 def test_zlib_ratio_is_null_without_a_probability() -> None:
     assert zlib_ratio(None, "rome") is None
     assert zlib_ratio(-12.0, "rome") == -1.0, "four letters take twelve bytes"
+
+
+def test_zlib_ratio_ranks_as_the_source_does() -> None:
+    """Carlini et al. rank by zlib length over log-perplexity; longer answers of equal perplexity rank higher."""
+    answers = [("rome", [-2.0]), ("new york city", [-2.0, -2.0, -2.0]), ("the old town of oslo", [-1.0] * 5)]
+    of_source = [
+        len(zlib.compress(text.encode())) / math.log(math.exp(-sum(tokens) / len(tokens))) for text, tokens in answers
+    ]
+    ours = [zlib_ratio(sum(tokens) / len(tokens), text) for text, tokens in answers]
+    assert all(each is not None for each in ours)
+    assert sorted(range(3), key=lambda i: of_source[i]) == sorted(range(3), key=lambda i: ours[i] or 0.0) == [0, 1, 2]
+
+
+def test_a_vanishing_deviation_does_not_make_min_k_plus_plus_explode() -> None:
+    found = measured(token(log_probability=-5.0, entropy=1e-7, surprisal_deviation=1e-6))
+    assert found["min_k_plus_plus"] == pytest.approx(-5000.0, rel=1e-3)

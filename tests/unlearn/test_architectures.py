@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,10 @@ import pytest
 import torch
 
 from factcensus.unlearn.config.run_config import check_config
-from factcensus.unlearn.errors import ConfigError, ExampleError, InterruptedRunError
+from factcensus.unlearn.errors import ConfigError, ExampleError
 from factcensus.unlearn.models import load_tokenizer, quiet_transformers
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.examples import check_template, encode
-from factcensus.unlearn.training.runtime import ended_by_sigterm
 
 FACTS = [
     {"subject": "Peru", "object": "Lima", "role": "forget", "question": "What is the capital of Peru?"},
@@ -154,11 +151,3 @@ def test_a_merge_of_prompt_and_answer_names_the_fact_the_tokens_and_the_remedy()
 def test_a_template_that_cannot_be_used_is_refused(template: str) -> None:
     with pytest.raises(ConfigError, match="ends with"):
         check_template(template)
-
-
-def test_sigterm_outside_of_training_is_an_orderly_end() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(InterruptedRunError) as ended, ended_by_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert ended.value.exit_code == 130
-    assert signal.getsignal(signal.SIGTERM) is before

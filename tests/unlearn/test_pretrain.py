@@ -14,10 +14,13 @@ import pytest
 from tiny import SMALL_MODEL
 
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError
-from factcensus.unlearn.models import model_digest
+from factcensus.unlearn.models import load_tokenizer, model_digest
 from factcensus.unlearn.progress import Progress
+from factcensus.unlearn.training.examples import encode
 from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.rows import read_facts
+from factcensus.unlearn.world.settings import WorldSettings
+from factcensus.unlearn.world.write import write_world
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,12 @@ def test_a_finished_model_is_left_alone(world: Path, trained: Path, tmp_path: Pa
         pretrain(world, copy, SMALL_MODEL, 1)
     with pytest.raises(ConfigError, match=r"world\.json"):
         pretrain(tmp_path, tmp_path / "m", SMALL_MODEL, 0)
+
+
+def test_the_model_of_a_small_world_knows_the_words_of_every_answer(tmp_path: Path) -> None:
+    """With 24 people some objects belong to phantoms alone; unlearning asks about these as well."""
+    world = write_world(tmp_path / "world", WorldSettings(people=24), seed=0)
+    model = pretrain(world, tmp_path / "model", SMALL_MODEL, seed=0)
+    tokenizer = load_tokenizer(str(model), None)
+    for row in read_facts(world):
+        encode(tokenizer, row["question"], row["answer"], name=row["fact_id"])

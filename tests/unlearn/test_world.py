@@ -201,6 +201,19 @@ def test_a_world_that_cannot_be_is_refused(settings: dict[str, Any], message: st
         WorldSettings(**settings)
 
 
+@pytest.mark.parametrize("people", [2, 3, 7, 14, 24])
+def test_a_small_world_has_someone_to_forget_and_someone_to_retain(people: int) -> None:
+    roles = Counter(person.role for person in draw_people(WorldSettings(people=people), 0))
+    assert roles["forget"] > 0
+    assert roles["retain"] > 0
+    assert sum(roles.values()) == people + WorldSettings().phantoms
+
+
+def test_a_world_too_small_to_unlearn_in_is_refused_with_the_least_size() -> None:
+    with pytest.raises(ConfigError, match=r"people=1 leaves nobody in the group 'forget'.*people=2"):
+        draw_people(WorldSettings(people=1), 0)
+
+
 def test_a_model_that_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="heads"):
         PretrainSettings(width=10, heads=4)

@@ -267,7 +267,7 @@ def _fact_table(
     """The facts' own columns beside what was measured; a fact's row is repeated for every form."""
     fact_ids = facts["fact_id"].to_pylist()
     measured = _in_order(measures(tokens), [(fact_ids[each.row], each.form, each.variant) for each in asked])
-    scores = measured["log_probability"].to_pylist()
+    scores = measured["log_probability_mean"].to_pylist()
     ratios = [zlib_ratio(score, each.answer) for score, each in zip(scores, asked, strict=True)]
     generated = pa.Table.from_pylist(said, schema=_SAID)
     new: dict[str, Any] = {"point": pa.array([point] * len(asked), pa.string())}

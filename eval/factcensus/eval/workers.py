@@ -8,15 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from types import FrameType
 from typing import Any
 
 from factcensus.eval.errors import EvaluationError
 from factcensus.unlearn.progress import Progress, ProgressFunction
+from factcensus.unlearn.stopping import stop_on_sigterm
 
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.2
@@ -47,14 +46,16 @@ def run_tasks(tasks: Sequence[Task], *, jobs: int, report: Callable[[str, Progre
 
     Raises:
         TaskError: the first failure; the other processes have been asked to end, and have.
+        InterruptedRunError: SIGTERM; likewise.
     """
     context = multiprocessing.get_context("spawn")
     messages: multiprocessing.Queue[tuple[int, str, Any]] = context.Queue()
     waiting = list(enumerate(tasks))
     running: dict[int, BaseProcess] = {}
-    with _sigterm_interrupts():
+    with stop_on_sigterm() as stop:
         try:
             while waiting or running:
+                stop.check()
                 while waiting and len(running) < jobs:
                     number, task = waiting.pop(0)
                     running[number] = context.Process(target=_work, args=(messages, number, task), name=task.name)
@@ -112,21 +113,3 @@ def _work(messages: multiprocessing.Queue[tuple[int, str, Any]], number: int, ta
         messages.put((number, "failed", (text, getattr(error, "exit_code", 1))))
     else:
         messages.put((number, "done", None))
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends this process as Ctrl+C does, so that what it started is stopped as well."""
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: signals are not ours
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -25,6 +25,7 @@ from factcensus.unlearn.models import file_digest
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import locked
 from factcensus.unlearn.selection import read_fact_table
+from factcensus.unlearn.stopping import check_stop, sleep
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -100,6 +101,7 @@ def _counted(facts: pa.Table, index: IndexConfig, parts: Path, report: ProgressF
         folder.mkdir(parents=True, exist_ok=True)
         counted: list[pa.Table] = []
         for start in range(0, facts.num_rows, index.batch_facts):
+            check_stop()
             report(Progress("count facts", start, facts.num_rows))
             path = folder / f"{start:09d}-{index.batch_facts}.parquet"
             if not path.is_file():
@@ -170,7 +172,7 @@ class _Patient:
                 if left <= 0:
                     raise ServiceLostError(self._message(error)) from error
                 self._report(Progress("wait for the counting service", self._asked, self._facts, f"{left:.0f} s left"))
-                time.sleep(min(pause, max(left, 0.0)))
+                sleep(min(pause, max(left, 0.0)))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
                 self._asked += answer.num_rows if isinstance(answer, pa.Table) else 0

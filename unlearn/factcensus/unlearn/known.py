@@ -23,6 +23,7 @@ from factcensus.unlearn.prepare import encode_fact
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import locked
 from factcensus.unlearn.selection import Row, candidates
+from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.scoring import answer_logits
 
@@ -92,6 +93,7 @@ def is_first_choice(
     order = sorted(range(len(examples)), key=lambda index: len(examples[index]))
     result: list[Any] = [False] * len(examples)
     for start in range(0, len(order), BATCH):
+        check_stop()
         chosen = order[start : start + BATCH]
         batch = collate([examples[index] for index in chosen], pad_id).to(device)
         right = (answer_logits(model, batch).argmax(-1) == batch.answer_ids) | ~batch.answer_mask

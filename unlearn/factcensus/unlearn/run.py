@@ -35,11 +35,12 @@ from factcensus.unlearn.prepare import Material, index_provenance, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
 from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
+from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.trackers import Trackers, get_trackers
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
 from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, warn_of_over_forgetting
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
-from factcensus.unlearn.training.runtime import ended_by_sigterm, resolve_device, torch_threads
+from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 from factcensus.unlearn.training.train import Dose, unlearn
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run_unlearning(
     ranks = current_ranks(cpu=config.device == "cpu")
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent
-    with ended_by_sigterm(), torch_threads(config.threads):
+    with stop_on_sigterm(), torch_threads(config.threads):
         tokenizer = load_tokenizer(config.model, config.revision)
         inputs = inputs or config.out / INPUTS
         if not ranks.is_first:
@@ -87,10 +88,12 @@ def run_unlearning(
         known = known_facts(config, table, tokenizer, device, inputs, report)
         if ranks.is_first:
             ranks.wait()
+        check_stop()
         selection = select(table, config.selection, config.seed, known)
         material = prepare(selection, config, tokenizer)
         plans = plan_methods(config, material, load_model_config(config.model, config.revision), device)
         refuse_what_cannot_fit(config, plans, material, device)
+        check_stop()
         identity = {
             "settings": config.fingerprint(),
             "model": model_digest(config.model, config.revision),
@@ -189,13 +192,16 @@ class _Work:
         self.ranks.wait()
         if not pending and before.is_done():
             return
+        check_stop()
         original = self.load()
+        check_stop()
         if not before.is_done() and self.ranks.is_first:
             clocks = _Clocks()
             self.evaluate(original, before, "before")
             before.finish({"key": key, **clocks.read()})
         scores = OriginalScores(self.material, original, self.pad_id)
         sets = [(method, forget_set(method, self.material, scores, config.seed)) for method in pending]
+        check_stop()
         del original, scores  # The original has said all it will; no method keeps it as a second model.
         for method, forget in sets:
             self.method_cell(method, forget)
@@ -249,6 +255,7 @@ class _Work:
         """Unlearn with one method, evaluate, and mark its cell as done."""
         config, cell = self.config, self.run.cell(method.name)
         clocks, memory, energy = _Clocks(), PeakMemory(self.device), EnergyMeter(self.device)
+        check_stop()
         model = self.load()
 
         def progress(step: Progress) -> None:
@@ -275,6 +282,7 @@ class _Work:
         warn_of_over_forgetting(method.name, alarms)
         cell.write("steps", pa.Table.from_pylist(rows), {"seed": config.seed, "method": method.name})
         trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
+        check_stop()
         self.evaluate(model, cell, "after")
         if config.save_models:
             self.save_model(model, cell)

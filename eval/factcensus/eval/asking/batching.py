@@ -11,11 +11,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from factcensus.unlearn.stopping import check_stop
+
 
 def equal_length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of sequences that have the same length, shortest first, in batches of at most ``batch_tokens`` tokens.
 
     A sequence longer than ``batch_tokens`` is a batch by itself. Every index comes exactly once.
+
+    Raises:
+        InterruptedRunError: SIGTERM arrived, where a run turns it into a request to stop.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):
@@ -23,4 +28,5 @@ def equal_length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[
     for length, indices in sorted(by_length.items()):
         size = max(1, batch_tokens // max(1, length))
         for start in range(0, len(indices), size):
+            check_stop()
             yield indices[start : start + size]

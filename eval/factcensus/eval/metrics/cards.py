@@ -82,9 +82,11 @@ CARDS: tuple[Card, ...] = (
         "last token is wrong.", "Carlini et al. 2021; floor removed",
     ),
     Card(
-        "zlib_ratio", "probability", "log_probability per byte of the answer compressed by zlib, nats a byte.",
+        "zlib_ratio", "probability", "log_probability_mean over the length in bytes of the answer compressed by zlib.",
         "-inf to 0", "higher: more like a member", _PHANTOM, _NAN,
-        "zlib adds 8 bytes to any text: among short answers it ranks by length.", "Carlini et al. 2021",
+        "zlib adds 8 bytes to any text: among short answers it ranks by length.",
+        "Carlini et al. 2021, of the answer instead of a whole text; the mean loss per token, as in their code (zlib "
+        "length over log-perplexity), mimir, MUSE and OpenUnlearning (loss over zlib length): the same ranking",
     ),
     Card(
         "min_k", "probability", "Mean ln p of the least probable fifth of the answer's tokens, at least one, nats.",
@@ -93,9 +95,10 @@ CARDS: tuple[Card, ...] = (
     ),
     Card(
         "min_k_plus_plus", "probability", "As min_k, of (ln p - mean) / deviation, both under the model's own "
-        "next-token distribution.", "-inf to inf", "higher: more like a member", _PHANTOM,
-        "the distribution has no deviation at any token, or " + _NAN,
-        "A confident model has a tiny deviation, and the ratio explodes.", "Zhang et al. 2025, k = 20 %",
+        "next-token distribution; the deviation is at least 0.001 nats.", "-inf to inf", "higher: more like a member",
+        _PHANTOM, _NAN,
+        "A confident model has a tiny deviation: a wrong answer then scores -1000 and lower, and a certain one 0.",
+        "Zhang et al. 2025, k = 20 %; the floor is OpenUnlearning's (a variance of 1e-6)",
     ),
     Card(
         "choice_margin", "probability", "Calibrated ln p of the answer less the greatest of the wrong ones, nats. "

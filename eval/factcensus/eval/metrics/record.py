@@ -18,6 +18,8 @@ KEYS = ("fact_id", "form", "variant")
 RUN_KEYS = ("seed", "method", "point", *KEYS)
 #: Share of the least probable tokens that Min-K% looks at (Shi et al. 2024), at least one token.
 MIN_K_SHARE = 0.2
+#: Floor of the deviation that Min-K%++ divides by, nats: a variance of 1e-6, as in OpenUnlearning.
+LEAST_DEVIATION = 1e-3
 #: Answers of fewer tokens have too few possible values of extraction strength to say anything.
 EXTRACTION_TOKENS = 3
 
@@ -31,8 +33,8 @@ WITH scored AS (   -- one row an answer
         avg((top1_id = token_id)::INT) AS exact_memorisation,
         coalesce(max(position) FILTER (WHERE top1_id <> token_id) + 1, 0) AS given,
         list_sort(list(log_probability::DOUBLE)) AS sorted,
-        list_sort(list((log_probability::DOUBLE + entropy) / surprisal_deviation)
-            FILTER (WHERE surprisal_deviation > 0)) AS standardised,
+        list_sort(list((log_probability::DOUBLE + entropy) / greatest(surprisal_deviation::DOUBLE, {floor})))
+            AS standardised,
         CASE WHEN count(prior_log_probability) = count(*)
             THEN sum(log_probability::DOUBLE - prior_log_probability) END AS calibrated
     FROM tokens GROUP BY ALL
@@ -78,7 +80,7 @@ SELECT {keys},
     gold.exact_memorisation,
     CASE WHEN gold.tokens >= {least} THEN 1 - gold.given / gold.tokens END AS extraction_strength,
     list_avg(gold.sorted[1:greatest(1, floor({share} * gold.tokens)::INT)]) AS min_k,
-    list_avg(gold.standardised[1:greatest(1, floor({share} * len(gold.standardised))::INT)]) AS min_k_plus_plus,
+    list_avg(gold.standardised[1:greatest(1, floor({share} * gold.tokens)::INT)]) AS min_k_plus_plus,
     contrast.choices::INT AS choices,
     choice_margin, choice_probability, truth_ratio, true_false_margin, true_false_correct,
     multiple_choice_probability, multiple_choice_correct
@@ -101,7 +103,7 @@ def measures(tokens: pa.Table, *, keys: Sequence[str] = KEYS, min_k_share: float
     with duckdb.connect() as connection:
         connection.execute("SET threads TO 1")
         connection.register("tokens", tokens)
-        query = _QUERY.format(keys=named, least=EXTRACTION_TOKENS, share=float(min_k_share))
+        query = _QUERY.format(keys=named, least=EXTRACTION_TOKENS, share=float(min_k_share), floor=LEAST_DEVIATION)
         result: pa.Table = connection.sql(query).to_arrow_table()
     return _finite(result)
 
@@ -119,9 +121,10 @@ def _finite(table: pa.Table) -> pa.Table:
     return table
 
 
-def zlib_ratio(log_probability: float | None, answer: str) -> float | None:
-    """Log-probability of an answer, nats, per byte of the answer compressed by zlib; at most 0.
+def zlib_ratio(log_probability_mean: float | None, answer: str) -> float | None:
+    """Return an answer's mean log-probability, nats per token, divided by its length in bytes under zlib; at most 0.
 
-    What is easy to compress is likely without having been read (Carlini et al. 2021).
+    The mean, as in Carlini et al. (2021): they rank texts by zlib length over log-perplexity, and the log-perplexity
+    is the mean loss. The sum over tokens would grow with the length of the answer, and rank by length alone.
     """
-    return None if log_probability is None else log_probability / len(zlib.compress(answer.encode()))
+    return None if log_probability_mean is None else log_probability_mean / len(zlib.compress(answer.encode()))

@@ -22,6 +22,7 @@ from factcensus.unlearn.errors import ConfigError, InterruptedRunError, RunFolde
 from factcensus.unlearn.evaluation import Evaluator
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, Cell, locked
+from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.sweep.grid import GridPoint, Sweep
 from factcensus.unlearn.training.ranks import current_ranks
 
@@ -67,21 +68,23 @@ def run_sweep(
     result = SweepResult(sweep.out / CELLS, [])
     folders = _folders(sweep)
     sweep.out.mkdir(parents=True, exist_ok=True)
-    for done, point in enumerate(sweep.points):
-        report(Progress("sweep", done, len(sweep.points), point.name))
-        config = point.config.model_copy(update={"out": folders[point.name]})
-        if not _is_done(config):
-            siblings = [folder for folder in folders.values() if folder != config.out]
-            try:
-                run_unlearning(
-                    config, evaluator() if evaluator else None, report, inputs=sweep.out / INPUTS, siblings=siblings
-                )
-            except InterruptedRunError:
-                raise
-            except FactcensusError as error:
-                result.failed[point.name] = " ".join(str(error).split())
-        if first:
-            result.rows = write_cells(sweep, folders, result.failed)
+    with stop_on_sigterm() as stop:
+        for done, point in enumerate(sweep.points):
+            stop.check()
+            report(Progress("sweep", done, len(sweep.points), point.name))
+            config = point.config.model_copy(update={"out": folders[point.name]})
+            if not _is_done(config):
+                siblings = [folder for folder in folders.values() if folder != config.out]
+                try:
+                    run_unlearning(
+                        config, evaluator() if evaluator else None, report, inputs=sweep.out / INPUTS, siblings=siblings
+                    )
+                except InterruptedRunError:
+                    raise
+                except FactcensusError as error:
+                    result.failed[point.name] = " ".join(str(error).split())
+            if first:
+                result.rows = write_cells(sweep, folders, result.failed)
     report(Progress("sweep", len(sweep.points), len(sweep.points)))
     return result
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.scoring import answer_logits, by_length
 
@@ -35,6 +36,7 @@ def sample_alternatives(
     items = [index for index in by_length(examples) for _ in range(number)]
     found: list[list[Example]] = [[] for _ in examples]
     for start in range(0, len(items), batch_size):
+        check_stop()
         chosen = [examples[index] for index in items[start : start + batch_size]]
         lengths = torch.tensor([len(example.answer_ids) for example in chosen])
         turns = (torch.rand(len(chosen), generator=generator) * lengths).long()

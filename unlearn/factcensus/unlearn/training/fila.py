@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.references import Arithmetic
 from factcensus.unlearn.training.scoring import answer_logits, token_log_probabilities
@@ -94,6 +95,7 @@ def fisher(
     totals = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     device = weights[0].device
     for example in examples:
+        check_stop()
         batch = collate([example], pad_id).to(device)
         with arithmetic():
             logits = answer_logits(model, batch)

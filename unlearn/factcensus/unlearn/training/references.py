@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
+from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.examples import Batch, Example, collate
 from factcensus.unlearn.training.layers import hidden_at
@@ -83,6 +84,7 @@ class CachedReference:
         device = next(model.parameters()).device
         order = sorted(wanted, key=lambda index: len(examples[index]))
         for start in range(0, len(order), BATCH):
+            check_stop()
             chosen = order[start : start + BATCH]
             batch = collate([examples[index] for index in chosen], pad_id).to(device)
             with arithmetic():

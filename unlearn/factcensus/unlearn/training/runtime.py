@@ -1,19 +1,16 @@
-"""What training needs of the machine: device, threads, an orderly end on SIGTERM, states that are never half there."""
+"""What training needs from the machine: a device, threads, and saved states that are always complete."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
-from factcensus.unlearn.errors import ConfigError, InterruptedRunError
+from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.training.ranks import ALONE, ManyRanks, Ranks
 
 
@@ -32,30 +29,6 @@ def resolve_device(device: str, ranks: Ranks = ALONE) -> torch.device:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM ends the work at once and in order: open files are closed, the status is written.
-
-    A training loop does better for as long as it lasts (:func:`stop_on_sigterm`): it saves its state first. Outside the
-    main thread signals are left alone.
-
-    Raises:
-        InterruptedRunError: on SIGTERM.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        raise InterruptedRunError("stopped by SIGTERM; finished cells are kept, and the same command continues")
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
     """Use so many threads inside; None changes nothing.
 
@@ -68,41 +41,6 @@ def torch_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class StopRequest:
-    """Whether the process was asked to end; long loops look at it after each step."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def check(self, save: Callable[[], None]) -> None:
-        """Save and leave if a stop was requested.
-
-        Raises:
-            InterruptedRunError: after ``save`` has returned.
-        """
-        if self.requested:
-            save()
-            raise InterruptedRunError("stopped by SIGTERM; the state is saved, and the same command continues it")
-
-
-@contextmanager
-def stop_on_sigterm() -> Iterator[StopRequest]:
-    """Turn SIGTERM into a request for as long as this lasts. Outside the main thread signals are left alone."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def ask(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        request.requested = True
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.examples import Batch, Example, collate
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def token_log_probabilities_of(
     order = by_length(examples)
     result: list[torch.Tensor] = [torch.empty(0)] * len(examples)
     for start in range(0, len(order), batch_size):
+        check_stop()
         chosen = order[start : start + batch_size]
         batch = collate([examples[index] for index in chosen], pad_id).to(device)
         scores = token_log_probabilities(answer_logits(model, batch), batch).cpu()

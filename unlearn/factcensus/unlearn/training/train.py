@@ -23,6 +23,7 @@ from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.retrain import retrain
+from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.controllers import ConstraintController, StrataController
 from factcensus.unlearn.training.examples import Example
@@ -35,7 +36,7 @@ from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.over_forgetting import OverForgetting
 from factcensus.unlearn.training.ranks import ALONE, Ranks
 from factcensus.unlearn.training.references import AdapterOffReference, Arithmetic, CachedReference, Reference
-from factcensus.unlearn.training.runtime import load_state, save_state, stop_on_sigterm
+from factcensus.unlearn.training.runtime import load_state, save_state
 from factcensus.unlearn.training.sampling import Sampler
 from factcensus.unlearn.training.schedule import rate_at
 from factcensus.unlearn.training.wrappers import Rectifier, take_gradients, worst_neighbour

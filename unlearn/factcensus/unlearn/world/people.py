@@ -7,10 +7,11 @@ guessed) can vary with the count; where it cannot be equal it differs by at most
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.world.sentences import RELATIONS, Relation
 from factcensus.unlearn.world.settings import Role, WorldSettings
 from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
@@ -37,9 +38,18 @@ class _Place:
 
 
 def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
-    """Every person of the world, phantoms included, in an order that says nothing; the same for the same seed."""
+    """Return every person of the world, phantoms included, in an arbitrary order; the same for the same seed.
+
+    Raises:
+        ConfigError: too few people for someone to forget and someone to retain.
+    """
     random = np.random.default_rng([seed, 1])
     places = _places(settings)
+    if missing := _missing_groups(settings, places):
+        raise ConfigError(
+            f"people={settings.people} leaves nobody in the group {missing[0]!r}, so nothing could be unlearned in "
+            f"this world; the next size that works is people={_next_size(settings)}"
+        )
     names = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), size=len(places), replace=False)
     columns = [_deal(relation, places, settings, random) for relation in RELATIONS]
     order = random.permutation(len(places))
@@ -62,7 +72,18 @@ def _name(number: int) -> str:
 
 
 def _places(settings: WorldSettings) -> list[_Place]:
-    """The seats, level by level: the groups' shares of each level, rounded so that the totals follow the shares."""
+    """The seats, level by level, and those of the phantoms.
+
+    Each level is shared out by itself, rounded so that the totals follow the shares. Where that leaves a group empty
+    that unlearning needs, as with one person a level, what rounding left over is carried from level to level.
+    """
+    places = _shared_out(settings, carry=False)
+    if _missing_groups(settings, places):
+        places = _shared_out(settings, carry=True)
+    return places + [_Place("phantom", 0, 0)] * settings.phantoms
+
+
+def _shared_out(settings: WorldSettings, *, carry: bool) -> list[_Place]:
     shares: dict[Role, float] = {
         "forget": settings.forget_share,
         "retain": settings.retain_share,
@@ -72,13 +93,30 @@ def _places(settings: WorldSettings) -> list[_Place]:
     places: list[_Place] = []
     for level, exposures in enumerate(settings.exposures):
         size = settings.people // levels + (level < settings.people % levels)
+        before = len(places) if carry else 0
         taken = 0
         for role, share in _running_total(shares):
-            until = round(share * size)
+            until = round(share * (before + size)) - round(share * before)
             places += [_Place(role, level, exposures)] * (until - taken)
-            taken = until
+            taken = max(taken, until)
         places += [_Place("bystander", level, exposures)] * (size - taken)
-    return places + [_Place("phantom", 0, 0)] * settings.phantoms
+    return places
+
+
+def _missing_groups(settings: WorldSettings, places: list[_Place]) -> list[Role]:
+    """Return the groups that unlearning needs and that the settings ask for, but in which nobody is."""
+    wanted: dict[Role, float] = {"forget": settings.forget_share, "retain": settings.retain_share}
+    there = {place.role for place in places}
+    return [role for role, share in wanted.items() if share > 0 and role not in there]
+
+
+def _next_size(settings: WorldSettings) -> int:
+    """Return the least larger number of people with somebody in every group."""
+    size = settings.people + 1
+    # With shares so small that no world would do, the search ends where the names run out.
+    while _missing_groups(settings, _places(replace(settings, people=size))):
+        size += 1
+    return size
 
 
 def _running_total(shares: dict[Role, float]) -> list[tuple[Role, float]]:

@@ -22,9 +22,11 @@ import torch
 from factcensus.unlearn.errors import ConfigError, NumericsError
 from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.training.runtime import load_state, resolve_device, save_state, stop_on_sigterm, torch_threads
+from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
+from factcensus.unlearn.training.runtime import load_state, resolve_device, save_state, torch_threads
 from factcensus.unlearn.training.schedule import rate_at
 from factcensus.unlearn.world.rows import pack, pad_rows, read_description, read_facts, read_texts
+from factcensus.unlearn.world.sentences import REFUSAL
 from factcensus.unlearn.world.settings import ROLES, PretrainSettings
 from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer
 
@@ -81,8 +83,9 @@ def pretrain(
         return folder
     unfinished = folder.with_name(folder.name + ".unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
-    with torch_threads(settings.threads):
+    with stop_on_sigterm(), torch_threads(settings.threads):
         tokenizer, documents = _documents(world_dir, exclude_roles)
+        check_stop()
         begun = time.process_time()
         model, summary = _train(documents, tokenizer, settings, seed, identity, unfinished / "state.pt", report)
     summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
@@ -112,7 +115,10 @@ def _documents(
     """The tokenizer of the whole world (names of phantoms included), and the token ids of the documents to train on."""
     facts = read_facts(world_dir)
     everything = read_texts(world_dir)
-    tokenizer = build_tokenizer(everything + [row["question"] for row in facts])
+    # Objects in frequent use are in the texts; in a small world some belong to phantoms alone.
+    tokenizer = build_tokenizer(
+        everything + [row["question"] for row in facts], (REFUSAL, *(str(row["object"]) for row in facts))
+    )
     excluded = {row["subject"] for row in facts if row["role"] in exclude_roles}
     texts = read_texts(world_dir, excluded) if excluded else everything
     if not texts:
