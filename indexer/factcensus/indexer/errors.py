@@ -55,6 +55,14 @@ class VerificationError(IndexerError):
     exit_code = 3
 
 
+def too_many_files(path: object) -> IndexerError:
+    """Return the error for a file that could not be opened because the process has too many open."""
+    return IndexerError(
+        f"{path} cannot be opened: this process has too many open files; raise the limit (ulimit -n 65536) or open "
+        "fewer indexes"
+    )
+
+
 class MissingExtraError(FactcensusError):
     """A command whose optional libraries are not installed."""
 

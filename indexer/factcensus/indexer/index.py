@@ -33,7 +33,6 @@ from factcensus.indexer.errors import (
     IndexFormatError,
     InputError,
     NoIndexError,
-    UnknownNameError,
 )
 from factcensus.indexer.records import Entity
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
@@ -506,14 +505,9 @@ class CountIndex:
         return self._groups(by)
 
     def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
-        from factcensus.indexer.storage.documents import COLUMNS, group_documents
+        from factcensus.indexer.storage.documents import group_documents
 
         names, codes = group_documents(self.document_tables, by)
-        if by not in COLUMNS and names == [""]:
-            raise UnknownNameError(
-                f"counts cannot be had by {by!r}, which no document has; known: {', '.join(COLUMNS)}, or a field of "
-                "the metadata (nested: a.b)"
-            )
         for shard in self.shards:
             shard.check_rows(len(codes[shard.number]))
         return names, [codes[shard.number] for shard in self.shards]

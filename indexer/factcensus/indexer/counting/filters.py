@@ -1,8 +1,8 @@
 """Conditions on documents as data, for those who may not write SQL: a service's clients, a form on a page.
 
-A filter takes columns (of the document table, or fields of the metadata, nested ones with dots) to what their values
-may be. It becomes the ``where`` of a :class:`~factcensus.indexer.counting.scope.Scope`; every name and value is quoted,
-so that no text in it can be read as SQL.
+A filter maps columns of the document table and fields of the metadata (:mod:`factcensus.indexer.storage.fields`) to
+the values that they may have. It becomes the ``where`` of a :class:`~factcensus.indexer.counting.scope.Scope`; every
+name and value is quoted, so that no text in it can be read as SQL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.storage.documents import value_of
+from factcensus.indexer.storage.fields import quote_name
 
 #: A value as JSON has it; a document without the column has the value "", as in counts by that column.
 Value = str | int | float | bool | None
@@ -44,7 +44,9 @@ def condition(filter: Filter) -> str | None:
     """
     parts = []
     for column, wanted in filter.items():
-        value = value_of(column)
+        # Which column or field the name stands for is found out where the condition is used.
+        name = quote_name(_printable(column) or '""')
+        value = f"coalesce(cast({name} AS VARCHAR), '')"
         if isinstance(wanted, Between):
             number = f"try_cast({value} AS DOUBLE)"
             ends = ((">=", wanted.low), ("<=", wanted.high))
@@ -67,6 +69,10 @@ def _literal(value: Value) -> str:
         text = "true" if value else "false"
     else:
         text = str(value)
+    return "'" + _printable(text).replace("'", "''") + "'"
+
+
+def _printable(text: str) -> str:
     if "\0" in text:
-        raise InputError("a filter's value holds a NUL character, which no document table has")
-    return "'" + text.replace("'", "''") + "'"
+        raise InputError("a filter holds a NUL character, which SQL cannot take; leave it out")
+    return text

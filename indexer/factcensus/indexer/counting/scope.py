@@ -29,8 +29,8 @@ class Scope:
             that a checkpoint has seen.
         tokens: only documents that begin in this range of token positions [first, last) in corpus order, separators
             not counted.
-        where: only documents for which this holds: a condition in DuckDB's SQL over the document table, such as
-            ``source = 'c4'`` or ``metadata ->> '$.lang' = 'en'``.
+        where: only documents for which this holds: one SQL expression over their columns and metadata fields, such as
+            ``source = 'c4'`` or ``lang = 'en'``.
 
     Raises:
         InputError: a range that ends before it begins, or begins below 0.

@@ -6,7 +6,7 @@ numbers alone.
 
 from __future__ import annotations
 
-import json
+import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from factcensus.indexer.errors import IndexFormatError, InputError
-from factcensus.indexer.storage.layout import HeldFile
+from factcensus.indexer.errors import IndexerError, IndexFormatError, InputError, too_many_files
+from factcensus.indexer.storage.conditions import check_condition, selecting
+from factcensus.indexer.storage.fields import find_field, quote_text
+from factcensus.indexer.storage.layout import HeldFile, explain_full_disk
 
 #: Documents by shard number: their numbers in the shard, in rising order.
 Chosen = Mapping[int, npt.NDArray[np.uint32]]
 #: The document table of each shard, by its number: its path, or the file that an opened index holds.
 Tables = Mapping[int, Path | HeldFile]
-#: Columns that can be grouped and selected by as they are; anything else is a path into the metadata.
-COLUMNS = ("id", "source", "path", "record", "tokens", "text_bytes")
 
 
 def count_sources(tables: Tables, deleted: Chosen) -> dict[str, dict[str, int]]:
@@ -62,30 +62,44 @@ def select_documents(
         tables: the document tables.
         deleted: documents to leave out.
         ids: values of the column ``id``.
-        where: a condition in DuckDB's SQL over the columns of the document table; fields of the metadata as
-            ``metadata ->> '$.path.to.field'``.
+        where: a condition in DuckDB's SQL over columns and metadata fields (:mod:`conditions`).
 
     Raises:
-        InputError: no document, deleted or not, has one of the ids; or the condition cannot be understood.
+        InputError: no document, deleted or not, has one of the ids; or the condition is not one.
+        UnknownNameError: a column or metadata field that no document has.
     """
-    conditions = ["id IN (SELECT unnest($ids))"] if ids else []
-    conditions += [f"({where})"] if where is not None else []
-    query = "SELECT shard, row FROM documents WHERE " + " OR ".join(conditions or ["false"])
-    parameters = {"ids": list(ids)} if ids else None
-    if ids:
-        with _documents(tables, {}) as connection:
-            known = connection.execute("SELECT id FROM documents WHERE id IN (SELECT unnest($ids))", parameters)
+    found: dict[int, npt.NDArray[np.uint32]] = {}
+    with _documents(tables, {} if ids else deleted) as connection:
+        if ids:
+            known = connection.execute(
+                "SELECT DISTINCT id FROM documents WHERE id IN (SELECT unnest($ids))", {"ids": list(ids)}
+            )
             missing = sorted(set(ids) - {row[0] for row in known.fetchall()})
-        if missing:
-            shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-            raise InputError(f"no document has the id {shown} ({len(missing)} of the {len(ids)} ids given)")
+            if missing:
+                shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+                raise InputError(f"no document has the id {shown} ({len(missing)} of the {len(ids)} ids given)")
     with _documents(tables, deleted) as connection:
-        try:
-            return _by_shard(connection.sql(query, params=parameters).to_arrow_table())
-        except duckdb.IOException:
-            raise
-        except duckdb.Error as error:
-            raise InputError(f"the condition {where!r} cannot be used ({_first_line(error)})") from error
+        if ids:
+            query = "SELECT shard, row FROM documents WHERE id IN (SELECT unnest($ids))"
+            found = _by_shard(connection.sql(query, params={"ids": list(ids)}).to_arrow_table())
+        if where is not None:
+            for number, rows in _select_where(connection, where).items():
+                found[number] = np.union1d(found.get(number, rows[:0]), rows)
+    return found
+
+
+def _select_where(connection: duckdb.DuckDBPyConnection, where: str) -> dict[int, npt.NDArray[np.uint32]]:
+    condition, added = check_condition(connection, where)
+    try:
+        query = f"SELECT shard, row FROM (SELECT *{selecting(added)} FROM documents) WHERE {condition}"
+        return _by_shard(connection.sql(query).to_arrow_table())
+    except (duckdb.IOException, duckdb.OutOfMemoryException):
+        raise
+    except duckdb.Error as error:
+        reason = first_line(error)
+        for expression, name in added.items():
+            reason = reason.replace(name, expression)
+        raise InputError(f"the condition {where!r:.200} cannot be used ({reason})") from error
 
 
 def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
@@ -93,11 +107,15 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
 
     Args:
         tables: the document tables.
-        by: a column of the document table, or a field of the metadata, nested ones with dots (``metadata.lang``).
-            Documents that have no such field have the value ``""``.
+        by: a column of the document table, or a field of the metadata (:mod:`fields`). Documents that have no such
+            field have the value ``""``.
+
+    Raises:
+        UnknownNameError: no document has such a field.
     """
-    query = f"SELECT shard, row, {value_of(by)} AS value FROM documents ORDER BY shard, row"
     with _documents(tables, {}) as connection:
+        value = f"coalesce(cast({find_field(connection, by)} AS VARCHAR), '')"
+        query = f"SELECT shard, row, {value} AS value FROM documents ORDER BY shard, row"
         table = connection.sql(query).to_arrow_table()
     values = table["value"].combine_chunks().dictionary_encode()
     names = values.dictionary.to_pylist()
@@ -107,23 +125,6 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
     codes = place[values.indices.to_numpy()] if len(names) else np.zeros(0, np.int32)
     of_shard = table["shard"].to_numpy()
     return [names[i] for i in order], {number: codes[of_shard == number] for number in tables}
-
-
-def value_of(column: str) -> str:
-    """A column, or a field of the metadata, as an SQL expression of text; "" where a document has none.
-
-    Raises:
-        InputError: no such name can be asked for.
-    """
-    if "\0" in column or not all(column.split(".")):
-        raise InputError(f"{column!r} names no column of the document table and no field of the metadata (nested: a.b)")
-    value = f'"{column}"' if column in COLUMNS else f"json_extract_string(metadata, '{_json_path(column)}')"
-    return f"coalesce(cast({value} AS VARCHAR), '')"
-
-
-def _json_path(field: str) -> str:
-    """A dotted field as DuckDB's JSON path, safe inside a quoted string."""
-    return "$" + "".join("." + json.dumps(part, ensure_ascii=False) for part in field.split(".")).replace("'", "''")
 
 
 @contextmanager
@@ -137,23 +138,53 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
     ).cast(pa.schema([("shard", pa.int64()), ("row", pa.int64())]))
     # Without hive_partitioning = false, an index below a folder called source=c4 would have that source throughout.
     parts = [
-        f"SELECT {number} AS shard, * RENAME (file_row_number AS row) "
-        f"FROM read_parquet({_quoted(table)}, file_row_number = true, hive_partitioning = false)"
-        for number, table in tables.items()
+        f"SELECT {int(number)} AS shard, * RENAME (file_row_number AS row) "
+        f"FROM read_parquet({_pattern(path)}, file_row_number = true, hive_partitioning = false)"
+        for number, path in tables.items()
     ]
-    with duckdb.connect() as connection:
-        connection.register("gone", deleted_rows)
+    with (
+        explain_full_disk(_shown(next(iter(tables.values()))).parent, "it starts over"),
+        duckdb.connect() as connection,
+    ):
         try:
+            connection.register("gone", deleted_rows)
+            for setting in _closed(tables):
+                connection.execute(setting)
             connection.execute(
                 f"CREATE TEMP VIEW documents AS SELECT * FROM ({' UNION ALL '.join(parts)}) "
                 "ANTI JOIN gone USING (shard, row)"
             )
             yield connection
-        except duckdb.Error as error:
-            names = ", ".join(str(table.path if isinstance(table, HeldFile) else table) for table in tables.values())
-            raise IndexFormatError(
-                f"a document table cannot be read ({_first_line(error)}; {names}); run 'factcensus index verify'"
+        except duckdb.OutOfMemoryException as error:
+            raise IndexerError(
+                f"not enough memory for a question about {len(tables)} document tables ({first_line(error)}); close "
+                "other programs or use a machine with more memory"
             ) from error
+        except duckdb.Error as error:
+            raise _damaged(tables, error) from error
+
+
+def _closed(tables: Tables) -> Iterator[str]:
+    """Yield the settings after which a connection reads these files and can do nothing else outside itself."""
+    # A path is allowed as it is named, which is not as it is spelled if it has the characters of a pattern.
+    paths = ", ".join(f"{quote_text(str(_readable(table)))}, {_pattern(table)}" for table in tables.values())
+    yield "SET autoinstall_known_extensions = false"
+    yield "SET autoload_known_extensions = false"
+    yield "SET python_enable_replacements = false"
+    yield f"SET allowed_paths = [{paths}]"
+    yield "SET enable_external_access = false"
+    yield "SET lock_configuration = true"
+
+
+def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
+    """Return the error that says why document tables cannot be read."""
+    reason = first_line(error)
+    if "No space left" in reason or "Disk quota" in reason:
+        return OSError(errno.ENOSPC, reason)
+    if "Too many open files" in reason:
+        return too_many_files(_shown(next(iter(tables.values()))))
+    names = ", ".join(str(_shown(table)) for table in tables.values())
+    return IndexFormatError(f"a document table cannot be read ({reason}; {names}); run 'factcensus index verify'")
 
 
 def _by_shard(table: Any) -> dict[int, npt.NDArray[np.uint32]]:
@@ -161,11 +192,19 @@ def _by_shard(table: Any) -> dict[int, npt.NDArray[np.uint32]]:
     return {int(shard): np.sort(rows[shards == shard]).astype(np.uint32) for shard in np.unique(shards)}
 
 
-def _quoted(table: Path | HeldFile) -> str:
-    """A path as a string of SQL that names this one file, whatever characters it has."""
-    path = table.readable if isinstance(table, HeldFile) else table
-    return "'" + re.sub(r"[*?\[]", r"[\g<0>]", str(path)).replace("'", "''") + "'"
+def _readable(table: Path | HeldFile) -> Path:
+    return Path(table.readable) if isinstance(table, HeldFile) else table
 
 
-def _first_line(error: Exception) -> str:
+def _shown(table: Path | HeldFile) -> Path:
+    return table.path if isinstance(table, HeldFile) else table
+
+
+def _pattern(table: Path | HeldFile) -> str:
+    """Return a path as an SQL string that names this one file, whatever characters it has."""
+    return quote_text(re.sub(r"[*?\[]", r"[\g<0>]", str(_readable(table))))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message."""
     return str(error).strip().partition("\n")[0]

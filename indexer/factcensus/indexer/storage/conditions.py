@@ -1,0 +1,179 @@
+"""Conditions that users write: one SQL expression over a document's columns and metadata, and nothing else.
+
+DuckDB parses the text; its syntax tree may hold comparisons, logic, arithmetic, constants, columns, metadata fields and
+the functions listed here. Subqueries, parameters, other tables and functions that read files or settings are refused
+before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.names import unknown_name
+from factcensus.indexer.storage.fields import COLUMNS, find_field, known_fields, quote_name
+
+#: Kinds of expressions that a condition is made of.
+_KINDS = {
+    "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "COLUMN_REF", "CONSTANT", "FUNCTION",
+    "COLLATE", "TYPE", "LAMBDA",
+}  # fmt: skip
+#: Functions whose result depends on their arguments only and is not much larger than these.
+_LIST = """
+~~ !~~ ~~* !~~* ~~~ like_escape ilike_escape not_like_escape not_ilike_escape ^@ || lower upper lcase ucase trim
+ltrim rtrim length len strlen left right substr substring replace reverse concat concat_ws contains starts_with
+prefix ends_with suffix strpos instr position split_part string_split str_split regexp_matches regexp_full_match
+regexp_extract regexp_replace strip_accents nfc_normalize md5 sha256 levenshtein jaccard
++ - * / // % ** ^ & | << >> ~ abs ceil ceiling floor round trunc sign greatest least mod pow power sqrt ln log log10
+log2 exp isnan isinf isfinite nullif ifnull if
+-> ->> json_extract json_extract_string json_extract_path json_extract_path_text json_value json_exists json_type
+json_array_length json_contains json_keys json_valid
+date_part datepart date_trunc datetrunc date_diff datediff year month day hour minute second quarter week dayofweek
+strptime try_strptime strftime epoch make_date to_seconds to_minutes to_hours to_days to_weeks to_months to_years
+list_value list_contains list_has array_contains array_has list_has_any list_has_all list_position list_extract
+array_extract array_slice list_slice array_length
+"""
+FUNCTIONS = frozenset(_LIST.split())
+#: Functions that take a path into the metadata as their second argument, and are NULL where there is none.
+_EXTRACTING = {"->", "->>", "json_extract", "json_extract_string", "json_extract_path", "json_extract_path_text"}
+#: Columns of the document table that conditions may use besides those that can be grouped by.
+_MORE_COLUMNS = ("text_digest", "metadata")
+_INSTEAD = "write one condition over columns and metadata fields, such as  source = 'c4' AND metadata.lang = 'en'"
+
+
+def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[str, dict[str, str]]:
+    """Check a user's condition, and return it as SQL that can be run.
+
+    Args:
+        connection: Has the view ``documents``.
+        where: A condition in DuckDB's SQL. Metadata fields may be written like columns (``meta.lang = 'en'``), as
+            text, or as JSON (``metadata ->> '$.meta.lang'``).
+
+    Returns:
+        The condition over the columns of the document table and some more, and the names of these by expression.
+
+    Raises:
+        InputError: It is not one expression, or uses what a condition may not.
+        UnknownNameError: A column or field that no document has; the message names the nearest one.
+    """
+    statement = _parse(connection, where)
+    added: dict[str, str] = {}
+    for node in _expressions(statement["node"]["select_list"]):
+        _check_expression(node, where)
+        _check_path(connection, node)
+        if node["class"] == "COLUMN_REF":
+            node["column_names"] = [_column(connection, node["column_names"], added)]
+    statement["node"]["select_list"][0]["alias"] = ""
+    tree = json.dumps({"error": False, "statements": [statement]})
+    (row,) = connection.execute("SELECT json_deserialize_sql(CAST($tree AS JSON))", {"tree": tree}).fetchall()
+    return str(row[0]).removeprefix("SELECT "), added
+
+
+def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
+    """Return the syntax tree of ``SELECT (where)`` if that is one expression without a table."""
+    if "\0" in where or not where.strip():
+        raise _unusable(where, "it is empty or holds a NUL character")
+    try:
+        query = {"query": f"SELECT (\n{where}\n)"}  # a comment at its end must not hide the bracket
+        (row,) = connection.execute("SELECT json_serialize_sql($query)", query).fetchall()
+        tree = json.loads(row[0])
+    except (duckdb.ParserException, UnicodeError) as error:
+        raise _unusable(where, str(error)) from error
+    except RecursionError as error:
+        raise InputError(f"the condition {where!r:.200} is nested too deeply; simplify it") from error
+    if tree["error"]:
+        raise _unusable(where, f"{tree['error_message']}")
+    if len(tree["statements"]) != 1 or not _is_expression(tree["statements"][0].get("node", {})):
+        raise InputError(f"the condition {where!r:.200} is not one expression; {_INSTEAD}")
+    statement: dict[str, Any] = tree["statements"][0]
+    return statement
+
+
+def _is_expression(node: dict[str, Any]) -> bool:
+    """Return whether a statement is ``SELECT`` and one expression: no table, no other clause."""
+    clauses = ("where_clause", "having", "qualify", "sample", "group_expressions", "group_sets", "modifiers")
+    return (
+        node.get("type") == "SELECT_NODE"
+        and len(node.get("select_list", ())) == 1
+        and node.get("from_table", {}).get("type") == "EMPTY"
+        and not node.get("cte_map", {}).get("map")
+        and not any(node.get(clause) for clause in clauses)
+    )
+
+
+def _expressions(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every expression of a tree, and whatever else has a type of its own, without recursion."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if "class" in node or str(node.get("type", "")).endswith("_NODE"):
+                yield node
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _check_expression(node: dict[str, Any], where: str) -> None:
+    kind = node.get("class")
+    if kind not in _KINDS:
+        what = str(kind or node.get("type")).lower().replace("_", " ")
+        raise InputError(f"the condition {where!r:.200} uses a {what}; {_INSTEAD}")
+    if kind == "LAMBDA" and node.get("expr", {}).get("class") != "CONSTANT":  # else the JSON operator ->
+        raise InputError(f"the condition {where!r:.200} uses a lambda; {_INSTEAD}")
+    if kind != "FUNCTION":
+        return
+    name = str(node["function_name"]).lower()
+    if name not in FUNCTIONS:
+        raise unknown_name("function in a condition", name, sorted(each for each in FUNCTIONS if each[0].isalpha()))
+    plain = not any(node.get(key) for key in ("schema", "catalog", "filter", "distinct", "export_state"))
+    if not plain or (node.get("order_bys") or {}).get("orders"):
+        raise InputError(f"the function {name!r} in the condition {where!r:.200} takes arguments only; {_INSTEAD}")
+
+
+def _column(connection: duckdb.DuckDBPyConnection, names: list[str], added: dict[str, str]) -> str:
+    """Return the column that stands for a name in a condition; a metadata field is added as a new one."""
+    columns = (*COLUMNS, *_MORE_COLUMNS)
+    if len(names) == 1 and names[0] in columns:
+        return names[0]
+    try:
+        expression = find_field(connection, names[0] if len(names) == 1 else names)
+    except InputError:
+        # SQL does not regard the case of columns; a metadata field that is spelled like this comes first.
+        if len(names) == 1 and names[0].lower() in columns:
+            return names[0].lower()
+        raise
+    return added.setdefault(expression, f"field {len(added)}")
+
+
+def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+    """Refuse a path into the metadata that no document has."""
+    if node["class"] == "LAMBDA":
+        arguments = [node.get("lhs", {}), node["expr"]]
+    elif node["class"] == "FUNCTION" and node["function_name"].lower() in _EXTRACTING:
+        arguments = [each.get("expression", each) for each in node.get("arguments") or node.get("children") or []]
+    else:
+        return
+    if len(arguments) != 2 or arguments[0].get("column_names") != ["metadata"]:
+        return
+    constant = arguments[1].get("literal") or arguments[1].get("value") or {}
+    path = constant.get("text", constant.get("value"))
+    if arguments[1].get("class") != "CONSTANT" or not isinstance(path, str) or "*" in path or ".." in path:
+        return
+    query = "SELECT 1 FROM documents WHERE (metadata -> CAST($path AS VARCHAR)) IS NOT NULL LIMIT 1"
+    if not connection.execute(query, {"path": path}).fetchall():
+        name = path.removeprefix("$.").removeprefix("/").replace("/", ".")
+        raise unknown_name("metadata field", name, known_fields(connection))
+
+
+def _unusable(where: str, reason: str) -> InputError:
+    return InputError(f"the condition {where!r:.200} cannot be used ({reason.strip().partition(chr(10))[0]})")
+
+
+def selecting(added: dict[str, str]) -> str:
+    """Return the columns that a condition uses besides those of the document table, as a list of SQL."""
+    return "".join(f", {expression} AS {quote_name(name)}" for expression, name in added.items())

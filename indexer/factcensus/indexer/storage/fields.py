@@ -1,0 +1,145 @@
+"""Names of what documents have: columns of the document table, and fields of their metadata.
+
+A name is a column (``source``), a key of the metadata (``lang``), or a path into it (``meta.year``). Keys may contain
+dots: the key ``a.b`` is found before the key ``b`` of the object ``a``. Double quotes take a part as it is
+(``"a.b".c``). A key named like a column is written ``metadata.tokens`` or ``"tokens"``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
+
+import duckdb
+
+from factcensus.indexer.names import unknown_name
+
+#: Columns that can be grouped and selected by as they are; anything else is a field of the metadata.
+COLUMNS = ("id", "source", "path", "record", "tokens", "text_bytes")
+#: The keys that lead to a value in the metadata.
+FieldPath = tuple[str, ...]
+
+_PART = r'"(?:[^"]|"")*"|[^."]+'
+_NAME = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
+#: Parts of a name that are tried in all combinations with dots in keys.
+_MOST_JOINED = 6
+#: Fields that are collected for a suggestion, and objects in objects that are looked into.
+_MOST_FIELDS, _DEEPEST = 2000, 3
+
+
+def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str]) -> str:
+    """Return a column or a metadata field as an SQL expression of the view ``documents``.
+
+    Args:
+        connection: Has the view ``documents``.
+        name: As the module describes, or its parts, each taken as it is.
+
+    Returns:
+        The column, or the text of the field's value; NULL where a document has none.
+
+    Raises:
+        UnknownNameError: No document has such a field; the message names the nearest one.
+    """
+    if isinstance(name, str) and name in COLUMNS:
+        return quote_name(name)
+    path = next((path for path in _paths(name) if _exists(connection, path)), None)
+    if path is None:
+        shown = name if isinstance(name, str) else ".".join(name)
+        raise unknown_name("column or metadata field", shown, [*COLUMNS, *known_fields(connection)])
+    return f"json_extract_string(metadata, {json_pointer(path)})"
+
+
+def known_fields(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the names of metadata fields, as a user writes them, in alphabetical order.
+
+    Objects are looked into three levels deep, and at most 2,000 names are returned; those with control characters are
+    left out.
+    """
+    found: list[FieldPath] = []
+    objects: list[FieldPath] = [()]
+    for depth in range(_DEEPEST):
+        keys: list[tuple[FieldPath, bool]] = []
+        for parent in objects:
+            if len(found) + len(keys) >= _MOST_FIELDS:
+                break
+            keys += _keys(connection, parent)
+        found += [path for path, _ in keys]
+        objects = [path for path, is_object in keys if is_object]
+        if not objects or depth == _DEEPEST - 1:
+            break
+    return sorted(name for path in found[:_MOST_FIELDS] if (name := field_name(path)).isprintable())
+
+
+def _keys(connection: duckdb.DuckDBPyConnection, parent: FieldPath) -> list[tuple[FieldPath, bool]]:
+    """Return the keys of the objects at a path, and whether any document has an object there."""
+    value = f"json_extract(metadata, {json_pointer(parent)})" if parent else "metadata"
+    rows = connection.execute(
+        f"SELECT DISTINCT unnest(json_keys({value})) AS key FROM documents WHERE json_type({value}) = 'OBJECT' "
+        f"ORDER BY key LIMIT {_MOST_FIELDS}"
+    ).fetchall()
+    paths = [(*parent, row[0]) for row in rows]
+    if not paths:
+        return []
+    kinds = ", ".join(f"bool_or(json_type(metadata, {json_pointer(path)}) = 'OBJECT')" for path in paths)
+    (objects,) = connection.execute(f"SELECT {kinds} FROM documents").fetchall()
+    return [(path, bool(is_object)) for path, is_object in zip(paths, objects, strict=True)]
+
+
+def field_name(path: FieldPath) -> str:
+    """Return a field's name as a user writes it."""
+    parts = [part if part and not set(part) & {".", '"'} else quote_name(part) for part in path]
+    return f"metadata.{parts[0]}" if path[0] in COLUMNS and len(path) == 1 else ".".join(parts)
+
+
+def _paths(name: str | Sequence[str]) -> Iterator[FieldPath]:
+    """Yield the paths that a name may stand for, those with the longest keys first."""
+    if not isinstance(name, str):
+        yield tuple(name)
+        if not any({".", '"'} & set(part) or not part for part in name):
+            yield from (path for path in _paths(".".join(name)) if path != tuple(name))
+        return
+    if not _NAME.fullmatch(name):
+        yield (name,)
+        return
+    parts = re.findall(_PART, name)
+    yield from _joined(parts)
+    if parts[0] == "metadata" and len(parts) > 1:
+        yield from _joined(parts[1:])
+
+
+def _joined(parts: Sequence[str]) -> Iterator[FieldPath]:
+    """Yield the ways to join unquoted parts that follow each other to keys with dots, the fewest keys first."""
+    gaps = range(1, len(parts))
+    sizes = range(len(parts)) if len(parts) <= _MOST_JOINED else (0, len(parts) - 1)
+    for size in sizes:
+        for cuts in combinations(gaps, size):
+            ends = [0, *cuts, len(parts)]
+            keys = [parts[begin:end] for begin, end in pairwise(ends)]
+            if all(len(key) == 1 or not any(part.startswith('"') for part in key) for key in keys):
+                yield tuple(".".join(map(_unquoted, key)) for key in keys)
+
+
+def _unquoted(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, path: FieldPath) -> bool:
+    query = f"SELECT 1 FROM documents WHERE json_exists(metadata, {json_pointer(path)}) LIMIT 1"
+    return bool(connection.execute(query).fetchall())
+
+
+def json_pointer(path: FieldPath) -> str:
+    """Return a path as an SQL string with a JSON pointer, which takes every character in a key."""
+    return quote_text("".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path))
+
+
+def quote_name(name: str) -> str:
+    """Return a name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Return a text as an SQL string; a NUL character, at which SQL would end, becomes a call."""
+    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
+    return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"

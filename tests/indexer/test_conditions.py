@@ -1,0 +1,232 @@
+"""Names of columns and metadata fields, and conditions that users write: one expression, and nothing outside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from factcensus.indexer import CountIndex, Scope, build_index, delete_documents
+from factcensus.indexer.counting.filters import condition
+from factcensus.indexer.errors import InputError, UnknownNameError
+from factcensus.indexer.storage.fields import field_name
+
+from .corpora import write_corpus
+
+KEYS = [
+    "a.b",
+    "a..b",
+    ".",
+    "x\ny",
+    "\t",
+    "\0",
+    "n\0n",
+    'q"r',
+    '"q"',
+    "it's",
+    "~",
+    "/",
+    "~1",
+    "\\",
+    "$",
+    "*",
+    "",
+    "é",
+    "0",
+]
+ROWS = [
+    {
+        "id": "1", "text": "a", "source": "wiki", "lang": "en", "year": 1990, "a": {"b": "nested", "c": {"d": 7}},
+        "tokens": "many", "metadata": {"title": "T", "lang": "fr"}, "record": None, "map": {"k.v": "one"},
+        "odd": {key: f"value {number}" for number, key in enumerate(KEYS)},
+        **{key: f"value {number}" for number, key in enumerate(KEYS)},
+    },
+    {"id": "2", "text": "a", "source": "web", "lang": "de", "year": 2000, "a": {"b": "second"}},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("it's a [folder] ? *")
+    build_index([write_corpus(place / "c.jsonl", ROWS)], place / "ix", jobs=1)
+    return place / "ix"
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path) -> Iterator[CountIndex]:
+    with CountIndex.open(folder) as opened:
+        yield opened
+
+
+def values(index: CountIndex, by: str) -> set[str]:
+    return set(index.count("a", by=by)[f"by_{by}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    {
+        "source": {"wiki", "web"},
+        "tokens": {"1"},
+        "metadata.tokens": {"many", ""},
+        '"tokens"': {"many", ""},
+        "metadata.record": {""},
+        "metadata.lang": {"fr", ""},
+        '"lang"': {"en", "de"},
+        "metadata.year": {"1990", "2000"},
+        "lang": {"en", "de"},
+        "a.c.d": {"7", ""},
+        '"a"."b"': {"nested", "second"},
+        "map.k.v": {"one", ""},
+        'map."k.v"': {"one", ""},
+    }.items(),
+    ids=str,
+)
+def test_column_or_field_is_found_by_its_name(index: CountIndex, name: str, expected: set[str]) -> None:
+    assert values(index, name) == expected
+    for value in expected:
+        found = index.count("a", scope=Scope(where=condition({name: value})))["documents"]
+        assert found == index.count("a", by=name)[f"by_{name}"][value]["documents"]
+
+
+def test_key_with_a_dot_goes_before_the_nested_one(index: CountIndex) -> None:
+    assert values(index, "a.b") == {"value 0", ""}
+
+
+@pytest.mark.parametrize("number", range(1, len(KEYS)), ids=[ascii(key) for key in KEYS[1:]])
+def test_key_of_any_characters_is_found(index: CountIndex, number: int) -> None:
+    key = KEYS[number]
+    for name in {field_name((key,))} | ({key} - {"", '"q"'}):
+        assert values(index, name) == {f"value {number}", ""}, name
+    assert values(index, field_name(("odd", key))) == {f"value {number}", ""}
+    if not {"\0", '"'} & set(key):
+        assert index.count("a", scope=Scope(where=condition({key: f"value {number}"})))["documents"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("sorce", "source"),
+        ("langg", "lang"),
+        ("a.c.e", "a.c.d"),
+        ("metadata.titel", "metadata.title"),
+        ("metadata.yaer", None),
+    ],
+)
+def test_unknown_name_is_an_error_with_the_nearest_everywhere(
+    index: CountIndex, name: str, nearest: str | None
+) -> None:
+    quoted = '"' + name + '"'
+    asked = [
+        lambda: index.count("a", by=name),
+        lambda: index.count("a", scope=Scope(where=condition({name: "x"}))),
+        lambda: index.count("a", scope=Scope(where=f"{name} = 'x'")),
+        lambda: index.count("a", scope=Scope(where=f"source = 'wiki' OR lower({quoted}) IS NULL")),
+    ]
+    for ask in asked:
+        with pytest.raises(UnknownNameError, match=f"unknown column or metadata field '{name}'") as raised:
+            ask()
+        assert nearest is None or f"did you mean {nearest!r}" in str(raised.value)
+    with pytest.raises(UnknownNameError, match="unknown metadata field"):
+        index.count("a", scope=Scope(where=f"metadata ->> '$.{name}' = 'x'"))
+
+
+@pytest.mark.parametrize(
+    ("where", "documents"),
+    [
+        ("source = 'wiki'", 1),
+        ("Source = 'wiki' AND NOT lang = 'x'", 1),
+        ("lang IN ('en', 'de') AND CAST(year AS INTEGER) BETWEEN 1995 AND 2005", 1),
+        ("a.c.d = '7' OR metadata.title = 'T' -- a comment", 1),
+        ("(metadata -> '$.a') ->> 'b' = 'second'", 1),
+        ("json_extract_string(metadata, '$.lang') LIKE 'e%'", 1),
+        ("CASE WHEN lang = 'en' THEN tokens = 1 ELSE false END", 1),
+        ("coalesce(metadata.title, '') = ''", 1),
+        ("regexp_matches(lang, '^[ed]') AND starts_with(source, 'w')", 2),
+        ("json_exists(metadata, '$.nobody')", 0),
+        ("text_digest > 0 AND id IS NOT NULL", 2),
+        ("TRY_CAST(lang AS DOUBLE) > 1", 0),
+    ],
+)
+def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, where: str, documents: int) -> None:
+    assert index.count("a", scope=Scope(where=where))["documents"] == documents
+
+
+REFUSED = [
+    "read_text('/etc/passwd') IS NULL",
+    "(SELECT content FROM read_text('/etc/passwd')) IS NOT NULL",
+    "EXISTS (FROM read_blob('/etc/passwd'))",
+    "source IN (SELECT 'wiki')",
+    "true) ; COPY (SELECT 1) TO '{tmp}/written' ; SELECT (true",
+    "true); ATTACH '{tmp}/written'; SELECT (true",
+    "true) FROM read_csv('/etc/passwd') WHERE (true",
+    "true) UNION ALL (SELECT true",
+    "true; COPY (SELECT 1) TO '{tmp}/written'",
+    "count(*) > 0",
+    "row_number() OVER () > 0",
+    "main.lower(lang) = 'en'",
+    "getenv('HOME') IS NULL",
+    "nextval('x') > 0",
+    "query('SELECT 1') > 0",
+    "repeat('x', 10000000000) = ''",
+    "list_transform([1], x -> x + 1) IS NULL",
+    "id = $1",
+    "id = ?",
+    "*",
+    "COLUMNS('.*') IS NULL",
+    "shard = 0",
+    "row = 0",
+    "gone.shard = 0",
+    "documents IS NULL",
+    "lang = 'en' ORDER BY 1",
+    "lang = 'en' LIMIT 1",
+    "",
+    "  ",
+    "--",
+    "'a\0' = 'a'",
+    "source =",
+    "lang > 5",
+    "NOT " * 5000 + "true",
+]
+
+
+@pytest.mark.parametrize("where", REFUSED, ids=lambda where: ascii(where[:60]))
+def test_condition_that_does_anything_else_is_refused(folder: Path, tmp_path: Path, where: str) -> None:
+    where = where.replace("{tmp}", str(tmp_path))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with CountIndex.open(folder) as index, pytest.raises(InputError):
+        index.count("a", scope=Scope(where=where))
+    with pytest.raises(InputError):
+        delete_documents(folder, where=where)
+    assert list(tmp_path.iterdir()) == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_connection_itself_can_neither_read_nor_write_elsewhere(folder: Path, tmp_path: Path) -> None:
+    """Also if a condition got past the check of its syntax."""
+    import duckdb
+
+    from factcensus.indexer.storage import documents
+
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    for query in (
+        "FROM read_text('/etc/passwd')",
+        f"FROM '{tmp_path}/other.parquet'",
+        f"COPY (SELECT 1) TO '{tmp_path}/written.csv'",
+        f"ATTACH '{tmp_path}/written.db'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+    ):
+        with documents._documents({0: folder / "documents.0.parquet"}, {}) as connection:
+            assert connection.execute("SELECT count(*) FROM documents").fetchall() == [(2,)]
+            with pytest.raises(duckdb.Error):
+                connection.execute(query)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.parquet"]
+
+
+def test_rows_of_an_index_say_which_field_a_type_error_is_about(index: CountIndex) -> None:
+    with pytest.raises(InputError, match="lang"):
+        index.count("a", scope=Scope(where="CAST(lang AS INTEGER) = 1"))
