@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from benchmarks.corpora import FACTCENSUS, Setting, text_bytes, write_shards
 from benchmarks.measure import Cost, Report, cost_of, median_of, run_process
 from factcensus.indexer import CountIndex
-from factcensus.indexer.counting.search import first_wrong_row
+from factcensus.indexer.kernels.search import first_wrong_row
 from factcensus.indexer.storage.layout import entry_bytes
 
 VOCABULARY = 32_000

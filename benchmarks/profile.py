@@ -15,8 +15,8 @@ from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.counting.forms import forms_of_texts
 from factcensus.indexer.counting.limits import Limit
-from factcensus.indexer.counting.ngrams import count_range, count_ranges
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
+from factcensus.indexer.kernels.ngrams import count_range, count_ranges
 from factcensus.indexer.tables.facts import check_facts
 
 

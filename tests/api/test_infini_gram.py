@@ -241,7 +241,7 @@ def test_the_window_is_half_before_and_half_from_the_needle(ask: Any, rank: int,
 
 def test_ranges_and_windows_are_those_of_the_engine(ask: Any, tmp_path: Path) -> None:
     from factcensus.indexer import CountIndex
-    from factcensus.indexer.language_model import NgramModel
+    from factcensus.indexer.infini_gram.language_model import NgramModel
 
     with CountIndex.open(build(tmp_path, TOY, shard_tokens=80)) as index, NgramModel.open(index) as model:
         engine = model._engine

@@ -220,9 +220,7 @@ def test_a_null_result_says_how_large_an_effect_would_have_been_found() -> None:
     summary = summary_of(run)
     effect = summary["methods"][0]["slope_per_decade"]["question"]["minimum_detectable_effect"]
     said = dict(findings(summary))["Asked as a question"]
-    assert any(
-        "no effect was found" in sentence and "minimum detectable slope" in sentence for sentence in said
-    )
+    assert any("no effect was found" in sentence and "minimum detectable slope" in sentence for sentence in said)
     assert f"±{effect:.2f}" in render_report(run, summary)
 
 

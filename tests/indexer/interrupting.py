@@ -107,7 +107,7 @@ def count_steps(folder: str, at: int | None, told: int) -> None:
 def work(job: dict[str, Any], told: int) -> None:
     """What the child does."""
     from factcensus import indexer
-    from factcensus.indexer.building import processes
+    from factcensus.indexer.system import processes
 
     if job["options"].pop("processes", False):
         processes.LEAST_BYTES = 0

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factcensus.indexer import compiled
+from factcensus.indexer.kernels import compiled
 
 SOURCE = """
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 
 @compiled()
 def half(values):
@@ -88,7 +88,8 @@ def test_change_in_an_imported_module_makes_code_anew(tmp_path: Path, monkeypatc
     uses.write_text("from factcensus.indexer.search.bounds import first\n" + SOURCE)
     (tmp_path / "search").mkdir()
     (tmp_path / "search/bounds.py").write_text("from factcensus.indexer.constants import STEP\n")
-    (tmp_path / "compiled.py").write_text("")
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels/compiled.py").write_text("")
     constants.write_text("STEP = 1\n")
     other.write_text(SOURCE)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, verify_index
-from factcensus.indexer.counting.entities import LONGEST_MENTION, SEGMENTS, _key, select_segments
 from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.kernels.entities import LONGEST_MENTION, SEGMENTS, _key, select_segments
 
 from . import reference
 from .corpora import fact_table, index_of, make_index, records, write_corpus

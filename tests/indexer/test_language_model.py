@@ -30,7 +30,7 @@ from factcensus.indexer.errors import (
     InputError,
     MissingExtraError,
 )
-from factcensus.indexer.language_model import MOST_SUPPORT, NgramModel, _next_counts
+from factcensus.indexer.infini_gram.language_model import MOST_SUPPORT, NgramModel, _next_counts
 
 from .corpora import ENGINE_PATH_TRAPS, index_folder, index_of, make_index
 from .strategies import QUICK

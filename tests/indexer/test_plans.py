@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, delete_documents
 from factcensus.indexer.counting import fact_counts
-from factcensus.indexer.counting.entities import TOKENS_PER_ROW
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.kernels.entities import TOKENS_PER_ROW
 from factcensus.indexer.storage import frequent
 
 from . import reference

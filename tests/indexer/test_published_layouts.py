@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from factcensus.indexer import CountIndex, Entity, Scope
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
-from factcensus.indexer.language_model import NgramModel
-from factcensus.indexer.published import read_published
+from factcensus.indexer.infini_gram.language_model import NgramModel
+from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.storage.layout import entry_bytes
 
 from . import reference

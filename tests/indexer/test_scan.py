@@ -22,11 +22,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_facts, scan_facts
 from factcensus.indexer.analyzers import get_analyzer
-from factcensus.indexer.building import processes
 from factcensus.indexer.cli import main
-from factcensus.indexer.counting.entities import LONGEST_MENTION
+from factcensus.indexer.counting import scan
 from factcensus.indexer.errors import IndexerError, InputError
-from factcensus.indexer.scanning import scan
+from factcensus.indexer.kernels.entities import LONGEST_MENTION
+from factcensus.indexer.system import processes
 
 from . import reference
 from .corpora import fact_table, records, write_corpus

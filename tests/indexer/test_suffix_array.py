@@ -21,9 +21,9 @@ from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.building import device_sort, suffix_array
 from factcensus.indexer.building.device_sort import choose_device, sort_suffixes_on
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
-from factcensus.indexer.counting import shard
-from factcensus.indexer.counting.search import first_wrong_row
 from factcensus.indexer.errors import InputError, MissingExtraError
+from factcensus.indexer.kernels.search import first_wrong_row
+from factcensus.indexer.storage import shard
 from factcensus.indexer.storage.layout import write_table
 
 from .corpora import ENGINE_PATH_TRAPS, make_index, write_corpus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import Function, argument, command, option
 from factcensus.indexer.cli.options import PATH, Choice, Names, Number, Value, Whole, json_option
-from factcensus.indexer.console import print_json
+from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
     from factcensus.eval.asking.extras import Extras

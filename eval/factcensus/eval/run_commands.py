@@ -6,7 +6,7 @@ from pathlib import Path
 
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
-from factcensus.indexer.console import print_json
+from factcensus.indexer.system.console import print_json
 
 
 @command(

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factcensus.indexer.building.build import add_to_index, build_index, compact_index
     from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.scan import scan_facts
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
-    from factcensus.indexer.scanning.scan import scan_facts
     from factcensus.indexer.storage.maintain import delete_documents
     from factcensus.indexer.storage.verify import verify_index
     from factcensus.indexer.tables.counts import count_facts
@@ -43,7 +43,7 @@ _MODULE_OF = {
     "read_facts": "tables.facts",
     "Limit": "counting.limits",
     "Scope": "counting.scope",
-    "scan_facts": "scanning.scan",
+    "scan_facts": "counting.scan",
     "stratify": "tables.strata",
     "verify_index": "storage.verify",
     "write_table": "tables.files",

@@ -23,10 +23,7 @@ from factcensus.indexer.analyzers.words import WordsAnalyzer
 from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
 from factcensus.indexer.counting.forms import Forms, TextForms, TokenIds, flat_texts, forms_of_entities
 from factcensus.indexer.counting.limits import NO_LIMIT, Limit
-from factcensus.indexer.counting.mentions import check_windows
-from factcensus.indexer.counting.ngrams import count_by_group, count_ranges
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
-from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexerError,
@@ -34,9 +31,12 @@ from factcensus.indexer.errors import (
     InputError,
     NoIndexError,
 )
+from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
+from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.records import Entity
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
+from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class CountIndex:
 
     @classmethod
     def _open_infini_gram(cls, folders: Sequence[Path], name: str | None, analyzer: str | None) -> Self:
-        from factcensus.indexer.published import check_tokenizer, read_published
+        from factcensus.indexer.infini_gram.published import check_tokenizer, read_published
 
         for folder in folders:
             refuse_unfinished(folder)
@@ -554,8 +554,8 @@ class CountIndex:
         scope: Scope = EVERY_DOCUMENT,
         deadline: Limit | None = None,
     ) -> dict[str, Any]:
-        """Documents with passages; see :func:`factcensus.indexer.passages.find_documents`."""
-        from factcensus.indexer.passages import find_documents
+        """Documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
+        from factcensus.indexer.counting.passages import find_documents
 
         return find_documents(
             self, text=text, subject=subject, object=object, window=window, limit=limit, start=start,

@@ -11,7 +11,7 @@ import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
 from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
-from factcensus.indexer.console import print_json
+from factcensus.indexer.system.console import print_json
 from factcensus.unlearn.console import stderr_progress
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from factcensus.indexer.console import duration_text
+from factcensus.indexer.system.console import duration_text
 from factcensus.unlearn.progress import Progress, ProgressFunction
 
 

@@ -30,8 +30,8 @@ from numba import njit
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.counting.scope import Mask
-from factcensus.indexer.counting.search import Array, find, mark_documents
-from factcensus.indexer.counting.shard import Shard
+from factcensus.indexer.kernels.search import Array, find, mark_documents
+from factcensus.indexer.storage.shard import Shard
 
 #: Occurrences of the rarest clause that are looked at together.
 CHUNK_ROWS = 1 << 20

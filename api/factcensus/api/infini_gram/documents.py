@@ -11,7 +11,7 @@ import numpy as np
 from factcensus.api.infini_gram.tokens import Cnf
 from factcensus.indexer import CountIndex
 from factcensus.indexer.corpus import UNKNOWN_SOURCE
-from factcensus.indexer.counting.shard import Shard
+from factcensus.indexer.storage.shard import Shard
 
 #: Tokens before a piece that are decoded with it: what a token reads like may depend on the ones before.
 _LEAD_TOKENS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from factcensus.indexer import CountIndex
-from factcensus.indexer.language_model import NgramModel
+from factcensus.indexer.infini_gram.language_model import NgramModel
 
 
 class Models:

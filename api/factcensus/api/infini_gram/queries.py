@@ -18,7 +18,7 @@ from factcensus.api.infini_gram.documents import document_at
 from factcensus.api.infini_gram.tokens import Ngram, Query, end_of_document, separator_of, token_of
 from factcensus.api.infini_gram.wire import Asked, Refusal
 from factcensus.indexer import CountIndex, Limit
-from factcensus.indexer.language_model import NgramModel
+from factcensus.indexer.infini_gram.language_model import NgramModel
 
 Answer = dict[str, Any]
 

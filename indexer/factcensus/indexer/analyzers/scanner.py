@@ -28,7 +28,7 @@ from factcensus.indexer.analyzers.unicode_tables import (
     ScannerTables,
 )
 from factcensus.indexer.analyzers.word_table import EIGHT, eights, low_bytes, position_dtype
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 

@@ -19,7 +19,6 @@ from typing import Any, Protocol, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
-from factcensus.indexer.building.processes import map_tasks
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
@@ -42,6 +41,7 @@ from factcensus.indexer.storage.maintain import (
     write_states,
 )
 from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.system.processes import map_tasks
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
 #: scratch of a single bucket, 8 for what is tied. Natural text takes 10.

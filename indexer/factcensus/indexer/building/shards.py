@@ -20,7 +20,7 @@ from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.spool import DOCUMENT_SCHEMA, SpoolTask
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import STEP, hash_file, hashed_file, write_hashed, write_table
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 

@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
-from factcensus.indexer.compiled import compiled
 from factcensus.indexer.corpus import BadLinePolicy, Document, SkippedLines, SourceFile, read_documents
+from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import write_atomically
 from factcensus.indexer.storage.manifest import Manifest
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.shard import Shard
+    from factcensus.indexer.storage.shard import Shard
     from factcensus.indexer.storage.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
@@ -148,8 +148,8 @@ def spool_index(
     index: Path, manifest: Manifest, folder: Path, analyzer: str, progress: Callable[[str, int, int, str], None]
 ) -> list[SpoolTask]:
     """Spool the documents of an index that are not deleted, each shard like a corpus file; in bounded memory."""
-    from factcensus.indexer.counting.shard import Shard
     from factcensus.indexer.storage.maintain import read_documents_of
+    from factcensus.indexer.storage.shard import Shard
     from factcensus.indexer.storage.vocabulary import Vocabulary
 
     generation = manifest.vocabulary_generation

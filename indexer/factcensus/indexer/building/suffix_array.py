@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.building.device_sort import choose_device, sort_suffixes_on
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from factcensus.indexer.cli.options import (
     json_option,
     scope_options,
 )
-from factcensus.indexer.console import print_json, print_table
+from factcensus.indexer.system.console import print_json, print_table
 
 
 @command("count", example='factcensus count indexes/wiki "capital of France" --json')

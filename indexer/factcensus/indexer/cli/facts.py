@@ -11,8 +11,8 @@ import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import PATH, Choice, IndexChoice, ScopeChoice, Whole, notice, scope_options
-from factcensus.indexer.console import ConsoleProgress, print_table
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.system.console import ConsoleProgress, print_table
 
 if TYPE_CHECKING:
     from factcensus.indexer.corpus import BadLinePolicy
@@ -148,7 +148,7 @@ def _scan(
     on_bad_line: BadLinePolicy | None,
     **_: Any,
 ) -> Any:
-    from factcensus.indexer.scanning.scan import scan_facts
+    from factcensus.indexer.counting.scan import scan_facts
 
     return scan_facts(
         list(scan),

@@ -17,8 +17,8 @@ from factcensus.indexer.cli.options import (
     machine_options,
     notice,
 )
-from factcensus.indexer.console import ConsoleProgress, print_json, print_table, size_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.system.console import ConsoleProgress, print_json, print_table, size_text
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.manifest import Manifest

@@ -8,7 +8,7 @@ import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import IndexChoice, Whole, index_argument, json_option
-from factcensus.indexer.console import print_json, print_table
+from factcensus.indexer.system.console import print_json, print_table
 
 infini_option = option(
     "--infini", is_flag=True, help="use only the longest end of the prompt that occurs in the corpus (∞-gram)"
@@ -72,7 +72,7 @@ def ntd(
 
 
 def _ask(index: IndexChoice, question: str, text: str, **options: Any) -> dict[str, Any]:
-    from factcensus.indexer.language_model import NgramModel
+    from factcensus.indexer.infini_gram.language_model import NgramModel
 
     with index.open() as opened, NgramModel.open(opened) as model:
         answer: dict[str, Any] = getattr(model, question)(text, **options)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import click
 
 from factcensus.indexer.cli.command import Function, argument, option, spelling
-from factcensus.indexer.console import parse_size
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest
+from factcensus.indexer.system.console import parse_size
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.limits import Limit

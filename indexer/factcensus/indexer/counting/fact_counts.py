@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.counting.entities import (
+from factcensus.indexer.counting.forms import Forms
+from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.entities import (
     SEGMENTS,
     collect_entities,
     collect_groups,
@@ -30,14 +33,11 @@ from factcensus.indexer.counting.entities import (
     pair_segments,
     select_segments,
 )
-from factcensus.indexer.counting.forms import Forms
-from factcensus.indexer.counting.limits import Limit
-from factcensus.indexer.counting.search import Array
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.search import Array
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.scope import Selection
-    from factcensus.indexer.counting.shard import Shard
+    from factcensus.indexer.storage.shard import Shard
 
 #: Positions that a thread holds at a time, and the most of an item that has too many for that: as every part of its
 #: documents costs a pass over all its rows, there should not be more than some :data:`PASSES`.

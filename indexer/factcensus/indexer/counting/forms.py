@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.compiled import compiled
-from factcensus.indexer.counting.entities import LONGEST_MENTION, find_simple
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.entities import LONGEST_MENTION, find_simple
 
 Array = npt.NDArray[Any]
 TokenIds = tuple[int, ...]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.compiled import compiled
-from factcensus.indexer.counting.search import Array, document_of, entry
+from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.search import Array, document_of, entry
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.shard import Shard
+    from factcensus.indexer.storage.shard import Shard
 
 #: N-grams that occur more often than this are counted in advance, if they are at most so many tokens long.
 FREQUENT = 1024

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
 from factcensus.indexer.storage.documents import (
     Chosen,
@@ -27,6 +26,7 @@ from factcensus.indexer.storage.documents import (
 from factcensus.indexer.storage.frequent import count_frequent
 from factcensus.indexer.storage.layout import explain_full_disk, hash_file, lock_folder, sync_files, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.shard import Shard
 
 #: The names that files of an index have.
 _OWN_FILE = re.compile(

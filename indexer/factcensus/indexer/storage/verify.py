@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import IndexFormatError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
-from factcensus.indexer.published import read_published
+from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.storage.layout import hash_file
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
+from factcensus.indexer.storage.shard import Shard
 
 #: Neighbouring suffixes of each shard that are compared unless the order is proven in full.
 SAMPLED_ROWS = 100_000

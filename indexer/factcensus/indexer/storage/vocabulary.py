@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.compiled import compiled
 from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import write_hashed
 
 Array = npt.NDArray[Any]

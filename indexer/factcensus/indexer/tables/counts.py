@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from factcensus.indexer.analyzers import nothing_left
 from factcensus.indexer.counting.limits import Limit
-from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import EmptyQueryError
+from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.tables.facts import check_facts
 
 if TYPE_CHECKING:

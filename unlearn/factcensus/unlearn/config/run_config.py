@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from factcensus.indexer.console import parse_size
+from factcensus.indexer.system.console import parse_size
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
 from factcensus.unlearn.errors import ConfigError

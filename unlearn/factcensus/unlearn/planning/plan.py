@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from factcensus.indexer.console import parse_size, size_text
+from factcensus.indexer.system.console import parse_size, size_text
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import counted_facts

@@ -43,8 +43,8 @@ from factcensus.indexer.errors import (
 from factcensus.indexer.storage.layout import HeldFile
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.shard import Shard
     from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage.shard import Shard
 
 #: Occurrences that the engine may look at: it starts two threads at each of its splits, 160 at a time for so many. This
 #: is also the limit of infini-gram's public service.

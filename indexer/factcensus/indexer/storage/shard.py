@@ -14,17 +14,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.counting import search
-from factcensus.indexer.counting.mentions import Mentions, select_mentions
-from factcensus.indexer.counting.ngrams import count_ngram
 from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.kernels import search
+from factcensus.indexer.kernels.ngrams import count_ngram
+from factcensus.indexer.kernels.pairs import Mentions, select_mentions
 from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.fact_counts import Workspace
-    from factcensus.indexer.published import Metadata
+    from factcensus.indexer.infini_gram.published import Metadata
 
 Array = npt.NDArray[Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.compiled import compiled
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 

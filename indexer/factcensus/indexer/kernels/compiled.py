@@ -21,7 +21,8 @@ from uuid import uuid4
 import numba
 from numba.core import config, serialize
 
-_PACKAGE = Path(__file__).parent
+#: The folder of factcensus.indexer.
+_PACKAGE = Path(__file__).parents[1]
 _IMPORT = re.compile(r"^from factcensus\.indexer\.([\w.]+) import", re.MULTILINE)
 Function = TypeVar("Function", bound=Callable[..., Any])
 

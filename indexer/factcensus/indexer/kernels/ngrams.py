@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.compiled import compiled
-from factcensus.indexer.counting.search import Array, document_of, entry, find
+from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.search import Array, document_of, entry, find
 
 #: Rows that are looked at between two looks at the clock, and rows below which a set of documents is hashed.
 STRIDE = 1 << 16

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 TokenIds = tuple[int, ...]

@@ -36,8 +36,8 @@ import numpy.typing as npt
 
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.corpus import UNKNOWN_SOURCE, document_of_fields, parse_line
-from factcensus.indexer.counting.shard import Shard
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
+from factcensus.indexer.storage.shard import Shard
 
 #: Documents of a shard whose beginnings are checked when it is opened.
 _CHECKED_DOCUMENTS = 1024

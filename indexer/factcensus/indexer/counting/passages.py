@@ -10,14 +10,14 @@ import numpy.typing as npt
 import orjson
 
 from factcensus.indexer.counting.limits import Limit
-from factcensus.indexer.counting.mentions import check_windows, count_pairs
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope
 from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.shard import Shard
     from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage.shard import Shard
 
 #: Tokens shown on either side of a mention, and passages shown of one document.
 CONTEXT_TOKENS = 12

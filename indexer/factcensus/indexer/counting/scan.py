@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
-from factcensus.indexer.building.processes import map_tasks
 from factcensus.indexer.corpus import (
     BadLinePolicy,
     Document,
@@ -30,10 +29,9 @@ from factcensus.indexer.corpus import (
     read_documents,
 )
 from factcensus.indexer.counting.forms import check_length
-from factcensus.indexer.counting.mentions import check_windows
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.records import Entity
-from factcensus.indexer.scanning.kernels import (
+from factcensus.indexer.kernels.pairs import check_windows
+from factcensus.indexer.kernels.scan import (
     WHOLE_DOCUMENT,
     Counts,
     FactsByEntity,
@@ -43,6 +41,8 @@ from factcensus.indexer.scanning.kernels import (
     count_documents,
     group_facts,
 )
+from factcensus.indexer.records import Entity
+from factcensus.indexer.system.processes import map_tasks
 from factcensus.indexer.tables.counts import count_names, counts_table
 from factcensus.indexer.tables.facts import check_facts, entities_of
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.compiled import compiled
-from factcensus.indexer.counting.mentions import near_pairs, overlapping_pairs
-from factcensus.indexer.counting.ngrams import STRIDE, find_frequent
-from factcensus.indexer.counting.search import Array, document_of, entry
+from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.ngrams import STRIDE, find_frequent
+from factcensus.indexer.kernels.pairs import near_pairs, overlapping_pairs
+from factcensus.indexer.kernels.search import Array, document_of, entry
 
 #: Segments that positions which are sorted together may belong to.
 SEGMENTS = 1 << 11

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.compiled import compiled
+from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import STEP
 
 Array = npt.NDArray[Any]

@@ -1,0 +1,1 @@
+"""Indexes that infini-gram built, and its language-model queries."""

@@ -1,1 +1,0 @@
-"""The numbers of an index from one pass over the text, without an index."""
