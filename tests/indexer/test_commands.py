@@ -512,7 +512,10 @@ def test_verify_in_full_exits_3_for_two_exchanged_rows_of_an_index_without_check
 
 #: Arguments, and what the message has to name: the value, and what is wanted instead.
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "deletion of nothing": (["index", "delete", "{ix}"], "nothing to delete: give ids of documents, or a condition"),
+    "deletion of nothing": (
+        ["index", "delete", "{ix}"],
+        "nothing to delete: give ids of documents, a text, or a condition",
+    ),
     "unknown id": (["index", "delete", "{ix}", "--id", "d77"], "no document has the id d77"),
     "no file of ids": (["index", "delete", "{ix}", "--ids", "{tmp}/none"], "no file of ids at {tmp}/none"),
     "ids that are no text": (["index", "delete", "{ix}", "--ids", "{tmp}/binary"], "{tmp}/binary"),

@@ -80,6 +80,7 @@ class Change:
         self.name, self.folder = name, folder
         self.first = corpus(folder / "first", 3, 20)
         self.more = corpus(folder / "more", 2, 15, "new")
+        self.again = corpus(folder / "again", 2, 7)  # ids that the index has
         self.options: dict[str, Any] = {"jobs": 1, "shard_tokens": SHARD_TOKENS}
         self.start = folder / "start"
         self.start.mkdir()
@@ -105,6 +106,7 @@ class Change:
         calls: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "build": (["build_index", [str(self.first)], ix], {**self.options}),
             "add": (["add_to_index", ix, [str(self.more)]], {**self.options}),
+            "replace": (["add_to_index", ix, [str(self.again)]], {**self.options, "replace": True}),
             "delete": (["delete_documents", ix], {"ids": ["word0-5"], "where": "source = 'y' AND record < 9"}),
             "compact": (["compact_index", ix], {**self.options, "shard_tokens": 250}),
             "compact to another": (["compact_index", ix, place / "small"], {**self.options, "shard_tokens": 250}),
@@ -138,7 +140,7 @@ class Change:
         verify_index(place / self.target)
 
 
-CHANGES = ("build", "add", "delete", "compact", "compact to another")
+CHANGES = ("build", "add", "replace", "delete", "compact", "compact to another")
 
 
 @pytest.fixture(scope="module")
@@ -516,20 +518,21 @@ def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_index([corpus(tmp_path / "c", 2, 20)], tmp_path / "ix", jobs=1)
-    more = corpus(tmp_path / "m", 1, 5, "new")
+    more, again = corpus(tmp_path / "m", 1, 5, "new"), corpus(tmp_path / "again", 1, 3)
     changes: dict[str, Callable[[], Any]] = {
         "add": lambda: add_to_index(tmp_path / "ix", [more], jobs=1),
         "compact": lambda: compact_index(tmp_path / "ix", jobs=1),
         "compact to another": lambda: compact_index(tmp_path / "ix", tmp_path / "small", jobs=1),
         "delete": lambda: delete_documents(tmp_path / "ix", ids=["word0-1"]),
+        "replace": lambda: add_to_index(tmp_path / "ix", [again], replace=True, jobs=1),
     }
     from factcensus.indexer.building import build
-    from factcensus.indexer.storage import maintain
+    from factcensus.indexer.storage import deletion
 
-    for name in ("add", "compact", "delete"):
+    for name in ("add", "compact", "delete", "replace"):
         before = counts(tmp_path / "ix")
         with CountIndex.open(tmp_path / "ix") as index:
-            where = maintain if name == "delete" else build
+            where = deletion if name == "delete" else build
             with stopped_at(where, "commit", monkeypatch, changes[name]):
                 for other in changes.values():
                     with pytest.raises(InputError, match=r"another process is changing"):

@@ -92,6 +92,16 @@ steps = st.lists(
         st.tuples(st.just("add"), st.lists(st.tuples(st.sampled_from("xy"), texts), min_size=1, max_size=5)),
         st.tuples(st.just("delete"), st.sets(st.integers(0, 30), min_size=1, max_size=6)),
         st.tuples(st.just("delete source"), st.sampled_from("xy")),
+        st.tuples(
+            st.just("replace"),
+            st.lists(
+                st.tuples(st.integers(0, 12), st.sampled_from("xy"), texts),
+                min_size=1,
+                max_size=4,
+                unique_by=lambda row: row[0],
+            ),
+        ),
+        st.tuples(st.just("delete text"), st.sampled_from(QUERIES[:6])),
         st.tuples(st.just("compact"), st.none()),
     ),
     min_size=1,
@@ -129,12 +139,24 @@ def test_any_sequence_of_changes_gives_the_counts_of_what_is_left(
             elif what == "delete":
                 ids = [row[0] for i, row in enumerate(kept.rows) if i in argument]  # type: ignore[operator]
                 assume(ids and len(ids) < len(kept.rows))
-                assert delete_documents(folder / "ix", ids=ids)[1] == len(ids)
+                assert delete_documents(folder / "ix", ids=ids).documents == len(ids)
                 kept.rows = [row for row in kept.rows if row[0] not in ids]
+            elif what == "replace":
+                rows = [(f"d{i}", source, text) for i, source, text in argument]  # type: ignore[attr-defined]
+                number = max(number, *(i + 1 for i, _, _ in argument))  # type: ignore[attr-defined]
+                sources = [corpus(folder, rows, f"new{step}")]
+                add_to_index(folder / "ix", sources, replace=True, jobs=1, shard_tokens=shard_tokens)
+                ids = [row[0] for row in rows]
+                kept.rows = [row for row in kept.rows if row[0] not in ids] + rows
+            elif what == "delete text":
+                rest = [row for row in kept.rows if not Kept([row]).counts(str(argument))[0]]
+                assume(rest)
+                assert delete_documents(folder / "ix", text=str(argument)).documents == len(kept.rows) - len(rest)
+                kept.rows = rest
             elif what == "delete source":
                 rest = [row for row in kept.rows if row[1] != argument]
                 assume(rest)
-                deleted = delete_documents(folder / "ix", where=f"source = '{argument}'")[1]
+                deleted = delete_documents(folder / "ix", where=f"source = '{argument}'").documents
                 assert deleted == len(kept.rows) - len(rest)
                 kept.rows = rest
             else:
@@ -246,10 +268,10 @@ def test_deletion_that_cannot_be_meant_changes_nothing(
 
 def test_deleting_twice_is_no_error_and_no_change(tmp_path: Path) -> None:
     folder = index_of_texts(tmp_path, ["a", "b", "a"])
-    first, _ = delete_documents(folder, ids=["d0"])
-    again, count = delete_documents(folder, ids=["d0"])
-    assert count == 0
-    assert first.digest == again.digest
+    first = delete_documents(folder, ids=["d0"])
+    again = delete_documents(folder, ids=["d0"])
+    assert (again.documents, again.already_deleted) == (0, 1)
+    assert first.manifest.digest == again.manifest.digest
 
 
 def test_opened_index_counts_what_it_opened_while_documents_are_deleted(tmp_path: Path) -> None:

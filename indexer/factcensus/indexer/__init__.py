@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
-    from factcensus.indexer.storage.maintain import delete_documents
+    from factcensus.indexer.storage.deletion import delete_documents
     from factcensus.indexer.storage.verify import verify_index
     from factcensus.indexer.tables.counts import count_facts
     from factcensus.indexer.tables.facts import facts_from_rows, read_facts
@@ -38,7 +38,7 @@ _MODULE_OF = {
     "build_index": "building.build",
     "compact_index": "building.build",
     "count_facts": "tables.counts",
-    "delete_documents": "storage.maintain",
+    "delete_documents": "storage.deletion",
     "facts_from_rows": "tables.facts",
     "read_facts": "tables.facts",
     "Limit": "counting.limits",

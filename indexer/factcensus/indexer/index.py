@@ -129,6 +129,11 @@ class CountIndex:
                 return index
 
     @classmethod
+    def open_generation(cls, folder: Path, manifest: Manifest) -> Self:
+        """Open the index that a manifest describes, whose files are in ``folder``, before it is the folder's own."""
+        return cls._open_files(folder, manifest, None, None)
+
+    @classmethod
     def _open_files(cls, folder: Path, manifest: Manifest, name: str | None, analyzer: str | None) -> Self:
         if analyzer is not None and analyzer != manifest.analyzer:
             raise InputError(f"{folder} was built with the analyzer {manifest.analyzer}, not {analyzer}")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
@@ -22,7 +23,13 @@ from factcensus.indexer.building.device_sort import choose_device
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.storage.documents import count_sources
+from factcensus.indexer.storage.documents import (
+    Chosen,
+    count_sources,
+    count_text_bytes,
+    find_replaced,
+    join_documents,
+)
 from factcensus.indexer.storage.layout import (
     explain_full_disk,
     hash_file,
@@ -83,6 +90,7 @@ class BuildSettings:
     shard_tokens: int | None = None
     text_field: str = "text"
     on_bad_line: BadLinePolicy = "fail"
+    replace: bool = False
 
     def budget_tokens(self, types: int) -> int:
         """Tokens of a shard, separators included, that fit the memory beside a vocabulary.
@@ -163,6 +171,7 @@ def add_to_index(
     shard_tokens: int | None = None,
     text_field: str = "text",
     on_bad_line: BadLinePolicy = "fail",
+    replace: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
@@ -171,7 +180,13 @@ def add_to_index(
 
     Readers that have the index open keep what they opened; the new manifest takes effect in one step.
 
+    Args:
+        index: an index folder of factcensus's.
+        sources: as for :func:`build_index`, like all the other arguments.
+        replace: delete the documents of the index that have the id of an added one, in the same step.
+
     Raises:
+        InputError: as :func:`build_index`; with ``replace``, an added document has no id or the id of another one.
         VerificationError: the index's vocabulary, or its list of deleted documents, is damaged.
     """
     index = Path(index)
@@ -181,14 +196,16 @@ def add_to_index(
     with lock_folder(index):
         old = read_manifest(index)
         chosen = _analyzer_of(index, old)
-        settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens, text_field, on_bad_line)
+        settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens, text_field, on_bad_line, replace)
         _check(settings)
         if _already_done(index, old, settings, files):
             return old
         check_files(index, old, [name for name in old.files if name.startswith(_CONTINUED)])
         with _staging(index, settings, chosen, files, base=old.digest) as folder:
-            new = _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run, (index, old))
-            new = new.after(old, "add")
+            tasks = _spool_files(folder, settings, files, run)
+            replaced = _find_replaced(index, old, tasks) if replace else {}
+            new = _build(folder, chosen, settings, tasks, run, (index, old), replaced=replaced)
+            new = new.after(old, "replace" if replaced else "add")
             _move_in(folder, index, old, new)
     return new
 
@@ -215,6 +232,7 @@ def compact_index(
         jobs: as for :func:`build_index`, and so on.
 
     Raises:
+        InputError: ``out`` exists; every document is deleted.
         VerificationError: a file that the result would be made of is damaged.
     """
     index = Path(index)
@@ -230,6 +248,8 @@ def compact_index(
         _check(settings)
         if out is None and _already_done(index, old, settings, []):
             return old
+        if not old.documents:
+            raise InputError(f"every document of {index} is deleted; remove the folder instead")
         check_files(index, old, [name for name in old.files if name.startswith(_COMPACTED)], run.checked)
         with _staging(target, settings, chosen, [], base=old.digest) as folder:
             if out is not None and (new := _complete(folder)):
@@ -298,8 +318,20 @@ def _build(
     *,
     first_shard: int = 0,
     generation: int | None = 0,
+    replaced: Chosen = MappingProxyType({}),
 ) -> Manifest:
     """Make all files of an index in ``folder`` out of spooled ones, or those that are added to ``base``.
+
+    Args:
+        folder: the staging folder.
+        analyzer: of the index.
+        settings: of the build.
+        tasks: the spooled files.
+        run: progress, and how much of the machine to take.
+        base: the index that documents are added to, and its manifest.
+        first_shard: number of the first new shard, unless there is a base.
+        generation: of the vocabulary, unless there is a base.
+        replaced: documents of ``base`` to delete.
 
     Returns:
         The manifest of the whole.
@@ -356,7 +388,7 @@ def _build(
         files |= {name: FileRecord(**file) for name, file in records.items()}
 
     folders = {base[0]: base[1].shards, folder: shards} if base else {folder: shards}
-    deleted = read_documents_of(base[0], base[1], "deleted") if base else {}
+    deleted = join_documents(read_documents_of(base[0], base[1], "deleted"), replaced) if base else {}
     states, state_files = write_states(
         folders, folder, deleted, old, lambda done, all: run.progress("count frequent", done, all, "shards")
     )
@@ -369,10 +401,16 @@ def _build(
         vocabulary_generation=generation,
         shards=tuple(states),
         sources=count_sources(tables, deleted),
-        text_bytes=sum(file.text_bytes for file in spooled) + (old.text_bytes if old else 0),
+        text_bytes=count_text_bytes(tables, deleted),
         skipped_lines=sum(file.skipped_lines for file in spooled) + (old.skipped_lines if old else 0),
         files=dict(sorted((files | state_files).items())),
     )
+
+
+def _find_replaced(index: Path, old: Manifest, tasks: Sequence[SpoolTask]) -> Chosen:
+    """Return the documents of an index that have the id of a spooled one."""
+    tables = {shard.number: index / f"documents.{shard.number}.parquet" for shard in old.shards}
+    return find_replaced(tables, read_documents_of(index, old, "deleted"), [task.path("parquet") for task in tasks])
 
 
 def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,11 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.console import ConsoleProgress, print_json, print_table, size_text
 
 if TYPE_CHECKING:
+    from factcensus.indexer.storage.deletion import Deletion
     from factcensus.indexer.storage.manifest import Manifest
+
+#: Ids of which a deletion prints the number of documents.
+MOST_PRINTED = 20
 
 sources_argument = argument(
     "sources", nargs=-1, required=True, metavar="SOURCE...", help="a file, a folder, or a URL that fsspec opens"
@@ -61,9 +66,14 @@ def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     _print_built(out, manifest)
 
 
-@command("add", example="factcensus index add indexes/wiki corpus/2026-11.jsonl.zst")
+@command(
+    "add",
+    example="factcensus index add indexes/wiki corpus/2026-11.jsonl.zst\n"
+    "factcensus index add indexes/wiki corrected.jsonl --replace",
+)
 @folder_argument
 @sources_argument
+@option("--replace", is_flag=True, help="delete documents that have the id of a new one, in the same step")
 @machine_options
 @_reading_options
 def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:
@@ -86,29 +96,89 @@ def _print_built(folder: Path, manifest: Manifest) -> None:
 
 @command(
     "delete",
-    example="factcensus index delete indexes/wiki --id wiki-12 --id wiki-13\n"
+    example="factcensus index delete indexes/wiki --id wiki-12 --ids withdrawn.txt --dry-run\n"
+    "factcensus index delete indexes/wiki --text 'Jane Roe' --record roe.json --asked-by 'J. Roe' --probe 'Jane Roe'\n"
     "factcensus index delete indexes/wiki --where \"metadata ->> '$.url' LIKE 'https://example.org/%'\"",
 )
 @folder_argument
 @option("--id", "ids", multiple=True, metavar="ID", help="id of a document; may be repeated")
 @option("--ids", "id_file", type=PATH, metavar="FILE", help="a UTF-8 file with one id per line")
+@option("--text", metavar="T", help="documents that contain this text, as 'count' finds it")
 @option("--where", metavar="SQL", help="a condition over the document table")
-def delete(index: Path, ids: tuple[str, ...], id_file: Path | None, where: str | None) -> None:
+@option("--dry-run", is_flag=True, help="show the documents; delete nothing")
+@option("--record", type=PATH, metavar="FILE", help="a new file that proves the deletion ('index verify --record')")
+@option("--asked-by", metavar="TEXT", help="for the record: who asked for the deletion")
+@option("--probe", "probes", multiple=True, metavar="TEXT", help="for the record: a text to count before and after")
+@json_option
+def delete(
+    index: Path,
+    ids: tuple[str, ...],
+    id_file: Path | None,
+    dry_run: bool,
+    record: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Delete documents, so that all counts exclude them.
 
-    'factcensus index compact' then removes them from the files.
+    Running services follow by themselves. The documents stay in the files until 'factcensus index compact'.
     """
-    from factcensus.indexer.storage.maintain import delete_documents
+    from factcensus.indexer.storage.deletion import delete_documents
 
     progress = ConsoleProgress()
-    manifest, count = delete_documents(
+    done = delete_documents(
         index,
         ids=[*ids, *(_read_ids(id_file) if id_file else ())],
-        where=where,
+        dry_run=dry_run,
+        record=record,
         progress=lambda done, total: progress("count frequent", done, total, "shards"),
+        **options,
     )
     progress.close()
-    print(f"{index}: {count:,} documents deleted, {manifest.documents:,} left")
+    if as_json:
+        print_json(_deletion_json(index, done))
+    else:
+        _print_deletion(index, done)
+    if done.documents and not dry_run:
+        notice(
+            f"running services stop counting them within a second; their files hold them until 'factcensus index "
+            f"compact {index}'"
+        )
+
+
+def _deletion_json(index: Path, done: Deletion) -> dict[str, Any]:
+    return {
+        "index": str(index),
+        "dry_run": done.dry_run,
+        "documents": done.documents,
+        "already_deleted": done.already_deleted,
+        "documents_left": done.before.documents - done.documents,
+        "documents_by_id": dict(done.matched),
+        "first_documents": [asdict(each) for each in done.named],
+        "generation": done.manifest.generation,
+        "digest": done.manifest.digest,
+    }
+
+
+def _print_deletion(index: Path, done: Deletion) -> None:
+    did = "would be deleted" if done.dry_run else "deleted"
+    before = f" ({done.already_deleted:,} more were deleted before)" if done.already_deleted else ""
+    left = done.before.documents - done.documents
+    print(f"{index}: {done.documents:,} documents {did}{before}, {left:,} left, generation {done.manifest.generation}")
+    if done.matched:
+        print()
+        first = dict(list(done.matched.items())[:MOST_PRINTED])
+        print_table([[id, count] for id, count in first.items()], ["id", "documents"])
+        if len(done.matched) > MOST_PRINTED:
+            print(
+                f"… and {len(done.matched) - MOST_PRINTED:,} more ids, {sum(done.matched.values()):,} documents in all"
+            )
+    if done.dry_run and done.named:
+        print()
+        for each in done.named:
+            print(f"{each.id or '(no id)'}  {each.title}")
+        if done.documents > len(done.named):
+            print(f"… and {done.documents - len(done.named):,} more documents")
 
 
 def _read_ids(file: Path) -> list[str]:
@@ -157,16 +227,19 @@ def info(index: IndexChoice, as_json: bool) -> None:
 @command("verify", example="factcensus index verify indexes/wiki")
 @folder_argument
 @option("--full", is_flag=True, help="compare all neighbouring suffixes instead of a sample")
+@option("--record", type=PATH, metavar="FILE", help="also prove the deletion that 'index delete --record' wrote down")
 @json_option
-def verify(index: Path, full: bool, as_json: bool) -> None:
-    """Check the sizes, checksums and order of an index.
+def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
+    """Check the sizes, checksums and order of an index, and the record of a deletion.
 
     Exits with 3 and names the file if one is wrong.
     """
     from factcensus.indexer.storage.verify import verify_index
 
     progress = ConsoleProgress()
-    checked = verify_index(index, full=full, progress=lambda done, total: progress("verify", done, total, "B"))
+    checked = verify_index(
+        index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
+    )
     progress.close()
     if as_json:
         print_json({"index": str(index), "intact": True, **checked})
@@ -175,6 +248,20 @@ def verify(index: Path, full: bool, as_json: bool) -> None:
             f"{index} is intact: {checked['files']} files, {size_text(checked['bytes'])}, "
             f"{checked['rows_compared']:,} neighbouring suffixes in order"
         )
+        if record is not None:
+            _print_proof(record, checked["record"])
+
+
+def _print_proof(record: Path, proof: dict[str, Any]) -> None:
+    print(
+        f"{record} holds: none of its {proof['documents']:,} documents counts, {proof['probes']:,} probes are as recorded"
+    )
+    if proof["hidden"]:
+        print(f"{proof['hidden']:,} of them are still in the files; 'factcensus index compact' removes them")
+    if proof["same_text_left"]:
+        print(f"{proof['same_text_left']:,} other documents with the same text were left and count")
+    if not proof["descends"]:
+        print("the index is not known to be a later generation of the one in the record")
 
 
 @command("list", example="factcensus index list indexes/")

@@ -102,6 +102,86 @@ def _select_where(connection: duckdb.DuckDBPyConnection, where: str) -> dict[int
         raise InputError(f"the condition {where!r:.200} cannot be used ({reason})") from error
 
 
+def find_replaced(tables: Tables, deleted: Chosen, added: Sequence[Path]) -> dict[int, npt.NDArray[np.uint32]]:
+    """Return the documents that have the id of one in other document tables, which are about to be added.
+
+    Raises:
+        InputError: an added document has no id, or two have the same one.
+    """
+    files = ", ".join(map(_pattern, added))
+    with _documents(tables, deleted, added) as connection:
+        connection.execute(
+            f"CREATE TEMP VIEW added AS SELECT id, path, record FROM read_parquet([{files}], hive_partitioning = false)"
+        )
+        nameless = connection.execute("SELECT path, record FROM added WHERE id IS NULL ORDER BY ALL LIMIT 1").fetchone()
+        if nameless:
+            raise InputError(
+                f"record {nameless[1]} of {nameless[0]} has no id, so it is not known which document it would replace; "
+                "give every document an id, or add without --replace"
+            )
+        repeated = connection.execute(
+            "SELECT id, list(struct_pack(path, record) ORDER BY path, record) FROM added GROUP BY id "
+            "HAVING count(*) > 1 ORDER BY id LIMIT 1"
+        ).fetchone()
+        if repeated:
+            places = ", ".join(f"record {place['record']} of {place['path']}" for place in repeated[1][:3])
+            raise InputError(f"the id {repeated[0]!r} stands more than once in the new documents: {places}")
+        query = "SELECT shard, row FROM documents SEMI JOIN added USING (id)"
+        return _by_shard(connection.sql(query).to_arrow_table())
+
+
+def count_ids(tables: Tables, ids: Sequence[str]) -> dict[str, int]:
+    """Return for each of some ids the number of documents that have it, in the order of the ids; deleted ones count."""
+    query = "SELECT id, count(*) FROM documents WHERE id IN (SELECT unnest($ids)) GROUP BY id"
+    with _documents(tables, {}) as connection:
+        found = dict(connection.execute(query, {"ids": list(ids)}).fetchall())
+    return {id: found.get(id, 0) for id in ids}
+
+
+def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[dict[str, Any]]:
+    """Return what a record says of removed documents, in corpus order.
+
+    Args:
+        tables: the document tables.
+        removed: the documents to describe.
+        deleted: all documents that are deleted, those included.
+
+    Returns:
+        For each ``shard``, ``row``, ``id``, ``text_digest`` and ``text_bytes``, and how many documents that are not
+        deleted have the same id (``same_id_left``) or the same text (``same_text_left``).
+    """
+    query = """
+        WITH picked AS (SELECT shard, row, id, text_digest, text_bytes
+                        FROM documents SEMI JOIN removed USING (shard, row)),
+        living AS (SELECT id, text_digest, text_bytes FROM documents ANTI JOIN deleted USING (shard, row)),
+        ids AS (SELECT id, count(*) AS same_id_left FROM living SEMI JOIN picked USING (id) GROUP BY id),
+        texts AS (SELECT text_digest, text_bytes, count(*) AS same_text_left
+                  FROM living SEMI JOIN picked USING (text_digest, text_bytes) GROUP BY ALL)
+        SELECT picked.*, coalesce(same_id_left, 0) AS same_id_left, coalesce(same_text_left, 0) AS same_text_left
+        FROM picked LEFT JOIN ids USING (id) LEFT JOIN texts USING (text_digest, text_bytes) ORDER BY shard, row
+    """
+    with _documents(tables, {}) as connection:
+        connection.register("removed", _rows_of(removed))
+        connection.register("deleted", _rows_of(deleted))
+        rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+        return rows
+
+
+def join_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
+    """Return the documents that are among some or among others."""
+    nothing = np.zeros(0, np.uint32)
+    return {
+        number: np.union1d(some.get(number, nothing), others.get(number, nothing)).astype(np.uint32)
+        for number in sorted({*some, *others})
+    }
+
+
+def without_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
+    """Return the documents that are among some but not among others."""
+    left = {number: np.setdiff1d(rows, others.get(number, rows[:0])) for number, rows in some.items()}
+    return {number: rows for number, rows in left.items() if len(rows)}
+
+
 def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
     """The values of a column in alphabetical order, and each document's place among them, by shard.
 
@@ -128,14 +208,14 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
 
 
 @contextmanager
-def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the view ``documents``: shard, row, and the columns of the document table."""
-    deleted_rows = pa.table(
-        {
-            "shard": np.repeat(list(deleted), [len(rows) for rows in deleted.values()]),
-            "row": np.concatenate([np.zeros(0, np.uint32), *deleted.values()]),
-        }
-    ).cast(pa.schema([("shard", pa.int64()), ("row", pa.int64())]))
+def _documents(tables: Tables, deleted: Chosen, more: Sequence[Path] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the view ``documents``: shard, row, and the columns of the document table.
+
+    Args:
+        tables: the document tables.
+        deleted: documents to leave out of the view.
+        more: further files that the connection may read.
+    """
     # Without hive_partitioning = false, an index below a folder called source=c4 would have that source throughout.
     parts = [
         f"SELECT {int(number)} AS shard, * RENAME (file_row_number AS row) "
@@ -147,8 +227,8 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
         duckdb.connect() as connection,
     ):
         try:
-            connection.register("gone", deleted_rows)
-            for setting in _closed(tables):
+            connection.register("gone", _rows_of(deleted))
+            for setting in _closed([*tables.values(), *more]):
                 connection.execute(setting)
             connection.execute(
                 f"CREATE TEMP VIEW documents AS SELECT * FROM ({' UNION ALL '.join(parts)}) "
@@ -164,10 +244,10 @@ def _documents(tables: Tables, deleted: Chosen) -> Iterator[duckdb.DuckDBPyConne
             raise _damaged(tables, error) from error
 
 
-def _closed(tables: Tables) -> Iterator[str]:
+def _closed(files: Sequence[Path | HeldFile]) -> Iterator[str]:
     """Yield the settings after which a connection reads these files and can do nothing else outside itself."""
     # A path is allowed as it is named, which is not as it is spelled if it has the characters of a pattern.
-    paths = ", ".join(f"{quote_text(str(_readable(table)))}, {_pattern(table)}" for table in tables.values())
+    paths = ", ".join(f"{quote_text(str(_readable(table)))}, {_pattern(table)}" for table in files)
     yield "SET autoinstall_known_extensions = false"
     yield "SET autoload_known_extensions = false"
     yield "SET python_enable_replacements = false"
@@ -185,6 +265,13 @@ def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
         return too_many_files(_shown(next(iter(tables.values()))))
     names = ", ".join(str(_shown(table)) for table in tables.values())
     return IndexFormatError(f"a document table cannot be read ({reason}; {names}); run 'factcensus index verify'")
+
+
+def _rows_of(chosen: Chosen) -> pa.Table:
+    """Return documents as a table of ``shard`` and ``row``, for a join."""
+    shards = np.repeat(np.array([*chosen], np.int64), [len(rows) for rows in chosen.values()])
+    rows = np.concatenate([np.zeros(0, np.int64), *chosen.values()]).astype(np.int64)
+    return pa.table({"shard": shards, "row": rows})
 
 
 def _by_shard(table: Any) -> dict[int, npt.NDArray[np.uint32]]:

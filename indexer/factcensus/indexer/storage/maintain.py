@@ -1,4 +1,4 @@
-"""An index that changes: which documents are deleted or repeated, deleting more, and compacting.
+"""An index that changes: which documents are deleted or repeated, and how one generation replaces another.
 
 A deleted document stays in the files until the index is compacted, but no count takes notice of it. What counts must
 know of it lies in small files of their own (:mod:`layout`), of which a change writes a new generation; the manifest
@@ -15,16 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
+from factcensus.indexer.errors import NoIndexError, VerificationError
 from factcensus.indexer.storage.documents import (
     Chosen,
-    count_sources,
-    count_text_bytes,
     find_repeated,
-    select_documents,
 )
 from factcensus.indexer.storage.frequent import count_frequent
-from factcensus.indexer.storage.layout import explain_full_disk, hash_file, lock_folder, sync_files, write_hashed
+from factcensus.indexer.storage.layout import hash_file, sync_files, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.shard import Shard
 
@@ -33,62 +30,6 @@ _OWN_FILE = re.compile(
     r"(tokenized|table|offset|first)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
     r"|vocabulary\.\d+\.(utf8|starts|sorted)|manifest\.json\.partial"
 )
-
-
-def delete_documents(
-    index: str | Path,
-    *,
-    ids: Sequence[str] = (),
-    where: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Manifest, int]:
-    """Delete documents: no count takes notice of them any more.
-
-    Their tokens, words and metadata stay in the files until :func:`compact_index` makes them anew without them.
-    Readers that have the index open keep what they opened.
-
-    Args:
-        index: an index folder of factcensus's.
-        ids: values of the document table's column ``id``.
-        where: a condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
-            ``metadata ->> '$.url' LIKE 'https://example.org/%'``.
-        progress: called with (shards done, all).
-
-    Returns:
-        The new manifest, and the number of documents that were deleted by this call.
-
-    Raises:
-        InputError: nothing was asked for, no document has one of the ids (nothing is deleted then), or the
-            condition cannot be understood.
-        VerificationError: the list of documents that are deleted already is damaged.
-        DiskFullError: there is no room for the few files that a deletion writes.
-    """
-    folder = Path(index)
-    if not ids and where is None:
-        raise InputError("nothing to delete: give ids of documents, or a condition")
-    with lock_folder(folder), explain_full_disk(folder, "it deletes what is not deleted yet"):
-        old = read_manifest(folder)
-        tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
-        deleted = read_documents_of(folder, old, "deleted")
-        found = select_documents(tables, deleted, ids=ids, where=where)
-        count = sum(map(len, found.values()))
-        if not count:
-            remove_strays(folder, old)  # if this very deletion was killed before it could do that
-            return old, 0
-        deleted = {
-            shard.number: np.union1d(deleted.get(shard.number, []), found.get(shard.number, [])).astype(np.uint32)
-            for shard in old.shards
-        }
-        shards, files = write_states({folder: old.shards}, folder, deleted, old, progress)
-        new = replace(
-            old,
-            shards=tuple(shards),
-            files=dict(sorted(files.items())),
-            sources=count_sources(tables, deleted),
-            text_bytes=count_text_bytes(tables, deleted),
-        ).after(old, "delete")
-        commit(folder, old, new)
-    return new, count
 
 
 def read_manifest(folder: Path) -> Manifest:

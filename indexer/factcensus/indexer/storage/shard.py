@@ -253,12 +253,12 @@ class Shard:
         with _readable(self.rows_path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
 
-    def row_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The document table, a bounded number of rows at a time, each with the number of its first document."""
+    def row_batches(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The document table, or some columns, a bounded number of rows at a time, with the first document's number."""
         first = 0
         with self._table() as file:
             for group in range(file.num_row_groups):
-                for batch in file.read_row_group(group).to_batches():
+                for batch in file.read_row_group(group, columns=columns).to_batches():
                     yield first, batch
                     first += batch.num_rows
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.errors import IndexFormatError, NoIndexError, VerificationError
+from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.storage.layout import hash_file
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
+from factcensus.indexer.storage.record import read_record, verify_record
 from factcensus.indexer.storage.shard import Shard
 
 #: Neighbouring suffixes of each shard that are compared unless the order is proven in full.
@@ -20,7 +22,11 @@ SAMPLED_ROWS = 100_000
 
 
 def verify_index(
-    path: str | Path, *, full: bool = False, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    *,
+    full: bool = False,
+    record: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Check all files of an index against its manifest, and the order of its tables.
 
@@ -30,36 +36,42 @@ def verify_index(
         path: the folder.
         full: prove the order of the whole table (4 bytes of memory a token of the largest shard), instead of that of
             a sample.
+        record: the record of a deletion, to be proven as well (:mod:`record`).
         progress: called with (bytes done, all).
 
     Returns:
-        What was checked: ``files``, ``bytes`` and ``rows_compared``.
+        What was checked: ``files``, ``bytes`` and ``rows_compared``; with a record also ``record``, see
+        :class:`record.Proof`.
 
     Raises:
-        VerificationError: a file is missing, cut off or altered, or a table is out of order; the message names it.
+        VerificationError: a file is missing, cut off or altered, or a table is out of order; the message names it. Or
+            the record does not hold.
+        InputError: the record cannot be read.
         IndexFormatError: there is no index.
     """
     folder = Path(path)
+    if record is not None:
+        read_record(Path(record))  # a wrong path is said before hours of checks
     if not folder.is_dir():
         raise NoIndexError(f"no index folder at {folder}")
-    checked = {"files": 0, "bytes": 0, "rows_compared": 0}
+    checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
     if (folder / MANIFEST).exists():
         try:
             manifest = Manifest.read(folder)
         except IndexFormatError as error:
             raise VerificationError(str(error)) from error
-        total = sum(record.bytes for record in manifest.files.values())
-        for name, record in manifest.files.items():
+        total = sum(expected.bytes for expected in manifest.files.values())
+        for name, expected in manifest.files.items():
             file = folder / name
             if not file.is_file():
                 raise VerificationError(f"{file} is missing")
-            if file.stat().st_size != record.bytes:
-                raise VerificationError(f"{file} has {file.stat().st_size} bytes, the manifest says {record.bytes}")
-        for name, record in manifest.files.items():
-            if hash_file(folder / name) != record.sha256:
+            if file.stat().st_size != expected.bytes:
+                raise VerificationError(f"{file} has {file.stat().st_size} bytes, the manifest says {expected.bytes}")
+        for name, expected in manifest.files.items():
+            if hash_file(folder / name) != expected.sha256:
                 raise VerificationError(f"{folder / name} is altered: its SHA-256 is not the manifest's")
             checked["files"] += 1
-            checked["bytes"] += record.bytes
+            checked["bytes"] += expected.bytes
             if progress:
                 progress(checked["bytes"], total)
     else:
@@ -80,6 +92,13 @@ def verify_index(
         if wrong is not None:
             raise VerificationError(f"{shard.folder / shard.table_name} is out of order at row {wrong}")
         checked["rows_compared"] += compared
+    if record is not None:
+        if not (folder / MANIFEST).exists():
+            raise InputError(
+                f"{folder} was built by infini-gram, which deletes no documents; the record is of another index"
+            )
+        with CountIndex.open(folder) as index:
+            checked["record"] = asdict(verify_record(index, Path(record)))
     return checked
 
 

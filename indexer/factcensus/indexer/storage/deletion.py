@@ -1,0 +1,228 @@
+"""Deleting documents of an index: no count takes notice of them any more.
+
+Their tokens, words and metadata stay in the files until ``factcensus index compact`` writes them again without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from factcensus.indexer.counting.scope import EVERYTHING
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.storage.documents import (
+    Chosen,
+    count_ids,
+    count_sources,
+    count_text_bytes,
+    join_documents,
+    select_documents,
+    without_documents,
+)
+from factcensus.indexer.storage.layout import explain_full_disk, lock_folder
+from factcensus.indexer.storage.maintain import commit, read_documents_of, read_manifest, remove_strays, write_states
+from factcensus.indexer.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from factcensus.indexer.index import CountIndex
+
+#: Documents that a deletion names with their titles.
+MOST_NAMED = 20
+#: Words of a document that stand for a title it does not have.
+_TITLE_TOKENS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A deleted document, as people recognise it: its id, and the title in its metadata or its first words."""
+
+    id: str | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a deletion did, or would do.
+
+    Attributes:
+        before: the manifest before it.
+        manifest: the manifest after it; the same if nothing was deleted, or nothing should be yet.
+        documents: number of documents that it deletes.
+        already_deleted: number of documents that were asked for too, but are deleted already.
+        matched: number of documents for each id that was asked for, deleted ones included.
+        named: the first of the documents, at most :data:`MOST_NAMED`.
+        dry_run: whether nothing was changed.
+    """
+
+    before: Manifest
+    manifest: Manifest
+    documents: int
+    already_deleted: int
+    matched: Mapping[str, int]
+    named: tuple[Named, ...]
+    dry_run: bool
+
+
+def delete_documents(
+    index: str | Path,
+    *,
+    ids: Sequence[str] = (),
+    text: str | None = None,
+    where: str | None = None,
+    dry_run: bool = False,
+    record: str | Path | None = None,
+    asked_by: str | None = None,
+    probes: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Deletion:
+    """Delete documents: those with one of some ids, those that have a text, and those for which a condition holds.
+
+    The new generation takes effect in one step. A running service follows by itself; a program that has the index open
+    keeps what it opened (:attr:`CountIndex.changed`).
+
+    Args:
+        index: an index folder of factcensus's.
+        ids: values of the document table's column ``id``.
+        text: a text, found as :meth:`CountIndex.count` finds it.
+        where: a condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
+            ``metadata ->> '$.url' LIKE 'https://example.org/%'``.
+        dry_run: only return what would be deleted.
+        record: a new file for the proof of the deletion (:mod:`record`).
+        asked_by: for the record, who asked for the deletion.
+        probes: for the record, texts that are counted before and after the deletion.
+        progress: called with (shards done, all).
+
+    Raises:
+        InputError: nothing was asked for; no document has one of the ids (nothing is deleted then); the condition or a
+            text cannot be used; the record exists; another process is changing the index.
+        VerificationError: the list of documents that are deleted already is damaged.
+        DiskFullError: there is no room for the few files that a deletion writes.
+    """
+    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage import record as records
+
+    folder, record = Path(index), None if record is None else Path(record)
+    if not ids and text is None and where is None:
+        raise InputError("nothing to delete: give ids of documents, a text, or a condition")
+    if record is None and (asked_by is not None or probes):
+        raise InputError("who asked for a deletion, and probes, are kept in a record; give a file for it (--record)")
+    if record is not None:
+        records.refuse_existing(record)
+    read_manifest(folder)
+    if dry_run:
+        with CountIndex.open(folder) as opened:
+            return _Choice(opened, _deleted_in(opened), ids, text, where).planned(dry_run=True)
+    with lock_folder(folder), explain_full_disk(folder, "it deletes what is not deleted yet"):
+        old = read_manifest(folder)
+        deleted = read_documents_of(folder, old, "deleted")
+        with CountIndex.open(folder) as opened:
+            choice = _Choice(opened, deleted, ids, text, where)
+            planned = choice.planned(dry_run=False)
+            new = _write(folder, old, join_documents(deleted, choice.found), progress) if planned.documents else old
+            if record is not None:
+                with CountIndex.open_generation(folder, new) as after:
+                    removed = records.record_of(opened, after, choice.found, choice.asked, asked_by, probes)
+                records.write_record(record, removed)
+        try:
+            if planned.documents:
+                commit(folder, old, new)
+            else:
+                remove_strays(folder, old)  # if this very deletion was killed before it could do that
+        except BaseException:
+            if record is not None:
+                record.unlink(missing_ok=True)
+            raise
+    return replace(planned, manifest=new)
+
+
+def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int, int], None] | None) -> Manifest:
+    """Write the files of the next generation, and return its manifest, which does not hold yet."""
+    tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
+    shards, files = write_states({folder: old.shards}, folder, deleted, old, progress)
+    return replace(
+        old,
+        shards=tuple(shards),
+        files=dict(sorted(files.items())),
+        sources=count_sources(tables, deleted),
+        text_bytes=count_text_bytes(tables, deleted),
+    ).after(old, "delete")
+
+
+class _Choice:
+    """The documents of an index that were asked for.
+
+    Attributes:
+        found: all of them, those that are deleted already included.
+        asked: how they were asked for, such as ``("ids", "where")``.
+    """
+
+    def __init__(
+        self, index: CountIndex, deleted: Chosen, ids: Sequence[str], text: str | None, where: str | None
+    ) -> None:
+        self._index, self._deleted, self._ids = index, deleted, list(dict.fromkeys(ids))
+        tables = index.document_tables
+        self.found: Chosen = select_documents(tables, {}, ids=self._ids, where=where)
+        if text is not None:
+            self.found = join_documents(self.found, _with_text(index, text))
+        self.asked = tuple(
+            name
+            for name, given in (("ids", bool(ids)), ("text", text is not None), ("where", where is not None))
+            if given
+        )
+
+    def planned(self, *, dry_run: bool) -> Deletion:
+        """Return what deleting them means."""
+        manifest = self._index.manifest
+        assert manifest is not None
+        fresh = without_documents(self.found, self._deleted)
+        count = sum(map(len, fresh.values()))
+        return Deletion(
+            before=manifest,
+            manifest=manifest,
+            documents=count,
+            already_deleted=sum(map(len, self.found.values())) - count,
+            matched=count_ids(self._index.document_tables, self._ids) if self._ids else {},
+            named=tuple(_named(self._index, fresh)),
+            dry_run=dry_run,
+        )
+
+
+def _deleted_in(index: CountIndex) -> Chosen:
+    return {shard.number: np.asarray(shard.deleted) for shard in index.shards}
+
+
+def _with_text(index: CountIndex, text: str) -> Chosen:
+    ids = index.token_ids(text)
+    if ids is None:
+        return {}
+    return {
+        shard.number: np.unique(shard.mentions([ids], EVERYTHING, overlapping=True).documents).astype(np.uint32)
+        for shard in index.shards
+    }
+
+
+def _named(index: CountIndex, chosen: Chosen) -> list[Named]:
+    named: list[Named] = []
+    for shard in index.shards:
+        documents = chosen.get(shard.number, np.zeros(0, np.uint32))[: MOST_NAMED - len(named)].tolist()
+        if documents:
+            for document, row in zip(documents, shard.rows(documents), strict=True):
+                begin, end = shard.document_span(document)
+                words = shard.tokens(begin, min(end, begin + _TITLE_TOKENS)).tolist()
+                more = " …" if end - begin > _TITLE_TOKENS else ""
+                named.append(Named(row["id"], _title(row["metadata"]) or f"{index.text(words)}{more}"))
+    return named
+
+
+def _title(metadata: str | None) -> str | None:
+    try:
+        fields: Any = orjson.loads(metadata or "{}")
+    except orjson.JSONDecodeError:
+        return None
+    title = fields.get("title") if isinstance(fields, dict) else None
+    return title if isinstance(title, str) and title.strip() else None

@@ -1,0 +1,309 @@
+"""The record of a deletion: the file by which ``factcensus index verify --record`` proves it later.
+
+It is one JSON object, readable by its owner only:
+
+``record``, ``version``
+    ``"factcensus deletion"`` and 1.
+``index``, ``made``, ``asked_by``, ``chosen_by``
+    The name of the index, the moment (UTC), who asked for the deletion, and how the documents were chosen (``ids``,
+    ``text``, ``where``); the text and the condition themselves are not kept.
+``before``, ``after``
+    ``generation``, ``digest`` and ``documents`` of the index.
+``key``
+    32 random bytes, hexadecimal, of this record alone.
+``documents``
+    For each one that was asked for: its ``id``; ``id_digest`` and ``text_digest``, BLAKE2b with the key over the id,
+    and over the digest and length of the text that the document table has; how many documents with the same id and with
+    the same text were left (``same_id_left``, ``same_text_left``).
+``probes``
+    For each: its ``text``, and ``occurrences`` and ``documents`` ``before`` and ``after``.
+
+The digests alone prove the deletion, so a copy of the record may leave out the ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factcensus.indexer.errors import InputError, VerificationError
+from factcensus.indexer.storage.documents import Chosen, describe_removed, join_documents
+from factcensus.indexer.storage.layout import sync_files
+
+if TYPE_CHECKING:
+    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage.shard import Shard
+
+KIND, VERSION = "factcensus deletion", 1
+#: Contradictions that a failed verification names.
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of the index."""
+
+    generation: int
+    digest: str
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One document; ``id`` is None if it has none, or in a copy of the record without ids."""
+
+    id: str | None
+    id_digest: str | None
+    text_digest: str
+    same_id_left: int
+    same_text_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The counts of a probe."""
+
+    occurrences: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A text, and its counts before and after the deletion."""
+
+    text: str
+    before: Numbers
+    after: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the file holds; see the module."""
+
+    index: str
+    made: str
+    asked_by: str | None
+    chosen_by: tuple[str, ...]
+    before: Generation
+    after: Generation
+    key: str
+    documents: tuple[Removed, ...]
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a verification found.
+
+    Attributes:
+        documents: number of documents in the record.
+        hidden: how many of them still lie in the files, deleted; a compaction removes them.
+        same_text_left: number of documents with the text of a removed one that were not deleted with it.
+        probes: number of probes whose counts are as recorded.
+        descends: whether the index is a later generation of the one in the record, as far as its manifest remembers.
+    """
+
+    documents: int
+    hidden: int
+    same_text_left: int
+    probes: int
+    descends: bool
+
+
+def record_of(
+    before: CountIndex,
+    after: CountIndex,
+    removed: Chosen,
+    chosen_by: Sequence[str],
+    asked_by: str | None,
+    probes: Sequence[str],
+) -> Record:
+    """Return the record of a deletion.
+
+    Args:
+        before: the index without the deletion.
+        after: the index with it; both have the same document tables.
+        removed: the documents that were asked for.
+        chosen_by: how they were chosen.
+        asked_by: who asked for the deletion.
+        probes: texts to count.
+
+    Raises:
+        EmptyQueryError: a probe has no token.
+    """
+    key = secrets.token_bytes(32)
+    deleted = join_documents({shard.number: np.asarray(shard.deleted) for shard in after.shards}, {})
+    documents = [
+        Removed(
+            id=row["id"],
+            id_digest=_id_digest(key, row["id"]),
+            text_digest=_text_digest(key, row["text_digest"], row["text_bytes"]),
+            same_id_left=row["same_id_left"],
+            same_text_left=row["same_text_left"],
+        )
+        for row in describe_removed(after.document_tables, removed, deleted)
+    ]
+    return Record(
+        index=before.name,
+        made=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        asked_by=asked_by,
+        chosen_by=tuple(chosen_by),
+        before=_generation(before),
+        after=_generation(after),
+        key=key.hex(),
+        documents=tuple(documents),
+        probes=tuple(Probe(text, _count(before, text), _count(after, text)) for text in probes),
+    )
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise unless a record can be written to a new file.
+
+    Raises:
+        InputError: the file exists, or its folder does not.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists; a record is never overwritten: choose another file")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} of the record does not exist; make it first")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record to a new file that only its owner can read, and wait until it is on the disk."""
+    content = json.dumps({"record": KIND, "version": VERSION, **asdict(record)}, indent=1, ensure_ascii=False)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        refuse_existing(path)
+        raise
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content + "\n")
+        sync_files([path, path.parent])
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        InputError: it cannot be read, is not a record of a deletion, or is of another version.
+    """
+    try:
+        content: Any = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.pop("record", None) != KIND:
+            raise InputError(f"{path} is not a record of a deletion; 'factcensus index delete --record' writes one")
+        if (version := content.pop("version", None)) != VERSION:
+            raise InputError(f"{path} has version {version!r}, this release reads {VERSION}")
+        record = Record(
+            **content
+            | {name: Generation(**content[name]) for name in ("before", "after")}
+            | {
+                "chosen_by": tuple(content["chosen_by"]),
+                "documents": tuple(Removed(**{"id": None, **each}) for each in content["documents"]),
+                "probes": tuple(
+                    Probe(each["text"], Numbers(**each["before"]), Numbers(**each["after"]))
+                    for each in content["probes"]
+                ),
+            }
+        )
+        bytes.fromhex(record.key)
+    except OSError as error:
+        raise InputError(f"the record {path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the record {path} is damaged ({type(error).__name__}: {error})") from error
+    return record
+
+
+def verify_record(index: CountIndex, path: Path) -> Proof:
+    """Prove that no document of a record is in an index, and that its probes are counted as the record says.
+
+    Raises:
+        InputError: the record cannot be read.
+        VerificationError: a document is there (again), a text of one is in more documents than were left, or a probe
+            has other counts. The message names up to 5 of these.
+    """
+    record = read_record(path)
+    key = bytes.fromhex(record.key)
+    living, hidden = _Found(), _Found()
+    for shard in index.shards:
+        _look_through(shard, key, living, hidden)
+    wrong = []
+    for number, each in enumerate(record.documents, 1):
+        name = f"document {number}" if each.id is None else f"the document {each.id!r}"
+        if each.id_digest is not None and living.ids[each.id_digest] > each.same_id_left:
+            wrong.append(f"{name} is in the index (documents with its id: {living.ids[each.id_digest]})")
+        elif living.texts[each.text_digest] > each.same_text_left:
+            wrong.append(f"the text of {name} is in the index (documents: {living.texts[each.text_digest]})")
+    for probe in record.probes:
+        if (now := _count(index, probe.text)) != probe.after:
+            wrong.append(
+                f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, in the record "
+                f"{probe.after.occurrences} times in {probe.after.documents}"
+            )
+    if wrong:
+        more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+        raise VerificationError(f"{path} does not hold for {index.folder}: {'; '.join(wrong[:_MOST_NAMED])}{more}")
+    manifest = index.manifest
+    return Proof(
+        documents=len(record.documents),
+        hidden=sum(hidden.texts[each.text_digest] > 0 for each in record.documents),
+        same_text_left=sum({each.text_digest: each.same_text_left for each in record.documents}.values()),
+        probes=len(record.probes),
+        descends=manifest is not None and manifest.descends_from(record.after.digest),
+    )
+
+
+class _Found:
+    """Numbers of documents by keyed digest."""
+
+    def __init__(self) -> None:
+        self.ids: Counter[str] = Counter()
+        self.texts: Counter[str] = Counter()
+
+
+def _look_through(shard: Shard, key: bytes, living: _Found, hidden: _Found) -> None:
+    for first, batch in shard.row_batches(["id", "text_digest", "text_bytes"]):
+        gone = set(shard.deleted[(shard.deleted >= first) & (shard.deleted < first + batch.num_rows)].tolist())
+        columns = (batch[name].to_pylist() for name in ("id", "text_digest", "text_bytes"))
+        for row, (id, digest, size) in enumerate(zip(*columns, strict=True), first):
+            found = hidden if row in gone else living
+            if (id_digest := _id_digest(key, id)) is not None:
+                found.ids[id_digest] += 1
+            found.texts[_text_digest(key, digest, size)] += 1
+
+
+def _id_digest(key: bytes, id: str | None) -> str | None:
+    return None if id is None else _keyed(key, b"id\0" + id.encode())
+
+
+def _text_digest(key: bytes, digest: int, size: int) -> str:
+    return _keyed(key, b"text\0" + digest.to_bytes(8, "little") + size.to_bytes(8, "little"))
+
+
+def _keyed(key: bytes, content: bytes) -> str:
+    return hashlib.blake2b(content, key=key, digest_size=16).hexdigest()
+
+
+def _generation(index: CountIndex) -> Generation:
+    assert index.manifest is not None
+    return Generation(index.manifest.generation, index.manifest.digest, index.manifest.documents)
+
+
+def _count(index: CountIndex, text: str) -> Numbers:
+    answer = index.count(text)
+    return Numbers(answer["occurrences"], answer["documents"])

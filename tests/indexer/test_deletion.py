@@ -1,0 +1,337 @@
+"""Deleting documents: by id, text and condition; a look before; exchanging them by id; the record, and its proof."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factcensus.indexer import (
+    CountIndex,
+    add_to_index,
+    build_index,
+    compact_index,
+    delete_documents,
+    verify_index,
+)
+from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
+from factcensus.indexer.storage import deletion
+from factcensus.indexer.storage.deletion import Named
+from factcensus.indexer.storage.manifest import Manifest
+
+from .corpora import write_corpus
+
+ROWS = [
+    {"id": "ann", "text": "Ann lives in Paris", "title": "About Ann"},
+    {"id": "bob", "text": "Bob met Ann in Rome " + "and again " * 9},
+    {"id": "twice", "text": "Paris, not Rome"},
+    {"id": "twice", "text": "Rome, not Paris"},
+    {"id": "copy", "text": "Ann lives in Paris"},
+    {"text": "nobody has an id"},
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    build_index([write_corpus(tmp_path / "c.jsonl", ROWS)], tmp_path / "ix", jobs=1)
+    return tmp_path / "ix"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def ids(folder: Path) -> list[str | None]:
+    """The ids of the documents that count, in order; every text here has the letter i."""
+    with CountIndex.open(folder) as index:
+        found = [index.find_documents(text=word, limit=99)["documents"] for word in ("in", "not", "nobody", "new")]
+    numbered = {each["document"]: each["id"] for documents in found for each in documents}
+    return [numbered[number] for number in sorted(numbered)]
+
+
+# ---------------------------------------------------------------------------------------------- choosing
+
+
+def test_documents_are_deleted_by_id_text_and_condition_at_once(folder: Path) -> None:
+    done = delete_documents(folder, ids=["bob", "twice"], text="nobody has", where="id = 'copy'")
+    assert (done.documents, done.already_deleted, done.matched) == (5, 0, {"bob": 1, "twice": 2})
+    assert ids(folder) == ["ann"]
+    assert (done.before.generation, done.manifest.generation) == (0, 1)
+    assert done.manifest == Manifest.read(folder)
+    again = delete_documents(folder, ids=["twice"], text="Ann")
+    assert (again.documents, again.already_deleted, again.matched) == (1, 4, {"twice": 2})
+    assert ids(folder) == []
+
+
+@pytest.mark.parametrize(("text", "documents"), [("ann", 3), ("lives in PARIS", 2), ("paris rome", 0), ("London", 0)])
+def test_a_text_is_found_as_it_is_counted(text: str, documents: int, folder: Path) -> None:
+    with CountIndex.open(folder) as index:
+        assert index.count(text)["documents"] == documents
+    assert delete_documents(folder, text=text).documents == documents
+    with CountIndex.open(folder) as index:
+        assert index.count(text)["documents"] == 0
+
+
+def test_a_text_without_a_word_deletes_nothing(folder: Path) -> None:
+    before = content(folder)
+    with pytest.raises(EmptyQueryError):
+        delete_documents(folder, text="...", ids=["ann"])
+    assert content(folder) == before
+
+
+def test_a_dry_run_names_what_would_be_deleted_and_changes_nothing(folder: Path) -> None:
+    delete_documents(folder, ids=["twice"])
+    before = content(folder)
+    planned = delete_documents(folder, ids=["bob", "twice"], text="lives", dry_run=True)
+    assert planned.dry_run
+    assert (planned.documents, planned.already_deleted, planned.matched) == (3, 2, {"bob": 1, "twice": 2})
+    assert planned.named == (
+        Named("ann", "About Ann"),
+        Named("bob", "bob met ann in rome and again and again and again and …"),
+        Named("copy", "ann lives in paris"),
+    )
+    assert planned.manifest.digest == planned.before.digest == Manifest.read(folder).digest
+    assert content(folder) == before
+    assert delete_documents(folder, ids=["bob", "twice"], text="lives").named == planned.named
+
+
+def test_a_dry_run_names_the_first_documents_over_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deletion, "MOST_NAMED", 7)
+    rows = [{"id": f"d{i}", "text": "a b c"} for i in range(20)]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1, shard_tokens=20)
+    planned = delete_documents(tmp_path / "ix", where="record % 2 = 1", dry_run=True)
+    assert len(planned.manifest.shards) > 2
+    assert [each.id for each in planned.named] == [f"d{i}" for i in range(1, 14, 2)]
+
+
+# ---------------------------------------------------------------------------------------------- replacing
+
+
+def new(folder: Path, *rows: dict[str, Any]) -> Path:
+    return write_corpus(folder / "new.jsonl", rows)
+
+
+def test_replacing_exchanges_documents_by_id_in_one_generation(folder: Path, tmp_path: Path) -> None:
+    sources = [new(tmp_path, {"id": "twice", "text": "new text"}, {"id": "eve", "text": "new Eve"})]
+    manifest = add_to_index(folder, sources, replace=True, jobs=1)
+    assert ids(folder) == ["ann", "bob", "copy", None, "twice", "eve"]
+    assert (manifest.generation, manifest.documents, manifest.changes[-1].what) == (1, 6, "replace")
+    texts = [str(row["text"]) for row in ROWS if row.get("id") != "twice"]
+    assert manifest.text_bytes == sum(map(len, [*texts, "new text", "new Eve"]))
+    only_new = add_to_index(folder, [new(tmp_path, {"id": "zoe", "text": "new Zoe"})], replace=True, jobs=1)
+    assert (only_new.generation, only_new.changes[-1].what) == (2, "add")
+    assert only_new.holds_all_of(manifest.digest)
+    verify_index(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"id": "x", "text": "a"}, {"id": "ann", "text": "b"}, {"id": "x", "text": "c"}],
+            "the id 'x' .*record 0 .* 2",
+        ),
+        ([{"id": "ann", "text": "a"}, {"text": "b"}], "record 1 of .*new.jsonl has no id"),
+    ],
+)
+def test_replacing_needs_one_id_for_each_new_document(
+    rows: list[dict[str, Any]], message: str, folder: Path, tmp_path: Path
+) -> None:
+    before = content(folder)
+    with pytest.raises(InputError, match=message):
+        add_to_index(folder, [new(tmp_path, *rows)], replace=True, jobs=1)
+    assert content(folder) == before
+    shutil.rmtree(tmp_path / "ix.building")
+    add_to_index(folder, [new(tmp_path, *rows)], jobs=1)
+
+
+def test_a_reader_sees_all_old_documents_or_all_new_ones(tmp_path: Path) -> None:
+    def version(number: int) -> Path:
+        rows = [{"id": f"d{i}", "text": f"same version{number}"} for i in range(8)]
+        return write_corpus(tmp_path / "c.jsonl", rows)
+
+    build_index([version(0)], tmp_path / "ix", jobs=1)
+    stop, seen, errors = threading.Event(), set[str](), list[BaseException]()
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                with CountIndex.open(tmp_path / "ix") as index:
+                    assert index.count("same")["documents"] == 8
+                    texts = [f"version{number}" for number in range(6)]
+                    (version,) = [text for text in texts if index.count(text)["documents"]]
+                    assert index.count(version)["documents"] == 8
+                    seen.add(version)
+        except BaseException as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(1, 6):
+        add_to_index(tmp_path / "ix", [version(number)], replace=True, jobs=1)
+    stop.set()
+    reader.join()
+    assert not errors
+    assert seen
+
+
+# ---------------------------------------------------------------------------------------------- the record
+
+
+@pytest.fixture
+def record(folder: Path, tmp_path: Path) -> Path:
+    """The record of a deletion of Ann's own page and of Bob's, and not of the copy of Ann's."""
+    delete_documents(
+        folder, ids=["ann", "bob"], record=tmp_path / "record.json", asked_by="Ann, by letter", probes=["Ann", "Rome"]
+    )
+    return tmp_path / "record.json"
+
+
+def test_a_record_says_what_was_removed_and_is_for_its_owner_alone(record: Path, folder: Path) -> None:
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    assert kept["asked_by"] == "Ann, by letter"
+    assert kept["chosen_by"] == ["ids"]
+    assert (kept["before"]["generation"], kept["after"]["generation"]) == (0, 1)
+    assert (kept["before"]["documents"], kept["after"]["documents"]) == (6, 4)
+    assert kept["after"]["digest"] == Manifest.read(folder).digest
+    assert kept["before"]["digest"] == Manifest.read(folder).changes[-1].digest
+    assert [each["id"] for each in kept["documents"]] == ["ann", "bob"]
+    assert [each["same_text_left"] for each in kept["documents"]] == [1, 0]
+    assert kept["probes"] == [
+        {"text": "Ann", "before": {"occurrences": 3, "documents": 3}, "after": {"occurrences": 1, "documents": 1}},
+        {"text": "Rome", "before": {"occurrences": 3, "documents": 3}, "after": {"occurrences": 2, "documents": 2}},
+    ]
+    assert not [word for word in ("lives", "Paris", "met", "again") if word in record.read_text(encoding="utf-8")]
+
+
+def test_keys_differ_so_that_records_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        delete_documents(folder, ids=["ann"], record=tmp_path / name)
+    one, two = (json.loads((tmp_path / name).read_text(encoding="utf-8"))["documents"][0] for name in ("one", "two"))
+    assert one["id"] == two["id"] == "ann"
+    assert not {one["id_digest"], one["text_digest"]} & {two["id_digest"], two["text_digest"]}
+
+
+def test_a_record_holds_after_the_deletion_after_compaction_and_without_its_ids(
+    record: Path, folder: Path, tmp_path: Path
+) -> None:
+    proof = verify_index(folder, record=record)["record"]
+    assert proof == {"documents": 2, "hidden": 2, "same_text_left": 1, "probes": 2, "descends": True}
+    add_to_index(folder, [new(tmp_path, {"id": "eve", "text": "Eve"})], jobs=1)
+    compact_index(folder, jobs=1)
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    for each in kept["documents"]:
+        del each["id"]
+    (tmp_path / "without").write_text(json.dumps(kept), encoding="utf-8")
+    for path in (record, tmp_path / "without"):
+        proof = verify_index(folder, record=path)["record"]
+        # Of Ann's page a copy was left, which counts; her own is gone.
+        assert proof == {"documents": 2, "hidden": 0, "same_text_left": 1, "probes": 2, "descends": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "bob", "text": "another text"}, r"the document 'bob' is in the index \(documents with its id: 1\)"),
+        ({"id": "x", "text": ROWS[1]["text"]}, r"the text of the document 'bob' is in the index \(documents: 1\)"),
+        ({"id": "x", "text": ROWS[0]["text"]}, r"the text of the document 'ann' is in the index \(documents: 2\)"),
+        ({"id": "x", "text": "Rome"}, r"the probe 'Rome' occurs 3 times in 3 documents, in the record 2 times in 2"),
+    ],
+)
+def test_a_record_does_not_hold_once_a_document_its_text_or_a_probe_comes_back(
+    row: dict[str, Any], message: str, record: Path, folder: Path, tmp_path: Path
+) -> None:
+    add_to_index(folder, [new(tmp_path, row)], jobs=1)
+    with pytest.raises(VerificationError, match=message) as error:
+        verify_index(folder, record=record)
+    assert error.value.exit_code == 3
+
+
+def test_a_record_does_not_hold_for_an_index_without_the_deletion(record: Path, tmp_path: Path) -> None:
+    build_index([tmp_path / "c.jsonl"], tmp_path / "fresh", jobs=1)
+    with pytest.raises(VerificationError, match="'ann' is in the index"):
+        verify_index(tmp_path / "fresh", record=record)
+
+
+def test_what_was_deleted_before_is_recorded_too(folder: Path, tmp_path: Path) -> None:
+    """The deletion may have been made without a record, or killed before it was told."""
+    delete_documents(folder, ids=["ann"])
+    done = delete_documents(folder, ids=["ann"], record=tmp_path / "record.json")
+    assert (done.documents, done.already_deleted) == (0, 1)
+    kept = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    assert kept["before"] == kept["after"]
+    assert [each["id"] for each in kept["documents"]] == ["ann"]
+    assert verify_index(folder, record=tmp_path / "record.json")["record"]["documents"] == 1
+
+
+def test_a_record_is_never_overwritten(record: Path, folder: Path, tmp_path: Path) -> None:
+    before, kept = content(folder), record.read_bytes()
+    with pytest.raises(InputError, match="exists; a record is never overwritten"):
+        delete_documents(folder, ids=["copy"], record=record)
+    with pytest.raises(InputError, match="does not exist; make it first"):
+        delete_documents(folder, ids=["copy"], record=tmp_path / "absent" / "record.json")
+    assert (content(folder), record.read_bytes()) == (before, kept)
+
+
+@pytest.mark.parametrize("option", [{"asked_by": "Ann"}, {"probes": ["Ann"]}])
+def test_what_belongs_to_a_record_needs_one(option: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(InputError, match="give a file for it"):
+        delete_documents(folder, ids=["ann"], **option)
+
+
+def test_a_deletion_that_fails_leaves_no_record(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        assert (tmp_path / "record.json").exists(), "the record comes first: a deletion without one cannot be proven"
+        raise OSError("no")
+
+    before = Manifest.read(folder)
+    monkeypatch.setattr(deletion, "commit", fail)
+    with pytest.raises(OSError, match="no"):
+        delete_documents(folder, ids=["ann"], record=tmp_path / "record.json")
+    assert not (tmp_path / "record.json").exists()
+    with pytest.raises(EmptyQueryError):
+        delete_documents(folder, ids=["ann"], record=tmp_path / "record.json", probes=["..."])
+    assert not (tmp_path / "record.json").exists()
+    assert Manifest.read(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _: b"{", "is damaged"),
+        (lambda _: b"[]", "is not a record of a deletion"),
+        (lambda _: b'{"a": 1}', "is not a record of a deletion"),
+        (lambda kept: kept | {"version": 2}, "has version 2, this release reads 1"),
+        (lambda kept: kept | {"key": "xyz"}, "is damaged"),
+        (lambda kept: kept | {"more": 1}, "is damaged"),
+        (lambda kept: kept | {"documents": [{"id": "x"}]}, "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(
+    change: Callable[[Any], Any], message: str, record: Path, folder: Path, tmp_path: Path
+) -> None:
+    changed = change(json.loads(record.read_bytes()))
+    path = tmp_path / "changed"
+    path.write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
+    with pytest.raises(InputError, match=message):
+        verify_index(folder, record=path)
+
+
+def test_an_absent_record_is_said_before_the_index_is_read(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        verify_index(folder, record=tmp_path / "absent", progress=lambda *_: pytest.fail("it began"))
+
+
+def test_an_index_whose_documents_are_all_deleted_is_not_compacted(folder: Path) -> None:
+    delete_documents(folder, where="true")
+    with pytest.raises(InputError, match=r"every document .* is deleted; remove the folder instead"):
+        compact_index(folder, jobs=1)
+    with CountIndex.open(folder) as index:
+        assert index.count("Ann")["documents"] == 0
