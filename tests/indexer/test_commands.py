@@ -477,10 +477,15 @@ def test_count_that_takes_longer_than_its_deadline_exits_1(five: Path, run: Run,
 
 def test_delete_compact_and_verify_in_full(five: Path, tmp_path: Path, run: Run) -> None:
     ran = run("index", "delete", five, "--id", "d1")
-    assert (ran.code, ran.out) == (0, f"{five}: 1 documents deleted, 4 left\n")
+    first, _, *table = ran.out.splitlines()
+    assert (ran.code, first) == (0, f"{five}: 1 document deleted, 4 left, generation 1")
+    assert [line.split() for line in table] == [["id", "documents"], ["d1", "1"]]
+    assert "running services stop counting them within a second" in ran.err
     (tmp_path / "ids").write_text("d2\n\nd1\n", encoding="utf-8")
-    assert "1 documents deleted, 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
-    assert "0 documents deleted, 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
+    assert "(1 already deleted), 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
+    assert (
+        "0 documents deleted (2 already deleted), 3 left" in run("index", "delete", five, "--ids", tmp_path / "ids").out
+    )
     assert run("count", five, "Paris", "--json").json["documents"] == 2
     assert run("index", "verify", five, "--full").code == 0
     ran = run("index", "compact", five, "--out", tmp_path / "small", "--jobs", 1, "--device", "cpu")
@@ -508,6 +513,44 @@ def test_verify_in_full_exits_3_for_two_exchanged_rows_of_an_index_without_check
     ran = run("index", "verify", bare, "--full")
     assert ran.code == 3
     assert "table.0 is out of order" in ran.err
+
+
+def test_a_takedown_is_looked_at_made_recorded_and_proven(five: Path, tmp_path: Path, run: Run) -> None:
+    record = tmp_path / "record.json"
+    planned = run("index", "delete", five, "--id", "d1", "--text", "paris", "--dry-run")
+    assert planned.code == 0
+    assert "would be deleted" in planned.out
+    assert "running services" not in planned.err
+    asked = ["index", "delete", five, "--id", "d1", "--text", "paris"]
+    shown = run(*asked, "--dry-run", "--json").json
+    done = run(*asked, "--json", "--record", record, "--asked-by", "a letter", "--probe", "Paris", "--probe", "is").json
+    assert shown == done | {"dry_run": True, "generation": 0, "digest": shown["digest"]}
+    assert (done["generation"], done["documents_by_id"]) == (1, {"d1": 1})
+    assert done["documents_left"] == run("index", "info", five, "--json").json["documents"]
+    assert all(each["id"] and each["title"] for each in done["first_documents"])
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    assert (kept["asked_by"], [probe["text"] for probe in kept["probes"]]) == ("a letter", ["Paris", "is"])
+    proven = run("index", "verify", five, "--record", record)
+    assert f"{record} holds" in proven.out
+    assert "still in the files" in proven.out
+    assert run("index", "compact", five, "--jobs", 1).code == 0
+    assert "still in the files" not in run("index", "verify", five, "--record", record).out
+    assert run("index", "verify", five, "--record", record, "--json").json["record"]["hidden"] == 0
+    again = run("index", "delete", five, "--id", "d2", "--record", record)
+    assert (again.code, "never overwritten" in again.err) == (2, True)
+    back = write_corpus(tmp_path / "back.jsonl", [{"id": "d1", "text": "here again"}])
+    assert run("index", "add", five, back, "--jobs", 1).code == 0
+    wrong = run("index", "verify", five, "--record", record)
+    assert (wrong.code, "the document 'd1' is in the index" in wrong.err) == (3, True)
+
+
+def test_documents_are_exchanged_by_id(five: Path, tmp_path: Path, run: Run) -> None:
+    new = write_corpus(tmp_path / "new.jsonl", [{"id": "d0", "text": "exchanged"}, {"id": "d1", "text": "exchanged"}])
+    before = run("index", "info", five, "--json").json
+    assert run("index", "add", five, new, "--replace", "--jobs", 1).code == 0
+    after = run("index", "info", five, "--json").json
+    assert (after["documents"], after["generation"]) == (before["documents"], before["generation"] + 1)
+    assert run("count", five, "exchanged", "--json").json["documents"] == 2
 
 
 #: Arguments, and what the message has to name: the value, and what is wanted instead.

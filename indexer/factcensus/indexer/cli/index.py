@@ -162,16 +162,16 @@ def _deletion_json(index: Path, done: Deletion) -> dict[str, Any]:
 
 def _print_deletion(index: Path, done: Deletion) -> None:
     did = "would be deleted" if done.dry_run else "deleted"
-    before = f" ({done.already_deleted:,} more were deleted before)" if done.already_deleted else ""
+    before = f" ({done.already_deleted:,} already deleted)" if done.already_deleted else ""
     left = done.before.documents - done.documents
-    print(f"{index}: {done.documents:,} documents {did}{before}, {left:,} left, generation {done.manifest.generation}")
+    print(f"{index}: {_documents(done.documents)} {did}{before}, {left:,} left, generation {done.manifest.generation}")
     if done.matched:
         print()
         first = dict(list(done.matched.items())[:MOST_PRINTED])
         print_table([[id, count] for id, count in first.items()], ["id", "documents"])
         if len(done.matched) > MOST_PRINTED:
             print(
-                f"… and {len(done.matched) - MOST_PRINTED:,} more ids, {sum(done.matched.values()):,} documents in all"
+                f"… and {len(done.matched) - MOST_PRINTED:,} more ids; {_documents(sum(done.matched.values()))} in all"
             )
     if done.dry_run and done.named:
         print()
@@ -179,6 +179,10 @@ def _print_deletion(index: Path, done: Deletion) -> None:
             print(f"{each.id or '(no id)'}  {each.title}")
         if done.documents > len(done.named):
             print(f"… and {done.documents - len(done.named):,} more documents")
+
+
+def _documents(number: int) -> str:
+    return f"{number:,} document" + ("s" if number != 1 else "")
 
 
 def _read_ids(file: Path) -> list[str]:
@@ -253,13 +257,11 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
 
 
 def _print_proof(record: Path, proof: dict[str, Any]) -> None:
-    print(
-        f"{record} holds: none of its {proof['documents']:,} documents counts, {proof['probes']:,} probes are as recorded"
-    )
+    print(f"{record} holds: documents in it: {proof['documents']:,}, none of them counts; probes: {proof['probes']:,}")
     if proof["hidden"]:
-        print(f"{proof['hidden']:,} of them are still in the files; 'factcensus index compact' removes them")
+        print(f"{_documents(proof['hidden'])} still in the files; 'factcensus index compact' removes them")
     if proof["same_text_left"]:
-        print(f"{proof['same_text_left']:,} other documents with the same text were left and count")
+        print(f"{_documents(proof['same_text_left'])} with the same text as a deleted one left in the index")
     if not proof["descends"]:
         print("the index is not known to be a later generation of the one in the record")
 
