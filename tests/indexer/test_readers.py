@@ -496,5 +496,5 @@ def test_index_inside_the_corpus_folder_is_no_part_of_the_corpus(tmp_path: Path)
                 build_index([tmp_path], out, jobs=1)
         with build(tmp_path, out, notice=told.append) as index:
             assert index.info()["documents"] == 1
-    left_out = ["one.building", "one", "two.building"]
-    assert told == [f"left out {tmp_path / name}: an index, no corpus" for name in left_out]
+    found = "left out in {folder}: {names} (an index, not a corpus)"
+    assert told == [found.format(folder=tmp_path, names=names) for names in ("one.building", "one, two.building")]

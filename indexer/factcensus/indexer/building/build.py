@@ -48,7 +48,7 @@ from factcensus.indexer.storage.maintain import (
     write_states,
 )
 from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.system.processes import map_tasks
+from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
 #: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
@@ -60,6 +60,8 @@ MERGED_BYTES_PER_TYPE = 88
 #: Memory of a process before it has read a byte (libraries, Unicode tables), and of one that analyses a file.
 PROCESS_BYTES = 256 << 20
 ANALYSIS_BYTES = 384 << 20
+#: … and for a byte of a long line: the line, its text as Python has it, and the text's tokens.
+BYTES_PER_LINE_BYTE = 12
 #: The files of which an index is made anew (the others follow from them), and those that adding continues.
 _COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
@@ -89,8 +91,14 @@ class BuildSettings:
     memory_bytes: int = 8 << 30
     shard_tokens: int | None = None
     text_field: str = "text"
+    id_field: str = "id"
     on_bad_line: BadLinePolicy = "fail"
     replace: bool = False
+
+    @property
+    def line_bytes(self) -> int:
+        """The longest line that a process may read."""
+        return max(1 << 20, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_LINE_BYTE)
 
     def budget_tokens(self, types: int) -> int:
         """Tokens of a shard, separators included, that fit the memory beside a vocabulary.
@@ -121,6 +129,7 @@ def build_index(
     memory_bytes: int = 8 << 30,
     shard_tokens: int | None = None,
     text_field: str = "text",
+    id_field: str = "id",
     on_bad_line: BadLinePolicy = "fail",
     device: str = "auto",
     progress: Progress | None = None,
@@ -136,20 +145,22 @@ def build_index(
             processors of this machine unless said otherwise. The result is the same, byte for byte, for any number.
         memory_bytes: bound of the memory that all processes together take; more text makes more shards.
         shard_tokens: most tokens of a shard, instead of what the memory allows.
-        text_field: the field that holds a document's text.
+        text_field: the field that holds a document's text; nested: ``a.b``.
+        id_field: the field that holds its id, likewise.
         on_bad_line: ``fail`` stops at the first, ``skip`` counts and reports them.
         device: what sorts: ``cpu``, a device of PyTorch's such as ``cuda``, or ``auto``: a CUDA device if there is
             one and the shard is large enough. The result is the same.
         progress: told how far each stage is.
-        notice: told of files left out and lines skipped.
+        notice: told of files left out in folders and of lines skipped.
 
     Raises:
         InputError: a source, a line or a setting that cannot be used; ``out`` exists; a build with other settings
             was interrupted there.
         OSError: the disk; the unfinished build stays and can be continued.
     """
+    check_main_guard()
     out = Path(out)
-    settings = BuildSettings(analyzer, memory_bytes, shard_tokens, text_field, on_bad_line)
+    settings = BuildSettings(analyzer, memory_bytes, shard_tokens, text_field, id_field, on_bad_line)
     if out.exists():
         raise InputError(f"{out} exists; add to it with 'factcensus index add', or choose another --out")
     _check(settings)
@@ -170,6 +181,7 @@ def add_to_index(
     memory_bytes: int = 8 << 30,
     shard_tokens: int | None = None,
     text_field: str = "text",
+    id_field: str = "id",
     on_bad_line: BadLinePolicy = "fail",
     replace: bool = False,
     device: str = "auto",
@@ -189,6 +201,7 @@ def add_to_index(
         InputError: as :func:`build_index`; with ``replace``, an added document has no id or the id of another one.
         VerificationError: the index's vocabulary, or its list of deleted documents, is damaged.
     """
+    check_main_guard()
     index = Path(index)
     files = find_source_files(sources, notice=notice)
     run = _run(jobs, device, progress, notice)
@@ -196,7 +209,9 @@ def add_to_index(
     with lock_folder(index):
         old = read_manifest(index)
         chosen = _analyzer_of(index, old)
-        settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens, text_field, on_bad_line, replace)
+        settings = BuildSettings(
+            _name_of(index, old), memory_bytes, shard_tokens, text_field, id_field, on_bad_line, replace
+        )
         _check(settings)
         if _already_done(index, old, settings, files):
             return old
@@ -428,7 +443,16 @@ def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
 def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFile], run: Run) -> list[SpoolTask]:
     """Analyse all files that are not yet, several at a time."""
     tasks = [
-        SpoolTask(number, file, folder / "spool", settings.analyzer, settings.text_field, settings.on_bad_line)
+        SpoolTask(
+            number,
+            file,
+            folder / "spool",
+            settings.analyzer,
+            settings.text_field,
+            settings.id_field,
+            settings.on_bad_line,
+            settings.line_bytes,
+        )
         for number, file in enumerate(files)
     ]
     # The largest first, so that none is left alone at the end.

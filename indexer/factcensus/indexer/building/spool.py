@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
-from factcensus.indexer.corpus import BadLinePolicy, Document, SkippedLines, SourceFile, read_documents
+from factcensus.indexer.corpus import BadLinePolicy, Document, LineLimit, SkippedLines, SourceFile, read_documents
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import write_atomically
 from factcensus.indexer.storage.manifest import Manifest
@@ -67,8 +67,10 @@ class SpoolTask:
     file: SourceFile
     folder: Path
     analyzer: str
-    text_field: str
-    on_bad_line: BadLinePolicy
+    text_field: str = "text"
+    id_field: str = "id"
+    on_bad_line: BadLinePolicy = "fail"
+    line_bytes: int = 1 << 30
 
     def path(self, suffix: str) -> Path:
         """A spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
@@ -128,10 +130,16 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
         batch: list[Document] = []
         pending = 0
         for document in read_documents(
-            task.file, text_field=task.text_field, on_bad_line=task.on_bad_line, on_skip=skipped, on_bytes=on_bytes
+            task.file,
+            text_field=task.text_field,
+            id_field=task.id_field,
+            on_bad_line=task.on_bad_line,
+            limit=LineLimit(task.line_bytes, task.folder / "long-line"),
+            on_skip=skipped,
+            on_bytes=on_bytes,
         ):
             batch.append(document)
-            pending += len(document.text)
+            pending += len(document.text) + len(document.metadata)
             if pending >= BATCH_BYTES:
                 flush(batch)
                 batch, pending = [], 0
@@ -157,7 +165,7 @@ def spool_index(
     deleted = read_documents_of(index, manifest, "deleted")
     tasks = []
     for number, record in enumerate(manifest.shards):
-        task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer, "text", "fail")
+        task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer)
         if not task.finished():
             gone = deleted.get(record.number, np.zeros(0, np.uint32))
             _spool_shard(task, Shard(index, f".{record.number}", 0), gone, vocabulary)

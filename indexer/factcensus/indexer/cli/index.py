@@ -39,7 +39,13 @@ def _reading_options(function: Function) -> Function:
     bad_line = option(
         "--on-bad-line", type=Choice(["fail", "skip"]), default="fail", help="stop at a bad line, or count and skip it"
     )
-    return option("--text-field", default="text", metavar="FIELD", help="field that holds the text")(bad_line(function))
+    fields = [
+        option("--text-field", default="text", metavar="FIELD", help="field that holds the text; nested: a.b"),
+        option("--id-field", default="id", metavar="FIELD", help="field that holds the id; nested: a.b"),
+    ]
+    for each in (bad_line, *reversed(fields)):
+        function = each(function)
+    return function
 
 
 @command("build", example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB")
@@ -54,7 +60,7 @@ def _reading_options(function: Function) -> Function:
 @machine_options
 @_reading_options
 def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
-    """Build an index from JSON Lines (plain, .gz or .zst) and Parquet files.
+    """Build an index from JSON Lines (plain, .gz, .zst, .xz or .bz2) and Parquet files.
 
     The same command continues an interrupted build.
     """
@@ -98,13 +104,13 @@ def _print_built(folder: Path, manifest: Manifest) -> None:
     "delete",
     example="factcensus index delete indexes/wiki --id wiki-12 --ids withdrawn.txt --dry-run\n"
     "factcensus index delete indexes/wiki --text 'Jane Roe' --record roe.json --asked-by 'J. Roe' --probe 'Jane Roe'\n"
-    "factcensus index delete indexes/wiki --where \"metadata ->> '$.url' LIKE 'https://example.org/%'\"",
+    "factcensus index delete indexes/wiki --where \"url LIKE 'https://example.org/%'\"",
 )
 @folder_argument
 @option("--id", "ids", multiple=True, metavar="ID", help="id of a document; may be repeated")
 @option("--ids", "id_file", type=PATH, metavar="FILE", help="a UTF-8 file with one id per line")
 @option("--text", metavar="T", help="documents that contain this text, as 'count' finds it")
-@option("--where", metavar="SQL", help="a condition over the document table")
+@option("--where", metavar="SQL", help="a condition over columns and metadata fields")
 @option("--dry-run", is_flag=True, help="show the documents; delete nothing")
 @option("--record", type=PATH, metavar="FILE", help="a new file that proves the deletion ('index verify --record')")
 @option("--asked-by", metavar="TEXT", help="for the record: who asked for the deletion")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
+from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope
 from factcensus.indexer.errors import IndexFormatError, InputError
@@ -166,10 +166,7 @@ def _closest_pair(subject: Place, object: Place) -> list[Mention]:
 
 
 def _parsed(metadata: str | None) -> dict[str, Any]:
-    try:
-        parsed = orjson.loads(metadata or "{}")
-    except orjson.JSONDecodeError:
-        return {"raw": metadata}
+    parsed = parse_line((metadata or "{}").encode(errors="replace"), exact=True)
     return parsed if isinstance(parsed, dict) else {"raw": metadata}
 
 

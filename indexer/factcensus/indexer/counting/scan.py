@@ -42,7 +42,7 @@ from factcensus.indexer.kernels.scan import (
     group_facts,
 )
 from factcensus.indexer.records import Entity
-from factcensus.indexer.system.processes import map_tasks
+from factcensus.indexer.system.processes import check_main_guard, map_tasks
 from factcensus.indexer.tables.counts import count_names, counts_table
 from factcensus.indexer.tables.facts import check_facts, entities_of
 
@@ -88,6 +88,7 @@ def scan_facts(
         InputError: a source, a line or a setting that cannot be used; the sources have no document; nothing is left
             of a subject or object under the analyzer (the message names the row).
     """
+    check_main_guard()
     facts = check_facts(facts)
     distinct_windows = list(dict.fromkeys(windows))
     window_array = np.concatenate([np.array([WHOLE_DOCUMENT]), check_windows(distinct_windows)])

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.analyzers import FixedAnalyzer
-from factcensus.indexer.corpus import UNKNOWN_SOURCE, document_of_fields, parse_line
+from factcensus.indexer.corpus import UNKNOWN_SOURCE, BadRecordError, document_of_fields, parse_line
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.storage.shard import Shard
 
@@ -173,12 +173,15 @@ class Metadata:
 
 
 def _row(line: bytes) -> dict[str, Any]:
-    parsed = parse_line(line)
+    parsed = parse_line(line, exact=True)
     fields = parsed.get("metadata") if isinstance(parsed, dict) else None
-    if not isinstance(parsed, dict) or not isinstance(fields, dict):
+    try:
+        if not isinstance(parsed, dict) or not isinstance(fields, dict):
+            raise BadRecordError("a line of another form")
+        document = document_of_fields(parsed.get("linenum", -1), "", fields, fields.pop("id", None))
+    except BadRecordError:
         text = line.decode(errors="replace").strip()
         return {"id": None, "source": UNKNOWN_SOURCE, "path": None, "record": None, "metadata": text}
-    document = document_of_fields(parsed.get("linenum", -1), "", fields)
     return {
         "id": document.id,
         "source": document.source,

@@ -8,6 +8,7 @@ standard library's pool of processes lost notices, and could hang, when it was s
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +18,38 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar, cast
 
-from factcensus.indexer.errors import IndexerError
+from factcensus.indexer.errors import IndexerError, InputError
 
 #: Below this, starting processes would take longer than the work.
 LEAST_BYTES = 16 << 20
+
+#: The name of processes started here, and their exit status if the user's script has no main guard.
+_NAME, _UNGUARDED = "factcensus-worker", 97
+_NO_GUARD = (
+    "this script starts its work again in every process that it starts; put the call under  if __name__ == "
+    "'__main__':  (or give jobs=1)"
+)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 #: What is done with one task; it tells now and then how many bytes of the task are done, and what is to be noticed.
 Work = Callable[[Task, Callable[[int], None], Callable[[str], None]], Result]
+
+
+def check_main_guard() -> None:
+    """Refuse to start work while a script is imported again by a process that it started.
+
+    A new process first imports the script that started it. Without a main guard the script would get here again, and
+    again in each further process. A process of ours ends without a word: the one that started it says what is wrong.
+
+    Raises:
+        InputError: the script lacks a main guard.
+    """
+    current = multiprocessing.current_process()
+    if getattr(current, "_inheriting", False):
+        if current.name == _NAME:
+            os._exit(_UNGUARDED)
+        raise InputError(_NO_GUARD)
 
 
 def map_tasks(
@@ -49,6 +73,7 @@ def map_tasks(
 
     Raises:
         IndexerError: a process was killed.
+        InputError: the script that called this has no main guard.
         Exception: what the work raises. All processes have ended then, as they have when no more results are taken.
     """
     total = sum(sizes)
@@ -131,7 +156,7 @@ def _in_processes(
 def _new_worker() -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process = context.Process(target=_serve, args=(there,), name=_NAME, daemon=True)
     process.start()
     there.close()  # what is read here ends when the process does
     return here, process
@@ -144,6 +169,8 @@ def _lives(process: SpawnProcess) -> Iterator[None]:
         yield
     except (EOFError, BrokenPipeError, ConnectionResetError) as error:
         process.join()
+        if process.exitcode == _UNGUARDED:
+            raise InputError(_NO_GUARD) from error
         raise IndexerError(
             f"a process ended before its work was done (exit code {process.exitcode}); where memory is short, give "
             "fewer --jobs"

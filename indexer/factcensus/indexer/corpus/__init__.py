@@ -1,0 +1,33 @@
+"""Corpora: which files they are made of (:mod:`files`), their bytes (:mod:`streams`) and documents (:mod:`records`).
+
+Documents are streamed; nothing holds a whole file. A bad line stops the reading with its file and line number, or is
+counted and skipped.
+"""
+
+from factcensus.indexer.corpus.files import ENDINGS, SourceFile, find_source_files
+from factcensus.indexer.corpus.records import (
+    UNKNOWN_SOURCE,
+    BadLinePolicy,
+    BadRecordError,
+    Document,
+    SkippedLines,
+    document_of_fields,
+    parse_line,
+    read_documents,
+)
+from factcensus.indexer.corpus.streams import LineLimit
+
+__all__ = [
+    "ENDINGS",
+    "UNKNOWN_SOURCE",
+    "BadLinePolicy",
+    "BadRecordError",
+    "Document",
+    "LineLimit",
+    "SkippedLines",
+    "SourceFile",
+    "document_of_fields",
+    "find_source_files",
+    "parse_line",
+    "read_documents",
+]

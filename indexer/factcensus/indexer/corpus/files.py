@@ -1,0 +1,322 @@
+"""Which files a corpus is made of: those that are named, and those of a folder that a reader exists for.
+
+In a folder, links are followed and each real file is read once; names that begin with ``_`` or ``.`` are left out, as
+are files of other kinds, metadata that other tools keep beside their data, and indexes. The caller is told of
+everything that is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import fsspec
+
+from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.corpus.streams import COMPRESSIONS, DAMAGE, open_stream
+from factcensus.indexer.errors import InputError
+
+#: File endings that are read, in any case; files with others in a folder are left out.
+ENDINGS = (*(kind + end for kind in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSIONS)), ".parquet")
+#: Files that the ``datasets`` library keeps beside its data.
+_HUGGING_FACE = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
+#: Names of one kind that are listed in a notice.
+_MOST_NAMED = 20
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One shard of a corpus.
+
+    Attributes:
+        url: where it is opened; a local file's absolute path.
+        name: the path below the folder that was asked for, as the document table shows it.
+        size_bytes: on disk, compressed.
+        modified: a stamp that changes when the file does, where the file system has one.
+    """
+
+    url: str
+    name: str
+    size_bytes: int
+    modified: str
+
+
+def find_source_files(sources: Sequence[str | Path], *, notice: Notice = lambda _message: None) -> list[SourceFile]:
+    """Find the files of all sources, folders searched recursively, each folder's in path order.
+
+    Args:
+        sources: files, folders, or URLs that fsspec opens. A string is a URL if it holds ``://`` and is no local path.
+        notice: told of what is left out in folders.
+
+    Raises:
+        InputError: a source does not exist, is not a regular file or folder, is of no known format, has no shard, or
+            is named twice, be it by a link or by a folder and a file in it.
+    """
+    seen: dict[Hashable, str] = {}
+    files: list[SourceFile] = []
+    for source in sources:
+        local = _local_path(source)
+        for identity, file in _local_files(local, notice) if local is not None else _remote_files(str(source), notice):
+            if identity in seen:
+                both = file.url if seen[identity] == file.url else f"{seen[identity]}, also given as {file.url},"
+                raise InputError(
+                    f"the file {clean_text(both)} would be read twice; name it, or a folder above it, once"
+                )
+            seen[identity] = file.url
+            files.append(file)
+    if not files:
+        raise InputError("no sources given")
+    return files
+
+
+def kind_of(name: str) -> str | None:
+    """Return the ending by which a file is read, in lower case; None for files of other kinds."""
+    return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
+
+
+def _local_path(source: str | Path) -> str | None:
+    """Return a source as a local path; None if it is a URL of another file system."""
+    path = os.fspath(source)
+    if os.path.lexists(path):
+        return path
+    if match := re.match(r"(?:file|local)://", path):
+        path = path[match.end() :]
+        return path if os.path.lexists(path) else unquote(path)
+    return None if "://" in path else os.path.expanduser(path)
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What is left out of a folder."""
+
+    folder: str
+    notice: Notice
+    kinds: Counter[str] = field(default_factory=Counter)
+    named: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, why: str, name: str) -> None:
+        """Leave out something for a reason of which each case is named."""
+        self.named.setdefault(why, []).append(name)
+
+    def add_other(self, name: str) -> None:
+        """Leave out a file of another kind."""
+        self.kinds[os.path.splitext(name)[1].lower() or "no ending"] += 1
+
+    def tell(self) -> None:
+        """Say what was left out."""
+        for why, names in self.named.items():
+            shown = ", ".join(sorted(names)[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+            self.notice(clean_text(f"left out in {self.folder}: {shown} ({why})"))
+        if self.kinds:
+            shown = ", ".join(f"{count:,} {ending}" for ending, count in sorted(self.kinds.items()))
+            number = sum(self.kinds.values())
+            self.notice(
+                clean_text(f"left out in {self.folder}: {number:,} file{'s' * (number > 1)} of other kinds ({shown})")
+            )
+
+
+# --- local files ------------------------------------------------------------------------------------------------------
+
+
+def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFile]]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise InputError(f"no such file or folder: {clean_text(path)}") from error
+    except OSError as error:
+        raise InputError(f"cannot open {clean_text(path)}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{clean_text(path)} is not a regular file; write its content to one and name that")
+        _check_named(path, os.path.abspath(path))
+        yield _identity(path, found), _local_file(path, os.path.basename(path), found)
+        return
+    left_out = _LeftOut(path, notice)
+    shards = sorted(_walk(path, left_out), key=lambda shard: shard[0])
+    files = [(_identity(os.path.join(path, name), found), name, found) for name, found in shards]
+    kept = []
+    for identity, name, found in files:
+        if reason := _no_lines(os.path.abspath(os.path.join(path, name))):
+            left_out.add(reason, name)
+        else:
+            kept.append((identity, _local_file(os.path.join(path, name), name, found)))
+    left_out.tell()
+    if not kept:
+        raise _no_shards(path)
+    yield from kept
+
+
+def _walk(root: str, left_out: _LeftOut) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the shards of a folder by their paths in it, each real file once; those that are not links come first."""
+    files: set[Hashable] = set()
+    folders: set[str] = set()
+    waiting, links = [""], list[str]()
+    while waiting or links:
+        if waiting:
+            name = waiting.pop()
+            real = os.path.realpath(os.path.join(root, name))
+            if real in folders:
+                continue
+            folders.add(real)
+            entries = sorted(os.scandir(os.path.join(root, name)), key=lambda entry: entry.name)
+            if _is_index(real, [entry.name for entry in entries]):
+                left_out.add("an index, not a corpus", name or ".")
+                continue
+            plain = []
+            for entry in entries:
+                inside = os.path.join(name, entry.name)
+                if entry.name.startswith((".", "_")):
+                    left_out.add("the name begins with . or _", inside)
+                elif entry.is_symlink():
+                    links.append(inside)
+                elif entry.is_dir():
+                    waiting.append(inside)
+                else:
+                    plain.append((inside, entry.stat()))
+        else:
+            link = links.pop(0)
+            try:
+                found = os.stat(os.path.join(root, link))
+            except (FileNotFoundError, OSError):  # also a link to itself
+                left_out.add("a link that leads nowhere", link)
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                waiting.append(link)
+                continue
+            plain = [(link, found)]
+        for inside, found in plain:
+            if _is_shard(inside, found, left_out):
+                identity = _identity(os.path.join(root, inside), found)
+                if identity not in files:
+                    files.add(identity)
+                    yield inside, found
+
+
+def _is_shard(name: str, found: os.stat_result, left_out: _LeftOut) -> bool:
+    if not stat.S_ISREG(found.st_mode):
+        left_out.add("not a regular file", name)
+    elif kind_of(name) is None:
+        left_out.add_other(name)
+    elif os.path.basename(name).lower() in _HUGGING_FACE:
+        left_out.add("metadata of Hugging Face's datasets", name)
+    else:
+        return True
+    return False
+
+
+def _identity(path: str, found: os.stat_result) -> Hashable:
+    """Return what is equal for two paths of one file. Not all file systems number their files."""
+    return (found.st_dev, found.st_ino) if found.st_nlink > 1 else os.path.realpath(path)
+
+
+def _local_file(path: str, name: str, found: os.stat_result) -> SourceFile:
+    return SourceFile(os.path.abspath(path), clean_text(name), found.st_size, str(found.st_mtime))
+
+
+# --- other file systems -----------------------------------------------------------------------------------------------
+
+
+def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFile]]:
+    try:
+        file_system, root = fsspec.core.url_to_fs(source)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"cannot open {source}: {error}") from error
+    if not file_system.exists(root):
+        raise InputError(f"no such file or folder: {source}")
+    if not file_system.isdir(root):
+        file = _remote_file(file_system, root, root.rpartition("/")[2])
+        _check_named(source, file.url)
+        yield file.url, file
+        return
+    left_out = _LeftOut(source, notice)
+    kept = []
+    for path, name in _remote_shards(file_system, root, left_out):
+        file = _remote_file(file_system, path, name)
+        if reason := _no_lines(file.url):
+            left_out.add(reason, name)
+        else:
+            kept.append((file.url, file))
+    left_out.tell()
+    if not kept:
+        raise _no_shards(source)
+    yield from kept
+
+
+def _remote_shards(file_system: Any, root: str, left_out: _LeftOut) -> Iterator[tuple[str, str]]:
+    paths = sorted(file_system.find(root))
+    inside: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        inside.setdefault(folder, []).append(name)
+    indexes = {folder for folder, names in inside.items() if _is_index(folder, names)}
+    for folder in sorted(indexes):
+        left_out.add("an index, not a corpus", folder)
+    hidden = set()
+    for path in paths:
+        name = path[len(root.rstrip("/")) + 1 :]
+        parts = name.split("/")
+        if any(path.startswith(folder + "/") for folder in indexes):
+            continue
+        at = next((at for at, part in enumerate(parts) if part.startswith((".", "_"))), None)
+        if at is not None:
+            hidden.add("/".join(parts[: at + 1]))
+        elif kind_of(name) is None:
+            left_out.add_other(name)
+        elif parts[-1].lower() in _HUGGING_FACE:
+            left_out.add("metadata of Hugging Face's datasets", name)
+        else:
+            yield path, name
+    for name in hidden:
+        left_out.add("the name begins with . or _", name)
+
+
+def _remote_file(file_system: Any, path: str, name: str) -> SourceFile:
+    info = file_system.info(path)
+    stamp = next((info[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated") if key in info), "")
+    return SourceFile(file_system.unstrip_protocol(path), clean_text(name), int(info["size"] or 0), str(stamp))
+
+
+# --- what files hold --------------------------------------------------------------------------------------------------
+
+
+def _check_named(source: str, url: str) -> None:
+    """Raise if a file that was named cannot be a shard."""
+    if kind_of(source) is None:
+        raise InputError(f"{clean_text(source)}: unknown kind of file; known endings: {', '.join(ENDINGS)}")
+    if reason := _no_lines(url):
+        raise InputError(
+            f"{clean_text(source)} is {reason}; write one JSON object a line (jq -c '.[]' does that for an array)"
+        )
+
+
+def _no_lines(url: str) -> str | None:
+    """Return what a .json file is, judged by its first bytes, if it is not JSON Lines."""
+    if ".json" not in str(kind_of(url)) or ".jsonl" in str(kind_of(url)):
+        return None
+    try:
+        with open_stream(url) as (_, stream):
+            begin = stream.read(1 << 16).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except DAMAGE:  # reading it says so
+        return None
+    if begin.startswith(b"["):
+        return "a JSON array, not JSON Lines"
+    return "one JSON object over several lines, not JSON Lines" if re.match(rb"\{[ \t\r]*\n", begin) else None
+
+
+def _is_index(folder: str, names: Sequence[str]) -> bool:
+    """Return whether a folder is an index, or one that is being built."""
+    building = folder.endswith(".building") and "plan.json" in names
+    return building or any(re.fullmatch(r"tokenized(\.\d+)?", name) for name in names)
+
+
+def _no_shards(source: str) -> InputError:
+    return InputError(f"no shards in {clean_text(source)}; looked for files ending in {', '.join(ENDINGS)}")

@@ -1,0 +1,182 @@
+"""The bytes of corpus files: opened wherever they lie, decompressed in bounded memory, and cut into lines.
+
+A file that is cut off, or damaged after its first part, is an error here, although the standard readers of some formats
+ignore that: a corpus that lost its end would count too little, and nobody would notice.
+"""
+
+from __future__ import annotations
+
+import bz2
+import fcntl
+import io
+import lzma
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+import zstandard
+from isal import igzip
+from isal.igzip_lib import IsalError
+
+#: What readers raise when a file is damaged or cut off. An OSError that has a number is the disk's or the network's.
+DAMAGE = cast(
+    "tuple[type[Exception], ...]",
+    (EOFError, OSError, IsalError, igzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError),
+)
+#: Endings of compressed files.
+COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
+#: A line longer than this is read while no other process reads such a line.
+LONG_LINE_BYTES = 32 << 20
+
+_STEP = 1 << 20
+#: Compressed bytes taken at once. A Zstandard frame gives at most 128 KiB for 4 bytes, and all of it at once.
+_FEED = {".zst": 4 << 10, ".xz": 64 << 10, ".bz2": 64 << 10}
+
+
+@dataclass(frozen=True, slots=True)
+class LineLimit:
+    """How long a line may be; picklable.
+
+    Attributes:
+        bytes: The longest line that is read; a longer one is a bad line, of which never more than this is held.
+        lock: A file by which processes take turns with lines over LONG_LINE_BYTES; None if there is only one process.
+    """
+
+    bytes: int = 1 << 30
+    lock: Path | None = None
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until no other process holds a long line."""
+        return nullcontext() if self.lock is None else _locked(self.lock)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class TooLong:
+    """Stands for a line that is longer than the limit."""
+
+
+def read_lines(stream: io.BufferedReader, limit: LineLimit) -> Iterator[bytes | TooLong]:
+    """Yield the lines of a stream with their ends, and :class:`TooLong` for a line over the limit."""
+    step = min(LONG_LINE_BYTES, limit.bytes)
+    while line := stream.readline(step + 1):
+        if len(line) <= step or line.endswith(b"\n"):
+            yield line
+            continue
+        with limit.turn():
+            yield _finish_line(stream, line, limit.bytes)
+            del line
+
+
+def _finish_line(stream: io.BufferedReader, begin: bytes, most: int) -> bytes | TooLong:
+    pieces, size = [begin], len(begin)
+    while size <= most:
+        piece = stream.readline(_STEP)
+        pieces.append(piece)
+        size += len(piece)
+        if not piece or piece.endswith(b"\n"):
+            return b"".join(pieces)
+    pieces.clear()
+    while piece := stream.readline(_STEP):
+        if piece.endswith(b"\n"):
+            break
+    return TooLong()
+
+
+@contextmanager
+def open_raw(url: str) -> Iterator[Any]:
+    """Open a file as it lies: a local path that begins with ``/``, or a URL."""
+    # A local path goes to the system as it is: fsspec would take "::", "*" and "~" in it for something else.
+    with open(url, "rb") if url.startswith("/") else fsspec.open(url, "rb") as raw:
+        yield raw
+
+
+@contextmanager
+def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
+    """Open a file; the file as it lies, whose position shows progress, and the stream of its decompressed bytes."""
+    compression = compression_of(url)
+    with open_raw(url) as raw:
+        if compression == ".gz":
+            with igzip.GzipFile(fileobj=raw) as stream:  # type: ignore[no-untyped-call]
+                yield raw, io.BufferedReader(stream, _STEP)
+        elif compression:
+            yield raw, io.BufferedReader(_Frames(raw, compression), _STEP)
+        else:
+            yield raw, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _STEP)
+
+
+def compression_of(name: str) -> str:
+    """Return the ending of a compressed file in lower case, or nothing."""
+    return next((ending for ending in COMPRESSIONS if name.lower().endswith(ending)), "")
+
+
+class _Frames(io.RawIOBase):
+    """The frames of a Zstandard file, or the streams of an .xz or .bz2 file, one after another.
+
+    Raises:
+        EOFError: The last one is not complete. The libraries' own readers pass over that, or over damage after the
+            first one.
+    """
+
+    def __init__(self, raw: Any, compression: str) -> None:
+        self._raw = raw
+        self._feed = _FEED[compression]
+        self._padding = b"\0" if compression == ".xz" else b""
+        self._new, self._bounded = _DECOMPRESSORS[compression]
+        self._frame: Any = None
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what is there; 0 at the end."""
+        while not self._ready:
+            if self._frame is not None and self._bounded and not self._frame.needs_input:
+                self._decompress(b"")
+                continue
+            data = self._rest or self._raw.read(self._feed)
+            self._rest = b""
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("its last frame is not complete")
+                return 0
+            if self._frame is None:
+                data = data.lstrip(self._padding) if self._padding else data
+                if not data:
+                    continue
+                self._frame = self._new()
+            self._decompress(data)
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def _decompress(self, data: bytes) -> None:
+        more = self._frame.decompress(data, _STEP) if self._bounded else self._frame.decompress(data)
+        self._ready = memoryview(more)
+        if self._frame.eof:
+            self._rest, self._frame = self._frame.unused_data, None
+
+
+#: By ending: a new decompressor, and whether it bounds what it gives at once.
+_DECOMPRESSORS: dict[str, tuple[Callable[[], Any], bool]] = {
+    # Windows of up to 2 GiB, as ``zstd --long=31`` makes them; the memory is taken as the file needs it.
+    ".zst": (lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(), False),
+    ".xz": (lzma.LZMADecompressor, True),
+    ".bz2": (bz2.BZ2Decompressor, True),
+}

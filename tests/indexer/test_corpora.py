@@ -1,0 +1,462 @@
+"""Which files are a corpus, and what is said of the others; nested fields, exact numbers, long and deep lines."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from factcensus.indexer import CountIndex, Scope, add_to_index, build_index, delete_documents
+from factcensus.indexer.building import build as build_module
+from factcensus.indexer.cli import main
+from factcensus.indexer.corpus import LineLimit, find_source_files, read_documents, streams
+from factcensus.indexer.counting.scan import scan_facts
+from factcensus.indexer.errors import FactcensusError, InputError
+
+from .corpora import fact_table, write_bytes, write_corpus
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+}
+LINE = b'{"text": "a"}\n'
+
+
+def documents(*sources: Path | str, **options: Any) -> list[str]:
+    """The texts of sources."""
+    return [each.text.decode() for file in find_source_files(sources) for each in read_documents(file, **options)]
+
+
+def names(*sources: Path | str) -> tuple[list[str], list[str]]:
+    """The files found, and what was said of the others."""
+    told: list[str] = []
+    return [file.name for file in find_source_files(sources, notice=told.append)], told
+
+
+def ids_of(folder: Path) -> list[str | None]:
+    return pq.read_table(folder / "documents.0.parquet")["id"].to_pylist()
+
+
+# ---------------------------------------------------------------------------------------------- which files
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".ndjson", ".json", ".JSONL", ".Json"])
+@pytest.mark.parametrize("compression", [*COMPRESS, ".GZ", ".Xz"])
+def test_every_ending_is_read_in_any_case(kind: str, compression: str, tmp_path: Path) -> None:
+    content = COMPRESS[compression.lower()](b'{"text": "a"}\n{"text": "b"}\n')
+    (tmp_path / f"c{kind}{compression}").write_bytes(content)
+    assert documents(tmp_path) == documents(tmp_path / f"c{kind}{compression}") == ["a", "b"]
+
+
+def test_parquet_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "c.PARQUET")
+    assert documents(tmp_path) == ["a"]
+
+
+def test_files_of_other_kinds_are_named_by_ending_and_number(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "README.md", "b.TXT", "deep/c.txt", "LICENSE", "d.csv.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(LINE)
+    found, told = names(tmp_path)
+    assert found == ["a.jsonl"]
+    assert told == [f"left out in {tmp_path}: 5 files of other kinds (1 .gz, 1 .md, 2 .txt, 1 no ending)"]
+
+
+def test_hidden_names_and_metadata_of_other_tools_are_left_out_and_named(tmp_path: Path) -> None:
+    left_out = {
+        "the name begins with . or _": [".hidden.jsonl", "_SUCCESS.json", "_delta_log", ".cache"],
+        "metadata of Hugging Face's datasets": ["dataset_infos.json", "dataset_info.json", "v/state.json"],
+        "a JSON array, not JSON Lines": ["array.json", "array2.json.gz", "v/array3.json.zst"],
+        "one JSON object over several lines, not JSON Lines": ["config.json"],
+    }
+    for reason, names_left_out in left_out.items():
+        for name in names_left_out:
+            inside = f"{name}/00.json" if "." not in name[1:] else name
+            content = {"a J": b' \n[{"text": "a"}]', "one": b'{\n "text": "a"\n}'}.get(reason[:3], LINE)
+            write_bytes(tmp_path / inside, content)
+    write_bytes(tmp_path / "v/part.json.gz", b'{"text": "a"}')
+    found, told = names(tmp_path)
+    assert found == ["v/part.json.gz"]
+    assert sorted(told) == sorted(
+        f"left out in {tmp_path}: {', '.join(sorted(each))} ({reason})" for reason, each in left_out.items()
+    )
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.json.gz", "c.json.xz"])
+@pytest.mark.parametrize(("begin", "what"), [(b"[", "JSON array"), (b'{\n"text": "a"}', "over several lines")])
+def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: bytes, what: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_bytes(COMPRESS[file.suffix if file.suffix != ".json" else ""](begin))
+    with pytest.raises(InputError, match=rf"{name} is .*{what}.*jq"):
+        build_index([file], tmp_path / "ix", jobs=1)
+
+
+def test_links_are_followed_and_each_real_file_is_read_once(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "elsewhere/far.jsonl", b'{"text": "far"}\n')
+    write_bytes(tmp_path / "c/z/one.jsonl", b'{"text": "one"}\n')
+    (tmp_path / "c/a").symlink_to("z")  # before the real folder in order, and read by the real one's name
+    (tmp_path / "c/z/up").symlink_to("..")  # a circle
+    (tmp_path / "c/self").symlink_to("self")
+    (tmp_path / "c/gone.jsonl").symlink_to("nowhere")
+    (tmp_path / "c/link.jsonl").symlink_to("z/one.jsonl")
+    (tmp_path / "c/other").symlink_to(tmp_path / "elsewhere")
+    os.link(tmp_path / "c/z/one.jsonl", tmp_path / "c/z/same.jsonl")
+    found, told = names(tmp_path / "c")
+    assert found == ["other/far.jsonl", "z/one.jsonl"]
+    assert told == [f"left out in {tmp_path / 'c'}: gone.jsonl, self (a link that leads nowhere)"]
+
+
+def test_the_same_file_given_twice_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_bytes(tmp_path / "c/one.jsonl", LINE)
+    (tmp_path / "link.jsonl").symlink_to(file)
+    (tmp_path / "folder").symlink_to(tmp_path / "c")
+    os.link(file, tmp_path / "hard.jsonl")
+    monkeypatch.chdir(tmp_path)
+    again = [file, "c/one.jsonl", "./c/../c/one.jsonl", "link.jsonl", "folder/one.jsonl", "hard.jsonl", "c", "folder"]
+    for other in [*again, file.as_uri()]:
+        for sources in ([file, other], [other, file]):
+            with pytest.raises(InputError, match=r"(one|link|hard)\.jsonl.* would be read twice"):
+                find_source_files(sources)
+    assert len(find_source_files(["c", "folder/../c/one.jsonl"][:1])) == 1
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """Opening a pipe would wait for somebody who writes to it."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "linked.jsonl").symlink_to("pipe.jsonl")
+    write_bytes(tmp_path / "c.jsonl", LINE)
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)  # paths of sockets are short
+        try:
+            server.bind("s.jsonl")
+        finally:
+            os.chdir(here)
+        found, told = names(tmp_path)
+        assert found == ["c.jsonl"]
+        assert told == [f"left out in {tmp_path}: linked.jsonl, pipe.jsonl, s.jsonl (not a regular file)"]
+        for name in ("pipe.jsonl", "linked.jsonl", "s.jsonl"):
+            with pytest.raises(InputError, match=rf"{name} is not a regular file"):
+                build_index([tmp_path / name], tmp_path / "ix", jobs=1)
+    with pytest.raises(InputError, match="not a regular file"):
+        find_source_files(["/dev/zero"])
+
+
+ODD = ["run::1.jsonl", "a#b?.jsonl", "50%20x%.jsonl", "a*[b]{c}.jsonl", "s3:x.jsonl", "~.jsonl", "a b\n.jsonl",
+       "file::memory.jsonl", "simplecache::x.jsonl.gz", "é$(x).jsonl", os.fsdecode(b"\xff.jsonl")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_local_paths_are_taken_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_bytes(tmp_path / "c" / name, b'{"text": "right"}\n')
+    write_bytes(tmp_path / "d" / name / "inside.jsonl", b'{"text": "inside"}\n')
+    write_bytes(tmp_path / "c/bb.jsonl", b'{"text": "wrong"}\n')
+    assert documents(file) == documents(str(file)) == ["right"]
+    assert documents(tmp_path / "d" / name) == ["inside"]
+    monkeypatch.chdir(tmp_path / "c")
+    assert documents(name) == ["right"]
+    assert sorted(documents(".")) == ["right", "wrong"]
+    build_index([name], tmp_path / "ix", jobs=1)
+
+
+def test_file_url_may_be_percent_encoded(tmp_path: Path) -> None:
+    file = write_bytes(tmp_path / "a b.jsonl", LINE)
+    assert documents(file.as_uri()) == documents(f"file://{file}") == ["a"]
+
+
+def test_folder_of_another_file_system_has_the_same_rules() -> None:
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    for name in ("a.NDJSON", "_x/b.jsonl", "c/.d.jsonl", "e.json", "state.json", "f.txt"):
+        with filesystem.open(f"/rules/{name}", "wb") as file:
+            file.write(b"[1]" if name == "e.json" else LINE)
+    found, told = names("memory://rules")
+    assert found == ["a.NDJSON"]
+    assert sorted(told) == sorted(
+        [
+            "left out in memory://rules: state.json (metadata of Hugging Face's datasets)",
+            "left out in memory://rules: _x, c/.d.jsonl (the name begins with . or _)",
+            "left out in memory://rules: e.json (a JSON array, not JSON Lines)",
+            "left out in memory://rules: 1 file of other kinds (1 .txt)",
+        ]
+    )
+
+
+def test_what_is_left_out_is_said_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bytes(tmp_path / "c/a.jsonl", b'{"uid": "u", "data": {"t": "a"}}')
+    write_bytes(tmp_path / "c/b.txt", LINE)
+    named = ["--text-field", "data.t", "--id-field", "uid"]
+    assert main(["index", "build", str(tmp_path / "c"), "--out", str(tmp_path / "ix"), *named]) == 0
+    assert f"left out in {tmp_path / 'c'}: 1 file of other kinds (1 .txt)" in capsys.readouterr().err
+    assert ids_of(tmp_path / "ix") == ["u"]
+
+
+# ---------------------------------------------------------------------------------------------- damaged files
+
+
+@pytest.mark.parametrize("compression", [".xz", ".bz2"])
+def test_cut_off_or_continued_by_other_bytes_is_an_error(compression: str, tmp_path: Path) -> None:
+    """The standard library ignores bytes that follow the first stream and are no other one."""
+    lines = b"".join(json.dumps({"text": f"word{n} {n * 7919 % 1009}"}).encode() + b"\n" for n in range(2_000))
+    content = COMPRESS[compression](lines)
+    several = COMPRESS[compression](LINE) * 3
+    assert documents(write_raw(tmp_path / f"s.jsonl{compression}", several)) == ["a"] * 3
+    for number, damaged in enumerate((content[:-1], content[: len(content) // 2], content + b"x" * 40)):
+        file = write_raw(tmp_path / f"c{number}.jsonl{compression}", damaged)
+        with pytest.raises(InputError, match=rf"c{number}\.jsonl\{compression}: damaged or cut off"):
+            documents(file, on_bad_line="skip")
+
+
+def write_raw(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_padding_of_xz_files_is_allowed(tmp_path: Path) -> None:
+    content = lzma.compress(LINE) + bytes(8) + lzma.compress(LINE) + bytes(4)
+    assert documents(write_raw(tmp_path / "c.jsonl.xz", content)) == ["a", "a"]
+
+
+# ---------------------------------------------------------------------------------------------- long and deep lines
+
+
+DEEP = b'{"text": "deep", "id": "d", "m": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}\n"
+DEEPS = {
+    "objects": DEEP,
+    "lists": b'{"text": "deep", "m": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+    "beside a lone surrogate": b'{"text": "deep", "s": "\\ud800", "m": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+    "beside a large integer": b'{"text": "d", "i": 123456789012345678901, "m": ' + b"[" * 300 + b"]" * 300 + b"}\n",
+    "in the id": b'{"text": "deep", "id": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+    "without an end": b'{"text": "deep", "m": ' + b"[" * 5000 + b"\n",
+    "very deep": b'{"text": "deep", "m": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+}
+
+
+@pytest.mark.parametrize("kind", DEEPS)
+def test_line_that_is_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path) -> None:
+    corpus = write_bytes(tmp_path / "c.jsonl", LINE + DEEPS[kind] + b'{"text": "b"}\n')
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: (nested more than 254 deep|not JSON)"):
+        build_index([corpus], tmp_path / "ix", jobs=1)
+    told: list[str] = []
+    build_index([corpus], tmp_path / "iy", jobs=1, on_bad_line="skip", notice=told.append)
+    assert len(told) == 1
+    with CountIndex.open(tmp_path / "iy") as index:
+        assert (index.info()["documents"], index.info()["skipped_lines"]) == (2, 1)
+    facts = fact_table([(["a"], ["b"])])
+    assert scan_facts([corpus], facts, on_bad_line="skip", jobs=1)["subject_documents"].to_pylist() == [1]
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2"):
+        scan_facts([corpus], facts, jobs=1)
+
+
+def test_metadata_nested_as_deeply_as_allowed_can_be_asked_for(tmp_path: Path) -> None:
+    deep = b'{"text": "a", "m": ' + b'{"a":' * 253 + b"1" + b"}" * 253 + b', "k": "v"}\n'
+    with_large = deep.replace(b'"v"', b'"w", "n": 12345678901234567890123')
+    build_index([write_bytes(tmp_path / "c.jsonl", deep + with_large)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert set(index.count("a", by="k")["by_k"]) == {"v", "w"}
+        assert len(index.find_documents(text="a")["documents"]) == 2
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_line_over_the_limit_is_a_bad_line_and_is_never_held_whole(
+    compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_STEP", 1 << 10)
+    long = b'{"text": "' + b"x " * (4 << 20) + b'"}\n'
+    content = LINE + long + b'{"text": "b"}\n' + long.rstrip(b"\n")
+    corpus = write_raw(tmp_path / f"c.jsonl{compression}", COMPRESS[compression](content))
+    limit = LineLimit(1 << 20, tmp_path / "lock")
+    with pytest.raises(InputError, match=r"c\.jsonl.*, line 2: longer than 1 MiB"):
+        documents(corpus, limit=limit)
+    assert documents(corpus, limit=limit, on_bad_line="skip") == ["a", "b"]
+    assert len(documents(corpus, limit=LineLimit(len(long), tmp_path / "lock"))) == 4
+
+
+def test_the_longest_line_follows_from_the_memory(tmp_path: Path) -> None:
+    corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
+    assert build_module.BuildSettings(memory_bytes=1 << 30).line_bytes == (768 << 20) // 12
+    told: list[str] = []
+    build_index([corpus], tmp_path / "ix", jobs=1, memory_bytes=320 << 20, shard_tokens=1000, on_bad_line="skip",
+                notice=told.append)  # fmt: skip
+    assert told == ["c.jsonl, line 2: longer than 5 MiB, which --memory allows for a line"]
+
+
+@pytest.mark.full
+def test_a_gzip_file_with_one_huge_line_takes_little_memory(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "c.jsonl.gz", "wb", compresslevel=1) as file:
+        file.write(LINE + b'{"text": "')
+        for _ in range(1500):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"}\n')
+    script = (
+        "import resource, sys; from factcensus.indexer import build_index;"
+        f"build_index([{str(tmp_path / 'c.jsonl.gz')!r}], {str(tmp_path / 'ix')!r}, jobs=1, memory_bytes=1 << 30,"
+        " on_bad_line='skip'); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+    )
+    peak_mib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert peak_mib < 1024
+
+
+# ---------------------------------------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_text_and_id_may_be_nested(ending: str, tmp_path: Path) -> None:
+    rows = [
+        {"data": {"text": f"word{n}", "lang": "en", "deep": {"uid": f"u{n}"}}, "text": "decoy", "id": n}
+        for n in range(2)
+    ]
+    corpus = write_corpus(tmp_path / f"c{ending}", rows)
+    build_index([corpus], tmp_path / "ix", jobs=1, text_field="data.text", id_field="data.deep.uid")
+    assert ids_of(tmp_path / "ix") == ["u0", "u1"]
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.count("word1")["documents"] == 1
+        assert index.count("decoy")["documents"] == 0
+        assert index.count("word1", scope=Scope(where="data.lang = 'en' AND metadata.id = '1'"))["documents"] == 1
+        assert index.find_documents(text="word1")["documents"][0]["metadata"]["data"] == {"lang": "en", "deep": {}}
+
+
+def test_field_with_a_dot_in_its_name_goes_before_a_nested_one(tmp_path: Path) -> None:
+    rows = [
+        {"data.text": "exact", "data": {"text": "nested"}},
+        {"data": {"text": "nested"}},
+        {"a.b": 1, "a": {"b.c": 2}},
+    ]
+    corpus = write_corpus(tmp_path / "c.jsonl", rows)
+    assert documents(corpus, text_field="data.text", on_bad_line="skip") == ["exact", "nested"]
+    with pytest.raises(InputError, match=r"line 3: no field 'data.text'"):
+        documents(corpus, text_field="data.text")
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(("field", "near"), [("txt", "text"), ("data.txet", "data.text"), ("Text", "text")])
+def test_missing_text_field_names_the_nearest(ending: str, field: str, near: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / f"c{ending}", [{"text": "a", "data": {"text": "b"}, "zzz": 1}])
+    with pytest.raises(InputError, match=rf"c\{ending}.*{field}.*did you mean '{near}'"):
+        documents(corpus, text_field=field)
+
+
+def test_record_without_the_named_id_is_a_bad_line(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a", "uid": "1"}, {"text": "b"}, {"text": "c", "uid": None}])
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: no field 'uid' for the id"):
+        documents(corpus, id_field="uid")
+    assert documents(corpus, id_field="uid", on_bad_line="skip") == ["a", "c"]
+
+
+IDS = {
+    "12345678901234567890123": "12345678901234567890123",
+    "-98765432109876543210987": "-98765432109876543210987",
+    "18446744073709551615": "18446744073709551615",
+    "18446744073709551616": "18446744073709551616",
+    '"007"': "007",
+    "1.10": "1.10",
+    "1e3": "1e3",
+    "true": "true",
+    "null": None,
+    "NaN": None,
+    '["a", 1]': '["a",1]',
+    '{"$oid": 12345678901234567890123}': '{"$oid":12345678901234567890123}',
+    "9" * 5000: "9" * 5000,
+}
+
+
+def test_ids_are_the_text_that_is_written(tmp_path: Path) -> None:
+    lines = "".join(f'{{"id": {written}, "text": "a"}}\n' for written in IDS)
+    build_index([write_bytes(tmp_path / "c.jsonl", lines.encode())], tmp_path / "ix", jobs=1)
+    assert ids_of(tmp_path / "ix") == list(IDS.values())
+
+
+def test_integers_beyond_64_bits_are_exact_as_ids_and_metadata(tmp_path: Path) -> None:
+    large = [12345678901234567890123, 12345678901234567890124]
+    rows = [{"id": each, "text": f"n{each % 10} a", "meta": {"big": each, "f": 1.5e22, "l": [each]}} for each in large]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert set(index.count("a", by="meta.big")["by_meta.big"]) == set(map(str, large))
+        assert index.count("a", scope=Scope(where=f"meta.big = '{large[0]}'"))["documents"] == 1
+        assert [each["metadata"]["meta"]["big"] for each in index.find_documents(text="a")["documents"]] == large
+    _, count = delete_documents(tmp_path / "ix", ids=[str(large[0])])
+    assert count == 1
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert (index.count("n3")["documents"], index.count("n4")["documents"]) == (0, 1)
+
+
+def test_maps_and_exact_numbers_of_parquet_are_metadata(tmp_path: Path) -> None:
+    import decimal
+
+    maps = pa.struct([("m", pa.list_(pa.map_(pa.int64(), pa.string())))])
+    table = pa.table(
+        {
+            "text": ["a", "a"],
+            "id": pa.array([decimal.Decimal("12345678901234567890123"), None], pa.decimal128(30)),
+            "tags": pa.array([[("lang", "en"), ("k.v", "x")], []], pa.map_(pa.string(), pa.string())),
+            "deep": pa.array([{"m": [[(1, "one")]]}, None], maps),
+            "raw": pa.array([b"abc", b"\xff"]),
+        }
+    )
+    pq.write_table(table, tmp_path / "c.parquet")
+    build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
+    assert ids_of(tmp_path / "ix") == ["12345678901234567890123", None]
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert set(index.count("a", by="tags.lang")["by_tags.lang"]) == {"en", ""}
+        assert set(index.count("a", by="tags.k.v")["by_tags.k.v"]) == {"x", ""}
+        first, second = (each["metadata"] for each in index.find_documents(text="a")["documents"])
+        assert first == {"tags": {"lang": "en", "k.v": "x"}, "deep": {"m": [{"1": "one"}]}, "raw": "abc"}
+        assert second == {"tags": {}, "deep": None, "raw": "ff"}
+
+
+# ---------------------------------------------------------------------------------------------- scripts
+
+
+SCRIPT = """
+from factcensus.indexer import build_index
+from factcensus.indexer.system import processes
+processes.LEAST_BYTES = 0
+{call}
+"""
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_script_without_a_main_guard_is_told_what_is_missing(guarded: bool, tmp_path: Path) -> None:
+    for number in range(3):
+        write_bytes(tmp_path / f"c/{number}.jsonl", LINE)
+    call = f"build_index([{str(tmp_path / 'c')!r}], {str(tmp_path / 'ix')!r}, jobs=2)"
+    (tmp_path / "script.py").write_text(
+        SCRIPT.format(call=f"if __name__ == '__main__':\n    {call}" if guarded else call), encoding="utf-8"
+    )
+    ran = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode == 0) == guarded
+    if not guarded:
+        last = ran.stderr.strip().splitlines()[-1]
+        assert "InputError" in last
+        assert "if __name__ == '__main__':" in last
+        assert ran.stderr.count("Traceback") <= 2, "one error and its cause, whatever the number of processes"
+
+
+def test_sources_of_an_addition_follow_the_same_rules(tmp_path: Path) -> None:
+    build_index([write_bytes(tmp_path / "c.jsonl", LINE)], tmp_path / "ix", jobs=1)
+    write_bytes(tmp_path / "more/run::2.NDJSON", b'{"d": {"t": "b"}, "uid": 12345678901234567890123}\n')
+    write_bytes(tmp_path / "more/_no.jsonl", LINE)
+    told: list[str] = []
+    add_to_index(tmp_path / "ix", [tmp_path / "more"], text_field="d.t", id_field="uid", jobs=1, notice=told.append)
+    assert told == [f"left out in {tmp_path / 'more'}: _no.jsonl (the name begins with . or _)"]
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert index.find_documents(text="b")["documents"][0]["id"] == "12345678901234567890123"
+    with pytest.raises(FactcensusError, match="not a regular file"):
+        add_to_index(tmp_path / "ix", ["/dev/null"], jobs=1)
