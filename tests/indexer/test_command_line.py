@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import click
 import pytest
@@ -142,3 +145,44 @@ def test_option_may_take_several_values_at_once_or_one_by_one() -> None:
     with group.make_context("g", ["x", "--scan", "a", "--", "--scan", "b"]) as context:
         group.invoke(context)
     assert seen == [("a", "b", "|", "r", "|", "o")] * 3 + [("a", "|", "--scan", "b", "|", "")]
+
+
+@pytest.mark.parametrize("part", ["indexer", "api", "unlearn", "eval"])
+def test_version_is_an_attribute_of_the_namespace_once_a_part_is_imported(part: str) -> None:
+    code = (
+        f"import factcensus.{part}; print(factcensus.__version__); print(hasattr(factcensus, 'nothing')); import sys; "
+        "print(*{'numpy', 'torch', 'click'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [version("factcensus"), "False"]
+
+
+def test_program_runs_as_a_module() -> None:
+    ran = subprocess.run([sys.executable, "-m", "factcensus", "--version"], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == (f"factcensus {version('factcensus')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", {"count", "index"}),
+        ("index ", {"build", "verify"}),
+        ("demo --preset ", {"smoke", "gpu"}),
+        ("cooc i --subj", {"--subject", "--subject-alias"}),
+    ],
+)
+def test_shell_completes_commands_options_and_values(
+    words: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"factcensus {words}"
+    monkeypatch.setenv("_FACTCENSUS_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    assert main([]) == 0
+    assert expected <= {row.partition(",")[2] for row in capsys.readouterr().out.splitlines()}
+
+
+def test_completion_script_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_FACTCENSUS_COMPLETE", "zsh_source")
+    assert main([]) == 0
+    assert "#compdef factcensus" in capsys.readouterr().out

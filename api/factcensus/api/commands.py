@@ -8,12 +8,22 @@ import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import PATH, Whole
+from factcensus.indexer.environment import register
 
 
 def add_commands(root: click.Group) -> None:
     """Add the commands of the service to the root command."""
     root.add_command(serve)
     root.add_command(group("key", "Manage the API keys of a service.", [create_key]))
+
+
+def _variables() -> list[str]:
+    from factcensus.api.settings import variable_names
+
+    return variable_names()
+
+
+register(_variables)
 
 
 @command(

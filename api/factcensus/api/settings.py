@@ -153,3 +153,9 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, *, low: int, 
     if number < low or (high is not None and number > high):
         raise InputError(f"{name} is {text!r}; it must be {expected}")
     return number
+
+
+def variable_names() -> list[str]:
+    """Return every environment variable of the service and of its client."""
+    names = [each.name for each in (*fields(Settings), *fields(Limits)) if each.name != "limits"]
+    return [f"{PREFIX}API_KEY", *(f"{PREFIX}{name.upper()}" for name in names)]

@@ -10,6 +10,7 @@ Names are imported when first used, so that ``import factcensus.indexer`` is qui
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -75,3 +76,15 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def _attribute_of_the_namespace(name: str) -> str:
+    """Return ``factcensus.__version__``; the folders of the namespace have no ``__init__.py`` that could define it."""
+    if name != "__version__":
+        raise AttributeError(f"module 'factcensus' has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("factcensus")
+
+
+vars(sys.modules["factcensus"])["__getattr__"] = _attribute_of_the_namespace

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import factcensus.indexer  # noqa: F401  (gives the namespace its __version__)
+
 if TYPE_CHECKING:
     from factcensus.unlearn.config.run_config import RunConfig
     from factcensus.unlearn.presets import PRESETS, Preset

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points, version
 import click
 
 from factcensus.indexer.cli.command import Group
+from factcensus.indexer.environment import DEBUG, check_environment
 from factcensus.indexer.errors import FactcensusError, MissingExtraError
 
 #: Import names of optional libraries, and the extra that brings each.
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return shell_complete(root, {}, "factcensus", COMPLETE_VARIABLE, instruction)
     try:
         with root.make_context("factcensus", arguments) as context:
+            check_environment(os.environ)
             return root.invoke(context) or 0
     except click.exceptions.Exit as done:  # --help and --version
         return done.exit_code
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("factcensus: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if os.environ.get("FACTCENSUS_DEBUG"):
+        if os.environ.get(DEBUG):
             raise
         return _report(error)
 
@@ -118,7 +120,7 @@ def _report(error: Exception) -> int:
         return 1
     print(
         f"factcensus: unexpected {type(error).__name__}: {' '.join(str(error).split())} "
-        "(set FACTCENSUS_DEBUG=1 for the traceback)",
+        f"(set {DEBUG}=1 for the traceback)",
         file=sys.stderr,
     )
     return 1
