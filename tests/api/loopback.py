@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from factcensus.api.app import create_app
+from factcensus.api.server import Server, listen
 from factcensus.api.settings import Settings
 
 #: (id, source, text)
@@ -38,17 +40,22 @@ def write_corpus(folder: Path) -> Path:
 @contextmanager
 def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
     """The service of these settings, or any application, in a thread of this process; its base URL."""
-    application = create_app(app) if isinstance(app, Settings) else app
-    server = uvicorn.Server(
-        uvicorn.Config(application, host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=2)
-    )
-    thread = threading.Thread(target=server.run)
+    if isinstance(app, Settings):
+        service, listener = create_app(app), listen("127.0.0.1", port)
+        server: uvicorn.Server = Server(service, listener, announce=False)
+        run = partial(server.run, sockets=[listener])
+    else:
+        service = None
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
+        run = server.run
+    server.config.timeout_graceful_shutdown = 2
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the server ended while it started"
             time.sleep(0.01)
-        while isinstance(app, Settings) and application.state.service.catalog.is_warming:
+        while service is not None and service.state.service.catalog.is_warming:
             time.sleep(0.002)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

@@ -10,14 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
-from loopback import serving
+from loopback import serving, until
 
 from factcensus.api import access
 from factcensus.api.access import is_loopback, new_key, read_keys
+from factcensus.api.app import create_app
 from factcensus.api.client import Client
 from factcensus.api.errors import RejectedError
 from factcensus.api.server import serve
 from factcensus.api.settings import Settings
+from factcensus.indexer import build_index
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
 
@@ -88,7 +90,7 @@ def test_key_command_prints_a_key_and_refuses_a_second_of_the_name(
 ) -> None:
     assert main(["key", "create", "carol", "--file", str(tmp_path / "k")]) == 0
     key = capsys.readouterr().out.strip()
-    assert read_keys(tmp_path / "k") == {"carol": access._hash(key)}
+    assert read_keys(tmp_path / "k") == {"carol": access.Key(access._hash(key))}
     for name in ("carol", "two words", ""):
         assert main(["key", "create", name, "--file", str(tmp_path / "k")]) == 2
     assert len(read_keys(tmp_path / "k")) == 1
@@ -141,3 +143,110 @@ def test_service_that_may_be_asked_by_everybody_gets_further(index_folder: Path,
         serve(Settings(indexes=(missing,), host="0.0.0.0", allow_anonymous=True))  # noqa: S104
     with pytest.raises(InputError, match="cannot be read"):
         serve(Settings(indexes=(index_folder,), host="127.0.0.1", port=0, keys_file=missing))
+
+
+# --- keys that are bound to indexes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_indexes(index_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The index ``tiny``, and another one with a name that has to be encoded in the file of keys."""
+    build_index([index_folder.parent / "corpus"], tmp_path / "a, b", jobs=1)
+    return index_folder, tmp_path / "a, b"
+
+
+def test_bound_key_sees_nothing_of_other_indexes(two_indexes: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    all_, bound = new_key("all", file), new_key("bound", file, ["a, b"])
+    with (
+        serving(Settings(indexes=two_indexes, keys_file=file)) as url,
+        httpx.Client(base_url=url, headers={"X-API-Key": bound}, timeout=60) as client,
+        httpx.Client(base_url=url, headers={"X-API-Key": all_}, timeout=60) as other,
+    ):
+        assert client.get("/").json() == ["a, b"]
+        assert other.get("/").json() == ["tiny", "a, b"]
+        assert [each["name"] for each in client.get("/v1/indexes").json()["indexes"]] == ["a, b"]
+        assert client.get("/v1/indexes/a%2C%20b/count", params={"text": "Paris"}).json()["documents"] == 3
+        pair = {"subject": {"name": "Curie"}, "object": {"name": "Warsaw"}}
+        facts = {"facts": [{"subject": "Curie", "object": "Warsaw"}]}
+        refused = [
+            client.get("/v1/indexes/tiny"),
+            client.get("/v1/indexes/tiny/count", params={"text": "Paris"}),
+            client.post("/v1/indexes/tiny/count", json={"text": "Paris"}),
+            client.post("/v1/indexes/tiny/cooccurrence", json=pair),
+            client.post("/v1/indexes/tiny/documents", json=pair),
+            client.post("/v1/indexes/tiny/facts:count", json=facts),
+            client.post("/v1/indexes/tiny/facts:replicate", json={**facts, "method": "paper-notebook"}),
+        ]
+        for answer in refused:
+            assert answer.json()["type"] == "urn:factcensus:problem:unknown-index"
+            assert answer.json()["detail"] == "no index is named 'tiny'; open indexes: a, b"
+        wire = client.post("/", json={"index": "tiny", "query_type": "count", "query": "paris"})
+        assert wire.json() == {"error": "[Flask] Invalid index: tiny"}
+        form = {"index": "tiny", "subject": "Curie", "object": "Warsaw"}
+        page = client.get("/", params=form, headers={"Accept": "text/html"})
+        assert page.status_code == 404
+        uploaded = client.post(
+            "/tables",
+            data={"index": "tiny"},
+            files={"facts": ("facts.csv", "subject,object\nCurie,Warsaw\n")},
+            headers={"Origin": url},
+        )
+        assert uploaded.status_code == 404
+
+
+def test_key_that_was_bound_later_no_longer_sees_jobs_of_other_indexes(
+    two_indexes: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    key = new_key("ann", file)
+    settings = Settings(indexes=two_indexes, keys_file=file, jobs_folder=tmp_path / "jobs")
+    facts = {"facts": [{"subject": "Curie", "object": "Warsaw"}]}
+    with serving(settings) as url, httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
+        job = client.post("/v1/indexes/tiny/facts:count", json=facts, headers={"Prefer": "respond-async"}).json()
+        until(lambda: client.get(job["status_url"]).json()["state"] == "done")
+    file.write_text(file.read_text().rstrip() + " indexes=a%2C%20b\n")
+    with serving(settings) as url, httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
+        assert client.get("/v1/jobs").json() == {"jobs": []}
+        assert job["id"] not in client.get("/tables").text
+        for path in (
+            job["status_url"],
+            f"{job['status_url']}/result",
+            f"/tables/{job['id']}",
+            f"/tables/{job['id']}/strata.csv",
+        ):
+            assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (f"ann {'0' * 64} index=tiny", "unknown option of a key 'index'; did you mean 'indexes'?"),
+        (f"ann {'0' * 64} indexes=", "indexes=A,B"),
+        (f"ann {'0' * 64} indexes=a indexes=b", "indexes=A,B once"),
+        (f"ann {'0' * 64} tiny", "unknown option of a key 'tiny'"),
+    ],
+)
+def test_what_the_file_of_keys_cannot_say_is_named_with_its_line(line: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(f"# keys\n{line}\n")
+    with pytest.raises(InputError, match=r"keys\.txt, line 2: ") as refused:
+        read_keys(tmp_path / "keys.txt")
+    assert says in str(refused.value)
+
+
+def test_names_of_keys_and_indexes_that_do_not_exist_stop_the_start(index_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    new_key("ann", file, ["tinny"])
+    with pytest.raises(InputError, match=r"unknown index of the key 'ann' 'tinny'; did you mean 'tiny'\?"):
+        create_app(Settings(indexes=(index_folder,), keys_file=file))
+    new_key("bob", tmp_path / "others")
+    settings = Settings(indexes=(index_folder,), keys_file=tmp_path / "others", admin_keys=("bobb",))
+    with pytest.raises(InputError, match=r"FACTCENSUS_ADMIN_KEYS 'bobb'; did you mean 'bob'\?"):
+        create_app(settings)
+
+
+def test_key_command_binds_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["key", "create", "carol", "--file", str(tmp_path / "k"), "--index", "tiny", "--index", "a, b"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip()
+    assert read_keys(tmp_path / "k")["carol"].indexes == {"tiny", "a, b"}

@@ -154,10 +154,10 @@ def test_bytes_that_were_changed_on_the_way_never_end_the_process(served: str, p
     [
         b"\x00\x01\x02\x03\r\n\r\n",
         b"GET /healthz\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /v1/indexes/tiny/count?text=%FF%FE HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/indexes/tiny/count?text=%FF%FE HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ],
 )
 def test_what_is_no_http_harms_nobody(served: str, sent: bytes) -> None:

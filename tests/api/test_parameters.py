@@ -106,7 +106,9 @@ def test_windows_are_given_in_one_place(http: httpx.Client) -> None:
     answer = http.post(f"{FACTS}?windows=10&windows=3", json={"facts": facts})
     assert "cooccurrence_pairs_w3" in answer.json()["facts"][0]
     with_file = {"facts": ("facts.json", json.dumps({"facts": facts, "windows": [3]}))}
-    page = http.post("/tables", data={"index": "tiny", "windows": "10"}, files=with_file)
+    page = http.post(
+        "/tables", data={"index": "tiny", "windows": "10"}, files=with_file, headers={"Origin": str(http.base_url)}
+    )
     assert page.status_code == 422
     assert "in one place" in page.text
 
@@ -143,6 +145,11 @@ def test_an_unknown_field_of_a_body_names_the_nearest_one(
     ],
 )
 def test_the_upload_form_takes_its_own_fields_once(http: httpx.Client, fields: dict[str, Any], says: str) -> None:
-    answer = http.post("/tables", data=fields, files={"facts": ("facts.csv", "subject,object\nCurie,Warsaw\n")})
+    answer = http.post(
+        "/tables",
+        data=fields,
+        files={"facts": ("facts.csv", "subject,object\nCurie,Warsaw\n")},
+        headers={"Origin": str(http.base_url)},
+    )
     assert answer.status_code == 422
     assert says in answer.text

@@ -218,7 +218,7 @@ def test_a_failure_inside_shows_its_id_and_nothing_of_the_inside(
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             return await client.get(COUNT, params={"text": "a"}, headers={"X-Request-ID": "id-of-this-one"})
 

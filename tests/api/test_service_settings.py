@@ -35,6 +35,8 @@ def test_every_setting_has_its_variable() -> None:
         "FACTCENSUS_CORS_ORIGINS": "https://a.example,https://b.example",
         "FACTCENSUS_FACT_TABLES": os.pathsep.join(["/a/facts.parquet", "two.csv"]),
         "FACTCENSUS_WARM_UP": "0",
+        "FACTCENSUS_ALLOWED_HOSTS": "a.example, *.b.example",
+        "FACTCENSUS_FORWARDED_ALLOW_IPS": "192.0.2.1,10.0.0.0/8",
     } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
     settings = Settings.from_env(env)
     assert settings == Settings(
@@ -52,6 +54,8 @@ def test_every_setting_has_its_variable() -> None:
         cors_origins=("https://a.example", "https://b.example"),
         fact_tables=(Path("/a/facts.parquet"), Path("two.csv")),
         warm_up=False,
+        allowed_hosts=("a.example", "*.b.example"),
+        forwarded_allow_ips=("192.0.2.1", "10.0.0.0/8"),
         limits=Limits(**{limit.name: number for number, limit in enumerate(fields(Limits), 1)}),
     )
 
@@ -84,5 +88,6 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0", "FACTCENSUS_LOG_FORMAT": "text", "FACTCENSUS_WARM_UP": "1"}
     expected |= dict.fromkeys(("FACTCENSUS_INDEXES_IN", "FACTCENSUS_ADMIN_KEYS", "FACTCENSUS_JOBS_FOLDER"), "none")
     expected |= dict.fromkeys(("FACTCENSUS_CORS_ORIGINS", "FACTCENSUS_FACT_TABLES"), "none")
+    expected |= dict.fromkeys(("FACTCENSUS_ALLOWED_HOSTS", "FACTCENSUS_FORWARDED_ALLOW_IPS"), "none")
     expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}
     assert {name: default.strip() for name, default in listed.items()} == expected

@@ -24,7 +24,7 @@ def test_a_healthy_service_is_alive_ready_and_versioned(http: httpx.Client) -> N
 def test_before_its_lifespan_a_service_is_alive_but_not_ready(index_folder: Path) -> None:
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(create_app(Settings(indexes=(index_folder,))))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/healthz"), await client.get("/readyz")
 
     healthy, ready = asyncio.run(ask())

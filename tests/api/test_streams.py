@@ -177,7 +177,8 @@ def test_a_client_that_takes_nothing_is_let_go(index_folder: Path, monkeypatch: 
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            head = f"POST {ROUTE} HTTP/1.1\r\nHost: x\r\nContent-Type: {ARROW}\r\nContent-Length: {len(body)}\r\n\r\n"
+            length = f"Content-Type: {ARROW}\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\n{length}"
             connection.sendall(head.encode() + body)
             line = "factcensus_answers_broken_off_total 1.0"
             until(lambda: line in httpx.get(f"{url}/metrics", timeout=30).text.splitlines())

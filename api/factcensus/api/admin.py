@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.access import is_loopback
 from factcensus.api.answers import ReloadAnswer
 from factcensus.api.dependencies import HolderOf, ServiceOf, new_router
+from factcensus.api.negotiation import media_type_of
+from factcensus.api.origins import FORM_TYPES
 from factcensus.api.problems import Problem
 
 router = new_router("status")
 
 
 @router.post("/v1/admin/reload", summary="Look at the list of indexes again", responses={200: {"model": ReloadAnswer}})
-async def reload(service: ServiceOf, holder: HolderOf) -> JSONResponse:
+async def reload(request: Request, service: ServiceOf, holder: HolderOf) -> JSONResponse:
     """Open new and changed indexes, and let go of those that are gone; requests in flight are not disturbed.
 
     With keys, for those that `FACTCENSUS_ADMIN_KEYS` names; without, where the service listens on loopback only. The
     signal SIGHUP does the same.
     """
+    media_type = media_type_of(request.headers.get("content-type"))
+    if media_type and media_type in FORM_TYPES:
+        raise Problem("unsupported-format", f"a form cannot ask for this ({media_type}); send no body")
     settings = service.settings
     allowed = holder in settings.admin_keys if settings.keys_file is not None else is_loopback(settings.host)
     if not allowed:

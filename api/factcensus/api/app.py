@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,17 +14,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from factcensus.api import admin, counts, documents, facts, indexes, status
-from factcensus.api.access import Access, read_keys
+from factcensus.api.access import Access, check_names, read_keys
 from factcensus.api.cache import AnswerCache
 from factcensus.api.catalog import Catalog, index_folders
 from factcensus.api.dependencies import Service
 from factcensus.api.infini_gram import routes as infini_gram
 from factcensus.api.infini_gram.engines import Models
+from factcensus.api.intake import Intake, Slots
 from factcensus.api.jobs import routes as job_routes
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
-from factcensus.api.middleware import Admission, BodyLimit, Compression, Observation
+from factcensus.api.middleware import Compression, Observation
 from factcensus.api.openapi import openapi_document
+from factcensus.api.origins import AllowedHosts, host_names
 from factcensus.api.pages import facts as fact_page
 from factcensus.api.pages import uploads
 from factcensus.api.pages.fact_tables import FactTables
@@ -38,9 +41,11 @@ def create_app(settings: Settings) -> FastAPI:
     An index that cannot be opened does not stop the others: ``/readyz`` then answers 503 and names it.
 
     Raises:
-        InputError: two index folders have one name; the file of keys cannot be used.
+        InputError: two index folders have one name; the file of keys cannot be used, or an unknown name is in it.
     """
-    index_folders(settings)
+    served = index_folders(settings)
+    keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
+    check_names(keys, settings.admin_keys, list(served), fixed=settings.indexes_in is None)
     models = Models()
     metrics = Metrics()
     short_counts = ShortCounts()
@@ -80,19 +85,21 @@ def create_app(settings: Settings) -> FastAPI:
         settings, catalog, metrics, batch_limiter, jobs, cache, short_counts, FactTables(settings.fact_tables)
     )
     app.state.models = models
+    app.state.form_secret = secrets.token_bytes(32)
+    app.state.slots = slots = Slots(settings.limits.max_parallel_requests)
     # The most asked first: a request is matched with one route after the other. Not included one router in another,
     # where it would be matched twice.
     for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, indexes, job_routes):
         app.router.routes += part.router.routes
     add_problem_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limits=settings.limits)
-    app.add_middleware(Admission, most=settings.limits.max_parallel_requests)
-    keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
+    app.add_middleware(Intake, limits=settings.limits, slots=slots)
     if keys or settings.keys_file or settings.requests_per_minute:
         app.add_middleware(Access, keys=keys, requests_per_minute=settings.requests_per_minute)
     app.add_middleware(Compression)
-    app.add_middleware(Observation, metrics=metrics)
+    if (names := host_names(settings)) is not None:
+        app.add_middleware(AllowedHosts, names=names)
+    app.add_middleware(Observation, metrics=metrics, keyed=settings.keys_file is not None)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -265,5 +265,14 @@ class Catalog:
             return opened
         if name in self._folders:
             raise Problem("index-not-open", f"index {name!r} is not open; /readyz says why")
-        shown = name if len(name) <= 100 else name[:100] + "…"
-        raise Problem("unknown-index", f"no index is named {shown!r}; open indexes: {', '.join(self.names) or 'none'}")
+        raise unknown_index(name, self.names)
+
+    def serves(self, name: str) -> bool:
+        """Return whether an index of this name is served, open or not."""
+        return name in self._folders
+
+
+def unknown_index(name: str, names: Sequence[str]) -> Problem:
+    """Return the problem of a name that no open index has."""
+    shown = name if len(name) <= 100 else name[:100] + "…"
+    return Problem("unknown-index", f"no index is named {shown!r}; open indexes: {', '.join(names) or 'none'}")

@@ -54,9 +54,30 @@ register(_variables)
     default_text="$FACTCENSUS_PORT, else 8080",
     help="port to listen on, 0 for any free port",
 )
+@option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    default_text="$FACTCENSUS_ALLOWED_HOSTS, else loopback names on loopback without keys, all names elsewhere",
+    help="a name under which the service answers, such as counts.example.org, *.example.org or *",
+)
+@option(
+    "--forwarded-allow-ips",
+    multiple=True,
+    metavar="ADDRESS",
+    default_text="$FACTCENSUS_FORWARDED_ALLOW_IPS, else none",
+    help="address or network of a proxy whose X-Forwarded-For is believed",
+)
 @click.pass_context
 def serve(
-    ctx: click.Context, indexes: tuple[Path, ...], indexes_in: Path | None, host: str | None, port: int | None
+    ctx: click.Context,
+    indexes: tuple[Path, ...],
+    indexes_in: Path | None,
+    host: str | None,
+    port: int | None,
+    allowed_hosts: tuple[str, ...],
+    forwarded_allow_ips: tuple[str, ...],
 ) -> None:
     """Serve indexes over HTTP until SIGTERM or Ctrl+C."""
     from dataclasses import replace
@@ -76,6 +97,8 @@ def serve(
             indexes_in=indexes_in,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
+            allowed_hosts=allowed_hosts or settings.allowed_hosts,
+            forwarded_allow_ips=forwarded_allow_ips or settings.forwarded_allow_ips,
         )
     )
 
@@ -87,8 +110,16 @@ def serve(
 )
 @argument("name", metavar="NAME", help="name of the person or program that gets the key")
 @option("--file", required=True, type=PATH, metavar="FILE", help="the file of hashed keys; created if it is missing")
-def create_key(name: str, file: Path) -> None:
+@option(
+    "--index",
+    "indexes",
+    multiple=True,
+    metavar="INDEX",
+    default_text="all indexes",
+    help="name of an index that the key may ask; may be given several times",
+)
+def create_key(name: str, file: Path, indexes: tuple[str, ...]) -> None:
     """Create an API key: print it once, and add its hash to a file."""
     from factcensus.api.access import new_key
 
-    print(new_key(name, file))
+    print(new_key(name, file, indexes))

@@ -9,7 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends, Path, Request
 
 from factcensus.api.cache import AnswerCache
-from factcensus.api.catalog import Catalog
+from factcensus.api.catalog import Catalog, unknown_index
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
 from factcensus.api.negotiation import media_type_of
@@ -53,11 +53,51 @@ async def service_of(request: Request) -> Service:
     return service
 
 
+@dataclass(frozen=True)
+class VisibleIndexes:
+    """The open indexes that a request may ask: all, or those that its key is bound to."""
+
+    catalog: Catalog
+    #: Names; None for all.
+    only: frozenset[str] | None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the open indexes, in the order they were given."""
+        return [name for name in self.catalog.names if self.may_ask(name)]
+
+    @property
+    def indexes(self) -> list[CountIndex]:
+        """The open indexes, in the order they were given."""
+        return [index for index in self.catalog.indexes if self.may_ask(index.name)]
+
+    def may_ask(self, name: str) -> bool:
+        """Return whether the request may ask an index of this name."""
+        return self.only is None or name in self.only
+
+    def get(self, name: str) -> CountIndex:
+        """Return the open index of this name.
+
+        Raises:
+            Problem: ``unknown-index``, also for an index that the key is not bound to; ``index-not-open``.
+        """
+        if self.only is None:
+            return self.catalog.get(name)
+        if name in self.only and self.catalog.serves(name):
+            return self.catalog.get(name)
+        raise unknown_index(name, self.names)
+
+
+async def indexes_of(request: Request) -> VisibleIndexes:
+    """The indexes that the request may ask."""
+    return VisibleIndexes((await service_of(request)).catalog, getattr(request.state, "indexes", None))
+
+
 async def opened_index(
     request: Request, index: Annotated[str, Path(description="Name of an open index.")]
 ) -> CountIndex:
     """The index that the path names, looked up among the open ones."""
-    return (await service_of(request)).catalog.get(index)
+    return (await indexes_of(request)).get(index)
 
 
 def limits_now(request: Request) -> Limits:
@@ -91,6 +131,7 @@ async def require_json(request: Request) -> None:
         )
 
 
+IndexesOf = Annotated[VisibleIndexes, Depends(indexes_of)]
 ServiceOf = Annotated[Service, Depends(service_of)]
 OpenIndex = Annotated[CountIndex, Depends(opened_index)]
 LimitsOf = Annotated[Limits, Depends(limits_of)]

@@ -6,16 +6,16 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import IndexAnswer, IndexList
-from factcensus.api.dependencies import OpenIndex, ServiceOf, new_router
+from factcensus.api.dependencies import IndexesOf, OpenIndex, new_router
 
 router = new_router("indexes")
 SUMMARY = ("name", "digest", "generation", "analyzer", "documents", "tokens")
 
 
 @router.get("/v1/indexes", summary="List the open indexes", responses={200: {"model": IndexList}})
-async def indexes(service: ServiceOf) -> JSONResponse:
+async def indexes(open_indexes: IndexesOf) -> JSONResponse:
     """Name, digest, generation, analyzer, documents and tokens of each open index."""
-    infos = [await run_in_threadpool(index.info) for index in service.catalog.indexes]
+    infos = [await run_in_threadpool(index.info) for index in open_indexes.indexes]
     return JSONResponse({"indexes": [{key: info[key] for key in SUMMARY} for info in infos]})
 
 

@@ -59,6 +59,13 @@ class Metrics:
             "Tables whose sending ended early: at the deadline, or because the client took nothing.",
             registry=self.registry,
         )
+        self.connections = Gauge("factcensus_connections", "Open connections.", registry=self.registry)
+        self.connections_closed = Counter(
+            "factcensus_connections_closed",
+            "Connections closed for others' sake: evicted (to make room), too-slow, refused (no room).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.index_opens = Counter(
             "factcensus_index_opens", "Indexes opened, by outcome.", ["outcome"], registry=self.registry
         )

@@ -1,11 +1,10 @@
-"""Around every request: its id, its limits, its compression, its measurements, its line in the log, the last resort.
+"""Around every request: its id, its compression, its measurements, its line in the log, the last resort.
 
 Plain ASGI and not ``BaseHTTPMiddleware``, which would run each request in a task of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import re
@@ -17,23 +16,29 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from factcensus.api.metrics import Metrics
-from factcensus.api.problems import Problem, internal_error, problem_response
-from factcensus.api.settings import Limits
+from factcensus.api.problems import internal_error
 
 log = logging.getLogger("factcensus.api")
 #: A caller's own request id, where it is fit for a log line and a header.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 #: Asked every few seconds by machines: their lines would bury the others.
+#: On every answer: it is what its type says, nothing frames or embeds it, and no address leaks from a link in it.
+PROTECTION = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
-ALWAYS_ANSWERED = QUIET_ROUTES | {"/version"}
 
 
 class Observation:
     """Gives a request its id, answers what nobody caught, then counts, times and logs it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, keyed: bool = False) -> None:
         self.app = app
         self.metrics = metrics
+        self._keyed = keyed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan, which passes through."""
@@ -53,7 +58,9 @@ class Observation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                _protect(headers, keyed=self._keyed)
             await send(message)
 
         started = time.perf_counter()
@@ -84,31 +91,19 @@ class Observation:
                 )
 
 
-class Admission:
-    """Refuses requests above a number that are answered at the same time; those of orchestrators always pass."""
+def _protect(headers: MutableHeaders, *, keyed: bool) -> None:
+    """Add what keeps browsers from taking an answer for something else, and shared caches from keeping it.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app = app
-        self._most, self._now = most, 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan, which passes through."""
-        if scope["type"] != "http" or scope["path"] in ALWAYS_ANSWERED:
-            await self.app(scope, receive, send)
-            return
-        if self._now >= self._most:
-            detail = (
-                f"{self._most} requests are being answered (FACTCENSUS_MAX_PARALLEL_REQUESTS); "
-                "try again in a moment, or ask for many facts in one request"
-            )
-            refused = problem_response(Request(scope), 503, detail, kind="overloaded", headers={"Retry-After": "1"})
-            await refused(scope, receive, send)
-            return
-        self._now += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self._now -= 1
+    Args:
+        headers: Of an answer; the stricter ones of a page stay.
+        keyed: Whether the answer is for the holder of a key alone.
+    """
+    for name, value in PROTECTION.items():
+        headers.setdefault(name, value)
+    if keyed:
+        held = headers.get("cache-control")
+        headers["Cache-Control"] = f"private, {held}" if held else "private"
+        headers.add_vary_header("Authorization, X-API-Key")
 
 
 class Compression:
@@ -132,57 +127,3 @@ class Compression:
             await send(message)
 
         await self.app(scope, receive, weakened)
-
-
-class BodyLimit:
-    """Refuses a body above the limit: by its announced length, or while it arrives without one; and one that stalls."""
-
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self.app = app
-        self._limits = limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; its body is counted as it is read."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        most, variable = self._limits.max_body_bytes, "FACTCENSUS_MAX_BODY_BYTES"
-        # A table of facts may be larger than anything else: it becomes a job.
-        if scope["path"].endswith("/facts:count"):
-            most, variable = self._limits.max_job_body_bytes, "FACTCENSUS_MAX_JOB_BODY_BYTES"
-        elif scope["path"].endswith("/tables"):
-            most, variable = self._limits.max_upload_bytes, "FACTCENSUS_MAX_UPLOAD_BYTES"
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced[:18]) > most:  # more digits would be an exabyte
-            problem = _too_large(most, variable)
-            response = problem_response(Request(scope), problem.status_code, problem.detail, kind=problem.kind)
-            await response(scope, receive, send)
-            return
-        received, complete = 0, False
-
-        async def counted() -> Message:
-            nonlocal received, complete
-            if complete:  # what comes now is the end of the connection, for which one may wait
-                return await receive()
-            try:
-                async with asyncio.timeout(self._limits.deadline_seconds):
-                    message = await receive()
-            except TimeoutError:
-                raise Problem(
-                    "body-too-slow",
-                    f"no more of the body came for {self._limits.deadline_seconds} s (FACTCENSUS_DEADLINE_SECONDS); "
-                    "send the request again",
-                ) from None
-            complete = not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if received > most:
-                raise _too_large(most, variable)
-            return message
-
-        await self.app(scope, counted, send)
-
-
-def _too_large(most: int, variable: str) -> Problem:
-    return Problem(
-        "body-too-large", f"the body has more than {most} bytes ({variable}); send the facts in several requests"
-    )

@@ -17,6 +17,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from factcensus.api.negotiation import media_type_of
+from factcensus.api.origins import refuse_other_sites
 from factcensus.api.problems import Problem
 from factcensus.indexer.names import unknown_name
 
@@ -36,6 +38,10 @@ class NamedRoute(APIRoute):
         async def named(request: Request) -> Response:
             if query := request.scope["query_string"]:
                 _check_query(query, known, in_body)
+            if request.method != "GET":
+                refuse_other_sites(request, request.app.state.service.settings)
+                if not _is_upload(request):
+                    await request.body()  # the request gets its slot when its body is there: none works without one
             return await handle(request)
 
         return named
@@ -94,6 +100,11 @@ def _check_query(query: bytes, known: Mapping[str, bool], in_body: frozenset[str
         if name in in_body and name not in known:
             raise refused_name(name, f"{name!r} belongs in the body of this request, not in its address")
     check_names(names, known, "query parameter")
+
+
+def _is_upload(request: Request) -> bool:
+    """Whether the route itself reads the body, piece by piece."""
+    return media_type_of(request.headers.get("content-type")) == "multipart/form-data"
 
 
 def _body_fields(dependant: Dependant) -> frozenset[str]:

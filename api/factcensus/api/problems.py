@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/problem+json"
 KINDS: dict[str, tuple[int, str]] = {
     "malformed-body": (400, "The request body cannot be read"),
     "unauthorized": (401, "A key is needed"),
-    "forbidden": (403, "This is not for everybody"),
+    "forbidden": (403, "This request is not allowed"),
     "unknown-index": (404, "No index has this name"),
     "unknown-job": (404, "No job has this id"),
     "not-acceptable": (406, "None of the accepted formats is offered"),
@@ -36,6 +36,8 @@ KINDS: dict[str, tuple[int, str]] = {
     "job-failed": (409, "The job failed"),
     "body-too-large": (413, "The request body is too large"),
     "unsupported-format": (415, "The format of the request body is not supported"),
+    "unknown-host": (421, "The service does not answer under this name"),
+    "unsupported-encoding": (415, "The encoding of the request body is not supported"),
     "invalid-request": (422, "The request does not have the expected form"),
     "invalid-input": (422, "A value cannot be used as it stands"),
     "empty-query": (422, "The query holds no token"),

@@ -19,7 +19,9 @@ from factcensus.api import logs
 from factcensus.api.access import is_loopback
 from factcensus.api.app import create_app
 from factcensus.api.catalog import index_folders
+from factcensus.api.connections import Connections, GuardedConfig, Listener, possible_connections
 from factcensus.api.errors import ListenError
+from factcensus.api.intake import Slots
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex
@@ -48,15 +50,8 @@ def serve(settings: Settings) -> None:
     _try_out(settings)
     logs.set_up(settings.log_level, settings.log_format)
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        log_config=None,  # its default writes to stdout
-        access_log=False,  # ours carries the request id
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
     with listen(settings.host, settings.port) as listener:
-        _Server(config, listener, app).run(sockets=[listener])
+        Server(app, listener).run(sockets=[listener])
 
 
 def _try_out(settings: Settings) -> None:
@@ -69,7 +64,7 @@ def _try_out(settings: Settings) -> None:
         JobStore(settings.jobs_folder).close()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> Listener:
     """A listening socket: bound here and not by the server, so that port 0 is known before anyone asks.
 
     Raises:
@@ -77,7 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family)
+        listener = Listener(fileno=socket.create_server(address[:2], family=family).detach())
         # Connections inherit it. An answer is sent in two pieces, head and body: without this, the body waits until
         # the client's kernel confirms the head, some 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,22 +81,67 @@ def listen(host: str, port: int) -> socket.socket:
         raise ListenError(host, port, error) from error
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, app: FastAPI) -> None:
+class Server(uvicorn.Server):
+    """The server of one application.
+
+    Args:
+        app: As :func:`create_app` makes it.
+        listener: Where it listens.
+        announce: Whether to say so on stderr, once it does.
+    """
+
+    def __init__(self, app: FastAPI, listener: Listener, *, announce: bool = True) -> None:
+        service = app.state.service
+        settings: Settings = service.settings
+        self._connections = Connections(
+            settings.limits.max_connections,
+            settings.limits.header_seconds,
+            lambda reason: service.metrics.connections_closed.labels(reason).inc(),
+        )
+        service.metrics.connections.set_function(lambda: len(self._connections.open))
+        listener.guard(self._connections)
+        config = GuardedConfig(
+            app,
+            self._connections,
+            log_config=None,  # its default writes to stdout
+            access_log=False,  # ours carries the request id
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            # Anybody on this machine could send the headers: they count only if a proxy was named.
+            proxy_headers=bool(settings.forwarded_allow_ips),
+            forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        )
         super().__init__(config)
         host, port = listener.getsockname()[:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._catalog = app.state.service.catalog
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._app, self._catalog, self._announce = app, service.catalog, announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the indexes and listen."""
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what is here now stays: it need not be searched through while requests wait
-        names = ", ".join(self._catalog.names) or "no index yet"
-        print(f"factcensus: serving {names} on {self._url} (Ctrl+C ends it)", file=sys.stderr, flush=True)
+        if self._announce:
+            gc.collect()
+            gc.freeze()  # what is here now stays: it need not be searched through while requests wait
+            names = ", ".join(self._catalog.names) or "no index yet"
+            print(f"factcensus: serving {names} on {self.url} (Ctrl+C ends it)", file=sys.stderr, flush=True)
+        # The indexes have their file descriptors now.
+        self._connections.most = possible_connections(self._connections.most)
+        slots: Slots = self._app.state.slots
+        # The other half waits for clients, so that it can make room, also for the health routes.
+        slots.most = min(slots.most, max(1, self._connections.most // 2))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections twice a second."""
+        if counter % 5 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Handle signals, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         # The library's own version raises the signal again afterwards: an orderly end would look like a crash.
         handlers: dict[int, Callable[[int, FrameType | None], None]] = {
             signal.SIGINT: self.handle_exit,

@@ -57,6 +57,14 @@ class Limits:
     max_documents: int = 100
     #: Seconds that a count may take; then the engine stops and the answer is 504.
     deadline_seconds: int = 60
+    #: Bytes of all bodies that are received or answered at the same time; one address may hold half of them.
+    max_bodies_bytes: int = 512 * 2**20
+    #: Seconds within which a whole body has to arrive.
+    body_seconds: int = 300
+    #: Seconds for which a connection may wait for the head of a request.
+    header_seconds: int = 15
+    #: Connections at the same time; of more, those that wait for their clients are closed.
+    max_connections: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,11 @@ class Settings:
     warm_up: bool = True
     #: Requests a minute by key, or without keys by address; 0 for no limit.
     requests_per_minute: int = 0
+    #: Names in the header ``Host`` that are answered, such as ``counts.example.org`` or ``*.example.org``; ``*`` for
+    #: all. None: all where keys are asked for or other machines reach the service, else loopback names alone.
+    allowed_hosts: tuple[str, ...] | None = None
+    #: Addresses or networks of proxies whose ``X-Forwarded-For`` is believed.
+    forwarded_allow_ips: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -120,6 +133,8 @@ class Settings:
             cors_origins=_words(env, f"{PREFIX}CORS_ORIGINS"),
             allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
             warm_up=_whole_number(env, f"{PREFIX}WARM_UP", 1, low=0, high=1) == 1,
+            allowed_hosts=_words(env, f"{PREFIX}ALLOWED_HOSTS") or None,
+            forwarded_allow_ips=_words(env, f"{PREFIX}FORWARDED_ALLOW_IPS"),
             requests_per_minute=_whole_number(env, f"{PREFIX}REQUESTS_PER_MINUTE", 0, low=0),
             limits=Limits(**limits),
         )

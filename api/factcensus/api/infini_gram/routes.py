@@ -15,9 +15,16 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 
 from factcensus.api.bodies import Body
-from factcensus.api.catalog import Catalog
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, ServiceOf, new_router
+from factcensus.api.dependencies import (
+    IndexesOf,
+    JsonBody,
+    LimitsOf,
+    OpenIndex,
+    ServiceOf,
+    VisibleIndexes,
+    new_router,
+)
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.infini_gram.queries import Question, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
@@ -82,7 +89,7 @@ _ERROR = {
     },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _QUERY}}}},
 )
-async def infini_gram(request: Request, service: ServiceOf, limits: LimitsOf, models: ModelsOf) -> Response:
+async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, models: ModelsOf) -> Response:
     """The names, limits, errors and statuses of that API; the counts are exact.
 
     The answer of each query type is described in docs/service.md.
@@ -91,8 +98,8 @@ async def infini_gram(request: Request, service: ServiceOf, limits: LimitsOf, mo
     content_type = request.headers.get("content-type")
 
     def answered(limit: Limit) -> tuple[dict[str, Any], int]:
-        asked = read(body, content_type, partial(_is_index, service.catalog))
-        return _answered(asked, service.catalog.get(asked.index), models, limit)
+        asked = read(body, content_type, partial(_is_index, indexes))
+        return _answered(asked, indexes.get(asked.index), models, limit)
 
     try:
         found, status = await within(limits.deadline_seconds, request, answered)
@@ -112,9 +119,9 @@ async def infini_gram(request: Request, service: ServiceOf, limits: LimitsOf, mo
     return Response(json.dumps(found, sort_keys=True), status, media_type="application/json")
 
 
-def _is_index(catalog: Catalog, name: str) -> bool:
+def _is_index(indexes: VisibleIndexes, name: str) -> bool:
     try:
-        catalog.get(name)
+        indexes.get(name)
     except Problem as problem:
         if problem.kind == "unknown-index":
             return False

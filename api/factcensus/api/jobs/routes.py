@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer, JobList
 from factcensus.api.caching import not_modified
-from factcensus.api.dependencies import HolderOf, JobsOf, ServiceOf, new_router
+from factcensus.api.dependencies import HolderOf, IndexesOf, JobsOf, ServiceOf, new_router
 from factcensus.api.formats import (
     FILE_ENDINGS,
     TABLE_CONTENT,
@@ -20,12 +20,23 @@ from factcensus.api.formats import (
     format_of_body,
 )
 from factcensus.api.jobs.records import UNFINISHED, Job
-from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.jobs.runner import JobRunner, unknown_job
 from factcensus.api.problems import Problem
 from factcensus.api.streams import TableStream
 
 router = new_router("jobs")
 JobId = Annotated[str, Path(description="The job's id.")]
+
+
+async def found_job(job: JobId, jobs: JobsOf, holder: HolderOf, indexes: IndexesOf) -> Job:
+    """The job that the path names: one that was sent with the same key, of an index that the key may ask."""
+    found = await run_in_threadpool(jobs.job, job, holder)
+    if not indexes.may_ask(found.index):
+        raise unknown_job(job)
+    return found
+
+
+FoundJob = Annotated[Job, Depends(found_job)]
 
 
 def accepted(job: Job, jobs: JobRunner) -> JSONResponse:
@@ -35,16 +46,15 @@ def accepted(job: Job, jobs: JobRunner) -> JSONResponse:
 
 
 @router.get("/v1/jobs", summary="List your jobs", responses={200: {"model": JobList}})
-async def list_jobs(jobs: JobsOf, holder: HolderOf) -> JSONResponse:
+async def list_jobs(jobs: JobsOf, holder: HolderOf, indexes: IndexesOf) -> JSONResponse:
     """The jobs that were sent with the same key, or without keys all; the newest first."""
     found = await run_in_threadpool(jobs.jobs, holder)
-    return JSONResponse({"jobs": [job.shown(jobs.retention_s) for job in found]})
+    return JSONResponse({"jobs": [job.shown(jobs.retention_s) for job in found if indexes.may_ask(job.index)]})
 
 
 @router.get("/v1/jobs/{job}", summary="How far is a job?", responses={200: {"model": JobAnswer}})
-async def describe_job(job: JobId, jobs: JobsOf, holder: HolderOf) -> JSONResponse:
+async def describe_job(found: FoundJob, jobs: JobsOf) -> JSONResponse:
     """Its state, the facts counted so far, and, when it is done, where the result is."""
-    found = await run_in_threadpool(jobs.job, job, holder)
     headers = {"Retry-After": "1"} if found.state in UNFINISHED else {}
     return JSONResponse(found.shown(jobs.retention_s), headers=headers)
 
@@ -73,9 +83,8 @@ async def remove_job(job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
 )
 async def job_result(
     request: Request,
-    job: JobId,
+    found: FoundJob,
     jobs: JobsOf,
-    holder: HolderOf,
     service: ServiceOf,
     format: Annotated[
         Literal["json", "jsonl", "csv", "arrow", "parquet"] | None,
@@ -83,7 +92,6 @@ async def job_result(
     ] = None,
 ) -> Response:
     """The counts table, as ``facts:count`` would have answered it, in the order of the facts."""
-    found = await run_in_threadpool(jobs.job, job, holder)
     if found.state in UNFINISHED:
         raise Problem(
             "job-not-done",

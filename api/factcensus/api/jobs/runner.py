@@ -195,7 +195,7 @@ class JobRunner:
         """
         found = self.store.get(id)
         if found is None or found.owner != owner:
-            raise Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed, or expired")
+            raise unknown_job(id)
         return self._as_of_now(found)
 
     def jobs(self, owner: str) -> list[Job]:
@@ -301,3 +301,8 @@ class JobRunner:
                 raise
             log.error("job %s failed", job.id, exc_info=error)
             raise InputError(f"the index cannot be read; the service's log has the cause under {job.id}") from error
+
+
+def unknown_job(id: str) -> Problem:
+    """Return the problem of an id that no job of this key has."""
+    return Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed, or expired")

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from factcensus.api.bodies import scope_of
 from factcensus.api.deadlines import within
-from factcensus.api.dependencies import LimitsOf, ServiceOf, new_router
+from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_router
 from factcensus.api.documents import Cursors
 from factcensus.api.limits import check_entity, check_groups
 from factcensus.api.negotiation import preferred
@@ -29,10 +29,10 @@ MOST_ROWS = 25
 
 @router.get("/", summary="A page to ask on; the list of index names for machines", response_class=HTMLResponse)
 async def page(
-    request: Request, service: ServiceOf, limits: LimitsOf, question: Annotated[Question, Query()]
+    request: Request, service: ServiceOf, indexes: IndexesOf, limits: LimitsOf, question: Annotated[Question, Query()]
 ) -> Response:
     """HTML where it is asked for, as browsers do; a JSON list of index names where anything will do, or JSON alone."""
-    names = service.catalog.names
+    names = indexes.names
     # JSON first: clients of infini-gram's API ask here for the names, and accept anything.
     match preferred(request.headers.get("accept"), ["application/json", "text/html"]):
         case "application/json":
@@ -43,7 +43,7 @@ async def page(
     status = 200
     if question.index is not None:
         try:
-            index = service.catalog.get(question.index)
+            index = indexes.get(question.index)
             result = await within(
                 limits.deadline_seconds, request, lambda limit: _result(index, question, limits, limit)
             )

@@ -49,8 +49,6 @@ def html(request: Request, template: str, context: Mapping[str, Any], status: in
     content = _templates.get_template(template).render({**context, "nonce": nonce, "root": root})
     headers = {
         "Content-Security-Policy": policy,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Vary": "Accept",
     }

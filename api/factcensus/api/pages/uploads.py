@@ -9,18 +9,20 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-from fastapi import Path, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, ServiceOf, new_router
+from factcensus.api.dependencies import HolderOf, IndexesOf, JobsOf, LimitsOf, VisibleIndexes, new_router
 from factcensus.api.formats import FILE_ENDINGS, format_of_body
 from factcensus.api.jobs.files import Ending, FactsFile
 from factcensus.api.jobs.records import UNFINISHED, Job
+from factcensus.api.jobs.routes import FoundJob, JobId, found_job
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.limits import check_windows
+from factcensus.api.origins import check_form_token, form_token
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.pages.facts import said
@@ -36,22 +38,20 @@ router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
 PREVIEW = 20
 #: Fields of the upload form; none may be repeated.
-UPLOAD_FIELDS = dict.fromkeys(("index", "windows", "facts"), False)
-JobId = Annotated[str, Path()]
+UPLOAD_FIELDS = dict.fromkeys(("index", "windows", "facts", "token"), False)
 
 
 @router.get("/tables")
 async def tables(
-    request: Request, service: ServiceOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
+    request: Request, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
 ) -> HTMLResponse:
     """The form, and the tables that were sent before."""
-    return html(request, "tables.html", await _form(service.catalog.names, jobs, holder, limits))
+    return html(request, "tables.html", await _form(request, indexes, jobs, holder, limits))
 
 
 @router.post("/tables")
-async def upload(request: Request, service: ServiceOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf) -> Response:
+async def upload(request: Request, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf) -> Response:
     """Make a job of the uploaded table and lead to its page."""
-    _refuse_other_sites(request)
     typed = {"index": "", "windows": ""}
     try:
         try:
@@ -64,18 +64,19 @@ async def upload(request: Request, service: ServiceOf, jobs: JobsOf, holder: Hol
             raise Problem("jobs-full", f"the service has no room for the file now ({error.strerror})") from error
         try:
             check_names([name for name, _ in form.multi_items()], UPLOAD_FIELDS, "field of the form")
+            check_form_token(request, form.get("token"))
             typed = {name: str(form.get(name) or "") for name in typed}
             chosen = form.get("facts")
             if not isinstance(chosen, UploadFile) or not chosen.filename:
                 raise InputError("choose a file with facts first")
-            index = service.catalog.get(typed["index"])
+            index = indexes.get(typed["index"])
             windows = _windows(typed["windows"])
             job = await run_in_threadpool(_submitted, jobs, index, chosen, windows, limits, holder)
         finally:
             await form.close()
     except (Problem, FactcensusError) as error:
         status, message = said(error)
-        context = await _form(service.catalog.names, jobs, holder, limits)
+        context = await _form(request, indexes, jobs, holder, limits)
         return html(request, "tables.html", {**context, "typed": typed, "error": message}, status)
     return RedirectResponse(f"tables/{job.id}", status_code=303)
 
@@ -86,14 +87,15 @@ async def table(
     job: JobId,
     jobs: JobsOf,
     holder: HolderOf,
+    indexes: IndexesOf,
     by: Annotated[str, Query()] = DOCUMENTS,
     bins: Annotated[str, Query()] = "",
 ) -> HTMLResponse:
     """How far a table is, and when it is done, its strata and its facts."""
-    context: dict[str, Any] = {"by": by, "bins": bins}
+    context: dict[str, Any] = {"by": by, "bins": bins, "token": form_token(request)}
     status = 200
     try:
-        found = await run_in_threadpool(jobs.job, job, holder)
+        found = await found_job(job, jobs, holder, indexes)
         context |= {"job": found, "finished": found.state not in UNFINISHED, "formats": list(FILE_ENDINGS)}
         if found.state == "done":
             context |= await run_in_threadpool(_shown, jobs, found, by, bins)
@@ -104,15 +106,13 @@ async def table(
 
 @router.get("/tables/{job}/strata.{ending}")
 async def strata(
-    job: JobId,
+    found: FoundJob,
     ending: Literal["csv", "jsonl"],
     jobs: JobsOf,
-    holder: HolderOf,
     by: Annotated[str, Query()] = DOCUMENTS,
     bins: Annotated[str, Query()] = "",
 ) -> Response:
     """The strata table, as ``factcensus facts stratify`` makes it."""
-    found = await run_in_threadpool(jobs.job, job, holder)
     if found.state != "done":
         raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
     strata = await run_in_threadpool(lambda: stratify(_numbers(jobs, found), by, bins or "quantile:3"))
@@ -127,22 +127,22 @@ async def strata(
 @router.post("/tables/{job}/remove")
 async def remove(request: Request, job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
     """Cancel or remove a table, as a form without scripts can."""
-    _refuse_other_sites(request)
+    check_form_token(request, (await request.form()).get("token"))
     await run_in_threadpool(jobs.remove, job, holder)
     return RedirectResponse("../../tables", status_code=303)
 
 
-def _refuse_other_sites(request: Request) -> None:
-    """A browser sends a stored password along with a form of any site; only this service's own forms are taken."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Problem("invalid-request", "this form came from a page of another site; open this service's own page")
-
-
-async def _form(names: list[str], jobs: JobRunner, holder: str, limits: Limits) -> dict[str, Any]:
+async def _form(
+    request: Request, indexes: VisibleIndexes, jobs: JobRunner, holder: str, limits: Limits
+) -> dict[str, Any]:
     """What the form shows: the indexes, and the tables of this holder; none where the service takes no jobs."""
-    context: dict[str, Any] = {"names": names, "typed": {"index": "", "windows": ""}, "limits": limits, "jobs": []}
+    context: dict[str, Any] = {
+        "names": indexes.names, "typed": {"index": "", "windows": ""}, "limits": limits, "jobs": [],
+        "token": form_token(request),
+    }  # fmt: skip
     if jobs.reason_closed is None:
-        context["jobs"] = await run_in_threadpool(jobs.jobs, holder)
+        sent = await run_in_threadpool(jobs.jobs, holder)
+        context["jobs"] = [job for job in sent if indexes.may_ask(job.index)]
     return context | {"closed": jobs.reason_closed}
 
 

@@ -1,0 +1,245 @@
+"""Taking a request in: its body within limits of size, time and total memory, then a slot among the answered ones.
+
+A request takes one of the slots (``max_parallel_requests``) only once its body is there, so that clients that send
+slowly cannot keep others from being answered. Until then it counts against a budget of bytes that all bodies share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from time import monotonic
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from factcensus.api.gzip_bodies import Gunzip, body_encoding
+from factcensus.api.problems import Problem, problem_response
+from factcensus.api.settings import Limits
+
+#: What orchestrators ask; these requests need no slot.
+ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
+#: The first bytes of every body are outside the budget, so that small requests are taken while it is used up.
+FREE_BYTES = 65_536
+
+
+class Intake:
+    """Takes requests in, and refuses those whose body is too large or too slow, and those above the slots."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, slots: Slots) -> None:
+        self.app = app
+        self._limits = limits
+        self._slots = slots
+        self._budget = _Budget(limits.max_bodies_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take in one request, or pass the lifespan through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        slot = _Slot(self._slots, needed=scope["path"] not in ALWAYS_ANSWERED)
+        body: _Body | None = None
+        try:
+            if scope["method"] != "GET" and _has_body(Headers(scope=scope)):
+                body = _Body(scope, receive, self._limits, self._budget, slot)
+                receive = body.receive
+            else:
+                slot.take()
+        except Problem as problem:
+            refused = problem_response(
+                Request(scope), problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
+            )
+            await refused(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            slot.give_back()
+            if body is not None:
+                body.give_back()
+
+
+class Slots:
+    """Requests that are answered at the same time: how many there may be, and how many there are."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.now = most, 0
+
+
+class _Slot:
+    """One request's claim to a slot."""
+
+    def __init__(self, slots: Slots, *, needed: bool) -> None:
+        self._slots, self._needed, self._held = slots, needed, False
+
+    def take(self) -> None:
+        """Take a slot, once.
+
+        Raises:
+            Problem: ``overloaded``.
+        """
+        if self._held or not self._needed:
+            return
+        if self._slots.now >= self._slots.most:
+            raise Problem(
+                "overloaded",
+                f"{self._slots.most} requests are being answered (FACTCENSUS_MAX_PARALLEL_REQUESTS); "
+                "try again in a moment, or ask for many facts in one request",
+                headers={"Retry-After": "1"},
+            )
+        self._slots.now += 1
+        self._held = True
+
+    def give_back(self) -> None:
+        """Free the slot, if it was taken."""
+        self._slots.now -= self._held
+        self._held = False
+
+
+class _Budget:
+    """Bytes of all bodies that are received or answered now; one address may hold half of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = 0
+        self._of: Counter[str] = Counter()
+
+    def take(self, client: str, size: int) -> None:
+        """Add bytes.
+
+        Raises:
+            Problem: ``overloaded``.
+        """
+        if self._now + size > self._most or self._of[client] + size > self._most / 2:
+            raise Problem(
+                "overloaded",
+                f"the bodies of all requests together would take more than {self._most} bytes, or those from your "
+                "address more than half of that (FACTCENSUS_MAX_BODIES_BYTES); try again in a moment",
+                headers={"Retry-After": "1"},
+            )
+        self._now += size
+        self._of[client] += size
+
+    def give_back(self, client: str, size: int) -> None:
+        """Remove bytes."""
+        self._now -= size
+        self._of[client] -= size
+        if not self._of[client]:
+            del self._of[client]
+
+
+class _Body:
+    """The body of one request: counted, timed and decoded as it arrives.
+
+    Raises:
+        Problem: its announced length is above the limit, or it has an encoding that is not read.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, budget: _Budget, slot: _Slot) -> None:
+        self._next, self._limits, self._budget, self._slot = receive, limits, budget, slot
+        self._client = str((scope.get("client") or ("unknown", 0))[0])
+        self._most, self._variable = _limit_of(scope["path"], limits)
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced[:18]) > self._most:  # more digits would be an exabyte
+            raise self._too_large()
+        self._gunzip: Gunzip | None = None
+        if body_encoding(headers) == "gzip":
+            self._gunzip = Gunzip()
+            # The application sees the decoded body, which has no announced length.
+            of_the_encoded = (b"content-encoding", b"content-length")
+            scope["headers"] = [each for each in scope["headers"] if each[0] not in of_the_encoded]
+        self._received = self._given = self._held = 0
+        self._arrived = self._complete = False
+        self._until: float | None = None
+
+    async def receive(self) -> Message:
+        """Return the next piece of the body, decoded; after the last one, wait for the end of the connection."""
+        if self._complete:
+            return await self._next()
+        while True:
+            if self._gunzip is not None:
+                if piece := self._gunzip.piece():
+                    self._count(len(piece))
+                    await asyncio.sleep(0)  # others get their turn between two pieces of a body that unfolds
+                    return {"type": "http.request", "body": piece, "more_body": True}
+                if self._arrived:
+                    self._gunzip.check_end()
+                    return self._last(b"")
+            message = await self._in_time()
+            if message["type"] != "http.request":
+                self._complete = True
+                return message
+            self._arrived = not message.get("more_body", False)
+            data = message.get("body", b"")
+            self._received += len(data)
+            if self._received > self._most:
+                raise self._too_large()
+            if self._gunzip is not None:
+                self._gunzip.add(data)
+                continue
+            self._count(len(data))
+            return self._last(data) if self._arrived else message
+
+    def give_back(self) -> None:
+        """Release what the body holds of the budget."""
+        if self._held:
+            self._budget.give_back(self._client, self._held)
+            self._held = 0
+
+    def _last(self, data: bytes) -> Message:
+        self._slot.take()
+        self._complete = True
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    def _count(self, size: int) -> None:
+        self._given += size
+        if self._given > self._most:
+            raise self._too_large()
+        more = max(0, self._given - FREE_BYTES) - self._held
+        if more > 0:
+            self._budget.take(self._client, more)
+            self._held += more
+
+    async def _in_time(self) -> Message:
+        """Return what comes next.
+
+        Raises:
+            Problem: ``body-too-slow``: nothing came for too long, or the body as a whole takes too long.
+        """
+        now = monotonic()
+        if self._until is None:
+            self._until = now + self._limits.body_seconds
+        pause = self._limits.deadline_seconds
+        try:
+            async with asyncio.timeout(min(pause, self._until - now)):
+                return await self._next()
+        except TimeoutError:
+            detail = f"no more of the body came for {pause} s (FACTCENSUS_DEADLINE_SECONDS); send the request again"
+            if monotonic() >= self._until:
+                detail = (
+                    f"the body did not arrive within {self._limits.body_seconds} s (FACTCENSUS_BODY_SECONDS); send it "
+                    "over a faster connection, or in several requests"
+                )
+            raise Problem("body-too-slow", detail, headers={"Connection": "close"}) from None
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            "body-too-large",
+            f"the body has more than {self._most} bytes ({self._variable}); send the facts in several requests",
+        )
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _limit_of(path: str, limits: Limits) -> tuple[int, str]:
+    """Return the most bytes of a body, and the variable that sets it."""
+    # A table of facts may be larger than anything else: it becomes a job.
+    if path.endswith("/facts:count"):
+        return limits.max_job_body_bytes, "FACTCENSUS_MAX_JOB_BODY_BYTES"
+    if path.endswith("/tables"):
+        return limits.max_upload_bytes, "FACTCENSUS_MAX_UPLOAD_BYTES"
+    return limits.max_body_bytes, "FACTCENSUS_MAX_BODY_BYTES"

@@ -1,0 +1,128 @@
+"""Requests that a browser was made to send: by a page of another site, or under a name that is not this service's.
+
+A browser on this machine, or one that knows a key, reaches the service for any page that it shows. Two checks keep
+such pages out: the names in the header ``Host`` (a page can point its own name at this address), and for everything
+but reading, the headers ``Origin`` and ``Sec-Fetch-Site``, which pages cannot set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from factcensus.api.access import OPEN_ROUTES, is_loopback
+from factcensus.api.negotiation import media_type_of
+from factcensus.api.problems import Problem, problem_response
+from factcensus.api.settings import Settings
+
+#: What a form, or a script without permission, can send to another site; all else asks first (CORS).
+FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def host_names(settings: Settings) -> tuple[str, ...] | None:
+    """Return the names in ``Host`` that are answered besides loopback names; None for all."""
+    if settings.allowed_hosts is not None:
+        return None if "*" in settings.allowed_hosts else settings.allowed_hosts
+    return () if settings.keys_file is None and is_loopback(settings.host) else None
+
+
+class AllowedHosts:
+    """Refuses requests for other names than the service's own; health probes may use any."""
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+        self.app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_ROUTES:
+            host, _ = host_and_port(Headers(scope=scope).get("host", ""))
+            if not (is_loopback_name(host) or matches(host, self._names)):
+                detail = (
+                    f"this service does not answer as {host[:100]!r}; ask for it by an address of this machine, or "
+                    "name the host in FACTCENSUS_ALLOWED_HOSTS"
+                )
+                await problem_response(Request(scope), 421, detail, kind="unknown-host")(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def host_and_port(host: str, scheme: str = "http") -> tuple[str, int]:
+    """Return the name in a ``Host`` header in lower case, and its port; an empty name where it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        port = parts.port
+    except ValueError:
+        return "", 0
+    if parts.path or parts.query or parts.fragment or parts.username is not None:
+        return "", 0
+    return (parts.hostname or "").rstrip("."), port or _DEFAULT_PORTS.get(scheme, 0)
+
+
+def is_loopback_name(host: str) -> bool:
+    """Return whether a name always leads to the machine of the one who uses it."""
+    return is_loopback(host) or host.endswith(".localhost")
+
+
+def matches(host: str, names: Sequence[str]) -> bool:
+    """Return whether a host is one of the names, or below one that begins with ``*.``."""
+    return any(
+        host.endswith(name[1:].lower()) if name.startswith("*.") else host == name.lower().rstrip(".") for name in names
+    )
+
+
+def refuse_other_sites(request: Request, settings: Settings) -> None:
+    """Refuse a request that changes or counts something, sent by a page of another site.
+
+    Pages whose origin ``FACTCENSUS_CORS_ORIGINS`` names may send what scripts have to ask permission for, but no forms.
+
+    Raises:
+        Problem: ``forbidden``.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site in (None, "same-origin", "none") and (origin is None or _is_own(origin, request, settings)):
+        return
+    may_script = "*" in settings.cors_origins or origin in settings.cors_origins
+    if may_script and media_type_of(request.headers.get("content-type")) not in FORM_TYPES:
+        return
+    raise Problem("forbidden", "this request came from a page of another site; open this service's own page")
+
+
+def is_unmarked(request: Request) -> bool:
+    """Return whether neither header says which page a request comes from: a script, or a browser of long ago."""
+    return "origin" not in request.headers and "sec-fetch-site" not in request.headers
+
+
+def form_token(request: Request) -> str:
+    """Return what the service's own forms carry, for the holder of the request's key."""
+    holder = str(getattr(request.state, "holder", ""))
+    secret: bytes = request.app.state.form_secret
+    return hmac.new(secret, holder.encode(), hashlib.sha256).hexdigest()
+
+
+def check_form_token(request: Request, given: object) -> None:
+    """Refuse a form that is not marked with an origin and does not carry the token of the service's own forms.
+
+    Raises:
+        Problem: ``forbidden``.
+    """
+    if is_unmarked(request) and not hmac.compare_digest(str(given).encode(), form_token(request).encode()):
+        raise Problem(
+            "forbidden", "this form does not come from the service's own page; open that page, or use facts:count"
+        )
+
+
+def _is_own(origin: str, request: Request, settings: Settings) -> bool:
+    parts = origin.partition("://")
+    if not parts[1]:
+        return False  # "null"
+    host, port = host_and_port(parts[2], parts[0])
+    own = host_and_port(request.headers.get("host", ""), parts[0])
+    return bool(host) and ((host, port) == own or matches(host, settings.allowed_hosts or ()))

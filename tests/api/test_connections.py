@@ -1,0 +1,208 @@
+"""Connections that wait: they are closed in time, make room for others, and never keep the health routes waiting."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from loopback import serving, until
+from test_serve_command import started
+
+from factcensus.api import connections
+from factcensus.api.logs import Bounded
+from factcensus.api.settings import Limits, Settings
+
+HALF_A_HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+
+@contextmanager
+def connected(url: str, number: int, sent: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Open connections that send the same; those that the service closes at once count as well."""
+    host, port = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(number)]
+        for connection in opened:
+            with suppress(OSError):
+                connection.sendall(sent)
+        yield opened
+
+
+def closed(connection: socket.socket, seconds: float) -> bytes | None:
+    """What came until the service closed a connection; None if it did not in that time."""
+    connection.settimeout(seconds)
+    got = b""
+    try:
+        while piece := connection.recv(65_536):
+            got += piece
+    except TimeoutError:
+        return None
+    except ConnectionError:
+        return got
+    return got
+
+
+def closings(url: str, reason: str) -> float:
+    lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    name = f'factcensus_connections_closed_total{{reason="{reason}"}} '
+    return float(next((line.removeprefix(name) for line in lines if line.startswith(name)), 0))
+
+
+def test_a_head_that_drips_is_ended_with_408_and_silence_without_a_word(index_folder: Path) -> None:
+    limits = Limits(header_seconds=1)
+    with (
+        serving(Settings(indexes=(index_folder,), limits=limits)) as url,
+        connected(url, 20, HALF_A_HEAD) as dripping,
+        connected(url, 2) as silent,
+    ):
+        began = time.monotonic()
+        while time.monotonic() - began < 0.7:
+            for connection in dripping:
+                connection.sendall(b"x")  # every byte is in time, the head is not
+            time.sleep(0.1)
+        answers = [closed(connection, 5) for connection in dripping]
+        assert time.monotonic() - began < 4
+        assert all(answer is not None and answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
+        assert [closed(connection, 5) for connection in silent] == [b"", b""]
+        assert closings(url, "too-slow") == 22
+
+
+def test_a_connection_is_used_again_for_a_request_that_comes_in_time(index_folder: Path) -> None:
+    with (
+        serving(Settings(indexes=(index_folder,), limits=Limits(header_seconds=2))) as url,
+        connected(url, 1) as (connection,),
+    ):
+        for _ in range(3):
+            connection.sendall(HALF_A_HEAD[:20])
+            time.sleep(0.9)
+            connection.sendall(HALF_A_HEAD[20:] + b"no\r\n\r\n")
+            answer = b""
+            while b'{"status":"ok"}' not in answer:
+                answer += connection.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_A_HEAD], ids=["silent", "half a head"])
+def test_waiting_connections_make_room(index_folder: Path, sent: bytes) -> None:
+    limits = Limits(max_connections=8, header_seconds=60)
+    with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, sent):
+        for _ in range(3):
+            assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+        answer = httpx.get(f"{url}/v1/indexes/tiny/count", params={"text": "Paris"}, timeout=5)
+        assert answer.json()["documents"] == 3
+        assert closings(url, "evicted") >= 33
+
+
+def test_half_sent_bodies_make_room(index_folder: Path) -> None:
+    head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    limits = Limits(max_connections=8)
+    with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, head):
+        assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+
+
+def test_the_address_with_most_connections_loses_one_first() -> None:
+    class Waiting:
+        is_waiting = True
+        transport = None
+
+        def __init__(self, address: str, since: float) -> None:
+            self.address, self.waiting_since = address, since
+            self.transport = self
+
+        def abort(self) -> None:
+            gone.append(self)
+
+    gone: list[Waiting] = []
+    guard = connections.Connections(4, 60)
+    others = [Waiting("10.0.0.1", 1.0), Waiting("10.0.0.2", 3.0), Waiting("10.0.0.2", 2.0), Waiting("10.0.0.2", 4.0)]
+    guard.open = set(others)  # type: ignore[assignment]  # of a protocol, only this much is looked at
+    assert not guard.has_room()
+    assert gone == [others[2]]
+
+
+def test_an_answer_that_is_not_taken_is_not_waited_for(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE_S", 0.5)
+    with serving(Settings(indexes=(index_folder,))) as url, connected(url, 1) as (connection,):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+        until(lambda: closings(url, "too-slow") == 1, 10)
+        until(lambda: "factcensus_http_requests_in_flight 1.0" in httpx.get(f"{url}/metrics").text, 10)
+
+
+def test_a_client_that_sends_on_after_its_answer_is_let_go(index_folder: Path) -> None:
+    limits = Limits(max_body_bytes=1000, header_seconds=1)
+    with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 1) as (connection,):
+        head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
+        connection.sendall(head)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
+
+        def gone() -> bool:
+            try:
+                connection.sendall(b"x" * 100)
+            except ConnectionError:
+                return True
+            return False
+
+        until(gone, 10)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="file descriptors cannot be limited here")
+def test_health_is_answered_with_few_file_descriptors_and_the_log_stays_short(index_folder: Path) -> None:
+    with started(index_folder, "--port", "0") as (process, url):
+        until(lambda: httpx.get(f"{url}/readyz", timeout=10).status_code == 200)
+        used = len(os.listdir(f"/proc/{process.pid}/fd"))
+        # Less than the service reckoned with at its start: accepting itself fails now and then.
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
+        with connected(url, 60, HALF_A_HEAD):
+            for _ in range(10):
+                with suppress(httpx.TransportError):  # refused, as others are
+                    assert httpx.get(f"{url}/healthz", timeout=5).status_code in (200, 503)
+                time.sleep(0.1)
+        until(lambda: httpx.get(f"{url}/healthz", timeout=5).status_code == 200, 20)
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(errors.splitlines()) < 60, errors[:5000]
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="file descriptors cannot be limited here")
+def test_a_service_started_with_few_file_descriptors_keeps_to_them(index_folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (96, hard))  # children inherit it
+    try:
+        with started(index_folder, "--port", "0") as (process, url):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            with connected(url, 200):
+                for _ in range(5):
+                    assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+            process.terminate()
+            assert process.stderr is not None
+            errors = process.stderr.read()  # not communicate(), which loses what was read along with the first line
+            process.wait(30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "raise their number (ulimit -n)" in errors
+    assert len(errors.splitlines()) < 20
+
+
+def test_entries_that_clients_can_cause_are_bounded() -> None:
+    bounded = Bounded(most=3, seconds=0.2)
+
+    def entry(name: str, message: str) -> logging.LogRecord:
+        return logging.LogRecord(name, logging.WARNING, "", 0, message, (), None)
+
+    assert sum(bounded.filter(entry("uvicorn.error", "Invalid HTTP request received.")) for _ in range(100)) == 3
+    assert bounded.filter(entry("uvicorn.error", "something else"))
+    assert all(bounded.filter(entry("factcensus.api", "request failed")) for _ in range(10))
+    time.sleep(0.25)
+    later = entry("uvicorn.error", "Invalid HTTP request received.")
+    assert bounded.filter(later)
+    assert later.getMessage().endswith("(97 more like this were left out)")

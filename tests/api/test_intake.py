@@ -1,0 +1,189 @@
+"""Bodies: compressed, slow, large and many at a time. A request takes a slot only once its body is there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+from loopback import serving, until
+from test_service_problems import assert_problem
+
+from factcensus.api.gzip_bodies import MOST_MEMBERS, PIECE_BYTES, Gunzip
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits, Settings
+
+COUNT, FACTS, DOCUMENTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "facts:count", "documents"))
+JSON = {"Content-Type": "application/json"}
+GZIP = {**JSON, "Content-Encoding": "gzip"}
+PARIS = json.dumps({"text": "Paris"}).encode()
+
+
+def decoded(body: bytes, chunk: int = 65_536) -> bytes:
+    """All pieces of a gzip body that arrives in chunks, each of them bounded."""
+    gunzip, pieces = Gunzip(), list[bytes]()
+    for start in range(0, len(body), chunk):
+        gunzip.add(body[start : start + chunk])
+        while piece := gunzip.piece():
+            assert len(piece) <= PIECE_BYTES
+            pieces.append(piece)
+    gunzip.check_end()
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 65_536])
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+def test_gzip_is_decoded_whatever_the_pieces(size: int, chunk: int) -> None:
+    text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    assert decoded(gzip.compress(text), chunk) == text
+    assert decoded(gzip.compress(text) + gzip.compress(b"more"), chunk) == text + b"more"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x1f\x8b", gzip.compress(PARIS)[:-1], gzip.compress(PARIS) + b"x", b"no gzip", gzip.compress(b"") * 1001],
+    ids=["empty", "header", "cut", "more behind", "no gzip", "many members"],
+)  # fmt: skip
+def test_what_is_not_gzip_is_refused(body: bytes) -> None:
+    with pytest.raises(Problem, match="gzip"):
+        decoded(body)
+    assert MOST_MEMBERS == 1000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "identity, gzip"])
+@pytest.mark.parametrize("path", [COUNT, DOCUMENTS])
+def test_compressed_json_is_read_as_json(http: httpx.Client, path: str, coding: str) -> None:
+    plain = http.post(path, content=PARIS, headers=JSON)
+    packed = http.post(path, content=gzip.compress(PARIS), headers={**JSON, "Content-Encoding": coding})
+    assert packed.status_code == 200, packed.text
+    assert packed.json() == plain.json()
+
+
+def test_compressed_tables_and_forms_are_read(http: httpx.Client) -> None:
+    table = b"subject,object\nCurie,Warsaw\n"
+    headers = {"Content-Type": "text/csv", "Content-Encoding": "gzip"}
+    answer = http.post(FACTS, content=gzip.compress(table), headers=headers)
+    assert answer.text == http.post(FACTS, content=table, headers={"Content-Type": "text/csv"}).text
+    form = http.build_request("POST", "/tables", data={"index": "tiny"}, files={"facts": ("facts.csv", table)})
+    headers = {"Content-Type": form.headers["Content-Type"], "Content-Encoding": "gzip", "Origin": str(http.base_url)}
+    assert http.post("/tables", content=gzip.compress(form.read()), headers=headers).status_code == 303
+    wire = json.dumps({"index": "tiny", "query_type": "count", "query": "paris"}).encode()
+    assert http.post("/", content=gzip.compress(wire), headers=GZIP).json()["count"] > 0
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "compress", "gzip, gzip", "gzip, br", "jpg"])
+def test_an_encoding_that_is_not_read_is_named_with_those_that_are(http: httpx.Client, coding: str) -> None:
+    for path in (COUNT, FACTS, "/tables", "/"):
+        answer = http.post(path, content=zlib.compress(PARIS), headers={**JSON, "Content-Encoding": coding})
+        problem = assert_problem(answer, 415, "unsupported-encoding")
+        assert coding in problem["detail"]
+        assert answer.headers["Accept-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("body", [PARIS, gzip.compress(PARIS)[:-4], gzip.compress(PARIS) + b"x"])
+def test_a_body_that_is_not_the_gzip_it_says_is_malformed(http: httpx.Client, body: bytes) -> None:
+    assert "gzip" in assert_problem(http.post(COUNT, content=body, headers=GZIP), 400, "malformed-body")["detail"]
+
+
+def test_a_body_that_unfolds_beyond_the_limit_is_refused_in_little_memory(index_folder: Path) -> None:
+    most = 4_000_000
+    bomb = gzip.compress(b" " * 400_000_000, 9)
+    assert len(bomb) < most
+    with serving(Settings(indexes=(index_folder,), limits=Limits(max_body_bytes=most))) as url:
+        assert httpx.post(url + COUNT, content=gzip.compress(PARIS), headers=GZIP).status_code == 200
+        tracemalloc.start()
+        try:
+            answer = httpx.post(url + COUNT, content=bomb, headers=GZIP, timeout=60)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        problem = assert_problem(answer, 413, "body-too-large")
+    assert "FACTCENSUS_MAX_BODY_BYTES" in problem["detail"]
+    assert peak < 3 * most
+
+
+# --- slots, the budget, time ------------------------------------------------------------------------------------------
+
+
+def connected(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def head(path: str, length: int, kind: str = "application/json") -> bytes:
+    lines = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    return lines.encode()
+
+
+def test_slow_bodies_hold_no_slot(index_folder: Path) -> None:
+    with (
+        serving(Settings(indexes=(index_folder,), limits=Limits(max_parallel_requests=2))) as url,
+        ExitStack() as slow,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        for _ in range(10):
+            connection = slow.enter_context(connected(url))
+            connection.sendall(head(COUNT, len(PARIS)) + PARIS[:5])
+        until(lambda: "factcensus_http_requests_in_flight 11.0" in client.get("/metrics").text)
+        for _ in range(5):
+            assert client.post(COUNT, json={"text": "Paris"}).status_code == 200
+        connection.sendall(PARIS[5:])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_bodies_together_keep_to_a_budget_and_one_address_to_half_of_it(index_folder: Path) -> None:
+    limits = Limits(max_bodies_bytes=400_000)
+    body = b'{"text": "' + b" " * 190_000
+    with (
+        serving(Settings(indexes=(index_folder,), limits=limits)) as url,
+        ExitStack() as slow,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        connection = slow.enter_context(connected(url))
+        connection.sendall(head(COUNT, 1_000_000) + body)
+        until(lambda: "factcensus_http_requests_in_flight 2.0" in client.get("/metrics").text)
+
+        def refused() -> httpx.Response | None:
+            answer = client.post(COUNT, content=body + b'"}', headers=JSON)
+            return answer if answer.status_code == 503 else None
+
+        problem = assert_problem(until(refused), 503, "overloaded")
+        assert "FACTCENSUS_MAX_BODIES_BYTES" in problem["detail"]
+        assert client.post(COUNT, json={"text": "Paris"}).status_code == 200  # small bodies always pass
+        connection.close()
+        until(lambda: client.post(COUNT, content=body + b'"}', headers=JSON).status_code == 422)
+
+
+def test_a_body_that_drips_ends_at_the_time_limit_of_the_whole(index_folder: Path) -> None:
+    with (
+        serving(Settings(indexes=(index_folder,), limits=Limits(body_seconds=1))) as url,
+        connected(url) as connection,
+    ):
+        connection.sendall(head(COUNT, 1000))
+        connection.settimeout(0.1)
+        began, answer = monotonic(), b""
+        while not answer and monotonic() - began < 10:
+            connection.sendall(b" ")
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                continue
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"FACTCENSUS_BODY_SECONDS" in answer
+        assert 0.9 < monotonic() - began < 5
+
+
+def chunks() -> Iterator[bytes]:
+    yield gzip.compress(PARIS)
+
+
+def test_a_compressed_body_without_a_length_is_read(http: httpx.Client) -> None:
+    assert http.post(COUNT, content=chunks(), headers=GZIP).json()["documents"] == 3
