@@ -77,7 +77,7 @@ def test_types_that_json_has_not_survive(client: Client, index: CountIndex) -> N
             "day": [date(2026, 1, 1), None],
             "raw": [b"\xff", b""],
             "small": pa.array([1, None], pa.int8()),
-            "index": ["to be", "replaced"],
+            "rank": ["one", "two"],
         },
         metadata={"origin": "a test"},
     )

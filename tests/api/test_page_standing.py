@@ -134,7 +134,7 @@ def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder
         ("subject,object\nCurie,Warsaw\n", "it lacks cooccurrence_documents, index, index_digest"),
         (f"subject,object,{DOCUMENTS},index,index_digest\na,b,1,x,d1\nc,d,1,y,d2\n", "counted in 2 indexes"),
         (f"subject,object,{DOCUMENTS},index,index_digest\na,b,many,x,d1\n", "not a count"),
-        (f"subject,object,{DOCUMENTS},index,index_digest\n", "it lacks"),
+        (f"subject,object,{DOCUMENTS},index,index_digest\n", "no rows"),
     ],
 )
 def test_what_is_no_counts_table_is_refused_by_name(tmp_path: Path, content: str, says: str) -> None:

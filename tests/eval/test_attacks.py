@@ -20,8 +20,9 @@ from factcensus.eval.attacks.quantise import round_weights, rounded
 from factcensus.eval.attacks.run import ATTACKS, check_attacks, run_attack
 from factcensus.eval.attacks.target import AttackSettings, Target, restored
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
+from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.metrics.texts import leak_at_k
+from factcensus.indexer.tables.complete import complete_facts
 
 CITIES = ("rome", "oslo", "new york")
 
@@ -46,7 +47,7 @@ def table() -> pa.Table:
 
 
 def make_target(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **settings: Any) -> Target:
-    facts = with_fact_ids(table())
+    facts = complete_facts(table())
     evaluator = StandardEvaluator(samples=0, paraphrases=2)
     measured, _ = evaluator.evaluate(model, tokenizer, facts, template="plain", point="after", seed=0)
     asked = questions_of(facts, paraphrases=2)

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.asking.generation import continue_greedily
 from factcensus.eval.asking.token_record import score_answers
-from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
+from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.indexer import InputError
 from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.evaluation import get_evaluator
 from factcensus.unlearn.training.examples import encode
@@ -91,12 +91,16 @@ def test_a_collapsed_model_has_no_probability_but_null(
     assert rows["margin_least"].null_count == rows.num_rows
 
 
-def test_facts_without_ids_get_their_row_numbers_and_a_repeated_id_is_refused() -> None:
-    table = facts().drop_columns(["fact_id"])
-    assert with_fact_ids(table)["fact_id"].to_pylist() == ["1", "2", "3"]
+def test_facts_without_ids_get_the_ids_that_training_gives_them_and_a_repeated_id_is_refused(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """`eval run RUN` finds by its id what the run used a fact for."""
+    rows, _ = evaluate(model, tokenizer, facts().drop_columns(["fact_id"]))
+    ids = dict.fromkeys(rows["fact_id"].to_pylist())
+    assert list(ids) == ["fact-000000", "fact-000001", "fact-000002"]
     twice = facts().set_column(0, "fact_id", pa.array([7, 8, 7]))
-    with pytest.raises(EvaluationInputError, match="'7' stands twice"):
-        with_fact_ids(twice)
+    with pytest.raises(InputError, match="'7' occurs in rows 1 and 3"):
+        evaluate(model, tokenizer, twice)
 
 
 def test_a_fact_that_cannot_be_encoded_is_named(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

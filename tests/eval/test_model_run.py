@@ -21,7 +21,6 @@ from factcensus.eval.model_run import (
     evaluate_models,
     extend_run,
     models_of,
-    with_counts_as_numbers,
     with_uses_of,
 )
 from factcensus.eval.run_folder import pool_runs, read_run, summary_of
@@ -99,18 +98,11 @@ def test_models_of_a_run_are_the_original_and_those_it_kept(tmp_path: Path) -> N
     assert record["config"]["seed"] == 2
 
 
-def test_counts_that_a_csv_brought_as_texts_become_numbers() -> None:
-    table = with_counts_as_numbers(
-        pa.table({"stratum": ["0", ""], "cooccurrence_documents": ["12", "3"], "note": ["7", "8"]})
-    )
-    assert table.to_pydict() == {"stratum": [0, None], "cooccurrence_documents": [12, 3], "note": ["7", "8"]}
-    with pytest.raises(EvaluationInputError, match="'stratum'"):
-        with_counts_as_numbers(pa.table({"stratum": ["low"]}))
-
-
 def test_facts_keep_the_use_that_a_run_made_of_them(tmp_path: Path) -> None:
     assert with_uses_of(tmp_path, facts()) is not None
-    pq.write_table(pa.table({"fact_id": ["1", "2"], "used": ["forget", "retain"]}), tmp_path / "facts.parquet")
+    pq.write_table(
+        pa.table({"fact_id": ["fact-000000", "fact-000001"], "used": ["forget", "retain"]}), tmp_path / "facts.parquet"
+    )
     assert with_uses_of(tmp_path, facts())["used"].to_pylist() == ["forget", "retain", "none"]
 
 

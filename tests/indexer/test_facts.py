@@ -98,7 +98,7 @@ def test_csv_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path
 def test_csv_with_a_column_twice_is_refused(tmp_path: Path) -> None:
     """One of the two would be lost without a word."""
     (tmp_path / "f.csv").write_text("subject,object,note,note\nFrance,Paris,a,b\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"f\.csv: the CSV has the column 'note' twice"):
+    with pytest.raises(InputError, match=r"f\.csv: the table has the column 'note' twice"):
         read_facts(tmp_path / "f.csv")
 
 

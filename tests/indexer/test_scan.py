@@ -234,8 +234,9 @@ def test_every_analyzer_counts_as_its_index_does(analyzer: str, tmp_path: Path) 
 
 def test_columns_of_counted_facts_are_replaced(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", records(["a b"]))
-    facts = facts_from_rows([{"subject": "a", "object": "b", "note": "n", "subject_mentions": 7, "index": "old"}])
-    table = scan_facts([corpus], facts, windows=[2, 0, 2])
+    facts = facts_from_rows([{"subject": "a", "object": "b", "note": "n"}])
+    old = scan_facts([write_corpus(tmp_path / "old.jsonl", records(["a a b", "b"]))], facts, windows=[7])
+    table = scan_facts([corpus], old, windows=[2, 0, 2])
     assert table.column_names == [
         "subject", "object", "note", "subject_mentions", "object_mentions", "subject_documents", "object_documents",
         "cooccurrence_documents", "cooccurrence_pairs", "cooccurrence_documents_w2", "cooccurrence_pairs_w2",

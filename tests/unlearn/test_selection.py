@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factcensus.indexer import InputError
 from factcensus.unlearn.config.run_config import SelectionConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.selection import Selection, read_fact_table, select
@@ -137,7 +138,7 @@ def test_tables_are_read_alike_from_all_three_formats(tmp_path: Path) -> None:
         ("absent.csv", None, "no such fact table"),
         ("facts.txt", "x", "ends in"),
         ("facts.csv", "subject,answer\na,b\n", "no column 'object'"),
-        ("facts.csv", "subject,object\na,b\n,c\n", "row 2 has an empty subject"),
+        ("facts.csv", "subject,object\na,b\n,c\n", "row 2 of the fact table: the subject is empty"),
         ("facts.csv", "fact_id,subject,object\n1,a,b\n1,c,d\n", "fact_id '1'"),
         ("facts.jsonl", "{", "facts.jsonl"),
     ],
@@ -145,5 +146,5 @@ def test_tables_are_read_alike_from_all_three_formats(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, InputError), match=message):
         read_fact_table(tmp_path / name)

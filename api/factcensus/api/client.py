@@ -31,7 +31,9 @@ from factcensus.api.errors import (
 from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit, take_counts
 from factcensus.api.replies import error_of, json_of, pause_s
 from factcensus.api.tables import batches, counted_batch
-from factcensus.indexer.records import Entity
+from factcensus.indexer.records import Entity, as_entity, windows_of
+from factcensus.indexer.tables.added import countable
+from factcensus.indexer.tables.facts import Facts
 
 #: What others may use of the service.
 __all__ = [
@@ -130,8 +132,8 @@ class Client:
     def cooccurrence(
         self,
         name: str,
-        subject: Entity,
-        object: Entity,
+        subject: Entity | str,
+        object: Entity | str,
         window: int | None = None,
         by: str | None = None,
         *,
@@ -144,7 +146,7 @@ class Client:
     def count_facts(
         self,
         name: str,
-        table: pa.Table,
+        table: Facts,
         windows: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> pa.Table:
@@ -154,15 +156,11 @@ class Client:
         ``progress`` is told the facts counted so far, and all of them.
 
         Raises:
-            InputError: the table is no fact table, or a row of it cannot be counted.
+            InputError: the table is not a fact table, has a column that counting adds, or a row cannot be counted.
             RejectedError: also when the job failed, as it does where the index was replaced by another one.
             ServerFailureError: also when the index was replaced by another one between two batches.
         """
-        from factcensus.indexer.tables.facts import (
-            check_facts,  # brings compiled code along, which nothing else here needs
-        )
-
-        facts = check_facts(table)
+        facts, windows = countable(table), windows_of(windows)
         digest: str | None = self.index(name)["digest"]
         if facts.num_rows > JOB_FACTS:
             return count_as_job(self._send, _path(name, "facts:count"), facts, windows, digest, progress)
@@ -190,15 +188,13 @@ class Client:
                 progress(done, facts.num_rows)
         return pa.concat_tables(counted)
 
-    def submit_facts(self, name: str, table: pa.Table, windows: Sequence[int] = ()) -> RemoteJob:
+    def submit_facts(self, name: str, table: Facts, windows: Sequence[int] = ()) -> RemoteJob:
         """Send a fact table as a job, whatever its size; its result has the names and aliases, and their counts.
 
         Raises:
             InputError: the table is no fact table.
         """
-        from factcensus.indexer.tables.facts import check_facts
-
-        return submit(self._send, _path(name, "facts:count"), check_facts(table), windows)
+        return submit(self._send, _path(name, "facts:count"), countable(table), windows_of(windows))
 
     def job(self, id: str) -> RemoteJob:
         """A job that was sent before."""
@@ -214,8 +210,8 @@ class Client:
         name: str,
         *,
         text: str | None = None,
-        subject: Entity | None = None,
-        object: Entity | None = None,
+        subject: Entity | str | None = None,
+        object: Entity | str | None = None,
         window: int | None = None,
         by: str | None = None,
         filter: Filter | None = None,
@@ -292,7 +288,7 @@ class Client:
 def count_facts(
     url: str,
     index: str,
-    facts: pa.Table,
+    facts: Facts,
     *,
     windows: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -311,5 +307,6 @@ def _path(index: str, route: str = "") -> str:
     return f"{path}/{route}" if route else path
 
 
-def _entity(entity: Entity) -> Json:
+def _entity(entity: Entity | str) -> Json:
+    entity = as_entity(entity)
     return {"name": entity.name, "aliases": list(entity.aliases)}

@@ -71,7 +71,7 @@ def counted_table(
         raise ServerFailureError(
             "the index was replaced by another one while the facts were counted; count them again from the start"
         )
-    table = rows.drop_columns([name for name in columns if name in rows.column_names])
+    table = rows
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table

@@ -21,9 +21,9 @@ from factcensus.eval.asking.neighbours import neighbour_distances
 from factcensus.eval.asking.probes import ANSWER, Probe, knows_labels, probes_of
 from factcensus.eval.asking.questions import FORMS, Asked, questions_of
 from factcensus.eval.asking.token_record import TokenScores, score_answers
-from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
 from factcensus.eval.metrics.texts import is_degenerate, token_f1
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.training.examples import Example, encode
 
@@ -81,7 +81,7 @@ class StandardEvaluator:
         Returns:
             A row per (fact, form, variant), and a row per scored token; columns in docs/runs.md.
         """
-        facts = with_fact_ids(facts)
+        facts = complete_facts(facts)
         rows = facts.to_pylist()
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         probes = probes_of(
@@ -114,7 +114,7 @@ class StandardEvaluator:
             EvaluationInputError: the table has nothing to ask in these forms.
             ExampleError: an answer cannot be encoded.
         """
-        facts = with_fact_ids(facts)
+        facts = complete_facts(facts)
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         rows = facts.to_pylist()
         _encode_probes(tokenizer, asked, probes_of(asked, rows, [()] * len(rows), labels=False), template)
@@ -321,22 +321,3 @@ def _token_columns(tokens: pa.Table) -> pa.Table:
     """The record with ``point`` beside the fact."""
     names = [name for name in tokens.column_names if name != "point"]
     return tokens.select([names[0], "point", *names[1:]])
-
-
-def with_fact_ids(facts: pa.Table) -> pa.Table:
-    """The facts with ``fact_id`` as a string; a table without one gets its row numbers, from 1.
-
-    Raises:
-        EvaluationInputError: two facts have the same one.
-    """
-    names = facts.column_names
-    ids = [str(each) for each in (facts["fact_id"].to_pylist() if "fact_id" in names else range(1, facts.num_rows + 1))]
-    if len(set(ids)) < len(ids):
-        twice = next(each for each in ids if ids.count(each) > 1)
-        raise EvaluationInputError(f"fact_id {twice!r} stands twice in the fact table; every fact needs one of its own")
-    column = pa.array(ids)
-    return (
-        facts.set_column(names.index("fact_id"), "fact_id", column)
-        if "fact_id" in names
-        else facts.add_column(0, "fact_id", column)
-    )

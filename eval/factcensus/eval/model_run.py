@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from factcensus.eval.asking.extras import Checkpoint, Extras, attack, utility_of
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
+from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 from factcensus.indexer import write_table
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import write_json
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 TABLES = ("facts", "tokens", "steps", "attacks", "attack_facts", "utility")
 LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
-#: Columns that hold counts; a CSV cell has no type, so they may arrive as texts.
-_COUNTS = ("cooccurrence_documents", "object_documents", "subject_documents", "stratum", "stratum_low", "stratum_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def evaluate_models(
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
-    facts = with_counts_as_numbers(with_fact_ids(facts))
+    facts = complete_facts(facts)
     place = resolve_device(device)
     digests = {each.method: model_digest(each.model, None) for each in models}
     settings = {name: value for name, value in asdict(evaluator).items() if name != "batch_tokens"}
@@ -206,7 +205,7 @@ def extend_run(
 
     models, record = models_of(str(run))
     config = (record or {}).get("config") or {}
-    facts = with_counts_as_numbers(with_fact_ids(facts))
+    facts = complete_facts(facts)
     place = resolve_device(str(config.get("device", "auto")))
     originals = _Originals(models, place)
     for each in models:
@@ -301,22 +300,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
-def with_counts_as_numbers(facts: pa.Table) -> pa.Table:
-    """The facts with count and stratum columns as integers.
-
-    Raises:
-        EvaluationInputError: a value is none.
-    """
-    for name in _COUNTS:
-        if name in facts.column_names and pa.types.is_string(facts.schema.field(name).type):
-            try:
-                values = [int(value) if value else None for value in facts[name].to_pylist()]
-            except ValueError as error:
-                raise EvaluationInputError(f"column {name!r} of the fact table is not all integers: {error}") from None
-            facts = facts.set_column(facts.column_names.index(name), name, pa.array(values, pa.int64()))
-    return facts
-
-
 def _digest(table: pa.Table) -> str:
     """SHA-256 of a table's content as JSON: equal for the same facts, whatever file they came from."""
     import hashlib
@@ -347,7 +330,7 @@ def with_uses_of(run_folder: Path, facts: pa.Table) -> pa.Table:
         return facts
     rows = pq.read_table(path, columns=["fact_id", "used"]).to_pylist()
     uses = {row["fact_id"]: row["used"] for row in rows}
-    facts = with_fact_ids(facts)
+    facts = complete_facts(facts)
     if "used" in facts.column_names:
         facts = facts.drop_columns(["used"])
     return facts.append_column("used", pa.array([uses.get(each, "none") for each in facts["fact_id"].to_pylist()]))

@@ -33,7 +33,8 @@ from factcensus.indexer.errors import (
 )
 from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
 from factcensus.indexer.kernels.pairs import check_windows
-from factcensus.indexer.records import Entity
+from factcensus.indexer.records import Entity, as_entity
+from factcensus.indexer.records import texts as strings
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
@@ -41,6 +42,7 @@ from factcensus.indexer.storage.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.fact_counts import PairCounts
+    from factcensus.indexer.tables.facts import Facts
 
 #: The token sequences by which an entity is mentioned.
 EntityForms = tuple[TokenIds, ...]
@@ -302,7 +304,7 @@ class CountIndex:
             raise EmptyQueryError(nothing_left(text, self.analyzer))
         return None if -1 in ids else tuple(ids)
 
-    def forms(self, entity: Entity) -> EntityForms:
+    def forms(self, entity: Entity | str) -> EntityForms:
         """The distinct token sequences of an entity's surface forms that can occur, in a canonical order.
 
         An alias of which no token is left matches nothing; answers show its empty token list. With a tokenizer of
@@ -312,6 +314,7 @@ class CountIndex:
         Raises:
             EmptyQueryError: no token is left of the name.
         """
+        entity = as_entity(entity)
         found: set[TokenIds] = set()
         for number, text in enumerate((entity.name, *entity.aliases)):
             if (vocabulary := self._vocabulary) is None:
@@ -396,7 +399,8 @@ class CountIndex:
         Raises:
             EmptyQueryError: no token is left of one of the texts.
         """
-        return self.count_ngrams([self.token_ids(text) or () for text in texts], scope=scope, limit=limit)
+        ngrams = [self.token_ids(text) or () for text in strings(texts, "texts")]
+        return self.count_ngrams(ngrams, scope=scope, limit=limit)
 
     def count_ngrams(
         self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
@@ -433,8 +437,8 @@ class CountIndex:
 
     def cooccurrence(
         self,
-        subject: Entity,
-        object: Entity,
+        subject: Entity | str,
+        object: Entity | str,
         *,
         window: int | None = None,
         by: str | None = None,
@@ -444,13 +448,14 @@ class CountIndex:
         """How often two entities occur, and occur together (CONTRACT sections 1 and 4).
 
         Args:
-            subject: name and aliases.
-            object: see above.
+            subject: name and aliases; a string is a name without aliases.
+            object: likewise.
             window: at most so many tokens strictly between two mentions; None for the whole document.
             by: adds the same numbers for each value of a column; see :meth:`count`.
             scope: the documents that are counted.
             limit: stops a count that takes too long.
         """
+        subject, object = as_entity(subject), as_entity(object)
         windows = check_windows([] if window is None else [window])
         forms = forms_of_entities([self.forms(subject), self.forms(object)])
         names, counts = self.count_pairs(forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, limit=limit)
@@ -530,7 +535,7 @@ class CountIndex:
 
     def count_facts(
         self,
-        facts: pa.Table,
+        facts: Facts,
         *,
         windows: Sequence[int] = (),
         by: str | None = None,
@@ -550,8 +555,8 @@ class CountIndex:
         self,
         *,
         text: str | None = None,
-        subject: Entity | None = None,
-        object: Entity | None = None,
+        subject: Entity | str | None = None,
+        object: Entity | str | None = None,
         window: int | None = None,
         limit: int = 10,
         start: int = 0,

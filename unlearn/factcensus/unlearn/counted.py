@@ -49,8 +49,10 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     if there is not None:
         return there
     from factcensus.indexer import read_facts, stratify
+    from factcensus.indexer.tables.added import without_strata
 
-    facts, index, path = read_facts(config.facts), config.index, _path(config, folder)
+    facts = without_strata(read_facts(config.facts))  # refuses before anything is counted
+    index, path = config.index, _path(config, folder)
     columns = facts.column_names
     has_counts = config.selection.count_column in columns
     with locked(folder):

@@ -139,8 +139,7 @@ def _given(
         return ()
     found: list[tuple[Example, ...]] = []
     for row in rows:
-        value = row.get("alternatives") or []
-        texts = [text.strip() for text in value.split("|")] if isinstance(value, str) else [str(text) for text in value]
+        texts: list[str] = row.get("alternatives") or []
         if not texts:
             raise ConfigError(
                 f"method {asking[0]!r} prefers the answers of the column 'alternatives', and fact {row['fact_id']!r} "

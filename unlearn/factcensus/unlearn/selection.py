@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_left
 from collections import defaultdict
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
-import pyarrow.parquet as pq
 
+from factcensus.indexer import InputError
+from factcensus.indexer.tables.added import check_one_analyzer
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.config.run_config import ForgetConfig, RetainConfig, SelectionConfig
 from factcensus.unlearn.errors import ConfigError
 
@@ -40,73 +39,28 @@ class Selection:
 
 
 def read_fact_table(path: Path) -> pa.Table:
-    """Read .parquet, .csv or .jsonl; fill in ``fact_id``, ``answer`` (the object) and ``paraphrases`` (a list).
+    """Read a fact, counts or strata table, with ``fact_id``, ``answer`` and ``paraphrases`` filled in.
 
     Raises:
-        ConfigError: no such file, another ending, no ``subject`` or ``object``, an empty one, or a ``fact_id`` twice.
+        ConfigError: there is no such file.
+        InputError: the table cannot be used; see :func:`factcensus.indexer.read_facts` and
+            :func:`factcensus.indexer.tables.complete.complete_facts`.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such fact table; `facts` names a .parquet, .csv or .jsonl file")
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        elif path.suffix == ".csv":
-            table = pa_csv.read_csv(path)
-        elif path.suffix in (".jsonl", ".json"):
-            table = pa_json.read_json(path)
-        else:
-            raise ConfigError(f"{path}: expected a name that ends in .parquet, .csv or .jsonl")
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"{path}: {error}") from error
-    for column in ("subject", "object"):
-        if column not in table.column_names:
-            raise ConfigError(f"{path}: no column {column!r}; there are: {', '.join(table.column_names)}")
-        for number, value in enumerate(table[column].to_pylist(), 1):
-            if value is None or not str(value).strip():
-                raise ConfigError(f"{path}: row {number} has an empty {column}")
-    return _completed(table, path)
-
-
-def _completed(table: pa.Table, path: Path) -> pa.Table:
-    names = table.column_names
-    if "fact_id" not in names:
-        table = table.add_column(0, "fact_id", pa.array([f"fact-{number:06d}" for number in range(table.num_rows)]))
-    else:
-        table = table.set_column(names.index("fact_id"), "fact_id", table["fact_id"].cast(pa.string()))
-    ids = table["fact_id"].to_pylist()
-    if len(set(ids)) != len(ids):
-        twice = next(identifier for identifier in ids if ids.count(identifier) > 1)
-        raise ConfigError(f"{path}: fact_id {twice!r} stands in more than one row")
-    if "answer" not in names:
-        table = table.append_column("answer", table["object"].cast(pa.string()))
-    if "paraphrases" in names or "paraphrase" in names:
-        source = "paraphrases" if "paraphrases" in names else "paraphrase"
-        lists = pa.array([_listed(value) for value in table[source].to_pylist()], pa.list_(pa.string()))
-        position = table.column_names.index(source)
-        table = table.set_column(position, "paraphrases", lists)
-    return table
-
-
-def _listed(value: Any) -> list[str]:
-    """A cell of paraphrases: a list, a JSON list, or texts separated by ``|``."""
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return [str(part) for part in value]
-    text = str(value).strip()
-    if text.startswith("["):
-        try:
-            return [str(part) for part in json.loads(text)]
-        except ValueError:
-            return [text]
-    return [part.strip() for part in text.split("|") if part.strip()]
+        facts = complete_facts(path)
+        check_one_analyzer(facts)
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    return facts
 
 
 def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collection[str] | None = None) -> Selection:
     """The forget and the retain set of a table; draws depend on the seed only.
 
     Args:
-        table: As :func:`read_fact_table` gives it.
+        table: As :func:`read_fact_table` returns it.
         config: The conditions.
         seed: Of the draws.
         known: Ids of the facts that the original model knows, for ``known_before``; without it that condition is not

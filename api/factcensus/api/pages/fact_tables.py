@@ -12,10 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.api.pages.histogram import Histogram, histogram, shade_of
-from factcensus.indexer import stratify
+from factcensus.indexer import read_facts, stratify
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.tables.files import read_table
-from factcensus.indexer.tables.strata import STRATUM_COLUMNS
+from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 #: The strata where a table has none of its own: tables have many facts that never occur, which quantiles would lump
 #: together with the rare ones.
@@ -86,7 +85,8 @@ def spread_of(table: pa.Table, by: str, bins: str | None = None) -> Spread:
         InputError: the column is none of counts, or the bins cannot be read.
     """
     if bins is not None or not _has_strata_of(table, by):
-        table = stratify(table, by, bins or DEFAULT_BINS)
+        counts = table.select([by]) if by in table.column_names else table
+        table = stratify(counts, by, bins or DEFAULT_BINS)
     numbers = [int(number) for number in table["stratum"].to_pylist()]
     names = dict(zip(numbers, table["stratum_label"].to_pylist(), strict=True))
     order = {number: place for place, number in enumerate(sorted(names))}
@@ -101,31 +101,26 @@ def _has_strata_of(table: pa.Table, by: str) -> bool:
     """Whether a table's strata are by this count: a strata table does not say, but every count must fit."""
     if not {by, *STRATUM_COLUMNS} <= set(table.column_names):
         return False
-    columns = ([_number(value) for value in table[name].to_pylist()] for name in (by, "stratum_low", "stratum_high"))
+    columns = (table[name].to_pylist() for name in (by, "stratum", "stratum_low", "stratum_high"))
     return all(
-        count is not None and (low is None or low <= count) and (high is None or count <= high)
-        for count, low, high in zip(*columns, strict=True)
+        None not in (count, stratum) and (low is None or low <= count) and (high is None or count <= high)
+        for count, stratum, low, high in zip(*columns, strict=True)
     )
-
-
-def _number(value: Any) -> int | None:
-    """A count as Parquet or a CSV cell has it; an empty cell is none."""
-    return None if value in (None, "") else int(value)
 
 
 class FactTable:
     """One loaded table.
 
     Raises:
-        InputError: the file cannot be read, or is no counts table; the message names it and the remedy.
+        InputError: the file cannot be read, or is not a counts table; the message names it and the remedy.
     """
 
     def __init__(self, path: Path) -> None:
-        table = read_table(path)
-        wanted = {"subject", "object", DOCUMENTS, "index", "index_digest"}
+        table = read_facts(path)
+        wanted = {DOCUMENTS, "index", "index_digest"}
         if missing := sorted(wanted - set(table.column_names)):
             raise InputError(
-                f"{path} is no counts table (it lacks {', '.join(missing)}); make one with 'factcensus facts count'"
+                f"{path} is not a counts table (it lacks {', '.join(missing)}); make one with 'factcensus facts count'"
             )
         digests = set(table["index_digest"].to_pylist())
         if len(digests) != 1:

@@ -32,7 +32,7 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
-from factcensus.indexer.tables.strata import STRATUM_COLUMNS
+from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.

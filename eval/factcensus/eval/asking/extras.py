@@ -13,7 +13,8 @@ from factcensus.eval.asking.benchmarks import BenchmarkSettings, of_benchmarks
 from factcensus.eval.asking.questions import questions_of
 from factcensus.eval.attacks.run import run_attack
 from factcensus.eval.attacks.target import AttackSettings, Target
-from factcensus.eval.evaluator import StandardEvaluator, with_fact_ids
+from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import ProgressFunction, silent
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def attack(
     Args:
         measured: facts.parquet of this model, without attack.
     """
-    facts = with_fact_ids(checkpoint.facts)
+    facts = complete_facts(checkpoint.facts)
     target = Target(
         checkpoint.model,
         checkpoint.tokenizer,

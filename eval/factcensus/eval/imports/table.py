@@ -13,14 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
+from factcensus.indexer.tables.columns import STRATUM_COLUMNS, TEXT_COLUMNS, is_count
+from factcensus.indexer.tables.files import read_table
+from factcensus.indexer.tables.restored import restored
+from factcensus.indexer.tables.values import is_list, text_column
 
 MEASURED = ("match", "log_probability", "samples", "sample_matches")
 _KEY = ["seed", "method", "fact_id", "form", "variant"]
+#: Measured columns that hold numbers, besides the log-probabilities.
+_NUMBERS = ("samples", "sample_matches", "answer_tokens", "rouge_l_recall", "rouge_l_f1", "token_f1")
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f")
 
 
@@ -58,7 +65,9 @@ def _read(source: Source, seed: int) -> pd.DataFrame:
         frame = frame.assign(method=source.method)
     if "fact_id" not in frame.columns:
         raise EvaluationInputError(f"{source.path} has no column 'fact_id'; its columns are {', '.join(frame.columns)}")
-    frame = frame.assign(fact_id=frame["fact_id"].astype(str))
+    if frame["fact_id"].isna().any():
+        row = int(np.flatnonzero(frame["fact_id"].isna())[0]) + 1
+        raise EvaluationInputError(f"{source.path}: row {row} has no fact_id")
     wide = [name for name in MEASURED if f"{name}_before" in frame.columns or f"{name}_after" in frame.columns]
     if wide:
         frame = _from_wide(frame, wide, source.path)
@@ -78,14 +87,21 @@ def _read(source: Source, seed: int) -> pd.DataFrame:
 
 
 def _frame(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix in (".jsonl", ".ndjson"):
-            return pd.read_json(path, lines=True, dtype=False)
-        return pd.read_csv(path, dtype={"fact_id": str})
-    except (OSError, ValueError) as error:
-        raise EvaluationInputError(f"{path} cannot be read: {error}") from error
+    """The table's columns: texts as written, counts and measured values as numbers, an empty cell of a CSV as null."""
+    table = read_table(path)
+    for place, name in enumerate(table.column_names):
+        if is_count(name) or name in STRATUM_COLUMNS:
+            table = table.set_column(place, name, restored(table[name], name))
+        elif name in TEXT_COLUMNS and not is_list(table.schema.field(name).type):
+            table = table.set_column(place, name, text_column(table[name], name))
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True).replace({"": None})
+    for name in _NUMBERS:
+        if name in frame.columns:
+            try:
+                frame[name] = pd.to_numeric(frame[name])
+            except (ValueError, TypeError) as error:
+                raise EvaluationInputError(f"{path}: column {name!r} is not all numbers: {error}") from None
+    return frame
 
 
 def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.DataFrame:

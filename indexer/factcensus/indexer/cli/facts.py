@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import PATH, Choice, IndexChoice, ScopeChoice, Whole, notice, scope_options
+from factcensus.indexer.cli.options import (
+    PATH,
+    Choice,
+    IndexChoice,
+    ScopeChoice,
+    Whole,
+    columns_option,
+    notice,
+    scope_options,
+)
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.console import ConsoleProgress, print_table
 
@@ -46,6 +55,7 @@ SCAN = "options of --scan"
     metavar="W",
     help="also count pairs with at most W tokens strictly between the mentions; may be repeated",
 )
+@columns_option
 @option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
 @option(
     "--jobs",
@@ -64,14 +74,18 @@ SCAN = "options of --scan"
     help="stop at a bad line, or count and skip it",
 )
 @click.pass_context
-def count(ctx: click.Context, /, facts: Path, out: Path, url: str | None, **given: Any) -> None:
+def count(
+    ctx: click.Context, /, facts: Path, columns: dict[str, str], out: Path, url: str | None, **given: Any
+) -> None:
     """Count every fact of a table: in an index, through a service, or in a corpus without an index."""
+    from factcensus.indexer.tables.added import countable
     from factcensus.indexer.tables.facts import read_facts
-    from factcensus.indexer.tables.files import format_of, write_table
+    from factcensus.indexer.tables.files import check_output, write_table
+    from factcensus.indexer.tables.remarks import unmatched_commas
 
     _check_options(ctx)
-    format_of(out)
-    table = read_facts(facts)
+    check_output(out, [facts, *given["scan"]])
+    table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
     progress = ConsoleProgress()
     unit = "B" if given["scan"] else "facts"
 
@@ -86,6 +100,8 @@ def count(ctx: click.Context, /, facts: Path, out: Path, url: str | None, **give
         counts = _count_in_index(table, report, **given)
     progress.close()
     write_table(counts, out)
+    if hint := unmatched_commas(counts):
+        notice(hint)
     together = counts["cooccurrence_documents"].to_pylist()
     print(
         f"{out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
@@ -183,15 +199,16 @@ def _remote_counter(url: str) -> Callable[..., Any]:
 @argument("counts", type=PATH, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
 @option("--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts that decides the stratum")
 @option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
+@columns_option
 @option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
-def stratify(counts: Path, by: str, bins: str, out: Path) -> None:
+def stratify(counts: Path, by: str, bins: str, columns: dict[str, str], out: Path) -> None:
     """Bin facts by a count; equal counts never fall into different strata."""
     from factcensus.indexer.tables.facts import read_facts
-    from factcensus.indexer.tables.files import format_of, write_table
+    from factcensus.indexer.tables.files import check_output, write_table
     from factcensus.indexer.tables.strata import stratify
 
-    format_of(out)
-    strata = stratify(read_facts(counts), by, bins)
+    check_output(out, [counts])
+    strata = stratify(read_facts(counts, columns=columns, notice=notice), by, bins)
     write_table(strata, out)
     sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
     print_table(

@@ -297,6 +297,24 @@ def scope_options(function: Function) -> Function:
     return added  # type: ignore[no-any-return]
 
 
+def columns_option(function: Function) -> Function:
+    """Add ``--columns``; the function gets a dict of the table's own names by the names they are to have."""
+
+    @wraps(function)
+    def with_columns(*, columns: tuple[str, ...], **others: Any) -> Any:
+        from factcensus.indexer.tables.columns import parse_columns
+
+        return function(columns=parse_columns(columns), **others)
+
+    add = option(
+        "--columns",
+        multiple=True,
+        metavar="A=B",
+        help="rename columns of the table: subject=head,object=tail reads 'head' as 'subject'; may be repeated",
+    )
+    return add(with_columns)  # type: ignore[return-value]  # the same function, with a dict for the texts
+
+
 def notice(message: str) -> None:
     """Print a line for people on stderr."""
     print(f"factcensus: {message}", file=sys.stderr)

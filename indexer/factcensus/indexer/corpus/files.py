@@ -22,6 +22,7 @@ import fsspec
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.corpus.streams import COMPRESSIONS, DAMAGE, open_stream
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import paths
 
 #: File endings that are read, in any case; files with others in a folder are left out.
 ENDINGS = (*(kind + end for kind in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSIONS)), ".parquet")
@@ -63,7 +64,7 @@ def find_source_files(sources: Sequence[str | Path], *, notice: Notice = lambda 
     """
     seen: dict[Hashable, str] = {}
     files: list[SourceFile] = []
-    for source in sources:
+    for source in paths(sources, "sources"):
         local = _local_path(source)
         for identity, file in _local_files(local, notice) if local is not None else _remote_files(str(source), notice):
             if identity in seen:
@@ -83,7 +84,7 @@ def kind_of(name: str) -> str | None:
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
 
 
-def _local_path(source: str | Path) -> str | None:
+def _local_path(source: str | os.PathLike[str]) -> str | None:
     """Return a source as a local path; None if it is a URL of another file system."""
     path = os.fspath(source)
     if os.path.lexists(path):

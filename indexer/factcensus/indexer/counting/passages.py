@@ -32,8 +32,8 @@ def find_documents(
     index: CountIndex,
     *,
     text: str | None = None,
-    subject: Entity | None = None,
-    object: Entity | None = None,
+    subject: Entity | str | None = None,
+    object: Entity | str | None = None,
     window: int | None = None,
     limit: int = 10,
     start: int = 0,
@@ -102,7 +102,7 @@ Places = list[Place]
 
 def _found(
     index: CountIndex, shard: Shard, counted: Mask, text: str | None,
-    subject: Entity | None, object: Entity | None, window: int | None,
+    subject: Entity | str | None, object: Entity | str | None, window: int | None,
 ) -> tuple[npt.NDArray[np.int64], Places]:  # fmt: skip
     if text is not None:
         ids = index.token_ids(text)

@@ -41,10 +41,11 @@ from factcensus.indexer.kernels.scan import (
     count_documents,
     group_facts,
 )
-from factcensus.indexer.records import Entity
+from factcensus.indexer.records import Entity, windows_of
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
+from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.counts import count_names, counts_table
-from factcensus.indexer.tables.facts import check_facts, entities_of
+from factcensus.indexer.tables.facts import Facts, entities_of
 
 #: UTF-8 bytes that are analysed at once.
 BATCH_BYTES = 4 << 20
@@ -55,7 +56,7 @@ ROLES = ("subject", "object")
 
 def scan_facts(
     sources: Sequence[str | Path],
-    facts: pa.Table,
+    facts: Facts,
     *,
     analyzer: str = "words",
     windows: Sequence[int] = (),
@@ -69,7 +70,7 @@ def scan_facts(
 
     Args:
         sources: files, folders or fsspec URLs.
-        facts: a checked fact table (:func:`read_facts`).
+        facts: a path, a list of records, or a table of pandas, polars or Arrow; see :func:`read_facts`.
         analyzer: see :func:`factcensus.indexer.analyzers.get_analyzer`.
         windows: besides the whole document, count within so many tokens.
         jobs: processes, each with a file at a time; the processors of this machine unless said otherwise. The
@@ -89,8 +90,8 @@ def scan_facts(
             of a subject or object under the analyzer (the message names the row).
     """
     check_main_guard()
-    facts = check_facts(facts)
-    distinct_windows = list(dict.fromkeys(windows))
+    facts = countable(facts)
+    distinct_windows = windows_of(windows)
     window_array = np.concatenate([np.array([WHOLE_DOCUMENT]), check_windows(distinct_windows)])
     if on_bad_line not in ("fail", "skip"):
         raise InputError(f"on_bad_line is 'fail' or 'skip', not {on_bad_line!r}")

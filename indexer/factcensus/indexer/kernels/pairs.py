@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.records import windows_of
 
 Array = npt.NDArray[Any]
 
@@ -23,12 +23,10 @@ def check_windows(windows: Sequence[int]) -> npt.NDArray[np.int64]:
     """The windows as an array.
 
     Raises:
+        TypeError: they are not a list.
         InputError: one is negative, or not an integer.
     """
-    for window in windows:
-        if not isinstance(window, int) or isinstance(window, bool) or not 0 <= window < 2**31:
-            raise InputError(f"a window is a number of tokens, 0 or more; got {window!r}")
-    return np.array(windows, np.int64)
+    return np.array(windows_of(windows), np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import orjson
 
 from factcensus.indexer.counting.scope import EVERYTHING
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import texts
 from factcensus.indexer.storage.documents import (
     Chosen,
     count_ids,
@@ -107,6 +108,7 @@ def delete_documents(
     from factcensus.indexer.storage import record as records
 
     folder, record = Path(index), None if record is None else Path(record)
+    ids, probes = texts(ids, "ids"), texts(probes, "probes")
     if not ids and text is None and where is None:
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")
     if record is None and (asked_by is not None or probes):

@@ -15,7 +15,9 @@ from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import EmptyQueryError
 from factcensus.indexer.kernels.pairs import check_windows
-from factcensus.indexer.tables.facts import check_facts
+from factcensus.indexer.records import windows_of
+from factcensus.indexer.tables.added import countable
+from factcensus.indexer.tables.facts import Facts
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 def count_facts(
     index: CountIndex,
-    facts: pa.Table,
+    facts: Facts,
     *,
     windows: Sequence[int] = (),
     by: str | None = None,
@@ -37,7 +39,7 @@ def count_facts(
 
     Args:
         index: an opened index.
-        facts: a checked fact table (:func:`read_facts`).
+        facts: a path, a list of records, or a table of pandas, polars or Arrow; see :func:`read_facts` for its columns.
         windows: besides the whole document, count within so many tokens.
         by: adds a column ``by_…`` with, for each fact, a list of the numbers of each value of a column of the document
             table or field of the metadata in whose documents the subject or the object is mentioned.
@@ -47,15 +49,16 @@ def count_facts(
         progress: called with (facts done, all).
 
     Returns:
-        The counts table: the facts' columns, then those of CONTRACT section 4. Columns of the same names that the
-        facts had are replaced.
+        The counts table: the facts' columns, then those of CONTRACT section 4. Counts and strata of an earlier count
+        are left out, see :func:`countable`.
 
     Raises:
-        InputError: nothing is left of a subject or object under the index's analyzer; the message names the row.
+        InputError: the facts have a column that counting adds, or nothing is left of a subject or object under the
+            index's analyzer; the message names the row.
         DeadlineError: the limit was reached.
     """
-    facts = check_facts(facts)
-    windows = list(dict.fromkeys(windows))
+    facts = countable(facts, by)
+    windows = windows_of(windows)
     forms, subjects, objects = _lay_out(index, facts)
     groups, counts = index.count_pairs(
         forms, subjects, objects, check_windows(windows),
@@ -90,9 +93,10 @@ def check_names(index: CountIndex, facts: pa.Table) -> None:
     """Raise what :func:`count_facts` would for a checked fact table, without counting: before a long answer begins.
 
     Raises:
-        InputError: nothing is left of a subject or object under the index's analyzer, or one is too long.
+        InputError: nothing is left of a subject or object under the index's analyzer, one is too long, or the table has
+            a column that counting adds.
     """
-    _lay_out(index, facts)
+    _lay_out(index, countable(facts))
 
 
 def count_names(windows: Sequence[int]) -> list[str]:
@@ -115,7 +119,7 @@ def counts_table(
         "analyzer": pa.array([analyzer] * size),
         "exact": pa.array([True] * size),
     }
-    table = facts.drop_columns([name for name in columns if name in facts.column_names])
+    table = facts
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table

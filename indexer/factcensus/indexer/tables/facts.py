@@ -1,118 +1,203 @@
-"""Fact tables: reading and checking them."""
+"""Fact tables: reading and checking them. This is the one reader of facts, for every command and every part."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import pyarrow as pa
 from pyarrow.compute import call_function as compute
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import Entity
-from factcensus.indexer.tables.files import TableFormat, read_table, table_of
-
-#: Columns that hold lists; in a CSV cell a JSON list, or values separated by ``|``.
-LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
-#: Columns that counting and stratifying add; CSV, which has no types, gives them back as strings.
-COUNT_COLUMNS = re.compile(
-    r"(subject|object)_(mentions|documents)|cooccurrence_(documents|pairs)(_w\d+)?|stratum(_low|_high)?|exact"
+from factcensus.indexer.tables.columns import (
+    ASKED_LIST_COLUMNS,
+    LABEL_COLUMNS,
+    LIST_COLUMNS,
+    REQUIRED,
+    STRATUM_COLUMNS,
+    TEXT_COLUMNS,
+    ColumnNames,
+    Notice,
+    is_count,
+    missing_column,
+    silent,
 )
+from factcensus.indexer.tables.files import TableFormat, read_table, renamed, table_of
+from factcensus.indexer.tables.remarks import remarks
+from factcensus.indexer.tables.restored import carried_metadata, restored
+from factcensus.indexer.tables.values import is_list, list_column, text_column
 
 
-def read_facts(source: str | Path | BinaryIO, format: TableFormat | None = None) -> pa.Table:
-    """Read and check a fact table (CSV, JSON Lines or Parquet).
+class ArrowStream(Protocol):
+    """A table of pandas, polars, DuckDB or another library that hands its data over as an Arrow stream."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream."""
+        ...
+
+
+#: A fact table in any form: a path, records, or a table of pandas, polars or Arrow.
+Facts: TypeAlias = str | PathLike[str] | pa.Table | ArrowStream | Iterable[Mapping[str, Any]]
+
+
+def read_facts(
+    source: str | Path | BinaryIO,
+    format: TableFormat | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    notice: Notice = silent,
+) -> pa.Table:
+    """Read and check a fact table (CSV, JSON Lines, Parquet or Arrow).
+
+    Args:
+        source: a path, or an open binary file whose ``format`` is given.
+        format: needed for an open file only; a path's ending says it.
+        columns: the table's own names by the names they are to have: ``{"subject": "head", "object": "tail"}``.
+        notice: called with remarks about cells and columns that may have been meant otherwise.
 
     Returns:
-        The table with ``subject`` and ``object`` as strings, the list columns as lists of strings, and all other
-        columns as they are.
+        The table with the columns of CONTRACT section 3 as strings or lists of strings, as written; counts and strata
+        as integers; and all other columns as they are.
 
     Raises:
-        InputError: a column is missing, or a row has an empty subject or object; the message names the row.
+        InputError: a column is missing or given twice, or a row has an empty subject or object; the message names it.
     """
-    table = read_table(source, format)
+    names = ColumnNames(columns)
+    table = read_table(source, format, names)
     try:
-        return check_facts(table)
+        names.check_found()
+        facts = check_facts(table)
     except InputError as error:
         if isinstance(source, (str, Path)):
             raise InputError(f"{source}: {error}") from error
         raise
+    for remark in remarks(table, facts):
+        notice(f"{source}: {remark}" if isinstance(source, (str, Path)) else remark)
+    return facts
 
 
-def facts_from_rows(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """A checked fact table of rows; see :func:`read_facts`."""
-    return check_facts(table_of(list(rows)))
+def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, str] | None = None) -> pa.Table:
+    """Return a checked fact table of records; see :func:`read_facts`."""
+    names = ColumnNames(columns)
+    renamed = []
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise InputError(
+                f"record {number} is {row!r:.60}; every record is a dict such as "
+                "{'subject': 'France', 'object': 'Paris'}"
+            )
+        renamed.append(dict(zip(names.of([str(name) for name in row]), row.values(), strict=True)))
+    names.check_found()
+    return check_facts(table_of(renamed))
+
+
+def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Table:
+    """Return the checked fact table of a path, of records, or of a table of pandas, polars or Arrow.
+
+    Raises:
+        TypeError: it is none of these.
+        InputError: as :func:`read_facts`.
+    """
+    if isinstance(facts, (str, PathLike)):
+        return read_facts(Path(facts), columns=columns)
+    if isinstance(facts, pa.RecordBatch):
+        facts = pa.Table.from_batches([facts])
+    if not isinstance(facts, pa.Table):
+        if hasattr(facts, "__arrow_c_stream__"):
+            facts = _arrow_of(facts)
+        elif hasattr(facts, "__dataframe__"):
+            facts = pa.interchange.from_dataframe(facts)
+        else:
+            return facts_from_rows(_records(facts), columns=columns)
+    if columns is not None:
+        names = ColumnNames(columns)
+        facts = renamed(facts, names)
+        names.check_found()
+    return check_facts(facts)
+
+
+def _records(facts: object) -> Iterable[Mapping[str, Any]]:
+    if isinstance(facts, (Mapping, bytes)) or not isinstance(facts, Iterable):
+        raise TypeError(
+            "facts are a path, a list of records (dicts), or a table of pandas, polars or Arrow; got "
+            f"{type(facts).__name__}"
+        )
+    return facts
+
+
+def _arrow_of(frame: Any) -> pa.Table:
+    """Return a data frame as an Arrow table, without the row numbers that pandas brings along."""
+    try:
+        table = pa.table(frame)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise InputError(f"the table cannot be read: {error}") from error
+    return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
 
 
 def check_facts(table: pa.Table) -> pa.Table:
-    """A fact table with its columns checked and of the right types; see :func:`read_facts`."""
-    missing = [name for name in ("subject", "object") if name not in table.column_names]
-    if missing and len(table.column_names):
-        raise InputError(f"the fact table has no column {missing[0]!r}; columns: {', '.join(table.column_names)}")
+    """Return a fact table with its columns checked and of the right types; see :func:`read_facts`."""
+    table = renamed(table, ColumnNames())
+    names = table.column_names
+    missing = [name for name in REQUIRED if name not in names]
+    if missing and names:
+        raise InputError(missing_column(missing[0], names))
     if table.num_rows == 0:
         raise InputError("the fact table has no rows")
-    for name in table.column_names:
-        if name in ("subject", "object"):
-            if _holds_names(table[name]):
-                continue
-            values = table[name].to_pylist()
-            for row, value in enumerate(values, 1):
-                if not isinstance(value, str) or not value.strip():
-                    found = "empty" if value is None or value == "" or isinstance(value, str) else repr(value)
-                    raise InputError(f"row {row} of the fact table: the {name} is {found}; every fact needs a string")
-            column = pa.array([clean_text(value) for value in values], pa.string())
-        elif name in LIST_COLUMNS:
-            lists = [_as_list(value, name, row) for row, value in enumerate(table[name].to_pylist(), 1)]
-            column = pa.array(lists, pa.list_(pa.string()))
-        elif pa.types.is_string(table[name].type) and COUNT_COLUMNS.fullmatch(name):
-            column = _restored(table[name], name)
-        else:
+    has_strata = set(STRATUM_COLUMNS) <= set(names)  # a single one may be a user's own
+    for place, name in enumerate(names):
+        if name in STRATUM_COLUMNS and not has_strata:
             continue
-        table = table.set_column(table.column_names.index(name), name, column)
-    return table
+        column = _checked(table[name], name)
+        if column is not table[name]:
+            table = table.set_column(place, name, column)
+    return table.replace_schema_metadata(carried_metadata(table.schema))
 
 
-def _holds_names(column: pa.ChunkedArray) -> bool:
-    """Whether every cell is a string with something in it, as in most tables; what is not is looked at one by one."""
-    if not pa.types.is_string(column.type) or column.null_count:
-        return False
+def _checked(column: pa.ChunkedArray, name: str) -> Any:
+    """Return a column with the type that its name asks for; the column itself if there is nothing to do."""
+    several = is_list(column.type)
+    if name in LIST_COLUMNS or (several and name in ("paraphrase", *ASKED_LIST_COLUMNS)):
+        return column if _is_clean_list(column) else list_column(column, name)
+    if name in TEXT_COLUMNS:
+        column = text_column(column, name)
+        if name in REQUIRED:
+            _check_names(column, name)
+        return column
+    if is_count(name) or name in (*STRATUM_COLUMNS, *LABEL_COLUMNS):
+        return restored(column, name)
+    if pa.types.is_string_view(column.type):  # polars hands texts over so, and few can read it in a file
+        return column.cast(pa.string())
+    return column
+
+
+def _check_names(column: pa.ChunkedArray, name: str) -> None:
+    """Check that every cell of subject or object has a text.
+
+    Raises:
+        InputError: one has none; the message names the row.
+    """
     trimmed = compute("binary_length", [compute("utf8_trim_whitespace", [column])])
-    return bool(compute("min", [trimmed]).as_py())
+    if not column.null_count and compute("min", [trimmed]).as_py():
+        return
+    row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip())
+    raise InputError(f"row {row} of the fact table: the {name} is empty; every fact needs one")
 
 
-def _restored(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """A column of numbers, or ``exact``, out of the strings of a CSV; an empty cell is null."""
-    values = [value or None for value in column.to_pylist()]
-    try:
-        return pa.array(values, pa.string()).cast(pa.bool_() if name == "exact" else pa.int64())
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"column {name!r} of the fact table does not hold what 'facts count' writes ({error})"
-        ) from error
-
-
-def _as_list(value: Any, column: str, row: int) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                raise InputError(f"row {row} of the fact table: {column} is not a JSON list ({value[:60]})") from error
-        else:
-            value = [item.strip() for item in value.split("|")]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InputError(f"row {row} of the fact table: {column} is not a list of strings ({value!r:.60})")
-    return [clean_text(item) for item in value if item.strip()]
+def _is_clean_list(column: pa.ChunkedArray) -> bool:
+    """Return whether a column holds lists of strings without blanks already."""
+    if column.type != pa.list_(pa.string()):
+        return False
+    items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())
+    return not items.null_count and bool(
+        compute("min", [compute("binary_length", [compute("utf8_trim_whitespace", [items])])]).as_py() != 0
+    )
 
 
 def entities_of(table: pa.Table, role: str) -> list[Entity]:
-    """The subjects or objects of a checked fact table."""
+    """Return the subjects or objects of a checked fact table."""
     names = table[role].to_pylist()
     column = f"{role}_aliases"
     aliases = table[column].to_pylist() if column in table.column_names else [[]] * len(names)

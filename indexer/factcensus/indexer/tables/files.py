@@ -1,14 +1,12 @@
-"""Tables in files: CSV, JSON Lines and Parquet, chosen by the ending.
-
-A CSV cell has no type, so every cell is read as the string it is ("007" stays) and lists are written as JSON.
-"""
+"""Tables in files: CSV, JSON Lines, Parquet and Arrow, chosen by the ending. All tables are read and written here."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import datetime
+import decimal
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -17,138 +15,205 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
+from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
+from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, settled
+from factcensus.indexer.tables.values import as_list, json_cell, texts_of
 
-TableFormat = Literal["csv", "jsonl", "parquet"]
-FORMATS: tuple[TableFormat, ...] = ("parquet", "csv", "jsonl")
-csv.field_size_limit(1 << 27)
+TableFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
+#: Endings of tables that are read; those of OUTPUTS are written too.
+ENDINGS: dict[str, TableFormat] = {
+    "parquet": "parquet", "csv": "csv", "jsonl": "jsonl", "arrow": "arrow",
+    "tsv": "csv", "ndjson": "jsonl", "json": "json", "feather": "arrow",
+}  # fmt: skip
+OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
 def format_of(path: str | Path) -> TableFormat:
-    """The format that a file's ending stands for."""
-    for known in FORMATS:
-        if str(path).endswith("." + known):
-            return known
-    raise InputError(f"{path}: a table ends in {', '.join('.' + known for known in FORMATS)}")
+    """Return the format that a file's ending stands for, without regard to case."""
+    format = ENDINGS.get(Path(path).suffix.lower().removeprefix("."))
+    if format is None:
+        raise InputError(f"{path}: a table ends in {_listed(ENDINGS)}")
+    return format
 
 
-def read_table(source: str | Path | BinaryIO, format: TableFormat | None = None) -> pa.Table:
+def _listed(endings: Iterable[str]) -> str:
+    return ", ".join(f".{ending}" for ending in endings)
+
+
+def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Check that a table can be written to a path, before the work for it begins.
+
+    Raises:
+        InputError: the ending is unknown, or the file is one of the inputs, also by a link or inside an input folder.
+    """
+    path = Path(path)
+    if path.suffix.lower().removeprefix(".") not in OUTPUTS:
+        raise InputError(f"{path}: a table is written to a file that ends in {_listed(OUTPUTS)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it")
+    for source in map(Path, inputs) if path.exists() else ():
+        if source.exists() and (path.samefile(source) or (source.is_dir() and _lies_in(path, source))):
+            raise InputError(f"--out {path} would overwrite the input {source}; choose another file")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return any(path.samefile(each) for each in folder.rglob("*") if each.is_file())
+
+
+def read_table(
+    source: str | Path | BinaryIO, format: TableFormat | None = None, names: ColumnNames | None = None
+) -> pa.Table:
     """Read a table from a file, or from an open binary file whose ``format`` is given.
+
+    Numbers in text columns of CSV and JSON Lines are texts as written; Parquet and Arrow keep their types.
 
     Raises:
         InputError: there is no such file, or a row cannot be read; the message names it.
     """
+    names = names or ColumnNames()
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; a table is a file that ends in {_listed(ENDINGS)}")
         if not path.is_file():
             raise InputError(f"no such table: {path}")
         format = format or format_of(path)
         try:
             with path.open("rb") as file:
-                return read_table(file, format)
+                return read_table(file, format, names)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    if format == "parquet":
+    if format in ("parquet", "arrow"):
         try:
-            return pq.read_table(source)
-        except pa.ArrowException as error:
-            raise InputError(f"not a readable Parquet table ({error})") from error
-    return table_of(list(rows_of(source, format)))
+            table = _read_parquet(source) if format == "parquet" else _read_arrow(source)
+            table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            what = "Parquet" if format == "parquet" else "Arrow"
+            raise InputError(f"not a readable {what} table ({error})") from error
+        return renamed(table, names)
+    return table_of(list(rows_of(source, format, names)))
 
 
-def rows_of(file: BinaryIO, format: TableFormat | None) -> Iterator[dict[str, Any]]:
-    """The rows of a table in CSV or JSON Lines, read as they are asked for.
+def renamed(table: pa.Table, names: ColumnNames) -> pa.Table:
+    """Return a table with the names that its columns have from here on; Arrow would drop its metadata."""
+    own = tuple(table.column_names)
+    if (known := names.of(own)) == own:
+        return table
+    return table.rename_columns(list(known)).replace_schema_metadata(table.schema.metadata)
+
+
+def _read_parquet(file: BinaryIO) -> pa.Table:
+    with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        return parquet.read()
+
+
+def _read_arrow(file: BinaryIO) -> pa.Table:
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    with pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file) as reader:
+        return reader.read_all()
+
+
+def rows_of(file: BinaryIO, format: TableFormat | None, names: ColumnNames | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table in CSV or JSON as they are asked for.
 
     Raises:
         InputError: a row cannot be read; the message names it.
     """
-    return _csv_rows(file) if format == "csv" else _json_rows(file)
+    names = names or ColumnNames()
+    if format == "csv":
+        return csv_rows(file, names)
+    if format == "json":
+        return _json_array(file, names)
+    return json_rows(file, names)
+
+
+def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a .json file: an array of objects, as pandas writes it, or JSON Lines."""
+    first = next((line for line in file if line.strip()), b"")
+    if not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        yield from json_rows(chain([first], file), names)
+        return
+    try:
+        rows = decoded(first + file.read())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error})") from error
+    for number, row in enumerate(rows, 1):
+        try:
+            yield settled(row, names)
+        except InputError as error:
+            raise InputError(f"row {number}: {error}") from error
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """A table of rows; a row may lack columns that others have."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """Return a table of rows, with texts in the text columns; a row may lack columns that others have."""
     columns = {}
-    for name in names:
-        try:
-            columns[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowException, OverflowError) as error:
-            raise InputError(f"column {name!r} mixes values of several types ({error})") from error
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        several = name in LIST_COLUMNS or (name == "paraphrase" and any(isinstance(each, list) for each in values))
+        if several:
+            lists = [as_list(value, name, row) for row, value in enumerate(values, 1)]
+            columns[name] = pa.array(lists, pa.list_(pa.string()))
+        elif name in TEXT_COLUMNS:
+            columns[name] = pa.array(texts_of(values, name), pa.string())
+        else:
+            columns[name] = column_of(values, name)
     return pa.table(columns)
-
-
-def _csv_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    try:
-        reader = csv.reader(text, strict=True)
-        header = next(reader, None)
-        if not header:
-            raise InputError("the CSV has no header line")
-        if len(set(header)) < len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise InputError(f"the CSV has the column {twice!r} twice; rename or remove one of them")
-        for number, cells in enumerate(reader, 1):
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise InputError(f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}")
-            yield dict(zip(header, cells, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"the CSV cannot be read ({error}); it must be UTF-8") from error
-    finally:
-        text.detach()
-
-
-def _json_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, 1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"line {number} is not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"line {number} is not a JSON object but {type(row).__name__}")
-        yield row
 
 
 def write_table(table: pa.Table, path: str | Path) -> None:
     """Write a table in the format that the file's ending stands for; the file appears in one step."""
     path = Path(path)
+    check_output(path)
     format = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     if format == "parquet":
         pq.write_table(table, partial, compression="zstd")
+    elif format == "arrow":
+        with pa.ipc.new_file(partial, table.schema) as writer:
+            writer.write_table(table)
     else:
         with partial.open("wb") as file:
-            for piece in render(table, format):
+            for piece in render(table, "csv" if format == "csv" else "jsonl"):
                 file.write(piece)
     partial.replace(path)
 
 
 def render(table: pa.Table, format: Literal["csv", "jsonl"]) -> Iterable[bytes]:
-    """A table as CSV or JSON Lines, piece by piece."""
+    """Yield a table as CSV or JSON Lines, piece by piece."""
     if format == "csv":
-        line = io.StringIO()
-        writer = csv.writer(line, lineterminator="\n")
-        writer.writerow(table.column_names)
-        for batch in table.to_batches(max_chunksize=1000):
-            for row in batch.to_pylist():
-                writer.writerow([_cell(value) for value in row.values()])
-            yield line.getvalue().encode()
-            line.seek(0)
-            line.truncate()
-        yield line.getvalue().encode()
-    else:
-        for batch in table.to_batches(max_chunksize=1000):
-            yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist())
+        yield csv_line(table.column_names).encode()
+    for batch in table.to_batches(max_chunksize=1000):
+        rows = batch.to_pylist()
+        if format == "csv":
+            yield "".join(csv_line([_cell(value) for value in row.values()]) for row in rows).encode()
+        else:
+            yield b"".join(orjson.dumps(row, _json_value, orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
+def _cell(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return json_cell(value) if isinstance(value, (list, dict)) else str(_json_value(value))
+
+
+def _json_value(value: Any) -> Any:
+    """Return what stands in JSON or a CSV cell for a value that JSON has no form for."""
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{value!r:.60} is not UTF-8 text; write this table as Parquet") from None
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)) or type(value).__name__ == "UUID":
+        return str(value)
+    if isinstance(value, (int, float)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

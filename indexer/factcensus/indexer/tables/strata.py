@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.errors import InputError
-
-STRATUM_COLUMNS = ("stratum", "stratum_label", "stratum_low", "stratum_high")
+from factcensus.indexer.names import suggestion
+from factcensus.indexer.tables.added import check_one_analyzer, without_strata
 
 
 def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
@@ -29,8 +29,11 @@ def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "q
         null where open). Quantile bounds are the counts seen; those of the other bins are the rule's.
 
     Raises:
-        InputError: no such column, a value that is no count, or bins that cannot be read.
+        InputError: no such column, a value that is not a count, bins that cannot be read, counts of different
+            analyzers, or columns of the table's own with the names of those that are added.
     """
+    table = without_strata(table)
+    check_one_analyzer(table)
     counts = _counts(table, by)
     bounds = _bounds(counts, bins)
     lows = np.array([low for low, _ in bounds])
@@ -42,7 +45,6 @@ def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "q
         "stratum_low": pa.array([bounds[s][0] for s in stratum], pa.int64()),
         "stratum_high": pa.array([bounds[s][1] for s in stratum], pa.int64()),
     }
-    table = table.drop_columns([name for name in STRATUM_COLUMNS if name in table.column_names])
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table
@@ -95,7 +97,7 @@ def _label(low: int, high: int | None) -> str:
 
 def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
     if by not in table.column_names:
-        raise InputError(f"no column {by!r} to stratify by; columns: {', '.join(table.column_names)}")
+        raise InputError(f"no column {by!r} to stratify by{suggestion(by, table.column_names)}")
     counts = []
     for row, value in enumerate(table[by].to_pylist(), 1):
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer import read_facts as read_facts_table
 from factcensus.unlearn.errors import ConfigError
 
 
@@ -61,7 +62,8 @@ def read_facts(world: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = Path(world) / "facts.jsonl"
     if not path.is_file():
         raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows: list[dict[str, Any]] = read_facts_table(path).to_pylist()
+    return rows
 
 
 def pack(lengths: Sequence[int], order: Sequence[int], row_tokens: int) -> list[list[int]]:

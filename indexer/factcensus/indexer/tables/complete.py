@@ -1,0 +1,86 @@
+"""Fact tables as training and evaluation need them: ids, answers and paraphrases filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.compute import call_function as compute
+
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, ASKED_TEXT_COLUMNS, STRATUM_COLUMNS, is_count
+from factcensus.indexer.tables.facts import Facts, as_facts
+from factcensus.indexer.tables.restored import restored
+from factcensus.indexer.tables.values import as_list, list_column, text_column
+
+
+def complete_facts(facts: Facts) -> pa.Table:
+    """Return a fact table with everything that training and evaluation ask for.
+
+    ``fact_id`` is the row's number (``fact-000000``) in a table without ids, ``answer`` the object where it is null,
+    and ``paraphrases`` the one ``paraphrase`` where there are no others. ``alternatives`` and ``distractors`` are
+    lists.
+
+    Raises:
+        InputError: a fact has no id or one that another fact has, or a column of counts or strata holds no integers.
+    """
+    table = as_facts(facts)
+    names = table.column_names
+    if "fact_id" not in names:
+        table = table.add_column(0, "fact_id", pa.array([f"fact-{number:06d}" for number in range(table.num_rows)]))
+    _check_ids(table["fact_id"].to_pylist())
+    objects = table["object"]
+    answers = compute("coalesce", [_blank_to_null(table["answer"]), objects]) if "answer" in names else objects
+    table = _with(table, "answer", answers)
+    if "paraphrases" in names or "paraphrase" in names:
+        table = _with(table, "paraphrases", _paraphrases(table))
+    for name in ASKED_TEXT_COLUMNS:
+        if name in names:
+            table = _with(table, name, text_column(table[name], name))
+    for name in ASKED_LIST_COLUMNS:
+        if name in names:
+            table = _with(table, name, list_column(table[name], name))
+    for name in table.column_names:
+        if name in STRATUM_COLUMNS:
+            table = _with(table, name, restored(table[name], name))
+        if (is_count(name) or name in ("stratum", "stratum_low", "stratum_high")) and table[name].type != pa.int64():
+            raise InputError(
+                f"the column {name!r} of the fact table holds {table[name].type} values, not integers such as "
+                "`factcensus facts count` and `facts stratify` write; rename it"
+            )
+    return table
+
+
+def _check_ids(ids: list[str | None]) -> None:
+    seen: dict[str, int] = {}
+    for row, identifier in enumerate(ids, 1):
+        if identifier is None or not identifier.strip():
+            raise InputError(f"row {row} of the fact table has no fact_id; give every row one, or leave the column out")
+        if identifier in seen:
+            raise InputError(f"fact_id {identifier!r} occurs in rows {seen[identifier]} and {row} of the fact table")
+        seen[identifier] = row
+
+
+def _blank_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    blank = compute("equal", [compute("utf8_trim_whitespace", [column]), ""])
+    return compute("if_else", [blank, pa.scalar(None, pa.string()), column])
+
+
+def _paraphrases(table: pa.Table) -> pa.Array:
+    several = table["paraphrases"].to_pylist() if "paraphrases" in table.column_names else [None] * table.num_rows
+    single = table["paraphrase"].to_pylist() if "paraphrase" in table.column_names else [None] * table.num_rows
+    lists = [more or _single(one, row) for row, (more, one) in enumerate(zip(several, single, strict=True), 1)]
+    return pa.array(lists, pa.list_(pa.string()))
+
+
+def _single(cell: Any, row: int) -> list[str]:
+    """Return the texts of the column ``paraphrase``: one text, whatever ``|`` it has, or a list in brackets."""
+    found = as_list(cell, "paraphrase", row) or []
+    is_bar_list = isinstance(cell, str) and "|" in cell and not cell.lstrip().startswith("[")
+    return [cell] if is_bar_list else found
+
+
+def _with(table: pa.Table, name: str, column: Any) -> pa.Table:
+    if name not in table.column_names:
+        return table.append_column(name, column)
+    return table.set_column(table.column_names.index(name), name, column)

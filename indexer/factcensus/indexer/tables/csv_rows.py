@@ -1,0 +1,103 @@
+"""Rows of CSV: every cell is the text it is. Comma, semicolon or tab separates, as the header shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.columns import FACT_COLUMNS, REQUIRED, ColumnNames
+
+DELIMITERS = (",", ";", "\t")
+_TO_QUOTE = re.compile(r'[,"\r\n]')
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')  # Excel's own first line
+csv.field_size_limit(1 << 27)
+
+
+def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a CSV, with the names that their columns have from here on.
+
+    CSV has no null: an empty cell of a fact's own columns is one.
+
+    Raises:
+        InputError: a row cannot be read; the message names it.
+    """
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    try:
+        line = _first_line(text)
+        if separator := _SEPARATOR_LINE.fullmatch(line):
+            delimiters: tuple[str, ...] = (separator[1],)
+            line = _first_line(text)
+        else:
+            delimiters = DELIMITERS
+        if not line.strip():
+            raise InputError("the CSV has no header line")
+        delimiter, own = _header(line, delimiters, names)
+        header = names.of(own)
+        nullable = [name in FACT_COLUMNS for name in header]
+        for number, cells in enumerate(csv.reader(text, strict=True, delimiter=delimiter), 1):
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise InputError(f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}")
+            yield {
+                name: cell or (None if null else cell) for name, cell, null in zip(header, cells, nullable, strict=True)
+            }
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"the CSV cannot be read ({error}); it must be UTF-8") from error
+    finally:
+        text.detach()
+
+
+def _first_line(text: io.TextIOWrapper) -> str:
+    """Return the next record; a quoted name may hold a line break."""
+    line = more = text.readline()
+    while more and line.count('"') % 2:
+        more = text.readline()
+        line += more
+    return line
+
+
+def _header(line: str, delimiters: tuple[str, ...], names: ColumnNames) -> tuple[str, list[str]]:
+    """Return the delimiter and the names it separates: the one that shows the required columns, else most columns.
+
+    Raises:
+        InputError: several delimiters show the required columns.
+    """
+    split = {}
+    for delimiter in delimiters:
+        try:
+            cells = next(csv.reader(io.StringIO(line, newline=""), strict=True, delimiter=delimiter))
+        except csv.Error:
+            if len(delimiters) == 1:
+                raise
+            continue
+        # pandas calls a column without a name so, such as the row numbers that it writes in front
+        split[delimiter] = [cell if cell.strip() else f"Unnamed: {place}" for place, cell in enumerate(cells)]
+    if not split:
+        raise InputError("the header of the CSV cannot be read: a quotation mark is not closed, or followed by text")
+    fitting = [delimiter for delimiter, cells in split.items() if {*REQUIRED} <= {*names.preview(cells)}]
+    if len(fitting) > 1:
+        raise InputError(
+            f"the header of the CSV has subject and object whether {' or '.join(map(repr, fitting))} separates its "
+            "names; quote the names, or write the table as JSON Lines"
+        )
+    chosen = fitting[0] if fitting else max(split, key=lambda delimiter: len(split[delimiter]))
+    return chosen, split[chosen]
+
+
+def csv_line(cells: list[str | None]) -> str:
+    """Return one line of CSV with its line break. Null is an empty cell, an empty text a quoted one.
+
+    Python's writer leaves a lone carriage return without quotes, which every reader takes for the end of a row.
+    """
+    return (",".join(map(_quoted, cells)) or '""') + "\n"
+
+
+def _quoted(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    return '"' + cell.replace('"', '""') + '"' if not cell or _TO_QUOTE.search(cell) else cell

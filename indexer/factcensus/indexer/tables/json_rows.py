@@ -1,0 +1,177 @@
+"""Rows of JSON without a loss: numbers in text columns as written, integers of any size, NaN as null.
+
+orjson is quick, but gives integers beyond 64 bits as floats and forgets how a number was written. So a line is read by
+it first, and once more by Python's reader if it has a number that matters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, FACT_COLUMNS, ColumnNames
+
+#: Columns in which numbers are text.
+AS_WRITTEN = frozenset((*FACT_COLUMNS, *ASKED_LIST_COLUMNS))
+_MANY_DIGITS = re.compile(rb"\d{19}")
+_INT64 = range(-(1 << 63), 1 << 63)
+
+
+class Literal(str):
+    """A number as written in JSON."""
+
+    __slots__ = ()
+
+
+def decoded(text: str | bytes) -> Any:
+    """Return a JSON value whose numbers are :class:`Literal`; NaN is None.
+
+    Raises:
+        ValueError: it is not JSON, or holds an infinite number.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=_constant)
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise ValueError(f"{name} is not a number in JSON; write null, or a text")
+
+
+def numbers_in(value: Any) -> Any:
+    """Return a decoded value with numbers for its literals; a number too large for any type stays a text."""
+    if isinstance(value, Literal):
+        try:
+            return int(value)
+        except ValueError:
+            number = float(value)
+            return number if math.isfinite(number) and not value.lstrip("-").isdigit() else str(value)
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [numbers_in(each) for each in value]
+    if isinstance(value, dict):
+        return {clean_text(name): numbers_in(each) for name, each in value.items()}
+    return value
+
+
+def texts_in(value: Any) -> Any:
+    """Return a decoded value with the texts of its literals, true and false; only lists are looked into."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return clean_text(str(value))
+    return [texts_in(each) for each in value] if isinstance(value, list) else value
+
+
+def json_rows(lines: Iterable[bytes], names: ColumnNames) -> Iterator[dict[str, Any]]:
+    """Yield the rows of JSON Lines, with the names that their columns have from here on.
+
+    Raises:
+        InputError: a line is not a JSON object; the message names it.
+    """
+    for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            continue
+        try:
+            row = json_row(line, names)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"line {number}: {error}") from error
+        yield row
+
+
+def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
+    """Return one row.
+
+    Raises:
+        ValueError: it is not a JSON object.
+    """
+    try:
+        row = orjson.loads(line)
+        exact = _MANY_DIGITS.search(line) is not None
+    except orjson.JSONDecodeError:
+        row, exact = None, True
+    if isinstance(row, dict) and not exact:
+        plain_row = dict(zip(names.of(tuple(row)), row.values(), strict=True))
+        if not any(column in AS_WRITTEN and _has_number(value) for column, value in plain_row.items()):
+            return plain_row
+    if isinstance(row, dict) or exact:
+        try:
+            row = decoded(line)
+        except RecursionError:
+            raise InputError("not JSON that can be read: it is nested too deep") from None
+        except ValueError as error:
+            raise InputError(f"not JSON ({error})") from error
+    return settled(row, names)
+
+
+def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
+    """Return a decoded row with texts in the text columns, and numbers elsewhere.
+
+    Raises:
+        InputError: it is not an object, or two of its columns have the same name.
+    """
+    if not isinstance(row, dict):
+        raise InputError(f"not a JSON object but {'a number' if isinstance(row, Literal) else type(row).__name__}")
+    return {
+        clean_text(column): texts_in(value) if column in AS_WRITTEN else numbers_in(value)
+        for column, value in zip(names.of(tuple(row)), row.values(), strict=True)
+    }
+
+
+def _has_number(value: Any) -> bool:
+    """Return whether a value of a text column has a number, whose text orjson has forgotten."""
+    if type(value) is list:
+        return any(map(_has_number, value))
+    return type(value) in (int, float)
+
+
+def column_of(values: list[Any], name: str) -> pa.Array:
+    """Return an Arrow array of Python values; numbers that no type holds exactly become texts, all of the column.
+
+    Raises:
+        InputError: the values are of several kinds.
+    """
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+        try:
+            return pa.array(_numbers_as_texts(values))
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            raise InputError(f"column {name!r} mixes values of several types ({error})") from error
+
+
+def _numbers_as_texts(values: list[Any]) -> list[Any]:
+    """Return the values with texts for numbers if their size is what kept them apart; else unchanged."""
+    numbers = list(_numbers(values))
+    integers = [number for number in numbers if type(number) is int]
+    inexact = any(number not in _INT64 for number in integers) or (
+        len(integers) < len(numbers) and any(int(float(number)) != number for number in integers)
+    )
+    return [_as_text(value) for value in values] if inexact else values
+
+
+def _numbers(values: Collection[Any]) -> Iterator[int | float]:
+    for value in values:
+        if type(value) in (int, float):
+            yield value
+        elif isinstance(value, (list, dict)):
+            yield from _numbers(value if isinstance(value, list) else value.values())
+
+
+def _as_text(value: Any) -> Any:
+    if type(value) in (int, float):
+        return str(value)
+    if isinstance(value, list):
+        return [_as_text(each) for each in value]
+    return {name: _as_text(each) for name, each in value.items()} if isinstance(value, dict) else value

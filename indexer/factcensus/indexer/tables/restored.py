@@ -1,0 +1,120 @@
+"""Columns of counts and strata as other tools write them back, and what pandas noted about columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.compute import call_function as compute
+
+from factcensus.indexer.tables.columns import (
+    ASKED_LIST_COLUMNS,
+    FACT_COLUMNS,
+    LABEL_COLUMNS,
+    STRATUM_COLUMNS,
+    is_count,
+)
+
+#: What a cell of numbers may hold for null, as pandas and other tools write it.
+#: Metadata that describes a whole table by its columns.
+_NOTES = (b"pandas", b"huggingface")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0)?")
+_NULLS = frozenset(("", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"))
+
+
+def restored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return a column of counts or strata with the type it was written with, out of CSV's texts or pandas' floats.
+
+    A column that holds something else is a user's own, and is returned as it is.
+    """
+    kind = pa.bool_() if name == "exact" else pa.int64()
+    if name in ("stratum_label", "index", "index_digest", "analyzer"):
+        kind = pa.string()
+    if column.type == kind and kind != pa.string():
+        return column
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if kind == pa.string():
+            return _restored_texts(column)
+        if pa.types.is_floating(column.type):
+            column = compute("if_else", [compute("is_nan", [column]), pa.scalar(None, column.type), column])
+        elif _is_text(column.type):
+            column = pa.chunked_array([pa.array(_numbers_in(column.to_pylist(), name), kind)])
+        elif pa.types.is_boolean(column.type):
+            return column  # no count
+        return column.cast(kind)
+    except (ValueError, pa.ArrowException, OverflowError):
+        return column
+
+
+def _restored_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not _is_text(column.type) and not pa.types.is_null(column.type):
+        return column
+    texts = column.cast(pa.string())
+    return compute("if_else", [compute("equal", [texts, ""]), pa.scalar(None, pa.string()), texts])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _numbers_in(texts: list[str | None], name: str) -> list[int | bool | None]:
+    """Return the integers (truth values for ``exact``) that cells hold: ``12``, ``12.0``, nothing.
+
+    Raises:
+        ValueError: one holds something else.
+    """
+    found: list[int | bool | None] = []
+    for text in (None if text is None else text.strip() for text in texts):
+        if text is None or text in _NULLS:
+            found.append(None)
+        elif name != "exact":
+            found.append(_whole(text))
+        elif text.lower() in ("true", "false"):
+            found.append(text.lower() == "true")
+        else:
+            raise ValueError(text)
+    return found
+
+
+def _whole(text: str) -> int:
+    """Return the integer that ``12`` or ``12.0`` stands for; ``012`` is a code.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if _WHOLE.fullmatch(text) is None:
+        raise ValueError(text)
+    return int(text.removesuffix(".0"))
+
+
+def carried_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
+    """Return a table's metadata without notes that are no longer true, on which readers rely and fail.
+
+    Of what pandas noted, the columns that are carried through stay, so that they keep their types there; its index and
+    columns that have other types now do not. The description that Hugging Face's `datasets` writes goes: it has to list
+    all columns.
+    """
+    metadata = {name: value for name, value in (schema.metadata or {}).items() if name not in _NOTES}
+    try:
+        noted = json.loads((schema.metadata or {})[b"pandas"])
+        kept = [each for each in noted["columns"] if _is_carried(each["name"], each["field_name"], schema)]
+    except (KeyError, ValueError, TypeError):
+        kept = []
+    if kept:
+        pandas = {**noted, "index_columns": [], "column_indexes": [], "columns": kept}
+        metadata[b"pandas"] = json.dumps(pandas).encode()
+    return metadata or None
+
+
+def _is_carried(name: Any, field: Any, schema: pa.Schema) -> bool:
+    return (
+        isinstance(name, str)
+        and name == field
+        and name in schema.names
+        and not is_count(name)
+        and name not in (*FACT_COLUMNS, *ASKED_LIST_COLUMNS, *STRATUM_COLUMNS, *LABEL_COLUMNS)
+    )

@@ -1,0 +1,211 @@
+"""Values of text columns as written, and lists in cells.
+
+In CSV a cell is the text it is; in JSON Lines a number is the characters of its literal (``3.10``), true and false are
+the words. Parquet and Arrow hold typed values, which have one obvious text each:
+
+=====================  ==============================================================================================
+integers, decimals     their digits
+booleans               ``true``, ``false``
+dates, times           ISO 8601: ``1991-01-10``; a timestamp ``1991-01-10 12:30:00``, with a fraction only if it has one
+timestamps all at      ``1991-01-10``: pandas has no dates and writes them so
+midnight
+floating point, all    ``7``: pandas holds integers so where a value is missing
+whole
+floating point, else   the shortest text that reads back as the same number: ``3.1``
+dictionaries           their values
+=====================  ==============================================================================================
+
+Null and NaN are null. Anything else (lists, structs, infinity) is an error that names the row.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.json_rows import decoded, texts_in
+
+#: A list of Python strings as ``str(list)`` or NumPy writes it: with commas, or with spaces only.
+_QUOTED = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+_ITEM = rf"{_QUOTED}|[-+]?\d[\d.eE+-]*|None|nan"
+_PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{_ITEM})(?:(?:\s*,\s*|\s+)(?:{_ITEM}))*\s*,?\s*)?\]", re.DOTALL)
+_ITEMS = re.compile(_ITEM, re.DOTALL)
+_NO_TEXT = ("None", "nan")
+_MIDNIGHT = re.compile(r"(.*) 00:00:00(?:\.0+)?")
+_ZEROS = re.compile(r"(:\d\d)(?:\.0+|(\.\d*?[1-9])0+)(?=$|[-+Z])")
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether an Arrow type is a list of any form."""
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return a column as strings, each value as written (see the module).
+
+    Raises:
+        InputError: a value is not one value with a text; the message names the row.
+    """
+    kind = column.type
+    if pa.types.is_string(kind):
+        return column
+    if pa.types.is_dictionary(kind):
+        return text_column(column.cast(kind.value_type), name)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if pa.types.is_timestamp(kind):
+        return pa.chunked_array([pa.array(_timestamps(column), pa.string())])
+    values = column.to_pylist()
+    if pa.types.is_floating(kind) and kind != pa.float64():
+        narrow = {pa.float16(): np.float16, pa.float32(): np.float32}[kind]
+        values = [None if value is None else narrow(value) for value in values]
+    return pa.chunked_array([pa.array(texts_of(values, name), pa.string())])
+
+
+def _timestamps(column: pa.ChunkedArray) -> list[str | None]:
+    texts = column.cast(pa.string()).to_pylist()
+    dates = [None if text is None else _MIDNIGHT.fullmatch(text) for text in texts]
+    if all(date is not None or text is None for date, text in zip(dates, texts, strict=True)):
+        return [None if date is None else date[1] for date in dates]
+    return [None if text is None else _ZEROS.sub(r"\1\2", text) for text in texts]
+
+
+def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
+    """Return Python values of one column as texts (see the module).
+
+    Raises:
+        InputError: a value is not one value with a text; the message names the row.
+    """
+    values = [_unboxed(value) for value in values]
+    floats = [value for value in values if isinstance(value, (float, np.floating))]
+    moments = [value for value in values if isinstance(value, datetime.datetime)]
+    whole = all(float(value).is_integer() for value in floats)
+    midnight = all(value.tzinfo is None and value.time() == datetime.time() for value in moments)
+    return [_text(value, whole, midnight, name, row) for row, value in enumerate(values, 1)]
+
+
+def _unboxed(value: Any) -> Any:
+    """Return a scalar of NumPy or pandas as Python's, except for narrow floats; NaN, NA and NaT are null."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, (float, np.floating)) and value != value):
+        return None
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else value.astype("datetime64[us]").item()
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.floating) else value
+
+
+def _text(value: Any, whole: bool, midnight: bool, name: str, row: int) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return clean_text(str(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, (float, np.floating)) and math.isfinite(value):
+        return str(int(value)) if whole else str(value)
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        return format(value, "f")
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat() if midnight else value.isoformat(" ")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"row {row} of the fact table: the {name} is not UTF-8 text ({value!r:.60})") from None
+    if type(value).__name__ == "UUID":
+        return str(value)
+    raise InputError(f"row {row} of the fact table: the {name} is {value!r:.60}, and has to be a text")
+
+
+def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """Return a column as lists of strings; a cell of text is read by :func:`list_in`.
+
+    Raises:
+        InputError: an item is not a text; the message names the row.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    cells = column.to_pylist()
+    if is_list(column.type) and not pa.types.is_string(column.type.value_type):
+        items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+        texts = iter(text_column(items, f"items of {name}").to_pylist())
+        cells = [None if cell is None else [next(texts) for _ in cell] for cell in cells]
+    lists = [as_list(cell, name, row) for row, cell in enumerate(cells, 1)]
+    return pa.array(lists, pa.list_(pa.string()))
+
+
+def as_list(cell: Any, name: str, row: int) -> list[str] | None:
+    """Return a cell as a list of texts without blanks; null stays null.
+
+    Raises:
+        InputError: it is neither a list nor a text.
+    """
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, (tuple, set, np.ndarray)):
+        cell = list(cell)
+    if isinstance(cell, list):
+        cell = texts_of(cell, f"{name} column")
+    elif isinstance(cell, str):
+        cell = list_in(cell)
+    else:
+        raise InputError(f"row {row} of the fact table: {name} is not a list of texts ({cell!r:.60})")
+    return [clean_text(item) for item in cell if item is not None and item.strip()]
+
+
+def list_in(cell: str) -> list[str]:
+    """Return the texts in a cell: a JSON list, a list as Python or NumPy prints it, or texts separated by ``|``.
+
+    A cell that begins with ``[`` and is none of these is text: ``[X] is the capital of [Y]``.
+    """
+    stripped = cell.strip()
+    if stripped.startswith("[") and stripped.endswith("]"):
+        try:
+            found = texts_in(decoded(stripped))
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(item is None or isinstance(item, str) for item in found):
+            return [item for item in found if item is not None]
+        if ("'" in stripped or '"' in stripped) and _PYTHON_LIST.fullmatch(stripped):
+            return list(_python_items(stripped))
+    return [item.strip() for item in cell.split("|")]
+
+
+def _python_items(text: str) -> Iterable[str]:
+    for item in _ITEMS.findall(text[1:-1]):
+        if item[0] in "'\"":
+            yield str(ast.literal_eval(item.replace("\n", "\\n").replace("\r", "\\r")))
+        elif item not in _NO_TEXT:
+            yield item
+
+
+def looks_like_broken_list(text: str) -> bool:
+    """Return whether a text begins like a list of quoted texts."""
+    return re.match(r"\s*\[\s*[\"']", text) is not None
+
+
+def json_cell(value: Any) -> str:
+    """Return a list or struct as it is written into a CSV cell."""
+    return json.dumps(value, ensure_ascii=False, default=str)
