@@ -20,7 +20,7 @@ import pytest
 from loopback import serving, until
 from test_serve_command import run, started
 
-from factcensus.api import catalog, logs
+from factcensus.api import logs, served
 from factcensus.api.access import new_key
 from factcensus.api.cache import AnswerCache
 from factcensus.api.client import Client
@@ -179,7 +179,7 @@ def indexes(tmp_path: Path) -> Path:
 
 
 def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Path, tmp_path: Path) -> None:
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/readyz").json()["indexes"] == ["one", "two"]
         asked = {"text": "Paris"}
         assert client.get("/v1/indexes/one/count", params=asked).json()["documents"] == 1
@@ -202,7 +202,7 @@ def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Pat
 def test_requests_in_flight_end_with_the_index_they_began_with(
     indexes: Path, tmp_path: Path, gate: threading.Event
 ) -> None:
-    with serving(Settings(indexes_in=indexes, warm_up=False)) as url, ThreadPoolExecutor(2) as pool:
+    with serving(Settings(indexes_in=indexes, poll_seconds=0, warm_up=False)) as url, ThreadPoolExecutor(2) as pool:
         held = [
             pool.submit(httpx.get, f"{url}/v1/indexes/{name}/count", params={"text": "Paris"}, timeout=60)
             for name in ("one", "two")
@@ -218,7 +218,7 @@ def test_requests_in_flight_end_with_the_index_they_began_with(
 
 
 def test_an_index_that_cannot_be_opened_any_more_is_served_as_it_was(indexes: Path) -> None:
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         (indexes / "one" / "manifest.json").unlink()  # what is mapped is still there
         (indexes / "one" / "manifest.json").write_text("{", encoding="utf-8")
         done = client.post("/v1/admin/reload").json()
@@ -236,9 +236,9 @@ def test_an_index_that_cannot_be_opened_any_more_is_served_as_it_was(indexes: Pa
 def test_an_index_that_is_damaged_while_it_is_served_is_taken_off_and_comes_back(
     indexes: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "LOOK_S", 0.0)
+    monkeypatch.setattr(served, "LOOK_S", 0.0)
     shutil.copytree(indexes / "one", tmp_path / "copy")
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         table = next((indexes / "one").glob("table.*"))
         with table.open("r+b") as file:
             if damage == "shortened":
@@ -263,7 +263,7 @@ def test_a_half_copied_index_is_named_and_the_others_are_served(indexes: Path) -
     (indexes / "half").mkdir()
     for file in sorted((indexes / "one").iterdir())[:-2]:
         shutil.copy(file, indexes / "half")
-    with serving(Settings(indexes_in=indexes)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/readyz").status_code == 503
         assert client.get("/v1/indexes/half").status_code in (404, 503)
         assert [each["name"] for each in client.get("/v1/indexes").json()["indexes"]] == ["one", "two"]
@@ -332,7 +332,10 @@ def test_nothing_to_serve_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_of_indexes_can_be_served_until_there_are_some(tmp_path: Path) -> None:
-    with serving(Settings(indexes_in=tmp_path)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with (
+        serving(Settings(indexes_in=tmp_path, poll_seconds=0)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         assert client.get("/v1/indexes").json() == {"indexes": []}
         build_index([corpus(tmp_path / ".corpus", "Paris")], tmp_path / "late", jobs=1)
         assert client.post("/v1/admin/reload").json()["opened"] == ["late"]

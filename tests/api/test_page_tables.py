@@ -176,7 +176,7 @@ def test_a_page_without_scripts_asks_again_by_itself() -> None:
     """Whether the progress page is seen depends on time; what it holds does not."""
     job = Job(
         "a" * 32, "", "tiny", "d", "text/csv", (), state="running", facts=9, counted=4, created=0, started=0,
-        finished=None, error=None,
+        finished=None, error=None, generation=0,
     )  # fmt: skip
     request = Request({"type": "http", "method": "GET", "path": "/tables/a", "headers": [], "query_string": b""})
     page = bytes(html(request, "table.html", {"job": job, "finished": False}).body).decode()

@@ -17,7 +17,11 @@ from factcensus.indexer.errors import InputError
 
 def test_a_healthy_service_is_alive_ready_and_versioned(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
-    assert http.get("/readyz").json() == {"status": "ready", "indexes": ["tiny"]}
+    (listed,) = http.get("/v1/indexes").json()["indexes"]
+    generations = {"tiny": {"generation": 0, "digest": listed["digest"]}}
+    assert http.get("/readyz").json() == {"status": "ready", "indexes": ["tiny"], "generations": generations}
+    lines = http.get("/metrics").text.splitlines()
+    assert f'factcensus_index_generation{{digest="{listed["digest"]}",index="tiny"}} 0.0' in lines
     assert http.get("/version").json()["name"] == "factcensus"
 
 

@@ -134,9 +134,13 @@ class JobAnswer(BaseModel):
     """A table that is counted in the background."""
 
     id: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "outdated"]
     index: str
-    index_digest: str | None = Field(description="Of the index when the job came; it is counted there or not at all.")
+    index_digest: str | None = Field(
+        description="Of the content in which all facts are counted: that of when the job came, or a later one if "
+        "documents were deleted before it was done."
+    )
+    index_generation: int | None = Field(description="Of that content.")
     windows: list[int]
     facts: int = Field(description="Rows of the table.")
     counted: int = Field(description="Rows that are counted.")
@@ -144,7 +148,7 @@ class JobAnswer(BaseModel):
     started: str | None
     finished: str | None
     expires: str | None = Field(description="When the result will be removed.")
-    error: str | None = Field(description="Why it failed.")
+    error: str | None = Field(description="Why it has no result.")
     status_url: str
     result_url: str | None = Field(description="Where the counts are, once it is done.")
 
@@ -203,10 +207,18 @@ class Health(BaseModel):
     status: str
 
 
+class ServedGeneration(BaseModel):
+    """Which content of an index answers now; nulls where infini-gram built it."""
+
+    generation: int | None = Field(description="Changes of the index since it was built.")
+    digest: str | None
+
+
 class Ready(Health):
     """Every index is open and warm."""
 
     indexes: list[str]
+    generations: dict[str, ServedGeneration] = Field(description="By index.")
 
 
 class Version(BaseModel):

@@ -53,8 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
         partial(index_folders, settings),
         lambda outcome: metrics.index_opens.labels(outcome).inc(),
         short_counts.warm_up if settings.warm_up else None,
+        settings.poll_seconds,
     )
     metrics.indexes_open.set_function(lambda: len(catalog.names))
+    metrics.follow_generations(catalog.generations)
     jobs = JobRunner(settings.jobs_folder, catalog, settings.limits, metrics)
 
     @asynccontextmanager
@@ -80,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
     cache = AnswerCache(settings.limits.cache_bytes, metrics)
+    catalog.listeners += [cache.clear, partial(models.keep_only, catalog), jobs.drop_outdated]
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
     app.state.service = Service(
         settings, catalog, metrics, batch_limiter, jobs, cache, short_counts, FactTables(settings.fact_tables)

@@ -53,6 +53,12 @@ class AnswerCache:
         (self._misses if found is None else self._hits).inc()
         return found
 
+    def clear(self) -> None:
+        """Forget all answers: some may be of documents that were deleted."""
+        with self._lock:
+            self._answers.clear()
+            self._bytes = 0
+
     def put(self, key: bytes | None, answer: bytes) -> None:
         """Keep an answer."""
         size = len(answer) + ENTRY_BYTES

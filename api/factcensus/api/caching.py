@@ -1,4 +1,7 @@
-"""Answers that a client may keep: an index never changes under its digest, so neither does an answer from it."""
+"""Answers that a client may keep, as long as it asks each time whether they still hold.
+
+An index never changes under its digest, so neither does an answer from it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from factcensus.api.cache import AnswerCache
 from factcensus.api.deadlines import within
 from factcensus.indexer import CountIndex, Limit
 
-#: Seconds for which an answer is used again without asking; the name may stand for another index after that.
-MAX_AGE_S = 60
+#: An answer may be kept, and used again only after asking: documents may have been deleted since.
+CACHE_CONTROL = "no-cache"
 
 
 def cache_headers(request: Request, index: CountIndex) -> dict[str, str]:
@@ -23,7 +26,7 @@ def cache_headers(request: Request, index: CountIndex) -> dict[str, str]:
         return {}
     asked = f"{index.digest}\n{index.analyzer.label}\n{request.app.version}\n{request.url.path}?{request.url.query}"
     tag = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return {"ETag": f'"{tag}"', "Cache-Control": f"max-age={MAX_AGE_S}"}
+    return {"ETag": f'"{tag}"', "Cache-Control": CACHE_CONTROL}
 
 
 def not_modified(request: Request, headers: dict[str, str]) -> Response | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import PATH, Whole
+from factcensus.indexer.cli.options import PATH, Number, Whole
 from factcensus.indexer.environment import register
 
 
@@ -39,7 +39,7 @@ register(_variables)
     type=PATH,
     metavar="DIR",
     default_text="$FACTCENSUS_INDEXES_IN",
-    help="also serve every index in this folder; SIGHUP makes the service look again",
+    help="also serve every index in this folder",
 )
 @option(
     "--host",
@@ -69,6 +69,13 @@ register(_variables)
     default_text="$FACTCENSUS_FORWARDED_ALLOW_IPS, else none",
     help="address or network of a proxy whose X-Forwarded-For is believed",
 )
+@option(
+    "--poll",
+    type=Number("a number of seconds from 0 to 86400", -1e-9, 86400.1),
+    metavar="SECONDS",
+    default_text="$FACTCENSUS_POLL_SECONDS, else 0.2",
+    help="time between two looks for changed indexes; longer on a network file system, 0 for none without SIGHUP",
+)
 @click.pass_context
 def serve(
     ctx: click.Context,
@@ -78,6 +85,7 @@ def serve(
     port: int | None,
     allowed_hosts: tuple[str, ...],
     forwarded_allow_ips: tuple[str, ...],
+    poll: float | None,
 ) -> None:
     """Serve indexes over HTTP until SIGTERM or Ctrl+C."""
     from dataclasses import replace
@@ -99,6 +107,7 @@ def serve(
             port=settings.port if port is None else port,
             allowed_hosts=allowed_hosts or settings.allowed_hosts,
             forwarded_allow_ips=forwarded_allow_ips or settings.forwarded_allow_ips,
+            poll_seconds=settings.poll_seconds if poll is None else poll,
         )
     )
 

@@ -67,15 +67,18 @@ def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
 class Cursors:
     """Where the pages of one question begin, as text that fits this question to this index and no other.
 
-    A page's place is a number of documents, which means the same as long as question and index are the same; a cursor
-    carries a digest of both, so that it goes on with them or is refused, and says which of them has changed.
+    A page's place is a number of documents. It means the same as long as the question is the same and the index has
+    lost no document: added ones come last. A cursor carries a digest of both, so that it goes on with them or is
+    refused.
     """
 
     def __init__(self, index: CountIndex, body: DocumentsBody) -> None:
         question = body.model_dump_json(exclude={"limit", "cursor"})
         self._question = _digest(question)
         # An index of infini-gram's has no digest: its name and size have to do.
-        self._index = _digest(index.digest or json.dumps([index.name, *(shard.size for shard in index.shards)]))
+        own = json.dumps([index.name, *(shard.size for shard in index.shards)])
+        self._index = _digest(index.digest or own)
+        self._held = {_digest(digest or own) for digest in index.held_digests}
 
     def cursor(self, start: int) -> str:
         """The cursor of the page that begins behind so many documents."""
@@ -85,7 +88,7 @@ class Cursors:
         """Where a page begins.
 
         Raises:
-            Problem: the cursor is none, or one of another question or index.
+            Problem: the text is not a cursor, or one of another question; ``index-changed`` for one of another content.
         """
         try:
             start, of_index, of_question = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
@@ -93,8 +96,12 @@ class Cursors:
                 raise ValueError
         except (ValueError, TypeError, binascii.Error, RecursionError):
             raise _refused("it is not one that this service gives") from None
-        if of_index != self._index:
-            raise _refused("its index has another content than this one; it was replaced, or you ask another one")
+        if of_index not in self._held:
+            raise Problem(
+                "index-changed",
+                "the cursor cannot be used: documents of its index were deleted since, or it is of another index. Ask "
+                "again without a cursor",
+            )
         if of_question != self._question:
             raise _refused(
                 "it is of another query; a query keeps its text, entities, window, filter and by on all pages"

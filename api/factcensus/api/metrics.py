@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 #: Seconds; from a lookup in a cached index to a table of thousands of facts.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -17,6 +21,25 @@ REJECTIONS = frozenset(
 )  # fmt: skip
 JOB_BUCKETS = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class _Generations(Collector):
+    """One sample for each index, with its current digest as a label: no series is left of an older generation."""
+
+    def __init__(self, generations: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
+        self._generations = generations
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the generations that are served now."""
+        family = GaugeMetricFamily(
+            "factcensus_index_generation",
+            "Changes of a served index since it was built; its digest is a label.",
+            labels=["index", "digest"],
+        )
+        for name, served in self._generations().items():
+            if served["generation"] is not None:
+                family.add_metric([name, served["digest"]], served["generation"])
+        yield family
 
 
 class Metrics:
@@ -89,6 +112,14 @@ class Metrics:
         )
         build = Gauge("factcensus_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(version("factcensus")).set(1)
+
+    def follow_generations(self, generations: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
+        """Show which generation of each index is served, whenever the metrics are asked for.
+
+        Args:
+            generations: gives ``generation`` and ``digest`` by the name of the index.
+        """
+        self.registry.register(_Generations(generations))
 
     def observe(self, route: str, method: str, status: int, seconds: float, problem: str | None = None) -> None:
         """Record one answered request, and the kind of problem that was its answer."""

@@ -16,7 +16,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from factcensus.indexer.errors import DeadlineError, EmptyQueryError, FactcensusError, InputError, UnknownNameError
+from factcensus.indexer.errors import (
+    DeadlineError,
+    EmptyQueryError,
+    FactcensusError,
+    IndexChangedError,
+    InputError,
+    UnknownNameError,
+)
 
 log = logging.getLogger("factcensus.api")
 
@@ -34,6 +41,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "body-too-slow": (408, "The request body does not come"),
     "job-not-done": (409, "The job is not done"),
     "job-failed": (409, "The job failed"),
+    "index-changed": (410, "The index has changed since"),
     "body-too-large": (413, "The request body is too large"),
     "unsupported-format": (415, "The format of the request body is not supported"),
     "unknown-host": (421, "The service does not answer under this name"),
@@ -158,6 +166,8 @@ def kind_of(error: FactcensusError) -> str:
         return "unknown-name"
     if isinstance(error, DeadlineError):
         return "deadline-exceeded"
+    if isinstance(error, IndexChangedError):
+        return "index-changed"
     return "invalid-input" if isinstance(error, InputError) else "internal-error"
 
 

@@ -40,7 +40,7 @@ class RemoteJob:
         self._path = f"/v1/jobs/{id}"
 
     def status(self) -> Json:
-        """Its state (``queued``, ``running``, ``done``, ``failed``), and how many of its facts are counted."""
+        """Return the job: its state (``queued``, ``running``, ``done``, ``failed``, ``outdated``), facts counted, …"""
         return json_of(self._send("GET", self._path))
 
     def wait(self, progress: Callable[[int, int], None] | None = None, timeout_s: float | None = None) -> Json:
@@ -57,8 +57,8 @@ class RemoteJob:
                 progress(status["counted"], status["facts"])
             if status["state"] == "done":
                 return status
-            if status["state"] == "failed":
-                raise RejectedError(f"job {self.id} failed: {status['error']}", detail=str(status["error"]))
+            if status["state"] in ("failed", "outdated"):
+                raise RejectedError(f"job {self.id} {status['state']}: {status['error']}", detail=str(status["error"]))
             if timeout_s is not None and monotonic() - began > timeout_s:
                 raise ServerFailureError(f"job {self.id} was not done within {timeout_s:g} s; it goes on")
             sleep(pause)

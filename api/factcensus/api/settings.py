@@ -15,6 +15,7 @@ from factcensus.indexer.errors import InputError
 PREFIX = "FACTCENSUS_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+LONGEST_POLL_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Settings:
     fact_tables: tuple[Path, ...] = ()
     #: Web pages' origins, such as ``https://example.org``, whose scripts may ask; ``*`` for all.
     cors_origins: tuple[str, ...] = ()
+    #: Seconds between two looks at the folders of the indexes; 0 for none without a reload.
+    poll_seconds: float = 0.2
     #: Whether indexes are asked by the service itself before it says that it is ready.
     warm_up: bool = True
     #: Requests a minute by key, or without keys by address; 0 for no limit.
@@ -132,6 +135,7 @@ class Settings:
             fact_tables=tuple(Path(file) for file in env.get(f"{PREFIX}FACT_TABLES", "").split(os.pathsep) if file),
             cors_origins=_words(env, f"{PREFIX}CORS_ORIGINS"),
             allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
+            poll_seconds=_seconds(env, f"{PREFIX}POLL_SECONDS", 0.2),
             warm_up=_whole_number(env, f"{PREFIX}WARM_UP", 1, low=0, high=1) == 1,
             allowed_hosts=_words(env, f"{PREFIX}ALLOWED_HOSTS") or None,
             forwarded_allow_ips=_words(env, f"{PREFIX}FORWARDED_ALLOW_IPS"),
@@ -154,6 +158,17 @@ def _one_of(env: Mapping[str, str], name: str, choices: Sequence[str], default: 
     if value not in choices:
         raise InputError(f"{name} is {value!r}; it can be one of {', '.join(choices)}")
     return value
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    try:
+        seconds = default if text is None else float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_POLL_S:
+        raise InputError(f"{name} is {text!r}; it must be a number of seconds from 0 to {LONGEST_POLL_S:g}")
+    return seconds
 
 
 def _whole_number(env: Mapping[str, str], name: str, default: int, *, low: int, high: int | None = None) -> int:

@@ -24,11 +24,12 @@ async def healthz() -> JSONResponse:
 
 @router.get("/readyz", summary="Is every index open and warm?", responses={200: {"model": Ready}})
 async def readyz(service: ServiceOf) -> JSONResponse:
-    """200 when every index is open and warm, else a problem with status 503 and the reasons."""
+    """200 and the generation that each index answers with, or a problem with status 503 and the reasons."""
     if reasons := service.catalog.reasons_not_ready():
         errors = [{"detail": reason} for reason in reasons]
         raise Problem("not-ready", "; ".join(reasons), errors=errors, headers={"Retry-After": "1"})
-    return JSONResponse({"status": "ready", "indexes": service.catalog.names})
+    catalog = service.catalog
+    return JSONResponse({"status": "ready", "indexes": catalog.names, "generations": catalog.generations()})
 
 
 @router.get("/version", summary="What is running?", responses={200: {"model": Version}})

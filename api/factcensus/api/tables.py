@@ -61,7 +61,7 @@ def counted_table(
     try:
         columns = {
             name: pa.array([count[name] for count in counts], of_type)
-            for name, of_type in _count_columns(windows).items()
+            for name, of_type in count_columns(windows).items()
         }
     except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
         raise _no_counts(error) from error
@@ -83,7 +83,7 @@ def _no_counts(error: Exception) -> ServerFailureError:
     )
 
 
-def _count_columns(windows: Sequence[int]) -> dict[str, pa.DataType]:
+def count_columns(windows: Sequence[int]) -> dict[str, pa.DataType]:
     """Names and types of the columns that counting adds, in their order."""
     numbers = [f"{role}_{what}" for what in ("mentions", "documents") for role in ("subject", "object")]
     for suffix in ("", *(f"_w{window}" for window in dict.fromkeys(windows))):

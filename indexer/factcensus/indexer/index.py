@@ -225,6 +225,11 @@ class CountIndex:
         """Number of changes since the index was built, as of when it was opened; None for one of infini-gram's."""
         return self.manifest.generation if self.manifest else None
 
+    @cached_property
+    def held_digests(self) -> frozenset[str | None]:
+        """Digests whose answers still hold, because no document was deleted since; see :class:`Manifest`."""
+        return frozenset(self.manifest.held_digests() if self.manifest else [None])
+
     @property
     def changed(self) -> bool:
         """Whether the folder holds another content by now, or none; costs a look at one file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from factcensus.api.catalog import Catalog
 from factcensus.indexer import CountIndex
 from factcensus.indexer.infini_gram.language_model import NgramModel
 
@@ -29,6 +30,12 @@ class Models:
             model = NgramModel.open(index)
             self._opened[index.name] = index, model
             return model
+
+    def keep_only(self, catalog: Catalog) -> None:
+        """Drop the models of indexes that are no longer served; a query that uses one goes on with it."""
+        served = catalog.indexes
+        with self._lock:
+            self._opened = {name: opened for name, opened in self._opened.items() if opened[0] in served}
 
     def close(self) -> None:
         """Release the engines; a model is opened anew when it is asked for."""

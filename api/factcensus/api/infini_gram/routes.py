@@ -33,7 +33,14 @@ from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal,
 from factcensus.api.limits import check_batch
 from factcensus.api.problems import Problem
 from factcensus.indexer import CountIndex, Limit, facts_from_rows
-from factcensus.indexer.errors import DeadlineError, FactcensusError, IndexFormatError, InputError, MissingExtraError
+from factcensus.indexer.errors import (
+    DeadlineError,
+    FactcensusError,
+    IndexChangedError,
+    IndexFormatError,
+    InputError,
+    MissingExtraError,
+)
 
 router = new_router("infini-gram")
 #: `POST /` keeps the habits of the public API, which ignores the query string.
@@ -111,6 +118,9 @@ async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, mo
     except DeadlineError as error:
         request.state.problem = "deadline-exceeded"
         found, status = {"error": f"[Flask] Web request timed out: {error}"}, 504
+    except IndexChangedError:
+        request.state.problem = "index-changed"
+        found, status = {"error": "[Flask] the index has just changed; ask again"}, 503
     except FactcensusError:
         request_id = getattr(request.state, "request_id", "-")
         log.exception("request %s failed", request_id)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-State = Literal["queued", "running", "done", "failed"]
+#: ``outdated``: it was done, and then documents of its index were deleted, so its counts were removed.
+State = Literal["queued", "running", "done", "failed", "outdated"]
 UNFINISHED: tuple[State, ...] = ("queued", "running")
 
 
@@ -17,13 +18,15 @@ class Job:
     Attributes:
         id: 32 hexadecimal digits that nobody can guess.
         owner: the name of the key that sent it; empty where no keys are asked for.
-        index: the name of the index, and ``digest`` its content when the job came: it is counted there or not at all.
+        index: the name of the index, and ``digest`` the content in which all its facts are counted: that of the moment
+            when the job came, or a later one, if documents were deleted before it was done.
         media_type: of the table as it came, and of the result unless another one is asked for.
         windows: besides the whole document, count within so many tokens.
         facts: rows of the table.
         counted: rows whose counts are kept.
         created: seconds since 1970, as are ``started`` and ``finished``; None for what has not happened yet.
-        error: why it failed.
+        error: why it has no result.
+        generation: of the index with this digest.
     """
 
     id: str
@@ -39,6 +42,7 @@ class Job:
     started: float | None
     finished: float | None
     error: str | None
+    generation: int | None
 
     def shown(self, retention_s: float) -> dict[str, Any]:
         """The job as the routes show it."""
@@ -48,6 +52,7 @@ class Job:
             "state": self.state,
             "index": self.index,
             "index_digest": self.digest,
+            "index_generation": self.generation,
             "windows": list(self.windows),
             "facts": self.facts,
             "counted": self.counted,

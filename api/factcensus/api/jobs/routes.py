@@ -100,6 +100,7 @@ async def job_result(
         )
     if found.state == "failed":
         raise Problem("job-failed", found.error or "the job failed")
+    await run_in_threadpool(jobs.refuse_outdated, found)
     own = format_of_body(found.media_type)
     chosen = format_of_body(FILE_ENDINGS[format]) if format else format_of_answer(request.headers.get("accept"), own)
     ending = next(ending for ending, media_type in FILE_ENDINGS.items() if media_type == chosen.media_type)
@@ -113,7 +114,7 @@ async def job_result(
     schema = await run_in_threadpool(_checked_schema, jobs, found, chosen)
     return TableStream(
         schema,
-        jobs.store.counts(found.id),
+        jobs.counts(found),
         chosen,
         stop=lambda: None,
         limiter=None,
@@ -130,7 +131,7 @@ def job_url(job: Job) -> str:
 def _checked_schema(jobs: JobRunner, job: Job, format: FactsFormat) -> Any:
     """The schema of a result, whose values the format can hold."""
     schema = None
-    for piece in jobs.store.counts(job.id):
+    for piece in jobs.counts(job):
         schema = piece.schema
         if not check_writable(piece, format):
             break

@@ -31,6 +31,7 @@ PIECE_FACTS = 5000
 SWEEP_S = 60.0
 #: Jobs in a list.
 MOST_LISTED = 1000
+_OUTDATED = "documents were deleted from the index after these facts were counted; send the table again"
 
 
 class JobRunner:
@@ -57,6 +58,8 @@ class JobRunner:
         #: Of the jobs that run: what stops them, and the facts counted of the piece at hand.
         self._running: dict[str, Limit] = {}
         self._live: dict[str, int] = {}
+        #: Of the jobs that are not finished: the generation of the index in which they are counted.
+        self._pinned: dict[str, CountIndex] = {}
         for state in UNFINISHED:
             metrics.jobs.labels(state).set_function(partial(self._number, state))
         metrics.jobs_bytes.set_function(lambda: float(self._store.size_bytes() if self._store else 0))
@@ -85,6 +88,7 @@ class JobRunner:
         for job in self._store.unfinished():
             self._store.set_state(job.id, "queued", time())
             log.info("job %s goes on: %d of %d facts are counted", job.id, job.counted, job.facts)
+        self.drop_outdated()
         self._threads = [
             threading.Thread(target=self._work, name=f"jobs-{number}", daemon=True)
             for number in range(self._limits.max_parallel_jobs)
@@ -155,7 +159,7 @@ class JobRunner:
         job = Job(
             id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
             windows=tuple(dict.fromkeys(windows)), state="queued", facts=facts, counted=0,
-            created=time(), started=None, finished=None, error=None,
+            created=time(), started=None, finished=None, error=None, generation=index.generation,
         )  # fmt: skip
         store = self.store
         with self._changed:  # so that two at once cannot both be the last that fits
@@ -183,6 +187,7 @@ class JobRunner:
         with self._changed:
             self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
             store.add(job)
+            self._pinned[job.id] = index
             self._changed.notify()
         log.info("job %s: %d facts in %s", job.id, job.facts, job.index)
         return job
@@ -211,11 +216,50 @@ class JobRunner:
         job = self.job(id, owner)
         with self._changed:
             self.store.remove(id)
+            self._pinned.pop(id, None)
             if id in self._running:
                 self._running[id].cancel()
         if job.finished is None:
             self._metrics.jobs_finished.labels("cancelled").inc()
             log.info("job %s was cancelled at %d of %d facts", id, job.counted, job.facts)
+
+    def counts(self, job: Job) -> Iterator[pa.Table]:
+        """The counts of a finished job, piece by piece; see :meth:`refuse_outdated`."""
+        self.refuse_outdated(job)
+        return self.store.counts(job.id)
+
+    def refuse_outdated(self, job: Job) -> None:
+        """Raise unless the result of a finished job may be shown: no document was deleted from its index since.
+
+        Raises:
+            Problem: ``index-changed``; ``index-not-open`` if the index is not served, so that nobody can know.
+        """
+        if job.state == "outdated":
+            raise Problem("index-changed", job.error or _OUTDATED)
+        if job.state != "done":
+            return
+        try:
+            index = self._catalog.get(job.index)
+        except Problem as problem:
+            raise Problem(
+                "index-not-open",
+                f"index {job.index!r} is not served now, so it is not known whether documents were deleted from it "
+                "after the facts were counted; the result is kept until the job expires",
+            ) from problem
+        if job.digest not in index.held_digests:
+            raise Problem("index-changed", _OUTDATED)
+
+    def drop_outdated(self) -> None:
+        """Forget the results of finished jobs that count documents which are deleted from their index by now."""
+        store = self._store
+        if store is None:
+            return
+        indexes = {index.name: index for index in self._catalog.indexes}
+        for job in store.done():
+            index = indexes.get(job.index)
+            if index is not None and job.digest not in index.held_digests:
+                store.drop_counts(job.id, time(), _OUTDATED)
+                log.info("the result of job %s was removed: %s", job.id, _OUTDATED)
 
     def _as_of_now(self, job: Job) -> Job:
         live = self._live.get(job.id, 0) if job.state == "running" else 0
@@ -253,8 +297,8 @@ class JobRunner:
     def _run(self, job: Job) -> None:
         limit, error, began = self._running[job.id], None, time()
         try:
-            for number, facts in self._pieces(job.id):
-                counts = self._counted(job, facts, limit)
+            for index, number, facts in self._pieces(job.id):
+                counts = self._counted(job, index, facts, limit)
                 self.store.put_counts(job.id, number, counts)
                 self._live.pop(job.id, None)
                 self._metrics.facts_counted.inc(counts.num_rows)
@@ -271,6 +315,7 @@ class JobRunner:
             with self._changed:
                 self._running.pop(job.id, None)
                 self._live.pop(job.id, None)
+        self._pinned.pop(job.id, None)
         if self.store.get(job.id) is None:
             return
         self.store.set_state(job.id, "failed" if error else "done", time(), error)
@@ -278,17 +323,39 @@ class JobRunner:
         self._metrics.job_seconds.observe(time() - began)
         log.info("job %s %s", job.id, f"failed: {error}" if error else "is done")
 
-    def _pieces(self, id: str) -> Iterator[tuple[int, pa.Table]]:
-        while (piece := self.store.next_piece(id)) is not None:
-            yield piece
+    def _pieces(self, id: str) -> Iterator[tuple[CountIndex, int, pa.Table]]:
+        """The pieces of a job that are not counted yet, each with the generation of the index that counts it."""
+        while (job := self.store.get(id)) is not None:
+            index = self._index_of(job)
+            piece = self.store.next_piece(id)
+            if piece is None:
+                return
+            yield index, *piece
 
-    def _counted(self, job: Job, facts: pa.Table, limit: Limit) -> pa.Table:
-        index = self._catalog.get(job.index)
-        if index.digest != job.digest:
+    def _index_of(self, job: Job) -> CountIndex:
+        """The generation of its index in which a job is counted; after a deletion another one, from the beginning.
+
+        Raises:
+            InputError: another index has taken the name.
+            Problem: the index is not open.
+        """
+        now = self._catalog.get(job.index)
+        if job.digest in now.held_digests:
+            if now.digest == job.digest:
+                return now
+            begun = self._pinned.get(job.id)
+            if begun is not None and begun.digest == job.digest:  # documents were added, and it goes on without them
+                return begun
+        elif now.manifest is None or not now.manifest.descends_from(job.digest):
             raise InputError(
                 f"index {job.index!r} was replaced by another one before the job was done; send the table again"
             )
+        self.store.restart(job.id, now.digest, now.generation)
+        self._pinned[job.id] = now
+        log.info("job %s begins again: index %s has changed", job.id, job.index)
+        return now
 
+    def _counted(self, job: Job, index: CountIndex, facts: pa.Table, limit: Limit) -> pa.Table:
         def progress(done: int, _all: int) -> None:
             self._live[job.id] = done
 

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from factcensus.api.jobs.records import UNFINISHED, Job, State
+from factcensus.api.tables import count_columns
 from factcensus.indexer.errors import InputError
 
 FILE = "jobs.duckdb"
@@ -29,12 +30,15 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS version (number INTEGER);
     CREATE TABLE IF NOT EXISTS jobs (
         id VARCHAR, owner VARCHAR, index_name VARCHAR, digest VARCHAR, media_type VARCHAR, windows BIGINT[],
-        state VARCHAR, facts BIGINT, counted BIGINT, created DOUBLE, started DOUBLE, finished DOUBLE, error VARCHAR
+        state VARCHAR, facts BIGINT, counted BIGINT, created DOUBLE, started DOUBLE, finished DOUBLE, error VARCHAR,
+        generation BIGINT
     );
     CREATE TABLE IF NOT EXISTS pieces (job VARCHAR, number INTEGER, counted BOOLEAN, data BLOB);
+    ALTER TABLE jobs ADD COLUMN IF NOT EXISTS generation BIGINT;
 """
 _COLUMNS = (
-    "id, owner, index_name, digest, media_type, windows, state, facts, counted, created, started, finished, error"
+    "id, owner, index_name, digest, media_type, windows, state, facts, counted, created, started, finished, error, "
+    "generation"
 )
 
 
@@ -87,6 +91,7 @@ class JobStore:
         row = [
             job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
             job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
+            job.generation,
         ]  # fmt: skip
         with self._transaction() as database:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
@@ -128,6 +133,36 @@ class JobStore:
             database.execute(
                 f"UPDATE jobs SET {moment} state = $state, error = $error WHERE id = $id",  # one of three constants
                 {"state": state, "error": error, "id": id} | ({"now": now} if moment else {}),
+            )
+
+    def done(self) -> list[Job]:
+        """Jobs that have a result."""
+        return self._jobs("WHERE state = 'done'", [])
+
+    def restart(self, id: str, digest: str | None, generation: int | None) -> None:
+        """Forget the counts of a job, which is counted in another content of its index from the beginning."""
+        with self._transaction() as database:
+            row = database.execute("SELECT windows FROM jobs WHERE id = ?", [id]).fetchone()
+            if row is None:  # it was removed
+                return
+            query = "SELECT number FROM pieces WHERE job = ? AND counted"
+            for (number,) in database.execute(query, [id]).fetchall():
+                place = [id, number]
+                data = database.execute("SELECT data FROM pieces WHERE job = ? AND number = ?", place).fetchone()
+                assert data is not None
+                facts = _pack(_without_counts(_unpack(data[0]), row[0]))
+                database.execute("DELETE FROM pieces WHERE job = ? AND number = ?", place)
+                database.execute("INSERT INTO pieces VALUES (?, ?, false, ?)", [*place, facts])
+            database.execute(
+                "UPDATE jobs SET digest = ?, generation = ?, counted = 0 WHERE id = ?", [digest, generation, id]
+            )
+
+    def drop_counts(self, id: str, now: float, error: str) -> None:
+        """Forget the result of a job, and note why."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM pieces WHERE job = ?", [id])
+            database.execute(
+                "UPDATE jobs SET state = 'outdated', finished = ?, error = ? WHERE id = ?", [now, error, id]
             )
 
     def next_piece(self, id: str) -> tuple[int, pa.Table] | None:
@@ -191,6 +226,11 @@ def _job_of(row: Sequence[Any]) -> Job:
     """A row of the table of jobs, whose columns are in the order of the record's."""
     values = dict(zip((each.name for each in fields(Job)), row, strict=True))
     return Job(**{**values, "windows": tuple(values["windows"])})
+
+
+def _without_counts(counts: pa.Table, windows: Sequence[int]) -> pa.Table:
+    """Return the facts of a counts table."""
+    return counts.drop_columns([*count_columns(windows)])
 
 
 def _pack(table: pa.Table) -> bytes:

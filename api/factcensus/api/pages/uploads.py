@@ -113,6 +113,7 @@ async def strata(
     bins: Annotated[str, Query()] = "",
 ) -> Response:
     """The strata table, as ``factcensus facts stratify`` makes it."""
+    jobs.refuse_outdated(found)
     if found.state != "done":
         raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
     strata = await run_in_threadpool(lambda: stratify(_numbers(jobs, found), by, bins or "quantile:3"))
@@ -187,14 +188,14 @@ def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
                 if field.name.startswith(("cooccurrence_", "subject_", "object_")) and pa.types.is_integer(field.type)
             ]
         )
-        for piece in jobs.store.counts(job.id)
+        for piece in jobs.counts(job)
     )
 
 
 def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Table]:
     """The pieces of a finished table with their strata."""
     start = 0
-    for piece in jobs.store.counts(job.id):
+    for piece in jobs.counts(job):
         piece = piece.drop_columns([name for name in strata.column_names if name in piece.column_names])
         for name in strata.column_names:
             piece = piece.append_column(name, strata[name].slice(start, piece.num_rows))
@@ -205,7 +206,7 @@ def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Tabl
 def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
     """Some rows of a finished table, in the order in which they are wanted."""
     start, found = 0, list[tuple[int, pa.Table]]()
-    for piece in jobs.store.counts(job.id):
+    for piece in jobs.counts(job):
         end = start + piece.num_rows
         found += [(place, piece.slice(row - start, 1)) for place, row in enumerate(wanted) if start <= row < end]
         start = end

@@ -47,7 +47,16 @@ from factcensus.indexer.storage.maintain import (
     remove_strays,
     write_states,
 )
-from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.manifest import (
+    FORMAT,
+    MANIFEST,
+    PLAN,
+    STAGING_ENDING,
+    TOKENIZER,
+    FileRecord,
+    Manifest,
+    ShardRecord,
+)
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
 #: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
@@ -480,7 +489,7 @@ def _staging_folder(index: Path) -> Path:
     index = index.resolve()  # beside the files, if this is a link to them
     if clean_text(str(index)) != str(index):
         raise InputError(f"the path {str(index)!r} is not UTF-8, which DuckDB cannot open; choose another one")
-    return index.with_name(index.name + ".building")
+    return index.with_name(index.name + STAGING_ENDING)
 
 
 @contextmanager

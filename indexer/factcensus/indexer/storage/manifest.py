@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ TOKENIZER = "tokenizer.json"
 MOST_CHANGES = 100
 #: What a build is made of; in a folder that is not finished.
 PLAN = "plan.json"
+#: The end of the name of a folder in which an index is built.
+STAGING_ENDING = ".building"
 #: Names that indexes of infini-gram's do not have.
 _ONLY_OURS = re.compile(r"documents\.\d+\.parquet|first\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
 
@@ -140,19 +143,20 @@ class Manifest:
         """Return whether the index had this digest at some time, as far as its manifest remembers."""
         return digest == self.digest or any(change.digest == digest for change in self.changes)
 
-    def holds_all_of(self, digest: str | None) -> bool:
-        """Return whether the index had this digest and has lost no document since.
+    def held_digests(self) -> Iterator[str]:
+        """Yield the digests of this generation and of the earlier ones that held no document that is deleted now.
 
-        Only then may counts, cursors and results with that digest still be shown.
+        Counts, cursors and results with other digests must not be shown any more.
         """
-        if digest == self.digest:
-            return True
+        yield self.digest
         for change in reversed(self.changes):
             if change.what in ("delete", "replace"):
-                return False
-            if change.digest == digest:
-                return True
-        return False
+                return
+            yield change.digest
+
+    def holds_all_of(self, digest: str | None) -> bool:
+        """Return whether the index had this digest and has lost no document since."""
+        return any(digest == held for held in self.held_digests())
 
     def render(self) -> bytes:
         """The bytes of ``manifest.json``."""
