@@ -94,10 +94,12 @@ def test_the_start_solves_the_weighted_problem_of_a_real_layer() -> None:
 
 
 def test_empty_sets_and_embeddings_are_refused() -> None:
-    model = tiny_model("llama", VOCABULARY)
+    model: Any = tiny_model("llama", VOCABULARY)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # untied
     with pytest.raises(ConfigError, match="one of them is empty"):
         start_adapter(model, FORGET, (), 0, 0, nullcontext)
-    with pytest.warns(UserWarning, match="tied"):  # this model's LM head is its embedding
-        adapt(model, rank=2, targets=("lm_head",))
+    with pytest.raises(ConfigError, match=r"adapter\.targets.*tied"):  # this model's LM head is its embedding
+        adapt(tiny_model("llama", VOCABULARY), rank=2, targets=("lm_head",))
+    adapt(model, rank=2, targets=("embed_tokens",))
     with pytest.raises(ConfigError, match=r"adapter\.targets"):
         start_adapter(model, FORGET, RETAIN, 0, 0, nullcontext)

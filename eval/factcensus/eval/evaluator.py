@@ -25,6 +25,7 @@ from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
 from factcensus.eval.metrics.texts import is_degenerate, token_f1
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.errors import ExampleError
+from factcensus.unlearn.limits import NO_LIMITS, Limits, limits_of
 from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
@@ -87,16 +88,18 @@ class StandardEvaluator:
         probes = probes_of(
             asked, rows, matched_distractors(rows, self.distractors), labels=self.labels and knows_labels(tokenizer)
         )
-        tokens, encoded = self._record(model, tokenizer, asked, probes, template, [row["fact_id"] for row in rows])
+        limits = limits_of(model.config)
+        encode_all = _Encoder(tokenizer, template, limits)
+        tokens, encoded = self._record(model, encode_all, asked, probes, [row["fact_id"] for row in rows])
         prompts = [example.prompt_ids for example in encoded]
-        limits = [token_limit(len(example.answer_ids)) for example in encoded]
-        continuations = continue_greedily(model, tokenizer, prompts, limits, batch_tokens=self.batch_tokens)
+        caps = [token_limit(len(each.answer_ids), limits.room(len(each.prompt_ids))) for each in encoded]
+        continuations = continue_greedily(model, tokenizer, prompts, caps, batch_tokens=self.batch_tokens)
         drawn = [number for number, question in enumerate(asked) if self._is_sampled(question, rows[question.row])]
         samples = sample_continuations(
             model,
             tokenizer,
             [prompts[number] for number in drawn],
-            [limits[number] for number in drawn],
+            [caps[number] for number in drawn],
             samples=max(1, self.samples),
             seed=seed,
             batch_tokens=self.batch_tokens,
@@ -107,17 +110,22 @@ class StandardEvaluator:
         tokens = tokens.append_column("point", pa.array([point] * tokens.num_rows, pa.string()))
         return _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point), _token_columns(tokens)
 
-    def check(self, tokenizer: PreTrainedTokenizerBase, facts: pa.Table, *, template: str) -> None:
+    def check(
+        self, tokenizer: PreTrainedTokenizerBase, facts: pa.Table, *, template: str, limits: Limits = NO_LIMITS
+    ) -> None:
         """See that every question can be asked, before a model is loaded and anything is written.
+
+        Args:
+            limits: What the model can read.
 
         Raises:
             EvaluationInputError: the table has nothing to ask in these forms.
-            ExampleError: an answer cannot be encoded.
+            ExampleError: an answer cannot be encoded, or the model cannot read it.
         """
         facts = complete_facts(facts)
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         rows = facts.to_pylist()
-        _encode_probes(tokenizer, asked, probes_of(asked, rows, [()] * len(rows), labels=False), template)
+        _Encoder(tokenizer, template, limits).probes(asked, probes_of(asked, rows, [()] * len(rows), labels=False))
 
     def _is_sampled(self, question: Asked, fact: Mapping[str, Any]) -> bool:
         of_interest = fact.get("used") in (None, "forget") or fact.get("role") == "phantom"
@@ -126,14 +134,13 @@ class StandardEvaluator:
     def _record(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        encoder: _Encoder,
         asked: Sequence[Asked],
         probes: Sequence[Probe],
-        template: str,
         fact_ids: Sequence[str],
     ) -> tuple[pa.Table, list[Example]]:
         """The token record of all probes in one go, and the encoded questions."""
-        kept, examples, priors = _encode_probes(tokenizer, asked, probes, template)
+        kept, examples, priors = encoder.probes(asked, probes)
         every = list(dict.fromkeys([*examples, *(each for prior in priors for each in prior)]))
         scores = score_answers(model, every, batch_tokens=self.batch_tokens)
         of_example = dict(zip(every, scores, strict=True))
@@ -166,42 +173,54 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, templa
     return encode(tokenizer, prompt, answer, template)
 
 
-def _encode_probes(
-    tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked], probes: Sequence[Probe], template: str
-) -> tuple[list[Probe], list[Example], list[list[Example]]]:
-    """Probes that can be encoded, their examples, and the same answers after content-free prompts.
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """Encodes what a model is asked, and knows what it can read."""
 
-    Raises:
-        ExampleError: a fact's own answer cannot be encoded. A wrong answer that cannot is left out.
-    """
-    kept, examples, priors = [], [], []
-    for probe in probes:
-        form = "plain" if probe.plain else template
-        try:
-            example = _encode(tokenizer, probe.prompt, probe.answer, form)
-        except ExampleError:
-            if probe.probe == ANSWER:
-                question = asked[probe.asked]
-                name = f"row {question.row + 1}, {question.form}"
-                encode(tokenizer, probe.prompt, probe.answer, form, name)  # the same error, with the fact's name
-            continue
-        kept.append(probe)
-        examples.append(example)
-        priors.append(_content_free(tokenizer, probe, form, example))
-    return kept, examples, priors
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    limits: Limits
 
+    def probes(
+        self, asked: Sequence[Asked], probes: Sequence[Probe]
+    ) -> tuple[list[Probe], list[Example], list[list[Example]]]:
+        """Return the probes that can be encoded, their examples, and the same answers after content-free prompts.
 
-def _content_free(tokenizer: PreTrainedTokenizerBase, probe: Probe, form: str, example: Example) -> list[Example]:
-    """The answer after each content-free prompt, wherever it is the same tokens there."""
-    found = []
-    for prompt in probe.content_free:
-        try:
-            prior = _encode(tokenizer, prompt, probe.answer, form)
-        except ExampleError:
-            continue
-        if prior.answer_ids == example.answer_ids:
-            found.append(prior)
-    return found
+        Raises:
+            ExampleError: a fact's own answer cannot be encoded, or the model cannot read it. A wrong answer, or a
+                statement made from a fact, is left out instead.
+        """
+        kept, examples, priors = [], [], []
+        for probe in probes:
+            try:
+                example = self._example(probe.prompt, probe)
+            except ExampleError as error:
+                if probe.probe == ANSWER:
+                    question = asked[probe.asked]
+                    name = f"row {question.row + 1}, {question.form}"
+                    raise ExampleError(str(error).replace("fact ''", f"fact {name!r}", 1)) from error
+                continue
+            kept.append(probe)
+            examples.append(example)
+            priors.append(self._content_free(probe, example))
+        return kept, examples, priors
+
+    def _example(self, prompt: str, probe: Probe) -> Example:
+        example = _encode(self.tokenizer, prompt, probe.answer, "plain" if probe.plain else self.template)
+        self.limits.check([example])
+        return example
+
+    def _content_free(self, probe: Probe, example: Example) -> list[Example]:
+        """Return the answer after each content-free prompt, wherever it is the same tokens there."""
+        found = []
+        for prompt in probe.content_free:
+            try:
+                prior = self._example(prompt, probe)
+            except ExampleError:
+                continue
+            if prior.answer_ids == example.answer_ids:
+                found.append(prior)
+        return found
 
 
 def _prior(example: Example, scores: Sequence[TokenScores]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -87,7 +87,8 @@ def evaluate_models(
         EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
-    from factcensus.unlearn.models import load_tokenizer, model_digest, parameter_count
+    from factcensus.unlearn.limits import limits_of
+    from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest, parameter_count
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
@@ -111,7 +112,8 @@ def evaluate_models(
     if done_before is not None and set(extras.attacks) <= set(done_before):
         return out
     identity["extras"]["attacks"] = sorted({*extras.attacks, *(done_before or ())})
-    evaluator.check(load_tokenizer(models[0].model, None), facts, template=template)
+    limits = limits_of(load_model_config(models[0].model, None))
+    evaluator.check(load_tokenizer(models[0].model, None), facts, template=template, limits=limits)
     begun = time.monotonic()
     record = {
         "seed": seed,

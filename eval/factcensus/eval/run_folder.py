@@ -165,7 +165,8 @@ def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
 def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
     """The summary of a run; ``seconds`` defaults to the sum of what the run folders say they took."""
     summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=_seconds(run) if seconds is None else seconds))
-    return summary
+    failed = [each for record in run.records for each in record.get("failed") or ()]
+    return summary | {"failed": failed}
 
 
 def parameters_of(run: Run) -> int | None:

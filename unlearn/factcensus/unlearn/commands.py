@@ -85,6 +85,8 @@ def _print_plan(plan: Plan) -> None:
     if plan.known_before:
         print("known       sets are upper bounds: the run asks the model first, and leaves out what it does not know")
     print(f"examples    {plan.forget_examples:,} to forget, {plan.retain_examples:,} to retain")
+    for warning in plan.warnings:
+        print(f"warning     {warning}")
     most = max(method.memory_bytes for method in plan.methods)
     print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB")
     print(_table(["set", "forget", "retain", "neither"], [

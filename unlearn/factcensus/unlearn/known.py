@@ -18,8 +18,9 @@ import torch
 
 from factcensus.unlearn.config.run_config import RunConfig
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.models import load_model, model_digest, pad_id_of
-from factcensus.unlearn.prepare import encode_fact
+from factcensus.unlearn.limits import limits_of
+from factcensus.unlearn.models import load_model, load_model_config, model_digest, pad_id_of
+from factcensus.unlearn.prepare import Asker
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import locked
 from factcensus.unlearn.selection import Row, candidates
@@ -50,21 +51,25 @@ def known_facts(
     """
     if not (config.selection.forget.known_before or config.selection.retain.known_before):
         return None
+    limits = limits_of(load_model_config(config.model, config.revision))
+    asker = Asker(config, tokenizer, limits)
     rows: list[Row] = facts.to_pylist()
     chosen = [rows[index] for index in candidates(facts, config.selection, config.seed)]
-    examples = [(str(row["fact_id"]), encode_fact(row, str(row["answer"]), config, tokenizer)) for row in chosen]
+    examples = [(str(row["fact_id"]), asker(row, str(row["answer"]))) for row in chosen]
     key = {
         "model": model_digest(config.model, config.revision),
         "dtype": config.dtype,
+        "attention": config.attention,
         "tokens": [(name, [(each.prompt_ids, each.answer_ids) for each in asked]) for name, asked in examples],
     }
     path = folder / f"known-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.parquet"
     if not path.is_file():
         (progress or silent)(Progress("ask what the original knows", 0, len(chosen)))
         dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-        model = load_model(config.model, config.revision, dtype, device)
+        model = load_model(config.model, config.revision, dtype, device, config.attention)
         flat = [(name, example) for name, asked in examples for example in asked]
-        answered = is_first_choice(model, [example for _, example in flat], pad_id_of(tokenizer), device)
+        pad_id = pad_id_of(tokenizer, limits.vocabulary)
+        answered = is_first_choice(model, [example for _, example in flat], pad_id, device)
         known = {name for (name, _), right in zip(flat, answered, strict=True) if right}
         names = [name for name, _ in examples]
         table = pa.table({"fact_id": names, "known": pa.array([name in known for name in names], pa.bool_())})

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from factcensus.unlearn.chat import check_tokenizer_is_deterministic, fix_chat_template
+from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,55 +39,117 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_model(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """A causal language model in evaluation mode, its parameters of this type.
+def load_model(
+    name: str, revision: str | None, dtype: torch.dtype, device: torch.device, attention: str | None = None
+) -> PreTrainedModel:
+    """Load a causal language model in evaluation mode, its parameters of this type.
+
+    Args:
+        attention: An implementation that transformers knows; its own choice if None.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, it cannot be trained, or its files lack weights.
     """
     from transformers import AutoModelForCausalLM
 
+    load_model_config(name, revision)
+    arguments: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     with quiet_transformers():
-        model: Any = _from_pretrained(AutoModelForCausalLM, name, revision=revision, dtype=dtype)
+        model, found = _from_pretrained(
+            AutoModelForCausalLM, name, revision=revision, dtype=dtype, output_loading_info=True, **arguments
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise ConfigError(
+            f"model {name!r} lacks weights that its architecture has, and they would be drawn at random: {missing[0]}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; save the whole model again"
+        )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
 
 
-def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model.
+def load_tokenizer(
+    name: str, revision: str | None, chat: ChatConfig | None = None, clock: datetime | None = None
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model.
+
+    Args:
+        chat: Settings of its chat template, which is then fixed; None leaves the template alone.
+        clock: The time that the template sees; now if not given.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or its prompts would not be the same each time.
     """
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, name, revision=revision)
+    check_tokenizer_is_deterministic(tokenizer)
+    if chat is not None:
+        fix_chat_template(tokenizer, chat, clock or datetime.now())
     return tokenizer
 
 
 def load_model_config(name: str, revision: str | None) -> Any:
-    """The model's configuration, without its weights."""
-    from transformers import AutoConfig
+    """Load the model's configuration, without its weights.
 
-    return _from_pretrained(AutoConfig, name, revision=revision)
+    Raises:
+        ConfigError: there is none, or it is not that of a causal language model whose weights can be trained.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    config = _from_pretrained(AutoConfig, name, revision=revision)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"model {name!r} is of type {config.model_type!r}, which is not a causal language model")
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        kind = dict(quantised).get("quant_method", "of unknown kind") if isinstance(quantised, dict) else quantised
+        raise ConfigError(
+            f"model {name!r} is quantised ({kind}), and rounded weights cannot be trained; use the checkpoint it was "
+            "made from (an unlearned model can be attacked by quantisation afterwards: eval run --attacks quantise)"
+        )
+    return config
 
 
 def _from_pretrained(kind: Any, name: str, *, revision: str | None, **arguments: Any) -> Any:
+    from safetensors import SafetensorError
+
     if revision is not None:
         arguments["revision"] = revision
     if not Path(name).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
         raise ConfigError(f"model {name!r}: no such folder")
     try:
-        return kind.from_pretrained(name, **arguments)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"model {name!r} cannot be loaded as a folder or from the hub: {first}") from error
+        # Without the argument transformers asks on the terminal whether to run code from the checkpoint.
+        return kind.from_pretrained(name, trust_remote_code=False, **arguments)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"model {name!r} has pickled weights (.bin) with more than tensors in them, which may run code and are not "
+            "loaded; use its safetensors files, or have its publisher convert it to safetensors"
+        ) from error
+    except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"model {name!r} cannot be loaded as a folder or from the hub: {_reason(error)}") from error
 
 
-def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Some token id to fill batches with; no loss depends on which."""
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a checkpoint in one sentence."""
+    text = str(error).strip()
+    if "trust_remote_code" in text or "custom code" in text:
+        return (
+            "it comes with code of its own (remote code), which is never run; use a checkpoint of an architecture that "
+            "transformers has itself"
+        )
+    if "ignore_mismatched_sizes" in text:
+        return "the shapes of its weights are not those that its config.json gives"
+    if type(error).__name__ == "SafetensorError":
+        return f"its safetensors file is damaged or not complete ({text.partition(chr(10))[0]})"
+    return text.partition("\n")[0]
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int:
+    """Return some token id to fill batches with; no loss depends on which.
+
+    Args:
+        vocabulary: Rows of the model's embedding. A padding token added to the tokenizer alone lies outside.
+    """
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if isinstance(candidate, int):
+        if isinstance(candidate, int) and candidate < vocabulary:
             return candidate
     return 0
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from factcensus.unlearn.chat import fix_chat_template, reads_clock
 from factcensus.unlearn.config.run_config import Form, RunConfig
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.limits import Limits, check_tokenizer_fits, limits_of
+from factcensus.unlearn.models import load_model_config, load_tokenizer
 from factcensus.unlearn.objectives import get_objective
+from factcensus.unlearn.run_folder import stored_clock
 from factcensus.unlearn.selection import Row, Selection
 from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from factcensus.unlearn.evaluation import Evaluator
 
 Key = tuple[str, str]
 
@@ -70,22 +77,80 @@ def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
     return found
 
 
-def encode_fact(
-    row: Row, answer: str, config: RunConfig, tokenizer: PreTrainedTokenizerBase, end: bool = False
-) -> list[Example]:
-    """An example a prompt of a fact. A cloze is the beginning of a sentence, never a user's message."""
-    return [
-        encode(tokenizer, prompt, answer, "plain" if form == "cloze" else config.template, str(row["fact_id"]), end)
-        for form, prompt in prompts(row, config.training.forms)
-    ]
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Turns facts into examples as a run asks them: its forms and template, a tokenizer, and the model's limits.
+
+    Attributes:
+        clock: The time that the chat template sees; None if it does not read the clock.
+    """
+
+    config: RunConfig
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    clock: datetime | None = None
+
+    def __call__(self, row: Row, answer: str, end: bool = False) -> list[Example]:
+        """Return an example per prompt of a fact. A cloze is the beginning of a sentence, never a user's message.
+
+        Raises:
+            ExampleError: one of them cannot be encoded, or the model cannot read it.
+        """
+        template, name = self.config.template, str(row["fact_id"])
+        examples = [
+            encode(self.tokenizer, prompt, answer, "plain" if form == "cloze" else template, name, end)
+            for form, prompt in prompts(row, self.config.training.forms)
+        ]
+        self.limits.check(examples)
+        return examples
+
+    def record(self, material: Material) -> dict[str, Any]:
+        """Return what the run's record says of its prompts: the template, the time it sees, and one prompt as asked."""
+        first = material.answers[0]
+        return {
+            "template": self.config.template,
+            "clock": None if self.clock is None else self.clock.isoformat(),
+            "example": {"fact_id": first.name, "text": self.tokenizer.decode(list(first.prompt_ids))},
+        }
 
 
-def prepare(selection: Selection, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Material:
+def open_asker(config: RunConfig, now: datetime) -> tuple[Any, Asker]:
+    """Load what facts are asked with: the model's configuration, and the tokenizer with its prompts fixed.
+
+    Args:
+        now: What a chat template reads that reads the clock, unless the configuration or the run that is continued
+            has another time.
+
+    Raises:
+        ConfigError: the model or its tokenizer cannot be used.
+        RunFolderError: a run that was begun without a recorded time cannot be continued with the same prompts.
+    """
+    model_config = load_model_config(config.model, config.revision)
+    limits = limits_of(model_config)
+    tokenizer = load_tokenizer(config.model, config.revision)
+    check_tokenizer_fits(tokenizer, limits, config.model)
+    clock = None
+    if config.template == "chat":
+        if reads_clock(tokenizer):
+            clock = config.chat.clock or stored_clock(config.out) or now
+        fix_chat_template(tokenizer, config.chat, clock or now)
+    return model_config, Asker(config, tokenizer, limits, clock)
+
+
+def check_evaluation(evaluator: Evaluator | None, asker: Asker, selection: Selection) -> None:
+    """See that the evaluator can ask what it will ask, before anything is trained; for evaluators that can tell.
+
+    Raises:
+        ExampleError: a fact that the model cannot be asked.
+    """
+    check = getattr(evaluator, "check", None)
+    if check is not None:
+        check(asker.tokenizer, selection.facts, template=asker.config.template, limits=asker.limits)
+
+
+def prepare(selection: Selection, encoded: Asker) -> Material:
     """Encode both sets; the first fact that cannot be encoded is an error that names it."""
-    rows = selection.rows
-
-    def encoded(row: Row, answer: str, end: bool = False) -> list[Example]:
-        return encode_fact(row, answer, config, tokenizer, end)
+    rows, config = selection.rows, encoded.config
 
     def answered(chosen: Sequence[Row]) -> list[tuple[int, Example]]:
         return [(number, each) for number, row in enumerate(chosen) for each in encoded(row, str(row["answer"]))]

@@ -17,12 +17,13 @@ import torch
 
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
 from factcensus.unlearn.counted import counted_facts
+from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
 from factcensus.unlearn.known import known_facts
+from factcensus.unlearn.material_warnings import material_warnings, warn_of_material
 from factcensus.unlearn.models import (
     file_digest,
     load_model,
-    load_model_config,
     load_tokenizer,
     model_digest,
     pad_id_of,
@@ -31,7 +32,7 @@ from factcensus.unlearn.models import (
 from factcensus.unlearn.planning.energy import EnergyMeter
 from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
-from factcensus.unlearn.prepare import Material, index_provenance, prepare
+from factcensus.unlearn.prepare import Asker, Material, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
 from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
@@ -44,7 +45,7 @@ from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 from factcensus.unlearn.training.train import Dose, unlearn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 
@@ -73,6 +74,7 @@ def run_unlearning(
         ServiceLostError: the facts could not be counted; the same call goes on from there.
         RunFolderError: the folder holds another run.
         InterruptedRunError: SIGTERM; the same call continues.
+        NumericsError: a method's loss was not finite; it is recorded as failed, and the others are finished.
     """
     evaluator = evaluator or get_evaluator(config.evaluator)
     trackers = get_trackers(config.trackers)
@@ -80,18 +82,22 @@ def run_unlearning(
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent
     with stop_on_sigterm(), torch_threads(config.threads):
-        tokenizer = load_tokenizer(config.model, config.revision)
+        model_config, asker = open_asker(config, ranks.now())
         inputs = inputs or config.out / INPUTS
         if not ranks.is_first:
             ranks.wait()  # for the first one to count and to ask the model
         table = read_fact_table(counted_facts(config, inputs, report))
-        known = known_facts(config, table, tokenizer, device, inputs, report)
+        known = known_facts(config, table, asker.tokenizer, device, inputs, report)
         if ranks.is_first:
             ranks.wait()
         check_stop()
-        selection = select(table, config.selection, config.seed, known)
-        material = prepare(selection, config, tokenizer)
-        plans = plan_methods(config, material, load_model_config(config.model, config.revision), device)
+        selection = select(table, config.selection, config.seed, known, needs_retain=config.needs_retain)
+        material = prepare(selection, asker)
+        check_evaluation(evaluator, asker, selection)
+        warnings = material_warnings(selection, material, config.training.forms, asker.tokenizer)
+        if ranks.is_first:
+            warn_of_material(warnings)
+        plans = plan_methods(config, material, model_config, device)
         refuse_what_cannot_fit(config, plans, material, device)
         check_stop()
         identity = {
@@ -117,6 +123,8 @@ def run_unlearning(
             },
             "facts": {"path": str(config.facts), "digest": identity["facts"], "rows": len(selection.rows)},
             "index": index_provenance(selection, config),
+            "prompt": asker.record(material),
+            "warnings": warnings,
             "sets": {
                 "forget": len(selection.forget),
                 "retain": len(selection.retain),
@@ -129,7 +137,7 @@ def run_unlearning(
             opened = stack.enter_context(open_run(config.out, identity, record)) if ranks.is_first else None
             ranks.wait()
             run = RunFolder(config.out, record) if opened is None else opened
-            work = _Work(config, run, selection, material, tokenizer, device, evaluator, ranks, trackers, report)
+            work = _Work(config, run, selection, material, asker, device, evaluator, ranks, trackers, report)
             work.all_cells(plans, siblings)
     return config.out
 
@@ -143,7 +151,7 @@ class _Work:
         run: RunFolder,
         selection: Selection,
         material: Material,
-        tokenizer: PreTrainedTokenizerBase,
+        asker: Asker,
         device: torch.device,
         evaluator: Evaluator | None,
         ranks: Ranks,
@@ -151,9 +159,10 @@ class _Work:
         report: ProgressFunction,
     ) -> None:
         self.config, self.run, self.selection, self.material = config, run, selection, material
-        self.tokenizer, self.device, self.evaluator, self.ranks = tokenizer, device, evaluator, ranks
+        self.tokenizer, self.device, self.evaluator, self.ranks = asker.tokenizer, device, evaluator, ranks
+        self.clock = asker.clock
         self.trackers, self._report = trackers, report
-        self.pad_id = pad_id_of(tokenizer)
+        self.pad_id = pad_id_of(asker.tokenizer, asker.limits.vocabulary)
 
     def report(self, progress: Progress) -> None:
         """Tell who asked, and the trackers."""
@@ -170,6 +179,7 @@ class _Work:
             self._cells(siblings)
             if self.ranks.is_first:
                 self._conclude(plans)
+            self._raise_failures()
             status = "done"
         except BaseException as error:
             status = "interrupted" if getattr(error, "exit_code", 1) == 130 else status
@@ -180,7 +190,7 @@ class _Work:
 
     def _cells(self, siblings: Sequence[Path]) -> None:
         config = self.config
-        pending = [method for method in config.methods if not self.run.cell(method.name).is_done()]
+        pending = [method for method in config.methods if self._is_pending(method)]
         if self.ranks.is_first:
             for method in config.methods:
                 self.run.cell(method.name).claim(config.method_fingerprint(method))
@@ -204,12 +214,38 @@ class _Work:
         check_stop()
         del original, scores  # The original has said all it will; no method keeps it as a second model.
         for method, forget in sets:
-            self.method_cell(method, forget)
+            try:
+                self.method_cell(method, forget)
+            except NumericsError as error:
+                if self.ranks.is_first:
+                    self.run.cell(method.name).fail(config.method_fingerprint(method), str(error))
+
+    def _is_pending(self, method: MethodConfig) -> bool:
+        """Whether there is something left to do; the settings that a method failed with would fail again."""
+        cell = self.run.cell(method.name)
+        return not cell.is_done() and not cell.has_failed(self.config.method_fingerprint(method))
+
+    def _failures(self) -> list[dict[str, str]]:
+        """Name and error of each method that has failed."""
+        cells = [self.run.cell(method.name) for method in self.config.methods]
+        return [{"method": cell.name, "error": cell.failure()["error"]} for cell in cells if cell.has_failed()]
+
+    def _raise_failures(self) -> None:
+        """Raise NumericsError if a method has failed, now or in an earlier call."""
+        self.ranks.wait()
+        if failed := self._failures():
+            raise NumericsError(
+                f"{len(failed)} of {len(self.config.methods)} methods failed: "
+                + "; ".join(each["error"] for each in failed)
+                + f". The others are finished in {self.run.folder}. The same command skips what has failed; change the "
+                "settings of the method to run it again, or remove its folder in cells/ to try the same ones"
+            )
 
     def _original_key(self) -> str:
         """What an evaluation of the original must have in common with ours to be ours."""
         identity = self.run.record.get("identity", {})
-        return f"{self.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}"
+        clock = f" {self.clock.isoformat()}" if self.clock else ""
+        return f"{self.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}{clock}"
 
     def _conclude(self, plans: Sequence[MethodPlan]) -> None:
         """Tables of all cells, what they took beside what was expected, and the evaluator's summary."""
@@ -219,7 +255,7 @@ class _Work:
             for method in self.config.methods
             for alarm in self.run.cell(method.name).done().get("alarms", ())
         ]
-        self.run.update(costs=[self._cost(plan) for plan in plans], alarms=alarms)
+        self.run.update(costs=[self._cost(plan) for plan in plans], alarms=alarms, failed=self._failures())
         if self.evaluator is not None:
             self.report(Progress("summary", 0, 1))
             self.evaluator.finish(self.run.folder)
@@ -245,7 +281,7 @@ class _Work:
     def load(self) -> PreTrainedModel:
         """The original model. Parameters are float32 unless the configuration asks for what loses updates."""
         dtype = torch.bfloat16 if self.config.dtype == "bfloat16" else torch.float32
-        model: Any = load_model(self.config.model, self.config.revision, dtype, self.device)
+        model: Any = load_model(self.config.model, self.config.revision, dtype, self.device, self.config.attention)
         if self.config.compile:
             model.base_model.compile(dynamic=True)  # the LM head sees a gathered batch, and stays as it is
         loaded: PreTrainedModel = model
@@ -313,7 +349,8 @@ class _Work:
         shutil.rmtree(unfinished, ignore_errors=True)
         with quiet_transformers():
             model.save_pretrained(unfinished)
-        self.tokenizer.save_pretrained(str(unfinished))
+        # As it was loaded: the prompts of this run are fixed in run.json, not in the model.
+        load_tokenizer(self.config.model, self.config.revision).save_pretrained(str(unfinished))
         shutil.rmtree(cell.folder / "model", ignore_errors=True)
         unfinished.rename(cell.folder / "model")
 

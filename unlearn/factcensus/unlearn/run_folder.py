@@ -2,7 +2,8 @@
 
     RUN/run.json                                  resolved configuration, digests, versions, sets, status
     RUN/cells/original/{facts,tokens}.parquet     the evaluation before unlearning, done.json
-    RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt while it runs
+    RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt while it runs; failed.json instead if the
+                                                  loss was not finite
     RUN/{facts,tokens,steps}.parquet              all cells one after the other
     RUN/inputs/                                   counts and known facts, where the run found them out itself
     RUN/examples.parquet                          the token ids that were trained on
@@ -21,6 +22,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +80,32 @@ class Cell:
             RunFolderError: it was begun with other settings.
         """
         path = self.folder / "method.json"
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["settings"] != settings:
+        begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else settings
+        if begun != settings and self.has_failed():
+            shutil.rmtree(self.folder)  # it has no results that those of other settings could be mixed with
+        elif begun != settings:
             raise RunFolderError(
                 f"{self.folder} holds a method with other settings, and is left as it is; "
                 "give the method another `name`, or the run another `out`"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(path, {"settings": settings})
+
+    def fail(self, settings: str, error: str) -> None:
+        """Record that the method failed with these settings, and drop its state: the same settings fail again."""
+        write_json(self.folder / "failed.json", {"settings": settings, "error": error})
+        self.state_path.unlink(missing_ok=True)
+
+    def has_failed(self, settings: str | None = None) -> bool:
+        """Return whether the method failed, with these settings if any are given."""
+        failure = self.failure()
+        return bool(failure) and settings in (None, failure["settings"])
+
+    def failure(self) -> dict[str, str]:
+        """Return the settings and the error that the method failed with; empty if it did not."""
+        path = self.folder / "failed.json"
+        noted: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return noted
 
     def done(self) -> dict[str, Any]:
         """What was noted when the cell was finished; empty before."""
@@ -111,6 +132,24 @@ class Cell:
         self.state_path.unlink(missing_ok=True)
 
 
+def stored_clock(folder: Path) -> datetime | None:
+    """Return the time that the prompts of the run in this folder were made at; None if there is no run.
+
+    Raises:
+        RunFolderError: the run did not record it, so its prompts cannot be made again.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    clock = (json.loads(path.read_text(encoding="utf-8")).get("prompt") or {}).get("clock")
+    if clock is None:
+        raise RunFolderError(
+            f"{folder} holds a run whose prompts were made without a recorded time, and the chat template reads the "
+            "clock; the run is left as it is, give another `out`"
+        )
+    return datetime.fromisoformat(clock)
+
+
 def _type_of(value: Any) -> pa.DataType:
     return pa.int64() if isinstance(value, int) else pa.string()
 
@@ -135,6 +174,9 @@ class RunFolder:
         """Write ``examples.parquet``: the token ids of everything that training sees, and their digest in the record.
 
         A row an example: ``used`` (forget, refusal, retain), ``fact_id``, ``prompt_ids``, ``answer_ids``.
+
+        Raises:
+            RunFolderError: the run that is continued was begun with other tokens.
         """
         used = (("forget", material.answers), ("refusal", material.refusals), ("retain", material.retain))
         rows = [
@@ -147,6 +189,9 @@ class RunFolder:
             for use, examples in used
             for each in examples
         ]
+        path = self.folder / "examples.parquet"
+        if path.is_file():
+            self._refuse_other_prompts(pq.read_table(path).to_pylist(), rows)
         digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
         ids = pa.list_(pa.int32())
         names = [("used", pa.string()), ("fact_id", pa.string()), ("prompt_ids", ids), ("answer_ids", ids)]
@@ -154,6 +199,17 @@ class RunFolder:
         pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(names)), unfinished)
         unfinished.replace(self.folder / "examples.parquet")
         self.update(tokens={"digest": f"sha256:{digest}", "examples": len(rows)})
+
+    def _refuse_other_prompts(self, there: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Compare each set that both have; a method that is added may need refusals that there were not before."""
+        for use in ("forget", "refusal", "retain"):
+            before, now = ([row for row in table if row["used"] == use] for table in (there, rows))
+            if before and now and before != now:
+                first = next((old["fact_id"] for old, new in zip(before, now, strict=False) if old != new), "?")
+                raise RunFolderError(
+                    f"{self.folder} was begun with other prompts or answers (the tokens of fact {first!r} differ), and "
+                    "is left as it is; give another `out`"
+                )
 
     def concatenate(self, cells: Sequence[str]) -> None:
         """Write each kind of table once for the whole run, cells in this order. Columns a cell lacks are null."""

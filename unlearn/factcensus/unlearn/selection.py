@@ -56,7 +56,14 @@ def read_fact_table(path: Path) -> pa.Table:
     return facts
 
 
-def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collection[str] | None = None) -> Selection:
+def select(
+    table: pa.Table,
+    config: SelectionConfig,
+    seed: int,
+    known: Collection[str] | None = None,
+    *,
+    needs_retain: bool = True,
+) -> Selection:
     """The forget and the retain set of a table; draws depend on the seed only.
 
     Args:
@@ -65,6 +72,7 @@ def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collectio
         seed: Of the draws.
         known: Ids of the facts that the original model knows, for ``known_before``; without it that condition is not
             looked at.
+        needs_retain: Whether the retain set may not be empty.
 
     Raises:
         ConfigError: a column that a condition asks for is missing, or a set is empty.
@@ -76,7 +84,7 @@ def select(table: pa.Table, config: SelectionConfig, seed: int, known: Collectio
         raise _nothing_meets("forget", config.forget, rows)
     pool = _retain_pool(rows, forget, config.retain, "role" in table.column_names, seed)
     retain = _retain(rows, forget, _known(rows, pool, config.retain, known), config, seed)
-    if not retain:
+    if not retain and needs_retain:
         raise _nothing_meets("retain", config.retain, rows)
     used = ["none"] * len(rows)
     for index in forget:
@@ -101,13 +109,16 @@ def candidates(table: pa.Table, config: SelectionConfig, seed: int) -> list[int]
 def balance(selection: Selection, column: str) -> dict[str, float | None]:
     """How alike the two sets are in frequency: means of log10(1 + count), and their distance in standard deviations.
 
-    Empty if a fact of either set has no count. The deviation is the pooled one; None where both sets have one count.
+    Empty if a set is empty or one of its facts has no count. The deviation is the pooled one; None where both sets
+    have one count.
     """
     logs = [
         [math.log10(1 + row[column]) for row in map(selection.rows.__getitem__, indices) if _is_count(row.get(column))]
         for indices in (selection.forget, selection.retain)
     ]
     if [len(values) for values in logs] != [len(selection.forget), len(selection.retain)]:
+        return {}
+    if not all(logs):
         return {}
     means = [float(np.mean(values)) for values in logs]
     deviation = math.sqrt((np.var(logs[0]) + np.var(logs[1])) / 2)

@@ -32,9 +32,10 @@ EXTRA_TOKENS = 4
 _Choose = Callable[[torch.Tensor, list[int], list[int], int], torch.Tensor]
 
 
-def token_limit(answer_tokens: int) -> int:
-    """The cap on a continuation: twice the gold answer and a few tokens more."""
-    return 2 * answer_tokens + EXTRA_TOKENS
+def token_limit(answer_tokens: int, room: int | None = None) -> int:
+    """Return the cap on a continuation: twice the gold answer and a few tokens more, and not beyond ``room``."""
+    cap = 2 * answer_tokens + EXTRA_TOKENS
+    return cap if room is None else min(cap, room)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from factcensus.eval.asking.neighbours import DISTANCES
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.statistics.intervals import share
 from factcensus.eval.statistics.outcomes import with_defaults
+from factcensus.unlearn.limits import limits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -133,9 +134,11 @@ def score_texts(
 ) -> list[TextScore]:
     """Each text's loss, and its divergence from the original; texts of fewer than two tokens are left out.
 
-    Text is opened as the tokenizer opens it and cut after :data:`DOCUMENT_TOKENS` tokens.
+    Text is opened as the tokenizer opens it and cut after :data:`DOCUMENT_TOKENS` tokens, or where the model's
+    positions end.
     """
-    encoded = [list(tokenizer(text)["input_ids"])[:DOCUMENT_TOKENS] for text in texts]
+    most = min(DOCUMENT_TOKENS, limits_of(model.config).positions or DOCUMENT_TOKENS)
+    encoded = [list(tokenizer(text)["input_ids"])[:most] for text in texts]
     encoded = [ids for ids in encoded if len(ids) > 1]
     modes = [(each, each.training) for each in (model, original) if each is not None]
     for each, _ in modes:

@@ -6,12 +6,13 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from factcensus.eval.asking.generation import sample_continuations, token_limit
+from factcensus.eval.asking.generation import sample_continuations
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import FORGET, PHANTOM, Row, Target, answer_all, result
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.metrics.texts import leak_at_k
+from factcensus.unlearn.errors import ExampleError
 
 
 def few_shot(target: Target) -> Iterator[Row]:
@@ -29,9 +30,14 @@ def few_shot(target: Target) -> Iterator[Row]:
     for shots in target.settings.shots:
         chosen = [(question, _shots(target, question, solved, shots)) for question in questions]
         chosen = [(question, before) for question, before in chosen if len(before) == shots]
-        prompts = [line_break.join([*before, question.prompt]) for question, before in chosen]
-        asked = [question for question, _ in chosen]
-        encoded = [target.encode(question, prompt) for question, prompt in zip(asked, prompts, strict=True)]
+        asked, encoded = [], []
+        for question, before in chosen:
+            try:
+                example = target.encode(question, line_break.join([*before, question.prompt]))
+            except ExampleError:  # so many solved questions are too long for this model
+                continue
+            asked.append(question)
+            encoded.append(example)
         for question, answered in zip(asked, answer_all(target, asked, encoded), strict=True):
             yield result(
                 question, shots, f"{shots} solved", target.part_of(question.row), answered.match,
@@ -117,7 +123,7 @@ def sample(target: Target) -> Iterator[Row]:
         target.model,
         target.tokenizer,
         [example.prompt_ids for example in encoded],
-        [token_limit(len(example.answer_ids)) for example in encoded],
+        target.caps(encoded),
         samples=number,
         seed=target.seed,
         batch_tokens=target.batch_tokens,

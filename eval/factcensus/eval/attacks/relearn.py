@@ -16,6 +16,7 @@ import torch
 from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import FORGET, Row, Target, answer_all, restored, result
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.unlearn.limits import limits_of
 from factcensus.unlearn.models import pad_id_of
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.scoring import answer_logits
@@ -100,7 +101,7 @@ def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
         parameter.requires_grad_(True)
     model.train(False)  # no dropout, as in unlearning
     optimizer = torch.optim.AdamW(parameters, lr=settings.relearn_rate, weight_decay=0.0)
-    pad_id = pad_id_of(target.tokenizer)
+    pad_id = pad_id_of(target.tokenizer, limits_of(target.model.config).vocabulary)
     for step in range(1, max(settings.relearn_steps) + 1):
         drawn = np.random.default_rng([target.seed, 21, step]).permutation(len(examples))
         batch = collate([examples[index] for index in drawn[: settings.relearn_batch]], pad_id).to(model.device)

@@ -13,6 +13,7 @@ from factcensus.eval.asking.generation import continue_greedily, token_limit
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.asking.questions import Asked
 from factcensus.eval.asking.token_record import score_answers
+from factcensus.unlearn.limits import Limits, limits_of
 from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
@@ -93,12 +94,25 @@ class Target:
         return {(row["fact_id"], row["form"], row["variant"]): row for row in self.measured}
 
     def encode(self, question: Asked, prompt: str | None = None) -> Example:
-        """Token ids of a question, or of another prompt in its place."""
-        template = "plain" if question.plain else self.template
-        return encode(
-            self.tokenizer, prompt or question.prompt, question.answer, template, f"row {question.row + 1}, "
-            f"{question.form}",
-        )  # fmt: skip
+        """Return the token ids of a question, or of another prompt in its place.
+
+        Raises:
+            ExampleError: they cannot be made, or the model cannot read them.
+        """
+        template, name = "plain" if question.plain else self.template, f"row {question.row + 1}, {question.form}"
+        example = encode(self.tokenizer, prompt or question.prompt, question.answer, template, name)
+        self.limits.check([example])
+        return example
+
+    @property
+    def limits(self) -> Limits:
+        """What the model can read."""
+        return limits_of(self.model.config)
+
+    def caps(self, encoded: Sequence[Example]) -> list[int]:
+        """Return how many tokens the continuation of each may have."""
+        limits = self.limits
+        return [token_limit(len(each.answer_ids), limits.room(len(each.prompt_ids))) for each in encoded]
 
     def key(self, question: Asked) -> tuple[str, str, int]:
         return str(self.facts[question.row]["fact_id"]), question.form, question.variant
@@ -119,7 +133,7 @@ def answer_all(target: Target, questions: Sequence[Asked], encoded: Sequence[Exa
         target.model,
         target.tokenizer,
         [example.prompt_ids for example in encoded],
-        [token_limit(len(example.answer_ids)) for example in encoded],
+        target.caps(encoded),
         batch_tokens=target.batch_tokens,
     )
     found = []

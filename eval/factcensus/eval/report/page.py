@@ -15,7 +15,7 @@ from urllib.parse import quote
 from factcensus.eval.report import figures
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.formatting import duration
-from factcensus.eval.report.provenance import provenance
+from factcensus.eval.report.provenance import notes, provenance
 from factcensus.eval.report.sections import SECTIONS
 from factcensus.eval.run_folder import Run, summary_of
 from factcensus.unlearn.run_folder import write_json
@@ -67,7 +67,7 @@ def render_report(
         key_mark=figures.key_mark,
         cards=_cards(summary),
         provenance=provenance(run),
-        notes=[note for record in run.records for note in record.get("notes", ())],
+        notes=notes(run),
         records=[json.dumps(record, indent=2, default=str) for record in run.records],
     )
     return figures.with_ids_of_their_own(page)

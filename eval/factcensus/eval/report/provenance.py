@@ -31,6 +31,16 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
+def notes(run: Run) -> list[str]:
+    """Return what the runs' records say a reader must know: notes, methods that failed, doubts about the facts."""
+    found: list[str] = []
+    for record in (each for whole in run.records for each in (whole, *whole.get("runs", ()))):
+        found += record.get("notes") or ()
+        found += (f"A method failed and has no results: {each['error']}." for each in record.get("failed") or ())
+        found += (f"Warning: {warning}." for warning in record.get("warnings") or ())
+    return list(dict.fromkeys(found))
+
+
 def _command(record: Mapping[str, Any]) -> str:
     """Return the command that makes such a run; run.json, shown on the page, has the other settings."""
     if "preset" in record:

@@ -156,11 +156,10 @@ class MethodConfig(Section):
     def _problems(self, uses_margin: bool) -> list[str]:
         """What cannot be meant."""
         fila = self.adapter is not None and self.adapter.start == "fila"
-        holds = self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
         refused = {
             f"objective {self.objective!r} has no margin; leave margin at 0": self.margin != 0 and not uses_margin,
-            "constraint needs a retain term to hold; choose retain": self.constraint is not None and not holds,
-            "gru needs a retain term to spare; choose retain": self.gru and not holds,
+            "constraint needs a retain term to hold; choose retain": self.constraint is not None and not self.holds,
+            "gru needs a retain term to spare; choose retain": self.gru and not self.holds,
             "sam_rho and gru both replace the forget gradient; choose one": self.gru and self.sam_rho is not None,
             f"strata_control follows the loss of the fact's answer, which {self.objective!r} does not compute": (
                 self.strata_control is not None and not get_objective(self.objective).scores_the_answer
@@ -182,6 +181,11 @@ class MethodConfig(Section):
     def loss_parameters(self) -> dict[str, Any]:
         """The loss's parameters, defaults filled in."""
         return {**get_objective(self.objective).parameters(), **self.parameters}
+
+    @property
+    def holds(self) -> bool:
+        """Whether a retain term holds something in place."""
+        return self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
 
     @property
     def needs_never_seen(self) -> bool:

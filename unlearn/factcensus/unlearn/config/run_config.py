@@ -25,6 +25,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from factcensus.indexer.system.console import parse_size
+from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
 from factcensus.unlearn.errors import ConfigError
@@ -170,6 +171,10 @@ class RunConfig(Section):
     template: str = Field(
         default="plain", description="plain, chat, or a text with {prompt} in it that ends with {answer}"
     )
+    chat: ChatConfig = ChatConfig()
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = Field(
+        default=None, description="implementation of attention; the best that transformers finds if not given"
+    )
     dtype: Dtype = Field(
         default="float32",
         description="float32; bfloat16-autocast: float32 parameters, bfloat16 arithmetic; bfloat16: loses updates",
@@ -211,6 +216,17 @@ class RunConfig(Section):
         if twice:
             raise ValueError(f"two methods are called {twice[0]!r}; give one of them another name")
         return methods
+
+    @model_validator(mode="after")
+    def _chat_is_used(self) -> RunConfig:
+        if self.template != "chat" and not self.chat.is_default:
+            raise ValueError(f"chat has settings, and template is {self.template!r}; set template to 'chat'")
+        return self
+
+    @property
+    def needs_retain(self) -> bool:
+        """Whether a method holds something in place."""
+        return any(method.holds for method in self.methods)
 
     def resolved(self) -> dict[str, Any]:
         """Every setting with its value, as plain JSON."""
@@ -295,7 +311,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "": RunConfig, "methods": MethodConfig, "methods.strata_control": StrataControl,
     "methods.constraint": RetainConstraint, "methods.adapter": AdapterConfig,
     "selection": SelectionConfig, "selection.forget": ForgetConfig,
-    "selection.retain": RetainConfig, "training": TrainingConfig, "index": IndexConfig,
+    "selection.retain": RetainConfig, "training": TrainingConfig, "index": IndexConfig, "chat": ChatConfig,
 }  # fmt: skip
 
 

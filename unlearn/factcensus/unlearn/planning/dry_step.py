@@ -91,6 +91,7 @@ def step_cost(
     step = _Step(
         model=json.dumps(model_config.to_dict(), sort_keys=True, default=str),
         dtype=config.dtype,
+        attention=config.attention,
         checkpointing=config.training.gradient_checkpointing,
         optimizer=config.training.optimizer,
         adapter=method.adapter.model_dump_json() if method.adapter else "",
@@ -138,6 +139,7 @@ class _Step:
 
     model: str
     dtype: str
+    attention: str | None
     checkpointing: bool
     optimizer: str
     adapter: str
@@ -165,7 +167,7 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
 
     meter = _Meter()
     with FakeTensorMode(), _quiet(), torch.random.fork_rng():
-        model = _model(model_config, config.dtype)
+        model = _model(model_config, config.dtype, config.attention)
         every = sum(parameter.numel() for parameter in model.parameters())
         meter.add(model.parameters())
         meter.add(model.buffers())
@@ -196,11 +198,14 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
     )
 
 
-def _model(model_config: Any, dtype: str) -> Any:
+def _model(model_config: Any, dtype: str, attention: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     kind: Any = AutoModelForCausalLM
-    return kind.from_config(model_config, dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32).eval()
+    # Kernels for a GPU have no fake tensors: the implementation that the configuration brings stands in for them.
+    arguments = {"attn_implementation": attention} if attention in ("eager", "sdpa") else {}
+    kept = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    return kind.from_config(model_config, dtype=kept, **arguments).eval()
 
 
 def _term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
@@ -268,7 +273,7 @@ def _quiet() -> Iterator[None]:
 def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
     """Parameters, gradients, two moments and logits; an adapter's parameters are taken as 1 % of the model's."""
     with torch.device("meta"):
-        model = _model(model_config, config.dtype)
+        model = _model(model_config, config.dtype, config.attention)
     every = sum(parameter.numel() for parameter in model.parameters())
     trained = every // 100 if method.adapter is not None else every
     value = 2 if config.dtype == "bfloat16" else 4

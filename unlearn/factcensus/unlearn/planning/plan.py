@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import counted_facts
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
-from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest
+from factcensus.unlearn.evaluation import get_evaluator
+from factcensus.unlearn.material_warnings import material_warnings
+from factcensus.unlearn.models import load_model_config, model_digest
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.planning.dry_step import (
     Shape,
@@ -36,7 +39,7 @@ from factcensus.unlearn.planning.dry_step import (
     step_cost,
 )
 from factcensus.unlearn.planning.memory import process_bytes, total_bytes
-from factcensus.unlearn.prepare import Material, index_provenance, prepare
+from factcensus.unlearn.prepare import Material, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
 from factcensus.unlearn.selection import Row, read_fact_table, select
@@ -83,6 +86,7 @@ class Plan:
     Attributes:
         device_bytes: Memory of the device, or what ``memory`` says.
         known_before: Whether a filter by what the model knows is still to come, so that the sets are upper bounds.
+        warnings: What is allowed in the facts and seldom meant.
     """
 
     model: str
@@ -98,6 +102,7 @@ class Plan:
     device_bytes: int
     flop_per_second: float
     methods: list[MethodPlan]
+    warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -121,9 +126,10 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
     """
     device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
     table = read_fact_table(counted_facts(config, inputs or config.out / INPUTS, progress))
-    selection = select(table, config.selection, config.seed)
-    material = prepare(selection, config, load_tokenizer(config.model, config.revision))
-    model_config = load_model_config(config.model, config.revision)
+    selection = select(table, config.selection, config.seed, needs_retain=config.needs_retain)
+    model_config, asker = open_asker(config, datetime.now())
+    material = prepare(selection, asker)
+    check_evaluation(get_evaluator(config.evaluator), asker, selection)
     methods = plan_methods(config, material, model_config, device)
     refuse_what_cannot_fit(config, methods, material, device)
     return Plan(
@@ -140,6 +146,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
         device_bytes=_room(config, device),
         flop_per_second=SHARE_OF_PRODUCT * product_rate(device.type, config.dtype, _width(model_config)),
         methods=methods,
+        warnings=material_warnings(selection, material, config.training.forms, asker.tokenizer),
     )
 
 
@@ -261,7 +268,7 @@ def _method(
     forget = steps * training.batch_forget * sum(map(len, examples)) / len(examples)
     forget *= (2 if "preferred" in objective.needs else 1) * (2 if method.sam_rho is not None else 1)
     retain = 0.0
-    if method.retain != "none":
+    if method.retain != "none" and material.retain:
         retain = steps * training.batch_retain * sum(map(len, material.retain)) / len(material.retain)
     measured = sum(map(len, (*examples, *material.retain))) if starts_by_fisher(method) else 0
     flop = cost.flop_per_token * (measured + forget + retain * (4 / 3 if keeps_distributions(method) else 1))

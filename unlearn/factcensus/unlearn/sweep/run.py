@@ -150,6 +150,10 @@ def _row(sweep: Sweep, point: GridPoint, method: MethodConfig, folder: Path, err
     """One cell: what varies, how far it is, how training ended, and what the evaluation says."""
     cell = Cell(folder / "cells" / method.name)
     done = cell.done()
+    if failure := cell.failure():
+        error = failure["error"]
+    elif done:
+        error = None
     state = "done" if done else "failed" if error else "begun" if cell.folder.is_dir() else "pending"
     row: Row = {"run": folder.name, "method": method.name, "seed": point.config.seed, "status": state}
     row |= {key: _plain(point.values.get(key)) for key in sweep.keys if key not in ("seed", "methods")}

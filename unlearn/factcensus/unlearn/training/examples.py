@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from factcensus.unlearn.chat import render
 from factcensus.unlearn.errors import ConfigError, ExampleError
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def encode(
     if not answer or not prompt:
         raise ExampleError(f"fact {name!r}: prompt is {prompt!r} and answer {answer!r}; neither may be empty")
     if check_template(template) == "chat":
-        text = _chat(tokenizer, prompt)
+        text = render(tokenizer, prompt)
+        if prompt.strip() not in text:
+            raise ExampleError(f"fact {name!r}: the chat template leaves out or changes the prompt {prompt!r}")
         opened, whole = _plain_ids(tokenizer, text), _plain_ids(tokenizer, text + answer)
     else:
         text = "{prompt} {answer}" if template == "plain" else template
@@ -128,13 +131,6 @@ def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         ids.pop()
         special.pop()
     return ids
-
-
-def _chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    if not tokenizer.chat_template:
-        raise ConfigError("template is 'chat', and this tokenizer has no chat template; use template = 'plain'")
-    message = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ Every rank holds the whole model. The first one evaluates and writes; the others
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -59,6 +60,11 @@ class Ranks:
 
     def wait(self) -> None:
         """Go on when all processes are here."""
+
+    def now(self) -> datetime:
+        """Return the local time of the first process, in whole seconds; the same in every process."""
+        (seconds,) = self.sum(float(int(time.time())) if self.is_first else 0.0)
+        return datetime.fromtimestamp(seconds)
 
 
 class ManyRanks(Ranks):

@@ -89,7 +89,7 @@ def unlearn(
 
     Raises:
         ConfigError: the method cannot work on this model or these sets; nothing has been trained.
-        NumericsError: a loss or a gradient is not finite.
+        NumericsError: a loss, a gradient or a parameter is not finite.
         InterruptedRunError: SIGTERM; the state is saved.
     """
     report = progress or silent
@@ -139,7 +139,7 @@ class _Loop:
         self.forget_sampler = Sampler(len(forget.examples), training.batch_forget, seed, "forget")
         self.retain_sampler = Sampler(max(1, len(retain)), training.batch_retain, seed, "retain")
         self.steps = self.forget_sampler.steps(dose.passes)
-        self.retains = method.retain != "none" and (method.alpha > 0 or method.constraint is not None)
+        self.retains = method.holds
         self.rows: list[StepRow] = []
         self.adapter = Adapter(model, method.adapter, seed) if method.adapter is not None else None
         as_trained = partial(arithmetic, next(model.parameters()).device, autocast)
@@ -230,7 +230,7 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.meter.before_step(self.optimizer)
-        self.optimizer.step()
+        self._update(step)
         lost = self.meter.lost_share(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         passes = (step + 1) * self.training.batch_forget / self.forget_sampler.size
@@ -255,6 +255,16 @@ class _Loop:
             self.constraint.observe(retain_loss, passes)
         self.rows.append(row)
 
+    def _update(self, step: int) -> None:
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:  # a step size that no parameter's type can hold
+            if "overflow" not in str(error):
+                raise
+            raise NumericsError(
+                f"{self.method.name}: the update at step {step + 1} overflows ({error}); lower the learning rate"
+            ) from error
+
     def _add_gradients(self, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
         """Both terms' gradients, summed over processes; this process's part of both losses and of what it saw."""
         gradients, method = self.gradients, self.method
@@ -276,13 +286,21 @@ class _Loop:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """What comes after the last step: task arithmetic, merging, a word about lost updates."""
+        """Do what comes after the last step: task arithmetic, merging, a word about lost updates.
+
+        Raises:
+            NumericsError: a parameter is not finite.
+        """
         for parameter, start in zip(self.parameters, self.start, strict=False):
             origin = start.to(parameter.device)
             assert self.method.negate is not None
             parameter.copy_(origin - self.method.negate * (parameter - origin))
         if self.adapter is not None:
             self.adapter.merge()
+        if not all(bool(each.isfinite().all()) for each in self.model.parameters()):
+            raise NumericsError(
+                f"{self.method.name}: parameters are not finite after the last step; lower the learning rate"
+            )
         warn_of_lost_updates(self.method.name, [row["lost_update_share"] for row in self.rows])
 
     def state(self) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+"""Prompts of chat models are part of the experiment: a date, a draw or a switch cannot change them unseen."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_architectures import FACTS, byte_level
+from tiny import tiny_model
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from factcensus.unlearn import prepare
+from factcensus.unlearn.chat import check_tokenizer_is_deterministic, fix_chat_template, reads_clock, render
+from factcensus.unlearn.config.chat_config import ChatConfig
+from factcensus.unlearn.config.run_config import check_config
+from factcensus.unlearn.errors import ConfigError, ExampleError, RunFolderError
+from factcensus.unlearn.models import quiet_transformers
+from factcensus.unlearn.run import run_unlearning
+from factcensus.unlearn.training.examples import encode
+from factcensus.unlearn.training.ranks import Ranks
+
+THEN = datetime(2024, 2, 29, 12, 30)
+#: As Llama 3 and Qwen 3 have it: a date, a system message, and a switch.
+TEMPLATE = """
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'] %}
+    {%- set messages = messages[1:] %}
+{%- endif %}
+{{- 'today: ' + date_string + '\\n' + (system or '') + '\\n' }}
+{%- for message in messages %}
+{{- message['role'] + ': ' + message['content'] + '\\n' }}
+{%- endfor %}
+{{- 'assistant: ' }}
+{%- if enable_thinking is defined and enable_thinking is false %}
+{{- '<think></think>' }}
+{%- endif %}"""
+
+
+def tokenizer(template: str) -> Any:
+    words = Tokenizer(models.WordLevel({"a": 0, "<u>": 1}, unk_token="<u>"))
+    made = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<u>")
+    made.chat_template = template
+    return made
+
+
+def fixed(template: str, **settings: Any) -> Any:
+    made = tokenizer(template)
+    fix_chat_template(made, ChatConfig(**settings), THEN)
+    return made
+
+
+def test_a_template_that_reads_the_clock_reads_the_run_s_clock() -> None:
+    assert render(fixed(TEMPLATE), "Who?") == "today: 29 Feb 2024\n\nuser: Who?\nassistant: "
+    assert reads_clock(fixed(TEMPLATE))
+    assert not reads_clock(tokenizer("{{ messages[0]['content'] }}"))
+
+
+def test_a_template_without_clock_or_settings_is_left_as_it_is() -> None:
+    plain = "\n{{ messages[0]['content'] }}\n!"
+    assert fixed(plain).chat_template == plain
+
+
+def test_fixing_the_clock_changes_nothing_else() -> None:
+    template = "\n\n {{ messages[0]['content'] }} in {{ strftime_now('%Y') }}\n"
+    live = render(tokenizer(template), "q")
+    assert render(fixed(template), "q") == live.replace(str(datetime.now().year), "2024")
+
+
+def test_arguments_and_a_system_message_reach_the_template() -> None:
+    made = fixed(TEMPLATE, system='Be "brief" \N{GRINNING FACE}\n.', arguments={"enable_thinking": False})
+    expected = 'today: 29 Feb 2024\nBe "brief" \N{GRINNING FACE}\n.\nuser: Who?\nassistant: <think></think>'
+    assert render(made, "Who?") == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "settings", "message"),
+    [
+        ("{{ ['a', 'b'] | random }}{{ messages[0]['content'] }}", {}, "draws at random"),
+        ("{{ lipsum(1) }}{{ messages[0]['content'] }}", {}, "draws at random"),
+        ("{% set f = '%Y' %}{{ strftime_now(f) }}", {}, "makes up the format"),
+        (TEMPLATE, {"arguments": {"enable_thinkin": True}}, "does not read"),
+        ("{{ messages[-1]['content'] }}", {"system": "Be brief."}, "leaves it out"),
+        ("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+         {"system": "Be brief."}, "no system role"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_fixed_or_is_not_read_is_refused(template: str, settings: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fixed(template, **settings)
+
+
+def test_names_of_the_prompt_itself_cannot_be_arguments() -> None:
+    with pytest.raises(ValueError, match="messages"):
+        ChatConfig(arguments={"messages": "x"})
+
+
+def test_a_tokenizer_that_drops_merges_at_random_is_refused() -> None:
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [], dropout=0.1)))
+    with pytest.raises(ConfigError, match=r"dropout 0\.1"):
+        check_tokenizer_is_deterministic(made)
+
+
+def test_a_template_that_changes_the_question_is_refused() -> None:
+    made = tokenizer("{{ messages[0]['content'][:3] }} ")
+    with pytest.raises(ExampleError, match="leaves out or changes"):
+        encode(made, "Where was Ada born?", "a", "chat", "f1")
+
+
+class Clock(Ranks):
+    """One process, at a time of its own."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+
+@pytest.fixture
+def chatting(tmp_path: Path) -> dict[str, Any]:
+    """A run on a model whose template says what day it is."""
+    folder, facts = tmp_path / "model", tmp_path / "facts.jsonl"
+    with quiet_transformers():
+        tiny_model("llama", len(byte_level())).save_pretrained(folder)
+    byte_level().save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }} {{ messages[0]['content'] }}\n")
+    facts.write_text("".join(json.dumps(fact) + "\n" for fact in FACTS))
+    return {
+        "model": str(folder), "facts": str(facts), "out": str(tmp_path / "run"), "template": "chat",
+        "methods": ["grad_ascent"], "evaluator": "none", "training": {"passes": 0.5}, "save_models": True,
+    }  # fmt: skip
+
+
+def at(now: datetime, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The record of a run that was started, or continued, at this time."""
+    monkeypatch.setattr("factcensus.unlearn.run.current_ranks", lambda **_: Clock(now))
+    folder = run_unlearning(check_config(settings))
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return record
+
+
+def test_a_continued_run_asks_as_it_began(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = at(THEN, chatting, monkeypatch)
+    assert first["prompt"]["clock"] == THEN.isoformat()
+    again = at(datetime(2030, 1, 1), chatting | {"methods": ["grad_ascent", "ce_u"]}, monkeypatch)
+    assert again["prompt"] == first["prompt"]
+    assert again["tokens"] == first["tokens"]
+
+
+def test_the_saved_model_keeps_the_template_it_came_with(
+    chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(THEN, chatting, monkeypatch)
+    saved = Path(chatting["out"]) / "cells" / "grad_ascent" / "model" / "chat_template.jinja"
+    assert saved.read_text() == (Path(chatting["model"]) / "chat_template.jinja").read_text()
+
+
+def test_a_clock_in_the_configuration_is_used(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    record = at(datetime(2030, 1, 1), chatting | {"chat": {"clock": "2001-02-03"}}, monkeypatch)
+    assert record["prompt"]["clock"] == "2001-02-03T00:00:00"
+
+
+def test_a_run_without_a_recorded_clock_is_not_continued(
+    chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(THEN, chatting, monkeypatch)
+    path = Path(chatting["out"]) / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prompt": {}}))
+    with pytest.raises(RunFolderError, match="recorded time"):
+        at(THEN, chatting, monkeypatch)
+
+
+def test_a_run_is_not_continued_with_other_tokens(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    at(THEN, chatting, monkeypatch)
+    monkeypatch.setattr(prepare, "stored_clock", lambda _: datetime(1999, 1, 1))
+    with pytest.raises(RunFolderError, match="other prompts or answers"):
+        at(THEN, chatting, monkeypatch)
+
+
+def test_chat_settings_need_the_chat_template(chatting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="set template to 'chat'"):
+        check_config(chatting | {"template": "plain", "chat": {"system": "Be brief."}})

@@ -1,0 +1,109 @@
+"""A method whose loss is not finite is recorded as failed, and blocks no other: not now, not in the next call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factcensus.indexer.cli import main
+from factcensus.unlearn.config.run_config import check_config
+from factcensus.unlearn.errors import NumericsError
+from factcensus.unlearn.progress import Progress
+from factcensus.unlearn.run import run_unlearning
+
+WILD: dict[str, Any] = {"preset": "grad_ascent", "name": "wild", "learning_rate": 1e30}
+
+
+@pytest.fixture
+def settings(world: Path, model_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "model": str(model_folder), "facts": str(world / "facts.jsonl"), "out": str(tmp_path / "run"),
+        "methods": ["simnpo", WILD, "idk"], "training": {"passes": 2, "learning_rate": 1e-4},
+        "selection": {"count_column": "exposures", "forget": {"roles": ["forget"], "limit": 12}}, "evaluator": "none",
+    }  # fmt: skip
+
+
+def trained(settings: dict[str, Any]) -> tuple[list[str], str]:
+    """The methods that a call trains, and the message that it ends with."""
+    seen: list[Progress] = []
+    with pytest.raises(NumericsError) as failed:
+        run_unlearning(check_config(settings), progress=seen.append)
+    stages = dict.fromkeys(each.stage for each in seen if each.stage.startswith("unlearn "))
+    return [stage.removeprefix("unlearn ") for stage in stages], str(failed.value)
+
+
+def record_of(settings: dict[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((Path(settings["out"]) / "run.json").read_text())
+    return record
+
+
+def test_the_others_are_finished_and_the_failure_is_on_record(settings: dict[str, Any]) -> None:
+    names, message = trained(settings | {"evaluator": "standard"})
+    assert names == ["simnpo", "wild", "idk"]
+    assert message.startswith("1 of 3 methods failed: wild: loss ")
+    record = record_of(settings)
+    assert record["status"] == "failed"
+    assert [each["method"] for each in record["failed"]] == ["wild"]
+    summary = json.loads((Path(settings["out"]) / "summary.json").read_text())
+    assert [each["name"] for each in summary["methods"]] == ["simnpo", "idk"]
+    assert [each["method"] for each in summary["failed"]] == ["wild"]
+    assert "A method failed and has no results: wild:" in (Path(settings["out"]) / "report.html").read_text()
+    assert not (Path(settings["out"]) / "cells" / "wild" / "state.pt").exists()
+
+
+def test_the_next_call_skips_what_failed_and_names_it_again(settings: dict[str, Any]) -> None:
+    trained(settings)
+    names, message = trained(settings)
+    assert names == []
+    assert "wild: loss" in message
+    names, _ = trained(settings | {"methods": [*settings["methods"], "npo"]})
+    assert names == ["npo"]
+
+
+def test_other_settings_run_it_again(settings: dict[str, Any]) -> None:
+    trained(settings)
+    tame = [WILD | {"learning_rate": 1e-4} if each is WILD else each for each in settings["methods"]]
+    folder = run_unlearning(check_config(settings | {"methods": tame}))
+    record = record_of(settings)
+    assert (record["status"], record["failed"], "error" in record) == ("done", [], False)
+    assert (folder / "cells" / "wild" / "done.json").is_file()
+    assert not (folder / "cells" / "wild" / "failed.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"learning_rate": 1e38}, {"passes": 0.6}, {"passes": 2, "learning_rate": 1e38}], ids=str
+)
+def test_an_overflow_or_a_last_step_beyond_all_numbers_is_a_failure_as_well(
+    settings: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    _, message = trained(settings | {"methods": [WILD | {"learning_rate": 3e38} | changes, "idk"]})
+    assert message.startswith("1 of 2 methods failed: wild: ")
+
+
+def test_a_run_of_failures_only_has_the_original_and_its_message(settings: dict[str, Any]) -> None:
+    _, message = trained(settings | {"evaluator": "standard", "methods": [WILD]})
+    assert message.startswith("1 of 1 methods failed")
+    assert (Path(settings["out"]) / "facts.parquet").is_file()
+
+
+def test_the_command_ends_with_1_and_a_sweep_goes_on(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(settings))
+    assert main(["unlearn", "run", str(path)]) == 1
+    assert "1 of 3 methods failed: wild: loss" in capsys.readouterr().err
+    grid = settings | {"out": str(tmp_path / "grid"), "sweep": {"seed": [0, 1]}}
+    path.write_text(json.dumps(grid))
+    assert main(["unlearn", "run", str(path), "--json"]) == 1
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert {(each["method"], each["status"]) for each in cells} == {
+        ("simnpo", "done"), ("wild", "failed"), ("idk", "done")
+    }  # fmt: skip
+    assert all(("wild: loss" in str(each["error"])) == (each["method"] == "wild") for each in cells)
+    assert main(["unlearn", "status", str(path), "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert {each["status"] for each in cells if each["method"] == "wild"} == {"failed"}

@@ -1,0 +1,41 @@
+"""The settings of a chat template."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field, field_validator
+
+from factcensus.unlearn.config.method_config import Section
+
+Value = bool | int | float | str | None
+#: What a chat template calls to read the clock.
+CLOCK = "strftime_now"
+#: Names that the prompt itself is passed by.
+_RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", CLOCK})
+
+
+class ChatConfig(Section):
+    """What a chat template is given besides the question; for ``template = "chat"``."""
+
+    system: str | None = Field(default=None, min_length=1, description="a system message before the question")
+    arguments: dict[str, Value] = Field(
+        default_factory=dict, description="values that the chat template reads, such as {enable_thinking = false}"
+    )
+    clock: datetime | None = Field(
+        default=None,
+        description="the date and time that a template sees which reads the clock; the start of the run if not given",
+    )
+
+    @field_validator("arguments")
+    @classmethod
+    def _usable_names(cls, arguments: dict[str, Value]) -> dict[str, Value]:
+        for name in arguments:
+            if not name.isidentifier() or name in _RESERVED:
+                raise ValueError(f"{name!r} cannot be set for a chat template; expected a name that the template reads")
+        return arguments
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is asked for."""
+        return self == ChatConfig()
