@@ -22,7 +22,10 @@ import pyarrow.compute
 import regex
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from factcensus.indexer.analyzers.unicode_tables import FORMAT, UNASSIGNED, UNSPACED_SCRIPTS, character_classes
+from factcensus.indexer.analyzers.definition import folded
+from factcensus.indexer.analyzers.unicode_generator import APOSTROPHES, UNSPACED_SCRIPTS
+from factcensus.indexer.analyzers.unicode_tables import JOINER, OTHER, SINGLE, character_classes
+from factcensus.indexer.analyzers.unicode_tables import WORD as WORD_CHARACTER
 from factcensus.indexer.analyzers.words import WordEncoder, WordsAnalyzer
 from factcensus.indexer.corpus import find_source_files, read_documents
 
@@ -94,11 +97,26 @@ def _encode(encoder: WordEncoder, documents: Sequence[bytes]) -> tuple[npt.NDArr
     return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 
-_CLASSES = np.frombuffer(character_classes(), np.uint8)
-_FORMATS = frozenset(map(chr, np.flatnonzero(_CLASSES == FORMAT).tolist()))
-_KEPT = frozenset(map(chr, np.flatnonzero(_CLASSES != UNASSIGNED).tolist())) - _FORMATS
+_CLASSES = character_classes()
+_APOSTROPHES = dict.fromkeys(APOSTROPHES, " ")
+
+
+def _is_simple(character: str) -> bool:
+    """Return whether a text of such characters is folded by NFKC and casefold alone."""
+    kinds = {_CLASSES[ord(c)] for c in character + unicodedata.normalize("NFKC", character)}
+    stress_mark = unicodedata.combining(character) and "\u0301" in unicodedata.normalize("NFD", character)
+    return kinds <= {OTHER, WORD_CHARACTER, SINGLE, JOINER} and not stress_mark
+
+
+_SIMPLE = frozenset(filter(_is_simple, map(chr, range(len(_CLASSES)))))
+# Characters of other scripts, by the newer Unicode of regex, that belong to one of these as well.
+_MORE = "".join(
+    chr(c) for c in range(len(_CLASSES)) if _CLASSES[c] == SINGLE and not regex.match(f"[{UNSPACED}]", chr(c))
+)
+UNSPACED += _MORE
 # The first alternative is for speed: without it this peer is a quarter slower.
-_TOKEN = regex.compile(rf"[a-z0-9]++(?![+#{WORD}])|(?:(?![{UNSPACED}])[{WORD}])+(?:[+#]++(?![{WORD}]))?|[{WORD}]")
+_RUN = rf"(?:(?![{UNSPACED}])[{WORD}])"
+_TOKEN = regex.compile(rf"[a-z0-9]++(?![+#{WORD}])|{_RUN}+(?:[+#]++(?!{_RUN}))?|[{WORD}]")
 
 
 def _regex(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
@@ -109,9 +127,11 @@ def _regex(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
         if text.isascii():
             text = text.lower()
         else:
-            if not _KEPT.issuperset(text):
-                text = "".join(c if c in _KEPT else " " for c in text if c not in _FORMATS)
-            text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+            if _SIMPLE.issuperset(text):
+                text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+            else:
+                text, _ = folded(text, "words", _CLASSES)
+            text = text.translate(_APOSTROPHES)
         found.append([vocabulary.setdefault(word, len(vocabulary)) for word in _TOKEN.findall(text)])
     return found, vocabulary
 

@@ -30,7 +30,7 @@ VOID = {"meta", "br", "path", "use", "rect", "circle", "line", "link", "input", 
 
 def make_run(slope: float = 0.5, **options: Any) -> Run:
     facts = pd.concat([planted_facts(seed=seed, people=28, slope=slope, methods=METHODS, **options) for seed in (0, 1)])
-    facts = facts.assign(index="world", index_digest="sha256:abc", analyzer="words/1")
+    facts = facts.assign(index="world", index_digest="sha256:abc", analyzer="words/2")
     steps = pd.DataFrame(
         [
             {"seed": seed, "method": method, "step": step, "forget_loss_nats": 3 * np.exp(-step / 9),
@@ -198,7 +198,7 @@ def test_what_users_wrote_cannot_become_markup(run: Run, summary: dict[str, Any]
 def test_page_says_where_its_numbers_come_from_and_how_many_facts_they_rest_on(
     page: str, summary: dict[str, Any]
 ) -> None:
-    for text in ("sha256:abc", "sha256:def", "words/1", "torch"):
+    for text in ("sha256:abc", "sha256:def", "words/2", "torch"):
         assert text in page
     for stratum in summary["methods"][0]["forgotten_by_stratum"]["cloze"]:
         assert f"n={stratum['generation']['n']}" in page

@@ -2,24 +2,24 @@
 
 Nothing here is shared with ``factcensus.indexer``: it is a second, independent reading, over Python lists.
 
-Analyzers and the Unicode version. The analyzer ``words`` is frozen at Unicode 14.0, and so is this oracle, on every
+Analyzers and the Unicode version. The word analyzers are frozen at Unicode 14.0, and so is this oracle, on every
 Python: ``unicode_14_assigned.txt`` lists the code points that 14.0 assigns, and every other character is replaced by a
-space before anything else is done to the text. That is what 14.0 does with it: an unassigned character is a starter
-without decomposition, so it keeps its neighbours from being reordered or composed across it, as a space does, and it
-separates words, as a space does. For the assigned ones Unicode's stability policies promise that normalisation and case
-folding are the same in every later version. Categories and scripts have no such promise; that the three classes used
-here (L, M or N; Cf; neither) have not moved is what ``test_unicode_14.py`` checks where it can.
+space before anything else is done to the text (unless it is default-ignorable). That is what 14.0 does with it: an
+unassigned character is a starter without decomposition, so it keeps its neighbours from being reordered or composed
+across it, as a space does, and it separates words, as a space does. ``unicode_14_properties.txt`` has the properties of
+14.0 that Python does not know. For assigned characters Unicode's stability policies promise that normalisation and case
+folding are the same in every later version. Categories have no such promise; that those used here have not moved is
+what ``test_unicode_14.py`` checks where it can.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
-
-import regex
 
 Token = str | int
 Tokens = Sequence[Token]
@@ -27,35 +27,61 @@ Span = tuple[int, int]
 
 # ---------------------------------------------------------------------------------------------- analyzers
 
-#: Scripts of which each letter, mark or number is a token by itself.
-LONE_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
-_LONE_SCRIPT = regex.compile("|".join(rf"\p{{Script={script}}}" for script in LONE_SCRIPTS))
-_ASSIGNED_FILE = Path(__file__).with_name("unicode_14_assigned.txt")
+_FOLDER = Path(__file__).parent
+
+
+def _range(text: str) -> range:
+    first, _, last = text.strip().partition("..")
+    return range(int(first, 16), int(last or first, 16) + 1)
+
+
+def _lines(file: str) -> list[str]:
+    lines = (_FOLDER / file).read_text(encoding="ascii").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _read_assigned() -> frozenset[int]:
     """Code points that Unicode 14.0 assigns (category other than Cn)."""
-    assigned: set[int] = set()
-    for line in _ASSIGNED_FILE.read_text(encoding="ascii").splitlines():
-        if line and not line.startswith("#"):
-            first, _, last = line.partition("..")
-            assigned.update(range(int(first, 16), int(last or first, 16) + 1))
-    return frozenset(assigned)
+    return frozenset(code_point for line in _lines("unicode_14_assigned.txt") for code_point in _range(line))
+
+
+def _read_properties() -> dict[str, frozenset[str]]:
+    """The characters that have each property of ``unicode_14_properties.txt`` in Unicode 14.0."""
+    found: dict[str, set[str]] = {}
+    for line in _lines("unicode_14_properties.txt"):
+        code_points, _, name = line.partition(";")
+        found.setdefault(name.strip(), set()).update(map(chr, _range(code_points)))
+    return {name: frozenset(characters) for name, characters in found.items()}
 
 
 ASSIGNED_IN_14 = _read_assigned()
+PROPERTIES_OF_14 = _read_properties()
+
+#: Scripts of which each letter, mark or number is a token by itself.
+LONE_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+_OF_LONE_SCRIPTS = frozenset().union(*(PROPERTIES_OF_14[f"Script_Extensions={name}"] for name in LONE_SCRIPTS))
+_CYRILLIC = PROPERTIES_OF_14["Script=Cyrillic"]
+_DEFAULT_IGNORABLE = PROPERTIES_OF_14["Default_Ignorable_Code_Point"]
+_ARABIC_SIGNS = "\u0640\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652\u0670"
+_HEBREW_POINTS = "".join(map(chr, range(0x591, 0x5BE))) + "\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+_LETTERS_USED_AS_APOSTROPHES = "ʹʺʻʼʽʾʿˈˊˋˌ\ua78b\ua78c"
 
 
 @cache
 def is_word_character(character: str) -> bool:
-    """A letter, mark or number."""
-    return unicodedata.category(character)[0] in "LMN"
+    """A letter, mark or number, but no letter that is used as an apostrophe."""
+    return unicodedata.category(character)[0] in "LMN" and character not in _LETTERS_USED_AS_APOSTROPHES
 
 
 @cache
 def is_lone(character: str) -> bool:
     """A letter, mark or number of a script that is written without spaces."""
-    return is_word_character(character) and _LONE_SCRIPT.match(character) is not None
+    return is_word_character(character) and character in _OF_LONE_SCRIPTS
+
+
+def continues_a_word(character: str) -> bool:
+    """Whether a character belongs to the same token as the letter before it."""
+    return is_word_character(character) and not is_lone(character)
 
 
 def split_words(text: str) -> list[str]:
@@ -70,36 +96,86 @@ def split_words(text: str) -> list[str]:
             i += 1
         else:
             end = i
-            while end < len(text) and is_word_character(text[end]) and not is_lone(text[end]):
+            while end < len(text) and continues_a_word(text[end]):
                 end += 1
             after_signs = end
             while after_signs < len(text) and text[after_signs] in "+#":
                 after_signs += 1
-            signs_belong = after_signs == len(text) or not is_word_character(text[after_signs])
+            signs_belong = after_signs == len(text) or not continues_a_word(text[after_signs])
             tokens.append(text[i : after_signs if signs_belong else end])
             i = after_signs
     return tokens
 
 
-def _without_format_characters(text: str) -> str:
-    kept = (character for character in text if ord(character) not in ASSIGNED_IN_14 or not _is_format(character))
-    return "".join(character if ord(character) in ASSIGNED_IN_14 else " " for character in kept)
+@cache
+def _is_no_spelling(character: str) -> bool:
+    """Whether a character is removed wherever it is."""
+    if character == "\u200b":
+        return False
+    return (
+        character in _DEFAULT_IGNORABLE
+        or unicodedata.category(character) == "Me"
+        or character in _ARABIC_SIGNS
+        or character in _HEBREW_POINTS
+    )
 
 
 @cache
-def _is_format(character: str) -> bool:
-    return unicodedata.category(character) == "Cf"
+def _is_cyrillic_letter(character: str) -> bool:
+    return character in _CYRILLIC and unicodedata.category(character)[0] == "L"
+
+
+def _only_spelling(text: str) -> str:
+    """The removals of step 1."""
+    kept: list[str] = []
+    for character in text:
+        if _is_no_spelling(character):
+            continue
+        if character == "\u0301" and kept and _is_cyrillic_letter(kept[-1]):
+            continue  # the next one is directly after the same letter
+        kept.append(character)
+    return "".join(kept)
+
+
+@cache
+def _way_to_separate(character: str) -> str | None:
+    """Whether a character is a superscript digit, a fraction, or another one of step 2 that separates."""
+    mapping = unicodedata.decomposition(character).partition(" ")
+    if mapping[0] == "<fraction>":
+        return "fraction"
+    if mapping[0] == "<super>" and unicodedata.category(character) in ("No", "So", "Sm", "Sk"):
+        return "digit" if mapping[2] in [f"{ord(digit):04X}" for digit in "0123456789"] else "separator"
+    return "separator" if unicodedata.normalize("NFKC", character)[0] == " " else None
+
+
+def _words(text: str, fold: Callable[[str], str]) -> list[str]:
+    """The three steps; what separates cuts the text in pieces that are folded one by one."""
+    text = "".join(c if ord(c) in ASSIGNED_IN_14 or c in _DEFAULT_IGNORABLE else " " for c in text)
+    text = _only_spelling(unicodedata.normalize("NFC", text))
+    tokens = []
+    for way, run in groupby(text, _way_to_separate):
+        if way is None:
+            tokens += split_words(_only_spelling(fold("".join(run))))
+        elif way == "digit":
+            tokens.append("".join(str(unicodedata.digit(character)) for character in run))
+        elif way == "fraction":
+            for character in run:
+                tokens += [n for n in unicodedata.normalize("NFKC", character).split("\N{FRACTION SLASH}") if n]
+    return tokens
 
 
 def words(text: str) -> list[str]:
     """The analyzer ``words``."""
-    text = unicodedata.normalize("NFKC", _without_format_characters(text))
-    return split_words(unicodedata.normalize("NFKC", text.casefold()))
+    return _words(text, lambda piece: _nfkc(_nfkc(piece).casefold()))
 
 
 def words_cased(text: str) -> list[str]:
     """The analyzer ``words-cased``."""
-    return split_words(unicodedata.normalize("NFC", _without_format_characters(text)))
+    return _words(text, partial(unicodedata.normalize, "NFC"))
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def utf8_bytes(text: str) -> list[int]:

@@ -26,6 +26,21 @@ HARD = {
     "case folding": "ßẞİIıiſΣσςŉǰΐΰᾳᾼᾈÅåꭰᎠაᲐᏸﬀև\u0345\u0307\u03b1\u03b9\u0130",
     "Indic vowels in two parts": "কেোোৌொொൊෝේ\u09be\u09c7\u09d7\u0bc6\u0dd9\u0dcf\u0dca\u0ddd\u094d\u0915\u0958",
     "emoji": "👩🚀\u200d❤\ufe0f🇫🇷1\u20e3👍🏽\U000e0067a",
+    "default ignorable": (
+        "ab中か\u0301\u00ad\u034f\u115f\u1160\u17b5\u180b\u180f\u200b\u200c\u2065\u3164\ufe0f\uffa0\ufff0\U000e0fff"
+    ),
+    "Arabic": (
+        "\u0645\u062d\u0627\u0640\u064b\u064e\u0651\u0652\u0653\u0654\u0670\u0300\ufe77"
+        "\ufcf2\ufc60\ufefb\ufdfa\u06d6a+"
+    ),
+    "Hebrew": (
+        "\u05d9\u05e9\u05d5\u0591\u05b0\u05bc\u05bd\u05be\u05bf\u05c1\u05c4\u05c7\ufb1d"
+        "\ufb1e\ufb2a\ufb2c\ufb4b\u05f3\u0301a"
+    ),
+    "Cyrillic stress marks": "аАеиГгкѓёќйᵸꙮ\u0301\u0341\u0300\u0306\u0308\u0323\u0483\u0488\ua66f\u00ad\u0640\ufe77a ",
+    "superscripts and fractions": "aм10²³¹⁰⁺⁻⁽ⁿªº™℠🅪㆒㆖¼½⅒⅟↉⁄₂₊+#\u00ad\u0301\ufe77中",
+    "spacing accents": "aα´¨¸¯˘΄΅\u0301\u0308\u1fbd\u1fee\u037a゛゜ﹰﱞﹽﳲ\u00a0\u3000\u00ad+",
+    "letters used as apostrophes": "aOʹʺʻʼʽʾʿˈˉˊˋˌˍˀˮʰꞋꞌŉẚ\u0374\u0301'’+中",
     "punctuation": "aB'’ʼ`´\"“”«».,;:-–—_/\\&@*()[]{}<>|~^%$€ \t\n\r\u00a0\u2028\u0085",
     "unassigned in Unicode 14": "aé\u0301\u0378\u0897\u1c89\ua7cb\u0cf3\U0001e030\U00011f00\U00031350\U00011383",
     "not characters": "ab\ufffe\uffff\U0010ffff\ue000\ufffd\x00\x1f\x7f",

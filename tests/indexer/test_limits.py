@@ -218,7 +218,7 @@ def write_ab_index(folder: Path, documents: int, per_document: int) -> Path:
     pq.write_table(table_of_rows, folder / "documents.0.parquet")
     tokens = 2 * per_document * documents
     Manifest(
-        analyzer="words", analyzer_label="words/1+unicode-14.0.0", token_dtype="u32", vocabulary_size=2,
+        analyzer="words", analyzer_label="words/2+unicode-14.0.0", token_dtype="u32", vocabulary_size=2,
         vocabulary_generation=0, shards=(ShardRecord(0, documents, tokens, 2),),
         sources={"x": {"documents": documents, "tokens": tokens}}, text_bytes=1, skipped_lines=0,
         files={

@@ -35,8 +35,9 @@ from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.records import texts as strings
+from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
-from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, Manifest, refuse_unfinished
+from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.vocabulary import Vocabulary
 
@@ -146,17 +147,7 @@ class CountIndex:
                 raise IndexFormatError(
                     f"{folder / file} {found}, the manifest says {record.bytes}; copy the index anew or rebuild it"
                 )
-        chosen: Analyzer
-        if TOKENIZER in manifest.files:
-            from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
-
-            chosen = HuggingFaceAnalyzer(str(folder / TOKENIZER), shown_as=manifest.analyzer)
-        else:
-            chosen = get_analyzer(manifest.analyzer)
-        if chosen.label != manifest.analyzer_label:
-            raise IndexFormatError(
-                f"{folder} was built with {manifest.analyzer_label}, this version has {chosen.label}; rebuild the index"
-            )
+        chosen = load_analyzer(folder, manifest)
         generation = manifest.vocabulary_generation
         vocabulary = None if generation is None else Vocabulary(folder, generation)
         shards = list(_open_shards(folder, manifest))

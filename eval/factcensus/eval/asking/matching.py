@@ -30,7 +30,7 @@ class Match:
 
 @lru_cache(1 << 16)
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text as the index sees them: NFKC and case folded, punctuation dropped.
+    """Return the words of a text as the analyzer ``words`` has them: folded, punctuation dropped.
 
     Answers recur in every form and at every checkpoint, so the last 65 536 texts are remembered.
     """

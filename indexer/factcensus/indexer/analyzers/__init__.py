@@ -1,8 +1,8 @@
 """Analyzers: how a text becomes token ids. An index is built with one, and queries are analysed by the same.
 
 ========================  ===========================================================================
-``words`` (default)       whole words, NFKC and case folded, every script; punctuation separates
-``words-cased``           the same as written (NFC, case kept)
+``words`` (default)       whole words of every script, case and compatibility characters folded
+``words-cased``           whole words as written
 ``bytes``                 the UTF-8 bytes of the text
 ``hf:PATH_OR_NAME``       a Hugging Face tokenizer
 ========================  ===========================================================================

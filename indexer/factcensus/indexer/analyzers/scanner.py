@@ -181,7 +181,6 @@ def _scan_run(
     unit = begin - 1 if begin > 0 and 60 <= folded[begin - 1] <= 62 else begin
     unit_count = count
     span = -1  # where the span begins
-    last: Any = BREAK  # what was before, in a span
     position = begin
     while position <= end:  # the break behind the run ends what is pending
         here = position
@@ -195,8 +194,7 @@ def _scan_run(
             span, count = unit, unit_count
             length = joined = 0
         if span >= 0:
-            if not (what == BREAK or (what == SINGLE and last != JOINER)):
-                last = what
+            if what not in (BREAK, SINGLE):
                 continue
             spans[span_count, 0] = span
             spans[span_count, 1] = here
@@ -205,9 +203,9 @@ def _scan_run(
             span_count += 1
             span = -1
         if length > 0 and what != JOINER and (joined > 0 or what != WORD):
-            # The pending word ends here; + and # belong to it unless a letter, mark or number follows them.
+            # The pending word ends here; + and # belong to it unless more of a word follows them.
             places[count] = tail
-            sizes[count] = length if what in (WORD, SINGLE) else length + joined
+            sizes[count] = length if what == WORD else length + joined
             count += 1
             tail += length + joined
             length = joined = 0

@@ -1,8 +1,8 @@
 """The analyzers ``words`` (default) and ``words-cased``: whole words in any script, punctuation dropped.
 
-:func:`exact_tokens` is the definition, in plain Python; queries use it unless they are ASCII. Text goes through the
-compiled scanner, which gives the same words 20 to 30 times faster than a ``regex`` pipeline does
-(``benchmarks/analysis.py``) and comes back here only for the spans around unsafe code points.
+:mod:`factcensus.indexer.analyzers.definition` says which words these are, in plain Python; queries use it unless they
+are ASCII. Text goes through the compiled scanner, which gives the same words 20 to 30 times faster than a ``regex``
+pipeline does (``benchmarks/analysis.py``) and uses the definition only for the spans around unsafe code points.
 """
 
 from __future__ import annotations
@@ -14,25 +14,15 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.analyzers.definition import exact_tokens
 from factcensus.indexer.analyzers.scanner import Window, find_runs, insert_spans, new_window, scan_runs
-from factcensus.indexer.analyzers.unicode_tables import (
-    FORMAT,
-    JOINER,
-    SINGLE,
-    UNASSIGNED,
-    UNICODE_VERSION,
-    WORD,
-    Normalization,
-    character_classes,
-    normalize,
-    scanner_tables,
-)
+from factcensus.indexer.analyzers.unicode_tables import UNICODE_VERSION, Normalization, scanner_tables
 from factcensus.indexer.analyzers.word_table import WordTable
 
-__all__ = ["WORDS_VERSION", "WordEncoder", "WordTable", "WordsAnalyzer", "exact_tokens"]
+__all__ = ["WORDS_VERSION", "WordEncoder", "WordTable", "WordsAnalyzer"]
 
 #: Raised whenever the same text could give other tokens.
-WORDS_VERSION = 1
+WORDS_VERSION = 2
 #: Text that is scanned at once, so that what is found in it is still in the cache when its words are looked up.
 WINDOW_BYTES = 128 << 10
 #: Spans whose ids are remembered before all are forgotten; they take some 200 bytes each.
@@ -40,39 +30,6 @@ SPANS_KEPT = 1 << 18
 
 _SPACE = re.compile(rb"\s")
 _ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[+#]++(?![A-Za-z0-9]))?")
-
-
-def exact_tokens(text: str, analyzer: Normalization) -> list[str]:
-    """The tokens of a text, by the definition: one pass over the normal form, character by character.
-
-    A run of + or # belongs to the word before it unless a letter, mark or number follows: C++ and C# are words,
-    a+b is two.
-    """
-    classes = character_classes()
-    kept = []
-    for character in text:
-        what = classes[ord(character)]
-        if what != FORMAT:
-            # Unassigned in the frozen Unicode version: a newer Python must not normalise it to something else.
-            kept.append(" " if what == UNASSIGNED else character)
-    tokens: list[str] = []
-    word: list[str] = []
-    joined: list[str] = []
-    for character in normalize("".join(kept), analyzer):
-        what = classes[ord(character)]
-        if what == JOINER and word:
-            joined.append(character)
-            continue
-        if word and (joined or what != WORD):
-            tokens.append("".join(word if what in (WORD, SINGLE) else word + joined))
-            word, joined = [], []
-        if what == WORD:
-            word.append(character)
-        elif what == SINGLE:
-            tokens.append(character)
-    if word:
-        tokens.append("".join(word + joined))
-    return tokens
 
 
 class WordEncoder:

@@ -30,6 +30,7 @@ from factcensus.indexer.storage.documents import (
     find_replaced,
     join_documents,
 )
+from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import (
     explain_full_disk,
     hash_file,
@@ -217,7 +218,7 @@ def add_to_index(
     read_manifest(index)
     with lock_folder(index):
         old = read_manifest(index)
-        chosen = _analyzer_of(index, old)
+        chosen = load_analyzer(index, old)
         settings = BuildSettings(
             _name_of(index, old), memory_bytes, shard_tokens, text_field, id_field, on_bad_line, replace
         )
@@ -267,7 +268,7 @@ def compact_index(
     read_manifest(index)
     with lock_folder(index):
         old = read_manifest(index)
-        chosen = _analyzer_of(index, old)
+        chosen = load_analyzer(index, old)
         settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens)
         _check(settings)
         if out is None and _already_done(index, old, settings, []):
@@ -294,21 +295,6 @@ def compact_index(
 def _name_of(index: Path, manifest: Manifest) -> str:
     """The analyzer of an index by a name that this machine can load."""
     return f"hf:{index / TOKENIZER}" if TOKENIZER in manifest.files else manifest.analyzer
-
-
-def _analyzer_of(index: Path, manifest: Manifest) -> Analyzer:
-    """The analyzer with which an index was built, as this version has it."""
-    if TOKENIZER in manifest.files:
-        from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
-
-        chosen: Analyzer = HuggingFaceAnalyzer(str(index / TOKENIZER), shown_as=manifest.analyzer)
-    else:
-        chosen = get_analyzer(manifest.analyzer)
-    if chosen.label != manifest.analyzer_label:
-        raise InputError(
-            f"{index} was built with {manifest.analyzer_label}, here it is {chosen.label}; rebuild the index"
-        )
-    return chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from factcensus.indexer.storage.documents import (
     find_repeated,
 )
 from factcensus.indexer.storage.frequent import count_frequent
+from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, sync_files, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.shard import Shard
@@ -37,10 +38,13 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         NoIndexError: there is none.
+        IndexFormatError: its text was analysed by another version of the analyzer.
     """
     if not (folder / MANIFEST).is_file():
         raise NoIndexError(f"no index of factcensus's at {folder}; make one with 'factcensus index build'")
-    return Manifest.read(folder)
+    manifest = Manifest.read(folder)
+    load_analyzer(folder, manifest)
+    return manifest
 
 
 def commit(folder: Path, old: Manifest, new: Manifest) -> None:
