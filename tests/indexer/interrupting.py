@@ -157,7 +157,7 @@ def warm_up() -> None:
         corpus = Path(name) / "c.jsonl"
         corpus.write_text('{"id": "1", "text": "a b"}\n{"id": "2", "text": "a b"}\n', encoding="utf-8")
         build_index([corpus], Path(name) / "ix", jobs=1)
-        add_to_index(Path(name) / "ix", [corpus], jobs=1)
+        add_to_index(Path(name) / "ix", [corpus], jobs=1, allow_repeat=True)
         delete_documents(Path(name) / "ix", ids=["1"])
         compact_index(Path(name) / "ix", jobs=1)
 

@@ -196,7 +196,8 @@ def test_no_change_writes_to_a_file_that_an_opened_index_reads(folder: Path, tmp
     for change in ("add", "delete", "compact", "delete, compact"):
         keep()
         changes(tmp_path)[change](folder)
-        add_to_index(folder, [write_corpus(tmp_path / "again.jsonl", [{"id": "d0", "text": "a again"}])], jobs=1)
+        again = write_corpus(tmp_path / "again.jsonl", [{"id": "d0", "text": "a again"}])
+        add_to_index(folder, [again], jobs=1, allow_repeat=True)
     for path, descriptor, content in kept:
         with os.fdopen(descriptor, "rb") as file:
             assert file.read() == content, path

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from factcensus.indexer import CountIndex, add_to_index, build_index, verify_index
 from factcensus.indexer.building import build
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError, VerificationError
+from factcensus.indexer.storage.manifest import FORMAT
 
 from . import reference
 from .corpora import index_folder, make_index, records, write_corpus
@@ -134,7 +135,7 @@ def test_manifest_has_size_and_checksum_of_every_file_and_the_totals(tmp_path: P
     for name, path in files.items():
         assert manifest["files"][name]["bytes"] == path.stat().st_size
         assert manifest["files"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert manifest["format"] == 2
+    assert manifest["format"] == FORMAT
     assert (manifest["documents"], manifest["tokens"]) == (4, 6)
     assert manifest["sources"]["wiki"] == {"documents": 2, "tokens": 4}
     assert manifest["sources"]["web"] == {"documents": 1, "tokens": 1}
@@ -260,7 +261,7 @@ def test_newer_format_is_refused_with_both_versions(intact: Path) -> None:
     path = intact / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(manifest | {"format": 99}), encoding="utf-8")
-    with pytest.raises(IndexFormatError, match=r"99.*2"):
+    with pytest.raises(IndexFormatError, match=rf"99.*{FORMAT}"):
         CountIndex.open(intact)
 
 

@@ -72,6 +72,8 @@ PROCESS_BYTES = 256 << 20
 ANALYSIS_BYTES = 384 << 20
 #: … and for a byte of a long line: the line, its text as Python has it, and the text's tokens.
 BYTES_PER_LINE_BYTE = 12
+#: Shards from which on adding suggests to compact.
+MANY_SHARDS = 32
 #: The files of which an index is made anew (the others follow from them), and those that adding continues.
 _COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
@@ -194,6 +196,7 @@ def add_to_index(
     id_field: str = "id",
     on_bad_line: BadLinePolicy = "fail",
     replace: bool = False,
+    allow_repeat: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
@@ -206,9 +209,11 @@ def add_to_index(
         index: an index folder of factcensus's.
         sources: as for :func:`build_index`, like all the other arguments.
         replace: delete the documents of the index that have the id of an added one, in the same step.
+        allow_repeat: also add a file whose documents (ids and texts) the index was made of already.
 
     Raises:
-        InputError: as :func:`build_index`; with ``replace``, an added document has no id or the id of another one.
+        InputError: as :func:`build_index`; a file was added already, and neither ``replace`` nor ``allow_repeat`` is
+            given; with ``replace``, an added document has no id or the id of another one.
         VerificationError: the index's vocabulary, or its list of deleted documents, is damaged.
     """
     check_main_guard()
@@ -228,11 +233,32 @@ def add_to_index(
         check_files(index, old, [name for name in old.files if name.startswith(_CONTINUED)])
         with _staging(index, settings, chosen, files, base=old.digest) as folder:
             tasks = _spool_files(folder, settings, files, run)
+            if not replace and not allow_repeat:
+                _refuse_repeated(folder, old, tasks)
             replaced = _find_replaced(index, old, tasks) if replace else {}
             new = _build(folder, chosen, settings, tasks, run, (index, old), replaced=replaced)
             new = new.after(old, "replace" if replaced else "add")
             _move_in(folder, index, old, new)
+    if len(new.shards) >= MANY_SHARDS:
+        run.notice(
+            f"{index} has {len(new.shards)} shards, and every count looks into each; "
+            f"'factcensus index compact {index}' makes fewer of them"
+        )
     return new
+
+
+def _refuse_repeated(folder: Path, old: Manifest, tasks: Sequence[SpoolTask]) -> None:
+    """Refuse files whose documents an index has been made of, and remove the staging folder then."""
+    known = set(old.contents)
+    results = [(task.file.name, task.finished()) for task in tasks]
+    repeated = [name for name, result in results if result and result.documents and result.content in known]
+    if repeated:
+        _discard(folder)
+        shown = ", ".join(repeated[:5]) + (", …" if len(repeated) > 5 else "")
+        raise InputError(
+            f"the index holds the documents of {shown} already ({len(repeated)} of {len(tasks)} files), so nothing was "
+            "added; leave them out, or give --allow-repeat to count them once more"
+        )
 
 
 def compact_index(
@@ -284,7 +310,7 @@ def compact_index(
             first = 0 if out else 1 + max(shard.number for shard in old.shards)
             generation = 0 if out else (old.vocabulary_generation or 0) + 1
             new = _build(folder, chosen, settings, tasks, run, first_shard=first, generation=generation)
-            new = replace(new, skipped_lines=old.skipped_lines).after(old, "compact")
+            new = replace(new, skipped_lines=old.skipped_lines, contents=old.contents).after(old, "compact")
             if out is None:
                 _move_in(folder, index, old, new)
             else:
@@ -354,7 +380,7 @@ def _build(
     if not any(file.documents for file in spooled):
         raise InputError("no documents in " + ", ".join(task.file.name for task in tasks))
     old = base[1] if base else None
-    files: dict[str, FileRecord] = dict(old.files) if old else {}
+    files: dict[str, FileRecord] = {}
     if not analyzer.has_vocabulary:
         generation = None
         vocabulary_size = cast(FixedAnalyzer, analyzer).vocabulary_size
@@ -366,7 +392,6 @@ def _build(
         if base and old and old.vocabulary_generation is not None:
             table = Vocabulary(base[0], old.vocabulary_generation).table()
             generation = old.vocabulary_generation + 1
-            files = {name: record for name, record in files.items() if not name.startswith("vocabulary.")}
         for done in merge_words(tasks, table):
             settings.budget_tokens(len(table))  # before it grows beyond the bound
             run.progress("merge words", done, len(tasks), "files")
@@ -413,8 +438,18 @@ def _build(
         sources=count_sources(tables, deleted),
         text_bytes=count_text_bytes(tables, deleted),
         skipped_lines=sum(file.skipped_lines for file in spooled) + (old.skipped_lines if old else 0),
-        files=dict(sorted((files | state_files).items())),
+        contents=tuple(sorted({file.content for file in spooled if file.documents and file.content} | _contents(old))),
+        files=dict(sorted((_lasting(state_files) | files).items())),
     )
+
+
+def _lasting(files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+    """Return all files but those of a vocabulary, of which a build makes a new generation."""
+    return {name: record for name, record in files.items() if not name.startswith("vocabulary.")}
+
+
+def _contents(old: Manifest | None) -> set[str]:
+    return set(old.contents) if old else set()
 
 
 def _find_replaced(index: Path, old: Manifest, tasks: Sequence[SpoolTask]) -> Chosen:
@@ -556,7 +591,7 @@ def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, file
     """Whether this very change was finished by a process that was killed before it could clean up; that is done now."""
     folder = _staging_folder(index)
     plan = _read_plan(folder)
-    if plan is None or plan.get("result") != manifest.digest:
+    if plan is None or not manifest.descends_from(plan.get("result")):
         return False
     remove_strays(index, manifest)
     _discard(folder)

@@ -51,12 +51,17 @@ DOCUMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class SpooledFile:
-    """What became of one corpus file."""
+    """What became of one corpus file.
+
+    Attributes:
+        content: digest of the ids and texts of its documents; empty for a shard of an index.
+    """
 
     documents: int
     tokens: int
     text_bytes: int
     skipped_lines: int
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +117,17 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
     order = FirstSeen()
     totals = {"documents": 0, "tokens": 0, "text_bytes": 0}
     skipped = SkippedLines(task.file, on_skip)
+    content = hashlib.blake2b(digest_size=16)
 
     def flush(documents: list[Document]) -> None:
         ids, lengths = encoder.encode([document.text for document in documents])
         if analyzer.has_vocabulary:
             ids = order.renumber(ids, len(encoder.table))
         ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
-        rows.write_batch(_rows(documents, lengths.tolist(), task.file.name))
+        digests = [hashlib.blake2b(document.text, digest_size=8).digest() for document in documents]
+        rows.write_batch(_rows(documents, lengths.tolist(), digests, task.file.name))
+        for document, digest in zip(documents, digests, strict=True):
+            content.update(digest + (document.id or "").encode() + b"\0")
         totals["documents"] += len(documents)
         totals["tokens"] += len(ids)
         totals["text_bytes"] += sum(len(document.text) for document in documents)
@@ -147,7 +156,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
             flush(batch)
     if analyzer.has_vocabulary:
         write_words(task.path("words.npz"), *order.words(encoder.table.arena, encoder.table.starts))
-    result = SpooledFile(**totals, skipped_lines=skipped.count)
+    result = SpooledFile(**totals, skipped_lines=skipped.count, content=content.hexdigest())
     task.finish(result)
     return result
 
@@ -202,7 +211,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
             totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())
     if vocabulary is not None:
         write_words(task.path("words.npz"), *order.words(vocabulary.utf8, vocabulary.starts))
-    task.finish(SpooledFile(**totals))
+    task.finish(SpooledFile(**totals, content=""))
 
 
 class FirstSeen:
@@ -260,7 +269,7 @@ def write_words(path: Path, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np
     np.savez(path, arena=arena, starts=starts)
 
 
-def _rows(documents: list[Document], lengths: list[int], path: str) -> pa.RecordBatch:
+def _rows(documents: list[Document], lengths: list[int], digests: list[bytes], path: str) -> pa.RecordBatch:
     columns: dict[str, list[Any]] = {
         "id": [document.id for document in documents],
         "source": [document.source for document in documents],
@@ -268,9 +277,7 @@ def _rows(documents: list[Document], lengths: list[int], path: str) -> pa.Record
         "record": [document.record for document in documents],
         "tokens": lengths,
         "text_bytes": [len(document.text) for document in documents],
-        "text_digest": [
-            int.from_bytes(hashlib.blake2b(document.text, digest_size=8).digest(), "little") for document in documents
-        ],
+        "text_digest": [int.from_bytes(digest, "little") for digest in digests],
         "metadata": [document.metadata for document in documents],
     }
     return pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)

@@ -80,6 +80,7 @@ def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
 @folder_argument
 @sources_argument
 @option("--replace", is_flag=True, help="delete documents that have the id of a new one, in the same step")
+@option("--allow-repeat", is_flag=True, help="also add files whose documents the index holds already")
 @machine_options
 @_reading_options
 def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:

@@ -32,11 +32,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.corpus import UNKNOWN_SOURCE, BadRecordError, document_of_fields, parse_line
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
+from factcensus.indexer.storage.layout import map_file
 from factcensus.indexer.storage.shard import Shard
 
 #: Documents of a shard whose beginnings are checked when it is opened.
@@ -111,7 +111,7 @@ def _suffixes(folder: Path) -> list[str]:
 
 def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
     """Refuse a shard of which some document does not begin with a separator at a token's place, or is not known."""
-    offsets, stream = _mapped(folder / f"offset{suffix}").view("<u8"), _mapped(folder / f"tokenized{suffix}")
+    offsets, stream = map_file(folder / f"offset{suffix}").view("<u8"), map_file(folder / f"tokenized{suffix}")
     separator = b"\xff" * shard.token_bytes
     step = max(1, shard.documents // _CHECKED_DOCUMENTS)
     for document in range(0, shard.documents, step):
@@ -144,11 +144,11 @@ class Metadata:
 
     def __init__(self, folder: Path, suffix: str, documents: int) -> None:
         self._path = folder / f"metadata{suffix}"
-        self._lines = _mapped(self._path)
+        self._lines = map_file(self._path)
         offsets = folder / f"metaoff{suffix}"
         if not offsets.exists() or offsets.stat().st_size != 8 * documents:
             raise IndexFormatError(f"{offsets} does not have an offset for each of {documents} documents")
-        self._offsets = _mapped(offsets).view("<u8")
+        self._offsets = map_file(offsets).view("<u8")
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """``id, source, path, record, metadata`` of some documents, as the document table of an own index has them.
@@ -243,7 +243,3 @@ def _agreement(analyzer: FixedAnalyzer, ids: Sequence[int]) -> float:
     again = analyzer.ids(analyzer.decode(ids))
     same = next((i for i, (one, other) in enumerate(zip(ids, again, strict=False)) if one != other), len(again))
     return min(same, len(ids)) / len(ids)
-
-
-def _mapped(path: Path) -> npt.NDArray[np.uint8]:
-    return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)

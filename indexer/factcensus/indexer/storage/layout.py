@@ -42,7 +42,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import DiskFullError, IndexFormatError, InputError
+from factcensus.indexer.errors import DiskFullError, IndexerError, IndexFormatError, InputError, too_many_files
 
 Array = npt.NDArray[Any]
 
@@ -137,6 +137,27 @@ def file_state(path: Path) -> FileState | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def map_file(path: Path) -> npt.NDArray[np.uint8]:
+    """Map a file's bytes, read-only; an empty array for an empty file.
+
+    Raises:
+        IndexFormatError: it cannot be opened.
+        IndexerError: the system has no more open files or mappings for this process; nothing is wrong with the file.
+    """
+    try:
+        # A plain array over the mapping: slicing a np.memmap costs several times as much.
+        return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise too_many_files(path) from error
+        if error.errno == errno.ENOMEM:
+            raise IndexerError(
+                f"{path} cannot be mapped: this process has too many mapped files or too little address space; raise "
+                "vm.max_map_count or ulimit -v, or open fewer indexes"
+            ) from error
+        raise IndexFormatError(f"{path} cannot be opened ({error.strerror}); the index is half-copied") from error
+
+
 class HeldFile:
     """A file kept open, so that it can be read as it was although its path names another file, or none, by now.
 
@@ -153,8 +174,9 @@ class HeldFile:
         try:
             descriptor = _open_many(path)
         except OSError as error:
-            more = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
-            raise IndexFormatError(f"{path} cannot be opened ({error.strerror}){more}") from error
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise too_many_files(path) from error
+            raise IndexFormatError(f"{path} cannot be opened ({error.strerror})") from error
         self.readable = Path(f"/dev/fd/{descriptor}")
         weakref.finalize(self, os.close, descriptor)
 
@@ -175,10 +197,14 @@ def _open_many(path: Path) -> int:
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replace a small file in one step; ``durable``: also a power cut leaves either the old one or the new one."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    if durable:
-        sync_files([temporary])
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        if durable:
+            sync_files([temporary])
+        temporary.replace(path)
+    except BaseException:  # such as a full disk, on which it would take the room that is needed
+        temporary.unlink(missing_ok=True)
+        raise
     if durable:
         sync_files([path.parent])
 

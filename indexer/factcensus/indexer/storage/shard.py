@@ -19,7 +19,7 @@ from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.ngrams import count_ngram
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
-from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file
+from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class Shard:
         self.rows_file = HeldFile(folder / f"documents{suffix}.parquet") if record else None
         #: The documents' metadata in an index of infini-gram's.
         self.metadata: Metadata | None = None
-        self.stream = _mapped(folder / f"tokenized{suffix}")
-        self.table = _mapped(folder / f"table{suffix}")
-        offsets = _mapped(folder / f"offset{suffix}")
+        self.stream = map_file(folder / f"tokenized{suffix}")
+        self.table = map_file(folder / f"table{suffix}")
+        offsets = map_file(folder / f"offset{suffix}")
         self.width = entry_bytes(self.stream.size)
         rows, rest = divmod(self.table.size, self.width)
         self.token_bytes, odd = divmod(self.stream.size, max(1, rows))
@@ -287,13 +287,4 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _numbers(folder: Path, name: str | None, files: Collection[str]) -> npt.NDArray[np.uint32]:
     """A file of u32; of size 0 where the index has none. Others of that name are what an interrupted change left."""
-    return np.zeros(0, np.uint32) if name is None or name not in files else _mapped(folder / name).view("<u4")
-
-
-def _mapped(path: Path) -> npt.NDArray[np.uint8]:
-    try:
-        if path.stat().st_size == 0:
-            return np.zeros(0, np.uint8)
-        return np.asarray(np.memmap(path, np.uint8, "r"))
-    except OSError as error:
-        raise IndexFormatError(f"{path} cannot be opened ({error.strerror}); the index is half-copied") from error
+    return np.zeros(0, np.uint32) if name is None or name not in files else map_file(folder / name).view("<u4")

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.storage.layout import write_hashed
+from factcensus.indexer.storage.layout import map_file, write_hashed
 
 Array = npt.NDArray[Any]
 
@@ -178,8 +178,10 @@ def _starts_dtype(arena_bytes: int) -> str:
 
 
 def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
-    # A plain array over the mapping: slicing a np.memmap costs several times as much.
-    return np.asarray(np.memmap(path, dtype, "r")) if path.stat().st_size else np.zeros(0, dtype)
+    content = map_file(path)
+    if content.size % np.dtype(dtype).itemsize:
+        raise IndexFormatError(f"{path} is cut off: it has {content.size} bytes; copy the index anew or rebuild it")
+    return content.view(dtype)
 
 
 def write_vocabulary(folder: Path, generation: int, table: WordTable) -> dict[str, str]:
