@@ -64,7 +64,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
 
     def documents() -> None:
         for low, high in ranges:
-            count_range(*shard.row_arrays, shard.frequent, column, counted, low, high, limit.flag)
+            count_range(shard.suffix_rows, shard.selection(counted, column), low, high, limit.flag)
 
     _parts(
         report,
@@ -84,7 +84,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
             "all of it": lambda: index.count_ngrams(ngrams),
             "find the ranges": lambda: shard.find_all(*flat),
             "count the documents of the ranges": lambda: count_ranges(
-                *shard.row_arrays, shard.frequent, column, counted, found, limit.flag, counts
+                shard.suffix_rows, shard.selection(counted, column), found, limit.flag, counts
             ),
         },
         len(ngrams),

@@ -23,7 +23,7 @@ from factcensus.indexer.analyzers.words import WordsAnalyzer
 from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
 from factcensus.indexer.counting.forms import Forms, TextForms, TokenIds, flat_texts, forms_of_entities
 from factcensus.indexer.counting.limits import NO_LIMIT, Limit
-from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, Selection, column_of, masks_of
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, column_of, masks_of
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexerError,
@@ -367,7 +367,7 @@ class CountIndex:
         masks = self.counted(scope)  # also where there is nothing to count, a condition has to be one
         if ids:
             for shard, counted in zip(self.shards, masks, strict=True):
-                occurrences, documents = shard.count(ids, column, counted, stop)
+                occurrences, documents = shard.count(ids, counted, column, stop)
                 answer["occurrences"] += occurrences
                 answer["documents"] += documents
         if limit is not None:
@@ -380,7 +380,8 @@ class CountIndex:
         for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True):
             low, high = shard.find(ids) if ids else (0, 0)
             if low < high:
-                count_by_group(*shard.row_arrays, counted, groups, low, high, limit.flag, grouped)
+                selection = shard.selection(counted, -1, groups)
+                count_by_group(shard.suffix_rows, selection, low, high, limit.flag, grouped)
             limit.check()
         numbers = [{"occurrences": occurrences, "documents": documents} for occurrences, documents in grouped.tolist()]
         occurrences, documents = grouped.sum(axis=0).tolist()
@@ -411,7 +412,8 @@ class CountIndex:
         counts = np.zeros((len(ngrams), 2), np.int64)
         for shard, counted in zip(self.shards, self.counted(scope), strict=True):
             ranges = shard.find_all(tokens, starts)
-            count_ranges(*shard.row_arrays, shard.frequent, column_of(scope), counted, ranges, limit.flag, counts)
+            selection = shard.selection(counted, column_of(scope))
+            count_ranges(shard.suffix_rows, selection, ranges, limit.flag, counts)
             limit.check()
         return counts
 
@@ -492,7 +494,10 @@ class CountIndex:
         """
         names, codes = self.groups(by)
         column = -1 if by else column_of(scope)
-        selections = [Selection(*each, column) for each in zip(self.counted(scope), codes, strict=True)]
+        selections = [
+            shard.selection(counted, column, groups)
+            for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True)
+        ]
         counts = count_plan(
             self.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),
             limit or Limit(), threads=threads, progress=progress, reading=reading,

@@ -83,7 +83,7 @@ def rows_of(shard: Shard, ngram: Ngram) -> tuple[int, int]:
     if ngram and ngram[0] == 256**shard.token_bytes - 1:
         query = np.array(ngram, shard.token_dtype).view(np.uint8)
         none = np.zeros(0, np.uint32)
-        low, high = find(shard.stream, shard.table, shard.width, shard.token_bytes, none, 0, query)
+        low, high = find(shard.suffix_array._replace(first=none, types=0), query)
         return int(low), int(high)
     return shard.find(ngram)
 
@@ -248,10 +248,7 @@ class _Clause:
             for low, high in self._ranges:
                 for start in range(low, high, CHUNK_ROWS):
                     limit.check()
-                    mark_documents(
-                        shard.table, shard.width, shard.token_bytes, start, min(high, start + CHUNK_ROWS),
-                        shard.document_starts, shard.blocks, self._marked,
-                    )  # fmt: skip
+                    mark_documents(shard.suffix_rows, start, min(high, start + CHUNK_ROWS), self._marked)
         if self._marked is not None:
             return self._marked[documents]
         found = np.zeros(len(documents), np.bool_)

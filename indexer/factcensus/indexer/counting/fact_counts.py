@@ -24,6 +24,10 @@ from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import (
     SEGMENTS,
+    Control,
+    FormRanges,
+    Groups,
+    Stamps,
     collect_entities,
     collect_groups,
     count_disjoint_groups,
@@ -33,10 +37,9 @@ from factcensus.indexer.kernels.entities import (
     pair_segments,
     select_segments,
 )
-from factcensus.indexer.kernels.search import Array
+from factcensus.indexer.kernels.ngrams import Selection
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.scope import Selection
     from factcensus.indexer.storage.shard import Shard
 
 #: Positions that a thread holds at a time, and the most of an item that has too many for that: as every part of its
@@ -52,10 +55,12 @@ class Workspace:
     """Scratch of one thread for one shard: 12 bytes a document and 24 bytes a position held."""
 
     def __init__(self, documents: int) -> None:
-        self.leader_stamps = np.zeros(documents, np.uint32)
-        self.leader_counts = np.zeros(documents, np.int32)
-        self.fact_stamps = np.zeros(documents, np.uint32)
-        self.stamp = np.zeros(1, np.uint32)
+        self.stamps = Stamps(
+            leader=np.zeros(documents, np.uint32),
+            leader_mentions=np.zeros(documents, np.int32),
+            fact=np.zeros(documents, np.uint32),
+            last=np.zeros(1, np.uint32),
+        )
         self.buffer_rows = BUFFER_ROWS
         self.keys = np.empty(self.buffer_rows, np.uint64)
         self.starts = np.empty(self.buffer_rows, np.int64)
@@ -69,15 +74,10 @@ class Workspace:
         self.keys = np.empty(self.buffer_rows, np.uint64)
         self.starts, self.ends = np.empty(self.buffer_rows, np.int64), np.empty(self.buffer_rows, np.int64)
 
-    @property
-    def stamps(self) -> tuple[Array, Array, Array, Array]:
-        """What the kernels mark documents with."""
-        return self.leader_stamps, self.leader_counts, self.fact_stamps, self.stamp
-
     def renew(self, facts: int) -> None:
         """Make sure that so many more stamps can be given out."""
-        if int(self.stamp[0]) + 4 * facts + 4 >= 1 << 32:
-            self.leader_stamps[:], self.fact_stamps[:], self.stamp[0] = 0, 0, 0
+        if int(self.stamps.last[0]) + 4 * facts + 4 >= 1 << 32:
+            self.stamps.leader[:], self.stamps.fact[:], self.stamps.last[0] = 0, 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +203,9 @@ class _ShardWork:
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
         self.limit, self.reading = limit, reading
-        #: int64 (forms, 2): each form's range of the suffix array.
-        self.ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
-        before = np.concatenate([[0], np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])])
+        ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
+        self.forms = FormRanges(*plan.forms.arrays, ranges)
+        before = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
         #: int64 (entities,): occurrences of all forms of each.
         self.hits = before[plan.forms.entities[1:]] - before[plan.forms.entities[:-1]]
         more = self.hits[plan.subjects] >= self.hits[plan.objects]
@@ -213,7 +213,10 @@ class _ShardWork:
         self.partners = np.where(more, plan.objects, plan.subjects)
 
     def parts(self, number: int) -> Iterator[Part]:
-        """The work in parts, all facts of a leader in one of them."""
+        """Yield the work in parts, with all facts of a leader in the same part."""
+        if number == 1:
+            yield np.arange(len(self.plan.forms)), np.arange(len(self.leaders))
+            return
         order = np.argsort(self.leaders, kind="stable")
         wanted = np.linspace(0, len(order), number + 1)[1:-1].astype(np.int64)
         heads = np.append(np.flatnonzero(np.diff(self.leaders[order], prepend=-1)), len(order))
@@ -228,7 +231,7 @@ class _PartCounter:
     def __init__(self, work: _ShardWork, workspace: Workspace) -> None:
         self._shared, self._shard, self._selection = work, work.shard, work.selection
         self._plan, self._counts, self._space = work.plan, work.counts, workspace
-        self._stop = work.limit.flag
+        self._control = Control(work.limit.flag, workspace.work, work.reading)
         self._sizes = np.zeros(SEGMENTS, np.int64)
 
     def run(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> None:
@@ -245,20 +248,18 @@ class _PartCounter:
         self._space.renew(len(entities) + 2 * len(facts))
         self._count_simple(entities[simple])
         self._count_entities(entities[~simple])
-        count_disjoint_groups(
-            self._shard.ids, *self._shard.row_arrays, self._selection.counted, self._selection.groups,
-            *plan.forms.arrays, shared.ranges, *self._groups(facts[plain]), shared.reading, *self._space.stamps,
-            self._stop, self._space.work, self._counts.together,
-        )  # fmt: skip
-        shared.limit.check()
-        self._count_positions(facts[~plain])
+        # A kernel without work still costs some 20 us, which shows when a single pair is counted.
+        if plain.any():
+            count_disjoint_groups(
+                self._shard.ids, self._shard.suffix_rows, self._selection, shared.forms, self._groups(facts[plain]),
+                self._space.stamps, self._control, self._counts.together,
+            )  # fmt: skip
+            shared.limit.check()
+        if not plain.all():
+            self._count_positions(facts[~plain])
 
-    def _groups(self, facts: npt.NDArray[np.int64], most: int | None = None) -> tuple[Array, Array, Array, Array]:
-        """Facts grouped by their more frequent entity, at most ``most`` a group.
-
-        Returns:
-            int64: the leader of each group; where the groups begin and the last ends; partners, and facts.
-        """
+    def _groups(self, facts: npt.NDArray[np.int64], most: int | None = None) -> Groups:
+        """Group facts by their more frequent entity, at most ``most`` per group."""
         facts = facts[np.argsort(self._shared.leaders[facts], kind="stable")]
         leaders, partners = self._shared.leaders[facts], self._shared.partners[facts]
         heads = np.flatnonzero(np.diff(leaders, prepend=-1))
@@ -267,45 +268,43 @@ class _PartCounter:
             cuts = np.unique(
                 np.concatenate([cuts, *(np.arange(a, b, most) for a, b in pairwise(cuts) if b - a > most)])
             )
-        return leaders[cuts[:-1]], cuts, partners, facts
+        return Groups(leaders[cuts[:-1]], cuts, partners, facts)
 
     def _count_simple(self, entities: npt.NDArray[np.int64]) -> None:
         for first in range(0, len(entities), 256):
             count_simple_entities(
-                *self._shard.row_arrays, self._shard.frequent, self._selection.column, self._selection.counted,
-                self._selection.groups, self._shared.ranges, self._plan.forms.entities, entities[first : first + 256],
-                self._space.fact_stamps, self._space.stamp, self._stop, self._counts.entities,
+                self._shard.suffix_rows, self._selection, self._shared.forms, entities[first : first + 256],
+                self._space.stamps, self._control.stop, self._counts.entities,
             )  # fmt: skip
             self._shared.limit.check()
 
     def _count_entities(self, entities: npt.NDArray[np.int64]) -> None:
         """Count entities whose mentions can overlap, by their positions."""
-        plan, shard, selection = self._plan, self._shard, self._selection
+        rows, selection = self._shard.suffix_rows, self._selection
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_entities(
-                *self._shard.row_arrays, selection.counted, plan.forms.starts, plan.forms.entities, self._shared.ranges,
-                entities, first, last, low, high, self._stop, self._space.keys, self._sizes,
+                rows, selection.documents, self._shared.forms, entities, first, last, low, high,
+                self._control.stop, self._space.keys, self._sizes,
             )  # fmt: skip
 
         def settle(first: int, last: int) -> None:
             count_segments(
-                shard.document_starts, shard.blocks, selection.groups, self._sizes, self._space.starts,
-                entities[first:last], self._counts.entities,
-            )  # fmt: skip
+                rows, selection.groups, self._sizes, self._space.starts, entities[first:last], self._counts.entities
+            )
 
         self._in_batches(self._shared.hits[entities], collect, settle)
 
     def _count_positions(self, facts: npt.NDArray[np.int64]) -> None:
         """Count facts by the positions of mentions in documents that have both."""
-        plan, shard, selection = self._plan, self._shard, self._selection
-        leaders, cuts, partners, facts = self._groups(facts, most=SEGMENTS - 1)
+        shard, selection = self._shard, self._selection
+        groups = self._groups(facts, most=SEGMENTS - 1)
+        leaders, cuts, partners, facts = groups
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_groups(
-                shard.ids, *self._shard.row_arrays, selection.counted, *plan.forms.arrays, self._shared.ranges,
-                leaders, cuts, partners, self._shared.reading, first, last, low, high, *self._space.stamps,
-                self._stop, self._space.work, self._space.keys, self._sizes,
+                shard.ids, shard.suffix_rows, selection.documents, self._shared.forms, groups, first, last, low, high,
+                self._space.stamps, self._control, self._space.keys, self._sizes,
             )  # fmt: skip
 
         def settle(first: int, last: int) -> None:
@@ -314,9 +313,8 @@ class _PartCounter:
             leading = np.concatenate([[0], np.cumsum(sizes)])
             facts_of = np.insert(facts[cuts[first] : cuts[last]], cuts[first:last] - cuts[first], -1)
             pair_segments(
-                shard.size, shard.document_starts, shard.blocks, selection.groups, self._sizes, len(facts_of),
-                self._space.starts, self._space.ends, np.repeat(leading[:-1], sizes), facts_of, plan.windows,
-                self._counts.together,
+                shard.suffix_rows, selection.groups, self._sizes, self._space.starts, self._space.ends,
+                np.repeat(leading[:-1], sizes), facts_of, self._plan.windows, self._counts.together,
             )  # fmt: skip
 
         of_partners = np.add.reduceat(self._shared.hits[partners], cuts[:-1]) if len(leaders) else leaders

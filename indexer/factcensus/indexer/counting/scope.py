@@ -50,21 +50,6 @@ class Scope:
 EVERY_DOCUMENT = Scope()
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a scope, and counts by group, mean in one shard.
-
-    Attributes:
-        counted: bool (documents,), or of size 0 when all are counted.
-        groups: int32 (documents,), each document's group, or of size 0 when counts are not had by group.
-        column: where counts for this scope stand in ``frequent.N.G``; -1 if they do not.
-    """
-
-    counted: Mask
-    groups: npt.NDArray[np.int32]
-    column: int
-
-
 def column_of(scope: Scope) -> int:
     """Where counts for a scope stand in ``frequent.N.G``; -1 if they do not."""
     if scope.documents is not None or scope.tokens is not None or scope.where is not None:

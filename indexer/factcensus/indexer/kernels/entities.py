@@ -1,33 +1,95 @@
-"""Compiled counting of entities in one shard, and of pairs of them; in bounded memory, stoppable.
+"""Compiled counting of entities and of pairs of entities in one shard, in bounded memory and with a stop flag.
 
-Everything starts from ranges of the suffix array. What costs time is the way from a row to its document; how that is
-kept short is said in :mod:`fact_counts`, which calls these.
+Everything starts from ranges of the suffix array. The expensive step is the way from a row to its document;
+:mod:`factcensus.indexer.counting.fact_counts`, which calls these kernels, explains how it is kept short.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.ngrams import STRIDE, find_frequent
-from factcensus.indexer.kernels.pairs import near_pairs, overlapping_pairs
-from factcensus.indexer.kernels.search import Array, document_of, entry
+from factcensus.indexer.kernels.ngrams import STRIDE, Selection, find_frequent
+from factcensus.indexer.kernels.pairs import gallop, near_pairs, overlapping_pairs
+from factcensus.indexer.kernels.search import Array, Rows, document_end, document_of, position_of
 
-#: Segments that positions which are sorted together may belong to.
+#: Most segments whose positions are sorted together.
 SEGMENTS = 1 << 11
-#: A position's sort key: segment 11 bits, position 40 (the largest shards of infini-gram's have 2^38 tokens), length of
-#: the mention (the longest first) 13.
+#: Sort key of a position: segment 11 bits, position 40 (infini-gram's largest shards have 2^38 tokens), length of the
+#: mention (longest first) 13.
 _LENGTH_BITS, _SEGMENT_SHIFT = 13, 53
 LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
-#: Cost of a row of the table (its document is looked up) in tokens of a document that is read through.
+#: Cost of a table row (its document is looked up) in tokens of a document that is read through.
 TOKENS_PER_ROW = 6
+
+
+class FormRanges(NamedTuple):
+    """The surface forms of many entities, and where each form occurs in one shard.
+
+    Attributes:
+        tokens: uint32: the ids of all forms, one after another.
+        starts: int64 (forms + 1,): where each form begins in ``tokens``.
+        entities: int64 (entities + 1,): where the forms of each entity begin.
+        ranges: int64 (forms, 2): rows of the suffix array.
+    """
+
+    tokens: Array
+    starts: Array
+    entities: Array
+    ranges: Array
+
+
+class Groups(NamedTuple):
+    """Pairs of entities grouped by the more frequent one, the leader.
+
+    Attributes:
+        leaders: int64 (groups,).
+        cuts: int64 (groups + 1,): where the partners of each leader begin.
+        partners: int64 (facts,).
+        facts: int64 (facts,): the fact of each partner.
+    """
+
+    leaders: Array
+    cuts: Array
+    partners: Array
+    facts: Array
+
+
+class Stamps(NamedTuple):
+    """Marks on documents; a document is marked if its stamp equals the current one, so nothing is ever cleared.
+
+    Attributes:
+        leader: uint32 (documents,): documents of the current leader.
+        leader_mentions: int32 (documents,): mentions of the leader in documents with its stamp.
+        fact: uint32 (documents,): documents of the current fact.
+        last: uint32 (1,): the last stamp given out.
+    """
+
+    leader: Array
+    leader_mentions: Array
+    fact: Array
+    last: Array
+
+
+class Control(NamedTuple):
+    """How the caller steers a kernel and measures it.
+
+    Attributes:
+        stop: uint8 (1,): the kernel returns early once it is set.
+        work: int64 (2,): rows and tokens visited so far.
+        reading: 1 or 0 forces or forbids reading documents through; -1 chooses the cheaper plan.
+    """
+
+    stop: Array
+    work: Array
+    reading: int
 
 
 @compiled()
 def _can_overlap(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
-    """Whether an occurrence of b can begin on a token of an occurrence of a behind its first one."""
+    """Return whether an occurrence of b can begin inside an occurrence of a, after its first token."""
     for shift in range(1, a_end - a):
         same = True
         for i in range(min(a_end - a - shift, b_end - b)):
@@ -41,7 +103,7 @@ def _can_overlap(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
 
 @compiled()
 def _begins(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
-    """Whether one of two forms begins with the other."""
+    """Return whether one of two forms is a prefix of the other."""
     for i in range(min(a_end - a, b_end - b)):  # noqa: SIM110 - compiled
         if tokens[a + i] != tokens[b + i]:
             return False
@@ -50,7 +112,7 @@ def _begins(tokens: Array, a: int, a_end: int, b: int, b_end: int) -> bool:
 
 @compiled()
 def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, other: int) -> bool:
-    """Whether a mention of one entity can share a token with a mention of another."""
+    """Return whether mentions of the two entities can share a token."""
     for a in range(entities[one], entities[one + 1]):
         for b in range(entities[other], entities[other + 1]):
             if (
@@ -64,6 +126,7 @@ def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, o
 
 @compiled()
 def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) -> None:
+    """Set ``simple`` for entities no two mentions of which can overlap."""
     for entity in range(simple.size):
         simple[entity] = True
         for a in range(entities[entity], entities[entity + 1]):
@@ -78,7 +141,7 @@ def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) ->
 def find_disjoint(
     tokens: Array, starts: Array, entities: Array, simple: Array, subjects: Array, objects: Array, disjoint: Array
 ) -> None:
-    """Set ``disjoint`` where neither mentions of the two entities nor those of either one can overlap."""
+    """Set ``disjoint`` for pairs of entities no two mentions of which can overlap, be they of one entity or of both."""
     for i in range(subjects.size):
         disjoint[i] = (
             simple[subjects[i]]
@@ -89,94 +152,85 @@ def find_disjoint(
 
 @compiled()
 def count_simple_entities(
-    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    frequent: Array, column: int, counted: Array, groups: Array,
-    ranges: Array, entities: Array, chosen: Array, stamps: Array, stamp: Array, stop: Array, counts: Array,
-) -> None:  # fmt: skip
-    """Add mentions and documents of simple entities to ``counts``, int64 (entities, groups, 2).
-
-    Args:
-        ranges: int64 (forms, 2); ``entities`` says which are whose.
-        chosen: the entities to count.
-        stamps: uint32 (documents,); ``stamp`` the last one given out.
-    """
+    rows: Rows, selection: Selection, forms: FormRanges, chosen: Array, stamps: Stamps, stop: Array, counts: Array
+) -> None:
+    """Add mentions and documents of the simple entities ``chosen`` to ``counts``, int64 (entities, groups, 2)."""
+    ranges, groups, frequent, column = forms.ranges, selection.groups, selection.frequent, selection.column
     for entity in chosen:
-        first_form, last_form = entities[entity], entities[entity + 1]
+        first_form, last_form = forms.entities[entity], forms.entities[entity + 1]
         if column >= 0 and groups.size == 0 and last_form - first_form == 1:
-            row = find_frequent(frequent, ranges[first_form, 0], ranges[first_form, 1])
-            if row >= 0:
-                counts[entity, 0, 0] += frequent[row, column]
-                counts[entity, 0, 1] += frequent[row, column + 1]
+            stored = find_frequent(frequent, ranges[first_form, 0], ranges[first_form, 1])
+            if stored >= 0:
+                counts[entity, 0, 0] += frequent[stored, column]
+                counts[entity, 0, 1] += frequent[stored, column + 1]
                 continue
-        stamp[0] += np.uint32(1)
+        stamps.last[0] += np.uint32(1)
         for form in range(first_form, last_form):
             for row in range(ranges[form, 0], ranges[form, 1]):
                 if row % STRIDE == 0 and stop[0]:
                     return
-                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
-                if counted.size and not counted[document]:
+                document = document_of(rows, position_of(rows, row))
+                if selection.documents.size and not selection.documents[document]:
                     continue
                 group = groups[document] if groups.size else 0
                 counts[entity, group, 0] += 1
-                if stamps[document] != stamp[0]:
-                    stamps[document] = stamp[0]
+                if stamps.fact[document] != stamps.last[0]:
+                    stamps.fact[document] = stamps.last[0]
                     counts[entity, group, 1] += 1
 
 
 @compiled()
 def _mark_leader(
-    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
-    ranges: Array, first_form: int, last_form: int, low_document: int, high_document: int,
-    stamps: Array, stamp: Any, counts: Array, stop: Array, work: Array,
+    rows: Rows, counted: Array, forms: FormRanges, leader: int, low_document: int, high_document: int,
+    stamps: Stamps, stamp: Any, control: Control,
 ) -> None:  # fmt: skip
     """Stamp the documents of an entity, and count its occurrences in each."""
-    for form in range(first_form, last_form):
-        work[0] += ranges[form, 1] - ranges[form, 0]
+    ranges = forms.ranges
+    for form in range(forms.entities[leader], forms.entities[leader + 1]):
+        control.work[0] += ranges[form, 1] - ranges[form, 0]
         for row in range(ranges[form, 0], ranges[form, 1]):
-            if row % STRIDE == 0 and stop[0]:
+            if row % STRIDE == 0 and control.stop[0]:
                 return
-            document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+            document = document_of(rows, position_of(rows, row))
             if document < low_document or document >= high_document or (counted.size and not counted[document]):
                 continue
-            if stamps[document] != stamp:
-                stamps[document] = stamp
-                counts[document] = 0
-            counts[document] += 1
+            if stamps.leader[document] != stamp:
+                stamps.leader[document] = stamp
+                stamps.leader_mentions[document] = 0
+            stamps.leader_mentions[document] += 1
 
 
 @compiled()
 def _reading_is_cheaper(
-    table: Array, width: int, token_bytes: int, size: int, document_starts: Array, blocks: Array,
-    ranges: Array, entities: Array, leader: int, partners: Array, stamps: Array, stamp: Array, stop: Array,
-) -> bool:  # fmt: skip
-    """Whether the documents of all partners have fewer tokens, times the leader's forms, than the leader has rows.
+    rows: Rows, forms: FormRanges, leader: int, partners: Array, stamps: Stamps, stop: Array
+) -> bool:
+    """Return whether reading the documents of all partners costs less than visiting the rows of the leader.
 
-    A row counts as ``TOKENS_PER_ROW`` tokens. Exact numbers are only looked at as long as they can still be smaller.
+    A row costs ``TOKENS_PER_ROW`` tokens. The sum stops as soon as it cannot be smaller any more.
     """
     budget = np.int64(0)
-    for form in range(entities[leader], entities[leader + 1]):
-        budget += (ranges[form, 1] - ranges[form, 0]) * TOKENS_PER_ROW
-    forms = entities[leader + 1] - entities[leader]
-    stamp[0] += np.uint32(1)  # a document is read once for all partners
+    for form in range(forms.entities[leader], forms.entities[leader + 1]):
+        budget += (forms.ranges[form, 1] - forms.ranges[form, 0]) * TOKENS_PER_ROW
+    leader_forms = forms.entities[leader + 1] - forms.entities[leader]
+    stamps.last[0] += np.uint32(1)  # a document is read once for all partners
     for partner in partners:
-        for form in range(entities[partner], entities[partner + 1]):
-            for row in range(ranges[form, 0], ranges[form, 1]):
+        for form in range(forms.entities[partner], forms.entities[partner + 1]):
+            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
                 if row % STRIDE == 0 and stop[0]:
                     return False
-                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+                document = document_of(rows, position_of(rows, row))
                 budget -= 1
-                if stamps[document] != stamp[0]:
-                    stamps[document] = stamp[0]
-                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
-                    budget -= (end - document_starts[document]) * forms
+                if stamps.fact[document] != stamps.last[0]:
+                    stamps.fact[document] = stamps.last[0]
+                    budget -= (document_end(rows, document) - rows.document_starts[document]) * leader_forms
                 if budget <= 0:
                     return False
     return True
 
 
 @compiled(inline="always")
-def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last: Any) -> Any:
-    """Whether the form ``tokens[first:last]`` stands at a position, before ``end``."""
+def _occurs_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last: Any) -> Any:
+    """Return whether the form ``tokens[first:last]`` occurs at a position and ends by ``end``."""
     if position + last - first > end:
         return False
     for i in range(last - first):  # noqa: SIM110 - compiled
@@ -186,86 +240,69 @@ def _stands_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last:
 
 
 @compiled()
-def _count_in_document(
-    ids: Array, begin: Any, end: Any, tokens: Array, starts: Array, first_form: int, last_form: int
-) -> int:
-    """Occurrences of some forms in a document, which is read through."""
+def _count_in_document(ids: Array, begin: Any, end: Any, forms: FormRanges, entity: int) -> int:
+    """Return the occurrences of an entity's forms in a document, by reading it through."""
     found = 0
     for position in range(begin, end):
-        for form in range(first_form, last_form):
-            if _stands_at(ids, position, end, tokens, starts[form], starts[form + 1]):
+        for form in range(forms.entities[entity], forms.entities[entity + 1]):
+            if _occurs_at(ids, position, end, forms.tokens, forms.starts[form], forms.starts[form + 1]):
                 found += 1
     return found
 
 
 @compiled()
 def _count_disjoint_group(
-    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
-    leader: int, partners: Array, facts: Array, reading: int,
-    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
-    together: Array,
+    ids: Array, rows: Rows, selection: Selection, forms: FormRanges, leader: int, partners: Array, facts: Array,
+    stamps: Stamps, control: Control, together: Array,
 ) -> None:  # fmt: skip
-    """Documents and pairs of one leader with several partners, no mention of which can overlap another.
+    """Count documents and pairs of a leader with its partners, if no two of their mentions can overlap.
 
-    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in its first column of windows. ``reading`` is 1 or 0
-    to force a plan, -1 to choose.
+    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in its first column of windows.
     """
-    size = table.size // width
+    counted, last = selection.documents, stamps.last
+    reading = control.reading
     if reading < 0:
-        reading = _reading_is_cheaper(
-            table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
-            fact_stamps, stamp, stop,
-        )  # fmt: skip
-    stamp[0] += np.uint32(1)
-    leading = stamp[0]
+        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
+    last[0] += np.uint32(1)
+    leading = last[0]
     if not reading:
-        _mark_leader(
-            table, width, token_bytes, document_starts, blocks, counted, ranges, entities[leader], entities[leader + 1],
-            0, document_starts.size, leader_stamps, leading, leader_counts, stop, work,
-        )  # fmt: skip
+        _mark_leader(rows, counted, forms, leader, 0, rows.document_starts.size, stamps, leading, control)
     for k in range(partners.size):
-        stamp[0] += np.uint32(1)
-        for form in range(entities[partners[k]], entities[partners[k] + 1]):
-            work[0] += ranges[form, 1] - ranges[form, 0]
-            for row in range(ranges[form, 0], ranges[form, 1]):
-                if row % STRIDE == 0 and stop[0]:
+        last[0] += np.uint32(1)
+        for form in range(forms.entities[partners[k]], forms.entities[partners[k] + 1]):
+            control.work[0] += forms.ranges[form, 1] - forms.ranges[form, 0]
+            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
+                if row % STRIDE == 0 and control.stop[0]:
                     return
-                document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+                document = document_of(rows, position_of(rows, row))
                 if counted.size and not counted[document]:
                     continue
-                if reading and leader_stamps[document] != leading:
-                    leader_stamps[document] = leading
-                    begin = document_starts[document] + 1
-                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
-                    leader_counts[document] = _count_in_document(
-                        ids, begin, end, tokens, starts, entities[leader], entities[leader + 1]
-                    )
-                    work[1] += end - begin
-                if leader_stamps[document] == leading and leader_counts[document] > 0:
-                    group = groups[document] if groups.size else 0
-                    together[facts[k], group, 0, 1] += leader_counts[document]
-                    if fact_stamps[document] != stamp[0]:
-                        fact_stamps[document] = stamp[0]
+                if reading and stamps.leader[document] != leading:
+                    stamps.leader[document] = leading
+                    begin, end = rows.document_starts[document] + 1, document_end(rows, document)
+                    stamps.leader_mentions[document] = _count_in_document(ids, begin, end, forms, leader)
+                    control.work[1] += end - begin
+                if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
+                    group = selection.groups[document] if selection.groups.size else 0
+                    together[facts[k], group, 0, 1] += stamps.leader_mentions[document]
+                    if stamps.fact[document] != last[0]:
+                        stamps.fact[document] = last[0]
                         together[facts[k], group, 0, 0] += 1
 
 
 @compiled()
 def count_disjoint_groups(
-    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    counted: Array, groups: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
-    leaders: Array, cuts: Array, partners: Array, facts: Array, reading: int,
-    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
-    together: Array,
+    ids: Array, rows: Rows, selection: Selection, forms: FormRanges, groups: Groups, stamps: Stamps,
+    control: Control, together: Array,
 ) -> None:  # fmt: skip
-    """:func:`_count_disjoint_group` of each leader; ``cuts`` says which ``partners`` and ``facts`` are whose."""
-    for group in range(leaders.size):
-        if stop[0]:
+    """Run :func:`_count_disjoint_group` for every group."""
+    for group in range(groups.leaders.size):
+        if control.stop[0]:
             return
+        low, high = groups.cuts[group], groups.cuts[group + 1]
         _count_disjoint_group(
-            ids, table, width, token_bytes, document_starts, blocks, counted, groups, tokens, starts, entities, ranges,
-            leaders[group], partners[cuts[group] : cuts[group + 1]], facts[cuts[group] : cuts[group + 1]], reading,
-            leader_stamps, leader_counts, fact_stamps, stamp, stop, work, together,
+            ids, rows, selection, forms, groups.leaders[group], groups.partners[low:high], groups.facts[low:high],
+            stamps, control, together,
         )  # fmt: skip
 
 
@@ -279,112 +316,128 @@ def _key(segment: Any, position: Any, length: Any) -> Any:
 
 
 @compiled()
-def _collect_group(
-    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
-    leader: int, partners: Array, reading: int, low_document: int, high_document: int,
-    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
-    keys: Array, count: int, segment: int, sizes: Array,
-) -> int:  # fmt: skip
-    """Positions of a leader (segment ``segment``) and its partners (the ones behind) in documents that have both.
-
-    Only documents [low_document, high_document). ``sizes`` gets the positions of each segment.
+def _read_leader(
+    ids: Array, rows: Rows, forms: FormRanges, leader: int, document: int, segment: int, keys: Array, count: int
+) -> int:
+    """Append the leader's positions in one document to ``keys``, by reading it through.
 
     Returns:
-        The number of keys, from ``count`` on; -1 when they do not fit.
+        The number of keys; -1 if they do not fit.
     """
-    size = table.size // width
+    begin, end = rows.document_starts[document] + 1, document_end(rows, document)
+    for at in range(begin, end):
+        for form in range(forms.entities[leader], forms.entities[leader + 1]):
+            if _occurs_at(ids, at, end, forms.tokens, forms.starts[form], forms.starts[form + 1]):
+                if count == keys.size:
+                    return -1
+                keys[count] = _key(segment, at, forms.starts[form + 1] - forms.starts[form])
+                count += 1
+    return count
+
+
+@compiled()
+def _collect_leader(
+    rows: Rows, forms: FormRanges, leader: int, stamps: Stamps, wanted: Any, stop: Array, segment: int,
+    keys: Array, count: int,
+) -> int:  # fmt: skip
+    """Append the leader's positions in documents with the fact stamp ``wanted`` to ``keys``.
+
+    Returns:
+        The number of keys; -1 if they do not fit.
+    """
+    for form in range(forms.entities[leader], forms.entities[leader + 1]):
+        length = forms.starts[form + 1] - forms.starts[form]
+        for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
+            if row % STRIDE == 0 and stop[0]:
+                return count
+            position = position_of(rows, row)
+            if stamps.fact[document_of(rows, position)] == wanted:
+                if count == keys.size:
+                    return -1
+                keys[count] = _key(segment, position, length)
+                count += 1
+    return count
+
+
+@compiled()
+def _collect_group(
+    ids: Array, rows: Rows, counted: Array, forms: FormRanges, leader: int, partners: Array,
+    low_document: int, high_document: int, stamps: Stamps, control: Control,
+    keys: Array, count: int, segment: int, sizes: Array,
+) -> int:  # fmt: skip
+    """Append the positions of a leader (segment ``segment``) and its partners (the next ones) to ``keys``.
+
+    Only in documents [low_document, high_document) that contain the leader and a partner. ``sizes`` gets the number
+    of positions of each segment.
+
+    Returns:
+        The number of keys; -1 if they do not fit.
+    """
+    reading = control.reading
     if reading < 0:
-        reading = _reading_is_cheaper(
-            table, width, token_bytes, size, document_starts, blocks, ranges, entities, leader, partners,
-            fact_stamps, stamp, stop,
-        )  # fmt: skip
-    stamp[0] += np.uint32(2)
-    leading, wanted = stamp[0] - np.uint32(1), stamp[0]
+        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
+    stamps.last[0] += np.uint32(2)
+    leading, wanted = stamps.last[0] - np.uint32(1), stamps.last[0]
     sizes[segment] = 0
     if not reading:
-        _mark_leader(
-            table, width, token_bytes, document_starts, blocks, counted, ranges, entities[leader], entities[leader + 1],
-            low_document, high_document, leader_stamps, leading, leader_counts, stop, work,
-        )  # fmt: skip
+        _mark_leader(rows, counted, forms, leader, low_document, high_document, stamps, leading, control)
     for k in range(partners.size):
-        before = count
-        for form in range(entities[partners[k]], entities[partners[k] + 1]):
-            work[0] += ranges[form, 1] - ranges[form, 0]
-            length = starts[form + 1] - starts[form]
-            for row in range(ranges[form, 0], ranges[form, 1]):
-                if row % STRIDE == 0 and stop[0]:
+        sizes[segment + 1 + k] = 0
+        for form in range(forms.entities[partners[k]], forms.entities[partners[k] + 1]):
+            control.work[0] += forms.ranges[form, 1] - forms.ranges[form, 0]
+            length = forms.starts[form + 1] - forms.starts[form]
+            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
+                if row % STRIDE == 0 and control.stop[0]:
                     return count
-                position = entry(table, row, width) >> (token_bytes >> 1)
-                document = document_of(position, document_starts, blocks)
+                position = position_of(rows, row)
+                document = document_of(rows, position)
                 if document < low_document or document >= high_document or (counted.size and not counted[document]):
                     continue
-                if reading and leader_stamps[document] != leading:
-                    leader_stamps[document] = leading
-                    leader_counts[document] = 0
-                    begin = document_starts[document] + 1
-                    end = document_starts[document + 1] if document + 1 < document_starts.size else size
-                    work[1] += end - begin
-                    for at in range(begin, end):
-                        for other in range(entities[leader], entities[leader + 1]):
-                            if _stands_at(ids, at, end, tokens, starts[other], starts[other + 1]):
-                                if count == keys.size:
-                                    return -1
-                                keys[count] = _key(segment, at, starts[other + 1] - starts[other])
-                                count += 1
-                                before += 1  # the leader's, not this partner's
-                                sizes[segment] += 1
-                                leader_counts[document] += 1
-                if leader_stamps[document] == leading and leader_counts[document] > 0:
+                if reading and stamps.leader[document] != leading:
+                    read = _read_leader(ids, rows, forms, leader, document, segment, keys, count)
+                    if read < 0:
+                        return -1
+                    control.work[1] += document_end(rows, document) - rows.document_starts[document] - 1
+                    stamps.leader[document] = leading
+                    stamps.leader_mentions[document] = read - count
+                    sizes[segment] += read - count
+                    count = read
+                if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
                     if count == keys.size:
                         return -1
                     keys[count] = _key(segment + 1 + k, position, length)
                     count += 1
-                    fact_stamps[document] = wanted
-        sizes[segment + 1 + k] = count - before
+                    sizes[segment + 1 + k] += 1
+                    stamps.fact[document] = wanted
     if not reading:
-        for form in range(entities[leader], entities[leader + 1]):
-            length = starts[form + 1] - starts[form]
-            for row in range(ranges[form, 0], ranges[form, 1]):
-                if row % STRIDE == 0 and stop[0]:
-                    return count
-                position = entry(table, row, width) >> (token_bytes >> 1)
-                if fact_stamps[document_of(position, document_starts, blocks)] == wanted:
-                    if count == keys.size:
-                        return -1
-                    keys[count] = _key(segment, position, length)
-                    count += 1
-                    sizes[segment] += 1
-        work[0] += sizes[segment]
+        found = _collect_leader(rows, forms, leader, stamps, wanted, control.stop, segment, keys, count)
+        if found < 0:
+            return -1
+        sizes[segment] = found - count
+        control.work[0] += found - count
+        count = found
     return count
 
 
 @compiled()
 def collect_groups(
-    ids: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    counted: Array, tokens: Array, starts: Array, entities: Array, ranges: Array,
-    leaders: Array, cuts: Array, partners: Array, reading: int, first: int, last: int,
-    low_document: int, high_document: int,
-    leader_stamps: Array, leader_counts: Array, fact_stamps: Array, stamp: Array, stop: Array, work: Array,
-    keys: Array, sizes: Array,
+    ids: Array, rows: Rows, counted: Array, forms: FormRanges, groups: Groups, first: int, last: int,
+    low_document: int, high_document: int, stamps: Stamps, control: Control, keys: Array, sizes: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """:func:`_collect_group` of the groups [first, last), as many as fit.
-
-    Args:
-        leaders: int64 (groups,); ``cuts``, int64 (groups + 1,), says which ``partners`` are whose.
+    """Run :func:`_collect_group` for as many of the groups [first, last) as fit.
 
     Returns:
-        The group behind the last one that fits, the number of keys, and of segments.
+        The group after the last one that fits, the number of keys, and the number of segments.
     """
     count, segment = 0, 0
     for group in range(first, last):
-        needed = 1 + cuts[group + 1] - cuts[group]
-        if segment + needed > sizes.size or stop[0]:
+        low, high = groups.cuts[group], groups.cuts[group + 1]
+        needed = 1 + high - low
+        if segment + needed > sizes.size or control.stop[0]:
             return group, count, segment
         found = _collect_group(
-            ids, table, width, token_bytes, document_starts, blocks, counted, tokens, starts, entities, ranges,
-            leaders[group], partners[cuts[group] : cuts[group + 1]], reading, low_document, high_document,
-            leader_stamps, leader_counts, fact_stamps, stamp, stop, work, keys, count, segment, sizes,
+            ids, rows, counted, forms, groups.leaders[group], groups.partners[low:high], low_document, high_document,
+            stamps, control, keys, count, segment, sizes,
         )  # fmt: skip
         if found < 0:
             return group, count, segment
@@ -395,23 +448,22 @@ def collect_groups(
 
 @compiled()
 def collect_entities(
-    table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array, counted: Array,
-    starts: Array, entities: Array, ranges: Array, chosen: Array, first: int, last: int,
+    rows: Rows, counted: Array, forms: FormRanges, chosen: Array, first: int, last: int,
     low_document: int, high_document: int, stop: Array, keys: Array, sizes: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """All positions of the entities ``chosen[first:last]``, one a segment; see :func:`collect_groups`."""
+    """Collect all positions of the entities ``chosen[first:last]``, one segment each; see :func:`collect_groups`."""
     count = 0
     for number in range(first, last):
         if number - first == sizes.size or stop[0]:
             return number, count, number - first
         before = count
-        for form in range(entities[chosen[number]], entities[chosen[number] + 1]):
-            length = starts[form + 1] - starts[form]
-            for row in range(ranges[form, 0], ranges[form, 1]):
+        for form in range(forms.entities[chosen[number]], forms.entities[chosen[number] + 1]):
+            length = forms.starts[form + 1] - forms.starts[form]
+            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
                 if row % STRIDE == 0 and stop[0]:
                     break
-                position = entry(table, row, width) >> (token_bytes >> 1)
-                document = document_of(position, document_starts, blocks)
+                position = position_of(rows, row)
+                document = document_of(rows, position)
                 if document < low_document or document >= high_document or (counted.size and not counted[document]):
                     continue
                 if count == keys.size:
@@ -424,7 +476,10 @@ def collect_entities(
 
 @compiled()
 def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, ends: Array) -> None:
-    """Leftmost-longest, non-overlapping mentions of each segment of the sorted keys; ``sizes`` gets their numbers."""
+    """Select leftmost-longest, non-overlapping mentions of each segment of the sorted keys.
+
+    Fills ``starts`` and ``ends``; ``sizes`` gets the number of mentions of each segment.
+    """
     position_mask = (np.uint64(1) << np.uint64(_SEGMENT_SHIFT - _LENGTH_BITS)) - np.uint64(1)
     source, target = 0, 0
     for segment in range(segments):
@@ -443,15 +498,13 @@ def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, end
 
 
 @compiled()
-def count_segments(
-    document_starts: Array, blocks: Array, groups: Array, sizes: Array, starts: Array, entities: Array, counts: Array
-) -> None:
-    """Add mentions and documents of ``entities``, one a segment, to ``counts``, int64 (entities, groups, 2)."""
+def count_segments(rows: Rows, groups: Array, sizes: Array, starts: Array, entities: Array, counts: Array) -> None:
+    """Add mentions and documents of ``entities``, one segment each, to ``counts``, int64 (entities, groups, 2)."""
     at = 0
     for segment in range(entities.size):
         last_document = np.int64(-1)
         for i in range(at, at + sizes[segment]):
-            document = document_of(starts[i], document_starts, blocks)
+            document = document_of(rows, starts[i])
             group = groups[document] if groups.size else 0
             counts[entities[segment], group, 0] += 1
             if document != last_document:
@@ -462,10 +515,11 @@ def count_segments(
 
 @compiled()
 def pair_segments(
-    size: int, document_starts: Array, blocks: Array, groups: Array, sizes: Array, segments: int, starts: Array,
-    ends: Array, leaders: Array, facts: Array, windows: Array, together: Array,
+    rows: Rows, groups: Array, sizes: Array, starts: Array, ends: Array, leaders: Array, facts: Array,
+    windows: Array, together: Array,
 ) -> None:  # fmt: skip
-    """Add the pairs of each segment that is a partner's (``facts[segment] >= 0``) with those of its leader's."""
+    """Add the pairs of each partner's segment (``facts[segment] >= 0``) with its leader's segment to ``together``."""
+    segments = facts.size
     first = np.zeros(segments + 1, np.int64)
     for segment in range(segments):
         first[segment + 1] = first[segment] + sizes[segment]
@@ -476,14 +530,13 @@ def pair_segments(
         i, i_last = first[segment], first[segment + 1]
         j, j_last = first[leaders[segment]], first[leaders[segment] + 1]
         while i < i_last and j < j_last:
-            document = document_of(starts[i], document_starts, blocks)
-            begin = document_starts[document]
-            end = document_starts[document + 1] if document + 1 < document_starts.size else size
+            document = document_of(rows, starts[i])
+            end = document_end(rows, document)
             i_end = i + 1
             while i_end < i_last and starts[i_end] < end:
                 i_end += 1
-            j = _first_from(starts, j, j_last, begin)
-            j_end = _first_from(starts, j, j_last, end)
+            j = gallop(starts, j, j_last, rows.document_starts[document])
+            j_end = gallop(starts, j, j_last, end)
             if j < j_end:
                 group = groups[document] if groups.size else 0
                 pairs = (i_end - i) * (j_end - j) - overlapping_pairs(starts, ends, i, i_end, starts, ends, j, j_end)
@@ -494,22 +547,3 @@ def pair_segments(
                     together[fact, group, 1 + w, 0] += pairs > 0
                     together[fact, group, 1 + w, 1] += pairs
             i, j = i_end, j_end
-
-
-@compiled()
-def _first_from(values: Array, low: Any, high: Any, wanted: Any) -> Any:
-    """The first place in [low, high) whose value is at least ``wanted``, near ``low`` more likely than not."""
-    step = 1
-    last = low
-    while last < high and values[last] < wanted:
-        low = last + 1
-        last += step
-        step *= 2
-    last = min(last, high)
-    while low < last:
-        middle = (low + last) // 2
-        if values[middle] < wanted:
-            low = middle + 1
-        else:
-            last = middle
-    return low

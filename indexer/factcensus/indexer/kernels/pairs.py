@@ -100,21 +100,21 @@ def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int
 
 
 @compiled()
-def gallop(values: Array, low: int, wanted: int) -> int:
-    """The first place from ``low`` on whose value is at least ``wanted``."""
+def gallop(values: Array, low: Any, high: Any, wanted: Any) -> Any:
+    """Return the first index in [low, high) whose value is at least ``wanted``; fast if it is near ``low``."""
     step = 1
-    high = low
-    while high < values.size and values[high] < wanted:
-        low = high + 1
-        high += step
+    last = low
+    while last < high and values[last] < wanted:
+        low = last + 1
+        last += step
         step *= 2
-    high = min(high, values.size)
-    while low < high:
-        middle = (low + high) // 2
+    last = min(last, high)
+    while low < last:
+        middle = (low + last) // 2
         if values[middle] < wanted:
             low = middle + 1
         else:
-            high = middle
+            last = middle
     return low
 
 
@@ -133,11 +133,11 @@ def _pairs(
         i_end = i + 1
         while i_end < starts.size and documents[i_end] == document:
             i_end += 1
-        other = gallop(other_documents, other, document)
+        other = gallop(other_documents, other, other_documents.size, document)
         if other == other_documents.size:
             break
         if other_documents[other] == document:
-            other_end = gallop(other_documents, other, document + 1)
+            other_end = gallop(other_documents, other, other_documents.size, document + 1)
             found[count] = document
             overlapping = overlapping_pairs(starts, ends, i, i_end, other_starts, other_ends, other, other_end)
             pairs[count, 0] = (i_end - i) * (other_end - other) - overlapping

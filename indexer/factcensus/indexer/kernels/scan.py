@@ -9,8 +9,6 @@ For 5,000 facts (12,150 forms) in 58 MB of Wikipedia, the walk alone takes a CPU
 together from the ids; only where nearly every token begins a form, under ``bytes``, it is ahead (51 MB/s, not 29).
 Binary search among a node's children instead of the hash table took 1.2 to 1.4 times as long, and 2.3 times
 for 250,000 forms.
-
-All compiled functions are in this one module: Numba's cache does not see a change in a function of another one.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.pairs import near_pairs
 
 Array = npt.NDArray[Any]
 TokenIds = tuple[int, ...]
@@ -277,26 +276,11 @@ def _add_document(
             j = j_end - int(here[other])
             together = counts.together[facts.facts[k]]
             for w in range(windows.size):
-                pairs = _pairs(starts, ends, i, i_end, j, j_end, windows[w])
-                pairs += _pairs(starts, ends, j, j_end, i, i_end, windows[w])
+                pairs = near_pairs(starts, ends, i, i_end, starts, ends, j, j_end, windows[w])
                 together[w, 0] += pairs > 0
                 together[w, 1] += pairs
     for entity in distinct[:entities]:
         here[entity] = 0
-
-
-@compiled()
-def _pairs(starts: Array, ends: Array, i: int, i_end: int, j: int, j_end: int, window: int) -> int:
-    """Pairs of a mention of [i, i_end) and one of [j, j_end) behind it, with at most ``window`` tokens between."""
-    total = 0
-    low = high = i
-    for k in range(j, j_end):
-        while high < i_end and ends[high] <= starts[k]:
-            high += 1
-        while low < high and ends[low] < starts[k] - window:
-            low += 1
-        total += high - low
-    return total
 
 
 @compiled()

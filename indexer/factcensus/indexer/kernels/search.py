@@ -6,7 +6,7 @@ searched by the same code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,44 @@ from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import STEP
 
 Array = npt.NDArray[Any]
+
+
+class SuffixArray(NamedTuple):
+    """The text of one shard and its suffix array, as compiled code searches them.
+
+    Attributes:
+        stream: ``tokenized.N`` as uint8.
+        table: ``table.N``, ``width`` elements per entry (see :func:`entry`).
+        width: Elements per entry.
+        token_bytes: Bytes of a token id: 1, 2 or 4.
+        first: ``first.N``, or of size 0 without one; it saves about the first ten steps of a search.
+        types: Number of token ids that ``first`` covers; a larger id occurs nowhere in the shard.
+    """
+
+    stream: Array
+    table: Array
+    width: int
+    token_bytes: int
+    first: Array
+    types: int
+
+
+class Rows(NamedTuple):
+    """The rows of one suffix array and the way from a row to its document.
+
+    Attributes:
+        table: See :class:`SuffixArray`, as ``width`` and ``token_bytes``.
+        document_starts: int64 (documents,): position of the separator of each document.
+        blocks: int32: rank structure over the positions (:func:`block_documents`).
+        size: Tokens of the shard, separators included.
+    """
+
+    table: Array
+    width: int
+    token_bytes: int
+    document_starts: Array
+    blocks: Array
+    size: int
 
 
 @compiled(inline="always")
@@ -66,38 +104,27 @@ def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
 
 
 @compiled()
-def _rows_of_first(query: Array, token_bytes: int, first: Array, types: Any, low: Any, high: Any) -> Any:
-    """Of the rows [low, high) those that ``first`` leaves for a query."""
-    if first.size and query.size >= token_bytes:
+def _rows_of_first(suffixes: SuffixArray, query: Array, low: Any, high: Any) -> Any:
+    """Return the rows among [low, high) that ``first`` leaves for a query."""
+    if suffixes.first.size and query.size >= suffixes.token_bytes:
         token_id = np.int64(0)
-        for i in range(token_bytes):
+        for i in range(suffixes.token_bytes):
             token_id |= np.int64(query[i]) << (8 * i)
-        if token_id >= types:
+        if token_id >= suffixes.types:
             return low, low
-        group = byte_order_rank(token_id, types, token_bytes) // STEP
-        low, high = max(low, np.int64(first[group])), min(high, np.int64(first[group + 1]))
+        group = byte_order_rank(token_id, suffixes.types, suffixes.token_bytes) // STEP
+        low, high = max(low, np.int64(suffixes.first[group])), min(high, np.int64(suffixes.first[group + 1]))
         high = max(low, high)
     return low, high
 
 
 @compiled()
-def find(
-    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, query: Array
-) -> tuple[int, int]:
-    """The rows [low, high) of the table whose suffixes start with the bytes ``query``.
-
-    Args:
-        stream: ``tokenized.N`` as uint8.
-        table: ``table.N``, ``width`` elements an entry (see :func:`entry`).
-        width: see above.
-        token_bytes: width of a token id.
-        first: ``first.N``, or of size 0 where there is none; it saves the first ten steps or so.
-        types: ids that ``first`` knows; any other one stands nowhere in the shard.
-        query: uint8.
-    """
-    low, high = _rows_of_first(query, token_bytes, first, types, np.int64(0), np.int64(table.size // width))
+def find(suffixes: SuffixArray, query: Array) -> tuple[int, int]:
+    """Return the rows [low, high) of the table whose suffixes start with the bytes ``query`` (uint8)."""
+    stream, table, width = suffixes.stream, suffixes.table, suffixes.width
+    low, high = _rows_of_first(suffixes, query, np.int64(0), np.int64(table.size // width))
     low = _bound(stream, table, width, query, low, high, 0)
-    # Most queries have few rows, or none, so their end is looked for from their beginning on, in steps that double.
+    # Most queries have few rows or none, so the end is searched from the beginning on, in steps that double.
     step = 1
     while low + step - 1 < high and _side(stream, entry(table, low + step - 1, width), query) == 0:
         step *= 2
@@ -110,15 +137,15 @@ _BEGIN, _DOUBLE, _END, _DONE = 0, 1, 2, 3
 
 
 @compiled()
-def find_all(
-    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int,
-    queries: Array, starts: Array, order: Array, ranges: Array,
-) -> None:  # fmt: skip
-    """:func:`find` for many queries (one arena of bytes and its starts); ``ranges`` is int64 (queries, 2).
+def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:
+    """Run :func:`find` for many queries (an arena of bytes and its starts) and fill ``ranges``, int64 (queries, 2).
 
-    They are looked for in an ``order``; one in which neighbours lie near each other in the table finds more of it in
-    the cache. An empty query has an empty range.
+    Args:
+        order: The order of the searches. If neighbours are close in the table, more of it is in the cache.
+
+    An empty query has an empty range.
     """
+    stream, table, width = suffixes.stream, suffixes.table, suffixes.width
     rows = table.size // width
     stage, row, at = np.empty((3, SIDE_BY_SIDE), np.int64)
     low, high, limit, step = np.empty((4, SIDE_BY_SIDE), np.int64)
@@ -127,7 +154,7 @@ def find_all(
         waiting = 0
         for k in range(chosen.size):
             query = queries[starts[chosen[k]] : starts[chosen[k] + 1]]
-            low[k], limit[k] = _rows_of_first(query, token_bytes, first, types, 0, rows if query.size else 0)
+            low[k], limit[k] = _rows_of_first(suffixes, query, 0, rows if query.size else 0)
             high[k], stage[k] = limit[k], _BEGIN
             if low[k] == limit[k]:
                 ranges[chosen[k]] = low[k]
@@ -195,31 +222,41 @@ def block_documents(document_starts: Array, size: int) -> Array:
 
 
 @compiled(inline="always")
-def document_of(position: Any, document_starts: Any, blocks: Any) -> Any:
-    """The document that a position falls into."""
-    document = np.int64(blocks[min(position >> BLOCK_BITS, blocks.size - 1)])
-    while document + 1 < document_starts.size and document_starts[document + 1] <= position:
+def position_of(rows: Any, row: Any) -> Any:
+    """Return the token position of a row."""
+    return entry(rows.table, row, rows.width) >> (rows.token_bytes >> 1)
+
+
+@compiled(inline="always")
+def document_of(rows: Any, position: Any) -> Any:
+    """Return the document that contains a position."""
+    document = np.int64(rows.blocks[min(position >> BLOCK_BITS, rows.blocks.size - 1)])
+    while document + 1 < rows.document_starts.size and rows.document_starts[document + 1] <= position:
         document += 1
     return document
 
 
+@compiled(inline="always")
+def document_end(rows: Any, document: Any) -> Any:
+    """Return the position after the last token of a document."""
+    return rows.document_starts[document + 1] if document + 1 < rows.document_starts.size else rows.size
+
+
 @compiled()
-def documents_of(positions: Array, document_starts: Array, blocks: Array) -> Array:
-    """The document of each of many positions, in any order."""
+def documents_of(rows: Rows, positions: Array) -> Array:
+    """Return the document of each position, int64; positions may be in any order."""
     documents = np.empty(positions.size, np.int64)
     for i in range(positions.size):
-        documents[i] = document_of(positions[i], document_starts, blocks)
+        documents[i] = document_of(rows, positions[i])
     return documents
 
 
 @compiled()
-def mark_documents(
-    table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array, seen: Array
-) -> int:
-    """Set ``seen`` for the document of each of the rows [low, high); how many were not set before."""
+def mark_documents(rows: Rows, low: int, high: int, seen: Array) -> int:
+    """Set ``seen`` for the document of each of the rows [low, high) and return how many were not set before."""
     found = 0
     for row in range(low, high):
-        document = document_of(entry(table, row, width) >> (token_bytes >> 1), document_starts, blocks)
+        document = document_of(rows, position_of(rows, row))
         if not seen[document]:
             seen[document] = True
             found += 1

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.search import Array, document_of, entry
+from factcensus.indexer.kernels.search import Array, Rows, document_of, entry, position_of
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
@@ -42,7 +42,7 @@ def count_frequent(
     rows = np.empty((most, 6), np.uint32)
     count = _count_frequent(
         shard.stream,
-        *shard.row_arrays,
+        shard.suffix_rows,
         everything if living is None else living,
         everything if distinct is None else distinct,
         np.zeros(shard.documents, np.uint32),
@@ -67,10 +67,10 @@ def _token(stream: Array, token_bytes: int, at: int) -> Any:
 
 @compiled()
 def _count_frequent(
-    stream: Array, table: Array, width: int, token_bytes: int, document_starts: Array, blocks: Array,
-    living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int,
-) -> int:  # fmt: skip
+    stream: Array, suffixes: Rows, living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int
+) -> int:
     """Fill ``rows``: from the whole table on, ranges are split by their next token; those of over ``least`` stay."""
+    table, width, token_bytes = suffixes.table, suffixes.width, suffixes.token_bytes
     count = 0
     stack[0, 0], stack[0, 1], stack[0, 2] = 0, table.size // width, 0
     top = 1
@@ -103,10 +103,8 @@ def _count_frequent(
             end = first
             if end - begin > least:
                 if depth == 0 or begin > parent or end < high:
-                    _count_range(
-                        table, width, token_bytes, begin, end, document_starts, blocks, living, distinct, stamps,
-                        np.uint32(2 * count + 1), rows[count],
-                    )  # fmt: skip
+                    stamp = np.uint32(2 * count + 1)
+                    _count_range(suffixes, begin, end, living, distinct, stamps, stamp, rows[count])
                     count += 1
                 if depth + 1 < LONGEST:
                     stack[top, 0], stack[top, 1], stack[top, 2] = begin, end, depth + 1
@@ -118,13 +116,12 @@ def _count_frequent(
 
 @compiled()
 def _count_range(
-    table: Array, width: int, token_bytes: int, low: int, high: int, document_starts: Array, blocks: Array,
-    living: Array, distinct: Array, stamps: Array, stamp: Any, row: Array,
-) -> None:  # fmt: skip
+    suffixes: Rows, low: int, high: int, living: Array, distinct: Array, stamps: Array, stamp: Any, row: Array
+) -> None:
     """One row of the table; documents get ``stamp``, and every count of ``row`` is exact."""
     occurrences, documents, distinct_occurrences, distinct_documents = 0, 0, 0, 0
     for i in range(low, high):
-        document = document_of(entry(table, i, width) >> (token_bytes >> 1), document_starts, blocks)
+        document = document_of(suffixes, position_of(suffixes, i))
         if living.size and not living[document]:
             continue
         new = stamps[document] != stamp

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels import search
-from factcensus.indexer.kernels.ngrams import count_ngram
+from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection, count_ngram
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
 from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
@@ -106,10 +106,15 @@ class Shard:
         if max(self.deleted.max(initial=0), self.repeated.max(initial=0)) >= max(1, self.documents):
             raise IndexFormatError(f"{folder}: the deleted or repeated documents of shard {suffix[1:]} are not its own")
 
-    @property
-    def row_arrays(self) -> tuple[Array, int, int, Array, Array]:
-        """What compiled code takes to walk over rows: table, width, token_bytes, document_starts, blocks."""
-        return self.table, self.width, self.token_bytes, self.document_starts, self.blocks
+    @cached_property
+    def suffix_array(self) -> search.SuffixArray:
+        """The text and the suffix array, as compiled code searches them."""
+        return search.SuffixArray(self.stream, self.table, self.width, self.token_bytes, self.first, self.types)
+
+    @cached_property
+    def suffix_rows(self) -> search.Rows:
+        """The rows of the suffix array and their documents, as compiled code visits them."""
+        return search.Rows(self.table, self.width, self.token_bytes, self.document_starts, self.blocks, self.size)
 
     @cached_property
     def document_starts(self) -> npt.NDArray[np.int64]:
@@ -126,21 +131,22 @@ class Shard:
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """The range of the table whose suffixes start with these tokens."""
         query = np.array(token_ids, self.token_dtype).view(np.uint8)
-        low, high = search.find(self.stream, self.table, self.width, self.token_bytes, self.first, self.types, query)
+        low, high = search.find(self.suffix_array, query)
         return int(low), int(high)
 
+    def selection(self, counted: Mask, column: int, groups: npt.NDArray[np.int32] | None = None) -> Selection:
+        """Return which documents are counted and how they are grouped; see :class:`ngrams.Selection`."""
+        return Selection(counted, NO_GROUPS if groups is None else groups, self.frequent, column)
+
     def count(
-        self, token_ids: Sequence[int], column: int, counted: Mask, stop: npt.NDArray[np.uint8]
+        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
-        """Occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
-        return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), column, counted, stop)
+        """Return occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
+        return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
 
     @cached_property
-    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, Array]:
-        return (
-            self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
-            self.document_starts, self.blocks, self.frequent,
-        )  # fmt: skip
+    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, Array]:
+        return *self.suffix_array, self.document_starts, self.blocks, self.size, self.frequent
 
     def find_all(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """int64 (n-grams, 2): the range of each of ``tokens[starts[i]:starts[i + 1]]``; of size 0 for an empty one.
@@ -153,10 +159,7 @@ class Shard:
         first, second = (padded[starts[:-1] + i].byteswap().astype(np.uint64) for i in (0, 1))
         order = np.argsort(first << np.uint64(32) | np.where(np.diff(starts) > 1, second + np.uint64(1), 0))
         ranges = np.empty((size, 2), np.int64)
-        search.find_all(
-            self.stream, self.table, self.width, self.token_bytes, self.first, self.types,
-            padded.view(np.uint8), starts * self.token_bytes, order, ranges,
-        )  # fmt: skip
+        search.find_all(self.suffix_array, padded.view(np.uint8), starts * self.token_bytes, order, ranges)
         return ranges
 
     def positions(self, low: int, high: int) -> npt.NDArray[np.int64]:
@@ -183,7 +186,7 @@ class Shard:
 
     def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document of each position."""
-        return search.documents_of(positions, self.document_starts, self.blocks)
+        return search.documents_of(self.suffix_rows, positions)
 
     def mentions(self, forms: Sequence[Sequence[int]], counted: Mask, *, overlapping: bool = False) -> Mentions:
         """The mentions of an entity in the documents that are counted.
