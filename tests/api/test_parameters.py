@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
+from loopback import until
 from test_service_problems import assert_problem
 
 from factcensus.api.app import create_app
@@ -153,3 +154,70 @@ def test_the_upload_form_takes_its_own_fields_once(http: httpx.Client, fields: d
     )
     assert answer.status_code == 422
     assert says in answer.text
+
+
+# --- columns and fields of the metadata -------------------------------------------------------------------------------
+
+BODIES = ((COUNT, {"text": "Paris"}), (COOC, PAIR), (DOCUMENTS, {"text": "Paris"}), (DOCUMENTS, PAIR))
+
+
+@pytest.mark.parametrize(("path", "body"), BODIES)
+@pytest.mark.parametrize("column", [{"by": "sorce"}, {"filter": {"sorce": "wiki"}}, {"filter": {"sorce": {"min": 1}}}])
+def test_a_column_that_does_not_exist_is_never_a_zero(
+    http: httpx.Client, path: str, body: dict[str, Any], column: dict[str, Any]
+) -> None:
+    problem = assert_problem(http.post(path, json={**body, **column}), 422, "unknown-name")
+    assert "'sorce'; did you mean 'source'?" in problem["detail"]
+
+
+@pytest.mark.parametrize("query", [{"by": "sorce"}, {"filter": '{"sorce": "wiki"}'}])
+def test_nor_is_one_in_an_address(http: httpx.Client, query: dict[str, str]) -> None:
+    for path, asked in ((COUNT, {"text": "Paris"}), (COOC, {"subject": "Curie", "object": "Warsaw"})):
+        problem = assert_problem(http.get(path, params={**asked, **query}), 422, "unknown-name")
+        assert "did you mean 'source'?" in problem["detail"]
+
+
+@pytest.mark.parametrize("query", [{"by": "sorce"}, {"by": "sorce", "only": "wiki"}])
+def test_nor_is_one_on_the_page(http: httpx.Client, query: dict[str, str]) -> None:
+    asked = {"index": "tiny", "subject": "Curie", "object": "Warsaw", **query}
+    page = http.get("/", params=asked, headers={"Accept": "text/html"})
+    assert page.status_code == 422
+    assert "did you mean &#39;source&#39;?" in page.text
+
+
+def test_nor_is_the_column_of_strata(http: httpx.Client) -> None:
+    own = {"Origin": str(http.base_url)}
+    sent = http.post(
+        "/tables", data={"index": "tiny"}, files={"facts": ("f.csv", "subject,object\nCurie,Warsaw\n")}, headers=own
+    )
+    address = f"/{sent.headers['Location']}"
+    until(lambda: 'id="progress"' not in http.get(address).text)
+    wrong = {"by": "cooccurrence_document"}
+    assert "did you mean &#39;cooccurrence_documents&#39;?" in http.get(address, params=wrong).text
+    assert (
+        "did you mean" in assert_problem(http.get(f"{address}/strata.csv", params=wrong), 422, "unknown-name")["detail"]
+    )
+
+
+# --- rows of facts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "column", ["subject_alias", "object_alias", "subject_aliases_", "Subject_Alias", "objectaliases"]
+)
+def test_a_column_of_aliases_that_is_misspelt_is_refused(http: httpx.Client, column: str) -> None:
+    nearest = "subject_aliases" if column.lower().startswith("s") else "object_aliases"
+    problem = assert_problem(
+        http.post(FACTS, json={"facts": [{"subject": "Curie", "object": "Warsaw", column: ["Marie"]}]}),
+        422,
+        "unknown-name",
+    )
+    assert f"did you mean {nearest!r}?" in problem["detail"]
+    table = f"subject,object,{column}\nCurie,Warsaw,Marie\n"
+    assert_problem(http.post(FACTS, content=table, headers={"Content-Type": "text/csv"}), 422, "unknown-name")
+
+
+@pytest.mark.parametrize("column", ["alias", "aliases", "subject_id", "note", "object_type"])
+def test_other_columns_of_facts_are_carried_through(http: httpx.Client, column: str) -> None:
+    answer = http.post(FACTS, json={"facts": [{"subject": "Curie", "object": "Warsaw", column: "x"}]})
+    assert answer.json()["facts"][0][column] == "x"

@@ -97,3 +97,17 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     expected |= dict.fromkeys(("FACTCENSUS_ALLOWED_HOSTS", "FACTCENSUS_FORWARDED_ALLOW_IPS"), "none")
     expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}
     assert {name: default.strip() for name, default in listed.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("FACTCENSUS_KEY_FILE", "FACTCENSUS_KEYS_FILE"),
+        ("FACTCENSUS_ADMINKEYS", "FACTCENSUS_ADMIN_KEYS"),
+        ("FACTCENSUS_MAX_JOB_BODY_BYTE", "FACTCENSUS_MAX_JOB_BODY_BYTES"),
+        ("FACTCENSUS_ALLOWED_HOST", "FACTCENSUS_ALLOWED_HOSTS"),
+    ],
+)
+def test_a_variable_that_does_not_exist_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=f"unknown environment variable {name!r}; did you mean {nearest!r}"):
+        Settings.from_env({name: "x", "PATH": "/bin"})

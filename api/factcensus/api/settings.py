@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from factcensus.indexer.environment import check_environment, register
 from factcensus.indexer.errors import InputError
 
 PREFIX = "FACTCENSUS_"
@@ -115,8 +116,10 @@ class Settings:
 
         Raises:
             InputError: a value cannot be used; the message names the variable.
+            UnknownNameError: a variable with the prefix does not exist; the message names the nearest one.
         """
         env = os.environ if environ is None else environ
+        check_environment(env)
         folders = env.get(f"{PREFIX}INDEXES", "")
         limits = {
             limit.name: _whole_number(env, f"{PREFIX}{limit.name.upper()}", getattr(Limits(), limit.name), low=1)
@@ -189,3 +192,6 @@ def variable_names() -> list[str]:
     """Return every environment variable of the service and of its client."""
     names = [each.name for each in (*fields(Settings), *fields(Limits)) if each.name != "limits"]
     return [f"{PREFIX}API_KEY", *(f"{PREFIX}{name.upper()}" for name in names)]
+
+
+register(variable_names)
