@@ -136,6 +136,20 @@ def test_an_unknown_field_of_a_body_names_the_nearest_one(
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (COUNT, '{"text": "Paris", "text": "Curie"}', "text"),
+        (COUNT, '{"text": "Paris", "filter": {"source": "wiki", "source": "books"}}', "source"),
+        (COOC, '{"subject": {"name": "a", "name": "b"}, "object": {"name": "c"}}', "name"),
+        (DOCUMENTS, '{"text": "Paris", "limit": 1, "limit": 2}', "limit"),
+    ],
+)
+def test_a_field_that_is_given_twice_is_refused(http: httpx.Client, path: str, body: str, name: str) -> None:
+    answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert f"the field {name!r} is given 2 times" in assert_problem(answer, 422, "invalid-request")["detail"]
+
+
+@pytest.mark.parametrize(
     ("fields", "says"),
     [
         (
@@ -195,7 +209,8 @@ def test_nor_is_the_column_of_strata(http: httpx.Client) -> None:
     wrong = {"by": "cooccurrence_document"}
     assert "did you mean &#39;cooccurrence_documents&#39;?" in http.get(address, params=wrong).text
     assert (
-        "did you mean" in assert_problem(http.get(f"{address}/strata.csv", params=wrong), 422, "unknown-name")["detail"]
+        "did you mean"
+        in assert_problem(http.get(f"{address}/strata.csv", params=wrong), 422, "invalid-input")["detail"]
     )
 
 

@@ -9,7 +9,12 @@ import pyarrow as pa
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Entity
+from factcensus.indexer.names import suggestion
+from factcensus.indexer.tables.columns import misspelt_columns
 from factcensus.indexer.tables.facts import entities_of
+
+#: Columns that decide about counts and may be missing.
+ALIASES = ("subject_aliases", "object_aliases")
 
 
 def check_text(text: str, what: str, limits: Limits) -> None:
@@ -84,7 +89,14 @@ def check_facts_number(facts: int, limits: Limits) -> None:
 
 
 def check_entities(facts: pa.Table, limits: Limits) -> None:
-    """Refuse a checked fact table with entities that are too large; the message names the row."""
+    """Refuse a checked fact table with misspelt aliases, or with entities that are too large."""
+    for name, known in misspelt_columns(facts.column_names).items():
+        # Carried through, such a column would make counts too low; here nobody would read a remark about it.
+        if known in ALIASES:
+            raise Problem(
+                "unknown-name",
+                f"unknown column {name[:100]!r}{suggestion(name, ALIASES)} Rename it, also if it is something else",
+            )
     for role in ("subject", "object"):
         for row, entity in enumerate(entities_of(facts, role), 1):
             check_entity(entity, f"the {role} of row {row}", limits)

@@ -6,6 +6,7 @@ against its own signature (:class:`NamedRoute`); a new route needs no line for t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import UnionType
@@ -40,11 +41,34 @@ class NamedRoute(APIRoute):
                 _check_query(query, known, in_body)
             if request.method != "GET":
                 refuse_other_sites(request, request.app.state.service.settings)
+                if in_body:
+                    request = UniqueRequest(request.scope, request.receive)
                 if not _is_upload(request):
                     await request.body()  # the request gets its slot when its body is there: none works without one
             return await handle(request)
 
         return named
+
+
+class UniqueRequest(Request):
+    """A request whose JSON gives no name twice: parsers take the last one, whatever was meant."""
+
+    async def json(self) -> Any:
+        """Return the body, parsed.
+
+        Raises:
+            Problem: ``invalid-request``; it names the field.
+            json.JSONDecodeError: the body is not JSON.
+        """
+        return json.loads(await self.body(), object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (name, times), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise Problem("invalid-request", f"the field {name[:_MOST_CHARACTERS]!r} is given {times} times in one object")
+    return found
 
 
 def query_parameters(dependant: Dependant) -> dict[str, bool]:
