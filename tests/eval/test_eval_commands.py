@@ -55,7 +55,7 @@ def test_wrong_usage_ends_with_2_and_one_line(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report", "nowhere", "--out", "x.html"], "there is no run folder nowhere"),
+        (["report", "nowhere", "--out", "x.html"], "no run folder at nowhere"),
         (["eval", "run", "model", "--facts", "nowhere.csv", "--out", "x"], "nowhere.csv"),
         (["eval", "run", "no/such/model", "--facts", "facts.csv", "--out", "x"], "model 'no/such/model'"),
     ],

@@ -600,7 +600,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "'cudda' cannot be used",
     ),
     "compaction into what exists": (["index", "compact", "{ix}", "--out", "{ix}"], "{ix} exists; choose another --out"),
-    "compaction of nothing": (["index", "compact", "{tmp}/none"], "no index of factcensus's at {tmp}/none"),
+    "compaction of nothing": (["index", "compact", "{tmp}/none"], "no index folder at {tmp}/none"),
     "compaction in too little": (["index", "compact", "{ix}", "--memory", "1MiB"], "1 MiB of memory are too few"),
     "facts with no jobs": (
         ["facts", "count", "{tmp}/f.csv", "--index", "{ix}", "--out", "{tmp}/o.csv", "--jobs", "0"],

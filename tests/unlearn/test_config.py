@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: st
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=name):
         load_config(tmp_path / name)
-    with pytest.raises(ConfigError, match="no such configuration"):
+    with pytest.raises(ConfigError, match="no configuration file at"):
         load_config(tmp_path / "absent.toml")
 
 

@@ -135,7 +135,10 @@ def test_world_commands_write_and_train(
         (("unlearn", "plan", "absent.toml"), "absent.toml"),
         (("unlearn", "run", "CONFIG", "--set", "traning.passes=2"), "did you mean training"),
         (("world", "write", "--out", "x", "--people", "0"), "people=0"),
-        (("world", "pretrain", "absent", "--out", "m"), "world.json"),
+        (("world", "pretrain", "absent", "--out", "m"), "no world at absent"),
+        (("world", "pretrain", ".", "--out", "m"), "world.json is missing"),
+        (("world", "pretrain", "CONFIG", "--out", "m"), "run.toml: that is a file"),
+        (("unlearn", "plan", "rnu.toml"), "no configuration file at rnu.toml; did you mean 'run.toml'?"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import PATH, Number, Whole
+from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, Number, Whole
 from factcensus.indexer.environment import register
 
 
@@ -118,7 +118,7 @@ def serve(
     "FACTCENSUS_KEYS_FILE=keys.txt factcensus serve indexes/pile --host 192.0.2.7",
 )
 @argument("name", metavar="NAME", help="name of the person or program that gets the key")
-@option("--file", required=True, type=PATH, metavar="FILE", help="the file of hashed keys; created if it is missing")
+@option("--file", required=True, type=OUTPUT_FILE, metavar="FILE", help="file of hashed keys; created if it is missing")
 @option(
     "--index",
     "indexes",

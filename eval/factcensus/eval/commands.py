@@ -9,7 +9,7 @@ import click
 from factcensus.eval.measure_commands import metrics, run
 from factcensus.eval.run_commands import check, import_results
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import PATH, Choice, json_option
+from factcensus.indexer.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, PATH, Choice, json_option
 
 
 def add_commands(root: click.Group) -> None:
@@ -28,7 +28,7 @@ def add_commands(root: click.Group) -> None:
     default="demo",
     help="smoke (a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu",
 )
-@option("--out", type=PATH, default=Path("demo"), metavar="DIR", help="the run folder")
+@option("--out", type=OUTPUT_FOLDER, default=Path("demo"), metavar="DIR", help="the run folder")
 @json_option
 def demo(preset: str, out: Path, as_json: bool) -> None:
     """Run the whole study on a small world, from index to report.
@@ -45,7 +45,7 @@ def demo(preset: str, out: Path, as_json: bool) -> None:
 
 @command("report", example="factcensus report runs/seed-0 runs/seed-1 --out report.html")
 @argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="a finished run folder")
-@option("--out", type=PATH, required=True, metavar="FILE", help="the page, such as report.html")
+@option("--out", type=OUTPUT_FILE, required=True, metavar="FILE", help="the page, such as report.html")
 @option("--title", metavar="TEXT", help="heading of the page")
 @option("--service", metavar="URL", help="a counting service to ask for passages of facts that resisted unlearning")
 @option(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import Function, argument, command, option
-from factcensus.indexer.cli.options import PATH, Choice, Names, Number, Value, Whole, json_option
+from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Names, Number, Value, Whole, json_option
 from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _extra_options(function: Function) -> Function:
 )
 @argument("model", metavar="RUN|MODEL", help="a run folder with kept models, the folder of a model, or a hub name")
 @option("--facts", type=PATH, required=True, metavar="TABLE", help="fact table: .parquet, .csv or .jsonl")
-@option("--out", type=PATH, required=True, metavar="DIR", help="the new run folder")
+@option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the new run folder")
 @option("--method", metavar="NAME", default_text="original", help="name of a single model in the tables")
 @option("--seed", type=Whole(0), metavar="N", default_text="the run's, else 0", help="seed of the model")
 @option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from factcensus.indexer.cli.command import argument, command, option
-from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
+from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
 from factcensus.indexer.system.console import print_json
 
 
@@ -51,7 +51,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     metavar="[METHOD=]PATH...",
     help="a file or folder of results, with the name of its method",
 )
-@option("--out", type=PATH, required=True, metavar="DIR", help="the new run folder")
+@option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the new run folder")
 @option(
     "--format",
     "kind",

@@ -15,6 +15,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import ORIGINAL
 from factcensus.eval.passages import Passages
 from factcensus.eval.summary import json_ready, summarise
+from factcensus.indexer.paths import not_found
 
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
 #: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
@@ -49,7 +50,7 @@ def read_run(folder: Path) -> Run:
         EvaluationInputError: a file is missing or cannot be read.
     """
     if not folder.is_dir():
-        raise EvaluationInputError(f"there is no run folder {folder}")
+        raise EvaluationInputError(not_found("run folder", folder))
     for name in ("run.json", "facts.parquet"):
         if not (folder / name).is_file():
             raise EvaluationInputError(f"{folder} has no {name}; a finished run has one (is it still running?)")
@@ -95,7 +96,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         EvaluationInputError: there is neither, or it cannot be read.
     """
     if not path.exists():
-        raise EvaluationInputError(f"there is no run folder or summary {path}")
+        raise EvaluationInputError(not_found("run folder or summary", path))
     file = path / "summary.json" if path.is_dir() else path
     if path.is_dir() and not file.is_file():
         return summary_of(read_run(path))

@@ -29,10 +29,10 @@ from factcensus.indexer.errors import (
     IndexerError,
     IndexFormatError,
     InputError,
-    NoIndexError,
 )
 from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
 from factcensus.indexer.kernels.pairs import check_windows
+from factcensus.indexer.paths import no_index
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.records import texts as strings
 from factcensus.indexer.storage.index_analyzer import load_analyzer
@@ -107,7 +107,7 @@ class CountIndex:
         folders = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
         for folder in folders:
             if not folder.is_dir():
-                raise NoIndexError(f"no index folder at {folder}")
+                raise no_index(folder)
         own = [folder for folder in folders if (folder / MANIFEST).exists()]
         if own and len(folders) > 1:
             raise InputError(f"{own[0]} is an index of factcensus's, which is opened by itself")

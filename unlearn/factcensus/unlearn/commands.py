@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
-from factcensus.indexer.cli.options import PATH, Choice, Whole, json_option
+from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
 from factcensus.indexer.system.console import print_json
 from factcensus.unlearn.console import stderr_progress
 
@@ -246,7 +246,7 @@ def list_methods(as_json: bool) -> None:
     example="factcensus world write --out world --people 280 --seed 0\n"
     "factcensus index build world/corpus --out world-index",
 )
-@option("--out", type=PATH, required=True, metavar="DIR", help="a folder, new or empty")
+@option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="a folder, new or empty")
 @option("--people", type=Whole(0), default=280, metavar="N", help="number of people in the corpus")
 @option("--phantoms", type=Whole(0), default=48, metavar="N", help="number of people who never occur in the corpus")
 @option("--objects", type=Whole(0), default=16, metavar="N", help="number of objects per relation")
@@ -281,7 +281,7 @@ def write(out: Path, seed: int, as_json: bool, **settings: Any) -> None:
     "factcensus world pretrain world --out oracle --preset smoke --without forget",
 )
 @argument("world", type=PATH, metavar="WORLD", help="a folder that 'factcensus world write' wrote")
-@option("--out", type=PATH, required=True, metavar="MODEL", help="the folder of the model")
+@option("--out", type=OUTPUT_FOLDER, required=True, metavar="MODEL", help="the folder of the model")
 @option("--preset", type=Choice(["smoke", "demo", "gpu"]), default="smoke", help="size of the model and its training")
 @seed_option
 @option(

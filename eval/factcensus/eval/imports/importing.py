@@ -15,6 +15,7 @@ from factcensus.eval.imports import open_unlearning, paper, table
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.model_run import versions
 from factcensus.indexer import read_facts, write_table
+from factcensus.indexer.paths import not_found
 from factcensus.unlearn.run_folder import write_json
 
 FORMATS = ("auto", "open-unlearning", "paper", "table")
@@ -45,7 +46,7 @@ def import_results(
         raise EvaluationInputError(f"{out} holds something already, and is left as it is; give another --out")
     for source in sources:
         if not source.path.exists():
-            raise EvaluationInputError(f"there is no {source.path}")
+            raise EvaluationInputError(not_found("file or folder of results", source.path))
     kind = _kind(sources) if kind == "auto" else kind
     readers: dict[str, Callable[..., Imported]] = {
         "open-unlearning": open_unlearning.read, "paper": paper.read, "table": table.read

@@ -11,6 +11,7 @@ import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import (
+    OUTPUT_FILE,
     PATH,
     Choice,
     IndexChoice,
@@ -56,7 +57,7 @@ SCAN = "options of --scan"
     help="also count pairs with at most W tokens strictly between the mentions; may be repeated",
 )
 @columns_option
-@option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+@option("--out", required=True, type=OUTPUT_FILE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
 @option(
     "--jobs",
     type=Whole(1),
@@ -200,7 +201,7 @@ def _remote_counter(url: str) -> Callable[..., Any]:
 @option("--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts that decides the stratum")
 @option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
 @columns_option
-@option("--out", required=True, type=PATH, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+@option("--out", required=True, type=OUTPUT_FILE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
 def stratify(counts: Path, by: str, bins: str, columns: dict[str, str], out: Path) -> None:
     """Bin facts by a count; equal counts never fall into different strata."""
     from factcensus.indexer.tables.facts import read_facts

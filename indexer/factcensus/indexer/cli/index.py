@@ -10,6 +10,8 @@ import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
 from factcensus.indexer.cli.options import (
+    OUTPUT_FILE,
+    OUTPUT_FOLDER,
     PATH,
     Choice,
     IndexChoice,
@@ -19,6 +21,7 @@ from factcensus.indexer.cli.options import (
     notice,
 )
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.paths import not_found
 from factcensus.indexer.system.console import ConsoleProgress, print_json, print_table, size_text
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ def _reading_options(function: Function) -> Function:
 
 @command("build", example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB")
 @sources_argument
-@option("--out", required=True, type=PATH, metavar="INDEX", help="the new index folder")
+@option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new index folder")
 @option(
     "--analyzer",
     default="words",
@@ -113,7 +116,9 @@ def _print_built(folder: Path, manifest: Manifest) -> None:
 @option("--text", metavar="T", help="documents that contain this text, as 'count' finds it")
 @option("--where", metavar="SQL", help="a condition over columns and metadata fields")
 @option("--dry-run", is_flag=True, help="show the documents; delete nothing")
-@option("--record", type=PATH, metavar="FILE", help="a new file that proves the deletion ('index verify --record')")
+@option(
+    "--record", type=OUTPUT_FILE, metavar="FILE", help="new file that proves the deletion ('index verify --record')"
+)
 @option("--asked-by", metavar="TEXT", help="for the record: who asked for the deletion")
 @option("--probe", "probes", multiple=True, metavar="TEXT", help="for the record: a text to count before and after")
 @json_option
@@ -194,7 +199,7 @@ def _documents(number: int) -> str:
 
 def _read_ids(file: Path) -> list[str]:
     if not file.is_file():
-        raise InputError(f"no file of ids at {file}")
+        raise InputError(not_found("file of ids", file))
     try:
         return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line]
     except UnicodeDecodeError as error:
@@ -203,7 +208,7 @@ def _read_ids(file: Path) -> list[str]:
 
 @command("compact", example="factcensus index compact indexes/wiki")
 @folder_argument
-@option("--out", type=PATH, metavar="INDEX", default_text="replace INDEX", help="a new folder for the result")
+@option("--out", type=OUTPUT_FOLDER, metavar="INDEX", default_text="replace INDEX", help="a new folder for the result")
 @machine_options
 def compact(index: Path, out: Path | None, **options: Any) -> None:
     """Rewrite an index without its deleted documents, in as few shards as the memory allows."""
@@ -282,7 +287,7 @@ def list_indexes(folder: Path, as_json: bool) -> None:
     from factcensus.indexer.index import CountIndex
 
     if not folder.is_dir():
-        raise InputError(f"no folder at {folder}")
+        raise InputError(not_found("folder", folder))
     rows = []
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
         if not (each / "manifest.json").exists():

@@ -14,6 +14,7 @@ import click
 from factcensus.indexer.cli.command import Function, argument, option, spelling
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest
+from factcensus.indexer.paths import check_output_file, check_output_folder
 from factcensus.indexer.system.console import parse_size
 
 if TYPE_CHECKING:
@@ -28,6 +29,30 @@ else:  # older versions of click have no parameter here
 
 #: A path that the command reads or writes; the library that opens it reports what is wrong with it.
 PATH = click.Path(path_type=Path, readable=False)
+
+
+class Output(click.Path):
+    """A path that the command writes. A folder for a file, or a file for a folder, is refused before any work.
+
+    Args:
+        check: Raises InputError for a path that cannot be written.
+    """
+
+    def __init__(self, check: Callable[[Path], None]) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        try:
+            if "://" not in str(value):
+                self._check(Path(value))
+        except InputError as error:
+            raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
+        return super().convert(value, param, ctx)
+
+
+OUTPUT_FILE, OUTPUT_FOLDER = Output(check_output_file), Output(check_output_folder)
 
 
 class Value(ParamType):

@@ -35,7 +35,8 @@ import numpy as np
 
 from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.corpus import UNKNOWN_SOURCE, BadRecordError, document_of_fields, parse_line
-from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
+from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.layout import map_file
 from factcensus.indexer.storage.shard import Shard
 
@@ -95,12 +96,12 @@ def read_published(folders: Sequence[Path]) -> list[PublishedShard]:
 
 def _shard_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise NoIndexError(f"no index folder at {folder}")
+        raise no_index(folder)
     if _suffixes(folder):
         return [folder]
     below = [path for path in sorted(folder.iterdir()) if path.is_dir() and _suffixes(path)]
-    if not below:
-        raise NoIndexError(f"{folder} holds no index: neither manifest.json nor tokenized.*")
+    if not below or indexes_in(folder):
+        raise no_index(folder)
     return below
 
 

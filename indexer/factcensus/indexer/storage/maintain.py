@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.errors import NoIndexError, VerificationError
+from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.documents import (
     Chosen,
     find_repeated,
@@ -41,6 +42,8 @@ def read_manifest(folder: Path) -> Manifest:
         IndexFormatError: its text was analysed by another version of the analyzer.
     """
     if not (folder / MANIFEST).is_file():
+        if not folder.is_dir() or indexes_in(folder):
+            raise no_index(folder)
         raise NoIndexError(f"no index of factcensus's at {folder}; make one with 'factcensus index build'")
     manifest = Manifest.read(folder)
     load_analyzer(folder, manifest)

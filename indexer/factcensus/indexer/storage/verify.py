@@ -12,6 +12,7 @@ import numpy as np
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
+from factcensus.indexer.paths import no_index
 from factcensus.indexer.storage.layout import hash_file
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.record import read_record, verify_record
@@ -53,7 +54,7 @@ def verify_index(
     if record is not None:
         read_record(Path(record))  # a wrong path is said before hours of checks
     if not folder.is_dir():
-        raise NoIndexError(f"no index folder at {folder}")
+        raise no_index(folder)
     checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
     if (folder / MANIFEST).exists():
         try:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.paths import not_found
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, settled
@@ -77,7 +78,7 @@ def read_table(
         if path.is_dir():
             raise InputError(f"{path} is a folder; a table is a file that ends in {_listed(ENDINGS)}")
         if not path.is_file():
-            raise InputError(f"no such table: {path}")
+            raise InputError(not_found("table", path))
         format = format or format_of(path)
         try:
             with path.open("rb") as file:

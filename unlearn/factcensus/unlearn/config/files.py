@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from factcensus.indexer.paths import not_found
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
 
@@ -43,7 +44,7 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]
     """The file's settings with the assignments on top, not yet checked; ``sweep`` may be among them."""
     if not path.is_file():
         raise ConfigError(
-            f"{path}: no such configuration file; `factcensus unlearn config --example > run.toml` makes one"
+            f"{not_found('configuration file', path)} (`factcensus unlearn config --example > run.toml` makes one)"
         )
     if path.suffix not in _READERS:
         raise ConfigError(f"{path}: expected a name that ends in {', '.join(_READERS)}")

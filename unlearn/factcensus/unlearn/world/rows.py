@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer import read_facts as read_facts_table
+from factcensus.indexer.paths import not_found
 from factcensus.unlearn.errors import ConfigError
 
 
@@ -51,6 +52,8 @@ def read_description(world: str | os.PathLike[str]) -> dict[str, Any]:
         ConfigError: there is no world here.
     """
     path = Path(world) / "world.json"
+    if not path.parent.is_dir():
+        raise ConfigError(f"{not_found('world', path.parent)} (`factcensus world write` makes one)")
     if not path.is_file():
         raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
     description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,78 @@
+"""Messages about paths that are not what a command needs: missing, a file for a folder, a folder for a file."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from factcensus.indexer.errors import InputError, NoIndexError
+from factcensus.indexer.names import nearest
+
+#: Neighbours that are compared with a missing name, and indexes that one message lists.
+_MOST_COMPARED, _MOST_LISTED = 1000, 5
+_MANIFEST = "manifest.json"
+
+
+def not_found(what: str, path: Path) -> str:
+    """Return why there is no ``what`` (such as "table") at a path, and the nearest name where nothing exists.
+
+    Returns:
+        Such as ``no table at facts.cvs; did you mean 'facts.csv'?`` or ``no table at corpus: that is a folder``.
+    """
+    if path.is_dir():
+        return f"no {what} at {path}: that is a folder"
+    if path.exists():
+        return f"no {what} at {path}: that is a file"
+    try:
+        neighbours = [each.name for each in islice(path.parent.iterdir(), _MOST_COMPARED)]
+    except OSError:
+        neighbours = []
+    near = nearest(path.name, neighbours)
+    return f"no {what} at {path}" + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
+
+
+def no_index(folder: Path) -> NoIndexError:
+    """Return the error for a path that holds no index; a folder of indexes is recognised, and they are named."""
+    if not folder.is_dir():
+        return NoIndexError(not_found("index folder", folder))
+    inside = indexes_in(folder)
+    if not inside:
+        return NoIndexError(f"{folder} holds no index: neither {_MANIFEST} nor tokenized.*")
+    names = ", ".join(each.name for each in inside[:_MOST_LISTED])
+    more = f" and {len(inside) - _MOST_LISTED} more" if len(inside) > _MOST_LISTED else ""
+    return NoIndexError(f"{folder} is a folder of indexes ({names}{more}); give one of them, such as {inside[0]}")
+
+
+def indexes_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder that hold an index of factcensus, by name."""
+    return sorted(each.parent for each in folder.glob(f"*/{_MANIFEST}"))
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Raises:
+        InputError: the path is a folder, or lies below a file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    _check_above(path)
+
+
+def check_output_folder(path: Path) -> None:
+    """Refuse a file where a folder is to be written; what a folder may hold is for its writer to check.
+
+    Raises:
+        InputError: the path is a file, or lies below one.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give the name of a folder")
+    _check_above(path)
+
+
+def _check_above(path: Path) -> None:
+    for above in path.parents:
+        if above.exists():
+            if not above.is_dir():
+                raise InputError(f"{above} is a file, so nothing can be written below it")
+            return
