@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, delete_documents
-from factcensus.indexer.counting import fact_counts
+from factcensus.indexer.counting import workspace
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.kernels.entities import TOKENS_PER_ROW
@@ -33,12 +33,12 @@ WORSE_THAN_BEST = 2.5
 @contextmanager
 def small(buffer_rows: int = 1 << 19, frequent_from: int = 1024) -> Iterator[None]:
     """Buffers so small that documents are halved and buffers grow, and n-grams that are soon frequent."""
-    before = fact_counts.BUFFER_ROWS, frequent.FREQUENT
-    fact_counts.BUFFER_ROWS, frequent.FREQUENT = buffer_rows, frequent_from
+    before = workspace.BUFFER_ROWS, frequent.FREQUENT
+    workspace.BUFFER_ROWS, frequent.FREQUENT = buffer_rows, frequent_from
     try:
         yield
     finally:
-        fact_counts.BUFFER_ROWS, frequent.FREQUENT = before
+        workspace.BUFFER_ROWS, frequent.FREQUENT = before
 
 
 def documents_of(corpus: Corpus) -> list[reference.Document]:
@@ -233,9 +233,9 @@ def test_every_frequent_ngram_is_counted_in_advance(texts: list[str], least: int
 def cost(index: CountIndex, run: Callable[[], Any]) -> int:
     """Tokens that a count reads, and rows in tokens."""
     (shard,) = index.shards
-    shard._workspaces.clear()
+    workspace._idle.pop(shard, None)
     run()
-    (space,) = shard._workspaces
+    (space,) = workspace._idle[shard]
     return int(space.work[0]) * TOKENS_PER_ROW + int(space.work[1])
 
 

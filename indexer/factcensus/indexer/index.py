@@ -23,14 +23,14 @@ from factcensus.indexer.analyzers.words import WordsAnalyzer
 from factcensus.indexer.counting.fact_counts import PairCounts, count_plan, plan_facts
 from factcensus.indexer.counting.forms import Forms, TextForms, TokenIds, flat_texts, forms_of_entities
 from factcensus.indexer.counting.limits import NO_LIMIT, Limit
-from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope, column_of, masks_of
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of, masks_of
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexerError,
     IndexFormatError,
     InputError,
 )
-from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
+from factcensus.indexer.kernels.ngrams import Mask, count_by_group, count_ranges
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.paths import no_index
 from factcensus.indexer.records import Entity, as_entity

@@ -29,7 +29,7 @@ from numba import njit
 
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
-from factcensus.indexer.counting.scope import Mask
+from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.search import Array, find, mark_documents
 from factcensus.indexer.storage.shard import Shard
 

@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, workspace_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import (
     SEGMENTS,
     Control,
     FormRanges,
     Groups,
-    Stamps,
     collect_entities,
     collect_groups,
     count_disjoint_groups,
@@ -42,42 +42,8 @@ from factcensus.indexer.kernels.ngrams import Selection
 if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
 
-#: Positions that a thread holds at a time, and the most of an item that has too many for that: as every part of its
-#: documents costs a pass over all its rows, there should not be more than some :data:`PASSES`.
-BUFFER_ROWS = 1 << 19
-MOST_BUFFER_ROWS = 1 << 25
-PASSES = 8
 #: Most numbers that one table of facts may have (eight bytes each).
 MOST_CELLS = 1 << 28
-
-
-class Workspace:
-    """Scratch of one thread for one shard: 12 bytes a document and 24 bytes a position held."""
-
-    def __init__(self, documents: int) -> None:
-        self.stamps = Stamps(
-            leader=np.zeros(documents, np.uint32),
-            leader_mentions=np.zeros(documents, np.int32),
-            fact=np.zeros(documents, np.uint32),
-            last=np.zeros(1, np.uint32),
-        )
-        self.buffer_rows = BUFFER_ROWS
-        self.keys = np.empty(self.buffer_rows, np.uint64)
-        self.starts = np.empty(self.buffer_rows, np.int64)
-        self.ends = np.empty(self.buffer_rows, np.int64)
-        #: Rows and tokens looked at; what the plans are judged by.
-        self.work = np.zeros(2, np.int64)
-
-    def grow(self, rows: int) -> None:
-        """Hold so many positions."""
-        self.buffer_rows = rows
-        self.keys = np.empty(self.buffer_rows, np.uint64)
-        self.starts, self.ends = np.empty(self.buffer_rows, np.int64), np.empty(self.buffer_rows, np.int64)
-
-    def renew(self, facts: int) -> None:
-        """Make sure that so many more stamps can be given out."""
-        if int(self.stamps.last[0]) + 4 * facts + 4 >= 1 << 32:
-            self.stamps.leader[:], self.stamps.fact[:], self.stamps.last[0] = 0, 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +146,7 @@ def count_plan(
             parts = work.parts(1 if facts < 64 else 16)
 
             def count(part: Part, work: _ShardWork = work) -> int:
-                with work.shard.workspace() as workspace:
+                with workspace_of(work.shard) as workspace:
                     _PartCounter(work, workspace).run(*part)
                 return len(part[1])
 

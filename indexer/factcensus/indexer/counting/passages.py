@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.limits import Limit
-from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Mask, Scope
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
 

@@ -6,17 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.ngrams import EVERYTHING, Mask
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
-
-Mask = npt.NDArray[np.bool_]
-#: Every document, as the compiled code takes it.
-EVERYTHING: Mask = np.zeros(0, np.bool_)
-EVERYTHING.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import Array, Rows, SuffixArray, document_of, find, position_of
@@ -31,6 +32,12 @@ def find_frequent(frequent: Array, low: int, high: int) -> int:
     if first < frequent.shape[0] and frequent[first, 0] == low and frequent[first, 1] == high:
         return first
     return -1
+
+
+Mask = npt.NDArray[np.bool_]
+#: The mask that counts all documents.
+EVERYTHING: Mask = np.zeros(0, np.bool_)
+EVERYTHING.flags.writeable = False
 
 
 class Selection(NamedTuple):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from factcensus.indexer.counting.scope import EVERYTHING
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.records import texts
 from factcensus.indexer.storage.documents import (
     Chosen,

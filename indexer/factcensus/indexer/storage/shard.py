@@ -7,24 +7,19 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.counting.scope import Mask
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels import search
-from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection, count_ngram
+from factcensus.indexer.kernels.ngrams import NO_GROUPS, Mask, Selection, count_ngram
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
 from factcensus.indexer.storage.layout import STEP, HeldFile, entry_bytes, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
-
-if TYPE_CHECKING:
-    from factcensus.indexer.counting.fact_counts import Workspace
-    from factcensus.indexer.infini_gram.published import Metadata
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +27,13 @@ Array = npt.NDArray[Any]
 COMPARED_BYTES = 8192
 #: Rows from which on the number of one does not fit 32 bits; shards of infini-gram's have hundreds of billions.
 MOST_NARROW_ROWS = 0xFFFFFFFF
+
+
+class RowReader(Protocol):
+    """A source of document rows other than the document table."""
+
+    def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the rows of some documents, in rising order."""
 
 
 class Shard:
@@ -63,11 +65,10 @@ class Shard:
         self._suffix = suffix
         self.number = int(suffix[1:] or 0)
         self._record = record
-        self._workspaces: list[Workspace] = []
         #: The document table, as it was when the shard was opened; an index of infini-gram's has none.
         self.rows_file = HeldFile(folder / f"documents{suffix}.parquet") if record else None
-        #: The documents' metadata in an index of infini-gram's.
-        self.metadata: Metadata | None = None
+        #: Reads document rows in an index that infini-gram built.
+        self.metadata: RowReader | None = None
         self.stream = map_file(folder / f"tokenized{suffix}")
         self.table = map_file(folder / f"table{suffix}")
         offsets = map_file(folder / f"offset{suffix}")
@@ -170,19 +171,6 @@ class Shard:
     def blocks(self) -> npt.NDArray[np.int32]:
         """The rank structure that takes a position to its document; see :func:`search.block_documents`."""
         return search.block_documents(self.document_starts, self.size)
-
-    @contextmanager
-    def workspace(self) -> Iterator[Workspace]:
-        """Scratch for one thread, used again by later counts."""
-        from factcensus.indexer.counting.fact_counts import BUFFER_ROWS, Workspace
-
-        try:
-            space = self._workspaces.pop()
-        except IndexError:
-            space = Workspace(self.documents)
-        yield space
-        if space.buffer_rows <= BUFFER_ROWS:  # one that had to grow is dropped, and after an error any
-            self._workspaces.append(space)
 
     def documents_of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document of each position."""
