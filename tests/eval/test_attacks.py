@@ -87,8 +87,8 @@ def test_every_attack_gives_the_documented_rows_and_leaves_the_model_as_it_was(
     assert {row["part"] for row in facts.to_pylist()} <= {"forget", "relearned", "held_out", "phantom"}
 
 
-def test_an_unknown_attack_is_named_with_those_there_are() -> None:
-    with pytest.raises(EvaluationInputError, match="'bribe'; there are: relearn, quantise"):
+def test_an_unknown_attack_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(EvaluationInputError, match="'bribe'; did you mean 'probe'"):
         check_attacks(["relearn", "bribe"])
 
 

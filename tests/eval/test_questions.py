@@ -84,7 +84,7 @@ def test_within_a_document_the_fact_stands_after_the_others_of_its_subject() -> 
 def test_only_the_forms_that_are_wanted_are_asked() -> None:
     table = pa.Table.from_pylist([{"subject": "Ada", "object": "Rome", "question": "Q?", "cloze": "C"}])
     assert [each.form for each in questions_of(table, paraphrases=1, forms=("cloze",))] == ["cloze"]
-    with pytest.raises(EvaluationInputError, match=r"'riddle'; there are: question, cloze"):
+    with pytest.raises(EvaluationInputError, match=r"'riddle'; known: question, cloze"):
         questions_of(table, paraphrases=1, forms=("riddle",))
     with pytest.raises(EvaluationInputError, match="nothing to ask in the forms reversed"):
         questions_of(table, paraphrases=1, forms=("reversed",))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from factcensus.unlearn.config.files import load_config
+from factcensus.unlearn.config.files import load_config, load_settings
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.methods.named import METHODS, PURPOSE
@@ -63,19 +64,25 @@ def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignme
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sed": 1}, "unknown key 'sed'; did you mean seed"),
-        ({"training": {"learning_rat": 1}}, "unknown key 'training.learning_rat'; did you mean training.learning_rate"),
+        ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'"),
+        (
+            {"training": {"learning_rat": 1}},
+            "'training.learning_rat'; did you mean 'training.learning_rate'",
+        ),
         ({"learning_rate": 1}, "training.learning_rate"),
-        ({"training": {"zzz": 1}}, "known here: forms, passes"),
-        ({"methods": [{"preset": "simnpo", "betta": 1}]}, "unknown key 'methods.0.betta'"),
+        ({"training": {"zzz": 1}}, "known: forms, passes"),
+        (
+            {"methods": [{"preset": "simnpo", "betta": 1}]},
+            "'methods.0.betta'; did you mean 'methods.parameters.beta'",
+        ),
         ({"training": {"passes": 0}}, "'training.passes'.*greater than 0"),
-        ({"methods": ["simnop"]}, "no preset 'simnop'; did you mean simnpo.* there are: grad_ascent"),
-        ({"methods": [{"objective": "zzz"}]}, "no objective 'zzz'; there are: grad_ascent.*never_seen$"),
-        ({"methods": [{"preset": "simnpo", "beta": 1.0}]}, "did you mean methods.parameters.beta"),
+        ({"methods": ["simnop"]}, "unknown preset 'simnop'; did you mean 'simnpo'"),
+        ({"methods": [{"objective": "zzz"}]}, "unknown objective 'zzz'; known: grad_ascent.*never_seen"),
+        ({"methods": [{"preset": "simnpo", "beta": 1.0}]}, "did you mean 'methods.parameters.beta'"),
         ({"methods": [{"preset": "simnpo", "learning_rate": -1.0}]}, r"'methods.0.learning_rate'.*got -1.0\)$"),
         (
             {"methods": [{"preset": "simnpo", "parameters": {"betta": 1.0}}]},
-            "no parameter 'betta'; its parameters: beta",
+            "no parameter 'betta'; did you mean 'beta'",
         ),
         ({"methods": ["simnpo", "simnpo"]}, "two methods are called 'simnpo'"),
         ({"methods": []}, "methods"),
@@ -83,7 +90,7 @@ def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignme
         ({"methods": [{"preset": "idk", "name": "../idk"}]}, "letters, digits"),
         ({"methods": [{"preset": "idk", "name": "original"}]}, "not 'original'"),
         ({"dtype": "float16"}, "float32"),
-        ({"selection": {"forget": {"role": ["x"]}}}, "did you mean selection.forget.roles"),
+        ({"selection": {"forget": {"role": ["x"]}}}, "did you mean 'selection.forget.roles'"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
@@ -142,3 +149,48 @@ def test_presets_without_counts_leave_out_the_methods_that_need_them() -> None:
 
 def test_every_method_has_a_purpose() -> None:
     assert set(METHODS) == set(PURPOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("a.yaml", "seed: 1\nmodel: m\nseed: 2\n", "'seed' is given twice (line 3)"),
+        ("a.yaml", "training:\n  passes: 1\n  batch_forget: 2\n  passes: 3\n", "'passes' is given twice (line 4)"),
+        ("a.yml", "methods:\n- preset: npo\n  preset: idk\n", "'preset' is given twice (line 3)"),
+        ("a.yaml", "sweep: {seed: [0], seed: [1]}\n", "'seed' is given twice"),
+        ("a.json", '{"training": {"passes": 1, "passes": 2}}', "'passes' is given twice"),
+        ("a.toml", "seed = 1\nseed = 2\n", "overwrite"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_with_its_file(tmp_path: Path, name: str, text: str, key: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(name)) as refused:
+        load_config(tmp_path / name)
+    assert key in str(refused.value)
+
+
+def test_yaml_may_still_merge_and_override(tmp_path: Path) -> None:
+    text = "x: &base {passes: 1, batch_forget: 2}\ntraining: {<<: *base, passes: 3}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    assert load_settings(tmp_path / "a.yaml")["training"] == {"passes": 3, "batch_forget": 2}
+
+
+def test_an_assignment_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(TOML)
+    with pytest.raises(ConfigError, match=r"--set training\.passes is given twice"):
+        load_config(tmp_path / "a.toml", ["training.passes=1", "seed=2", "training.passes=3"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.passess=2", "did you mean 'training.passes'"),
+        ("methods.0.gama=2", "did you mean 'methods.gamma'"),
+        ("sede=2", "did you mean 'seed'"),
+        ("index.nam=x", "did you mean 'index.name'"),
+    ],
+)
+def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, assignment: str, message: str) -> None:
+    (tmp_path / "a.toml").write_text(TOML)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "a.toml", [assignment])

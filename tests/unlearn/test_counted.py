@@ -172,7 +172,7 @@ def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Pat
     [
         ({"url": "http://x", "folder": "y", "name": "z"}, "url or folder, not both"),
         ({"url": "http://x"}, r"set index\.name"),
-        ({"wait": 3}, r"unknown key 'index.wait'; did you mean index\.wait_s"),
+        ({"wait": 3}, r"unknown key 'index.wait'; did you mean 'index\.wait_s'"),
     ],
 )
 def test_a_wrong_index_section_is_named(world: Path, index: dict[str, Any], message: str) -> None:

@@ -139,5 +139,5 @@ def test_a_tracker_that_fails_ends_no_run(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_an_unknown_tracker_is_named() -> None:
-    with pytest.raises(ConfigError, match="no tracker 'wandb'; there are: jsonl"):
+    with pytest.raises(ConfigError, match="unknown tracker 'wandb'; known: jsonl"):
         get_trackers(["wandb"])

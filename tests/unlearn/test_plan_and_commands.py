@@ -133,7 +133,7 @@ def test_world_commands_write_and_train(
     ("arguments", "message"),
     [
         (("unlearn", "plan", "absent.toml"), "absent.toml"),
-        (("unlearn", "run", "CONFIG", "--set", "traning.passes=2"), "did you mean training"),
+        (("unlearn", "run", "CONFIG", "--set", "traning.passes=2"), "did you mean 'training'"),
         (("world", "write", "--out", "x", "--people", "0"), "people=0"),
         (("world", "pretrain", "absent", "--out", "m"), "no world at absent"),
         (("world", "pretrain", ".", "--out", "m"), "world.json is missing"),

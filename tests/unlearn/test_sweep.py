@@ -71,10 +71,11 @@ def test_methods_that_differ_inside_have_different_folders(tmp_path: Path) -> No
         ({"seed": 3}, r"sweep.seed is 3; expected a list of values, such as \[3\]"),
         ({"seed": []}, "sweep.seed"),
         ({}, "expected keys with lists"),
-        ({"sed": [1]}, "the run sed=1: unknown key 'sed'; did you mean seed"),
+        ({"training.passes": [1], "training": {"passes": [2]}}, "sweep has 'training.passes' twice"),
+        ({"sed": [1]}, "the run sed=1: unknown key 'sed'; did you mean 'seed'"),
         ({"training.learning_rate": [1e-5, -1.0]}, "the run learning_rate=.*greater than 0"),
         ({"out": ["a"]}, "out cannot vary"),
-        ({"methods": ["simnop"]}, "no preset 'simnop'"),
+        ({"methods": ["simnop"]}, "unknown preset 'simnop'"),
     ],
 )
 def test_a_wrong_grid_is_named_before_anything_runs(tmp_path: Path, sweep: Any, message: str) -> None:

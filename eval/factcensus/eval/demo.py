@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import ORACLE
 from factcensus.eval.workers import Task, run_tasks
+from factcensus.indexer.names import suggestion
 from factcensus.unlearn.progress import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
     from factcensus.unlearn.run_folder import open_run
 
     if preset_name not in PRESETS:
-        raise EvaluationInputError(f"there is no preset {preset_name!r}; there are: {', '.join(PRESETS)}")
+        raise EvaluationInputError(f"unknown preset {preset_name!r}{suggestion(preset_name, PRESETS)}")
     preset = PRESETS[preset_name]
     places, console, seeds = Places(out), Console(time.monotonic()), range(preset.seeds)
     before = _seconds_so_far(out)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from factcensus.indexer.errors import FactcensusError
+from factcensus.indexer.names import suggestion
 
 
 class UnlearnError(FactcensusError):
@@ -19,11 +19,8 @@ class ConfigError(UnlearnError, ValueError):
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that there is not: near misses first, then all that there are."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return ConfigError(f"there is no {what} {name!r}; {hint}there are: {', '.join(names)}")
+    """Return the error for a name that does not exist, with the nearest known one or else all of them."""
+    return ConfigError(f"unknown {what} {name!r}{suggestion(name, known)}")
 
 
 class ExampleError(UnlearnError, ValueError):

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.indexer.names import suggestion
 
 #: Forms of asking, in the order they are asked.
 FORMS = ("question", "cloze", "paraphrase", "reversed", "document")
@@ -68,7 +69,7 @@ def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FO
         EvaluationInputError: there is no such form, or no fact has any prompt in these forms.
     """
     if unknown := [form for form in forms if form not in FORMS]:
-        raise EvaluationInputError(f"there is no form of asking {unknown[0]!r}; there are: {', '.join(FORMS)}")
+        raise EvaluationInputError(f"unknown form of asking {unknown[0]!r}{suggestion(unknown[0], FORMS)}")
     rows = facts.to_pylist()
     sentences = _sentences(rows) if "document" in forms else {}
     ambiguous = _ambiguous(rows) if "reversed" in forms else set()

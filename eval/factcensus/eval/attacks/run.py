@@ -17,6 +17,7 @@ from factcensus.eval.attacks.relearn import relearn
 from factcensus.eval.attacks.target import PHANTOM, Row, Target
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.statistics.intervals import mean, share
+from factcensus.indexer.names import suggestion
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 
 ATTACKS: dict[str, Callable[[Target], Iterator[Row]]] = {
@@ -57,7 +58,7 @@ def check_attacks(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if name not in ATTACKS:
-            raise EvaluationInputError(f"there is no attack {name!r}; there are: {', '.join(ATTACKS)}")
+            raise EvaluationInputError(f"unknown attack {name!r}{suggestion(name, ATTACKS)}")
     return tuple(dict.fromkeys(names))
 
 

@@ -17,11 +17,44 @@ from factcensus.unlearn.errors import ConfigError
 #: The key of the block that makes many configurations of one.
 SWEEP = "sweep"
 
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the keys that it allows twice, of which the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping, each of whose keys is given once; ``<<`` may still be overridden."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key: Any = self.construct_object(key_node, deep=True)
+            if isinstance(key, str | int | float | bool | None) and key in seen:
+                raise ValueError(f"the key {key!r} is given twice (line {key_node.start_mark.line + 1})")
+            seen.add(str(key) if isinstance(key, list | dict) else key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)  # a safe loader, made stricter
+
+
+def _read_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
-    ".json": json.loads,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
+    ".json": _read_json,
 }
 
 
@@ -54,7 +87,12 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: expected keys and values at the top")
+    assigned: set[str] = set()
     for assignment in assignments:
+        key = assignment.partition("=")[0].strip()
+        if key in assigned:
+            raise ConfigError(f"--set {key} is given twice; give it once")
+        assigned.add(key)
         _assign(settings, assignment)
     return settings
 

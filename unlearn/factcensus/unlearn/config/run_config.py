@@ -15,15 +15,15 @@ Paths are relative to the working directory.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from factcensus.indexer.names import nearest, suggestion
 from factcensus.indexer.system.console import parse_size
 from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
@@ -296,9 +296,7 @@ def _explain(details: Any) -> str:
     """One line about one error of pydantic."""
     path = ".".join(str(part) for part in details["loc"])
     if details["type"] == "extra_forbidden":
-        near = _near_misses(path)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(_siblings(path))}"
-        return f"unknown key {path!r}; {hint}"
+        return f"unknown key {path!r}{_suggestion(path)}"
     if details["type"] == "missing":
         return f"{path!r} is missing"
     message, given = details["msg"].removeprefix("Value error, "), details["input"]
@@ -324,19 +322,14 @@ def _all_keys() -> list[str]:
     ]
 
 
-def _near_misses(path: str) -> list[str]:
-    """At most three keys whose last part is spelled like this one's, those of the same section first."""
-    section, _, last = path.rpartition(".")
-
-    def likeness(key: str) -> float:
-        other = key.rpartition(".")[2]
-        spelled = difflib.SequenceMatcher(None, last, other).ratio()
-        return max(spelled, 0.7 if len(last) > 3 and last in other else 0.0)
-
-    near = [key for key in _all_keys() if likeness(key) >= 0.65]
-    return sorted(near, key=lambda key: (key.rpartition(".")[0] != section, -likeness(key)))[:3]
-
-
-def _siblings(path: str) -> Iterable[str]:
-    section = ".".join(part for part in path.split(".")[:-1] if not part.isdigit())
-    return _SECTIONS.get(section, RunConfig).model_fields
+def _suggestion(path: str) -> str:
+    """Return the keys that are spelled most like the last part of this one, in the same section if there are any."""
+    section, _, last = ".".join(part for part in path.split(".") if not part.isdigit()).rpartition(".")
+    own = _SECTIONS[section].model_fields if section in _SECTIONS else {}
+    leaves = {key: key.rpartition(".")[2] for key in _all_keys()}
+    near = last if last in leaves.values() else nearest(last, own) or nearest(last, leaves.values())
+    if near is None:
+        return suggestion(last, own or RunConfig.model_fields)
+    known = [key for key, leaf in leaves.items() if leaf == near]
+    same_section = [key for key in known if key.rpartition(".")[0] == section]
+    return f"; did you mean {' or '.join(map(repr, (same_section or known)[:3]))}?"

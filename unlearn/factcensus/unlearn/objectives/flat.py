@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.errors import unknown_name
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def flat(scores: AnswerScores, *, divergence: str = "kl") -> torch.Tensor:
     Reduction: P is a mean over tokens; mean over facts outside.
     """
     if divergence not in DIVERGENCES:
-        raise ConfigError(f"divergence is {divergence!r}: expected one of {', '.join(DIVERGENCES)}")
+        raise unknown_name("divergence", divergence, DIVERGENCES)
     assert scores.preferred is not None
     activation, conjugate = DIVERGENCES[divergence]
     template = scores.preferred.mean_over_tokens(scores.preferred.token_log_probabilities.exp())

@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from factcensus.indexer.names import suggestion
 from factcensus.unlearn.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class Objective:
         known = self.parameters()
         for name in given:
             if name not in known:
-                has = ", ".join(known) or "none"
-                raise ConfigError(f"objective {self.name!r} has no parameter {name!r}; its parameters: {has}")
+                raise ConfigError(
+                    f"objective {self.name!r} has no parameter {name!r}{suggestion(name, known) or '; it has none'}"
+                )
 
     def __call__(self, scores: AnswerScores, parameters: Mapping[str, Any]) -> torch.Tensor:
         """(B,) the loss of each fact."""
@@ -99,7 +101,7 @@ def objective(
     """Make an :class:`Objective` of a function ``(scores: AnswerScores, *, parameters) -> (B,)``."""
     unknown = sorted(set(needs) - set(NEEDS))
     if unknown:
-        raise ConfigError(f"objective {name!r} needs {unknown[0]!r}, which there is not; there are: {', '.join(NEEDS)}")
+        raise unknown_name(f"need of the objective {name!r}:", unknown[0], NEEDS)
 
     def decorate(loss: Callable[..., torch.Tensor]) -> Objective:
         return Objective(name, loss, answer, frozenset(needs), uses_margin, source)

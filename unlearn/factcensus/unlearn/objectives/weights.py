@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.errors import ConfigError, unknown_name
 
 WeightKind = Literal["uniform", "count", "loss_rank", "shuffled_count"]
 WEIGHT_KINDS: tuple[WeightKind, ...] = get_args(WeightKind)
@@ -57,7 +57,7 @@ def fact_weights(
     if kind == "uniform":
         return np.ones(facts)
     if kind not in WEIGHT_KINDS:
-        raise ConfigError(f"there are no fact weights {kind!r}; there are: {', '.join(WEIGHT_KINDS)}")
+        raise unknown_name("fact weights", kind, WEIGHT_KINDS)
     if counts is None:
         raise ConfigError(f"fact weights {kind!r} need counts, and the fact table has none: see count_column")
     weights = count_weights(counts, strength)

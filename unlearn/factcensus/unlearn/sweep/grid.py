@@ -92,11 +92,14 @@ def _axes(block: Any, where: str) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for key, value in block.items():
         if isinstance(value, dict):
-            axes |= {f"{key}.{inner}": values for inner, values in _axes(value, f"{where}: sweep.{key}").items()}
+            found = {f"{key}.{inner}": values for inner, values in _axes(value, f"{where}: sweep.{key}").items()}
         elif isinstance(value, list) and value:
-            axes[str(key)] = value
+            found = {str(key): value}
         else:
             raise ConfigError(f"{where}: sweep.{key} is {value!r}; expected a list of values, such as [{value!r}]")
+        if twice := sorted(found.keys() & axes.keys()):
+            raise ConfigError(f"{where}: sweep has {twice[0]!r} twice, with dots and nested; give it once")
+        axes |= found
     return axes
 
 
