@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from planted import planted_facts
 
+from factcensus.eval.report.page import render_report
+from factcensus.eval.run_folder import Run
 from factcensus.eval.summary import contrasted, json_ready, summarise
 
 
@@ -128,6 +130,22 @@ def test_a_table_of_ones_own_needs_no_role_relation_or_stratum() -> None:
     assert method["retain_accuracy"] is None
     assert [stratum["label"] for stratum in method["forgotten_by_stratum"]["cloze"]] == ["all"]
     json.dumps(summary, allow_nan=False)
+
+
+@pytest.mark.parametrize("missing", [1, None])
+def test_facts_without_a_stratum_are_left_out_by_a_stated_number(missing: int | None) -> None:
+    facts = planted_facts(people=28)
+    ids = facts.loc[(facts["role"] == "forget") & (facts["form"] == "cloze"), "fact_id"].unique()[:missing]
+    facts["stratum"] = facts["stratum"].astype(float).mask(facts["fact_id"].isin(ids))
+    facts["stratum_label"] = facts["stratum_label"].mask(facts["fact_id"].isin(ids))
+    summary = json_ready(summarise(facts))
+    [method] = summary["methods"]
+    assert method["without_stratum"]["cloze"] == len(ids)
+    asked = sum(row["asked"] for row in method["forgotten_by_stratum"]["cloze"])
+    assert asked == 28 * 3 - len(ids)
+    run = Run((), (), facts, pd.DataFrame())
+    page = render_report(run, summary)
+    assert (f"Facts without a stratum, which are left out here: {len(ids)}." in page) == (missing is not None)
 
 
 def test_one_model_alone_gives_recall_and_no_method() -> None:

@@ -129,6 +129,7 @@ def _method(
         },
         "forgotten_odds_per_decade": {form: effects.forgotten_odds(_of(mine, form)) for form in forms},
         "forgotten_by_stratum": {form: _by_stratum(_of(mine, form)) for form in forms},
+        "without_stratum": {form: int(_of(mine, form)["stratum"].isna().sum()) for form in forms},
         "forgotten_by_count": {form: forgotten_by_count(_of(mine, form)) for form in forms},
         "retain_accuracy": _value(accuracy, untouched, "question"),
         "bystander_accuracy": _value(accuracy, "bystander", "question"),
@@ -158,7 +159,7 @@ def _by_stratum(rows: pd.DataFrame) -> list[dict[str, Any]]:
         low, high = _span(of_stratum)
         found.append(
             {
-                "stratum": int(str(stratum)),
+                "stratum": int(float(str(stratum))),  # a column with a null holds floats
                 "label": _stratum_label(of_stratum, low, high),
                 "low": low,
                 "high": high,

@@ -96,6 +96,22 @@ def select(
     return Selection(table.append_column("used", pa.array(used)), rows, tuple(forget), tuple(retain))
 
 
+def doubts(selection: Selection) -> list[str]:
+    """Return warnings about facts whose missing values leave them out of later numbers."""
+    rows = [selection.rows[index] for index in (*selection.forget, *selection.retain)]
+    if "stratum" not in selection.facts.column_names:
+        return []
+    missing = sum(row["stratum"] is None for row in rows)
+    if not missing:
+        return []
+    to_forget = sum(selection.rows[index]["stratum"] is None for index in selection.forget)
+    return [
+        f"{missing:,} of the {len(rows):,} facts in the two sets have no stratum ({to_forget:,} of them to forget): "
+        "every number by stratum leaves them out, and training that controls strata bins the facts by count instead; "
+        "stratify the table again, or drop these rows"
+    ]
+
+
 def candidates(table: pa.Table, config: SelectionConfig, seed: int) -> list[int]:
     """Indices of the rows that :func:`select` may choose, before it asks what is known and draws."""
     rows = tuple(table.to_pylist())

@@ -33,6 +33,7 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         ]
         for form in forms for method in methods for row in method["forgotten_by_stratum"][form]
     ]  # fmt: skip
+    without = max((number for method in methods for number in method.get("without_stratum", {}).values()), default=0)
     head = ["method", "form", "count", "by generation", "95 % interval", "by probability", "95 % interval", "n"]
     return Section(
         "forgetting",
@@ -50,7 +51,8 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         [_side_by_side(methods, forms), Table("Shares forgotten; n: facts known before, of facts asked", head, rows)],
         legend=True,
         note="Lines: 95 % intervals. The panels show the same facts asked in several forms: a fact that is gone from "
-        "the form that unlearning was trained on may still be there in another form.",
+        "the form that unlearning was trained on may still be there in another form."
+        + (f" Facts without a stratum, which are left out here: {without:,}." if without else ""),
     )
 
 

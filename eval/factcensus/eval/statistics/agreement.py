@@ -57,8 +57,9 @@ def agreement(after: pd.DataFrame, before: pd.DataFrame) -> tuple[dict[str, Any]
         The index: ``n`` facts and ``phantoms``; ``probability`` and ``generation`` (P and G after); ``index``,
         ``original`` (that model's own), ``excess`` with ``ci95`` and ``minimum_detectable_effect``;
         ``rank_correlation``: Kendall's tau-b between the score and the share of matching samples over these facts;
-        ``scores``: what P and G rest on; ``by_stratum``: the same in each stratum. None where there is nothing to
-        compare. And the facts that were compared, each with its part of the ``excess``, to regress on the count.
+        ``scores``: what P and G rest on; ``by_stratum``: the same in each stratum, without facts
+        that have none. None where there is nothing to compare. And the facts that were compared, each with its part of
+        the ``excess``, to regress on the count.
     """
     score, samples = _scores(after, before)
     rows = _paired(after, before, score, samples)
@@ -66,13 +67,14 @@ def agreement(after: pd.DataFrame, before: pd.DataFrame) -> tuple[dict[str, Any]
     phantoms = _Side.of(rows[rows["group"] == "phantom"])
     ours = _Side.of(facts)
     placed = _place(ours, phantoms)
-    strata = facts["stratum"].to_numpy()
+    strata = facts["stratum"].to_numpy(float, na_value=np.nan)
     found = {
         **_index(placed),
         "rank_correlation": _rank_correlation(ours),
         "scores": {"probability": score, "generation": "samples" if samples else "greedy", "samples": samples or 1},
         "by_stratum": [
-            {"stratum": int(each), **_index(_place(ours.where(strata == each), phantoms))} for each in np.unique(strata)
+            {"stratum": int(each), **_index(_place(ours.where(strata == each), phantoms))}
+            for each in np.unique(strata[~np.isnan(strata)])
         ],
     }
     return found, facts.iloc[placed.rows].assign(excess=placed.excess)

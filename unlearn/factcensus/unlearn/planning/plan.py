@@ -42,7 +42,7 @@ from factcensus.unlearn.planning.memory import process_bytes, total_bytes
 from factcensus.unlearn.prepare import Material, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
-from factcensus.unlearn.selection import Row, read_fact_table, select
+from factcensus.unlearn.selection import Row, doubts, read_fact_table, select
 from factcensus.unlearn.training.ranks import current_ranks
 from factcensus.unlearn.training.runtime import resolve_device
 from factcensus.unlearn.training.sampling import Sampler
@@ -146,7 +146,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
         device_bytes=_room(config, device),
         flop_per_second=SHARE_OF_PRODUCT * product_rate(device.type, config.dtype, _width(model_config)),
         methods=methods,
-        warnings=material_warnings(selection, material, config.training.forms, asker.tokenizer),
+        warnings=doubts(selection) + material_warnings(selection, material, config.training.forms, asker.tokenizer),
     )
 
 
@@ -228,6 +228,8 @@ def _sets(rows: tuple[Row, ...], used: list[str]) -> list[dict[str, Any]]:
     cells = Counter((row.get(column), use) for row, use in zip(rows, used, strict=True))
     names = {row.get(column): row.get(label) for row in rows}
     order = sorted(names, key=lambda value: (value is None, value if isinstance(value, int) else 0, str(value)))
+    if column == "stratum" and None in names:
+        names[None] = "no stratum"
     return [
         {column: value, "label": names[value], **{use: cells[value, use] for use in ("forget", "retain", "none")}}
         for value in order
