@@ -185,3 +185,13 @@ def test_a_small_body_that_unfolds_to_a_huge_table_is_refused(limited: httpx.Cli
     answer = limited.post(ROUTE, content=body, headers={"Content-Type": media_type})
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:factcensus:problem:limit-exceeded")
     assert "uncompressed" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("media_type", [JSON, NDJSON])
+def test_numbers_in_json_are_texts_as_written(http: httpx.Client, media_type: str) -> None:
+    row = b'{"fact_id": 123456789012345678901234567890, "subject": "Python", "object": 3.10, "object_aliases": [3.0]}'
+    body = b'{"facts": [' + row + b"]}" if media_type == JSON else row
+    answer = http.post(ROUTE, content=body, headers={"Content-Type": media_type})
+    (counted,) = rows_of(media_type, answer.content)
+    assert (counted["fact_id"], counted["object"]) == ("123456789012345678901234567890", "3.10")
+    assert counted["object_aliases"] == ["3.0"]

@@ -73,6 +73,14 @@ def test_a_table_is_uploaded_counted_shown_and_downloaded(http: httpx.Client, in
     assert 'attachment; filename="strata-' in strata.headers["Content-Disposition"]
 
 
+def test_own_stratum_is_counted_and_not_overwritten(http: httpx.Client) -> None:
+    address = f"/{upload(http, 'subject,object,stratum' + chr(10) + 'Curie,Warsaw,rare' + chr(10)).headers['Location']}"
+    finished(http, address)
+    answer = http.get(f"{address}/strata.csv")
+    assert answer.status_code == 422
+    assert "column 'stratum' of its own" in answer.text
+
+
 def test_a_fact_of_the_table_leads_to_its_own_page(http: httpx.Client) -> None:
     page = finished(http, f"/{upload(http, windows='3').headers['Location']}?by=cooccurrence_documents_w3")
     (link,) = [tag["href"] for tag in Reader(page.text).named("a") if "Marie" in str(tag.get("href"))]

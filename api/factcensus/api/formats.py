@@ -25,6 +25,7 @@ from factcensus.api.settings import Limits
 from factcensus.indexer import facts_from_rows, read_facts
 from factcensus.indexer.tables.facts import check_facts
 from factcensus.indexer.tables.files import render
+from factcensus.indexer.tables.json_rows import rows_as_written
 
 #: Rows that are made into text at a time.
 CHUNK_ROWS = 1000
@@ -52,7 +53,9 @@ def _read_json(body: bytes, _limits: Limits) -> tuple[pa.Table, list[int] | None
         if found[0]["type"] == "json_invalid":
             raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
-    return facts_from_rows(parsed.facts), parsed.windows if "windows" in parsed.model_fields_set else None
+    return facts_from_rows(
+        rows_as_written(parsed.facts, "facts", body)
+    ), parsed.windows if "windows" in parsed.model_fields_set else None
 
 
 def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:

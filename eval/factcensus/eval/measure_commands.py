@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import Function, argument, command, option
-from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Names, Number, Value, Whole, json_option
+from factcensus.indexer.cli.options import (
+    OUTPUT_FOLDER,
+    PATH,
+    Choice,
+    Names,
+    Number,
+    Value,
+    Whole,
+    columns_option,
+    json_option,
+    notice,
+)
 from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
@@ -142,6 +153,7 @@ def _extra_options(function: Function) -> Function:
 )
 @argument("model", metavar="RUN|MODEL", help="a run folder with kept models, the folder of a model, or a hub name")
 @option("--facts", type=PATH, required=True, metavar="TABLE", help="fact table: .parquet, .csv or .jsonl")
+@columns_option
 @option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the new run folder")
 @option("--method", metavar="NAME", default_text="original", help="name of a single model in the tables")
 @option("--seed", type=Whole(0), metavar="N", default_text="the run's, else 0", help="seed of the model")
@@ -158,6 +170,7 @@ def _extra_options(function: Function) -> Function:
 def run(
     model: str,
     facts: Path,
+    columns: dict[str, str],
     out: Path,
     method: str | None,
     seed: int | None,
@@ -181,9 +194,12 @@ def run(
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run
     from factcensus.indexer import read_facts
+    from factcensus.indexer.tables.added import check_one_analyzer
+    from factcensus.indexer.tables.complete import complete_facts
 
     models, record = models_of(model)
-    table = read_facts(facts)
+    table = complete_facts(read_facts(facts, columns=columns, notice=notice))
+    check_one_analyzer(table)
     if record is None:
         models = [replace(models[0], method=method or models[0].method)]
     else:

@@ -32,6 +32,7 @@ from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
+from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
@@ -116,7 +117,7 @@ async def strata(
     jobs.refuse_outdated(found)
     if found.state != "done":
         raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
-    strata = await run_in_threadpool(lambda: stratify(_numbers(jobs, found), by, bins or "quantile:3"))
+    strata = await run_in_threadpool(lambda: _strata(jobs, found, by, bins))
     written = format_of_body(FILE_ENDINGS[ending]).write
     pieces = _stratified(jobs, found, strata.select(STRATUM_COLUMNS))
     headers = {"Content-Disposition": f'attachment; filename="strata-{found.id[:8]}.{ending}"'}
@@ -190,6 +191,16 @@ def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
         )
         for piece in jobs.counts(job)
     )
+
+
+def _strata(jobs: JobRunner, job: Job, by: str, bins: str) -> pa.Table:
+    """Return the strata of a finished table alone.
+
+    Raises:
+        InputError: the table has columns of its own with their names, or the bins cannot be read.
+    """
+    without_strata(next(jobs.store.counts(job.id)).schema.empty_table())
+    return stratify(_numbers(jobs, job), by, bins or "quantile:3")
 
 
 def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Table]:

@@ -133,7 +133,7 @@ class BuildSettings:
 
 
 def build_index(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     analyzer: str = "words",
@@ -187,7 +187,7 @@ def build_index(
 
 def add_to_index(
     index: str | Path,
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     *,
     jobs: int | None = None,
     memory_bytes: int = 8 << 30,

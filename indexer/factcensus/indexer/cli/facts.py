@@ -21,7 +21,7 @@ from factcensus.indexer.cli.options import (
     notice,
     scope_options,
 )
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.system.console import ConsoleProgress, print_table
 
 if TYPE_CHECKING:
@@ -95,13 +95,15 @@ def count(
 
     if given["scan"]:
         counts = _scan(table, report, **given)
+        hint = unmatched_commas(counts)
     elif url:
         counts = _remote_counter(url)(given["index"], table, list(given["windows"]), report)
+        hint = unmatched_commas(counts)
     else:
-        counts = _count_in_index(table, report, **given)
+        counts, hint = _count_in_index(table, report, **given)
     progress.close()
     write_table(counts, out)
-    if hint := unmatched_commas(counts):
+    if hint is not None:
         notice(hint)
     together = counts["cooccurrence_documents"].to_pylist()
     print(
@@ -140,9 +142,11 @@ def _count_in_index(
     scope: ScopeChoice,
     jobs: int | None,
     **_: Any,
-) -> Any:
+) -> tuple[Any, str | None]:
+    from factcensus.indexer.tables.remarks import unmatched_commas
+
     with IndexChoice(Path(index), analyzer).open() as opened, scope.limit() as limit:
-        return opened.count_facts(
+        counts = opened.count_facts(
             facts,
             windows=list(windows),
             by=scope.by,
@@ -151,6 +155,14 @@ def _count_in_index(
             threads=jobs or os.cpu_count() or 1,
             progress=report,
         )
+
+        def occurs(text: str) -> bool:
+            try:
+                return bool(opened.count(text)["occurrences"])
+            except EmptyQueryError:
+                return False
+
+        return counts, unmatched_commas(counts, occurs)
 
 
 def _scan(

@@ -51,11 +51,14 @@ class SourceFile:
     modified: str
 
 
-def find_source_files(sources: Sequence[str | Path], *, notice: Notice = lambda _message: None) -> list[SourceFile]:
+def find_source_files(
+    sources: str | Path | Sequence[str | Path], *, notice: Notice = lambda _message: None
+) -> list[SourceFile]:
     """Find the files of all sources, folders searched recursively, each folder's in path order.
 
     Args:
-        sources: files, folders, or URLs that fsspec opens. A string is a URL if it holds ``://`` and is no local path.
+        sources: files, folders, or URLs that fsspec opens, or a single one. A string is a URL if it holds ``://`` and
+            is no local path.
         notice: told of what is left out in folders.
 
     Raises:

@@ -55,7 +55,7 @@ ROLES = ("subject", "object")
 
 
 def scan_facts(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     facts: Facts,
     *,
     analyzer: str = "words",

@@ -115,6 +115,22 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     return settled(row, names)
 
 
+def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[dict[str, Any]]:
+    """Return the rows of a JSON document again, if a reader that forgets how numbers are written gave them.
+
+    Args:
+        rows: as that reader gave them.
+        key: where they lie in the document.
+        body: the document.
+    """
+    names = ColumnNames()
+    for row in rows:
+        for column, value in zip(names.preview(tuple(row)), row.values(), strict=True):
+            if column in AS_WRITTEN and _has_number(value):
+                return [settled(each, names) for each in decoded(body)[key]]
+    return rows
+
+
 def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
     """Return a decoded row with texts in the text columns, and numbers elsewhere.
 

@@ -9,6 +9,9 @@ import pyarrow as pa
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, misspelt_columns
 from factcensus.indexer.tables.values import is_list, looks_like_broken_list
 
+#: Aliases that the index is asked about for a hint.
+_MOST_ASKED = 1000
+
 
 def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
     """Yield remarks about columns and cells that may have been meant otherwise."""
@@ -40,6 +43,7 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
             looked at.
     """
     found: dict[str, None] = {}
+    asked: set[str] = set()
     for role in ("subject", "object"):
         aliases = f"{role}_aliases"
         several = counts[aliases].to_pylist() if aliases in counts.column_names else [None] * counts.num_rows
@@ -48,8 +52,14 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
             if not number and "," in name:
                 found[name] = None
             for alias in others or ():
-                if "," in alias and alias not in found and (not number or (occurs is not None and not occurs(alias))):
+                if "," not in alias or alias in asked:
+                    continue
+                if not number:
                     found[alias] = None
+                elif occurs is not None and len(asked) < _MOST_ASKED:
+                    asked.add(alias)
+                    if not occurs(alias):
+                        found[alias] = None
     if not found:
         return None
     return (

@@ -1,0 +1,55 @@
+"""Entities, and sequences for which one value is not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factcensus.indexer import CountIndex, Entity, build_index, delete_documents, scan_facts
+from factcensus.indexer.errors import InputError
+
+from .corpora import records, write_corpus
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountIndex]:
+    corpus = write_corpus(tmp_path_factory.mktemp("records") / "c.jsonl", records(["Paris is in France", "France"]))
+    build_index(corpus, corpus.parent / "index", jobs=1)  # one path stands for a list of one
+    with CountIndex.open(corpus.parent / "index") as opened:
+        yield opened
+
+
+def test_string_of_aliases_is_an_error_and_not_its_letters() -> None:
+    with pytest.raises(TypeError, match="aliases: expected a list or tuple of strings, got 'French Republic'"):
+        Entity("France", "French Republic")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="aliases: expected strings, got int"):
+        Entity("France", ("FR", 7))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="name is a string, not NoneType"):
+        Entity(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="empty"):
+        Entity(" ")
+    assert Entity("France", ["FR"]).aliases == ("FR",)  # type: ignore[arg-type]
+
+
+def test_name_stands_for_an_entity_without_aliases(index: CountIndex) -> None:
+    assert index.cooccurrence("France", "Paris") == index.cooccurrence(Entity("France"), Entity("Paris"))
+    assert index.cooccurrence("France", "Paris")["cooccurrence"]["documents"] == 1
+    found = index.find_documents(subject="France", object=Entity("Paris"))
+    assert found["total"] == 1
+    assert index.forms("France") == index.forms(Entity("France"))
+    with pytest.raises(TypeError, match="an Entity or a name, not tuple"):
+        index.cooccurrence(("France",), "Paris")  # type: ignore[arg-type]
+
+
+def test_single_text_is_not_taken_for_its_letters(index: CountIndex, tmp_path: Path) -> None:
+    facts = [{"subject": "France", "object": "Paris"}]
+    with pytest.raises(TypeError, match="ids"):
+        delete_documents(index.folder, ids="0")
+    with pytest.raises(TypeError, match="texts"):
+        index.count_many("France")
+    with pytest.raises(TypeError, match="sources"):
+        scan_facts([7], facts)  # type: ignore[list-item]
+    corpus = write_corpus(tmp_path / "c.jsonl", records(["Paris is in France"]))
+    assert scan_facts(str(corpus), facts, jobs=1)["cooccurrence_documents"].to_pylist() == [1]
