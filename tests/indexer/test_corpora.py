@@ -291,11 +291,11 @@ def test_line_over_the_limit_is_a_bad_line_and_is_never_held_whole(
 
 def test_the_longest_line_follows_from_the_memory(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
-    assert build_module.BuildSettings(memory_bytes=1 << 30).line_bytes == (768 << 20) // 12
+    assert build_module.BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20
     told: list[str] = []
     build_index([corpus], tmp_path / "ix", jobs=1, memory_bytes=320 << 20, shard_tokens=1000, on_bad_line="skip",
                 notice=told.append)  # fmt: skip
-    assert told == ["c.jsonl, line 2: longer than 5 MiB, which --memory allows for a line"]
+    assert told == ["c.jsonl, line 2: longer than 4 MiB, which --memory allows for a line"]
 
 
 @pytest.mark.full

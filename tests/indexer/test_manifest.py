@@ -153,9 +153,11 @@ def test_too_many_open_files_are_not_taken_for_a_damaged_index(folder: Path, mon
     with CountIndex.open(folder) as index:  # what is imported when it is first needed is imported now
         index.count("a", by="source")
     monkeypatch.setattr(resource, "setrlimit", resource.setrlimit)
+    index = CountIndex.open(folder)
     opens: list[Callable[[], object]] = [
         lambda: layout.map_file(folder / "table.0"),
         lambda: CountIndex.open(folder),
+        lambda: index.shards[0].rows([0]),
     ]
     with few_open_files():
         errors = []
@@ -164,7 +166,8 @@ def test_too_many_open_files_are_not_taken_for_a_damaged_index(folder: Path, mon
                 open_it()
             except Exception as error:
                 errors.append(error)
-    assert len(errors) == 2
+    index.close()
+    assert len(errors) == 3
     for error in errors:
         assert isinstance(error, IndexerError)
         assert not isinstance(error, IndexFormatError)
@@ -218,3 +221,24 @@ def test_file_that_could_not_be_written_leaves_nothing_behind(tmp_path: Path, mo
         layout.write_atomically(tmp_path / "x", b"new content")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
+def test_table_that_could_not_be_written_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from factcensus.indexer.tables import files
+
+    class FullError(Exception):
+        pass
+
+    def full(*_arguments: object, **_options: object) -> Any:
+        (tmp_path / f"{name}.partial").write_bytes(b"begun")
+        raise FullError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "render", full)
+        patch.setattr(files.pq, "write_table", full)
+        with pytest.raises(FullError):
+            files.write_table(pa.table({"subject": ["a"]}), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -194,19 +194,29 @@ def _open_many(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a small file in one step; ``durable``: also a power cut leaves either the old one or the new one."""
+@contextmanager
+def replaced_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield the path of a new file that takes the place of ``path`` in one step; remove it if that fails.
+
+    On a full disk, what was written of it would take the room that is needed.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         if durable:
             sync_files([temporary])
         temporary.replace(path)
-    except BaseException:  # such as a full disk, on which it would take the room that is needed
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if durable:
         sync_files([path.parent])
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a small file in one step; ``durable``: also a power cut leaves either the old one or the new one."""
+    with replaced_file(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
 
 
 def place_file(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_files
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.ngrams import NO_GROUPS, Mask, Selection, count_ngram
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
@@ -272,7 +273,11 @@ class Shard:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError as error:  # pa.ArrowMemoryError is one
+        raise IndexerError(f"not enough memory to read {path} ({error})") from error
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise too_many_files(path) from error
         raise IndexFormatError(f"{path} cannot be read ({error}); run 'factcensus index verify'") from error
 
 

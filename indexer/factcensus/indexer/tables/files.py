@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
+from factcensus.indexer.storage.layout import replaced_file
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, settled
@@ -169,17 +170,16 @@ def write_table(table: pa.Table, path: str | Path) -> None:
     check_output(path)
     format = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    if format == "parquet":
-        pq.write_table(table, partial, compression="zstd")
-    elif format == "arrow":
-        with pa.ipc.new_file(partial, table.schema) as writer:
-            writer.write_table(table)
-    else:
-        with partial.open("wb") as file:
-            for piece in render(table, "csv" if format == "csv" else "jsonl"):
-                file.write(piece)
-    partial.replace(path)
+    with replaced_file(path) as partial:
+        if format == "parquet":
+            pq.write_table(table, partial, compression="zstd")
+        elif format == "arrow":
+            with pa.ipc.new_file(partial, table.schema) as writer:
+                writer.write_table(table)
+        else:
+            with partial.open("wb") as file:
+                for piece in render(table, "csv" if format == "csv" else "jsonl"):
+                    file.write(piece)
 
 
 def render(table: pa.Table, format: Literal["csv", "jsonl"]) -> Iterable[bytes]:
