@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -186,3 +190,53 @@ def test_completion_script_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("_FACTCENSUS_COMPLETE", "zsh_source")
     assert main([]) == 0
     assert "#compdef factcensus" in capsys.readouterr().out
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Every command line of the help's examples and of the pages' code blocks, with where it is."""
+    for words, command in ALL.items():
+        for line in getattr(command, "example", "").splitlines():
+            yield "help of " + " ".join(words), line
+    for page in PAGES:
+        for block in re.findall(
+            r"^```(?:sh|bash|console|)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield str(page.relative_to(ROOT)), line
+
+
+def called(line: str) -> list[str] | None:
+    """The words after ``factcensus`` in a line of shell, without redirections; None for other programs and synopses."""
+    found = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ +)*factcensus +(.*)", line)
+    if not found or re.search(r"\[--|\w\|\w", line):
+        return None
+    lexer = shlex.shlex(found[1], posix=True, punctuation_chars="|>&;")
+    lexer.whitespace_split = True
+    return list(itertools.takewhile(lambda word: word[0] not in "|>&;", filter(None, lexer)))
+
+
+DOCUMENTED = [(place, line) for place, line in documented() if called(line)]
+
+
+@pytest.mark.parametrize(
+    ("place", "line"), DOCUMENTED, ids=[f"{place}: {line.strip()}"[:90] for place, line in DOCUMENTED]
+)
+def test_documented_command_line_is_one_that_exists(place: str, line: str) -> None:
+    words = called(line) or []
+    group: click.Group = build_root()
+    context = click.Context(group, info_name="factcensus")
+    while True:
+        command = group.get_command(context, words[0])
+        assert command is not None, f"{place}: {line}"
+        if not isinstance(command, click.Group):
+            break
+        group, words = command, words[1:]
+    command.make_context(words[0], words[1:], parent=context).close()
+
+
+def test_pages_and_help_have_command_lines_to_check() -> None:
+    assert len(DOCUMENTED) > len(ALL)
