@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.errors import UnknownNameError
+from factcensus.indexer.names import nearest
 
 TokenDtype = Literal["u8", "u16", "u32"]
 #: NumPy dtype, little-endian, of each token width; the largest value separates documents.
@@ -111,7 +112,9 @@ def get_analyzer(name: str) -> Analyzer:
         from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
 
         return HuggingFaceAnalyzer(name[3:])
-    raise UnknownNameError(f"unknown analyzer {name!r}; known: words, words-cased, bytes, hf:PATH_OR_NAME")
+    near = nearest(name, ["words", "words-cased", "bytes"])
+    hint = f"; did you mean {near!r}?" if near else ""
+    raise UnknownNameError(f"unknown analyzer {name!r}{hint}; known: words, words-cased, bytes, hf:PATH_OR_NAME")
 
 
 def clean_text(text: str) -> str:

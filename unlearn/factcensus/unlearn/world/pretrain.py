@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from factcensus.indexer.names import suggestion
 from factcensus.unlearn.errors import ConfigError, NumericsError
 from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
@@ -70,7 +71,7 @@ def pretrain(
     folder, report = Path(out), progress or silent
     unknown = sorted(set(exclude_roles) - set(ROLES))
     if unknown:
-        raise ConfigError(f"no such role: {unknown}; the roles are {list(ROLES)}")
+        raise ConfigError(f"unknown role {unknown[0]!r}{suggestion(unknown[0], ROLES)}")
     world = read_description(world_dir)
     identity: dict[str, Any] = {
         "world": world,
