@@ -230,3 +230,13 @@ def test_connection_itself_can_neither_read_nor_write_elsewhere(folder: Path, tm
 def test_rows_of_an_index_say_which_field_a_type_error_is_about(index: CountIndex) -> None:
     with pytest.raises(InputError, match="lang"):
         index.count("a", scope=Scope(where="CAST(lang AS INTEGER) = 1"))
+
+
+def test_fields_are_found_although_every_document_has_others(tmp_path: Path) -> None:
+    """Such as a map from numbers to something: the names for a suggestion are bounded, those that are asked for not."""
+    rows = [{"text": "a", "map": {f"key{n}": n}, "lang": "en"} for n in range(3000)]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        assert set(index.count("a", by="map.key2999")["by_map.key2999"]) == {"2999", ""}
+        with pytest.raises(UnknownNameError, match="did you mean 'lang'"):
+            index.count("a", by="lagn")

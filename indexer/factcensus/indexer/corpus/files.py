@@ -22,6 +22,7 @@ import fsspec
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.corpus.streams import COMPRESSIONS, DAMAGE, open_stream
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.paths import not_found
 from factcensus.indexer.records import paths
 
 #: File endings that are read, in any case; files with others in a folder are left out.
@@ -135,7 +136,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
     try:
         found = os.stat(path)
     except FileNotFoundError as error:
-        raise InputError(f"no such file or folder: {clean_text(path)}") from error
+        raise InputError(clean_text(not_found("corpus", Path(path)))) from error
     except OSError as error:
         raise InputError(f"cannot open {clean_text(path)}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):

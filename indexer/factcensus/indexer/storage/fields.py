@@ -7,9 +7,11 @@ dots: the key ``a.b`` is found before the key ``b`` of the object ``a``. Double 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
+from typing import Any
 
 import duckdb
 
@@ -24,8 +26,8 @@ _PART = r'"(?:[^"]|"")*"|[^."]+'
 _NAME = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
 #: Parts of a name that are tried in all combinations with dots in keys.
 _MOST_JOINED = 6
-#: Fields that are collected for a suggestion, and objects in objects that are looked into.
-_MOST_FIELDS, _DEEPEST = 2000, 3
+#: Forms of metadata that are looked at for a suggestion, fields that are collected, and objects in objects.
+_MOST_FORMS, _MOST_FIELDS, _DEEPEST = 1000, 2000, 3
 
 
 def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str]) -> str:
@@ -53,37 +55,24 @@ def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str])
 def known_fields(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the names of metadata fields, as a user writes them, in alphabetical order.
 
-    Objects are looked into three levels deep, and at most 2,000 names are returned; those with control characters are
-    left out.
+    Objects are looked into three levels deep in documents of up to 1,000 different forms, and at most 2,000 names are
+    returned; those with control characters are left out.
     """
-    found: list[FieldPath] = []
-    objects: list[FieldPath] = [()]
-    for depth in range(_DEEPEST):
-        keys: list[tuple[FieldPath, bool]] = []
-        for parent in objects:
-            if len(found) + len(keys) >= _MOST_FIELDS:
-                break
-            keys += _keys(connection, parent)
-        found += [path for path, _ in keys]
-        objects = [path for path, is_object in keys if is_object]
-        if not objects or depth == _DEEPEST - 1:
+    query = f"SELECT DISTINCT json_structure(metadata) FROM documents LIMIT {_MOST_FORMS}"
+    forms = [json.loads(form) for (form,) in connection.execute(query).fetchall() if form is not None]
+    paths: dict[FieldPath, None] = {}
+    for form in forms:
+        _add_paths(paths, (), form)
+        if len(paths) >= _MOST_FIELDS:
             break
-    return sorted(name for path in found[:_MOST_FIELDS] if (name := field_name(path)).isprintable())
+    return sorted(name for path in islice(paths, _MOST_FIELDS) if (name := field_name(path)).isprintable())
 
 
-def _keys(connection: duckdb.DuckDBPyConnection, parent: FieldPath) -> list[tuple[FieldPath, bool]]:
-    """Return the keys of the objects at a path, and whether any document has an object there."""
-    value = f"json_extract(metadata, {json_pointer(parent)})" if parent else "metadata"
-    rows = connection.execute(
-        f"SELECT DISTINCT unnest(json_keys({value})) AS key FROM documents WHERE json_type({value}) = 'OBJECT' "
-        f"ORDER BY key LIMIT {_MOST_FIELDS}"
-    ).fetchall()
-    paths = [(*parent, row[0]) for row in rows]
-    if not paths:
-        return []
-    kinds = ", ".join(f"bool_or(json_type(metadata, {json_pointer(path)}) = 'OBJECT')" for path in paths)
-    (objects,) = connection.execute(f"SELECT {kinds} FROM documents").fetchall()
-    return [(path, bool(is_object)) for path, is_object in zip(paths, objects, strict=True)]
+def _add_paths(paths: dict[FieldPath, None], parent: FieldPath, form: Any) -> None:
+    if isinstance(form, dict) and len(parent) < _DEEPEST:
+        for key, inside in form.items():
+            paths[(*parent, key)] = None
+            _add_paths(paths, (*parent, key), inside)
 
 
 def field_name(path: FieldPath) -> str:
