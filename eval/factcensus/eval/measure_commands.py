@@ -163,6 +163,12 @@ def _extra_options(function: Function) -> Function:
     default_text="the run's, else plain",
     help="how a question becomes a prompt: as it is, or as a chat message",
 )
+@option(
+    "--count-column",
+    metavar="NAME",
+    default_text="the run's, else cooccurrence_documents",
+    help="column of the fact table with the count that the report compares with",
+)
 @_evaluator_options
 @option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")
 @_extra_options
@@ -175,6 +181,7 @@ def run(
     method: str | None,
     seed: int | None,
     template: str | None,
+    count_column: str | None,
     device: str,
     as_json: bool,
     forms: tuple[str, ...] | None,
@@ -187,12 +194,13 @@ def run(
     """Ask a model, or all models that a run has kept, every question of a fact table; attack them."""
     from dataclasses import replace
 
+    from factcensus.eval.asking.prompting import Prompting
     from factcensus.eval.asking.questions import FORMS
     from factcensus.eval.evaluator import StandardEvaluator
     from factcensus.eval.model_run import evaluate_models, models_of, with_uses_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
-    from factcensus.eval.run_folder import read_run
+    from factcensus.eval.run_folder import count_column_of, read_run
     from factcensus.indexer import read_facts
     from factcensus.indexer.tables.added import check_one_analyzer
     from factcensus.indexer.tables.complete import complete_facts
@@ -210,7 +218,8 @@ def run(
         table,
         out,
         seed=settings.get("seed", 0) if seed is None else seed,
-        template=template or settings.get("template", "plain"),
+        prompting=Prompting.of(record, template),
+        count_column=count_column or count_column_of(record or {}),
         device=device,
         evaluator=StandardEvaluator(
             paraphrases=paraphrases,

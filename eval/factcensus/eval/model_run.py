@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.eval.asking.extras import Checkpoint, Extras, attack, utility_of
+from factcensus.eval.asking.prompting import Prompting
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
-from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
+from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 from factcensus.indexer import write_table
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
@@ -71,6 +72,8 @@ def evaluate_models(
     *,
     seed: int = 0,
     template: str = "plain",
+    prompting: Prompting | None = None,
+    count_column: str = COUNT,
     device: str = "auto",
     threads: int | None = None,
     evaluator: StandardEvaluator | None = None,
@@ -83,17 +86,27 @@ def evaluate_models(
     interrupted one, and one with other attacks adds these; a finished folder of the same models, facts, settings and
     attacks is left as it is.
 
+    Args:
+        prompting: How the models are asked, if more than the template is to be said.
+        count_column: The count that the statistics compare with.
+
     Raises:
-        EvaluationInputError: ``out`` holds something else, or the table lacks what an attack needs.
+        EvaluationInputError: ``out`` holds something else, or the table lacks what an attack or the count needs.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
     from factcensus.unlearn.limits import limits_of
-    from factcensus.unlearn.models import load_model_config, load_tokenizer, model_digest, parameter_count
+    from factcensus.unlearn.models import load_model_config, model_digest, parameter_count
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
     facts = complete_facts(facts)
     place = resolve_device(device)
+    if count_column != COUNT and count_column not in facts.column_names:
+        raise EvaluationInputError(
+            f"the fact table has no count column {count_column!r}; its columns are {', '.join(facts.column_names)}"
+        )
+    prompting = _continued(prompting or Prompting(template), out).fixed(models[0].model)
+    template = prompting.template
     digests = {each.method: model_digest(each.model, None) for each in models}
     settings = {name: value for name, value in asdict(evaluator).items() if name != "batch_tokens"}
     identity = json.loads(
@@ -106,6 +119,7 @@ def evaluate_models(
                 "evaluator": settings,
                 "extras": extras.identity(),
             }
+            | ({"prompt": prompting.record()} if template == "chat" else {})
         )
     )
     done_before = _attacks_done(out, identity)
@@ -113,11 +127,13 @@ def evaluate_models(
         return out
     identity["extras"]["attacks"] = sorted({*extras.attacks, *(done_before or ())})
     limits = limits_of(load_model_config(models[0].model, None))
-    evaluator.check(load_tokenizer(models[0].model, None), facts, template=template, limits=limits)
+    evaluator.check(prompting.tokenizer(models[0].model), facts, template=template, limits=limits)
     begun = time.monotonic()
     record = {
         "seed": seed,
         "template": template,
+        "prompt": prompting.record(),
+        "count_column": count_column,
         "versions": versions(),
         "device": str(place),
         "model": {
@@ -131,12 +147,12 @@ def evaluate_models(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "run.json", record)
-    originals = _Originals(models, place)
+    originals = _Originals(models, place, prompting)
     for done, each in enumerate(models):
         progress(Progress(f"evaluate {each.method}", done, len(models)))
         cell = _Cell(out / "cells" / each.method, seed, each.method)
         with torch_threads(threads):
-            _evaluate_one(each, facts, cell, template, place, evaluator, extras, originals, progress)
+            _evaluate_one(each, facts, cell, prompting, place, evaluator, extras, originals, progress)
         progress(Progress(f"evaluate {each.method}", done + 1, len(models)))
     gather(out, [out / "cells" / each.method for each in models])
     record |= {
@@ -148,11 +164,20 @@ def evaluate_models(
     return out
 
 
+def _continued(prompting: Prompting, out: Path) -> Prompting:
+    """Return the prompts with the time of the evaluation that is continued, if there is one."""
+    path = out / "run.json"
+    if prompting.clock is not None or not path.is_file():
+        return prompting
+    there = json.loads(path.read_text(encoding="utf-8"))
+    return replace(prompting, clock=Prompting.of(there).clock)
+
+
 def _evaluate_one(
     asked: ModelToAsk,
     facts: pa.Table,
     cell: _Cell,
-    template: str,
+    prompting: Prompting,
     place: torch.device,
     evaluator: StandardEvaluator,
     extras: Extras,
@@ -160,14 +185,13 @@ def _evaluate_one(
     progress: ProgressFunction,
 ) -> None:
     """Every table of one model that is not there yet."""
-    import torch
-
-    from factcensus.unlearn.models import load_model, load_tokenizer
-
     if cell.has("facts", "tokens", "utility", *(_attack_name(name) for name in extras.attacks)):
         return
-    model = load_model(asked.model, None, torch.float32, place)
-    tokenizer = load_tokenizer(asked.model, None)
+    model, tokenizer, template = (
+        prompting.model(asked.model, place),
+        prompting.tokenizer(asked.model),
+        prompting.template,
+    )
     checkpoint = Checkpoint(model, tokenizer, facts, template, cell.seed, evaluator)
     if not cell.has("facts", "tokens"):
         rows, tokens = evaluator.evaluate(model, tokenizer, facts, template=template, point=asked.point, seed=cell.seed)
@@ -209,14 +233,14 @@ def extend_run(
     config = (record or {}).get("config") or {}
     facts = complete_facts(facts)
     place = resolve_device(str(config.get("device", "auto")))
-    originals = _Originals(models, place)
+    prompting = Prompting.of(record).fixed(models[0].model)
+    originals = _Originals(models, place, prompting)
     for each in models:
         if methods is None or each.method in methods:
             cell = _Cell(run / "cells" / each.method, int(config.get("seed", 0)), each.method)
-            template = str(config.get("template", "plain"))
             with torch_threads(threads):
                 _evaluate_one(
-                    each, facts, cell, template, place, evaluator or StandardEvaluator(), extras, originals, progress
+                    each, facts, cell, prompting, place, evaluator or StandardEvaluator(), extras, originals, progress
                 )
     gather(run, [run / "cells" / each.method for each in models], only=("attacks", "attack_facts", "utility"))
 
@@ -228,21 +252,17 @@ def _attack_name(name: str) -> str:
 class _Originals:
     """The original model beside the others, loaded once, where a measure compares with it."""
 
-    def __init__(self, models: Sequence[ModelToAsk], place: torch.device) -> None:
+    def __init__(self, models: Sequence[ModelToAsk], place: torch.device, prompting: Prompting) -> None:
         self._asked = next((each for each in models if each.method == ORIGINAL), None)
-        self._place = place
+        self._place, self._prompting = place, prompting
         self._model: PreTrainedModel | None = None
 
     def beside(self, other: ModelToAsk) -> PreTrainedModel | None:
         """The original, or None if there is none or this is it."""
-        import torch
-
-        from factcensus.unlearn.models import load_model
-
         if self._asked is None or other is self._asked:
             return None
         if self._model is None:
-            self._model = load_model(self._asked.model, None, torch.float32, self._place)
+            self._model = self._prompting.model(self._asked.model, self._place)
         return self._model
 
 

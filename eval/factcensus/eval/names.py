@@ -6,5 +6,5 @@ from __future__ import annotations
 ORIGINAL, BEFORE, AFTER = "original", "before", "after"
 #: The method name of a model that was trained without the forget people.
 ORACLE = "retrained"
-#: The column with the count that everything is set against.
+#: The column with the count that everything is compared with; of a run that chose another count column, a copy of it.
 COUNT = "cooccurrence_documents"

@@ -66,9 +66,15 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     help="fact table with counts, joined by fact_id; without one, results are numbered by row from 0",
 )
 @option("--seed", type=Whole(0), default=0, metavar="N", help="seed of results that do not state one")
+@option(
+    "--count-column",
+    metavar="NAME",
+    default="cooccurrence_documents",
+    help="column with the count that the report compares with",
+)
 @json_option
 def import_results(
-    sources: tuple[str, ...], out: Path, kind: str, facts: Path | None, seed: int, as_json: bool
+    sources: tuple[str, ...], out: Path, kind: str, facts: Path | None, seed: int, count_column: str, as_json: bool
 ) -> None:
     """Import results as a run folder to report: of OpenUnlearning, of the paper's code, or a table of outcomes."""
     from factcensus.eval.imports import import_results, source_of
@@ -77,5 +83,5 @@ def import_results(
     from factcensus.eval.run_folder import read_run
 
     found = [source_of(text) for text in sources]
-    out = import_results(found, out, kind=kind, facts=facts, seed=seed)
+    out = import_results(found, out, kind=kind, facts=facts, seed=seed, count_column=count_column)
     show_summary(write_results(read_run(out), out), out / "report.html", as_json=as_json)

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.names import ORIGINAL
+from factcensus.eval.names import COUNT, ORIGINAL
 from factcensus.eval.passages import Passages
 from factcensus.eval.summary import json_ready, summarise
 from factcensus.indexer.paths import not_found
@@ -42,6 +42,11 @@ class Run:
     aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
     passages: Passages | None = None
 
+    @property
+    def count_column(self) -> str:
+        """The column whose count everything is compared with; pooled runs share one."""
+        return count_column_of(self.records[0]) if self.records else COUNT
+
 
 def read_run(folder: Path) -> Run:
     """A finished run folder.
@@ -62,7 +67,7 @@ def read_run(folder: Path) -> Run:
         raise EvaluationInputError(f"{folder} cannot be read: {error}") from error
     if missing := [name for name in ("seed", "method", "point") if name not in facts.columns]:
         raise EvaluationInputError(f"{folder / 'facts.parquet'} lacks the columns {', '.join(missing)}")
-    return Run((folder,), (record,), facts, **more)
+    return Run((folder,), (record,), _with_count(facts, count_column_of(record)), **more)
 
 
 def with_passages(run: Run, url: str, index: str | None) -> Run:
@@ -83,6 +88,28 @@ def with_passages(run: Run, url: str, index: str | None) -> Run:
             )
         index = str(names[0])
     return replace(run, passages=Passages(url, index))
+
+
+def count_column_of(record: Mapping[str, Any]) -> str:
+    """Return the column of the count that a run's weights, strata and matching follow, and so its evaluation."""
+    selection = (record.get("config") or {}).get("selection") or {}
+    return str(record.get("count_column") or selection.get("count_column") or COUNT)
+
+
+def _with_count(facts: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the facts with the run's count where the statistics look for it; without counts if it has none there.
+
+    Raises:
+        EvaluationInputError: the column has something else than numbers in it.
+    """
+    if column == COUNT:
+        return facts
+    if column not in facts.columns:
+        return facts.assign(**{COUNT: float("nan")})
+    try:
+        return facts.assign(**{COUNT: pd.to_numeric(facts[column])})
+    except (ValueError, TypeError) as error:
+        raise EvaluationInputError(f"count column {column!r} is not all numbers: {error}") from None
 
 
 def _read_if_there(path: Path) -> pd.DataFrame:
@@ -121,7 +148,8 @@ def pool_runs(runs: Sequence[Run]) -> Run:
 
     Raises:
         EvaluationInputError: two runs have the same method at the same seed, or at one seed different original
-            models; or their counts come from different analyzers, so that a count means something else in each.
+            models; or their counts come from different analyzers or columns, so that a count means something else in
+            each.
     """
     seen: dict[tuple[int, str], Path] = {}
     for run in runs:
@@ -132,6 +160,9 @@ def pool_runs(runs: Sequence[Run]) -> Run:
                     "pool runs that differ in seed or method"
                 )
             seen[seed, method] = run.folders[0]
+    columns = sorted({run.count_column for run in runs})
+    if len(columns) > 1:
+        raise EvaluationInputError(f"the runs follow different counts ({', '.join(columns)}: selection.count_column)")
     tables = [run.facts for run in runs if len(run.facts)] or [run.facts for run in runs][:1]
     facts = pd.concat(tables, ignore_index=True)
     if "analyzer" in facts.columns and len(analyzers := sorted(facts["analyzer"].dropna().unique())) > 1:
@@ -167,7 +198,7 @@ def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
     """The summary of a run; ``seconds`` defaults to the sum of what the run folders say they took."""
     summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=_seconds(run) if seconds is None else seconds))
     failed = [each for record in run.records for each in record.get("failed") or ()]
-    return summary | {"failed": failed}
+    return summary | {"count_column": run.count_column, "failed": failed}
 
 
 def parameters_of(run: Run) -> int | None:

@@ -14,6 +14,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports import open_unlearning, paper, table
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.model_run import versions
+from factcensus.eval.names import COUNT
 from factcensus.indexer import read_facts, write_table
 from factcensus.indexer.paths import not_found
 from factcensus.unlearn.run_folder import write_json
@@ -30,7 +31,13 @@ def source_of(text: str) -> Source:
 
 
 def import_results(
-    sources: Sequence[Source], out: Path, *, kind: str = "auto", facts: Path | None = None, seed: int = 0
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    kind: str = "auto",
+    facts: Path | None = None,
+    seed: int = 0,
+    count_column: str = COUNT,
 ) -> Path:
     """Make a run folder of results.
 
@@ -38,6 +45,7 @@ def import_results(
         kind: One of :data:`FORMATS`.
         facts: The fact table with counts, joined by ``fact_id`` (open-unlearning: the question's index).
         seed: Of results that do not say one.
+        count_column: The count that the statistics compare with.
 
     Raises:
         EvaluationInputError: a file cannot be read as what it is said to be, or ``out`` holds something.
@@ -53,12 +61,17 @@ def import_results(
     }  # fmt: skip
     counted = None if facts is None else _counted(facts)
     imported = readers[kind](sources, counted, seed)
+    if count_column != COUNT and count_column not in imported.facts.columns:
+        raise EvaluationInputError(
+            f"there is no count column {count_column!r}; the columns are {', '.join(map(str, imported.facts.columns))}"
+        )
     out.mkdir(parents=True, exist_ok=True)
     write_table(pa.Table.from_pandas(imported.facts, preserve_index=False), out / "facts.parquet")
     if len(imported.aggregates):
         write_table(pa.Table.from_pandas(imported.aggregates, preserve_index=False), out / "aggregates.parquet")
     record: dict[str, Any] = {
         "seed": seed,
+        "count_column": count_column,
         "imported": {
             "format": kind,
             "sources": [
@@ -100,7 +113,7 @@ def _counted(path: Path) -> pd.DataFrame:
     frame: pd.DataFrame = read_facts(path).to_pandas()
     ids = frame["fact_id"] if "fact_id" in frame.columns else pd.Series(range(len(frame)), index=frame.index)
     frame = frame.assign(fact_id=ids.astype(str))
-    for name in ("cooccurrence_documents", "subject_documents", "object_documents", "stratum"):
+    for name in (COUNT, "subject_documents", "object_documents", "stratum"):
         if name in frame.columns:
             try:
                 frame[name] = pd.to_numeric(frame[name])

@@ -145,7 +145,7 @@ def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn:
         axes.set_xticks(range(len(at)), [names[each] for each in at])
         axes.set(
             ylim=(-0.03, 1.03), ylabel=drawn.label,
-            xlabel="co-occurrence documents" if key == "stratum" else unit,
+            xlabel="stratum of the count" if key == "stratum" else unit,
         )  # fmt: skip
         axes.grid(visible=False, axis="x")
         axes.yaxis.set_major_formatter(figures.percent_axis())

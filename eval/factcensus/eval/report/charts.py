@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def forgotten_by_stratum(
-    methods: Sequence[Mapping[str, Any]], form: str, look: Mapping[str, Look], outcome: str
+    methods: Sequence[Mapping[str, Any]], form: str, look: Mapping[str, Look], outcome: str, counted: str
 ) -> str:
     """Draw the share forgotten in each stratum by method, with intervals, methods side by side."""
     drawn = [method for method in methods if method["forgotten_by_stratum"][form]]
@@ -50,9 +50,7 @@ def forgotten_by_stratum(
         axes.grid(visible=False, axis="x")
         for edge in sorted(labels)[1:]:
             axes.axvline(edge - 0.5, color=GRID, linewidth=0.8)
-        axes.set(
-            ylim=(-0.03, 1.03), xlabel="co-occurrence documents (rarest to most frequent)", ylabel="share forgotten"
-        )
+        axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (rarest to most frequent)", ylabel="share forgotten")
         axes.yaxis.set_major_formatter(percent_axis())
 
     return draw(paint, alternative=f"Share of facts forgotten by {outcome}, {form} form, by count stratum and method.")
@@ -110,7 +108,10 @@ def _estimate(
 
 
 def recall_by_count(
-    recall: Mapping[str, Sequence[Mapping[str, Any]]], guessed: Mapping[str, float | None], forms: Sequence[str]
+    recall: Mapping[str, Sequence[Mapping[str, Any]]],
+    guessed: Mapping[str, float | None],
+    forms: Sequence[str],
+    counted: str,
 ) -> str:
     """Draw recall of the original model by count, one line per form; dotted: recall on never-seen people."""
 
@@ -128,7 +129,7 @@ def recall_by_count(
         if ticks:
             axes.set_xticks(sorted(ticks), [f"{tick:,.0f}" for tick in sorted(ticks)])
         axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel="co-occurrence documents", ylabel="share answered")
+        axes.set(ylim=(-0.03, 1.03), xlabel=counted, ylabel="share answered")
         axes.yaxis.set_major_formatter(percent_axis())
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")
@@ -198,7 +199,7 @@ def accuracies(
     return draw(paint, alternative=f"Accuracy by group and model, {form} form.", height=height)
 
 
-def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
+def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str], counted: str) -> str:
     """Draw the share forgotten by count for one method: points, isotonic steps, logistic band; one colour per form."""
 
     def paint(axes: Axes) -> None:
@@ -224,7 +225,7 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str]) -> str:
             spread = _apart(sorted(ticks))
             axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
         axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel="co-occurrence documents", ylabel="share forgotten")
+        axes.set(ylim=(-0.03, 1.03), xlabel=counted, ylabel="share forgotten")
         axes.yaxis.set_major_formatter(percent_axis())
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from factcensus.eval.names import BEFORE, COUNT, ORACLE, ORIGINAL
 from factcensus.eval.report import figures
-from factcensus.eval.report.formatting import NONE, number, percent
+from factcensus.eval.report.formatting import NONE, count_unit, number, percent
 from factcensus.eval.report.section import Section, Table
 from factcensus.eval.statistics.outcomes import pair_outcomes, with_defaults
 
@@ -39,9 +39,10 @@ def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
     resisted = _by_fact(rows, "resisted")
     over = _by_fact(rows, "over_forgotten")
     shares = rows.groupby("method", sort=False)["over_forgotten"].mean()
+    counted = count_unit(summary)
     tables = [
-        _table("Facts that resisted the most methods", resisted, "still answered by", run.passages),
-        _table("Facts that were over-forgotten", over, "over-forgotten by", run.passages),
+        _table("Facts that resisted the most methods", resisted, "still answered by", counted, run.passages),
+        _table("Facts that were over-forgotten", over, "over-forgotten by", counted, run.passages),
     ]
     said = ", ".join(f"{name} {percent(None if pd.isna(share) else float(share))}" for name, share in shares.items())
     return Section(
@@ -83,8 +84,8 @@ def _by_fact(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     return found.sort_values(["agree", "after"], ascending=[False, by_rest], kind="stable").head(SHOWN)
 
 
-def _table(caption: str, found: pd.DataFrame, agree: str, passages: Passages | None) -> Table:
-    head = ["subject", "object", "relation", "documents", "before, nats", "after, mean", agree]
+def _table(caption: str, found: pd.DataFrame, agree: str, counted: str, passages: Passages | None) -> Table:
+    head = ["subject", "object", "relation", counted, "before, nats", "after, mean", agree]
     rows: list[Sequence[str]] = []
     for row in found.to_dict("records"):
         cells = [

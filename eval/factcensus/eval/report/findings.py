@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from factcensus.eval.report.formatting import interval, number, percent, ratio, span
+from factcensus.eval.report.formatting import count_unit, interval, number, percent, ratio, span
 
 
 def findings(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -30,7 +30,8 @@ def headline(summary: Mapping[str, Any]) -> str | None:
         found = [(method, rows) for method, rows in found if len(rows) > 1]
         if found:
             method, rows = max(found, key=lambda each: _overall(each[1]))
-            return f"{_rarest_and_commonest(method, rows, form)} {_odds(summary, method, form)}".strip()
+            found_in_strata = _rarest_and_commonest(method, rows, form, count_unit(summary))
+            return f"{found_in_strata} {_odds(summary, method, form)}".strip()
     return None
 
 
@@ -40,11 +41,11 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(row["generation"]["value"] * row["generation"]["n"] for row in rows) / total)
 
 
-def _rarest_and_commonest(method: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], form: str) -> str:
+def _rarest_and_commonest(method: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], form: str, unit: str) -> str:
     rare, common = rows[0], rows[-1]
     return (
         f"Asked as a {form}, {method['name']} made the model forget {percent(rare['generation']['value'])} "
-        f"{interval(rare['generation']['ci95'], percent)} of the known facts in {rare['label']} documents, and "
+        f"{interval(rare['generation']['ci95'], percent)} of the known facts in {rare['label']} {unit}, and "
         f"{percent(common['generation']['value'])} {interval(common['generation']['ci95'], percent)} of those in "
         f"{common['label']}."
     )
@@ -143,13 +144,13 @@ def _recall(summary: Mapping[str, Any], form: str) -> str | None:
         return None
     first, last = rows[0], rows[-1]
     return (
-        f"Before unlearning, the model answered {percent(first['value'])} of the facts in {_documents(first)} and "
-        f"{percent(last['value'])} of those in {_documents(last)}."
+        f"Before unlearning, the model answered {percent(first['value'])} of the facts in "
+        f"{_documents(summary, first)} and {percent(last['value'])} of those in {_documents(summary, last)}."
     )
 
 
-def _documents(row: Mapping[str, Any]) -> str:
-    return f"{span(row['low'], row['high'])} document" + ("" if row["high"] == 1 else "s")
+def _documents(summary: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return f"{span(row['low'], row['high'])} {count_unit(summary, one=row['high'] == 1)}"
 
 
 def _residual(summary: Mapping[str, Any], form: str) -> str | None:

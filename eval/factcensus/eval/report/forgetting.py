@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import detectable, interval, percent, ratio
+from factcensus.eval.report.formatting import count_label, detectable, interval, percent, ratio
 from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, every_asked_form, flat
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         [
             Panel(
                 f"Asked as a {form}",
-                charts.forgotten_by_stratum(methods, form, look, "generation"),
+                charts.forgotten_by_stratum(methods, form, look, "generation", count_label(summary)),
                 csv_of([row for row in strata if row["form"] == form]),
             )
             for form in forms
         ],
-        [_side_by_side(methods, forms), Table("Shares forgotten; n: facts known before, of facts asked", head, rows)],
+        [
+            _side_by_side(methods, forms, count_label(summary)),
+            Table("Shares forgotten; n: facts known before, of facts asked", head, rows),
+        ],
         legend=True,
         note="Lines: 95 % intervals. The panels show the same facts asked in several forms: a fact that is gone from "
         "the form that unlearning was trained on may still be there in another form."
@@ -56,7 +59,7 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
     )
 
 
-def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str]) -> Table:
+def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], counted: str) -> Table:
     """Return shares forgotten with one row per method and stratum and one column per form of asking."""
     rows = []
     for method in methods:
@@ -69,8 +72,7 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str]) ->
             cells = [f"{percent(each.get('value'))} {interval(each.get('ci95'), percent)}" for each in shares]
             rows.append([method["name"], labels[stratum], *cells])
     return Table(
-        "Forgotten by generation in each stratum (documents with subject and object), by form of asking, with 95 % "
-        "intervals",
+        f"Forgotten by generation in each stratum ({counted}), by form of asking, with 95 % intervals",
         ["method", "count", *forms], rows, open=True,
     )  # fmt: skip
 
@@ -87,7 +89,7 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
     panels = [
         Panel(
             method["name"],
-            charts.forgetting_curves(method, forms),
+            charts.forgetting_curves(method, forms, count_label(summary)),
             csv_of([
                 flat(point, form=form, count_low=point["low"], count_high=point["high"], isotonic=point["isotonic"])
                 for form in forms for point in method["forgotten_by_count"][form]["points"]

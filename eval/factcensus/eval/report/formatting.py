@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from factcensus.eval.names import COUNT
 
 MINUS = "−"
 NONE = "-"
@@ -77,3 +80,15 @@ def duration(seconds: float | None) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def count_label(summary: Mapping[str, Any]) -> str:
+    """Return what the count of a summary counts, for an axis."""
+    column = summary.get("count_column", COUNT)
+    return "co-occurrence documents" if column == COUNT else str(column)
+
+
+def count_unit(summary: Mapping[str, Any], *, one: bool = False) -> str:
+    """Return the word after a count in a sentence: documents, or the name of the column that a run follows."""
+    column = summary.get("count_column", COUNT)
+    return ("document" if one else "documents") if column == COUNT else str(column)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from factcensus.eval.names import ORIGINAL
+from factcensus.eval.names import COUNT, ORIGINAL
 from factcensus.eval.report import figures
 from factcensus.eval.report.section import Panel, Section, csv_text
 from factcensus.eval.statistics.agreement import LEAST_SAMPLES
@@ -78,7 +78,7 @@ def _rows(run: Run) -> pd.DataFrame:
         share, sampled = np.zeros(len(rows)), np.zeros(len(rows), bool)
     said = rows["match_after"].astype("boolean").to_numpy(dtype=float, na_value=np.nan)
     return rows.assign(
-        count=rows["cooccurrence_documents"],
+        count=rows[COUNT],
         above_never_seen_nats=rows["log_probability_mean_after"] - rows["never_seen_level"],
         answered=np.where(sampled, share, said),
         said=said,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import interval, number, percent, span
+from factcensus.eval.report.formatting import count_label, interval, number, percent, span
 from factcensus.eval.report.section import Panel, Section, Table, csv_of, csv_text, flat
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
     return Section(
         "recall",
         "What the original model knew",
-        "The share of facts that the model answers before unlearning, by the number of documents that mention both "
-        "subject and object. Only people whose questions were never trained on are included, so the model learned "
+        f"The share of facts that the model answers before unlearning, by count ({count_label(summary)}). Only people "
+        "whose questions were never trained on are included, so the model learned "
         "these facts from the texts.",
         [
             Panel(
                 "Recall before unlearning, by count",
-                charts.recall_by_count(recall, guessed, forms),
+                charts.recall_by_count(recall, guessed, forms, count_label(summary)),
                 csv_of(
                     [
                         flat(row, form=form, count_low=row["low"], count_high=row["high"])

@@ -32,14 +32,16 @@ def known(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def slope_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> Slope:
-    """Slope of an outcome per decade of the count, over rows with a count above 0 and a finite outcome."""
-    rows = _usable(rows, outcome)
+    """Return the slope of an outcome per decade of the count, over rows with a count above 0 and finite numbers."""
+    covariates = list(covariates)
+    rows = _usable(rows, outcome, covariates)
     return slope(_decades(rows), rows[outcome].astype(float), **_beside(rows, covariates))
 
 
 def odds_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> LogOdds:
     """Slope of the log-odds of a yes-or-no outcome per decade of the count, over the same rows."""
-    rows = _usable(rows, outcome)
+    covariates = list(covariates)
+    rows = _usable(rows, outcome, covariates)
     return logistic_slope(_decades(rows), rows[outcome].astype(float), **_beside(rows, covariates))
 
 
@@ -57,12 +59,15 @@ def _beside(rows: pd.DataFrame, covariates: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _usable(rows: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    return rows[_finite(rows, outcome) & (rows[COUNT].to_numpy(dtype=float, na_value=np.nan) > 0)]
+def _usable(rows: pd.DataFrame, outcome: str, covariates: Sequence[str]) -> pd.DataFrame:
+    usable = rows[COUNT].to_numpy(dtype=float, na_value=np.nan) > 0
+    for name in (outcome, *covariates):
+        usable = usable & _finite(rows, name)
+    return rows[usable]
 
 
 def _finite(rows: pd.DataFrame, outcome: str) -> npt.NDArray[np.bool_]:
-    """Which rows have a finite outcome."""
+    """Which rows have a finite value in this column."""
     return np.isfinite(rows[outcome].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
 
 
@@ -141,12 +146,18 @@ def adjusted_slope(rows: pd.DataFrame) -> dict[str, Any]:
     """
     rows = with_covariates(rows[known(rows)])
     further = further_covariates(rows)
-    full = slope_of(rows, "logprob_change", [CONFIDENCE_BEFORE, *further])
+    confidence = _confidence(rows)
+    full = slope_of(rows, "logprob_change", [*confidence, *further])
     return {
-        **slope_json(slope_of(rows, "logprob_change", [CONFIDENCE_BEFORE])),
-        "covariates": [CONFIDENCE_BEFORE],
-        "full": {"value": full.value, "ci95": full.ci95, "covariates": [CONFIDENCE_BEFORE, *further]},
+        **slope_json(slope_of(rows, "logprob_change", confidence)),
+        "covariates": confidence,
+        "full": {"value": full.value, "ci95": full.ci95, "covariates": [*confidence, *further]},
     }
+
+
+def _confidence(rows: pd.DataFrame) -> list[str]:
+    """Return the covariate for confidence before; none where only matches are known, as in an imported table."""
+    return [CONFIDENCE_BEFORE] if _finite(rows, CONFIDENCE_BEFORE).any() else []
 
 
 def with_covariates(rows: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +205,7 @@ def level_slope(rows: pd.DataFrame) -> dict[str, Any]:
 def forgotten_odds(rows: pd.DataFrame) -> dict[str, Any]:
     """Logistic regression of forgetting by generation and by probability, total and at equal covariates."""
     rows = with_covariates(rows[known(rows)])
-    covariates = [CONFIDENCE_BEFORE, *further_covariates(rows)]
+    covariates = [*_confidence(rows), *further_covariates(rows)]
     return {
         outcome: {
             **odds_json(odds_of(rows, f"forgotten_{outcome}")),

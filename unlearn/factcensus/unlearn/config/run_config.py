@@ -88,7 +88,10 @@ class SelectionConfig(Section):
 
     forget: ForgetConfig = ForgetConfig(roles=("forget",))
     retain: RetainConfig = RetainConfig()
-    count_column: str = Field(default="cooccurrence_documents", description="the count that count weights follow")
+    count_column: str = Field(
+        default="cooccurrence_documents",
+        description="the count that weights, strata, matching, evaluation and report follow",
+    )
     never_seen_roles: tuple[str, ...] = Field(
         default=("phantom",), description="facts whose loss is the never-seen level"
     )

@@ -1,0 +1,65 @@
+"""An evaluation asks every checkpoint, and every day, the same."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from factcensus.eval.asking import prompting as module
+from factcensus.eval.asking.prompting import Prompting
+from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.model_run import ModelToAsk, evaluate_models
+from factcensus.unlearn.chat import render
+from factcensus.unlearn.config.chat_config import ChatConfig
+
+THEN = datetime(2024, 2, 29, 12, 30)
+FACTS = pa.Table.from_pylist([{"subject": "ada", "object": "rome", "question": "where was ada born"}])
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> str:
+    """A model whose chat template reads the clock."""
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }} {{ messages[0]['content'] }} is ")
+    return str(folder)
+
+
+def test_the_clock_and_the_settings_of_a_run_are_taken_over(saved: str) -> None:
+    record = {
+        "config": {"template": "chat", "chat": {"arguments": {"messages_": 1}}, "attention": "eager"},
+        "prompt": {"clock": THEN.isoformat()},
+    }  # fmt: skip
+    found = Prompting.of(record)
+    assert found == Prompting("chat", ChatConfig(arguments={"messages_": 1}), THEN, "eager")
+    assert Prompting.of(record, "plain").chat == ChatConfig()
+    assert render(Prompting("chat", clock=THEN).fixed(saved).tokenizer(saved), "q") == "2024 q is "
+
+
+def test_a_template_without_a_clock_records_none(saved: str) -> None:
+    (Path(saved) / "chat_template.jinja").write_text("{{ messages[0]['content'] }} is ")
+    assert Prompting("chat").fixed(saved).clock is None
+    assert Prompting("plain").fixed(saved).clock is None
+
+
+def test_a_continued_evaluation_keeps_its_clock(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # noqa: ARG003 - the signature of datetime.now
+            return cls(2024, 2, 29)
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    out, asked = tmp_path / "out", [ModelToAsk(saved)]
+    evaluator = StandardEvaluator(samples=0, labels=False)
+    evaluate_models(asked, FACTS, out, template="chat", evaluator=evaluator)
+    first = json.loads((out / "run.json").read_text())
+    assert first["prompt"]["clock"] == "2024-02-29T00:00:00"
+    monkeypatch.setattr(Clock, "now", classmethod(lambda cls, tz=None: cls(2030, 1, 1)))  # noqa: ARG005
+    evaluate_models(asked, FACTS, out, template="chat", evaluator=evaluator)
+    assert json.loads((out / "run.json").read_text()) == first
