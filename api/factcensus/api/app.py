@@ -17,6 +17,8 @@ from factcensus.api import admin, counts, documents, facts, indexes, status
 from factcensus.api.access import Access, check_names, read_keys
 from factcensus.api.cache import AnswerCache
 from factcensus.api.catalog import Catalog, index_folders
+from factcensus.api.decoding.decoders import Decoders
+from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.dependencies import Service
 from factcensus.api.infini_gram import routes as infini_gram
 from factcensus.api.infini_gram.engines import Models
@@ -57,12 +59,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     metrics.indexes_open.set_function(lambda: len(catalog.names))
     metrics.follow_generations(catalog.generations)
+    decoders = Decoders(settings.limits.max_parallel_batches, metrics)
     jobs = JobRunner(settings.jobs_folder, catalog, settings.limits, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(PROCESS.start)  # meanwhile the indexes are opened
         await run_in_threadpool(catalog.open)
         await run_in_threadpool(jobs.open)
+        await run_in_threadpool(PROCESS.wait)
         try:
             yield
         finally:
@@ -85,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     catalog.listeners += [cache.clear, partial(models.keep_only, catalog), jobs.drop_outdated]
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
     app.state.service = Service(
-        settings, catalog, metrics, batch_limiter, jobs, cache, short_counts, FactTables(settings.fact_tables)
+        settings, catalog, metrics, batch_limiter, decoders, jobs, cache, short_counts, FactTables(settings.fact_tables)
     )
     app.state.models = models
     app.state.form_secret = secrets.token_bytes(32)

@@ -5,7 +5,7 @@ An unknown field is refused: a misspelt ``aliases`` would otherwise change a cou
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from factcensus.api.infini_gram.wire import RANGES
 from factcensus.api.problems import UNKNOWN_FIELD
 from factcensus.indexer import Entity, Scope
 from factcensus.indexer.counting.filters import Between, condition
@@ -166,6 +167,17 @@ class FactsBody(Body):
         examples=[[{"subject": "Marie Curie", "object": "Warsaw", "subject_aliases": ["Maria Skłodowska"]}]],
     )
     windows: list[Window] = Field(default=[], description="Adds two columns for each window.", examples=[[10]])
+
+
+class ReplicationBody(Body):
+    """Facts to count as a published notebook did."""
+
+    facts: list[dict[str, Any]] = Field(
+        description="A row a fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
+    )
+    method: Literal["paper-notebook"] = Field(description="Whose way of counting.")
+    max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
+    max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
 
 
 class DocumentsBody(Body):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from factcensus.api.cache import AnswerCache
 from factcensus.api.catalog import Catalog, unknown_index
+from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
 from factcensus.api.negotiation import media_type_of
@@ -40,6 +41,7 @@ class Service:
     metrics: Metrics
     #: Shared by all requests that count batches.
     batch_limiter: CapacityLimiter
+    decoders: Decoders
     jobs: JobRunner
     cache: AnswerCache
     short_counts: ShortCounts

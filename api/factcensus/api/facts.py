@@ -18,8 +18,10 @@ from factcensus.api.bodies import FactsBody, Window
 from factcensus.api.deadlines import within
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf, new_router
 from factcensus.api.formats import TABLE_CONTENT, FactsFormat, check_writable, format_of_answer, format_of_body
+from factcensus.api.jobs.incoming import submit_decoded
+from factcensus.api.jobs.records import Job
 from factcensus.api.jobs.routes import accepted
-from factcensus.api.limits import check_job, check_windows
+from factcensus.api.limits import bounds_of_body, check_entities, check_windows, fits_in_answer
 from factcensus.api.parameters import refused_name
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of
@@ -39,11 +41,11 @@ def _example(media_type: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A table that was read and found in order; the first of its rows are counted, unless it is to be a job."""
+    """A table that was read and found in order, and the first of its rows counted."""
 
     facts: pa.Table
     windows: list[int]
-    first: pa.Table | None
+    first: pa.Table
     rest: list[tuple[int, int]]
 
 
@@ -92,17 +94,26 @@ async def count_facts(
     body = await request.body()
     as_job = len(body) > limits.max_body_bytes or "respond-async" in _preferences(request)
     began = monotonic()
-    begun = await within(
-        limits.deadline_seconds,
-        request,
-        lambda limit: _begin(index, body_format, answer_format, body, windows, limits, limit, as_job=as_job),
-        limiter=service.batch_limiter,
-    )
-    if begun.first is None:
-        job = await run_in_threadpool(
-            jobs.submit, index, begun.facts, begun.windows, media_type=body_format.media_type, owner=holder
-        )
-        return accepted(job, jobs)
+
+    def begin(limit: Limit) -> _Begun | Job:
+        bounds = bounds_of_body(limits)
+        with service.decoders.decoded(body, body_format.ending, bounds, limit) as table:
+            own = table.options.get("windows")
+            if windows and own is not None:
+                raise refused_name(
+                    "windows", "windows are given in the address and in the body; give them in one place"
+                )
+            asked = windows if own is None else own
+            check_windows(asked, limits)
+            if as_job or not fits_in_answer(table.facts, table.size, limits):
+                media_type = body_format.media_type
+                return submit_decoded(jobs, index, table, asked, limits, media_type=media_type, owner=holder)
+            facts = table.table()
+        return _begin(index, facts, asked, answer_format, limits, limit)
+
+    begun = await within(limits.deadline_seconds, request, begin, limiter=service.batch_limiter)
+    if isinstance(begun, Job):
+        return accepted(begun, jobs)
     service.metrics.facts_counted.inc(begun.first.num_rows)
     first = begun.first
     if not begun.rest:
@@ -133,25 +144,9 @@ def _preferences(request: Request) -> set[str]:
 
 
 def _begin(
-    index: CountIndex,
-    body_format: FactsFormat,
-    answer_format: FactsFormat,
-    body: bytes,
-    windows: list[int],
-    limits: Limits,
-    limit: Limit,
-    *,
-    as_job: bool,
+    index: CountIndex, facts: pa.Table, windows: list[int], answer_format: FactsFormat, limits: Limits, limit: Limit
 ) -> _Begun:
-    facts, own_windows = body_format.read(body, limits)
-    if windows and own_windows is not None:
-        raise refused_name("windows", "windows are given in the address and in the body; give them in one place")
-    windows = windows if own_windows is None else own_windows
-    check_windows(windows, limits)
-    check_job(facts, limits)
-    if as_job or facts.num_rows > limits.max_facts:
-        check_names(index, facts)
-        return _Begun(facts, windows, None, [])
+    check_entities(facts, limits)
     check_writable(facts, answer_format)
     (start, size), *rest = pieces_of(facts.num_rows)
     if rest:  # after the first piece it would be too late to refuse

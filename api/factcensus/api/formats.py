@@ -5,27 +5,18 @@ A table goes out in pieces as they are counted, each of them rows of one schema;
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
-from factcensus.api.bodies import FactsBody
-from factcensus.api.limits import check_facts_number
+from factcensus.api.decoding.bounds import Ending
 from factcensus.api.negotiation import media_type_of, preferred
 from factcensus.api.problems import Problem
-from factcensus.api.settings import Limits
-from factcensus.indexer import facts_from_rows, read_facts
-from factcensus.indexer.tables.facts import check_facts
 from factcensus.indexer.tables.files import render
-from factcensus.indexer.tables.json_rows import rows_as_written
 
 #: Rows that are made into text at a time.
 CHUNK_ROWS = 1000
@@ -33,29 +24,16 @@ CHUNK_ROWS = 1000
 
 @dataclass(frozen=True)
 class FactsFormat:
-    """One format: what it is called, how a body becomes a fact table, how a counts table becomes an answer.
+    """One format: what it is called, what its files end in, how a counts table becomes an answer.
 
-    ``read`` takes the body and the limits, and gives the table and, where the body itself names them, the windows.
-    ``write`` takes the schema and the pieces of a table, and gives the answer in chunks.
+    ``write`` takes the schema and the pieces of a table, and gives the answer in chunks. How a body becomes a table is
+    in :mod:`factcensus.api.decoding.tables`.
     """
 
     media_type: str
     other_names: tuple[str, ...]
-    read: Callable[[bytes, Limits], tuple[pa.Table, list[int] | None]]
+    ending: Ending
     write: Callable[[pa.Schema, Iterable[pa.Table]], Iterator[bytes]]
-
-
-def _read_json(body: bytes, _limits: Limits) -> tuple[pa.Table, list[int] | None]:
-    try:
-        parsed = FactsBody.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_input=False)
-        if found[0]["type"] == "json_invalid":
-            raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
-    return facts_from_rows(
-        rows_as_written(parsed.facts, "facts", body)
-    ), parsed.windows if "windows" in parsed.model_fields_set else None
 
 
 def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
@@ -78,30 +56,7 @@ def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal[
             yield next(rendered).removeprefix(header)
             yield from rendered
 
-    return FactsFormat(media_type, other_names, lambda body, _limits: (read_facts(BytesIO(body), format), None), write)
-
-
-def _read_parquet(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
-    try:
-        with pq.ParquetFile(BytesIO(body)) as file:
-            of = file.metadata
-            size = sum(of.row_group(group).total_byte_size for group in range(of.num_row_groups))
-            check_size(of.num_rows, size, limits, "MAX_JOB_BODY_BYTES")
-            return check_facts(sound(file.read())), None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Problem("malformed-body", f"the body is no Parquet file that can be read ({error})") from error
-
-
-def sound(table: pa.Table) -> pa.Table:
-    """The table, all of whose offsets and texts have been looked at: Arrow itself trusts what it reads."""
-    table.validate(full=True)
-    if table.num_rows and not table.num_columns:
-        raise Problem("invalid-input", "the table has rows and no columns; every fact needs a subject and an object")
-    if twice := [name for name, number in Counter(table.column_names).items() if number > 1]:
-        raise Problem(
-            "invalid-input", f"the table has {twice[0][:100]!r} as the name of several columns; name each once"
-        )
-    return table
+    return FactsFormat(media_type, other_names, format, write)
 
 
 def _write_parquet(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
@@ -111,20 +66,6 @@ def _write_parquet(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[by
             file.write_table(piece)
             yield sink.taken()
     yield sink.taken()
-
-
-def _read_arrow(body: bytes, limits: Limits) -> tuple[pa.Table, None]:
-    try:
-        batches: list[pa.RecordBatch] = []
-        rows = size = 0
-        with pa.ipc.open_stream(BytesIO(body)) as stream:
-            for batch in stream:
-                batches.append(batch)
-                rows, size = rows + batch.num_rows, size + batch.nbytes
-                check_size(rows, size, limits, "MAX_JOB_BODY_BYTES")
-            return check_facts(sound(pa.Table.from_batches(batches, stream.schema))), None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Problem("malformed-body", f"the body is no Arrow stream that can be read ({error})") from error
 
 
 def _write_arrow(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
@@ -162,33 +103,17 @@ class _Sink:
         return written
 
 
-def check_size(
-    rows: int, size: int, limits: Limits, variable: Literal["MAX_JOB_BODY_BYTES", "MAX_UPLOAD_BYTES"]
-) -> None:
-    """Refuse a compressed table that would unfold to far more than a plain one may have."""
-    check_facts_number(rows, limits)
-    most: int = getattr(limits, variable.lower())
-    if size > 4 * most:
-        raise Problem(
-            "limit-exceeded",
-            f"the table has {size} bytes uncompressed, more than four times {most} (FACTCENSUS_{variable}); send it in "
-            "several requests, or without columns that counting does not need",
-        )
-
-
 FORMATS = (
-    FactsFormat("application/json", (), _read_json, _write_json),
+    FactsFormat("application/json", (), "json", _write_json),
     _text_format(
         "application/x-ndjson", ("application/ndjson", "application/jsonl", "application/x-jsonlines"), "jsonl"
     ),
     _text_format("text/csv", ("application/csv",), "csv"),
-    FactsFormat(
-        "application/vnd.apache.arrow.stream", ("application/x-apache-arrow-stream",), _read_arrow, _write_arrow
-    ),
+    FactsFormat("application/vnd.apache.arrow.stream", ("application/x-apache-arrow-stream",), "arrow", _write_arrow),
     FactsFormat(
         "application/vnd.apache.parquet",
         ("application/parquet", "application/x-parquet"),
-        _read_parquet,
+        "parquet",
         _write_parquet,
     ),
 )
@@ -227,9 +152,8 @@ def _is_plain(kind: pa.DataType) -> bool:
     ) or kind in (pa.string(), pa.large_string())
 
 
-#: What each format's files end in.
-ENDINGS = ("json", "jsonl", "csv", "arrow", "parquet")
-FILE_ENDINGS = {ending: known.media_type for ending, known in zip(ENDINGS, FORMATS, strict=True)}
+#: The media type of each ending of files.
+FILE_ENDINGS: dict[str, str] = {known.ending: known.media_type for known in FORMATS}
 #: The formats besides JSON, for the OpenAPI document.
 TABLE_CONTENT: dict[str, Any] = {
     known.media_type: {"schema": {"type": "string"} | ({} if known in FORMATS[1:3] else {"format": "binary"})}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from factcensus.api.decoding.bounds import UNFOLDED, Bounds
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Entity
@@ -61,30 +62,12 @@ def check_windows(windows: Sequence[int], limits: Limits) -> None:
         )
 
 
-def check_batch(facts: pa.Table, limits: Limits) -> None:
-    """Refuse a checked fact table with too many rows for one answer, or with entities that are too large."""
-    if facts.num_rows > limits.max_facts:
-        raise Problem(
-            "limit-exceeded",
-            f"{facts.num_rows} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); "
-            "send them in several requests",
-        )
-    check_entities(facts, limits)
-
-
-def check_job(facts: pa.Table, limits: Limits) -> None:
-    """Refuse a checked fact table with too many rows for a job, or with entities that are too large."""
-    check_facts_number(facts.num_rows, limits)
-    check_entities(facts, limits)
-
-
 def check_facts_number(facts: int, limits: Limits) -> None:
-    """Refuse more facts than a job may have."""
-    if facts > limits.max_job_facts:
+    """Refuse more facts than are answered at once."""
+    if facts > limits.max_facts:
         raise Problem(
             "limit-exceeded",
-            f"{facts} facts are more than {limits.max_job_facts} (FACTCENSUS_MAX_JOB_FACTS); "
-            "send them in several requests",
+            f"{facts} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); send them in several requests",
         )
 
 
@@ -100,3 +83,22 @@ def check_entities(facts: pa.Table, limits: Limits) -> None:
     for role in ("subject", "object"):
         for row, entity in enumerate(entities_of(facts, role), 1):
             check_entity(entity, f"the {role} of row {row}", limits)
+
+
+def bounds_of_body(limits: Limits) -> Bounds:
+    """How much a table may hold that comes as the body of a request."""
+    most, seconds = limits.max_job_body_bytes, limits.deadline_seconds
+    return Bounds(limits.max_job_facts, most, "FACTCENSUS_MAX_JOB_BODY_BYTES", json_bytes=most, seconds=seconds)
+
+
+def bounds_of_file(limits: Limits) -> Bounds:
+    """How much a table may hold that comes as a file, on the page."""
+    most, seconds = limits.max_upload_bytes, limits.deadline_seconds
+    return Bounds(
+        limits.max_job_facts, most, "FACTCENSUS_MAX_UPLOAD_BYTES", json_bytes=limits.max_body_bytes, seconds=seconds
+    )
+
+
+def fits_in_answer(facts: int, size: int, limits: Limits) -> bool:
+    """Whether a decoded table is small enough to be answered at once, and not as a job."""
+    return facts <= limits.max_facts and size <= UNFOLDED * limits.max_body_bytes

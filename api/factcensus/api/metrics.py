@@ -77,6 +77,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.undecodable = Counter(
+            "factcensus_bodies_undecodable",
+            "Bodies whose decoding ended without a table or a reason: damaged ones, or hostile ones.",
+            registry=self.registry,
+        )
         self.broken_off = Counter(
             "factcensus_answers_broken_off",
             "Tables whose sending ended early: at the deadline, or because the client took nothing.",

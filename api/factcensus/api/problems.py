@@ -134,13 +134,19 @@ def add_problem_handlers(app: FastAPI) -> None:
         return problem_response(request, error.status_code, detail, headers=error.headers)
 
 
-def problem_of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """What the validator found, in words, without the values: they may be huge, or not even be text."""
+def problem_of_validation(errors: Sequence[Mapping[str, Any]], number: int | None = None) -> Problem:
+    """What the validator found, in words, without the values: they may be huge, or not even be text.
+
+    Args:
+        errors: its findings, or the first of them.
+        number: of all findings; None for as many as there are.
+    """
+    number = len(errors) if number is None else number
     if errors and errors[0]["type"] == "json_invalid":
         position = errors[0]["loc"][-1]
         return Problem("malformed-body", f"the body is not JSON: {errors[0]['ctx']['error']} at character {position}")
     found = [_finding(error) for error in errors[:20]]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    more = f" (and {number - 1} more)" if number > 1 else ""
     first = found[0]
     place = first.get("parameter") or first["pointer"].removeprefix("#/").replace("/", ".").replace("#", "body")
     return Problem("invalid-request", f"{place}: {first['detail']}{more}", errors=found)

@@ -6,15 +6,14 @@ import json
 import logging
 import time
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from factcensus.api.bodies import Body
+from factcensus.api.bodies import ReplicationBody
 from factcensus.api.deadlines import within
 from factcensus.api.dependencies import (
     IndexesOf,
@@ -30,9 +29,9 @@ from factcensus.api.infini_gram.queries import Question, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
 from factcensus.api.infini_gram.tokens import query_of
 from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal, read
-from factcensus.api.limits import check_batch
+from factcensus.api.limits import bounds_of_body, check_entities, check_facts_number
 from factcensus.api.problems import Problem
-from factcensus.indexer import CountIndex, Limit, facts_from_rows
+from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import (
     DeadlineError,
     FactcensusError,
@@ -155,17 +154,6 @@ def _answered(asked: Asked, index: CountIndex, models: Models, limit: Limit) -> 
     return {**found, "latency": latency, "token_ids": query.ids, "tokens": query.tokens}, 200
 
 
-class ReplicationBody(Body):
-    """Facts to count as a published notebook did."""
-
-    facts: list[dict[str, Any]] = Field(
-        description="A row a fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
-    )
-    method: Literal["paper-notebook"] = Field(description="Whose way of counting.")
-    max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
-    max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
-
-
 class ReplicationAnswer(BaseModel):
     """The facts with both counts."""
 
@@ -196,26 +184,16 @@ async def replicate_facts(
     content = await request.body()
 
     def counted(limit: Limit) -> bytes:
-        body = _read_replication(content)
-        settings = NotebookSettings(body.max_diff_tokens, body.max_clause_freq)
-        facts = facts_from_rows(body.facts)
-        check_batch(facts, limits)
+        with service.decoders.decoded(content, "json", bounds_of_body(limits), limit, form="replication") as table:
+            check_facts_number(table.facts, limits)
+            asked, facts = table.options, table.table()
+        settings = NotebookSettings(asked["max_diff_tokens"], asked["max_clause_freq"])
+        check_entities(facts, limits)
         rows = count_as_notebook(index, facts, models, limit, settings)
         return orjson.dumps({"facts": rows})
 
     answered = await within(limits.deadline_seconds, request, counted, limiter=service.batch_limiter)
     return Response(answered, media_type="application/json")
-
-
-def _read_replication(content: bytes) -> ReplicationBody:
-    # Not by the framework, whose parser lets halves of characters through that no table can hold.
-    try:
-        return ReplicationBody.model_validate_json(content)
-    except ValidationError as error:
-        found = error.errors(include_input=False)
-        if found[0]["type"] == "json_invalid":
-            raise Problem("malformed-body", f"the body is not JSON: {found[0]['msg']}") from None
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
 
 
 router.routes += wire.routes

@@ -123,17 +123,6 @@ class JobRunner:
             raise Problem("jobs-unavailable", f"no jobs here: {self.reason_closed}")
         return self._store
 
-    def submit(self, index: CountIndex, facts: pa.Table, windows: Sequence[int], *, media_type: str, owner: str) -> Job:
-        """Keep a checked table as a job.
-
-        Raises:
-            Problem: ``too-many-jobs`` or ``jobs-full``; or there are no jobs.
-        """
-        pieces = (facts.slice(start, PIECE_FACTS) for start in range(0, facts.num_rows, PIECE_FACTS))
-        return self.submit_pieces(
-            index, pieces, windows, facts=facts.num_rows, size=facts.nbytes, media_type=media_type, owner=owner
-        )
-
     def submit_pieces(
         self,
         index: CountIndex,
@@ -145,7 +134,7 @@ class JobRunner:
         media_type: str,
         owner: str,
     ) -> Job:
-        """Keep a checked table that comes in pieces as a job; see :meth:`submit`.
+        """Keep a checked table that comes in pieces as a job.
 
         Args:
             index: that counts it.
@@ -155,6 +144,9 @@ class JobRunner:
             size: their bytes.
             media_type: of the answer, unless another one is asked for.
             owner: whose key asked for it.
+
+        Raises:
+            Problem: ``too-many-jobs`` or ``jobs-full``; or there are no jobs.
         """
         job = Job(
             id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
@@ -179,7 +171,7 @@ class JobRunner:
                 )
             self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + size
         try:
-            store.add_pieces(job.id, pieces)  # a large one takes a while: others go on meanwhile
+            store.add_pieces(job.id, _cut(pieces))  # a large one takes a while: others go on meanwhile
         except BaseException:
             with self._changed:
                 self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
@@ -373,3 +365,9 @@ class JobRunner:
 def unknown_job(id: str) -> Problem:
     """Return the problem of an id that no job of this key has."""
     return Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed, or expired")
+
+
+def _cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    for piece in pieces:
+        for start in range(0, piece.num_rows, PIECE_FACTS):
+            yield piece.slice(start, PIECE_FACTS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +16,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from factcensus.api.dependencies import HolderOf, IndexesOf, JobsOf, LimitsOf, VisibleIndexes, new_router
+from factcensus.api.deadlines import within
+from factcensus.api.dependencies import (
+    HolderOf,
+    IndexesOf,
+    JobsOf,
+    LimitsOf,
+    Service,
+    ServiceOf,
+    VisibleIndexes,
+    new_router,
+)
 from factcensus.api.formats import FILE_ENDINGS, format_of_body
-from factcensus.api.jobs.files import Ending, FactsFile
+from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.routes import FoundJob, JobId, found_job
 from factcensus.api.jobs.runner import JobRunner
-from factcensus.api.limits import check_windows
+from factcensus.api.limits import bounds_of_file, check_windows
 from factcensus.api.origins import check_form_token, form_token
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
@@ -30,7 +41,7 @@ from factcensus.api.pages.rendering import html
 from factcensus.api.parameters import check_names
 from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex, stratify
+from factcensus.indexer import CountIndex, Limit, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
 from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
@@ -51,7 +62,9 @@ async def tables(
 
 
 @router.post("/tables")
-async def upload(request: Request, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf) -> Response:
+async def upload(
+    request: Request, service: ServiceOf, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
+) -> Response:
     """Make a job of the uploaded table and lead to its page."""
     typed = {"index": "", "windows": ""}
     try:
@@ -72,7 +85,12 @@ async def upload(request: Request, indexes: IndexesOf, jobs: JobsOf, holder: Hol
                 raise InputError("choose a file with facts first")
             index = indexes.get(typed["index"])
             windows = _windows(typed["windows"])
-            job = await run_in_threadpool(_submitted, jobs, index, chosen, windows, limits, holder)
+            job = await within(
+                limits.deadline_seconds,
+                request,
+                partial(_submitted, service, index, chosen, windows, holder),
+                limiter=service.batch_limiter,
+            )
         finally:
             await form.close()
     except (Problem, FactcensusError) as error:
@@ -159,7 +177,7 @@ def _windows(text: str) -> list[int]:
 
 
 def _submitted(
-    jobs: JobRunner, index: CountIndex, upload: UploadFile, windows: list[int], limits: Limits, holder: str
+    service: Service, index: CountIndex, upload: UploadFile, windows: list[int], holder: str, limit: Limit
 ) -> Job:
     """The job that an uploaded file becomes, once its table is found in order."""
     name = upload.filename or ""
@@ -167,16 +185,16 @@ def _submitted(
     if ending not in FILE_ENDINGS:
         endings = ", ".join(f".{each}" for each in FILE_ENDINGS)
         raise InputError(f"{name[:100]!r} is no table that is read here; its name would end in {endings}")
-    file = FactsFile(upload.file, cast(Ending, ending), upload.size or 0, limits)
-    file.check(index)
-    if windows and file.windows:
-        raise InputError("windows are given in the form and in the file; give them in one place")
-    windows = windows or file.windows
-    check_windows(windows, limits)
-    return jobs.submit_pieces(
-        index, file.pieces(), windows, facts=file.facts, size=file.size,
-        media_type=FILE_ENDINGS[ending], owner=holder,
-    )  # fmt: skip
+    limits = service.settings.limits
+    known = format_of_body(FILE_ENDINGS[ending])
+    with service.decoders.decoded(upload.file, known.ending, bounds_of_file(limits), limit) as table:
+        own = table.options.get("windows") or []
+        if windows and own:
+            raise InputError("windows are given in the form and in the file; give them in one place")
+        check_windows(windows or own, limits)
+        return submit_decoded(
+            service.jobs, index, table, windows or own, limits, media_type=known.media_type, owner=holder
+        )
 
 
 def _numbers(jobs: JobRunner, job: Job) -> pa.Table:

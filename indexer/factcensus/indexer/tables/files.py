@@ -20,6 +20,7 @@ from factcensus.indexer.storage.layout import replaced_file
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, settled
+from factcensus.indexer.tables.shapes import Shape
 from factcensus.indexer.tables.values import as_list, json_cell, texts_of
 
 TableFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
@@ -117,18 +118,22 @@ def _read_arrow(file: BinaryIO) -> pa.Table:
         return reader.read_all()
 
 
-def rows_of(file: BinaryIO, format: TableFormat | None, names: ColumnNames | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in CSV or JSON as they are asked for.
+def rows_of(
+    file: BinaryIO, format: TableFormat | None, names: ColumnNames | None = None, shape: Shape | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table in CSV or JSON as they are asked for; ``shape`` bounds how wide and deep they are.
 
     Raises:
         InputError: a row cannot be read; the message names it.
     """
-    names = names or ColumnNames()
+    names, shape = names or ColumnNames(), shape or Shape()
     if format == "csv":
-        return csv_rows(file, names)
-    if format == "json":
-        return _json_array(file, names)
-    return json_rows(file, names)
+        rows = csv_rows(file, names)
+    else:
+        rows = _json_array(file, names) if format == "json" else json_rows(shape.lines(file), names)
+    for row in rows:
+        shape.check(row)
+        yield row
 
 
 def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:

@@ -102,7 +102,7 @@ def carried_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
     try:
         noted = json.loads((schema.metadata or {})[b"pandas"])
         kept = [each for each in noted["columns"] if _is_carried(each["name"], each["field_name"], schema)]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         kept = []
     if kept:
         pandas = {**noted, "index_columns": [], "column_indexes": [], "columns": kept}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from factcensus.api.catalog import Catalog
-from factcensus.api.jobs import files
-from factcensus.api.jobs.files import Ending, FactsFile
+from factcensus.api.decoding import tables
+from factcensus.api.decoding.bounds import Bounds, Ending, Refused
+from factcensus.api.decoding.decoders import Decoded
+from factcensus.api.decoding.tables import FactsReader
+from factcensus.api.jobs.incoming import checked_pieces
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.metrics import Metrics
@@ -39,7 +43,7 @@ ENDINGS = get_args(Ending)
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PIECE_FACTS", 7)
+    monkeypatch.setattr(tables, "PIECE_FACTS", 7)
 
 
 def content_of(ending: str, rows: list[dict[str, Any]] = ROWS, batch: int = 3) -> bytes:
@@ -56,42 +60,52 @@ def content_of(ending: str, rows: list[dict[str, Any]] = ROWS, batch: int = 3) -
     return sink.getvalue()
 
 
-def opened(content: bytes, ending: Ending, limits: Limits | None = None) -> FactsFile:
-    return FactsFile(BytesIO(content), ending, len(content), limits or Limits())
+def opened(content: bytes, ending: Ending, file: BytesIO | None = None, **bounds: int) -> FactsReader:
+    defaults = Bounds(
+        facts=10**6, sent_bytes=10**8, sent_variable="FACTCENSUS_MAX_UPLOAD_BYTES", json_bytes=10**7, seconds=60
+    )
+    return FactsReader(file or BytesIO(content), ending, len(content), replace(defaults, **bounds))
 
 
+def pieces_of(reader: FactsReader) -> list[pa.Table]:
+    reader.check()
+    return [pa.Table.from_batches([piece]) for piece in reader.pieces()]
+
+
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("batch", [1, 3, 7, 40])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_file_in_pieces_has_the_facts_that_it_has_as_a_whole(index: CountIndex, ending: Ending, batch: int) -> None:
-    file = opened(content_of(ending, batch=batch), ending)
-    file.check(index)
-    pieces = list(file.pieces())
+def test_a_file_in_pieces_has_the_facts_that_it_has_as_a_whole(
+    ending: Ending, batch: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kept:
+        monkeypatch.setattr(tables, "KEPT_BYTES", 1000)
+    reader = opened(content_of(ending, batch=batch), ending)
+    pieces = pieces_of(reader)
     assert [piece.num_rows for piece in pieces] == [7] * 7 + [1]
-    assert {piece.schema for piece in pieces} == {pieces[0].schema}
+    assert {piece.schema for piece in pieces} == {reader.schema}
     whole = [row | {"n": str(row["n"])} if ending == "csv" else row for row in ROWS]
     assert pa.concat_tables(pieces).to_pylist() == whole
-    assert (file.facts, file.windows) == (50, [5] if ending == "json" else [])
+    assert (reader.facts, reader.options) == (50, {"windows": [5]} if ending == "json" else {})
 
 
-def test_types_that_show_bit_by_bit_become_one(index: CountIndex) -> None:
+def test_types_that_show_bit_by_bit_become_one() -> None:
     """The first piece has whole numbers and no notes, the second neither, the third fractions and notes."""
     rows: list[dict[str, Any]] = [{"subject": "Curie", "object": "Paris"} for _ in range(21)]
     for row, more in ((0, {"n": 1}), (15, {"n": 2.5, "note": "x", "tags": ["a"]})):
         rows[row] |= more
     content = b"\n".join(json.dumps(row).encode() for row in rows)
-    file = opened(content, "jsonl")
-    file.check(index)
-    table = pa.concat_tables(file.pieces())
+    table = pa.concat_tables(pieces_of(opened(content, "jsonl")))
     assert table.to_pylist() == read_facts(BytesIO(content), "jsonl").to_pylist()
     assert table.schema.field("n").type == pa.float64()
 
 
-def test_types_that_do_not_go_together_are_refused(index: CountIndex) -> None:
+def test_types_that_do_not_go_together_are_refused() -> None:
     rows: list[dict[str, Any]] = [
         {"subject": "Curie", "object": "Paris", "n": n if n < 10 else "ten"} for n in range(20)
     ]
     with pytest.raises(InputError, match="several types"):
-        opened(b"\n".join(json.dumps(row).encode() for row in rows), "jsonl").check(index)
+        opened(b"\n".join(json.dumps(row).encode() for row in rows), "jsonl").check()
 
 
 @pytest.mark.parametrize(
@@ -107,12 +121,18 @@ def test_a_wrong_row_is_named_by_its_place_in_the_file(
     index: CountIndex, ending: Ending, changed: dict[str, str], error: type[Exception], says: str
 ) -> None:
     rows = [*ROWS[:30], ROWS[30] | changed, *ROWS[31:]]
+    reader = opened(content_of(ending, rows), ending)
+
+    def read() -> None:
+        decoded = Decoded(50, 0, {}, reader.schema, iter(pieces_of(reader)))
+        list(checked_pieces(decoded, index, Limits(max_text_chars=100)))
+
     with pytest.raises(error) as raised:
-        opened(content_of(ending, rows), ending, Limits(max_text_chars=100)).check(index)
+        read()
     assert says in (raised.value.detail if isinstance(raised.value, Problem) else str(raised.value))
 
 
-def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read(index: CountIndex) -> None:
+def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read() -> None:
     read: list[int] = []
 
     class File(BytesIO):
@@ -125,16 +145,16 @@ def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read(index: C
             return super().__next__()
 
     content = content_of("jsonl", ROWS * 20)
-    with pytest.raises(Problem) as refused:
-        FactsFile(File(content), "jsonl", len(content), Limits(max_job_facts=30)).check(index)
+    with pytest.raises(Refused) as refused:
+        opened(content, "jsonl", File(content), facts=30).check()
     assert "FACTCENSUS_MAX_JOB_FACTS" in refused.value.detail
     assert len(read) < 60
 
 
-def test_a_parquet_file_that_unfolds_to_too_much_is_refused(index: CountIndex) -> None:
+def test_a_parquet_file_that_unfolds_to_too_much_is_refused() -> None:
     content = content_of("parquet", [row | {"note": "x" * 1000} for row in ROWS], batch=50)
-    with pytest.raises(Problem) as refused:
-        opened(content, "parquet", Limits(max_upload_bytes=100)).check(index)
+    with pytest.raises(Refused) as refused:
+        opened(content, "parquet", sent_bytes=100).check()
     assert "FACTCENSUS_MAX_UPLOAD_BYTES" in refused.value.detail
 
 

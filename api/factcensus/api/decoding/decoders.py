@@ -1,0 +1,195 @@
+"""The service's side of decoding: hands bodies to forks of the decoding process, and takes checked tables from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+import pyarrow as pa
+
+from factcensus.api.decoding import wire
+from factcensus.api.decoding.bounds import FORMAT_NAMES, UNFOLDED, Bounds, Ending, Form
+from factcensus.api.decoding.starting import PROCESS
+from factcensus.api.metrics import Metrics
+from factcensus.api.problems import Problem, problem_of_validation
+from factcensus.indexer import Limit
+
+log = logging.getLogger("factcensus.api")
+#: Seconds after which somebody who waits for a free place looks whether the time is over.
+LOOK_S = 0.05
+#: Bytes of a frame besides a table's own.
+FRAME_BYTES = 16 * 2**20
+
+
+@dataclass
+class Decoded:
+    """A table that was found in order.
+
+    Attributes:
+        facts: its rows.
+        size: bytes of its rows in memory.
+        options: what a JSON body holds besides the facts.
+        schema: of its pieces.
+        pieces: its rows, one piece after the other; they come once.
+    """
+
+    facts: int
+    size: int
+    options: dict[str, Any]
+    schema: pa.Schema
+    pieces: Iterator[pa.Table]
+
+    def table(self) -> pa.Table:
+        """All of its rows."""
+        return pa.concat_tables(list(self.pieces))
+
+
+class Decoders:
+    """Forks that decode, at most so many at a time.
+
+    Args:
+        most: forks at the same time; other bodies wait.
+        metrics: where it is told how many forks ended without an answer.
+    """
+
+    def __init__(self, most: int, metrics: Metrics) -> None:
+        self._places = threading.BoundedSemaphore(most)
+        self._metrics = metrics
+
+    @contextmanager
+    def decoded(
+        self, body: bytes | IO[bytes], ending: Ending, bounds: Bounds, limit: Limit, *, form: Form = "facts"
+    ) -> Iterator[Decoded]:
+        """The table in a body or a file.
+
+        Args:
+            body: its bytes, or an open file whose position nobody else needs.
+            ending: of files of its format.
+            bounds: how much it may hold.
+            limit: stops the decoding.
+            form: what a JSON body may hold besides facts.
+
+        Raises:
+            Problem: the body is no table, or holds too much.
+            DeadlineError: the limit was reached.
+        """
+        while not self._places.acquire(timeout=LOOK_S):
+            limit.check()
+        try:
+            request = json.dumps({"ending": ending, "form": form, "bounds": asdict(bounds)}).encode()
+            with contextlib.ExitStack() as opened:
+                channel = self._begun(opened, body, request, limit)
+                yield self._shown(channel, ending, bounds, limit)
+        finally:
+            self._places.release()
+
+    def _begun(
+        self, opened: contextlib.ExitStack, body: bytes | IO[bytes], request: bytes, limit: Limit
+    ) -> socket.socket:
+        """A connection to a fork that has begun to decode."""
+        for _ in range(2):
+            channel = opened.enter_context(self._fork(body))
+            with contextlib.suppress(EOFError, ConnectionError):  # it was killed before it began: not the body's fault
+                wire.send(channel, "request", [request])
+                kind, _content = wire.receive(channel, 0, limit.check)
+                if kind == "begun":
+                    return channel
+        raise Problem("overloaded", "no more processes can be started now; try again in a moment")
+
+    def _shown(self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit) -> Decoded:
+        with self._answering(ending):
+            shown = json.loads(self._received(channel, "schema", bounds, limit) or b"")
+            schema = wire.schema_of_json(shown["columns"])
+            facts, size, options = int(shown["facts"]), int(shown["size"]), dict(shown["options"])
+        return Decoded(facts, size, options, schema, self._pieces(channel, ending, bounds, limit, schema, facts))
+
+    def _pieces(
+        self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit, schema: pa.Schema, facts: int
+    ) -> Iterator[pa.Table]:
+        with self._answering(ending):
+            while (content := self._received(channel, "piece", bounds, limit)) is not None:
+                piece = wire.unpack_piece(content, schema)
+                facts -= piece.num_rows
+                if facts < 0:
+                    break
+                yield piece
+            if facts:
+                raise wire.WireError("another number of rows than was said")
+
+    def _received(self, channel: socket.socket, wanted: wire.Kind, bounds: Bounds, limit: Limit) -> bytearray | None:
+        """The content of the next frame, None at the end of the pieces; raises what another frame says."""
+        most = UNFOLDED * bounds.sent_bytes + FRAME_BYTES
+        kind, content = wire.receive(channel, most, limit.check)
+        if kind == wanted:
+            return content
+        if kind == "end" and wanted == "piece":
+            return None
+        if kind == "refused":
+            said = json.loads(content)
+            if findings := said.get("findings"):
+                raise problem_of_validation(findings, said["number_of_findings"])
+            raise Problem(str(said["kind"]), str(said["detail"]))
+        if kind == "fault":
+            raise _Fault(json.loads(content)["traceback"])
+        raise wire.WireError(f"a frame of kind {kind} where {wanted} was to come")
+
+    @contextmanager
+    def _answering(self, ending: Ending) -> Iterator[None]:
+        """Make problems of everything by which a fork can fail: the body is to blame, and it alone."""
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            why = "the process that decoded it ended; it is damaged, or takes far more memory than it has bytes"
+            raise self._undecodable(ending, why) from error
+        except _Fault as error:
+            log.warning("a body that says it is %s cannot be decoded:\n%s", ending, error)
+            raise self._undecodable(ending, "it is damaged") from error
+        except (wire.WireError, KeyError, TypeError, ValueError, RecursionError) as error:
+            log.warning("the answer to a body that says it is %s cannot be read: %r", ending, error)
+            raise self._undecodable(ending, "it is damaged") from error
+
+    def _undecodable(self, ending: Ending, why: str) -> Problem:
+        self._metrics.undecodable.inc()
+        return Problem("malformed-body", f"the body cannot be read as {FORMAT_NAMES[ending]}: {why}")
+
+    @contextmanager
+    def _fork(self, body: bytes | IO[bytes]) -> Iterator[socket.socket]:
+        """A connection to a fork that has a body."""
+        with contextlib.ExitStack() as opened:
+            ours, theirs = socket.socketpair()
+            opened.enter_context(ours)
+            with theirs, _file_of(body) as file:
+                PROCESS.hand_over(theirs.fileno(), file.fileno())
+            yield ours
+
+
+class _Fault(Exception):
+    """What a fork failed by."""
+
+
+@contextmanager
+def _file_of(body: bytes | IO[bytes]) -> Iterator[IO[bytes]]:
+    """An open file with a body."""
+    if not isinstance(body, bytes):
+        body.flush()
+        yield body
+        return
+    with _memory_file() as file:
+        file.write(body)
+        file.flush()
+        yield file
+
+
+def _memory_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):  # on Linux
+        return os.fdopen(os.memfd_create("body"), "w+b")
+    return tempfile.TemporaryFile()

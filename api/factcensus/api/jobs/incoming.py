@@ -1,0 +1,53 @@
+"""Decoded tables on their way into a job: every piece is checked and kept before the next one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from factcensus.api.decoding.decoders import Decoded
+from factcensus.api.decoding.rows import counted_from, moved
+from factcensus.api.jobs.records import Job
+from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.limits import check_entities
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits
+from factcensus.indexer import CountIndex
+from factcensus.indexer.tables.counts import check_names
+
+
+def submit_decoded(
+    jobs: JobRunner,
+    index: CountIndex,
+    table: Decoded,
+    windows: Sequence[int],
+    limits: Limits,
+    *,
+    media_type: str,
+    owner: str,
+) -> Job:
+    """Make a job of a decoded table.
+
+    Raises:
+        InputError: a row cannot be counted; the message names it.
+        Problem: it is too large, or there is no room for it.
+    """
+    pieces = checked_pieces(table, index, limits)
+    return jobs.submit_pieces(
+        index, pieces, windows, facts=table.facts, size=table.size, media_type=media_type, owner=owner
+    )
+
+
+def checked_pieces(table: Decoded, index: CountIndex, limits: Limits) -> Iterator[pa.Table]:
+    """The pieces of a table, whose names the index can count."""
+    before = 0
+    for piece in table.pieces:
+        try:
+            with counted_from(before):
+                check_entities(piece, limits)
+                check_names(index, piece)
+        except Problem as problem:
+            raise Problem(problem.kind, moved(problem.detail, before)) from problem
+        yield piece
+        before += piece.num_rows

@@ -1,0 +1,262 @@
+"""Decoding in processes of its own: whatever a body holds costs one request, little memory and little time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from hostile_tables import bodies, mutants, seeds
+from loopback import serving, until
+from test_serve_command import started
+
+from factcensus.api.client import Client
+from factcensus.api.decoding import wire
+from factcensus.api.decoding.bounds import Bounds, Ending
+from factcensus.api.decoding.decoders import Decoders
+from factcensus.api.decoding.starting import PROCESS
+from factcensus.api.formats import FILE_ENDINGS
+from factcensus.api.metrics import Metrics
+from factcensus.api.problems import Problem
+from factcensus.api.settings import Limits, Settings
+from factcensus.indexer import Limit
+from factcensus.indexer.errors import DeadlineError
+from factcensus.indexer.tables.facts import check_facts
+
+MIB = 2**20
+BOUNDS = Bounds(10**6, 64 * MIB, "FACTCENSUS_MAX_JOB_BODY_BYTES", json_bytes=64 * MIB, seconds=60)
+ROUTE = "/v1/indexes/tiny/facts:count"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "hostile"
+linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at processes as Linux shows them")
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Decoders:
+    return Decoders(2, Metrics())
+
+
+def decode(decoders: Decoders, ending: Ending, body: bytes, seconds: float = 60) -> pa.Table | Problem:
+    """The table in a body, or why there is none."""
+    try:
+        with Limit(seconds) as limit, decoders.decoded(body, ending, BOUNDS, limit) as decoded:
+            return decoded.table()
+    except Problem as problem:
+        return problem
+
+
+# --- forks ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_column_comes_out_as_a_plain_one(decoders: Decoders) -> None:
+    for ending, body in seeds():
+        table = decode(decoders, ending, body)
+        assert isinstance(table, pa.Table), (ending, table)
+        wire.schema_to_json(table.schema)  # raises where a type is not plain
+        if ending == "arrow":
+            assert table.to_pylist() == check_facts(pa.ipc.open_stream(body).read_all()).to_pylist()
+
+
+@pytest.mark.parametrize("number", [500, pytest.param(20_000, marks=pytest.mark.full)])
+def test_no_mutant_of_a_good_body_does_more_than_fail(decoders: Decoders, number: int) -> None:
+    process = PROCESS.start()
+    tables = refused = 0
+    for ending, body in mutants(number):
+        found = decode(decoders, ending, body)
+        if isinstance(found, Problem):
+            assert 400 <= found.status_code < 500, (ending, body, found.detail)
+            refused += 1
+        else:
+            found.validate(full=True)
+            tables += 1
+    assert PROCESS.start() == process
+    assert tables > number // 20
+    assert refused > number // 4
+
+
+def test_a_fork_that_crashes_costs_one_body(decoders: Decoders) -> None:
+    """Bodies that ended the service itself, when it decoded them: Arrow looks at no index before it reads a value."""
+    good = decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n")
+    for path in sorted(SHARED.glob("segv*.arrow")):
+        assert isinstance(decode(decoders, "arrow", path.read_bytes()), Problem), path
+    assert good == decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n")
+
+
+def test_decoding_ends_at_the_limit_and_when_nobody_waits(decoders: Decoders) -> None:
+    body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
+    began = time.monotonic()
+    with pytest.raises(DeadlineError):
+        decode(decoders, "csv", body, seconds=0.3)
+    with Limit(60) as limit, pytest.raises(DeadlineError):  # noqa: PT012  # the timer belongs to it
+        threading.Timer(0.3, limit.cancel).start()
+        with decoders.decoded(body, "csv", BOUNDS, limit):
+            raise AssertionError("it came")
+    assert time.monotonic() - began < 10
+    assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)
+
+
+def test_a_decoding_process_that_was_killed_is_started_again(decoders: Decoders) -> None:
+    process = PROCESS.start()
+    os.kill(process, signal.SIGKILL)
+    assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)
+    assert PROCESS.start() != process
+
+
+@pytest.mark.parametrize("what", [b"", b"\x00", b"\x01\xff\xff\xff\xff", b"\x02\x02\x00\x00\x00[]"])
+def test_an_answer_that_no_fork_of_ours_gives_is_not_believed(what: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(what)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises((EOFError, wire.WireError)):  # noqa: PT012  # whichever of the two sees it
+            _, content = wire.receive(ours, 100, lambda: None)
+            wire.unpack_piece(content, pa.schema([("subject", pa.string())]))
+
+
+def test_a_piece_in_which_bytes_were_changed_is_refused_or_sound() -> None:
+    table = pa.table(
+        {"s": ["a", None, "bcd"], "n": [1, 2, None], "l": [["x"], None, []], "o": [{"a": 1}, None, {"a": 2}],
+         "m": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8()))}
+    )  # fmt: skip
+    (batch,) = table.to_batches()
+    schema = wire.schema_of_json(wire.schema_to_json(table.schema))
+    good = b"".join(wire.pack_piece(batch))
+    assert wire.unpack_piece(bytearray(good), schema).to_pylist() == table.to_pylist()
+    for place in range(len(good)):
+        for changed in (0, 1, 0x7F, 0x80, 0xFF):
+            damaged = bytearray(good)
+            damaged[place] ^= changed
+            try:
+                wire.unpack_piece(damaged, schema).to_pylist()
+            except wire.WireError:
+                continue
+
+
+# --- a whole service --------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A service in a process, and the memory that it and its forks take."""
+
+    def __init__(self, process: int, client: httpx.Client) -> None:
+        self.process, self.client = process, client
+        (self.decoder,) = children_of(process)
+        #: What a fork shares with the process that it comes from.
+        self.shared = bytes_of(self.decoder, "RssAnon")
+        self._over = threading.Event()
+        self.peak = 0
+
+    def memory(self) -> int:
+        """Bytes that the service has, and that its forks have for themselves."""
+        forks = children_of(self.decoder)
+        return bytes_of(self.process, "VmRSS") + sum(max(0, bytes_of(fork, "RssAnon") - self.shared) for fork in forks)
+
+    def ask(self, ending: Ending, body: bytes, *, page: bool) -> tuple[httpx.Response, float, int]:
+        """An answer, its seconds, and the bytes by which memory grew at most meanwhile."""
+        idle, self.peak = self.memory(), 0
+        self._over.clear()
+        watcher = threading.Thread(target=self._watch)
+        watcher.start()
+        began = time.monotonic()
+        try:
+            if page:
+                files = {"facts": (f"facts.{ending}", body)}
+                form: dict[str, Any] = {"data": {"index": "tiny", "windows": ""}, "files": files}
+                answer = self.client.post("/tables", **form, headers={"Origin": str(self.client.base_url)})
+            else:
+                answer = self.client.post(ROUTE, content=body, headers={"Content-Type": FILE_ENDINGS[ending]})
+        finally:
+            seconds = time.monotonic() - began
+            self._over.set()
+            watcher.join()
+        return answer, seconds, self.peak - idle
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.002):
+            self.peak = max(self.peak, self.memory())
+
+
+def children_of(process: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+        with contextlib.suppress(OSError):  # it has just ended
+            found += map(int, thread.read_text().split())
+    return found
+
+
+def bytes_of(process: int, what: str) -> int:
+    """A figure of a process, 0 when it has just ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
+
+
+def cases() -> dict[str, tuple[Ending, bytes]]:
+    endings: dict[str, Ending] = {".arrow": "arrow", ".parquet": "parquet", ".ndjson": "jsonl"}
+    return bodies() | {path.name: (endings[path.suffix], path.read_bytes()) for path in sorted(SHARED.glob("*.*"))}
+
+
+@linux
+def test_no_small_body_takes_memory_or_time_or_ends_the_service(index_folder: Path) -> None:
+    """Peaks in MiB and milliseconds of all cases are printed (``pytest -s``), for docs/service.md."""
+    with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        with Client(url) as ready:
+            ready.wait_ready(120)
+        good = {"content": b"subject,object\nCurie,Warsaw\n", "headers": {"Content-Type": "text/csv"}}
+        expected = client.post(ROUTE, **good).content  # type: ignore[arg-type]  # of httpx's many types
+        watched = Watched(process.pid, client)
+        for name, (ending, body) in cases().items():
+            for page in (False, True):
+                answer, seconds, grown = watched.ask(ending, body, page=page)
+                for _ in range(2):
+                    if seconds >= 1:  # on a busy machine
+                        seconds = min(seconds, watched.ask(ending, body, page=page)[1])
+                print(f"{name:45} {len(body):9} {answer.status_code} {seconds * 1000:6.0f} ms {grown / MIB:6.1f} MiB")
+                assert answer.status_code in (400, 422), (name, answer.text[:500])
+                assert seconds < 1, name
+                assert grown < 200 * 10**6, name
+        assert process.poll() is None
+        assert client.post(ROUTE, **good).content == expected  # type: ignore[arg-type]
+        assert until(lambda: not children_of(watched.decoder), 10)
+
+
+@linux
+def test_nothing_outlives_a_service_that_is_killed(index_folder: Path) -> None:
+    with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        with Client(url) as ready:
+            ready.wait_ready(120)
+        (decoder,) = children_of(process.pid)
+        body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
+
+        def send() -> None:
+            with pytest.raises(httpx.TransportError):
+                client.post(ROUTE, content=body, headers={"Content-Type": "text/csv"})
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        (fork,) = until(lambda: children_of(decoder))
+        process.kill()
+        sender.join()
+        for ended in (fork, decoder):
+            assert until(lambda ended=ended: not Path(f"/proc/{ended}").exists(), 10)
+
+
+def test_reading_counts_against_the_deadline(index_folder: Path) -> None:
+    body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
+    limits = Limits(deadline_seconds=1)
+    with serving(Settings(indexes=(index_folder,), limits=limits)) as url:
+        answer = httpx.post(url + ROUTE, content=body, headers={"Content-Type": "text/csv"}, timeout=60)
+        files = {"facts": ("facts.csv", body)}
+        form: dict[str, Any] = {"data": {"index": "tiny", "windows": ""}, "files": files}
+        on_page = httpx.post(f"{url}/tables", **form, headers={"Origin": url}, timeout=60)
+    assert (answer.status_code, answer.json()["type"]) == (504, "urn:factcensus:problem:deadline-exceeded")
+    assert on_page.status_code == 504
