@@ -49,6 +49,7 @@ def html(request: Request, template: str, context: Mapping[str, Any], status: in
     content = _templates.get_template(template).render({**context, "nonce": nonce, "root": root})
     headers = {
         "Content-Security-Policy": policy,
+        "Referrer-Policy": "same-origin",  # with no-referrer, browsers hide the origin of the page's own forms
         "Cross-Origin-Opener-Policy": "same-origin",
         "Vary": "Accept",
     }
