@@ -168,6 +168,17 @@ def test_an_old_generation_is_let_go_with_its_files(service: httpx.Client, folde
     assert count(service) == 11
 
 
+def test_a_link_that_leads_to_another_folder_is_followed(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    build_index([corpus(tmp_path / "other.jsonl", {"id": "x", "text": "Ann"})], tmp_path / "v2", jobs=1)
+    folder.rename(tmp_path / "v1")
+    folder.symlink_to(tmp_path / "v1")
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
+        assert count(service) == 12
+        (tmp_path / "next").symlink_to(tmp_path / "v2")
+        (tmp_path / "next").rename(folder)
+        until(lambda: count(service) == 1, 5)
+
+
 def test_a_folder_that_is_removed_answers_clearly_and_comes_back(service: httpx.Client, folder: Path) -> None:
     shutil.move(folder, folder.with_name("away"))
     until(lambda: service.get(COUNT, params={"text": "Ann"}).status_code == 503, TAKEDOWN_S + 2)
@@ -360,6 +371,24 @@ def test_a_job_begins_again_when_documents_are_deleted_while_it_counts(
     assert done["index_digest"] == Manifest.read(folder).digest
     assert sum(gate.counted) > 50
     assert documents(service, done) == {10}
+
+
+def test_a_job_that_waits_does_not_keep_what_was_deleted_on_the_disk(
+    settings: Settings, folder: Path, gate: Gate
+) -> None:
+    app = create_app(settings)
+    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as service:
+        first = send(service)
+        until(lambda: gate.counted)
+        waiting = send(service)
+        assert waiting["id"] in app.state.service.jobs._pinned
+        delete_documents(folder, ids=["d0"])
+        until(lambda: waiting["id"] not in app.state.service.jobs._pinned, 5)
+        gate.allowed = 99
+        for job in (first, waiting):
+            done = finished(service, job)
+            assert (done["state"], done["index_generation"]) == ("done", 1)
+            assert documents(service, done) == {11}
 
 
 def test_a_job_begins_again_after_a_restart_if_its_generation_is_gone(

@@ -23,6 +23,7 @@ from factcensus.indexer import (
 from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
 from factcensus.indexer.storage import deletion
 from factcensus.indexer.storage.deletion import Named
+from factcensus.indexer.storage.layout import lock_folder
 from factcensus.indexer.storage.manifest import Manifest
 
 from .corpora import write_corpus
@@ -99,6 +100,13 @@ def test_a_dry_run_names_what_would_be_deleted_and_changes_nothing(folder: Path)
     assert planned.manifest.digest == planned.before.digest == Manifest.read(folder).digest
     assert content(folder) == before
     assert delete_documents(folder, ids=["bob", "twice"], text="lives").named == planned.named
+
+
+def test_a_dry_run_needs_nobody_to_wait(folder: Path) -> None:
+    with lock_folder(folder):
+        assert delete_documents(folder, ids=["ann"], dry_run=True).documents == 1
+        with pytest.raises(InputError, match="another process is changing"):
+            delete_documents(folder, ids=["ann"])
 
 
 def test_a_dry_run_names_the_first_documents_over_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from factcensus.indexer.cli import main
 from factcensus.indexer.errors import (
     EmptyQueryError,
     FactcensusError,
+    IndexChangedError,
     IndexerError,
     IndexFormatError,
     InputError,
@@ -316,6 +317,25 @@ def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path:
     compact_index(tmp_path / "ix", tmp_path / "small", jobs=1)
     with CountIndex.open(tmp_path / "small") as index, NgramModel.open(index) as model:
         assert model.prob("a c")["probability"] == 0.5
+
+
+@pytest.mark.parametrize("change", ["compacted", "replaced"])
+def test_index_whose_files_were_replaced_after_it_was_opened_is_not_given_to_the_engine(
+    change: str, tmp_path: Path
+) -> None:
+    """The engine opens files by their path: it would crash, or count in another index."""
+    with make_index(tmp_path, ["a b a", "b c"]) as index, NgramModel.open(index) as before:
+        if change == "compacted":
+            compact_index(tmp_path / "ix", jobs=1)
+        else:
+            make_index(tmp_path / "other", ["x y x", "y z"]).close()
+            (tmp_path / "ix").rename(tmp_path / "old")
+            (tmp_path / "other" / "ix").rename(tmp_path / "ix")
+        assert before.prob("a b")["count"] == 1, "it has the files open"
+        with pytest.raises(IndexChangedError, match="open it again"):
+            NgramModel.open(index)
+        with index.reopen() as now, NgramModel.open(now) as after:
+            assert after.prob("a b" if change == "compacted" else "x y")["count"] == 1
 
 
 def test_missing_engine_names_the_extra(wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,6 +247,9 @@ class JobRunner:
         if store is None:
             return
         indexes = {index.name: index for index in self._catalog.indexes}
+        for id, begun in list(self._pinned.items()):  # or a job that waits would keep what was deleted on the disk
+            if begun.name in indexes and begun.digest not in indexes[begun.name].held_digests:
+                self._pinned.pop(id, None)
         for job in store.done():
             index = indexes.get(job.index)
             if index is not None and job.digest not in index.held_digests:

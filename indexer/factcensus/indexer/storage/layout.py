@@ -158,6 +158,10 @@ def map_file(path: Path) -> npt.NDArray[np.uint8]:
         raise IndexFormatError(f"{path} cannot be opened ({error.strerror}); the index is half-copied") from error
 
 
+#: Where a process finds its own open files; some containers have no /dev/fd, and macOS no /proc.
+_OPEN_FILES = Path("/proc/self/fd") if Path("/proc/self/fd").is_dir() else Path("/dev/fd")
+
+
 class HeldFile:
     """A file kept open, so that it can be read as it was although its path names another file, or none, by now.
 
@@ -177,7 +181,7 @@ class HeldFile:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise too_many_files(path) from error
             raise IndexFormatError(f"{path} cannot be opened ({error.strerror})") from error
-        self.readable = Path(f"/dev/fd/{descriptor}")
+        self.readable = _OPEN_FILES / str(descriptor)
         weakref.finalize(self, os.close, descriptor)
 
 
