@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
 from factcensus.indexer.storage import manifest as manifests
 from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.warm_up import ask_everything
 
 from .corpora import write_corpus
 
@@ -184,6 +186,33 @@ def test_an_index_that_is_dropped_lets_its_files_go_at_once(folder: Path) -> Non
     del index
     assert known() is None
     assert not files()
+
+
+def test_a_first_deletion_needs_no_code_that_was_not_compiled_before(tmp_path: Path) -> None:
+    """Compiling takes seconds, for which the first counts after a takedown would wait."""
+
+    def compiled() -> dict[str, int]:
+        modules = [module for name, module in sys.modules.items() if name.startswith("factcensus.indexer.")]
+        functions = {id(each): each for module in modules for each in vars(module).values()}.values()
+        return {
+            f"{each.py_func.__module__}.{each.__name__}": len(each.signatures)
+            for each in functions
+            if hasattr(each, "signatures") and hasattr(each, "py_func")
+        }
+
+    def ask(index: CountIndex) -> None:
+        ask_everything(index, "a", "b", alias="c", by="n")
+
+    texts = tuple("a b c " * 400 for _ in range(4))  # enough that frequent n-grams are kept
+    folder = build(tmp_path / "ix", texts)
+    with CountIndex.open(folder) as index:
+        assert len(index.shards[0].frequent)
+        ask(index)
+    delete_documents(folder, ids=["d0"])
+    before = compiled()
+    with CountIndex.open(folder) as index:
+        ask(index)
+    assert compiled() == before
 
 
 def test_no_change_writes_to_a_file_that_an_opened_index_reads(folder: Path, tmp_path: Path) -> None:

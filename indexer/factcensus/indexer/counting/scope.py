@@ -89,5 +89,6 @@ def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
             selected[rows] = True
             mask &= selected
         tokens_before += shard.size - shard.documents
+        mask.flags.writeable = False  # as EVERYTHING: else it is another type, for which all code is compiled again
         masks.append(EVERYTHING if mask.all() else mask)
     return masks

@@ -283,4 +283,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _numbers(folder: Path, name: str | None, files: Collection[str]) -> npt.NDArray[np.uint32]:
     """A file of u32; of size 0 where the index has none. Others of that name are what an interrupted change left."""
-    return np.zeros(0, np.uint32) if name is None or name not in files else map_file(folder / name).view("<u4")
+    if name is not None and name in files:
+        return map_file(folder / name).view("<u4")
+    nothing = np.zeros(0, np.uint32)
+    nothing.flags.writeable = False  # of the type of a mapped file: code is compiled once for both
+    return nothing
