@@ -28,7 +28,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -239,16 +239,19 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
     """
     record = read_record(path)
     key = bytes.fromhex(record.key)
-    living, hidden = _Found(), _Found()
+    wanted = {each.text_digest for each in record.documents}.union(
+        each.id_digest for each in record.documents if each.id_digest is not None
+    )
+    living, hidden = Counter[str](), Counter[str]()
     for shard in index.shards:
-        _look_through(shard, key, living, hidden)
+        _look_through(shard, key, wanted, living, hidden)
     wrong = []
     for number, each in enumerate(record.documents, 1):
         name = f"document {number}" if each.id is None else f"the document {each.id!r}"
-        if each.id_digest is not None and living.ids[each.id_digest] > each.same_id_left:
-            wrong.append(f"{name} is in the index (documents with its id: {living.ids[each.id_digest]})")
-        elif living.texts[each.text_digest] > each.same_text_left:
-            wrong.append(f"the text of {name} is in the index (documents: {living.texts[each.text_digest]})")
+        if each.id_digest is not None and living[each.id_digest] > each.same_id_left:
+            wrong.append(f"{name} is in the index (documents with its id: {living[each.id_digest]})")
+        elif living[each.text_digest] > each.same_text_left:
+            wrong.append(f"the text of {name} is in the index (documents: {living[each.text_digest]})")
     for probe in record.probes:
         if (now := _count(index, probe.text)) != probe.after:
             wrong.append(
@@ -261,30 +264,22 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
     manifest = index.manifest
     return Proof(
         documents=len(record.documents),
-        hidden=sum(hidden.texts[each.text_digest] > 0 for each in record.documents),
+        hidden=sum(hidden[each.text_digest] > 0 for each in record.documents),
         same_text_left=sum({each.text_digest: each.same_text_left for each in record.documents}.values()),
         probes=len(record.probes),
         descends=manifest is not None and manifest.descends_from(record.after.digest),
     )
 
 
-class _Found:
-    """Numbers of documents by keyed digest."""
-
-    def __init__(self) -> None:
-        self.ids: Counter[str] = Counter()
-        self.texts: Counter[str] = Counter()
-
-
-def _look_through(shard: Shard, key: bytes, living: _Found, hidden: _Found) -> None:
+def _look_through(shard: Shard, key: bytes, wanted: Set[str], living: Counter[str], hidden: Counter[str]) -> None:
+    """Count the documents of a shard whose id or text has one of the wanted digests; those that are deleted apart."""
     for first, batch in shard.row_batches(["id", "text_digest", "text_bytes"]):
         gone = set(shard.deleted[(shard.deleted >= first) & (shard.deleted < first + batch.num_rows)].tolist())
         columns = (batch[name].to_pylist() for name in ("id", "text_digest", "text_bytes"))
         for row, (id, digest, size) in enumerate(zip(*columns, strict=True), first):
-            found = hidden if row in gone else living
-            if (id_digest := _id_digest(key, id)) is not None:
-                found.ids[id_digest] += 1
-            found.texts[_text_digest(key, digest, size)] += 1
+            for each in (_id_digest(key, id), _text_digest(key, digest, size)):
+                if each is not None and each in wanted:
+                    (hidden if row in gone else living)[each] += 1
 
 
 def _id_digest(key: bytes, id: str | None) -> str | None:
