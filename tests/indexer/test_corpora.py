@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -105,6 +106,18 @@ def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: by
     file.write_bytes(COMPRESS[file.suffix if file.suffix != ".json" else ""](begin))
     with pytest.raises(InputError, match=rf"{name} is .*{what}.*jq"):
         build_index([file], tmp_path / "ix", jobs=1)
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_large_array_is_recognised_by_its_first_bytes(compression: str, tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(3 << 20).hex().encode()
+    for name, begin in (("array", b"["), ("object", b"{\n ")):
+        content = COMPRESS[compression](begin + b'"text": "' + noise)
+        (tmp_path / f"{name}.json{compression}").write_bytes(content)
+    write_bytes(tmp_path / "c.jsonl", LINE)
+    found, told = names(tmp_path)
+    assert found == ["c.jsonl"]
+    assert len(told) == 2
 
 
 def test_links_are_followed_and_each_real_file_is_read_once(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def _texts(sources: Sequence[Path], number: int) -> tuple[str, ...]:
 
     if not sources:
         return ()
-    documents = chain.from_iterable(read_documents(file) for file in find_source_files(sources))
+    documents = chain.from_iterable(read_documents(file) for file in find_source_files(sources, notice=notice))
     return tuple(document.text.decode() for document in islice(documents, number))
 
 

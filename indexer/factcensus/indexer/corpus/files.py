@@ -12,6 +12,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from urllib.parse import unquote
 import fsspec
 
 from factcensus.indexer.analyzers import clean_text
-from factcensus.indexer.corpus.streams import COMPRESSIONS, DAMAGE, open_stream
+from factcensus.indexer.corpus.streams import COMPRESSIONS, HEAD_BYTES, compression_of, first_bytes
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.records import paths
@@ -31,6 +32,8 @@ ENDINGS = (*(kind + end for kind in (".jsonl", ".ndjson", ".json") for end in ("
 _HUGGING_FACE = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 #: Names of one kind that are listed in a notice.
 _MOST_NAMED = 20
+#: Requests at once for the first bytes of files.
+_REQUESTS = 16
 
 Notice = Callable[[str], None]
 
@@ -142,7 +145,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
     if not stat.S_ISDIR(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{clean_text(path)} is not a regular file; write its content to one and name that")
-        _check_named(path, os.path.abspath(path))
+        _check_named(path, lambda: _what_else(path))
         yield _identity(path, found), _local_file(path, os.path.basename(path), found)
         return
     left_out = _LeftOut(path, notice)
@@ -150,7 +153,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
     files = [(_identity(os.path.join(path, name), found), name, found) for name, found in shards]
     kept = []
     for identity, name, found in files:
-        if reason := _no_lines(os.path.abspath(os.path.join(path, name))):
+        if reason := _what_else(os.path.join(path, name)):
             left_out.add(reason, name)
         else:
             kept.append((identity, _local_file(os.path.join(path, name), name, found)))
@@ -238,17 +241,20 @@ def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, Sourc
     if not file_system.exists(root):
         raise InputError(f"no such file or folder: {source}")
     if not file_system.isdir(root):
+        _check_named(source, lambda: _what_else_remote(file_system, root))
         file = _remote_file(file_system, root, root.rpartition("/")[2])
-        _check_named(source, file.url)
         yield file.url, file
         return
     left_out = _LeftOut(source, notice)
     kept = []
-    for path, name in _remote_shards(file_system, root, left_out):
-        file = _remote_file(file_system, path, name)
-        if reason := _no_lines(file.url):
+    shards = list(_remote_shards(file_system, root, left_out))
+    with ThreadPoolExecutor(_REQUESTS) as requests:
+        reasons = list(requests.map(lambda shard: _what_else_remote(file_system, shard[0]), shards))
+    for (path, name), reason in zip(shards, reasons, strict=True):
+        if reason:
             left_out.add(reason, name)
         else:
+            file = _remote_file(file_system, path, name)
             kept.append((file.url, file))
     left_out.tell()
     if not kept:
@@ -293,34 +299,52 @@ def _remote_file(file_system: Any, path: str, name: str) -> SourceFile:
 # --- what files hold --------------------------------------------------------------------------------------------------
 
 
-def _check_named(source: str, url: str) -> None:
+def _check_named(source: str, what_else: Callable[[], str | None]) -> None:
     """Raise if a file that was named cannot be a shard."""
     if kind_of(source) is None:
         raise InputError(f"{clean_text(source)}: unknown kind of file; known endings: {', '.join(ENDINGS)}")
-    if reason := _no_lines(url):
+    if reason := what_else():
         raise InputError(
             f"{clean_text(source)} is {reason}; write one JSON object a line (jq -c '.[]' does that for an array)"
         )
 
 
-def _no_lines(url: str) -> str | None:
-    """Return what a .json file is, judged by its first bytes, if it is not JSON Lines."""
-    if ".json" not in str(kind_of(url)) or ".jsonl" in str(kind_of(url)):
-        return None
-    try:
-        with open_stream(url) as (_, stream):
-            begin = stream.read(1 << 16).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except DAMAGE:  # reading it says so
-        return None
+def _may_hold_anything(name: str) -> bool:
+    """Return whether a file's ending leaves open whether it holds lines."""
+    return bool(re.fullmatch(r".json(\.\w+)?", str(kind_of(name))))
+
+
+def _no_lines(name: str, head: bytes) -> str | None:
+    """Return what a .json file is, judged by its first bytes as they lie, if it is not JSON Lines."""
+    begin = first_bytes(head, name).lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin.startswith(b"["):
         return "a JSON array, not JSON Lines"
     return "one JSON object over several lines, not JSON Lines" if re.match(rb"\{[ \t\r]*\n", begin) else None
 
 
+def _what_else(path: str) -> str | None:
+    """Return what a local file is, if it is not what its ending says."""
+    if not _may_hold_anything(path):
+        return None
+    with open(path, "rb") as file:
+        return _no_lines(path, file.read(_head_bytes(path)))
+
+
+def _what_else_remote(file_system: Any, path: str) -> str | None:
+    if not _may_hold_anything(path):
+        return None
+    return _no_lines(path, file_system.cat_file(path, start=0, end=_head_bytes(path)))
+
+
+def _head_bytes(name: str) -> int:
+    return HEAD_BYTES[compression_of(name)]
+
+
 def _is_index(folder: str, names: Sequence[str]) -> bool:
     """Return whether a folder is an index, or one that is being built."""
     building = folder.endswith(".building") and "plan.json" in names
-    return building or any(re.fullmatch(r"tokenized(\.\d+)?", name) for name in names)
+    shard = any(re.fullmatch(r"tokenized\.\d+", name) for name in names)
+    return building or shard or {"tokenized", "table", "offset"} <= set(names)
 
 
 def _no_shards(source: str) -> InputError:

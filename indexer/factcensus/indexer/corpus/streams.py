@@ -11,6 +11,7 @@ import fcntl
 import io
 import lzma
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from isal.igzip_lib import IsalError
 #: What readers raise when a file is damaged or cut off. An OSError that has a number is the disk's or the network's.
 DAMAGE = cast(
     "tuple[type[Exception], ...]",
-    (EOFError, OSError, IsalError, igzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError),
+    (EOFError, OSError, IsalError, igzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError, zlib.error),
 )
 #: Endings of compressed files.
 COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
@@ -33,6 +34,10 @@ COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
 LONG_LINE_BYTES = 32 << 20
 
 _STEP = 1 << 20
+#: Decompressed bytes by which the kind of a file is judged.
+_HEAD = 1 << 16
+#: Compressed bytes that give at least one block of it.
+HEAD_BYTES = {"": 4 << 10, ".gz": 4 << 10, ".xz": 68 << 10, ".zst": 132 << 10, ".bz2": 1 << 20}
 #: Compressed bytes taken at once. A Zstandard frame gives at most 128 KiB for 4 bytes, and all of it at once.
 _FEED = {".zst": 4 << 10, ".xz": 64 << 10, ".bz2": 64 << 10}
 
@@ -115,6 +120,21 @@ def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
             yield raw, io.BufferedReader(_Frames(raw, compression), _STEP)
         else:
             yield raw, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _STEP)
+
+
+def first_bytes(content: bytes, name: str) -> bytes:
+    """Return the first decompressed bytes of a file, given the first bytes as they lie; nothing if they are damaged."""
+    compression = compression_of(name)
+    try:
+        if compression == ".gz":
+            return zlib.decompressobj(31).decompress(content, _HEAD)
+        if compression:
+            new, bounded = _DECOMPRESSORS[compression]
+            begin: bytes = new().decompress(content, _HEAD) if bounded else new().decompress(content)
+            return begin
+    except DAMAGE:
+        return b""
+    return content
 
 
 def compression_of(name: str) -> str:
