@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import inspect
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -445,3 +448,30 @@ def test_single_value_is_not_taken_for_a_sequence(index: CountIndex) -> None:
         with pytest.raises(TypeError, match="windows"):
             index.count_facts(facts, windows=windows)  # type: ignore[arg-type]
     assert countable(facts).num_rows == 1
+
+
+@pytest.mark.full
+def test_files_of_another_pandas_are_read_and_ours_are_read_by_it(index: CountIndex, tmp_path: Path) -> None:
+    """The installed pandas is one of 2 and 3; the other comes from the package registry."""
+    pd = pytest.importorskip("pandas")
+    other = "pandas<3" if pd.__version__.startswith("3.") else "pandas>=3"
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
+    installed = subprocess.run([python, "-m", "pip", "install", "-q", other, "pyarrow"], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"{other} cannot be installed here: {installed.stderr[-200:]}")
+    source = inspect.getsource(typed_frame).replace('pytest.importorskip("pandas")', "__import__('pandas')")
+    write = f"from typing import Any\n{source}\ntyped_frame().to_parquet('facts.parquet')"
+    subprocess.run([python, "-W", "ignore", "-c", write], cwd=tmp_path, check=True)
+    write_table(index.count_facts(tmp_path / "facts.parquet"), tmp_path / "counts.parquet")
+    read_back = f"""from typing import Any
+import pandas as pd
+{source}
+frame, back = typed_frame(), pd.read_parquet("counts.parquet")
+for name in ("year", "kind", "when", "sure", "share"):
+    assert str(back[name].dtype) == str(frame[name].dtype), (name, back[name].dtype, frame[name].dtype)
+    assert back[name].tolist()[0] == frame[name].tolist()[0], name
+assert back["object"].tolist() == ["Paris", "007"]
+assert back["cooccurrence_documents"].tolist() == [1, 1]
+"""
+    subprocess.run([python, "-W", "ignore", "-c", read_back], cwd=tmp_path, check=True)

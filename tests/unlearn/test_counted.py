@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factcensus.indexer import CountIndex, build_index, read_facts, stratify
+from factcensus.indexer import CountIndex, InputError, build_index, read_facts, stratify
 from factcensus.unlearn import counted
 from factcensus.unlearn.config.run_config import RunConfig, check_config
-from factcensus.unlearn.counted import counted_already, counted_facts
+from factcensus.unlearn.counted import counted_already, counted_facts, read_counted_facts
 from factcensus.unlearn.errors import ConfigError, ServiceLostError
 from factcensus.unlearn.progress import Progress
 
@@ -178,3 +178,28 @@ def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Pat
 def test_a_wrong_index_section_is_named(world: Path, index: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(world, **index)
+
+
+def test_own_names_of_columns_are_renamed_before_counting_and_training(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "facts.csv").write_text("head;tail;stratum_name\nNobody Here;Paris;a\n", encoding="utf-8")
+    settings = {
+        "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),
+        "columns": {"subject": "head", "object": "tail"}, "index": {"folder": str(index)},
+    }  # fmt: skip
+    table = read_counted_facts(check_config(settings), tmp_path / "inputs")
+    assert table.select(["subject", "object", "answer", "stratum"]).to_pylist() == [
+        {"subject": "Nobody Here", "object": "Paris", "answer": "Paris", "stratum": 0}
+    ]
+    settings |= {"index": {}, "facts": str(tmp_path / "facts.csv")}
+    assert read_counted_facts(check_config(settings), tmp_path / "inputs")["subject"].to_pylist() == ["Nobody Here"]
+
+
+def test_own_stratum_is_refused_before_anything_is_counted(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "facts.csv").write_text("subject,object,stratum\nNobody Here,Paris,rare\n", encoding="utf-8")
+    settings = {
+        "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),
+        "index": {"url": service.url, "name": "world"},
+    }  # fmt: skip
+    with pytest.raises(InputError, match="'stratum'"):
+        read_counted_facts(check_config(settings), tmp_path / "inputs")
+    assert service.counted == []

@@ -51,7 +51,7 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     from factcensus.indexer import read_facts, stratify
     from factcensus.indexer.tables.added import without_strata
 
-    facts = without_strata(read_facts(config.facts))  # refuses before anything is counted
+    facts = without_strata(read_facts(config.facts, columns=config.columns))  # refuses before anything is counted
     index, path = config.index, _path(config, folder)
     columns = facts.column_names
     has_counts = config.selection.count_column in columns
@@ -67,13 +67,19 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     return path
 
 
+def read_counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | None = None) -> pa.Table:
+    """Return the table that :func:`counted_facts` finds or makes, with everything that training asks for."""
+    path = counted_facts(config, folder, progress)
+    return read_fact_table(path, config.columns if path == config.facts else None)
+
+
 def counted_already(config: RunConfig, folder: Path) -> Path | None:
     """The table with counts and strata if there is nothing left to count; None if there is. Asks no service.
 
     Raises:
         ConfigError: the configured table cannot be read.
     """
-    columns = read_fact_table(config.facts).column_names
+    columns = read_fact_table(config.facts, config.columns).column_names
     if not config.index.counts or (config.selection.count_column in columns and "stratum" in columns):
         return config.facts
     path = _path(config, folder)
@@ -90,6 +96,7 @@ def _path(config: RunConfig, folder: Path) -> Path:
         "windows": list(index.windows),
         "column": config.selection.count_column,
         "bins": index.bins,
+        **({"columns": config.columns} if config.columns else {}),
     }
     return folder / f"strata-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}.parquet"
 

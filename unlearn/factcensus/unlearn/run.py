@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
-from factcensus.unlearn.counted import counted_facts
+from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
 from factcensus.unlearn.known import known_facts
@@ -35,7 +35,7 @@ from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_wh
 from factcensus.unlearn.prepare import Asker, Material, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
-from factcensus.unlearn.selection import Selection, balance, read_fact_table, select
+from factcensus.unlearn.selection import Selection, balance, doubts, select
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.trackers import Trackers, get_trackers
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
@@ -86,7 +86,7 @@ def run_unlearning(
         inputs = inputs or config.out / INPUTS
         if not ranks.is_first:
             ranks.wait()  # for the first one to count and to ask the model
-        table = read_fact_table(counted_facts(config, inputs, report))
+        table = read_counted_facts(config, inputs, report)
         known = known_facts(config, table, asker.tokenizer, device, inputs, report)
         if ranks.is_first:
             ranks.wait()
@@ -94,7 +94,10 @@ def run_unlearning(
         selection = select(table, config.selection, config.seed, known, needs_retain=config.needs_retain)
         material = prepare(selection, asker)
         check_evaluation(evaluator, asker, selection)
-        warnings = material_warnings(selection, material, config.training.forms, asker.tokenizer)
+        warnings = [
+            *doubts(selection),
+            *material_warnings(selection, material, config.training.forms, asker.tokenizer),
+        ]
         if ranks.is_first:
             warn_of_material(warnings)
         plans = plan_methods(config, material, model_config, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from factcensus.indexer import InputError
+from factcensus.indexer import InputError, read_facts
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.config.run_config import ForgetConfig, RetainConfig, SelectionConfig
@@ -38,8 +38,12 @@ class Selection:
     retain: tuple[int, ...]
 
 
-def read_fact_table(path: Path) -> pa.Table:
+def read_fact_table(path: Path, columns: Mapping[str, str] | None = None) -> pa.Table:
     """Read a fact, counts or strata table, with ``fact_id``, ``answer`` and ``paraphrases`` filled in.
+
+    Args:
+        path: A .parquet, .csv or .jsonl file.
+        columns: The table's own names by the names they are to have.
 
     Raises:
         ConfigError: there is no such file.
@@ -49,7 +53,7 @@ def read_fact_table(path: Path) -> pa.Table:
     if not path.is_file():
         raise ConfigError(f"{path}: no such fact table; `facts` names a .parquet, .csv or .jsonl file")
     try:
-        facts = complete_facts(path)
+        facts = complete_facts(read_facts(path, columns=columns))
         check_one_analyzer(facts)
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error

@@ -168,6 +168,9 @@ class RunConfig(Section):
     model: str = Field(min_length=1, description="a folder, or a name on the hub where it can be reached")
     revision: str | None = Field(default=None, description="commit or branch on the hub")
     facts: Path = Field(description="fact or strata table: .parquet, .csv, .jsonl")
+    columns: dict[str, str] = Field(
+        default={}, description="columns of the table to rename, such as {subject = 'head', object = 'tail'}"
+    )
     out: Path = Field(description="the run folder")
     methods: tuple[MethodConfig, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)

@@ -24,7 +24,7 @@ import torch
 from factcensus.indexer.system.console import parse_size, size_text
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig, check_config
-from factcensus.unlearn.counted import counted_facts
+from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
 from factcensus.unlearn.evaluation import get_evaluator
 from factcensus.unlearn.material_warnings import material_warnings
@@ -42,7 +42,7 @@ from factcensus.unlearn.planning.memory import process_bytes, total_bytes
 from factcensus.unlearn.prepare import Material, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
-from factcensus.unlearn.selection import Row, doubts, read_fact_table, select
+from factcensus.unlearn.selection import Row, doubts, select
 from factcensus.unlearn.training.ranks import current_ranks
 from factcensus.unlearn.training.runtime import resolve_device
 from factcensus.unlearn.training.sampling import Sampler
@@ -125,7 +125,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
         MemoryPlanError: a method cannot fit the device; the message has what would.
     """
     device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
-    table = read_fact_table(counted_facts(config, inputs or config.out / INPUTS, progress))
+    table = read_counted_facts(config, inputs or config.out / INPUTS, progress)
     selection = select(table, config.selection, config.seed, needs_retain=config.needs_retain)
     model_config, asker = open_asker(config, datetime.now())
     material = prepare(selection, asker)
