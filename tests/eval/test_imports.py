@@ -132,7 +132,7 @@ def test_the_papers_means_stand_in_a_section_of_their_own(tmp_path: Path) -> Non
     summary = summary_of(run)
     assert summary["methods"] == []
     page = render_report(run, summary)
-    assert "Results that were imported as means" in page
+    assert "Imported means" in page
     ours = read_run(write_run(tmp_path / "ours", planted_facts(people=14)))
     both = pool_runs([ours, run])
     page = render_report(both, summary_of(both))

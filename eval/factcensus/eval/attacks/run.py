@@ -111,7 +111,7 @@ def _each_stratum(named: Row, rows: Sequence[Row], value: Callable[[Sequence[Row
     strata: dict[tuple[int, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row["stratum"] is not None:
-            strata[int(row["stratum"]), str(row["stratum_label"])].append(row)
+            strata[int(row["stratum"]), str(row["stratum_label"] or row["stratum"])].append(row)
     for (stratum, label), of_stratum in sorted(strata.items()):
         yield {**named, "stratum": stratum, "stratum_label": label, **value(of_stratum)}
 

@@ -15,8 +15,9 @@ from factcensus.eval.imports import open_unlearning, paper, table
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.model_run import versions
 from factcensus.eval.names import COUNT
-from factcensus.indexer import read_facts, write_table
+from factcensus.indexer import InputError, read_facts, write_table
 from factcensus.indexer.paths import not_found
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.run_folder import write_json
 
 FORMATS = ("auto", "open-unlearning", "paper", "table")
@@ -109,18 +110,19 @@ def _kind(sources: Sequence[Source]) -> str:
 
 
 def _counted(path: Path) -> pd.DataFrame:
-    """A fact table with ``fact_id`` as text; rows are numbered from 0 where it has none, as data sets are."""
-    frame: pd.DataFrame = read_facts(path).to_pandas()
-    ids = frame["fact_id"] if "fact_id" in frame.columns else pd.Series(range(len(frame)), index=frame.index)
-    frame = frame.assign(fact_id=ids.astype(str))
-    for name in (COUNT, "subject_documents", "object_documents", "stratum"):
-        if name in frame.columns:
-            try:
-                frame[name] = pd.to_numeric(frame[name])
-            except ValueError as error:
-                raise EvaluationInputError(f"column {name!r} of {path} is not all numbers: {error}") from None
-    if (twice := frame["fact_id"][frame["fact_id"].duplicated()]).size:
-        raise EvaluationInputError(f"fact_id {twice.iloc[0]!r} stands twice in {path}")
+    """Read a fact table; rows are numbered from 0 where it has no ids, as data sets are.
+
+    Raises:
+        InputError: the table cannot be used; the message names it.
+    """
+    facts = read_facts(path)
+    if "fact_id" not in facts.column_names:
+        facts = facts.add_column(0, "fact_id", pa.array([str(number) for number in range(facts.num_rows)]))
+    try:
+        checked = complete_facts(facts)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    frame: pd.DataFrame = checked.select(facts.column_names).to_pandas(ignore_metadata=True)
     return frame
 
 
