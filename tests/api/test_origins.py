@@ -203,7 +203,7 @@ def test_answers_to_holders_of_keys_stay_out_of_shared_caches(keyed: httpx.Clien
         assert {"Authorization", "X-API-Key"} <= {name.strip() for name in answer.headers["Vary"].split(",")}
 
 
-def test_a_kept_answer_says_for_how_long_and_for_whom(keyed: httpx.Client, http: httpx.Client) -> None:
+def test_a_kept_answer_says_how_and_for_whom(keyed: httpx.Client, http: httpx.Client) -> None:
     asked = {"text": "Paris"}
     answer = keyed.get(COUNT, params=asked)
     assert answer.headers["Cache-Control"] == "private, no-cache"
