@@ -21,9 +21,11 @@ from test_operation import metric
 
 from factcensus.api import served
 from factcensus.api.app import create_app
+from factcensus.api.client import Client
+from factcensus.api.errors import RejectedError
 from factcensus.api.jobs import runner
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents
+from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents, facts_from_rows
 from factcensus.indexer.storage.manifest import Manifest
 
 __all__ = ["gate"]  # a fixture
@@ -287,6 +289,20 @@ def test_a_cursor_goes_on_after_documents_were_added_and_not_after_some_were_del
     assert html.status_code == 410
 
 
+def test_an_engine_is_not_opened_over_files_that_were_replaced(settings: Settings, folder: Path) -> None:
+    pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
+    asked = {"index": "ix", "query_type": "ntd", "query": "Ann"}
+    facts = {"method": "paper-notebook", "facts": [{"subject": "Ann", "object": "Bob"}]}
+    with serving(replace(settings, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=120) as service:
+        compact_index(folder, jobs=1)
+        answer = service.post("/", json=asked)
+        assert (answer.status_code, "ask again" in answer.json()["error"]) == (503, True)
+        assert service.post("/v1/indexes/ix/facts:replicate", json=facts).status_code == 410
+        service.post("/v1/admin/reload")
+        answer = service.post("/", json=asked)
+        assert (answer.status_code, answer.json()["prompt_cnt"]) == (200, 12)
+
+
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +345,21 @@ def test_a_result_is_shown_after_documents_were_added_and_never_after_some_were_
             assert "cooccurrence" not in service.get(path).text
         later = finished(service, send(service))
         assert documents(service, later) == {12}
+
+
+def test_the_client_says_that_a_result_is_outdated(settings: Settings, folder: Path) -> None:
+    facts = facts_from_rows([{"subject": "Ann", "object": "Bob"}])
+    with serving(settings) as url, Client(url) as client:
+        job = client.submit_facts("ix", facts)
+        job.wait()
+        delete_documents(folder, ids=["d0"])
+        until(lambda: client.count("ix", "Ann")["documents"] == 11, 5)
+        with pytest.raises(RejectedError, match="documents were deleted from the index after"):
+            job.result()
+        until(lambda: job.status()["state"] == "outdated", 5)
+        with pytest.raises(RejectedError, match="outdated: documents were deleted"):
+            job.wait()
+        assert client.count_facts("ix", facts)["cooccurrence_documents"].to_pylist() == [11]
 
 
 def test_a_deletion_while_the_service_is_down_outdates_results_too(settings: Settings, folder: Path) -> None:

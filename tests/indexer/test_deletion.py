@@ -318,7 +318,10 @@ def test_a_deletion_that_fails_leaves_no_record(folder: Path, tmp_path: Path, mo
         (lambda _: b'{"a": 1}', "is not a record of a deletion"),
         (lambda kept: kept | {"version": 2}, "has version 2, this release reads 1"),
         (lambda kept: kept | {"key": "xyz"}, "is damaged"),
-        (lambda kept: kept | {"more": 1}, "is damaged"),
+        (lambda kept: kept | {"documents": [{**kept["documents"][0], "same_id_left": "x"}]}, "same_id_left is 'x'"),
+        (lambda kept: kept | {"probes": ["Ann"]}, "is damaged"),
+        (lambda kept: kept | {"asked_by": 7}, "asked_by is 7"),
+        (lambda kept: {name: value for name, value in kept.items() if name != "after"}, "is damaged"),
         (lambda kept: kept | {"documents": [{"id": "x"}]}, "is damaged"),
     ],
 )

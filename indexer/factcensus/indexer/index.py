@@ -628,7 +628,7 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
         yield shard
 
 
-def _alive(index: weakref.ref[CountIndex]) -> CountIndex:
+def _alive(index: Callable[[], CountIndex | None]) -> CountIndex:
     found = index()
     assert found is not None  # its own method is running
     return found

@@ -203,30 +203,62 @@ def read_record(path: Path) -> Record:
     """
     try:
         content: Any = json.loads(path.read_bytes())
-        if not isinstance(content, dict) or content.pop("record", None) != KIND:
-            raise InputError(f"{path} is not a record of a deletion; 'factcensus index delete --record' writes one")
-        if (version := content.pop("version", None)) != VERSION:
-            raise InputError(f"{path} has version {version!r}, this release reads {VERSION}")
-        record = Record(
-            **content
-            | {name: Generation(**content[name]) for name in ("before", "after")}
-            | {
-                "chosen_by": tuple(content["chosen_by"]),
-                "documents": tuple(Removed(**{"id": None, **each}) for each in content["documents"]),
-                "probes": tuple(
-                    Probe(each["text"], Numbers(**each["before"]), Numbers(**each["after"]))
-                    for each in content["probes"]
-                ),
-            }
-        )
-        bytes.fromhex(record.key)
     except OSError as error:
         raise InputError(f"the record {path} cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise InputError(f"the record {path} is damaged: it is not JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("record") != KIND:
+        raise InputError(f"{path} is not a record of a deletion; 'factcensus index delete --record' writes one")
+    if content.get("version") != VERSION:
+        raise InputError(f"{path} has version {content.get('version')!r}, this release reads {VERSION}")
+    try:
+        record = Record(
+            index=_field(content, "index", str),
+            made=_field(content, "made", str),
+            asked_by=_field(content, "asked_by", str, None),
+            chosen_by=tuple(map(str, _field(content, "chosen_by", list))),
+            before=_generation_of(_field(content, "before", dict)),
+            after=_generation_of(_field(content, "after", dict)),
+            key=_field(content, "key", str),
+            documents=tuple(map(_removed_of, _field(content, "documents", list))),
+            probes=tuple(map(_probe_of, _field(content, "probes", list))),
+        )
+        bytes.fromhex(record.key)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"the record {path} is damaged ({type(error).__name__}: {error})") from error
     return record
+
+
+def _field(content: dict[str, Any], name: str, kind: type, *others: None) -> Any:
+    """Return a field of the kind it should be; ``others`` is None if it may be null."""
+    value = content[name] if not others else content.get(name)
+    if not isinstance(value, kind) and not (others and value is None):
+        raise TypeError(f"{name} is {value!r:.60}")
+    return value
+
+
+def _generation_of(content: dict[str, Any]) -> Generation:
+    return Generation(
+        _field(content, "generation", int), _field(content, "digest", str), _field(content, "documents", int)
+    )
+
+
+def _removed_of(content: dict[str, Any]) -> Removed:
+    return Removed(
+        id=_field(content, "id", str, None),
+        id_digest=_field(content, "id_digest", str, None),
+        text_digest=_field(content, "text_digest", str),
+        same_id_left=_field(content, "same_id_left", int),
+        same_text_left=_field(content, "same_text_left", int),
+    )
+
+
+def _probe_of(content: dict[str, Any]) -> Probe:
+    before, after = (
+        Numbers(_field(part, "occurrences", int), _field(part, "documents", int))
+        for part in (_field(content, "before", dict), _field(content, "after", dict))
+    )
+    return Probe(_field(content, "text", str), before, after)
 
 
 def verify_record(index: CountIndex, path: Path) -> Proof:
