@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import random
+import resource
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +30,7 @@ from factcensus.api.client import Client
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
 from factcensus.api.jobs import runner
 from factcensus.api.jobs.store import FILE, JobStore
+from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Limit, build_index
 from factcensus.indexer.errors import DeadlineError, InputError
@@ -388,3 +395,118 @@ def test_a_full_service_is_not_ready_for_the_client(settings: Settings, gate: Ga
         with pytest.raises(NotReadyError, match="FACTCENSUS_MAX_JOBS"):
             client.submit_facts("tiny", many(50))
     assert gate.counted == [20]
+
+
+# --- lacks and crashes ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes: what a full disk does, without one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_refuses_new_jobs_and_keeps_those_that_were_accepted(
+    settings: Settings, index: CountIndex, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.allowed = 0
+    monkeypatch.setattr(runner, "PAUSE_S", 0.05)
+    limits = Limits(max_jobs=1000)
+    notes = pa.array([random.Random(n).randbytes(1000).hex() for n in range(50)])
+    body = arrow_of(many(50).append_column("note", notes))
+    accepted = []
+    with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url, timeout=60) as service:
+        with files_of_at_most(2**20):
+            for _ in range(100):
+                answer = service.post(ROUTE, content=body, headers=ASYNC)
+                if answer.status_code != 202:
+                    break
+                accepted.append(answer.json())
+            assert (answer.status_code, answer.json()["type"]) == (507, "urn:factcensus:problem:jobs-full")
+            assert len(service.get("/v1/jobs").json()["jobs"]) == len(accepted) > 5
+            gate.allowed = 10**6
+            time.sleep(0.5)  # they are counted now, and there is no room for the counts
+            assert {job["state"] for job in service.get("/v1/jobs").json()["jobs"]} <= {"queued", "running", "done"}
+        assert {finished(service, job)["state"] for job in accepted} == {"done"}
+        counts = pa.ipc.open_stream(service.get(f"{accepted[-1]['status_url']}/result").content).read_all()
+    assert counts.drop_columns(["note"]).equals(index.count_facts(many(50)))
+
+
+def test_jobs_that_would_fill_the_disk_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobStore, "free_bytes", lambda _: runner.ROOM_BYTES + 100)
+    with serving(settings) as url:
+        answer = httpx.post(url + ROUTE, content=arrow_of(many(50)), headers=ASYNC)
+    assert (answer.status_code, answer.json()["type"]) == (507, "urn:factcensus:problem:jobs-full")
+
+
+def test_a_database_that_is_given_up_for_want_of_room_is_opened_again(tmp_path: Path) -> None:
+    """DuckDB refuses everything after a checkpoint that found no room."""
+    store = JobStore(tmp_path)
+    pieces = [pa.table({"subject": [random.Random(n).randbytes(2**19).hex()], "object": ["b"]}) for n in range(40)]
+    kept = 0
+    with files_of_at_most(20 * 2**20), pytest.raises(Problem) as full:  # noqa: PT012  # which of them fails is DuckDB's
+        for n in range(200):
+            store.add_pieces(f"{n}", [pieces[n % 40]])
+            kept += 1
+    assert full.value.kind == "jobs-full"
+    assert kept > 10
+    assert store.unfinished() == []
+    assert store.next_piece("0") is not None
+    store.add_pieces("more", pieces[:1])
+    store.close()
+
+
+def test_a_job_that_ends_the_service_twice_is_failed_and_says_so(settings: Settings, gate: Gate) -> None:
+    assert settings.jobs_folder is not None
+    gate.allowed = 1
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
+        job = send(service)
+        until(lambda: service.get(job["status_url"]).json()["counted"] == 20)
+
+    def crash() -> None:  # what a process leaves that was killed
+        with duckdb.connect(str(settings.jobs_folder / FILE)) as database:  # type: ignore[operator]  # asserted above
+            database.execute("UPDATE jobs SET state = 'running'")
+
+    crash()
+    with serving(settings) as url:
+        assert httpx.get(url + job["status_url"]).json()["state"] in ("queued", "running")
+    crash()
+    with serving(settings) as url:
+        shown = httpx.get(url + job["status_url"]).json()
+        assert shown["state"] == "failed"
+        assert "ended 2 times" in shown["error"]
+        assert "after the first 20" in shown["error"]
+
+
+def test_restarts_in_order_are_no_crashes_and_progress_forgives_one(settings: Settings, gate: Gate) -> None:
+    for _ in range(4):
+        with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
+            gate.allowed = len(gate.counted)
+            jobs = service.get("/v1/jobs").json()["jobs"] or [send(service)]
+            until(lambda: service.get(jobs[0]["status_url"]).json()["state"] == "running")  # noqa: B023  # asked at once
+    gate.allowed = 10**6
+    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
+        assert finished(service, jobs[0])["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "kind"), [(errno.EMFILE, 503, "overloaded"), (errno.ENOSPC, 507, "jobs-full")]
+)
+def test_a_lack_of_files_or_room_is_no_fault(
+    service: httpx.Client, monkeypatch: pytest.MonkeyPatch, number: int, status: int, kind: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number), "/secret")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socketpair", fail)
+        answer = service.post(ROUTE, content=arrow_of(many(5)), headers={"Content-Type": ARROW})
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:factcensus:problem:{kind}")
+    assert "secret" not in answer.text
+    assert "Retry-After" in answer.headers
+    assert service.post(ROUTE, content=arrow_of(many(5)), headers={"Content-Type": ARROW}).status_code == 200

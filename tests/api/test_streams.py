@@ -101,7 +101,7 @@ def test_a_row_that_cannot_be_counted_is_refused_before_anything_is_sent(http: h
     [
         (pa.array([b"\xff"]), JSON, 406),
         (pa.array([b"\xff"]), ARROW, 200),
-        (pa.array([7]).cast(pa.duration("s")), NDJSON, 406),
+        (pa.array([7]).cast(pa.duration("s")), JSON, 406),
         (pa.array([{}], pa.struct([])), "application/vnd.apache.parquet", 406),
         (pa.array([{"a": [1]}]), JSON, 200),
         (pa.array([1 << 62]).cast(pa.timestamp("s")), JSON, 406),

@@ -6,6 +6,7 @@ request id that the answer carries as well.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -63,6 +64,17 @@ KINDS: dict[str, tuple[int, str]] = {
 }
 
 
+#: What the system can lack, by the number of its error: the kind of problem, and what to do.
+LACKS = {
+    errno.EMFILE: ("overloaded", "the service has too many files and connections open now; try again in a moment"),
+    errno.ENFILE: ("overloaded", "this machine has too many files open now; try again in a moment"),
+    errno.ENOSPC: ("jobs-full", "the disk of the service is full; DELETE jobs whose results you have, or try later"),
+    errno.EDQUOT: ("jobs-full", "the quota of the service's disk is used up; DELETE jobs whose results you have"),
+    errno.EFBIG: ("jobs-full", "a file of the service may not grow any more; DELETE jobs whose results you have"),
+}
+LACKING = frozenset(kind for kind, _ in LACKS.values())
+
+
 class Problem(HTTPException):
     """A request that ends in a problem of one of :data:`KINDS`."""
 
@@ -77,6 +89,12 @@ class Problem(HTTPException):
         super().__init__(KINDS[kind][0], detail, headers)
         self.kind = kind
         self.errors = list(errors)
+
+
+def problem_of_lack(number: int) -> Problem:
+    """The problem of one of the errors in :data:`LACKS`."""
+    kind, detail = LACKS[number]
+    return Problem(kind, detail, headers={"Retry-After": "1" if kind == "overloaded" else "60"})
 
 
 def problem_response(
@@ -110,9 +128,12 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def from_core(request: Request, error: FactcensusError) -> JSONResponse:
         kind = kind_of(error)
         if kind == "internal-error":
-            log.error("request %s failed", getattr(request.state, "request_id", "-"), exc_info=error)
-            return internal_error(request)
+            return lacking(request, error) or internal_error(request, error)
         return problem_response(request, KINDS[kind][0], str(error), kind=kind)
+
+    @app.exception_handler(OSError)
+    async def from_system(request: Request, error: OSError) -> JSONResponse:
+        return lacking(request, error) or internal_error(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def from_validation(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -152,9 +173,23 @@ def problem_of_validation(errors: Sequence[Mapping[str, Any]], number: int | Non
     return Problem("invalid-request", f"{place}: {first['detail']}{more}", errors=found)
 
 
-def internal_error(request: Request) -> JSONResponse:
+def lacking(request: Request, error: BaseException) -> JSONResponse | None:
+    """The answer to an error whose cause is that the system lacks files or room; None for another error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in LACKS:
+            log.error("request %s: %s", getattr(request.state, "request_id", "-"), cause)
+            lack = problem_of_lack(cause.errno)
+            return problem_response(request, lack.status_code, lack.detail, kind=lack.kind, headers=lack.headers)
+        cause = cause.__cause__
+    return None
+
+
+def internal_error(request: Request, error: BaseException | None = None) -> JSONResponse:
     """The answer to what should not have happened: nothing of the inside, and the id to find it in the log."""
     request_id = getattr(request.state, "request_id", "-")
+    if error is not None:
+        log.error("request %s failed", request_id, exc_info=error)
     detail = f"an error inside the service; its log has the cause under the request id {request_id}"
     return problem_response(request, 500, detail, kind="internal-error")
 

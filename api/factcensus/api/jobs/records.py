@@ -27,6 +27,7 @@ class Job:
         created: seconds since 1970, as are ``started`` and ``finished``; None for what has not happened yet.
         error: why it has no result.
         generation: of the index with this digest.
+        interruptions: times that the service ended while it counted the piece that comes next.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Job:
     finished: float | None
     error: str | None
     generation: int | None
+    interruptions: int = 0
 
     def shown(self, retention_s: float) -> dict[str, Any]:
         """The job as the routes show it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import shutil
 import tempfile
@@ -19,7 +21,7 @@ from factcensus.api.catalog import Catalog
 from factcensus.api.jobs.records import UNFINISHED, Job, State
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.metrics import Metrics
-from factcensus.api.problems import Problem
+from factcensus.api.problems import LACKING, Problem, problem_of_lack
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import DeadlineError, FactcensusError, InputError
@@ -29,6 +31,12 @@ log = logging.getLogger("factcensus.api")
 PIECE_FACTS = 5000
 #: Seconds between two looks for results whose time is over.
 SWEEP_S = 60.0
+#: Seconds until jobs are tried again for which there was no room.
+PAUSE_S = 5.0
+#: Bytes that stay free on the disk: the database writes its log down in pieces of 16 MiB, and results need room too.
+ROOM_BYTES = 64 * 2**20
+#: Ends of the service during the same piece of a job after which the job may be their cause.
+MOST_INTERRUPTIONS = 2
 #: Jobs in a list.
 MOST_LISTED = 1000
 _OUTDATED = "documents were deleted from the index after these facts were counted; send the table again"
@@ -86,8 +94,7 @@ class JobRunner:
             return
         self.reason_closed, self._closing = None, False
         for job in self._store.unfinished():
-            self._store.set_state(job.id, "queued", time())
-            log.info("job %s goes on: %d of %d facts are counted", job.id, job.counted, job.facts)
+            self._take_up(job)
         self.drop_outdated()
         self._threads = [
             threading.Thread(target=self._work, name=f"jobs-{number}", daemon=True)
@@ -95,6 +102,19 @@ class JobRunner:
         ]
         for thread in self._threads:
             thread.start()
+
+    def _take_up(self, job: Job) -> None:
+        """Let a job go on that was not finished, unless it may be what ended the service."""
+        if job.state == "running" and self.store.note_interruption(job.id) >= MOST_INTERRUPTIONS:
+            error = (
+                f"the service ended {MOST_INTERRUPTIONS} times while it counted facts of this table after the first "
+                f"{job.counted}; send it again in smaller pieces, and look at those facts"
+            )
+            self.store.set_state(job.id, "failed", time(), error)
+            self._metrics.jobs_finished.labels("failed").inc()
+            log.error("job %s failed: %s", job.id, error)
+            return
+        log.info("job %s goes on: %d of %d facts are counted", job.id, job.counted, job.facts)
 
     def close(self) -> None:
         """Stop counting, let the store go. What was not finished goes on when it is opened again."""
@@ -106,6 +126,9 @@ class JobRunner:
         for thread in self._threads:
             thread.join()
         if self._store is not None:
+            with contextlib.suppress(Problem):  # a full disk: then this end counts as an interruption
+                for job in self._store.unfinished():
+                    self._store.set_state(job.id, "queued", time())
             self._store.close()
             self._store, self.reason_closed = None, "the service is about to end"
         if self._temporary is not None:
@@ -169,6 +192,8 @@ class JobRunner:
                     "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
                     headers={"Retry-After": "60"},
                 )
+            if store.free_bytes() < self._coming_bytes + size + ROOM_BYTES:
+                raise problem_of_lack(errno.ENOSPC)
             self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + size
         try:
             store.add_pieces(job.id, _cut(pieces))  # a large one takes a while: others go on meanwhile
@@ -265,15 +290,24 @@ class JobRunner:
 
     def _work(self) -> None:
         swept = 0.0
-        while (job := self._take()) is not None or not self._closing:
+        while not self._closing:
             try:
-                if job is not None:
+                if (job := self._take()) is not None:
                     self._run(job)
                 elif time() - swept > SWEEP_S:
                     swept = time()
                     self.store.remove_finished(swept - self.retention_s)
-            except Exception:  # a fault of ours, or a full disk: the other jobs go on
+            except Problem as problem:  # a full disk, or no more files: what was accepted waits
+                log.error("jobs wait: %s", problem.detail)
+                self._pause()
+            except Exception:  # a fault of ours: the other jobs go on
                 log.exception("the jobs' store failed")
+                self._pause()
+
+    def _pause(self) -> None:
+        with self._changed:
+            if not self._closing:
+                self._changed.wait(PAUSE_S)
 
     def _take(self) -> Job | None:
         """The oldest job that waits, now running; None after a while, or when the service ends."""
@@ -282,7 +316,7 @@ class JobRunner:
                 if self._closing or self._store is None:
                     return None
                 for job in self._store.unfinished():
-                    if job.state == "queued":
+                    if job.id not in self._running:  # also one that could not be put back, for want of room
                         self._store.set_state(job.id, "running", time())
                         self._running[job.id] = Limit()
                         return job
@@ -300,6 +334,8 @@ class JobRunner:
         except DeadlineError:
             return  # removed, or the service ends: then it goes on after the restart
         except Problem as problem:
+            if problem.kind in LACKING:
+                raise
             error = problem.detail
         except InputError as refused:
             error = str(refused)

@@ -7,6 +7,8 @@ counted. DuckDB lets one process open a database for writing; a second service n
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from factcensus.api.jobs.records import UNFINISHED, Job, State
+from factcensus.api.problems import LACKS, Problem, problem_of_lack
 from factcensus.api.tables import count_columns
 from factcensus.indexer.errors import InputError
 
@@ -31,14 +34,15 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS jobs (
         id VARCHAR, owner VARCHAR, index_name VARCHAR, digest VARCHAR, media_type VARCHAR, windows BIGINT[],
         state VARCHAR, facts BIGINT, counted BIGINT, created DOUBLE, started DOUBLE, finished DOUBLE, error VARCHAR,
-        generation BIGINT
+        generation BIGINT, interruptions INTEGER
     );
     CREATE TABLE IF NOT EXISTS pieces (job VARCHAR, number INTEGER, counted BOOLEAN, data BLOB);
     ALTER TABLE jobs ADD COLUMN IF NOT EXISTS generation BIGINT;
+    ALTER TABLE jobs ADD COLUMN IF NOT EXISTS interruptions INTEGER;
 """
 _COLUMNS = (
     "id, owner, index_name, digest, media_type, windows, state, facts, counted, created, started, finished, error, "
-    "generation"
+    "generation, coalesce(interruptions, 0)"
 )
 
 
@@ -51,10 +55,11 @@ class JobStore:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
+        self._folder = folder
         path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(path), config={"threads": 1, "memory_limit": "512MB"})
+            self._connection = _connected(path)
             self._connection.execute(_TABLES)
             # Of a table whose last piece had not come when the process ended.
             self._connection.execute("DELETE FROM pieces WHERE job NOT IN (SELECT id FROM jobs)")
@@ -78,20 +83,34 @@ class JobStore:
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            self._connection.begin()
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.rollback()
-                raise
-            self._connection.commit()
+                self._connection.begin()
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.rollback()
+                    raise
+                self._connection.commit()
+            except duckdb.Error as error:
+                problem = _problem_of(error)
+                if problem is None:
+                    raise
+                # DuckDB gives up a database whose checkpoint found no room; what was committed is there once it is
+                # opened again.
+                self._connection.close()
+                self._connection = _connected(self._folder / FILE)
+                raise problem from error
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the folder."""
+        return shutil.disk_usage(self._folder).free
 
     def add(self, job: Job) -> None:
         """Keep a new job, whose pieces are kept already."""
         row = [
             job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
             job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
-            job.generation,
+            job.generation, job.interruptions,
         ]  # fmt: skip
         with self._transaction() as database:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
@@ -134,6 +153,16 @@ class JobStore:
                 f"UPDATE jobs SET {moment} state = $state, error = $error WHERE id = $id",  # one of three constants
                 {"state": state, "error": error, "id": id} | ({"now": now} if moment else {}),
             )
+
+    def note_interruption(self, id: str) -> int:
+        """Put back a job that was running when the process ended; how often that happened to its next piece."""
+        with self._transaction() as database:
+            row = database.execute(
+                "UPDATE jobs SET state = 'queued', interruptions = coalesce(interruptions, 0) + 1 WHERE id = ? "
+                "RETURNING interruptions",
+                [id],
+            ).fetchone()
+        return int(row[0]) if row else 0
 
     def done(self) -> list[Job]:
         """Jobs that have a result."""
@@ -180,7 +209,9 @@ class JobStore:
             database.execute(
                 "UPDATE pieces SET data = ?, counted = true WHERE job = ? AND number = ?", [blob, id, number]
             )
-            database.execute("UPDATE jobs SET counted = counted + ? WHERE id = ?", [counts.num_rows, id])
+            database.execute(
+                "UPDATE jobs SET counted = counted + ?, interruptions = 0 WHERE id = ?", [counts.num_rows, id]
+            )
 
     def counts(self, id: str) -> Iterator[pa.Table]:
         """The pieces of a finished job in order, one at a time.
@@ -220,6 +251,16 @@ class JobStore:
                 [JOB_BYTES],
             ).fetchone()
         return int(row[0]) if row else 0
+
+
+def _connected(path: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(str(path), config={"threads": 1, "memory_limit": "512MB"})
+
+
+def _problem_of(error: duckdb.Error) -> Problem | None:
+    """What DuckDB lacks, if it is room or files: it tells the system's reason in its message only."""
+    message = str(error)
+    return next((problem_of_lack(number) for number in LACKS if os.strerror(number) in message), None)
 
 
 def _job_of(row: Sequence[Any]) -> Job:
