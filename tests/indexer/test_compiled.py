@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +116,48 @@ def test_files_of_other_versions_are_removed(tmp_path: Path) -> None:
     fresh(tmp_path)(np.array([3]))
     assert not old.exists()
     assert len(cached(tmp_path)) == 2
+
+
+#: What a folder that cannot be written does to Numba's cache: of all places it knows, none can be used.
+READ_ONLY = """
+import errno
+from numba.core import caching
+
+def refuse(self):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+caching._CacheLocator.ensure_cache_path = refuse
+"""
+
+
+def test_every_part_works_where_no_cache_can_be_written() -> None:
+    """A read-only installation without a home folder: everything is imported, and compiled functions run."""
+    program = READ_ONLY + (
+        "import importlib, pkgutil, factcensus\n"
+        "for part in ('indexer', 'api', 'unlearn', 'eval'):\n"
+        "    package = importlib.import_module(f'factcensus.{part}')\n"
+        "    for found in pkgutil.walk_packages(package.__path__, f'factcensus.{part}.'):\n"
+        "        if not found.name.endswith('__main__'):\n"
+        "            importlib.import_module(found.name)\n"
+        "import numpy as np\n"
+        "from factcensus.api.infini_gram import cnf\n"
+        "print(cnf._not_before(np.array([1, 3, 5]), 0, 3, 4), type(cnf._not_before._cache).__name__)\n"
+    )
+    environment = {**os.environ, "HOME": "/proc/no-such-home"}
+    environment = {
+        name: value for name, value in environment.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "NullCache"]
+
+
+def test_only_the_shared_decorator_compiles() -> None:
+    """Numba's own decorators need a cache that can be written, and keep code of imported functions that changed."""
+    root = Path(__file__).parents[2]
+    parts = [root / part / "factcensus" for part in ("indexer", "api", "unlearn", "eval")]
+    modules = [module for part in parts for module in part.rglob("*.py") if module.name != "compiled.py"]
+    assert len(modules) > 100
+    assert [
+        module.name for module in modules if re.search(r"^(from|import) numba\b|\bnjit\b", module.read_text())
+    ] == []

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.search import Array, find, mark_documents
 from factcensus.indexer.storage.shard import Shard
@@ -277,7 +277,7 @@ class _Clause:
         return found[:size]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _term_at(ids: Array, at: Any, terms: Array, lengths: Array) -> Any:
     """Whether one of the terms starts at a position."""
     first = 0
@@ -293,7 +293,7 @@ def _term_at(ids: Array, at: Any, terms: Array, lengths: Array) -> Any:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _scan(ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array) -> Any:
     """Put the positions in the stretches where a term starts into ``found``; their number."""
     size = 0
@@ -307,7 +307,7 @@ def _scan(ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, 
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _scan_documents(
     ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array
 ) -> None:
@@ -321,7 +321,7 @@ def _scan_documents(
                 break
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _not_before(positions: Array, low: Any, high: Any, wanted: Any) -> Any:
     """The first of ``positions[low:high]``, which are in order, that is not before ``wanted``."""
     while low < high:
@@ -333,7 +333,7 @@ def _not_before(positions: Array, low: Any, high: Any, wanted: Any) -> Any:
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _hang_together(
     anchors: Array, begins: Array, ends: Array, positions: Array, starts: Array, distance: int, stop: Array,
     found: Array,
