@@ -24,6 +24,7 @@ from factcensus.eval.model_run import (
     with_uses_of,
 )
 from factcensus.eval.run_folder import pool_runs, read_run, summary_of
+from factcensus.indexer.errors import InputError
 
 
 @pytest.fixture
@@ -46,6 +47,13 @@ def facts() -> pa.Table:
             for number, (subject, city) in enumerate(cities.items())
         ]
     )  # fmt: skip
+
+
+def test_counts_of_two_analyzers_are_refused(saved: Path, tmp_path: Path) -> None:
+    versions = pa.array(["words/1+unicode-14.0.0", "words/2+unicode-14.0.0", None])
+    with pytest.raises(InputError, match=r"words/1\+unicode.*words/2\+unicode"):
+        evaluate_models([ModelToAsk(str(saved))], facts().append_column("analyzer", versions), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_becomes_a_run_folder_that_is_not_computed_again(saved: Path, tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """The report in a real browser: nothing is cut, letters can be read, nothing is fetched, by keyboard, in both schemes.
 
-Chromium is Debian's (``apt-get install chromium``). Where there is none these tests are skipped, but not where ``CI``
-is set: there a skipped test would say that the page works.
+Chromium is Debian's (``apt-get install chromium``). Where there is none these tests are skipped, or fail if
+``REQUIRE_ALL_TESTS`` is 1.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -20,7 +20,6 @@ from factcensus.eval.run_folder import summary_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-pytestmark = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no chromium")
 
 #: What reaches beyond the window and does not scroll by itself.
 CUT = """() => [...document.querySelectorAll("body *")]
@@ -33,7 +32,9 @@ LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        missing("no chromium is installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield chromium

@@ -21,6 +21,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 from factcensus.indexer import write_table
+from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import write_json
@@ -92,6 +93,7 @@ def evaluate_models(
 
     Raises:
         EvaluationInputError: ``out`` holds something else, or the table lacks what an attack or the count needs.
+        InputError: the table holds counts of different analyzers, or cannot be completed.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
     from factcensus.unlearn.limits import limits_of
@@ -100,6 +102,7 @@ def evaluate_models(
 
     evaluator, extras = evaluator or StandardEvaluator(), extras or Extras()
     facts = complete_facts(facts)
+    check_one_analyzer(facts)
     place = resolve_device(device)
     if count_column != COUNT and count_column not in facts.column_names:
         raise EvaluationInputError(
