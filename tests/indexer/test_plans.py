@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, delete_documents
 from factcensus.indexer.counting import workspace
+from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.kernels.entities import TOKENS_PER_ROW
@@ -69,8 +70,8 @@ def found(index: CountIndex, corpus: Corpus, **options: Any) -> tuple[list[str],
     """The names of the groups, and for each group the same numbers in the same order."""
     entities = [Entity(entity[0], tuple(entity[1:])) for entity in corpus.entities]
     subjects, objects = zip(*product(entities, repeat=2), strict=True)
-    names, counts = index.count_pairs(
-        *laid_out(index, subjects, objects), np.array(corpus.windows, np.int64), **options
+    names, counts = count_pairs(
+        index, *laid_out(index, subjects, objects), np.array(corpus.windows, np.int64), **options
     )
     mentions = [counts.subjects[..., :1], counts.objects[..., :1], counts.subjects[..., 1:], counts.objects[..., 1:]]
     rows = np.concatenate([*mentions, counts.together.reshape(*counts.together.shape[:2], -1)], axis=2)
@@ -114,7 +115,7 @@ def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_p
     with make_index(tmp_path, texts) as index:
         for windows, reading, threads in product(([], [0, 2]), (-1, 0, 1), (1, 2)):
             pairs = laid_out(index, subjects, objects)
-            _, counts = index.count_pairs(*pairs, np.array(windows, np.int64), reading=reading, threads=threads)
+            _, counts = count_pairs(index, *pairs, np.array(windows, np.int64), reading=reading, threads=threads)
             assert counts.subjects[:, 0].tolist() == [[5_000, 2_500]] * 2_500
             documents = counts.together[:, 0, :, 0]
             assert documents[:, 0].sum() == sum(len({n, 7 * n % 2500}) for n in range(2_500))
@@ -261,7 +262,7 @@ def test_chosen_plan_costs_little_more_than_the_better_one(name: str, windows: l
         subjects = [Entity(f"w{chance.randrange(leaders)}") for _ in range(facts)]
         pairs = laid_out(index, subjects, [Entity(chance.choice(names)) for _ in range(facts)])
         costs = {
-            reading: cost(index, lambda r=reading: index.count_pairs(*pairs, np.array(windows, np.int64), reading=r))
+            reading: cost(index, lambda r=reading: count_pairs(index, *pairs, np.array(windows, np.int64), reading=r))
             for reading in (-1, 0, 1)
         }
     assert costs[-1] <= WORSE_THAN_BEST * min(costs[0], costs[1]), costs
@@ -273,6 +274,6 @@ def test_documents_that_many_partners_share_are_reckoned_once(tmp_path: Path) ->
     with make_index(tmp_path, ["the " * 40] * 500 + [f"the {partners}"] * 5) as index:
         pairs = laid_out(index, [Entity("the")] * 60, [Entity(f"p{n}") for n in range(60)])
         costs = [
-            cost(index, lambda r=r: index.count_pairs(*pairs, np.array([], np.int64), reading=r)) for r in (-1, 0, 1)
+            cost(index, lambda r=r: count_pairs(index, *pairs, np.array([], np.int64), reading=r)) for r in (-1, 0, 1)
         ]
     assert costs[0] == costs[2] < costs[1] / 5

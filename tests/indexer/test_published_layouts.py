@@ -383,7 +383,7 @@ def test_offsets_of_fewer_documents_are_refused(left: int, published: Published,
 def test_documents_that_repeat_cannot_be_left_out_unseen(published: Published) -> None:
     with (
         CountIndex.open(published.layout("v4-u8")) as index,
-        pytest.raises(InputError, match="does not say which documents repeat"),
+        pytest.raises(InputError, match="does not record which documents repeat"),
     ):
         index.count("a", scope=Scope(duplicates=False))
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, workspace_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import (
@@ -40,6 +41,7 @@ from factcensus.indexer.kernels.entities import (
 from factcensus.indexer.kernels.ngrams import Selection
 
 if TYPE_CHECKING:
+    from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
 #: Most numbers that one table of facts may have (eight bytes each).
@@ -155,6 +157,43 @@ def count_plan(
                 if progress:
                     progress(done // len(shards), facts)
     return counts
+
+
+def count_pairs(
+    index: OpenedIndex,
+    forms: Forms,
+    subjects: npt.NDArray[np.int64],
+    objects: npt.NDArray[np.int64],
+    windows: npt.NDArray[np.int64],
+    *,
+    by: str | None = None,
+    scope: Scope = EVERY_DOCUMENT,
+    limit: Limit | None = None,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    reading: int = -1,
+) -> tuple[list[str], PairCounts]:
+    """Count many pairs of entities in an opened index; see :func:`count_plan`.
+
+    Args:
+        forms: Forms of all entities.
+        subjects: int64 (pairs,): the number of each pair's subject among them; ``objects`` likewise.
+        by: Count by the values of this column of the document table or field of the metadata.
+
+    Returns:
+        The groups (none without ``by``), and the counts by pair and group.
+    """
+    names, codes = index.groups(by)
+    column = -1 if by else column_of(scope)
+    selections = [
+        shard.selection(counted, column, groups)
+        for shard, counted, groups in zip(index.shards, index.counted(scope), codes, strict=True)
+    ]
+    counts = count_plan(
+        index.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),
+        limit or Limit(), threads=threads, progress=progress, reading=reading,
+    )  # fmt: skip
+    return names, PairCounts(counts.entities[subjects], counts.entities[objects], counts.together)
 
 
 #: Entities and facts to count, by number.

@@ -17,7 +17,7 @@ from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
 #: Tokens shown on either side of a mention, and passages shown of one document.
@@ -30,7 +30,7 @@ Mention = tuple[int, int, str]  # first position, position behind the last, what
 
 
 def find_documents(
-    index: CountIndex,
+    index: OpenedIndex,
     *,
     text: str | None = None,
     subject: Entity | str | None = None,
@@ -102,7 +102,7 @@ Places = list[Place]
 
 
 def _found(
-    index: CountIndex, shard: Shard, counted: Mask, text: str | None,
+    index: OpenedIndex, shard: Shard, counted: Mask, text: str | None,
     subject: Entity | str | None, object: Entity | str | None, window: int | None,
 ) -> tuple[npt.NDArray[np.int64], Places]:  # fmt: skip
     if text is not None:
@@ -122,7 +122,7 @@ def _found(
     ]
 
 
-def _described(index: CountIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> dict[str, Any]:
+def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> dict[str, Any]:
     begin, end = shard.document_span(document)
     inside = []
     for what, starts, ends in places:
@@ -188,7 +188,7 @@ def _stretches(
 
 
 def _spans(
-    index: CountIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
+    index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
 ) -> list[dict[str, str | None]]:
     """The stretch in pieces whose texts, joined, read on."""
     pieces: list[tuple[int, int, str | None]] = []

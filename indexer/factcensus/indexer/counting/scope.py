@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING, Mask
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage.layout import HeldFile
+    from factcensus.indexer.storage.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +54,21 @@ def column_of(scope: Scope) -> int:
     return 2 if scope.duplicates else 4
 
 
-def masks_of(index: CountIndex, scope: Scope) -> list[Mask]:
-    """For each shard bool (documents,), True where a document is counted; of size 0 where all are.
+def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFile]) -> list[Mask]:
+    """Return, for each shard, bool (documents,): True where a document is counted; of size 0 if all are.
+
+    Args:
+        tables: The document table of each shard by its number; needed only for a condition.
 
     Raises:
-        InputError: the index does not have what the scope goes by, or the condition cannot be understood.
+        InputError: The condition cannot be understood.
     """
     from factcensus.indexer.storage.documents import select_documents
 
-    if not scope.duplicates and index.manifest is None:
-        raise InputError(
-            f"index {index.name} does not say which documents repeat others (infini-gram's do not), so they cannot be "
-            "left out"
-        )
-    chosen = {} if scope.where is None else select_documents(index.document_tables, {}, where=scope.where)
+    chosen = {} if scope.where is None else select_documents(tables, {}, where=scope.where)
     masks = []
     tokens_before = 0
-    for shard in index.shards:
+    for shard in shards:
         mask = np.ones(shard.documents, np.bool_)
         mask[shard.deleted] = False
         if not scope.duplicates:

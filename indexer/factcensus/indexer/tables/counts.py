@@ -21,11 +21,11 @@ from factcensus.indexer.tables.facts import Facts
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
-    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.opened import OpenedIndex
 
 
 def count_facts(
-    index: CountIndex,
+    index: OpenedIndex,
     facts: Facts,
     *,
     windows: Sequence[int] = (),
@@ -57,11 +57,13 @@ def count_facts(
             index's analyzer; the message names the row.
         DeadlineError: the limit was reached.
     """
+    from factcensus.indexer.counting.fact_counts import count_pairs  # compiled code, which reading a table does without
+
     facts = countable(facts, by)
     windows = windows_of(windows)
     forms, subjects, objects = _lay_out(index, facts)
-    groups, counts = index.count_pairs(
-        forms, subjects, objects, check_windows(windows),
+    groups, counts = count_pairs(
+        index, forms, subjects, objects, check_windows(windows),
         by=by, scope=scope, limit=limit, threads=threads, progress=progress,
     )  # fmt: skip
     names = count_names(windows)
@@ -89,7 +91,7 @@ def count_facts(
     return table
 
 
-def check_names(index: CountIndex, facts: pa.Table) -> None:
+def check_names(index: OpenedIndex, facts: pa.Table) -> None:
     """Raise what :func:`count_facts` would for a checked fact table, without counting: before a long answer begins.
 
     Raises:
@@ -125,7 +127,7 @@ def counts_table(
     return table
 
 
-def _lay_out(index: CountIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The forms of all entities of a checked table, each name analysed once; int64 (facts,) subjects and objects."""
     from factcensus.indexer.counting.forms import forms_of_texts  # compiled code, which reading a table does without
 

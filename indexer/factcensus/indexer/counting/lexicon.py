@@ -1,0 +1,100 @@
+"""From text to the token ids of one index and back, with a vocabulary or with ids given by the analyzer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from factcensus.indexer.counting.forms import TextForms, TokenIds, flat_texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from factcensus.indexer.analyzers import FixedAnalyzer
+    from factcensus.indexer.analyzers.words import WordsAnalyzer
+    from factcensus.indexer.storage.vocabulary import Vocabulary
+
+
+class Lexicon(Protocol):
+    """The token ids of one index; an id of -1 stands for a token that occurs nowhere in the corpus."""
+
+    @property
+    def types(self) -> int | None:
+        """Number of distinct tokens; None if the index has no vocabulary."""
+        ...
+
+    def ids(self, text: str, tokens: Sequence[str]) -> list[int]:
+        """Return the ids of a text whose tokens are ``tokens``."""
+        ...
+
+    def name_ids(self, name: str) -> list[TokenIds]:
+        """Return the token sequences as which a name may occur; none for a name without tokens."""
+        ...
+
+    def text_forms(self, texts: pa.Array) -> TextForms:
+        """Return :meth:`name_ids` of many strings."""
+        ...
+
+    def words(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the printable tokens of ids."""
+        ...
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Return a readable text of a token sequence."""
+        ...
+
+
+class WordLexicon:
+    """Ids from the vocabulary of an index of words."""
+
+    def __init__(self, analyzer: WordsAnalyzer, vocabulary: Vocabulary) -> None:
+        self._analyzer, self._vocabulary = analyzer, vocabulary
+
+    @property
+    def types(self) -> int | None:
+        return len(self._vocabulary)
+
+    def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the tokens decide
+        return [self._vocabulary.id(token) for token in tokens]
+
+    def name_ids(self, name: str) -> list[TokenIds]:
+        ids = tuple(map(self._vocabulary.id, self._analyzer.tokens(name)))
+        return [ids] if ids else []
+
+    def text_forms(self, texts: pa.Array) -> TextForms:
+        encoder = self._analyzer.encoder()
+        ids, lengths = encoder.encode(texts.cast("binary").to_pylist())
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
+
+    def words(self, token_ids: Sequence[int]) -> list[str]:
+        return self._vocabulary.words(token_ids)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        return " ".join(self._vocabulary.words(token_ids))
+
+
+class FixedLexicon:
+    """Ids that the analyzer defines: bytes, or those of a tokenizer."""
+
+    types = None
+
+    def __init__(self, analyzer: FixedAnalyzer) -> None:
+        self._analyzer = analyzer
+
+    def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the text decides
+        return self._analyzer.ids(text)
+
+    def name_ids(self, name: str) -> list[TokenIds]:
+        return self._analyzer.name_ids(name)
+
+    def text_forms(self, texts: pa.Array) -> TextForms:
+        return flat_texts([self._analyzer.name_ids(text) for text in texts.to_pylist()])
+
+    def words(self, token_ids: Sequence[int]) -> list[str]:
+        return [self._analyzer.token(token_id) for token_id in token_ids]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        return self._analyzer.decode(token_ids)
