@@ -9,7 +9,9 @@ from email.utils import formatdate
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
+from hostile_tables import arrow_of
 from loopback import serving
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -141,3 +143,18 @@ def test_retry_after_is_a_number_or_a_date(value: str, low: float, high: float) 
 def test_retry_after_counts_from_now() -> None:
     soon = formatdate(time.time() + 30, usegmt=True)
     assert 25 < pause_s(httpx.Response(503, headers={"Retry-After": soon})) <= 30
+
+
+def test_a_result_of_types_that_no_service_sends_is_not_read(index_folder: Path) -> None:
+    """Damaged dictionaries can end the process that reads them."""
+    table = pa.table({"subject": pa.array(["Curie"]).dictionary_encode()})
+    answers = [Response(body) for body in (arrow_of(table), arrow_of(pa.table({"subject": ["a"]}))[:-60])]
+    with moody(index_folder, *answers) as (_, client):
+        for _ in range(2):
+            with pytest.raises(ServerFailureError, match="is no Arrow stream"):
+                client.job("a").result()
+
+
+def test_an_answer_of_many_brackets_is_a_failure_of_the_server(index_folder: Path) -> None:
+    with moody(index_folder, Response(b"[" * 10**5)) as (_, client), pytest.raises(ServerFailureError):
+        client.indexes()

@@ -17,7 +17,14 @@ from factcensus.api.answers import FactsAnswer, JobAnswer
 from factcensus.api.bodies import FactsBody, Window
 from factcensus.api.deadlines import within
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf, new_router
-from factcensus.api.formats import TABLE_CONTENT, FactsFormat, check_writable, format_of_answer, format_of_body
+from factcensus.api.formats import (
+    TABLE_CONTENT,
+    FactsFormat,
+    check_writable,
+    format_of_answer,
+    format_of_body,
+    row_bytes,
+)
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import Job
 from factcensus.api.jobs.routes import accepted
@@ -29,6 +36,8 @@ from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.tables.counts import check_names
 
 router = new_router("facts")
+#: Bytes of an answer that is made as a whole, about; a longer one is sent in chunks.
+WHOLE_BYTES = 16 * 2**20
 _EXAMPLES = {
     "application/x-ndjson": '{"subject":"Marie Curie","object":"Warsaw"}\n',
     "text/csv": "subject,object\nMarie Curie,Warsaw\n",
@@ -116,7 +125,7 @@ async def count_facts(
         return accepted(begun, jobs)
     service.metrics.facts_counted.inc(begun.first.num_rows)
     first = begun.first
-    if not begun.rest:
+    if not begun.rest and first.num_rows * row_bytes(first) <= WHOLE_BYTES:
         answer = await run_in_threadpool(lambda: b"".join(answer_format.write(first.schema, [first])))
         return Response(answer, media_type=answer_format.media_type)
     allowance = Allowance(limits.deadline_seconds - (monotonic() - began))

@@ -20,6 +20,10 @@ from factcensus.indexer.tables.files import render
 
 #: Rows that are made into text at a time.
 CHUNK_ROWS = 1000
+#: Bytes of text that are made at a time, about, unless a single row has more.
+CHUNK_BYTES = 4 * 2**20
+#: Characters around a value in JSON, and of a short value.
+VALUE_CHARS = 10
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,23 @@ class FactsFormat:
 def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
     before = b'{"facts":['
     for piece in pieces:
-        for batch in piece.to_batches(max_chunksize=CHUNK_ROWS):
-            yield before + orjson.dumps(batch.to_pylist())[1:-1]
+        for chunk in _chunks(piece):
+            yield before + orjson.dumps(chunk.to_pylist())[1:-1]
             before = b","
     yield b"]}"
+
+
+def row_bytes(table: pa.Table) -> int:
+    """About the bytes of a row as text, in which every column's name is repeated."""
+    names = sum(len(name) + VALUE_CHARS for name in table.column_names)
+    return names + int(table.nbytes) // max(1, table.num_rows)
+
+
+def _chunks(piece: pa.Table) -> Iterator[pa.Table]:
+    """The rows of a piece, as many at a time as make a chunk of text."""
+    rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes(piece)))
+    for start in range(0, piece.num_rows, rows):
+        yield piece.slice(start, rows)
 
 
 def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal["csv", "jsonl"]) -> FactsFormat:
@@ -52,9 +69,10 @@ def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal[
         header = b"".join(render(schema.empty_table(), format))
         yield header
         for piece in pieces:
-            rendered = iter(render(piece, format))
-            yield next(rendered).removeprefix(header)
-            yield from rendered
+            for chunk in _chunks(piece):
+                rendered = iter(render(chunk, format))
+                yield next(rendered).removeprefix(header)
+                yield from rendered
 
     return FactsFormat(media_type, other_names, format, write)
 

@@ -12,6 +12,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.api.decoding.types import schema_to_json
 from factcensus.api.errors import RejectedError, ServerFailureError, ServiceError
 from factcensus.api.replies import json_of
 from factcensus.api.tables import SENT, counted_table
@@ -68,8 +69,12 @@ class RemoteJob:
         """The counts table of a job that is done, with the columns that were sent."""
         content = self._send("GET", f"{self._path}/result", headers={"Accept": ARROW}).content
         try:
-            return pa.ipc.open_stream(content).read_all()
-        except pa.ArrowException as error:
+            with pa.ipc.open_stream(content) as stream:
+                schema_to_json(stream.schema)  # raises for types that no service sends, which can crash their reader
+                table = stream.read_all()
+            table.validate(full=True)
+            return table
+        except (pa.ArrowException, TypeError, OSError, UnicodeDecodeError) as error:
             raise ServerFailureError(f"the result of job {self.id} is no Arrow stream ({error}); try again") from error
 
     def remove(self) -> None:

@@ -23,7 +23,7 @@ def json_of(reply: httpx.Response) -> dict[str, Any]:
     """
     try:
         content = reply.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise ServerFailureError(
@@ -67,7 +67,7 @@ def _problem_of(reply: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         problem = reply.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return problem if isinstance(problem, dict) else {}
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from factcensus.api.decoding import wire
 from factcensus.api.decoding.bounds import FORMAT_NAMES, UNFOLDED, Bounds, Ending, Form
 from factcensus.api.decoding.starting import PROCESS
+from factcensus.api.decoding.types import WireError, schema_of_json
 from factcensus.api.metrics import Metrics
 from factcensus.api.problems import Problem, problem_of_validation
 from factcensus.indexer import Limit
@@ -108,7 +109,7 @@ class Decoders:
     def _shown(self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit) -> Decoded:
         with self._answering(ending):
             shown = json.loads(self._received(channel, "schema", bounds, limit) or b"")
-            schema = wire.schema_of_json(shown["columns"])
+            schema = schema_of_json(shown["columns"])
             facts, size, options = int(shown["facts"]), int(shown["size"]), dict(shown["options"])
         return Decoded(facts, size, options, schema, self._pieces(channel, ending, bounds, limit, schema, facts))
 
@@ -123,7 +124,7 @@ class Decoders:
                     break
                 yield piece
             if facts:
-                raise wire.WireError("another number of rows than was said")
+                raise WireError("another number of rows than was said")
 
     def _received(self, channel: socket.socket, wanted: wire.Kind, bounds: Bounds, limit: Limit) -> bytearray | None:
         """The content of the next frame, None at the end of the pieces; raises what another frame says."""
@@ -140,7 +141,7 @@ class Decoders:
             raise Problem(str(said["kind"]), str(said["detail"]))
         if kind == "fault":
             raise _Fault(json.loads(content)["traceback"])
-        raise wire.WireError(f"a frame of kind {kind} where {wanted} was to come")
+        raise WireError(f"a frame of kind {kind} where {wanted} was to come")
 
     @contextmanager
     def _answering(self, ending: Ending) -> Iterator[None]:
@@ -153,7 +154,7 @@ class Decoders:
         except _Fault as error:
             log.warning("a body that says it is %s cannot be decoded:\n%s", ending, error)
             raise self._undecodable(ending, "it is damaged") from error
-        except (wire.WireError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (WireError, KeyError, TypeError, ValueError, RecursionError) as error:
             log.warning("the answer to a body that says it is %s cannot be read: %r", ending, error)
             raise self._undecodable(ending, "it is damaged") from error
 

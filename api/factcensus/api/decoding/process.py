@@ -28,6 +28,7 @@ import pyarrow as pa
 from factcensus.api.decoding import wire
 from factcensus.api.decoding.bounds import Bounds, Ending, Refused
 from factcensus.api.decoding.tables import FactsReader
+from factcensus.api.decoding.types import schema_to_json
 from factcensus.indexer.errors import InputError
 
 try:
@@ -172,7 +173,7 @@ def _decode(channel: socket.socket, opened: Callable[[], FactsReader]) -> None:
             "facts": reader.facts,
             "size": reader.size,
             "options": reader.options,
-            "columns": wire.schema_to_json(reader.schema),
+            "columns": schema_to_json(reader.schema),
         }
         wire.send(channel, "schema", [json.dumps(shown).encode()])
         for piece in reader.pieces():

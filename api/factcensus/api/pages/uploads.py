@@ -50,7 +50,7 @@ router = new_router("pages", include_in_schema=False)
 #: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
 PREVIEW = 20
 #: Fields of the upload form; none may be repeated.
-UPLOAD_FIELDS = dict.fromkeys(("index", "windows", "facts", "token"), False)
+UPLOAD_FIELDS: dict[str, bool] = dict.fromkeys(("index", "windows", "facts", "token"), False)
 
 
 @router.get("/tables")
