@@ -23,12 +23,12 @@ log = logging.getLogger("factcensus.api")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 #: Asked every few seconds by machines: their lines would bury the others.
 #: On every answer: it is what its type says, nothing frames or embeds it, and no address leaks from a link in it.
-PROTECTION = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+PROTECTION = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -58,8 +58,8 @@ class Observation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
+                headers = message["headers"] = list(message.get("headers", ()))
+                headers.append((b"x-request-id", request_id.encode()))
                 _protect(headers, keyed=self._keyed)
             await send(message)
 
@@ -91,19 +91,20 @@ class Observation:
                 )
 
 
-def _protect(headers: MutableHeaders, *, keyed: bool) -> None:
+def _protect(headers: list[tuple[bytes, bytes]], *, keyed: bool) -> None:
     """Add what keeps browsers from taking an answer for something else, and shared caches from keeping it.
 
     Args:
-        headers: Of an answer; the stricter ones of a page stay.
+        headers: Of an answer, names in lower case; the stricter ones of a page stay.
         keyed: Whether the answer is for the holder of a key alone.
     """
-    for name, value in PROTECTION.items():
-        headers.setdefault(name, value)
+    present = {name for name, _ in headers}
+    headers += [header for header in PROTECTION if header[0] not in present]
     if keyed:
-        held = headers.get("cache-control")
-        headers["Cache-Control"] = f"private, {held}" if held else "private"
-        headers.add_vary_header("Authorization, X-API-Key")
+        changed = MutableHeaders(raw=headers)
+        held = changed.get("cache-control")
+        changed["Cache-Control"] = f"private, {held}" if held else "private"
+        changed.add_vary_header("Authorization, X-API-Key")
 
 
 class Compression:

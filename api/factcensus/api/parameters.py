@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -37,8 +37,8 @@ class NamedRoute(APIRoute):
         in_body = _body_fields(self.dependant)
 
         async def named(request: Request) -> Response:
-            if query := request.scope["query_string"]:
-                _check_query(query, known, in_body)
+            if request.scope["query_string"]:
+                _check_query(request, known, in_body)
             if request.method != "GET":
                 refuse_other_sites(request, request.app.state.service.settings)
                 if in_body:
@@ -108,18 +108,18 @@ def refused_name(name: str, detail: str) -> Problem:
     return Problem("invalid-request", detail, errors=[{"detail": detail, "parameter": name[:_MOST_CHARACTERS]}])
 
 
-def _check_query(query: bytes, known: Mapping[str, bool], in_body: frozenset[str]) -> None:
+def _check_query(request: Request, known: Mapping[str, bool], in_body: frozenset[str]) -> None:
     """Refuse a query string with other names than the known ones, or one that is not UTF-8.
 
     The framework would put U+FFFD in place of bytes that are not UTF-8, and another text would be counted.
     """
     try:
-        unquote_to_bytes(query).decode("utf-8")
+        unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
     except UnicodeDecodeError:
         raise Problem(
             "invalid-request", "the percent-encoded bytes of the query are not UTF-8; encode the text as UTF-8"
         ) from None
-    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name in in_body and name not in known:
             raise refused_name(name, f"{name!r} belongs in the body of this request, not in its address")
