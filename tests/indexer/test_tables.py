@@ -24,6 +24,7 @@ from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.added import check_one_analyzer, countable
 from factcensus.indexer.tables.complete import complete_facts
+from factcensus.indexer.tables.facts import as_facts
 from factcensus.indexer.tables.remarks import unmatched_commas
 from factcensus.indexer.tables.values import list_in
 
@@ -261,6 +262,15 @@ def test_lists_in_cells(cell: str, items: list[str]) -> None:
 @given(st.lists(TEXT, max_size=4))
 def test_lists_as_python_prints_them_are_read_back(items: list[str]) -> None:
     assert list_in(str(items)) == items
+
+
+def test_item_without_a_text_is_an_error_that_names_the_row() -> None:
+    facts = {"subject": ["a", "b"], "object": ["c", "d"], "subject_aliases": [["x", "y"], ["z", ["w"]]]}
+    with pytest.raises(InputError, match=r"row 2 of the fact table: the subject_aliases"):
+        facts_from_rows([dict(zip(facts, row, strict=True)) for row in zip(*facts.values(), strict=True)])
+    nested = pa.table({**facts, "subject_aliases": [None, [["w"]]]})
+    with pytest.raises(InputError, match=r"row 2 of the fact table: the subject_aliases"):
+        as_facts(nested)
 
 
 def test_commas_that_match_nothing_get_a_hint(index: CountIndex) -> None:

@@ -109,7 +109,9 @@ def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Ta
         if hasattr(facts, "__arrow_c_stream__"):
             facts = _arrow_of(facts)
         elif hasattr(facts, "__dataframe__"):
-            facts = pa.interchange.from_dataframe(facts)
+            from pyarrow.interchange import from_dataframe
+
+            facts = from_dataframe(facts)
         else:
             return facts_from_rows(_records(facts), columns=columns)
     if columns is not None:

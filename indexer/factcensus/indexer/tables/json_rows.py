@@ -103,7 +103,10 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
         row, exact = None, True
     if isinstance(row, dict) and not exact:
         plain_row = dict(zip(names.of(tuple(row)), row.values(), strict=True))
-        if not any(column in AS_WRITTEN and _has_number(value) for column, value in plain_row.items()):
+        for column, value in plain_row.items():
+            if type(value) is not str and column in AS_WRITTEN and _has_number(value):
+                break
+        else:
             return plain_row
     if isinstance(row, dict) or exact:
         try:
@@ -147,9 +150,10 @@ def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
 
 def _has_number(value: Any) -> bool:
     """Return whether a value of a text column has a number, whose text orjson has forgotten."""
-    if type(value) is list:
-        return any(map(_has_number, value))
-    return type(value) in (int, float)
+    kind = type(value)
+    if kind is list:
+        return any(type(each) is not str and _has_number(each) for each in value)
+    return kind is int or kind is float
 
 
 def column_of(values: list[Any], name: str) -> pa.Array:

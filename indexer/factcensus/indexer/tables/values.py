@@ -27,6 +27,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,25 @@ def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
     Raises:
         InputError: a value is not one value with a text; the message names the row.
     """
+    if _are_clean(values):
+        return list(values)
     values = [_unboxed(value) for value in values]
     floats = [value for value in values if isinstance(value, (float, np.floating))]
     moments = [value for value in values if isinstance(value, datetime.datetime)]
     whole = all(float(value).is_integer() for value in floats)
     midnight = all(value.tzinfo is None and value.time() == datetime.time() for value in moments)
     return [_text(value, whole, midnight, name, row) for row, value in enumerate(values, 1)]
+
+
+def _are_clean(values: Sequence[Any]) -> bool:
+    """Return whether values are texts and nulls only, as nearly always, without a lone surrogate."""
+    if not {str, type(None)} >= set(map(type, values)):
+        return False
+    try:
+        "".join(filter(None, values)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unboxed(value: Any) -> Any:
@@ -150,8 +164,9 @@ def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
     cells = column.to_pylist()
     if is_list(column.type) and not pa.types.is_string(column.type.value_type):
         items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
-        texts = iter(text_column(items, f"items of {name}").to_pylist())
-        cells = [None if cell is None else [next(texts) for _ in cell] for cell in cells]
+        with suppress(InputError):  # which names the item; below, the row is named
+            texts = iter(text_column(items, name).to_pylist())
+            cells = [None if cell is None else [next(texts) for _ in cell] for cell in cells]
     lists = [as_list(cell, name, row) for row, cell in enumerate(cells, 1)]
     return pa.array(lists, pa.list_(pa.string()))
 
@@ -167,12 +182,17 @@ def as_list(cell: Any, name: str, row: int) -> list[str] | None:
     if isinstance(cell, (tuple, set, np.ndarray)):
         cell = list(cell)
     if isinstance(cell, list):
-        cell = texts_of(cell, f"{name} column")
+        try:
+            cell = texts_of(cell, name)
+        except InputError:
+            raise InputError(
+                f"row {row} of the fact table: the {name} hold a value that is not a text ({cell!r:.60})"
+            ) from None
     elif isinstance(cell, str):
-        cell = list_in(cell)
+        cell = texts_of(list_in(cell), name)
     else:
         raise InputError(f"row {row} of the fact table: {name} is not a list of texts ({cell!r:.60})")
-    return [clean_text(item) for item in cell if item is not None and item.strip()]
+    return [item for item in cell if item is not None and item.strip()]
 
 
 def list_in(cell: str) -> list[str]:
