@@ -55,7 +55,11 @@ def test_two_processes_give_the_result_of_one(world: Path, model_folder: Path, t
         "threads": 1,
         "evaluator": "none",
         "save_models": True,
-        "methods": ["simnpo", {"preset": "grad_diff", "retain": "kl", "name": "kl"}],
+        "methods": [
+            "simnpo",
+            {"preset": "grad_diff", "retain": "kl", "name": "kl"},
+            {"preset": "grad_diff", "reduction": "token", "name": "token"},
+        ],
         "selection": {"forget": {"roles": ["forget"], "limit": 14}, "count_column": "exposures"},
         # 7 and 5 are odd: the two shares of a batch have different sizes, which averaging over ranks gets wrong.
         "training": {"learning_rate": 1e-3, "passes": 1, "batch_forget": 7, "batch_retain": 5, "micro_batch": 2},
@@ -69,7 +73,7 @@ def test_two_processes_give_the_result_of_one(world: Path, model_folder: Path, t
     ours, theirs = (pq.read_table(folder / "steps.parquet").to_pydict() for folder in (one, two))
     for column in ("loss_nats", "forget_loss_nats", "retain_loss_nats", "gradient_norm"):
         torch.testing.assert_close(torch.tensor(theirs[column]), torch.tensor(ours[column]), rtol=1e-4, atol=1e-5)
-    for method in ("simnpo", "kl"):
+    for method in ("simnpo", "kl", "token"):
         models = [
             load_model(str(folder / "cells" / method / "model"), None, torch.float32, torch.device("cpu"))
             for folder in (one, two)

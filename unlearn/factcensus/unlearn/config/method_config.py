@@ -97,6 +97,12 @@ class MethodConfig(Section):
     gamma: float = Field(default=1.0, gt=0, description="factor of the forget term")
     retain: RetainKind = "nll"
     alpha: float = Field(default=1.0, ge=0, description="factor of the retain term")
+    reduction: Literal["fact", "token"] = Field(
+        default="fact",
+        description="`fact`: means over each answer's tokens, then over facts, so long answers weigh no more than "
+        "short ones; `token`: means over all answer tokens of the batch, as much published code has them (losses of a "
+        "whole answer, such as npo and simnpo, are means over facts in both)",
+    )
     layer: int | None = Field(
         default=None, ge=0, description="of rmu and embedding, from 0; a quarter of the way up if not given"
     )
@@ -170,6 +176,9 @@ class MethodConfig(Section):
             "adapter.start = 'fila' compares with a retain set; choose retain": fila and self.retain == "none",
             f"adapter.start = 'fila' looks at the fact's answer, and {self.objective!r} teaches another one": (
                 fila and get_objective(self.objective).answer == "refusal"
+            ),
+            "reduction = 'token' weighs every token alike, and ceiling_nats and skip do not; choose one": (
+                self.reduction == "token" and any(self.parameters.get(name) for name in ("ceiling_nats", "skip"))
             ),
             "negate needs all parameters; leave adapter out": self.negate is not None and self.adapter is not None,
             "retrain_world is needed: the folder that `factcensus world write` wrote": (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("ce_u", source="Yang (2025), arXiv:2503.01224", needs=["logits"])
+@objective("ce_u", source="Yang (2025), arXiv:2503.01224", needs=["logits"], token_mean=True)
 def ce_u(scores: AnswerScores, *, skip: float = 0) -> torch.Tensor:
     """CE(softmax(z without y), p): the model's own distribution, the answer's token taken out, as the teacher.
 

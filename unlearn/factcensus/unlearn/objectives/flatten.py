@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("flatten", source="Entesari et al. (2025), arXiv:2506.05314 (PDU)", needs=["logits"])
+@objective("flatten", source="Entesari et al. (2025), arXiv:2506.05314 (PDU)", needs=["logits"], token_mean=True)
 def flatten(scores: AnswerScores) -> torch.Tensor:
     """(max_v z_v - mean_v z_v)^2: 0 where every token is equally likely.
 

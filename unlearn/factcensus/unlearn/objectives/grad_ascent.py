@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("grad_ascent", source="Jang et al. (2022), arXiv:2210.01504")
+@objective("grad_ascent", source="Jang et al. (2022), arXiv:2210.01504", token_mean=True)
 def grad_ascent(scores: AnswerScores) -> torch.Tensor:
     """-l: minus the answer's mean loss.
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121")
+@objective(
+    "grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121", token_mean=True
+)
 def grad_diff(scores: AnswerScores, *, ceiling_nats: float | None = None) -> torch.Tensor:
     """-l: the forget half of gradient difference; the retain term is the other half.
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("idk", source="Maini et al. (2024), arXiv:2401.06121 (IDK without the preference term)", answer="refusal")
+@objective(
+    "idk",
+    source="Maini et al. (2024), arXiv:2401.06121 (IDK without the preference term)",
+    answer="refusal",
+    token_mean=True,
+)
 def idk(scores: AnswerScores) -> torch.Tensor:
     """+l of the refusal: mean loss of the refusal after the forget prompt.
 

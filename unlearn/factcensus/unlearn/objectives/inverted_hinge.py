@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("inverted_hinge", source="Cha et al. (2025), arXiv:2408.06621 (LoKU)", needs=["logits"])
+@objective("inverted_hinge", source="Cha et al. (2025), arXiv:2408.06621 (LoKU)", needs=["logits"], token_mean=True)
 def inverted_hinge(scores: AnswerScores) -> torch.Tensor:
     """1 + p(y) - max_{v != y} p(v): between 0 and 2.
 

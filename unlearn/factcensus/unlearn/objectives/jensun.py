@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("jensun", source="Singh et al. (2025), arXiv:2509.02820 (JensUn)", needs=("logits", "replacement_ids"))
+@objective(
+    "jensun",
+    source="Singh et al. (2025), arXiv:2509.02820 (JensUn)",
+    needs=("logits", "replacement_ids"),
+    token_mean=True,
+)
 def jensun(scores: AnswerScores) -> torch.Tensor:
     """JSD(p, e_k): k is the refusal's token for this place, the refusal being repeated until the answer is over.
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("learn", source="Ilharco et al. (2023), arXiv:2212.04089 (the fine-tuning half of task arithmetic)")
+@objective(
+    "learn", source="Ilharco et al. (2023), arXiv:2212.04089 (the fine-tuning half of task arithmetic)", token_mean=True
+)
 def learn(scores: AnswerScores) -> torch.Tensor:
     """+l: the answer's mean loss; with `negate` the model then becomes W0 - negate (W - W0).
 

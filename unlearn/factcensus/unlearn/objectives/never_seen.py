@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("never_seen", source="factcensus (this project); docs/unlearning.md", needs=("logits", "target"))
+@objective(
+    "never_seen", source="factcensus (this project); docs/unlearning.md", needs=("logits", "target"), token_mean=True
+)
 def never_seen(scores: AnswerScores) -> torch.Tensor:
     """KL(Bernoulli(q) || Bernoulli(p)): p of the answer's token, q its never-seen level.
 

@@ -42,6 +42,8 @@ class Objective:
         needs: Fields of ``AnswerScores`` that must be there. None of them takes a second model: ``reference_nll`` is
             one cached number a fact, ``reference_logits`` come from cached activations or from the model with its
             adapter switched off.
+        token_mean: Whether the loss is a mean over the answer's tokens, so that it can be taken over all tokens of a
+            batch instead (``reduction = "token"``). A function of the whole answer's loss cannot.
         uses_margin: Whether ``scores.margin`` means anything to it.
         source: The paper.
     """
@@ -52,6 +54,7 @@ class Objective:
     needs: frozenset[Need]
     uses_margin: bool
     source: str
+    token_mean: bool = False
 
     def parameters(self) -> dict[str, Any]:
         """Names of the loss's own parameters, with their defaults."""
@@ -97,6 +100,7 @@ def objective(
     answer: Answer = "answer",
     needs: Collection[Need] = (),
     uses_margin: bool = False,
+    token_mean: bool = False,
 ) -> Callable[[Callable[..., torch.Tensor]], Objective]:
     """Make an :class:`Objective` of a function ``(scores: AnswerScores, *, parameters) -> (B,)``."""
     unknown = sorted(set(needs) - set(NEEDS))
@@ -104,7 +108,7 @@ def objective(
         raise unknown_name(f"need of the objective {name!r}:", unknown[0], NEEDS)
 
     def decorate(loss: Callable[..., torch.Tensor]) -> Objective:
-        return Objective(name, loss, answer, frozenset(needs), uses_margin, source)
+        return Objective(name, loss, answer, frozenset(needs), uses_margin, source, token_mean)
 
     return decorate
 

@@ -23,22 +23,28 @@ RETAIN_FORMULAS: dict[str, str] = {
 }
 
 
-def _mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (B, T) values over an answer's tokens, then over facts."""
-    return (values.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)).mean()
+def _mean(values: torch.Tensor, mask: torch.Tensor, by_token: bool) -> torch.Tensor:
+    """Return the mean of (B, T) values over an answer's tokens, then over facts; or over all tokens at once."""
+    values = values.masked_fill(~mask, 0.0)
+    if by_token:
+        return values.sum() / mask.sum()
+    return (values.sum(dim=1) / mask.sum(dim=1)).mean()
 
 
-def retain_nll(token_log_probabilities: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def retain_nll(token_log_probabilities: torch.Tensor, mask: torch.Tensor, by_token: bool = False) -> torch.Tensor:
     """Mean loss of the retain answers, nats per token: over the answer's tokens, then over facts.
 
     Args:
         token_log_probabilities: (B, T).
         mask: (B, T) bool: where an answer has a token. Prompts carry no loss.
+        by_token: Take the mean over all tokens of the batch instead; likewise below.
     """
-    return _mean(-token_log_probabilities, mask)
+    return _mean(-token_log_probabilities, mask, by_token)
 
 
-def retain_kl(logits: torch.Tensor, original_logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def retain_kl(
+    logits: torch.Tensor, original_logits: torch.Tensor, mask: torch.Tensor, by_token: bool = False
+) -> torch.Tensor:
     """KL(original || model) at the retain answers' positions, nats: mean over an answer's tokens, then over facts.
 
     Unlike the loss above it wants the whole distribution kept, also where the original was wrong or unsure.
@@ -48,22 +54,26 @@ def retain_kl(logits: torch.Tensor, original_logits: torch.Tensor, mask: torch.T
         mask: (B, T) bool.
     """
     original = original_logits.detach().log_softmax(dim=-1)
-    return _mean((original.exp() * (original - logits.log_softmax(dim=-1))).sum(dim=-1), mask)
+    return _mean((original.exp() * (original - logits.log_softmax(dim=-1))).sum(dim=-1), mask, by_token)
 
 
-def retain_jsd(logits: torch.Tensor, original_logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def retain_jsd(
+    logits: torch.Tensor, original_logits: torch.Tensor, mask: torch.Tensor, by_token: bool = False
+) -> torch.Tensor:
     """Jensen-Shannon divergence of model and original, nats, at most ln 2; shapes and reduction as above."""
     original, now = original_logits.detach().log_softmax(dim=-1), logits.log_softmax(dim=-1)
     middle = torch.logaddexp(original, now) - torch.log(torch.tensor(2.0))
     each = (original.exp() * (original - middle) + now.exp() * (now - middle)).sum(dim=-1) / 2
-    return _mean(each, mask)
+    return _mean(each, mask, by_token)
 
 
-def retain_embedding(hidden: torch.Tensor, original_hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def retain_embedding(
+    hidden: torch.Tensor, original_hidden: torch.Tensor, mask: torch.Tensor, by_token: bool = False
+) -> torch.Tensor:
     """Squared distance of activations, mean over dimensions, over an answer's positions, then over facts.
 
     Args:
         hidden, original_hidden: (B, T, D); no gradient flows into the second.
         mask: (B, T) bool.
     """
-    return _mean((hidden.float() - original_hidden.detach().float()).square().mean(dim=-1), mask)
+    return _mean((hidden.float() - original_hidden.detach().float()).square().mean(dim=-1), mask, by_token)

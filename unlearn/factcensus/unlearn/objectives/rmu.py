@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"])
+@objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"], token_mean=True)
 def rmu(scores: AnswerScores, *, steering: float = 20.0, direction_seed: int = 0) -> torch.Tensor:
     """|| h - c u ||^2 / D: h the activation at the method's layer, u one random unit vector, c the steering.
 

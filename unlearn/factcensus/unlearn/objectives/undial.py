@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from factcensus.unlearn.training.scoring import AnswerScores
 
 
-@objective("undial", source="Dong et al. (2025), arXiv:2402.10052", needs=("logits", "reference_logits"))
+@objective(
+    "undial", source="Dong et al. (2025), arXiv:2402.10052", needs=("logits", "reference_logits"), token_mean=True
+)
 def undial(scores: AnswerScores, *, beta: float = 10.0) -> torch.Tensor:
     """CE(softmax(z0 - beta e_y), p): the original's logits z0, less beta at the answer's token.
 

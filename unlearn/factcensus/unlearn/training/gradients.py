@@ -33,6 +33,17 @@ def arithmetic(device: torch.device, autocast: bool) -> AbstractContextManager[A
     return torch.autocast(device.type, dtype=torch.bfloat16) if autocast else nullcontext()
 
 
+def batch_share(mask: torch.Tensor, examples: Sequence[Example], draws: Sequence[Draw]) -> torch.Tensor:
+    """Return (B,) what part of the tokens of a whole batch each answer has.
+
+    Args:
+        mask: (B, T) bool: where these answers have a token.
+        examples: The forget set.
+        draws: The whole batch, whatever process and micro-batch its parts are in.
+    """
+    return mask.sum(dim=1) / sum(len(examples[draw.index].answer_ids) for draw in draws)
+
+
 @dataclass(frozen=True, slots=True)
 class Draw:
     """One place of a forget batch: which example, and in which pass over the set it stands."""
@@ -89,11 +100,15 @@ class Gradients:
             weights = self.forget.weights[indices]
             if strata is not None:
                 weights = weights * strata.fact_weights(indices)
-            loss = (weights.to(self.device) * objective(scores, parameters)).sum() / len(draws)
+            losses = weights.to(self.device) * objective(scores, parameters)
+            if self.method.reduction == "token" and objective.token_mean:
+                loss = (losses * batch_share(scores.mask, self.forget.examples, draws)).sum()
+            else:
+                loss = losses.sum() / len(draws)
             cast("Any", self.method.gamma * loss).backward()
             total += float(loss.detach())
-            losses = scores.mean_over_tokens(-scores.token_log_probabilities.detach()).tolist()
-            for place, value in zip(part, losses, strict=True):
+            answer_losses = scores.mean_over_tokens(-scores.token_log_probabilities.detach()).tolist()
+            for place, value in zip(part, answer_losses, strict=True):
                 observed[place] = value
         return total, observed
 
@@ -104,7 +119,8 @@ class Gradients:
         for part in self._parts(range(len(mine)), [self.retain[index] for index in mine]):
             chosen = [mine[place] for place in part]
             batch = self._batch([self.retain[index] for index in chosen])
-            loss = self._retain_loss(chosen, batch) * len(part) / len(indices)
+            part_size, size = self._retain_size(chosen), self._retain_size(indices)
+            loss = self._retain_loss(chosen, batch) * part_size / size
             if alpha > 0:
                 cast("Any", alpha * loss).backward()
             total += float(loss.detach())
@@ -117,23 +133,29 @@ class Gradients:
         for part in self._parts(range(len(indices)), [self.retain[index] for index in indices]):
             chosen = [indices[place] for place in part]
             batch = self._batch([self.retain[index] for index in chosen])
-            total += float(self._retain_loss(chosen, batch)) * len(part) / len(indices)
+            total += float(self._retain_loss(chosen, batch)) * self._retain_size(chosen) / self._retain_size(indices)
         return total
 
+    def _retain_size(self, indices: Sequence[int]) -> int:
+        """Return what the retain term is a mean over: facts, or their answers' tokens."""
+        if self.method.reduction == "fact":
+            return len(indices)
+        return sum(len(self.retain[index].answer_ids) for index in indices)
+
     def _retain_loss(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
-        kind = self.method.retain
+        kind, by_token = self.method.retain, self.method.reduction == "token"
         if kind == "embedding":
             assert self.layer is not None
             assert self.retain_reference is not None
             with arithmetic(self.device, self.autocast):
                 hidden = hidden_at(self.model, batch, self.layer)
-            return retain_embedding(hidden, self.retain_reference(indices, batch), batch.answer_mask)
+            return retain_embedding(hidden, self.retain_reference(indices, batch), batch.answer_mask, by_token)
         logits = self._logits(batch)
         if kind == "nll":
-            return retain_nll(token_log_probabilities(logits, batch), batch.answer_mask)
+            return retain_nll(token_log_probabilities(logits, batch), batch.answer_mask, by_token)
         assert self.retain_reference is not None
         term = retain_kl if kind == "kl" else retain_jsd
-        return term(logits, self.retain_reference(indices, batch), batch.answer_mask)
+        return term(logits, self.retain_reference(indices, batch), batch.answer_mask, by_token)
 
     def _scores(self, draws: Sequence[Draw]) -> AnswerScores:
         """The forget examples of these draws, with everything that the objective needs."""
