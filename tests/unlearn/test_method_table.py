@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from factcensus.indexer.cli import main
+from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.methods.named import METHODS
-from factcensus.unlearn.methods.table import markdown, method_rows
+from factcensus.unlearn.methods.table import keeping_a_copy, keeps, markdown, method_rows
+from factcensus.unlearn.planning.dry_step import StepCost, extra_bytes
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
@@ -41,3 +43,16 @@ def test_list_prints_what_the_table_has(capsys: pytest.CaptureFixture[str]) -> N
         assert row["formula"] in printed
     assert main(["unlearn", "list", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)["methods"]] == list(METHODS)
+
+
+@pytest.mark.parametrize("preset", sorted(set(METHODS) - {"retrain"}))
+def test_what_a_method_keeps_is_what_the_plan_counts(preset: str) -> None:
+    """A model of 1000 weights with an LM head of 40: what is as large as the weights is not the head alone."""
+    cost = StepCost(1000, 1000, 4000, 0, 1.0, width=4, vocabulary=10, simulated=True)
+    on_device, beside = extra_bytes(MethodConfig.model_validate({"preset": preset}), cost, tokens=3)
+    assert (on_device + beside >= 4000) == (preset in keeping_a_copy())
+    if on_device + beside:
+        assert keeps(preset)
+    said = PAGE.read_text(encoding="utf-8")
+    assert "second model in memory" not in said
+    assert all(f"`{name}`" in said.partition("## Presets")[0] for name in keeping_a_copy())

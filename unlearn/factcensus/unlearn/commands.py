@@ -235,6 +235,7 @@ def list_methods(as_json: bool) -> None:
             ("formula", row["formula"]),
             ("source", row["source"]),
             ("needs", "; ".join(row["needs"])),
+            ("keeps", "; ".join(row["keeps"])),
             ("defaults", shown_defaults(row["defaults"])),
         ):
             if text:

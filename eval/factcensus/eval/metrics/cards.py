@@ -91,7 +91,8 @@ CARDS: tuple[Card, ...] = (
     Card(
         "min_k", "probability", "Mean ln p of the least probable fifth of the answer's tokens, at least one, nats.",
         "-inf to 0", "higher: more like a member", _PHANTOM, _NAN,
-        "Equals the least token log-probability for answers under ten tokens.", "Shi et al. 2024, k = 20 %",
+        "Equals the least token log-probability for answers under ten tokens.",
+        "Shi et al. 2024, k = 20 %, of the answer instead of a whole text; at least one token, as in OpenUnlearning",
     ),
     Card(
         "min_k_plus_plus", "probability", "As min_k, of (ln p - mean) / deviation, both under the model's own "
@@ -119,7 +120,8 @@ CARDS: tuple[Card, ...] = (
         "one; each per token, uncalibrated.", "0 to inf", "higher: more forgotten", "1", "no wrong answers",
         "Far above 1 after ascent on the answers: suppressed, not forgotten. TOFU divides by a paraphrase of the right "
         "answer; fact tables seldom have one, so this is the answer itself.",
-        "TOFU (Maini et al. 2024); wrong answers matched on frequency",
+        "TOFU (Maini et al. 2024): the geometric mean is that of their code and of OpenUnlearning; the formula in the "
+        "paper averages the probabilities. Wrong answers matched on frequency are ours",
     ),
     Card(
         "true_false_margin", "probability", "Calibrated log odds of True over False after the true statement, less "

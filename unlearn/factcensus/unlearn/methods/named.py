@@ -99,6 +99,6 @@ def settings_of(preset: str) -> Mapping[str, Any]:
     """A preset's settings on every axis, defaults filled in."""
     return {
         "weights": "uniform", "token_confidence": 0.0, "token_doubt": 0.0, "margin": 0.0, "preferred": "refusal",
-        "gamma": 1.0, "retain": "nll", "alpha": 1.0, "strata_control": None, "constraint": None, "sam_rho": None,
-        "gru": False, "negate": None, "adapter": None, **METHODS[preset],
+        "gamma": 1.0, "reduction": "fact", "retain": "nll", "alpha": 1.0, "strata_control": None, "constraint": None,
+        "sam_rho": None, "gru": False, "negate": None, "adapter": None, **METHODS[preset],
     }  # fmt: skip

@@ -42,8 +42,45 @@ _INTRODUCTION = (
     "loss, token and fact weights, a margin or target, a retain term, controllers. Published methods are presets of a",
     "few settings, each of which a configuration may change. l is the answer's mean loss a token, S its sum, S0 the",
     "original model's; z logits, y the answer's token, p its probability. Every loss and every retain term is taken at",
-    "the answer's tokens only. Nothing keeps a second model in memory.",
+    "the answer's tokens only.",
+    "",
+    "No method runs the original model beside the one in training. Some keep more than a step itself takes: the column",
+    "`keeps` says what, and `factcensus unlearn plan` counts it. What {large}",
+    "keep is at least as large as the trained weights.",
 )
+
+#: How the losses are averaged, and settings that were published for one benchmark and not for all.
+_PUBLISHED = """\
+## Means over facts, and over tokens
+
+`reduction = "fact"`, the default, takes the mean over each answer's tokens and then over facts, so each fact weighs the
+same however long its answer is. Most published code takes one mean over all answer tokens of a batch, which is what
+transformers' own loss is: gradient ascent, gradient difference, IDK, WGA, SatImp, UNDIAL, CE-U, the flattening of PDU,
+RMU, and the retain terms. There a long answer weighs more. `reduction = "token"` takes that mean, over the whole batch
+whatever micro-batches and processes it is cut into. The losses of a whole answer (`npo`, `simnpo`, `dpo`, `flat`) are
+means over facts in both, as published; `reduction` then changes their retain term only.
+
+## Settings that depend on the benchmark
+
+The defaults here are one choice. The authors of SimNPO and RMU publish others for each benchmark and model; take
+theirs to compare with their figures.
+
+| method | published for | settings |
+| --- | --- | --- |
+| SimNPO | TOFU forget05, Llama-2-7B | beta 2.5, retain weight 0.1375, margin 0, learning rate 1e-5 |
+| SimNPO | TOFU forget10, Llama-2-7B | beta 4.5, retain weight 0.125, margin 0, learning rate 1e-5 |
+| SimNPO | MUSE News, Llama-2-7B | beta 0.7, retain weight 1, gamma 3 (`margin` 4.3), learning rate 1e-5 |
+| SimNPO | MUSE Books, ICLM-7B | beta 0.7, retain weight 1, margin 0, learning rate 1e-5 |
+| SimNPO | WMDP, Zephyr-7B | beta 5.5, retain weight 5, margin 0, learning rate 4e-6 |
+| SimNPO | OpenUnlearning's default | beta 4.5, forget weight 0.125, retain weight 1 |
+| RMU | WMDP, Zephyr-7B | steering 6.5, alpha 1200, layer 7, 150 batches of 4, rate 5e-5, weights of layers 5 to 7 |
+| RMU | OpenUnlearning's default | steering 2, alpha 1, layer 7, all weights |
+
+SimNPO's gamma is subtracted inside the sigmoid, beta l - gamma: the `margin` here is gamma / beta, in nats per token.
+Sources: the model cards of the SimNPO models that OPTML-Group published; the command that the WMDP authors give for
+their Zephyr checkpoint; the trainer configurations of OpenUnlearning. Compare a steering coefficient with the size of
+the activations in the model at hand.
+"""
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -60,6 +97,7 @@ def method_rows() -> list[dict[str, Any]]:
                 "needs": [_NEEDS[need] for need in _needs(name)],
                 "weights": settings["weights"],
                 "retain": settings["retain"],
+                "keeps": keeps(name),
                 "defaults": _defaults(name),
                 "purpose": PURPOSE[name],
             }
@@ -119,6 +157,36 @@ def _needs(name: str) -> list[str]:
     return found
 
 
+def keeps(name: str) -> list[str]:
+    """Return what a preset keeps besides the step itself: parts of the model, of its gradients, or of its answers."""
+    if name == "retrain":
+        return ["the retrained model, until its weights are copied over"]
+    settings = settings_of(name)
+    adapter = settings["adapter"] or {}
+    fila = adapter.get("start") == "fila"
+    compares = settings["retain"] in ("kl", "jsd") or "reference_logits" in get_objective(settings["objective"]).needs
+    original_is_off = bool(adapter) and not fila
+    there = {
+        "a copy of the trained weights during each step": settings["sam_rho"] is not None,
+        "a copy of the forget gradient during each step, and the averaged retain gradient": settings["gru"],
+        "the weights at the start, on the CPU": settings["negate"] is not None,
+        "before training, two Fisher diagonals and a gradient of the adapted weights": fila,
+        "a copy of the LM head; on the CPU, the activations before it at every answer token": (
+            compares and not original_is_off
+        ),
+        "on the CPU, activations of the retain answers at the layer": (
+            settings["retain"] == "embedding" and not original_is_off
+        ),
+    }
+    return [what for what, kept in there.items() if kept]
+
+
+def keeping_a_copy() -> list[str]:
+    """Return the presets that keep at least as much as the trained weights take once more."""
+    small = ("a copy of the LM head", "on the CPU, activations")
+    return [name for name in METHODS if any(not what.startswith(small) for what in keeps(name))]
+
+
 def _defaults(name: str) -> dict[str, Any]:
     """Parameters of the loss and what the preset changes, with their values."""
     settings = METHODS[name]
@@ -146,18 +214,19 @@ def markdown() -> str:
         "",
         "<!-- Written by `python -m factcensus.unlearn.methods.table docs/methods.md`; change the code. -->",
         "",
-        *_INTRODUCTION,
+        *(line.format(large=_listed(keeping_a_copy())) for line in _INTRODUCTION),
         "",
         "## Presets",
         "",
-        "| name | formula | source | needs | defaults |",
-        "| --- | --- | --- | --- | --- |",
+        "| name | formula | source | needs | keeps | defaults |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in method_rows():
         defaults = shown_defaults(row["defaults"])
         cells = (f"`{row['name']}`: {row['purpose']}", f"`{row['formula']}`", row["source"], "; ".join(row["needs"]))
-        lines.append("| " + " | ".join(_cell(each) for each in (*cells, defaults)) + " |")
-    lines += ["", "## Token losses", ""]
+        kept = "; ".join(row["keeps"])
+        lines.append("| " + " | ".join(_cell(each) for each in (*cells, kept, defaults)) + " |")
+    lines += ["", _PUBLISHED.rstrip("\n"), "", "## Token losses", ""]
     for objective in objectives().values():
         lines += _described(objective)
     lines += ["## Retain terms", "", "| `retain` | is |", "| --- | --- |"]
@@ -170,6 +239,10 @@ def markdown() -> str:
     ):
         lines += ["", f"## {title}", "", *_settings(model, path)]
     return "\n".join(lines) + "\n"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:-1]) + f" and `{names[-1]}`"
 
 
 def _described(objective: Objective) -> list[str]:
