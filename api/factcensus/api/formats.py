@@ -52,7 +52,7 @@ def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[byte
 def row_bytes(table: pa.Table) -> int:
     """About the bytes of a row as text, in which every column's name is repeated."""
     names: int = sum(len(name) + VALUE_CHARS for name in table.column_names)
-    return names + int(table.nbytes) // max(1, table.num_rows)
+    return names + int(table.nbytes // max(1, table.num_rows))
 
 
 def _chunks(piece: pa.Table) -> Iterator[pa.Table]:
