@@ -103,7 +103,7 @@ def carried_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
         noted = json.loads((schema.metadata or {})[b"pandas"])
         kept = [each for each in noted["columns"] if _is_carried(each["name"], each["field_name"], schema)]
     except (KeyError, ValueError, TypeError, RecursionError):
-        kept = []
+        noted, kept = {}, []
     if kept:
         pandas = {**noted, "index_columns": [], "column_indexes": [], "columns": kept}
         metadata[b"pandas"] = json.dumps(pandas).encode()
