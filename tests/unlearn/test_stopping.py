@@ -105,3 +105,26 @@ def test_sigterm_at_any_time_of_the_start_ends_a_run_cleanly(world: Path, model_
         record = tmp_path / f"run{number}" / "run.json"
         if record.is_file():
             assert json.loads(record.read_text())["status"] == "interrupted"
+
+
+def test_the_command_ends_cleanly_while_it_imports(tmp_path: Path) -> None:
+    """The handler is there before the libraries are: the signal is sent as soon as it is."""
+    (tmp_path / "run.json").write_text(json.dumps({"model": "m", "facts": "f.csv", "out": "run", "methods": ["npo"]}))
+    script = (
+        "import os, signal, sys\n"
+        "from factcensus.indexer.cli import main\n"
+        "from factcensus.unlearn import commands\n"
+        "inside = commands._run\n"
+        "def run(*arguments):\n"
+        "    assert 'torch' not in sys.modules\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return inside(*arguments)\n"
+        "commands._run = run\n"
+        "sys.exit(main(['unlearn', 'run', 'run.json']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "stopped by SIGTERM" in ended.stderr
+    assert not (tmp_path / "run").exists()

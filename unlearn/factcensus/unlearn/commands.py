@@ -13,6 +13,7 @@ from factcensus.indexer.cli.command import Function, argument, command, group, o
 from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
 from factcensus.indexer.system.console import print_json
 from factcensus.unlearn.console import stderr_progress
+from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 
 if TYPE_CHECKING:
     from factcensus.unlearn.planning.plan import Plan
@@ -65,6 +66,8 @@ def plan(path: Path, assignments: Assignments, as_json: bool) -> None:
         print_json({name: each.to_json() for name, each in plans.items()})
     else:
         print(_table(["run", "methods", "GiB", "FLOP", "seconds"], [_plan_row(*item) for item in plans.items()]))
+        for warning in dict.fromkeys(warning for each in plans.values() for warning in each.warnings):
+            print(f"warning     {warning}")
 
 
 def _plan_row(name: str, planned: Plan) -> list[Any]:
@@ -119,11 +122,17 @@ def run(path: Path, assignments: Assignments, as_json: bool) -> int:
     Runs a whole grid if the configuration has a sweep block. The same command continues what was interrupted (exit
     code 130).
     """
+    with stop_on_sigterm():  # from here on, while the libraries are imported as well
+        return _run(path, assignments, as_json)
+
+
+def _run(path: Path, assignments: Assignments, as_json: bool) -> int:
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.run import run_unlearning
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
     from factcensus.unlearn.training.ranks import current_ranks
 
+    check_stop()
     if has_sweep(path, assignments):
         return _sweep(read_sweep(path, assignments), as_json)
     config = load_config(path, assignments)

@@ -83,10 +83,12 @@ def _twice(use: str, asked: Mapping[Question, list[str]]) -> list[str]:
     repeated = list(dict.fromkeys(tuple(ids) for ids in asked.values() if len(ids) > 1))
     if not repeated:
         return []
-    named = "; ".join(", ".join(map(repr, ids[:SHOWN])) for ids in repeated[:SHOWN])
+    named = "; ".join(", ".join(map(repr, ids[:SHOWN])) for ids in repeated[:SHOWN]) + _more(len(repeated))
+    one = len(repeated) == 1
     return [
-        f"{len(repeated)} questions of the {use} set are in it more than once with the same answer, spelling aside: "
-        f"{named}{_more(len(repeated))}; they count and are trained on as often as they are there"
+        f"{'one question' if one else f'{len(repeated)} questions'} of the {use} set "
+        f"{'is' if one else 'are'} in it more than once with the same answer, spelling aside: {named}; a fact counts "
+        "and is trained on as often as it is there"
     ]
 
 

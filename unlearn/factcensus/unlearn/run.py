@@ -82,6 +82,7 @@ def run_unlearning(
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent
     with stop_on_sigterm(), torch_threads(config.threads):
+        check_stop()
         model_config, asker = open_asker(config, ranks.now())
         inputs = inputs or config.out / INPUTS
         if not ranks.is_first:
