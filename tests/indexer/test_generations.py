@@ -16,6 +16,7 @@ import pytest
 from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.storage import documents
 from factcensus.indexer.storage import manifest as manifests
 from factcensus.indexer.storage.manifest import Manifest
 from factcensus.indexer.warm_up import ask_everything
@@ -130,6 +131,28 @@ def test_an_opened_index_gives_all_answers_of_its_generation_whatever_happens_to
             assert now.digest != index.digest
             assert answers(index) == wanted
             assert now.find_documents(text="a")["documents"][0]["id"] == ("d1" if "delete" in change else "d0")
+
+
+@pytest.mark.parametrize("change", ["delete, compact", "replaced", "removed"])
+def test_files_that_are_moved_in_the_middle_of_a_question_are_read_all_the_same(
+    change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB compares the name of a file with the allowed ones when it opens the file, and the name may change."""
+    closed = documents._closed
+    with CountIndex.open(folder) as index:
+        wanted = answers(index)
+    moved: list[str] = []
+
+    def move_after(*arguments: Any) -> Iterator[str]:
+        yield from closed(*arguments)
+        if not moved:
+            moved.append(change)
+            changes(tmp_path)[change](folder)
+
+    with CountIndex.open(folder) as index:
+        monkeypatch.setattr(documents, "_closed", move_after)
+        assert answers(index) == wanted
+        assert moved
 
 
 def test_a_manifest_that_was_only_touched_is_no_change_and_a_damaged_one_is(folder: Path) -> None:

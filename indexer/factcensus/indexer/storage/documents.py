@@ -7,11 +7,13 @@ numbers alone.
 from __future__ import annotations
 
 import errno
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import duckdb
 import numpy as np
@@ -27,6 +29,29 @@ from factcensus.indexer.storage.layout import HeldFile, explain_full_disk
 Chosen = Mapping[int, npt.NDArray[np.uint32]]
 #: The document table of each shard, by its number: its path, or the file that an opened index holds.
 Tables = Mapping[int, Path | HeldFile]
+#: What Linux puts after the name of an open file that was removed.
+_REMOVED = " (deleted)"
+#: Times that the files of one question may be moved while it is asked.
+_MOST_MOVES = 5
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+class _MovedError(IndexFormatError):
+    """The folder of an opened index was renamed while a question was asked, so a file had another name than allowed."""
+
+
+def _ask_again_if_moved(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """Repeat a question whose files were moved while it was asked; it is about the held files, wherever they are."""
+
+    @wraps(function)
+    def asked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Answer:
+        for _ in range(_MOST_MOVES):
+            with suppress(_MovedError):
+                return function(*arguments, **options)
+        return function(*arguments, **options)
+
+    return asked
 
 
 def count_sources(tables: Tables, deleted: Chosen) -> dict[str, dict[str, int]]:
@@ -53,6 +78,7 @@ def find_repeated(tables: Tables, deleted: Chosen) -> dict[int, npt.NDArray[np.u
         return _by_shard(connection.sql(query).to_arrow_table())
 
 
+@_ask_again_if_moved
 def select_documents(
     tables: Tables, deleted: Chosen, *, ids: Sequence[str] = (), where: str | None = None
 ) -> dict[int, npt.NDArray[np.uint32]]:
@@ -93,8 +119,8 @@ def _select_where(connection: duckdb.DuckDBPyConnection, where: str) -> dict[int
     try:
         query = f"SELECT shard, row FROM (SELECT *{selecting(added)} FROM documents) WHERE {condition}"
         return _by_shard(connection.sql(query).to_arrow_table())
-    except (duckdb.IOException, duckdb.OutOfMemoryException):
-        raise
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.PermissionException):
+        raise  # a condition that asks for a file was refused before
     except duckdb.Error as error:
         reason = first_line(error)
         for expression, name in added.items():
@@ -130,6 +156,7 @@ def find_replaced(tables: Tables, deleted: Chosen, added: Sequence[Path]) -> dic
         return _by_shard(connection.sql(query).to_arrow_table())
 
 
+@_ask_again_if_moved
 def count_ids(tables: Tables, ids: Sequence[str]) -> dict[str, int]:
     """Return for each of some ids the number of documents that have it, in the order of the ids; deleted ones count."""
     query = "SELECT id, count(*) FROM documents WHERE id IN (SELECT unnest($ids)) GROUP BY id"
@@ -138,6 +165,7 @@ def count_ids(tables: Tables, ids: Sequence[str]) -> dict[str, int]:
     return {id: found.get(id, 0) for id in ids}
 
 
+@_ask_again_if_moved
 def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[dict[str, Any]]:
     """Return what a record says of removed documents, in corpus order.
 
@@ -182,6 +210,7 @@ def without_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.
     return {number: rows for number, rows in left.items() if len(rows)}
 
 
+@_ask_again_if_moved
 def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
     """The values of a column in alphabetical order, and each document's place among them, by shard.
 
@@ -247,13 +276,26 @@ def _documents(tables: Tables, deleted: Chosen, more: Sequence[Path] = ()) -> It
 def _closed(files: Sequence[Path | HeldFile]) -> Iterator[str]:
     """Yield the settings after which a connection reads these files and can do nothing else outside itself."""
     # A path is allowed as it is named, which is not as it is spelled if it has the characters of a pattern.
-    paths = ", ".join(f"{quote_text(str(_readable(table)))}, {_pattern(table)}" for table in files)
+    paths = ", ".join(name for table in files for name in (_pattern(table), *map(quote_text, _names_of(table))))
     yield "SET autoinstall_known_extensions = false"
     yield "SET autoload_known_extensions = false"
     yield "SET python_enable_replacements = false"
     yield f"SET allowed_paths = [{paths}]"
     yield "SET enable_external_access = false"
     yield "SET lock_configuration = true"
+
+
+def _names_of(table: Path | HeldFile) -> list[str]:
+    """Return the names under which DuckDB may find a file.
+
+    It follows links, and the link of a held file leads to another name once the file is removed.
+    """
+    names = [str(_readable(table))]
+    if isinstance(table, HeldFile):
+        with suppress(OSError):  # macOS has no such links
+            name = os.readlink(table.readable).removesuffix(_REMOVED)
+            names += [name, name + _REMOVED]
+    return names
 
 
 def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
@@ -264,7 +306,8 @@ def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
     if "Too many open files" in reason:
         return too_many_files(_shown(next(iter(tables.values()))))
     names = ", ".join(str(_shown(table)) for table in tables.values())
-    return IndexFormatError(f"a document table cannot be read ({reason}; {names}); run 'factcensus index verify'")
+    kind = _MovedError if isinstance(error, duckdb.PermissionException) else IndexFormatError
+    return kind(f"a document table cannot be read ({reason}; {names}); run 'factcensus index verify'")
 
 
 def _rows_of(chosen: Chosen) -> pa.Table:
