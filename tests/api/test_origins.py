@@ -15,6 +15,7 @@ from factcensus.api.access import new_key
 from factcensus.api.app import create_app
 from factcensus.api.origins import host_and_port, is_loopback_name, matches
 from factcensus.api.settings import Settings
+from factcensus.indexer.errors import InputError
 
 COUNT = "/v1/indexes/tiny/count"
 CSV = {"facts": ("facts.csv", "subject,object\nCurie,Warsaw\n")}
@@ -86,6 +87,30 @@ def test_hosts_are_taken_apart() -> None:
     assert is_loopback_name("x.localhost")
     assert not is_loopback_name("xlocalhost")
     assert not matches("example.org", ["*.example.org"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("allowed_hosts", ["https://a.example", "a.example:80", "a.example/", "*.", "a b/c", "*example.org", ""]),
+        ("cors_origins", ["a.example", "https://a.example/", "ftp://a.example", "https://", "null"]),
+        ("forwarded_allow_ips", ["proxy", "10.0.0.1/8", "10.0.0.300", "1.2.3.4:80"]),
+    ],
+)
+def test_what_could_never_match_is_refused_at_the_start(name: str, values: list[str]) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=re.escape(f"FACTCENSUS_{name.upper()}") + f".*{re.escape(repr(value))}"):
+            create_app(Settings(**{name: (value,)}))  # type: ignore[arg-type]  # one of the three
+
+
+def test_what_can_match_is_taken() -> None:
+    create_app(
+        Settings(
+            allowed_hosts=("a.example", "*.A.example", "[::1]", "*"),
+            cors_origins=("https://a.example:8443", "http://[::1]", "*"),
+            forwarded_allow_ips=("10.0.0.0/8", "::1", "*"),
+        )
+    )
 
 
 # --- other sites ------------------------------------------------------------------------------------------------------

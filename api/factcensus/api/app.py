@@ -28,7 +28,7 @@ from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.metrics import Metrics
 from factcensus.api.middleware import Compression, Observation
 from factcensus.api.openapi import openapi_document
-from factcensus.api.origins import AllowedHosts, host_names
+from factcensus.api.origins import AllowedHosts, check_addresses, host_names
 from factcensus.api.pages import facts as fact_page
 from factcensus.api.pages import uploads
 from factcensus.api.pages.fact_tables import FactTables
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         InputError: two index folders have one name; the file of keys cannot be used, or an unknown name is in it.
     """
+    check_addresses(settings)
     served = index_folders(settings)
     keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
     check_names(keys, settings.admin_keys, list(served), fixed=settings.indexes_in is None)

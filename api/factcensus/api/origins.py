@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from factcensus.api.access import OPEN_ROUTES, is_loopback
 from factcensus.api.negotiation import media_type_of
 from factcensus.api.problems import Problem, problem_response
 from factcensus.api.settings import Settings
+from factcensus.indexer.errors import InputError
 
 #: What a form, or a script without permission, can send to another site; all else asks first (CORS).
 FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -31,6 +33,37 @@ def host_names(settings: Settings) -> tuple[str, ...] | None:
     if settings.allowed_hosts is not None:
         return None if "*" in settings.allowed_hosts else settings.allowed_hosts
     return () if settings.keys_file is None and is_loopback(settings.host) else None
+
+
+def check_addresses(settings: Settings) -> None:
+    """Refuse hosts, origins and addresses that could never match what requests carry.
+
+    Raises:
+        InputError: it names the setting and the value.
+    """
+    for host in settings.allowed_hosts or ():
+        name = host.removeprefix("*.")
+        if host != "*" and (not name or "*" in name or host_and_port(name) != (_bare(name), _DEFAULT_PORTS["http"])):
+            raise InputError(
+                f"FACTCENSUS_ALLOWED_HOSTS (--allowed-host) has {host!r}; give names without a port, such as "
+                "counts.example.org, *.example.org, [2001:db8::1] or *"
+            )
+    for origin in settings.cors_origins:
+        scheme, _, host = origin.partition("://")
+        if origin != "*" and (scheme not in _DEFAULT_PORTS or not host_and_port(host)[0]):
+            raise InputError(
+                f"FACTCENSUS_CORS_ORIGINS has {origin!r}; give origins without a path, such as https://example.org, "
+                "or *"
+            )
+    for address in settings.forwarded_allow_ips:
+        try:
+            if address != "*":
+                ipaddress.ip_network(address)
+        except ValueError:
+            raise InputError(
+                f"FACTCENSUS_FORWARDED_ALLOW_IPS (--forwarded-allow-ips) has {address!r}; give addresses or networks, "
+                "such as 192.0.2.1 or 10.0.0.0/8, or *"
+            ) from None
 
 
 class AllowedHosts:
@@ -73,9 +106,12 @@ def is_loopback_name(host: str) -> bool:
 
 def matches(host: str, names: Sequence[str]) -> bool:
     """Return whether a host is one of the names, or below one that begins with ``*.``."""
-    return any(
-        host.endswith(name[1:].lower()) if name.startswith("*.") else host == name.lower().rstrip(".") for name in names
-    )
+    return any(host.endswith(f".{_bare(name[2:])}") if name.startswith("*.") else host == _bare(name) for name in names)
+
+
+def _bare(name: str) -> str:
+    """Return a name as :func:`host_and_port` gives it."""
+    return name.lower().rstrip(".").removeprefix("[").removesuffix("]")
 
 
 def refuse_other_sites(request: Request, settings: Settings) -> None:
