@@ -206,3 +206,16 @@ def test_entries_that_clients_can_cause_are_bounded() -> None:
     later = entry("uvicorn.error", "Invalid HTTP request received.")
     assert bounded.filter(later)
     assert later.getMessage().endswith("(97 more like this were left out)")
+
+
+def test_a_request_with_something_that_is_not_http_after_it_is_no_fault_of_the_service(
+    index_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    with serving(Settings(indexes=(index_folder,))) as url, connected(url, 1, head) as (connection,):
+        answer = closed(connection, 10)
+        assert answer is not None
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert 'status="500"' not in httpx.get(f"{url}/metrics", timeout=10).text
+    assert "failed" not in caplog.text
+    assert "Exception" not in caplog.text

@@ -176,6 +176,9 @@ def test_a_body_that_drips_ends_at_the_time_limit_of_the_whole(index_folder: Pat
                 answer = connection.recv(4096)
             except TimeoutError:
                 continue
+        connection.settimeout(10)
+        while piece := connection.recv(4096):  # the connection is closed after the answer
+            answer += piece
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"FACTCENSUS_BODY_SECONDS" in answer
         assert 0.9 < monotonic() - began < 5
@@ -187,3 +190,17 @@ def chunks() -> Iterator[bytes]:
 
 def test_a_compressed_body_without_a_length_is_read(http: httpx.Client) -> None:
     assert http.post(COUNT, content=chunks(), headers=GZIP).json()["documents"] == 3
+
+
+def test_a_client_that_leaves_within_its_body_is_no_fault_of_the_service(
+    index_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(Settings(indexes=(index_folder,))) as url:
+        for path in (COUNT, FACTS, "/", "/v1/admin/reload", "/tables"):
+            with connected(url) as connection:
+                connection.sendall(head(path, 100) + b"{")
+        line = 'factcensus_http_requests_total{method="POST",route="%s",status="400"} 1.0'
+        for path in ("/v1/indexes/{index}/count", "/v1/indexes/{index}/facts:count", "/", "/v1/admin/reload"):
+            until(lambda path=path: line % path in httpx.get(f"{url}/metrics").text)  # type: ignore[misc]
+        assert 'status="500"' not in httpx.get(f"{url}/metrics").text
+    assert "failed" not in caplog.text

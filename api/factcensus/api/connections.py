@@ -20,6 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -142,6 +143,16 @@ class GuardedProtocol(H11Protocol):
         """Take in bytes; they do not extend the time that a request's head may take."""
         self._heard = True
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; a request before it that is not answered yet gets no answer any more."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # an answer has begun
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Wait for the next request from now on."""

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from factcensus.indexer.errors import (
     DeadlineError,
@@ -139,6 +140,11 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def from_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = problem_of_validation(error.errors())
         return problem_response(request, problem.status_code, problem.detail, kind=problem.kind, errors=problem.errors)
+
+    @app.exception_handler(ClientDisconnect)
+    async def from_the_connection(request: Request, _: ClientDisconnect) -> JSONResponse:
+        # Nobody reads this answer: it keeps what clients do out of the service's own faults, in metrics and log.
+        return problem_response(request, 400, "the connection ended before the body did", kind="malformed-body")
 
     @app.exception_handler(HTTPException)
     async def from_http(request: Request, error: HTTPException) -> JSONResponse:
