@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[
 
     Both numbers may be fractions: an effective sample size and the share's part of it.
     """
-    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    low, high = cast(Any, proportion_confint)(successes, n, alpha=1 - confidence, method="wilson")
     # Exact at the ends, where rounding would leave 1e-17 on the wrong side.
     return (0.0 if successes <= 0 else float(low)), (1.0 if successes >= n else float(high))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from scipy import stats
@@ -75,7 +76,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     tests = [place for place, p in enumerate(p_values) if p is not None]
     adjusted: list[float | None] = [None] * len(p_values)
     if tests:
-        found = multipletests([p_values[place] for place in tests], method="holm")[1]
-        for place, p in zip(tests, found, strict=True):
+        _, corrected, *_ = cast(Any, multipletests)([p_values[place] for place in tests], method="holm")
+        for place, p in zip(tests, corrected, strict=True):
             adjusted[place] = float(p)
     return adjusted

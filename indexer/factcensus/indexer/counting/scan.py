@@ -90,14 +90,14 @@ def scan_facts(
             of a subject or object under the analyzer (the message names the row).
     """
     check_main_guard()
-    facts = countable(facts)
+    table = countable(facts)
     distinct_windows = windows_of(windows)
     window_array = np.concatenate([np.array([WHOLE_DOCUMENT]), check_windows(distinct_windows)])
     if on_bad_line not in ("fail", "skip"):
         raise InputError(f"on_bad_line is 'fail' or 'skip', not {on_bad_line!r}")
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
-    patterns, entities = make_patterns(facts, chosen, window_array)
+    patterns, entities = make_patterns(table, chosen, window_array)
     totals = FileCounts(patterns.no_counts())
     for file_counts in map_tasks(
         partial(FileScanner, patterns, analyzer, text_field, on_bad_line),
@@ -117,10 +117,10 @@ def scan_facts(
         totals.counts.mentions[entities["object"]],
         totals.counts.documents[entities["subject"]],
         totals.counts.documents[entities["object"]],
-        *totals.counts.together.reshape(facts.num_rows, -1).T,
+        *totals.counts.together.reshape(table.num_rows, -1).T,
     ]
     named = dict(zip(count_names(distinct_windows), counts, strict=True))
-    return counts_table(facts, named, index="scan", digest=None, analyzer=chosen.label)
+    return counts_table(table, named, index="scan", digest=None, analyzer=chosen.label)
 
 
 # --- what is looked for -----------------------------------------------------------------------------------------------

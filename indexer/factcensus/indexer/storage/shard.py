@@ -35,6 +35,7 @@ class RowReader(Protocol):
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """Return the rows of some documents, in rising order."""
+        ...
 
 
 class Shard:
@@ -148,7 +149,11 @@ class Shard:
 
     @cached_property
     def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, Array]:
-        return *self.suffix_array, self.document_starts, self.blocks, self.size, self.frequent
+        stream, table, width, token_bytes, first, types = self.suffix_array
+        return (
+            stream, table, width, token_bytes, first, types,
+            self.document_starts, self.blocks, self.size, self.frequent,
+        )  # fmt: skip
 
     def find_all(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """int64 (n-grams, 2): the range of each of ``tokens[starts[i]:starts[i + 1]]``; of size 0 for an empty one.
