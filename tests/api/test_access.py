@@ -12,11 +12,11 @@ import httpx
 import pytest
 from loopback import serving, until
 
-from factcensus.api import access
-from factcensus.api.access import is_loopback, new_key, read_keys
 from factcensus.api.app import create_app
 from factcensus.api.client import Client
 from factcensus.api.errors import RejectedError
+from factcensus.api.http import access
+from factcensus.api.http.access import is_loopback, new_key, read_keys
 from factcensus.api.server import serve
 from factcensus.api.settings import Settings
 from factcensus.indexer import build_index

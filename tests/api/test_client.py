@@ -14,8 +14,7 @@ import pyarrow as pa
 import pytest
 from loopback import serving
 
-from factcensus.api import tables
-from factcensus.api.client import Client, count_facts
+from factcensus.api.client import Client, count_facts, tables
 from factcensus.api.errors import (
     NotReadyError,
     RejectedError,

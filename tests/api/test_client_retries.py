@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from factcensus.api.app import create_app
 from factcensus.api.client import Client
+from factcensus.api.client.replies import LONGEST_PAUSE_S, pause_s
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
-from factcensus.api.replies import LONGEST_PAUSE_S, pause_s
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, facts_from_rows
 
@@ -52,7 +52,7 @@ def moody(index_folder: Path, *answers: Response) -> Iterator[tuple[Moody, Clien
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that the client would have made."""
     made: list[float] = []
-    monkeypatch.setattr("factcensus.api.client.sleep", made.append)
+    monkeypatch.setattr("factcensus.api.client.asking.sleep", made.append)
     return made
 
 
@@ -102,7 +102,7 @@ def test_another_kind_of_server_is_recognised(index_folder: Path) -> None:
 def test_a_busy_moment_between_two_batches_loses_no_fact(
     index_folder: Path, index: CountIndex, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factcensus.api.tables.BATCH_FACTS", 2)
+    monkeypatch.setattr("factcensus.api.client.tables.BATCH_FACTS", 2)
     facts = facts_from_rows({"subject": "Curie", "object": name} for name in ("Paris", "Warsaw", "France", "Poland"))
     with moody(index_folder) as (application, client):
 

@@ -16,8 +16,8 @@ import pytest
 from loopback import serving, until
 from test_serve_command import started
 
-from factcensus.api import connections
-from factcensus.api.logs import Bounded
+from factcensus.api.http import connections
+from factcensus.api.http.logs import Bounded
 from factcensus.api.settings import Limits, Settings
 
 HALF_A_HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "

@@ -71,7 +71,7 @@ def test_cooccurrence_is_right_by_eye(http: httpx.Client) -> None:
 def test_indexes_are_listed_and_described(http: httpx.Client, index: CountIndex) -> None:
     info = index.info()
     (listed,) = http.get("/v1/indexes").json()["indexes"]
-    assert listed == {key: info[key] for key in ("name", "digest", "analyzer", "documents", "tokens")}
+    assert listed == {key: info[key] for key in ("name", "digest", "generation", "analyzer", "documents", "tokens")}
     assert http.get("/v1/indexes/tiny").json() == info
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from loopback import serving
 
-from factcensus.api import warming
+from factcensus.api.serving import warming
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Limit
 

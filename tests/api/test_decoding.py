@@ -26,8 +26,8 @@ from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.decoding.types import WireError, schema_of_json, schema_to_json
 from factcensus.api.formats import FILE_ENDINGS
-from factcensus.api.metrics import Metrics
-from factcensus.api.problems import Problem
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import Limit
 from factcensus.indexer.errors import DeadlineError

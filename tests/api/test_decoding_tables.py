@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factcensus.api.catalog import Catalog
 from factcensus.api.decoding import tables
 from factcensus.api.decoding.bounds import Bounds, Ending, Refused
 from factcensus.api.decoding.decoders import Decoded
 from factcensus.api.decoding.tables import FactsReader
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.incoming import checked_pieces
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.jobs.store import JobStore
-from factcensus.api.metrics import Metrics
-from factcensus.api.problems import Problem
+from factcensus.api.serving.catalog import Catalog
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, read_facts
 from factcensus.indexer.errors import EmptyQueryError, InputError

@@ -19,11 +19,11 @@ from loopback import serving, until
 from test_jobs import Gate, finished, gate
 from test_operation import metric
 
-from factcensus.api import served
 from factcensus.api.app import create_app
 from factcensus.api.client import Client
 from factcensus.api.errors import RejectedError
 from factcensus.api.jobs import runner
+from factcensus.api.serving import served
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents, facts_from_rows
 from factcensus.indexer.storage.manifest import Manifest
@@ -197,7 +197,7 @@ def test_a_folder_is_missing_for_a_moment_while_another_takes_its_place(
     settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "GRACE_S", 60.0)
-    monkeypatch.setattr("factcensus.api.catalog.GRACE_S", 60.0)
+    monkeypatch.setattr("factcensus.api.serving.catalog.GRACE_S", 60.0)
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         folder.rename(folder.with_name("away"))
         time.sleep(0.5)

@@ -17,8 +17,8 @@ import pytest
 from loopback import serving, until
 from test_service_problems import assert_problem
 
-from factcensus.api.gzip_bodies import MOST_MEMBERS, PIECE_BYTES, Gunzip
-from factcensus.api.problems import Problem
+from factcensus.api.http.gzip_bodies import MOST_MEMBERS, PIECE_BYTES, Gunzip
+from factcensus.api.http.problems import Problem
 from factcensus.api.settings import Limits, Settings
 
 COUNT, FACTS, DOCUMENTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "facts:count", "documents"))

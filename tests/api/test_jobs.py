@@ -25,12 +25,12 @@ from test_serve_command import started
 from test_streams import many
 
 from factcensus.api import client as client_module
-from factcensus.api.access import new_key
 from factcensus.api.client import Client
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
+from factcensus.api.http.access import new_key
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs import runner
 from factcensus.api.jobs.store import FILE, JobStore
-from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Limit, build_index
 from factcensus.indexer.errors import DeadlineError, InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factcensus.api.negotiation import media_type_of, preferred
+from factcensus.api.http.negotiation import media_type_of, preferred
 
 OFFERS = ["text/csv", "application/json", "text/html"]
 

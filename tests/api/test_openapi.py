@@ -21,7 +21,7 @@ def document(http: httpx.Client) -> dict[str, Any]:
 
 def test_the_document_is_the_checked_one(document: dict[str, Any]) -> None:
     checked = json.loads(CHECKED.read_text(encoding="utf-8"))
-    assert document == checked, "routes have changed: python -m factcensus.api.openapi > api/openapi.json, and review"
+    assert document == checked, "routes changed: python -m factcensus.api.write_openapi > api/openapi.json"
 
 
 def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:

@@ -20,11 +20,12 @@ import pytest
 from loopback import serving, until
 from test_serve_command import run, started
 
-from factcensus.api import logs, served
-from factcensus.api.access import new_key
-from factcensus.api.cache import AnswerCache
 from factcensus.api.client import Client
-from factcensus.api.metrics import Metrics
+from factcensus.api.http import logs
+from factcensus.api.http.access import new_key
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.serving import served
+from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, add_to_index, build_index
 

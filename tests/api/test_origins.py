@@ -11,9 +11,9 @@ import pytest
 from loopback import serving
 from test_service_problems import assert_problem
 
-from factcensus.api.access import new_key
 from factcensus.api.app import create_app
-from factcensus.api.origins import host_and_port, is_loopback_name, matches
+from factcensus.api.http.access import new_key
+from factcensus.api.http.origins import host_and_port, is_loopback_name, matches
 from factcensus.api.settings import Settings
 from factcensus.indexer.errors import InputError
 

@@ -12,7 +12,7 @@ from loopback import until
 from test_service_problems import assert_problem
 
 from factcensus.api.app import create_app
-from factcensus.api.parameters import NamedRoute, query_parameters
+from factcensus.api.http.parameters import NamedRoute, query_parameters
 from factcensus.api.settings import Settings
 
 COUNT, COOC, FACTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "cooccurrence", "facts:count"))

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from factcensus.api.client import Client
-from factcensus.api.problems import KINDS
+from factcensus.api.http.problems import KINDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "service.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factcensus.api.app import create_app
-from factcensus.api.problems import KINDS
+from factcensus.api.http.problems import KINDS
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import IndexFormatError

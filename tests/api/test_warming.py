@@ -13,8 +13,8 @@ import httpx
 import pytest
 from loopback import serving, until
 
-from factcensus.api import caching, warming
 from factcensus.api.app import create_app
+from factcensus.api.serving import caching, warming
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import IndexFormatError

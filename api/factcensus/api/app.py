@@ -13,28 +13,28 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from factcensus.api import admin, counts, documents, facts, indexes, status
-from factcensus.api.access import Access, check_names, read_keys
-from factcensus.api.cache import AnswerCache
-from factcensus.api.catalog import Catalog, index_folders
 from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.dependencies import Service
+from factcensus.api.http.access import Access, check_names, read_keys
+from factcensus.api.http.intake import Intake, Slots
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.middleware import Compression, Observation
+from factcensus.api.http.origins import AllowedHosts, check_addresses, host_names
+from factcensus.api.http.problems import add_problem_handlers
 from factcensus.api.infini_gram import routes as infini_gram
 from factcensus.api.infini_gram.engines import Models
-from factcensus.api.intake import Intake, Slots
 from factcensus.api.jobs import routes as job_routes
 from factcensus.api.jobs.runner import JobRunner
-from factcensus.api.metrics import Metrics
-from factcensus.api.middleware import Compression, Observation
 from factcensus.api.openapi import openapi_document
-from factcensus.api.origins import AllowedHosts, check_addresses, host_names
 from factcensus.api.pages import facts as fact_page
 from factcensus.api.pages import uploads
 from factcensus.api.pages.fact_tables import FactTables
-from factcensus.api.problems import add_problem_handlers
+from factcensus.api.routes import admin, counts, documents, facts, indexes, status
+from factcensus.api.serving.cache import AnswerCache
+from factcensus.api.serving.catalog import Catalog, index_folders
+from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Settings
-from factcensus.api.warming import ShortCounts
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from factcensus.api.http.problems import UNKNOWN_FIELD
 from factcensus.api.infini_gram.wire import RANGES
-from factcensus.api.problems import UNKNOWN_FIELD
 from factcensus.indexer import Entity, Scope
 from factcensus.indexer.counting.filters import Between, condition
 from factcensus.indexer.errors import InputError

@@ -129,6 +129,6 @@ def serve(
 )
 def create_key(name: str, file: Path, indexes: tuple[str, ...]) -> None:
     """Create an API key: print it once, and add its hash to a file."""
-    from factcensus.api.access import new_key
+    from factcensus.api.http.access import new_key
 
     print(new_key(name, file, indexes))

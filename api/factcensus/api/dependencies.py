@@ -8,17 +8,17 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends, Path, Request
 
-from factcensus.api.cache import AnswerCache
-from factcensus.api.catalog import Catalog, unknown_index
 from factcensus.api.decoding.decoders import Decoders
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.negotiation import media_type_of
+from factcensus.api.http.parameters import NamedRoute
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.runner import JobRunner
-from factcensus.api.metrics import Metrics
-from factcensus.api.negotiation import media_type_of
 from factcensus.api.pages.fact_tables import FactTables
-from factcensus.api.parameters import NamedRoute
-from factcensus.api.problems import Problem
+from factcensus.api.serving.cache import AnswerCache
+from factcensus.api.serving.catalog import Catalog, unknown_index
+from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Limits, Settings
-from factcensus.api.warming import ShortCounts
 from factcensus.indexer import CountIndex
 
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.api.decoding.bounds import Ending
-from factcensus.api.negotiation import media_type_of, preferred
-from factcensus.api.problems import Problem
+from factcensus.api.http.negotiation import media_type_of, preferred
+from factcensus.api.http.problems import Problem
 from factcensus.indexer.tables.files import render
 
 #: Rows that are made into text at a time.

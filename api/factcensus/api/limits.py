@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from factcensus.api.decoding.bounds import UNFOLDED, Bounds
-from factcensus.api.problems import Problem
+from factcensus.api.http.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Entity
 from factcensus.indexer.names import suggestion

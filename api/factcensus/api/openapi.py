@@ -1,18 +1,16 @@
 """The OpenAPI document: what the framework derives from the routes, with our errors in place of its own.
 
-``python -m factcensus.api.openapi > api/openapi.json`` writes the checked copy; a test compares the two.
+``python -m factcensus.api.write_openapi > api/openapi.json`` writes the checked copy; a test compares the two.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from factcensus.api.problems import KINDS, MEDIA_TYPE
+from factcensus.api.http.problems import KINDS, MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -60,16 +58,3 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
         app.openapi_schema = document
     return app.openapi_schema
-
-
-def main() -> None:
-    """Print the document of a service without indexes."""
-    from factcensus.api.app import create_app
-    from factcensus.api.settings import Settings
-
-    json.dump(create_app(Settings()).openapi(), sys.stdout, indent=1, ensure_ascii=False)
-    print()
-
-
-if __name__ == "__main__":
-    main()

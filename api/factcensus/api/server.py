@@ -15,14 +15,14 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from factcensus.api import logs
-from factcensus.api.access import is_loopback
 from factcensus.api.app import create_app
-from factcensus.api.catalog import index_folders
-from factcensus.api.connections import Connections, GuardedConfig, Listener, possible_connections
 from factcensus.api.errors import ListenError
-from factcensus.api.intake import Slots
+from factcensus.api.http import logs
+from factcensus.api.http.access import is_loopback
+from factcensus.api.http.connections import Connections, GuardedConfig, Listener, possible_connections
+from factcensus.api.http.intake import Slots
 from factcensus.api.jobs.store import JobStore
+from factcensus.api.serving.catalog import index_folders
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError

@@ -83,7 +83,8 @@ class Settings:
     log_level: str = "info"
     #: ``text``, or ``json``: an object a line.
     log_format: str = "text"
-    #: A file of hashed API keys (:mod:`factcensus.api.access`); without one, everybody who reaches the service may ask.
+    #: A file of hashed API keys (:mod:`factcensus.api.http.access`). Without one, anyone who reaches the service may
+    #: query it.
     keys_file: Path | None = None
     #: Whether to listen on an address that other machines reach, without keys.
     allow_anonymous: bool = False

@@ -19,7 +19,7 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from factcensus.api.formats import FactsFormat
-from factcensus.api.metrics import Metrics
+from factcensus.api.http.metrics import Metrics
 from factcensus.indexer import Limit
 from factcensus.indexer.errors import FactcensusError
 

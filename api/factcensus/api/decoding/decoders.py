@@ -20,8 +20,8 @@ from factcensus.api.decoding import wire
 from factcensus.api.decoding.bounds import FORMAT_NAMES, UNFOLDED, Bounds, Ending, Form
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.decoding.types import WireError, schema_of_json
-from factcensus.api.metrics import Metrics
-from factcensus.api.problems import Problem, problem_of_validation
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.problems import Problem, problem_of_validation
 from factcensus.indexer import Limit
 
 log = logging.getLogger("factcensus.api")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-from factcensus.api.problems import Problem
+from factcensus.api.http.problems import Problem
 
 log = logging.getLogger("factcensus.api")
 #: Seconds in which it has to start.

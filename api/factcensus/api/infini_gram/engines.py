@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from factcensus.api.catalog import Catalog
+from factcensus.api.serving.catalog import Catalog
 from factcensus.indexer import CountIndex
 from factcensus.indexer.infini_gram.language_model import NgramModel
 

@@ -14,7 +14,6 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from factcensus.api.bodies import ReplicationBody
-from factcensus.api.deadlines import within
 from factcensus.api.dependencies import (
     IndexesOf,
     JsonBody,
@@ -24,13 +23,14 @@ from factcensus.api.dependencies import (
     VisibleIndexes,
     new_router,
 )
+from factcensus.api.http.problems import Problem
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.infini_gram.queries import Question, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
 from factcensus.api.infini_gram.tokens import query_of
 from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal, read
 from factcensus.api.limits import bounds_of_body, check_entities, check_facts_number
-from factcensus.api.problems import Problem
+from factcensus.api.serving.deadlines import within
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import (
     DeadlineError,

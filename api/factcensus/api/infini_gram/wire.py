@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from factcensus.api.negotiation import media_type_of
+from factcensus.api.http.negotiation import media_type_of
 
 MAX_QUERY_CHARS = 1000
 MAX_QUERY_TOKENS = 500

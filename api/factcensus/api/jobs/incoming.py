@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from factcensus.api.decoding.decoders import Decoded
 from factcensus.api.decoding.rows import counted_from, moved
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.records import Job
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.limits import check_entities
-from factcensus.api.problems import Problem
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex
 from factcensus.indexer.tables.counts import check_names

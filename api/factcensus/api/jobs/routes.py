@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer, JobList
-from factcensus.api.caching import not_modified
 from factcensus.api.dependencies import HolderOf, IndexesOf, JobsOf, ServiceOf, new_router
 from factcensus.api.formats import (
     FILE_ENDINGS,
@@ -19,9 +18,10 @@ from factcensus.api.formats import (
     format_of_answer,
     format_of_body,
 )
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.runner import JobRunner, unknown_job
-from factcensus.api.problems import Problem
+from factcensus.api.serving.caching import not_modified
 from factcensus.api.streams import TableStream
 
 router = new_router("jobs")

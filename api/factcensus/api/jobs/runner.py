@@ -17,11 +17,11 @@ from time import time
 
 import pyarrow as pa
 
-from factcensus.api.catalog import Catalog
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.problems import LACKING, Problem, problem_of_lack
 from factcensus.api.jobs.records import UNFINISHED, Job, State
 from factcensus.api.jobs.store import JobStore
-from factcensus.api.metrics import Metrics
-from factcensus.api.problems import LACKING, Problem, problem_of_lack
+from factcensus.api.serving.catalog import Catalog
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import DeadlineError, FactcensusError, InputError

@@ -19,9 +19,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from factcensus.api.client.tables import count_columns
+from factcensus.api.http.problems import LACKS, Problem, problem_of_lack
 from factcensus.api.jobs.records import UNFINISHED, Job, State
-from factcensus.api.problems import LACKS, Problem, problem_of_lack
-from factcensus.api.tables import count_columns
 from factcensus.indexer.errors import InputError
 
 FILE = "jobs.duckdb"

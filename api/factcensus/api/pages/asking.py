@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ConfigDict, Field
 
 from factcensus.api.bodies import DocumentsBody, EntityBody
-from factcensus.api.problems import Problem
+from factcensus.api.http.problems import Problem
 from factcensus.indexer import Entity
 
 

@@ -8,14 +8,14 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from factcensus.api.bodies import scope_of
-from factcensus.api.deadlines import within
 from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_router
-from factcensus.api.documents import Cursors
+from factcensus.api.http.negotiation import preferred
+from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.api.limits import check_entity, check_groups
-from factcensus.api.negotiation import preferred
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.rendering import html
-from factcensus.api.problems import KINDS, Problem, kind_of
+from factcensus.api.routes.documents import Cursors
+from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import FactcensusError

@@ -16,7 +16,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from factcensus.api.deadlines import within
 from factcensus.api.dependencies import (
     HolderOf,
     IndexesOf,
@@ -28,18 +27,19 @@ from factcensus.api.dependencies import (
     new_router,
 )
 from factcensus.api.formats import FILE_ENDINGS, format_of_body
+from factcensus.api.http.origins import check_form_token, form_token
+from factcensus.api.http.parameters import check_names
+from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.routes import FoundJob, JobId, found_job
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.limits import bounds_of_file, check_windows
-from factcensus.api.origins import check_form_token, form_token
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.pages.facts import said
 from factcensus.api.pages.rendering import html
-from factcensus.api.parameters import check_names
-from factcensus.api.problems import Problem
+from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit, stratify
 from factcensus.indexer.errors import FactcensusError, InputError

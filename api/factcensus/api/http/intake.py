@@ -14,8 +14,8 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from factcensus.api.gzip_bodies import Gunzip, body_encoding
-from factcensus.api.problems import Problem, problem_response
+from factcensus.api.http.gzip_bodies import Gunzip, body_encoding
+from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Limits
 
 #: What orchestrators ask; these requests need no slot.

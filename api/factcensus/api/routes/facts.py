@@ -15,7 +15,6 @@ from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer
 from factcensus.api.bodies import FactsBody, Window
-from factcensus.api.deadlines import within
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf, new_router
 from factcensus.api.formats import (
     TABLE_CONTENT,
@@ -25,11 +24,12 @@ from factcensus.api.formats import (
     format_of_body,
     row_bytes,
 )
+from factcensus.api.http.parameters import refused_name
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import Job
 from factcensus.api.jobs.routes import accepted
 from factcensus.api.limits import bounds_of_body, check_entities, check_windows, fits_in_answer
-from factcensus.api.parameters import refused_name
+from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of
 from factcensus.indexer import CountIndex, Limit

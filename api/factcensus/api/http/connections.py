@@ -24,7 +24,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-log = logging.getLogger("factcensus.api.connections")
+log = logging.getLogger("factcensus.api.http.connections")
 Reason = Literal["evicted", "too-slow", "refused"]
 #: File descriptors that are kept for everything else: index files, jobs, uploads, connections not counted yet.
 RESERVED = 32

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from factcensus.api.answers import Health, Ready, Version
 from factcensus.api.dependencies import ServiceOf, new_router
-from factcensus.api.problems import Problem
+from factcensus.api.http.problems import Problem
 
 router = new_router("status")
 

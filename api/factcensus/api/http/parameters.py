@@ -18,9 +18,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from factcensus.api.negotiation import media_type_of
-from factcensus.api.origins import refuse_other_sites
-from factcensus.api.problems import Problem
+from factcensus.api.http.negotiation import media_type_of
+from factcensus.api.http.origins import refuse_other_sites
+from factcensus.api.http.problems import Problem
 from factcensus.indexer.names import unknown_name
 
 #: Longest part of a client's name that a message repeats.

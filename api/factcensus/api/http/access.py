@@ -26,7 +26,7 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from factcensus.api.problems import Problem, problem_response
+from factcensus.api.http.problems import Problem, problem_response
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
 

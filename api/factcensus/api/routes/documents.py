@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 
 from factcensus.api.answers import DocumentsAnswer
 from factcensus.api.bodies import DocumentsBody, scope_of
-from factcensus.api.deadlines import within
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, new_router
+from factcensus.api.http.problems import Problem
 from factcensus.api.limits import check_entity, check_groups, check_text
-from factcensus.api.problems import Problem
+from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Limit
 

@@ -17,9 +17,9 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from factcensus.api.access import OPEN_ROUTES, is_loopback
-from factcensus.api.negotiation import media_type_of
-from factcensus.api.problems import Problem, problem_response
+from factcensus.api.http.access import OPEN_ROUTES, is_loopback
+from factcensus.api.http.negotiation import media_type_of
+from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Settings
 from factcensus.indexer.errors import InputError
 

@@ -20,33 +20,19 @@ from urllib.parse import quote
 import httpx
 import pyarrow as pa
 
+from factcensus.api.client.jobs import RemoteJob, count_as_job, submit, take_counts
+from factcensus.api.client.replies import error_of, json_of, pause_s
+from factcensus.api.client.tables import batches, counted_batch
 from factcensus.api.errors import (
     NotReadyError,
     RejectedError,
-    ServerFailureError,
     ServiceError,
     UnknownIndexError,
     UnreachableError,
 )
-from factcensus.api.remote_jobs import RemoteJob, count_as_job, submit, take_counts
-from factcensus.api.replies import error_of, json_of, pause_s
-from factcensus.api.tables import batches, counted_batch
 from factcensus.indexer.records import Entity, as_entity, windows_of
 from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.facts import Facts
-
-#: What others may use of the service.
-__all__ = [
-    "Client",
-    "count_facts",
-    "RemoteJob",
-    "ServiceError",
-    "NotReadyError",
-    "RejectedError",
-    "ServerFailureError",
-    "UnknownIndexError",
-    "UnreachableError",
-]
 
 Json = dict[str, Any]
 #: Values of columns of the document table or fields of the metadata (nested: ``a.b``) that documents must have to be

@@ -14,7 +14,7 @@ FIELDS = ("request_id", "method", "path", "route", "status", "milliseconds", "ho
 
 
 #: Loggers whose entries clients can cause without end.
-BOUNDED = frozenset({"asyncio", "uvicorn.error", "factcensus.api.connections"})
+BOUNDED = frozenset({"asyncio", "uvicorn.error", "factcensus.api.http.connections"})
 #: Kinds of entries that are remembered.
 MOST_KINDS = 1000
 

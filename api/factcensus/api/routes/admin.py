@@ -8,12 +8,12 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from factcensus.api.access import is_loopback
 from factcensus.api.answers import ReloadAnswer
 from factcensus.api.dependencies import HolderOf, ServiceOf, new_router
-from factcensus.api.negotiation import media_type_of
-from factcensus.api.origins import FORM_TYPES
-from factcensus.api.problems import Problem
+from factcensus.api.http.access import is_loopback
+from factcensus.api.http.negotiation import media_type_of
+from factcensus.api.http.origins import FORM_TYPES
+from factcensus.api.http.problems import Problem
 
 router = new_router("status")
 

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
-from factcensus.api.cache import AnswerCache
-from factcensus.api.deadlines import within
+from factcensus.api.serving.cache import AnswerCache
+from factcensus.api.serving.deadlines import within
 from factcensus.indexer import CountIndex, Limit
 
 #: An answer may be kept, and used again only after asking: documents may have been deleted since.

@@ -12,10 +12,10 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.api.client.replies import json_of
+from factcensus.api.client.tables import SENT, counted_table
 from factcensus.api.decoding.types import schema_to_json
 from factcensus.api.errors import RejectedError, ServerFailureError, ServiceError
-from factcensus.api.replies import json_of
-from factcensus.api.tables import SENT, counted_table
 
 Json = dict[str, Any]
 log = logging.getLogger("factcensus.api")

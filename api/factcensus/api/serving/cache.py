@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from factcensus.api.metrics import Metrics
+from factcensus.api.http.metrics import Metrics
 from factcensus.indexer import CountIndex
 
 #: What an entry takes besides its answer, about.

@@ -9,9 +9,9 @@ from fastapi import Query, Request, Response
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
 from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, Window, filter_of_text, scope_of
-from factcensus.api.caching import cache_headers, cached, not_modified
 from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
+from factcensus.api.serving.caching import cache_headers, cached, not_modified
 from factcensus.indexer import CountIndex, Entity, Limit
 
 router = new_router("counts")

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from factcensus.api.metrics import Metrics
-from factcensus.api.problems import internal_error
+from factcensus.api.http.metrics import Metrics
+from factcensus.api.http.problems import internal_error
 
 log = logging.getLogger("factcensus.api")
 #: A caller's own request id, where it is fit for a log line and a header.

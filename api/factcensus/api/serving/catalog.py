@@ -14,8 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from factcensus.api.problems import Problem
-from factcensus.api.served import GRACE_S, Served, look_at
+from factcensus.api.http.problems import Problem
+from factcensus.api.serving.served import GRACE_S, Served, look_at
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import FactcensusError, InputError

@@ -6,7 +6,7 @@ import zlib
 
 from starlette.datastructures import Headers
 
-from factcensus.api.problems import Problem
+from factcensus.api.http.problems import Problem
 
 #: Most bytes that are decoded at a time.
 PIECE_BYTES = 262_144

@@ -1,0 +1,1 @@
+"""HTTP itself: connections, bodies, keys, origins, parameters, problem details, metrics and logs."""

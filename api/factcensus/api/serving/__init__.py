@@ -1,0 +1,1 @@
+"""The indexes being served: opening, following changes, warm-up, cached answers and deadlines."""
