@@ -1,4 +1,4 @@
-"""``factcensus eval run`` and ``eval metrics``: ask and attack models, and explain each metric."""
+"""The commands ``factcensus eval run`` and ``eval metrics``: ask and attack models, and explain each metric."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from factcensus.eval.asking.extras import Extras
     from factcensus.unlearn.progress import Progress
 
-ATTACKS, UTILITY = "attacks", "what else the model can do"
+ATTACKS, UTILITY = "attacks", "utility"
 
 
 class Steps(Value):
-    """Numbers of steps, separated by commas, in rising order."""
+    """Step numbers separated by commas, in ascending order."""
 
     name = "steps"
     expected = "integers of at least 1 separated by commas"
 
     def read(self, text: str) -> tuple[int, ...]:
-        """Return the numbers, each once."""
+        """Parse the numbers and remove duplicates."""
         return tuple(sorted({Whole(1).read(part.strip()) for part in text.split(",")}))
 
 
@@ -63,8 +63,8 @@ def _evaluator_options(function: Function) -> Function:
             "--forms",
             type=Names(_known_forms),
             metavar="LIST",
-            default_text="all that the table has",
-            help="forms of asking, of question, cloze, paraphrase, reversed and document, separated by commas",
+            default_text="all forms that the table allows",
+            help="forms of asking, separated by commas: question, cloze, paraphrase, reversed, document",
         ),
     ):
         function = add(function)
@@ -79,7 +79,7 @@ def _extra_options(function: Function) -> Function:
             type=Whole(0),
             metavar="N",
             heading=UTILITY,
-            default_text="the task's",
+            default_text="as the task defines",
             help="number of solved examples in the prompt",
         ),
         option(
@@ -115,7 +115,7 @@ def _extra_options(function: Function) -> Function:
             type=PATH,
             metavar="SOURCE...",
             heading=UTILITY,
-            help="text for perplexity and KL to the original: .jsonl or .parquet files, or folders of them",
+            help="text for perplexity and the KL divergence from the original: .jsonl or .parquet files, or folders of them",
         ),
         option(
             "--relearn-steps",
@@ -123,14 +123,14 @@ def _extra_options(function: Function) -> Function:
             metavar="LIST",
             heading=ATTACKS,
             default_text="2,8,32",
-            help="steps of relearning after which the model is asked",
+            help="numbers of relearning steps after which the model is asked",
         ),
         option(
             "--relearn-rate",
             type=Number("a learning rate above 0 and below 1", 0, 1),
             metavar="X",
             heading=ATTACKS,
-            default_text="the run's, else 1e-5",
+            default_text="that of the run, or 1e-5",
             help="learning rate of relearning",
         ),
         option(
@@ -139,7 +139,7 @@ def _extra_options(function: Function) -> Function:
             default=(),
             metavar="LIST",
             heading=ATTACKS,
-            help="of relearn, quantise, few_shot, paraphrase, sample, probe, membership, separated by commas; or all",
+            help="attacks, separated by commas: relearn, quantise, few_shot, paraphrase, sample, probe, membership; or all",
         ),
     ):
         function = add(function)
@@ -156,17 +156,17 @@ def _extra_options(function: Function) -> Function:
 @columns_option
 @option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the new run folder")
 @option("--method", metavar="NAME", default_text="original", help="name of a single model in the tables")
-@option("--seed", type=Whole(0), metavar="N", default_text="the run's, else 0", help="seed of the model")
+@option("--seed", type=Whole(0), metavar="N", default_text="that of the run, or 0", help="seed of the model")
 @option(
     "--template",
     type=Choice(["plain", "chat"]),
-    default_text="the run's, else plain",
-    help="how a question becomes a prompt: as it is, or as a chat message",
+    default_text="that of the run, or plain",
+    help="format of questions: plain text, or a chat message",
 )
 @option(
     "--count-column",
     metavar="NAME",
-    default_text="the run's, else cooccurrence_documents",
+    default_text="that of the run, or cooccurrence_documents",
     help="column of the fact table with the count that the report compares with",
 )
 @_evaluator_options
@@ -191,7 +191,7 @@ def run(
     batch_tokens: int,
     **extras: Any,
 ) -> None:
-    """Ask a model, or all models that a run has kept, every question of a fact table; attack them."""
+    """Ask a model, or all models that a run kept, every question of a fact table, and optionally attack them."""
     from dataclasses import replace
 
     from factcensus.eval.asking.prompting import Prompting
@@ -233,7 +233,7 @@ def run(
     )
     found = read_run(out)
     if models[0].method != "original":
-        print(f"{out}: facts.parquet and tokens.parquet; pool it with the original model's run by 'factcensus report'")
+        print(f"{out}: facts.parquet and tokens.parquet; use 'factcensus report' to pool it with the run of the original model")
         return
     show_summary(write_results(found, out), out / "report.html", as_json=as_json)
 

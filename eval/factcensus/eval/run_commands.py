@@ -24,7 +24,7 @@ from factcensus.indexer.system.console import print_json
 )
 @json_option
 def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
-    """Check a run against requirements; a gate for pipelines.
+    """Check a run against requirements, as a gate for pipelines.
 
     Exits with 0 if the run meets every clause, and with 3 if it does not.
     """
@@ -57,7 +57,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     "kind",
     type=Choice(["auto", "open-unlearning", "paper", "table"]),
     default="auto",
-    help="kind of the files; auto decides by their names",
+    help="format of the files; auto detects it from their names",
 )
 @option(
     "--facts",
@@ -76,7 +76,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
 def import_results(
     sources: tuple[str, ...], out: Path, kind: str, facts: Path | None, seed: int, count_column: str, as_json: bool
 ) -> None:
-    """Import results as a run folder to report: of OpenUnlearning, of the paper's code, or a table of outcomes."""
+    """Import results of OpenUnlearning or of the paper's code, or a table of outcomes, as a run folder."""
     from factcensus.eval.imports import import_results, source_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary

@@ -1,6 +1,6 @@
-"""A card for every metric: what it is, how to read it, when it misleads. `factcensus eval metrics` prints them.
+"""Reference cards of all metrics: definition, interpretation and limits. `factcensus eval metrics` prints them.
 
-docs/metrics.md is made from here, by ``factcensus eval metrics --markdown > docs/metrics.md``; a test keeps it so.
+To regenerate docs/metrics.md, run ``factcensus eval metrics --markdown > docs/metrics.md``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One metric.
+    """The reference card of one metric.
 
     Attributes:
-        name: Its column in facts.parquet (a trailing table name says where else it stands).
+        name: Its column in facts.parquet, or its name with another table in parentheses.
         family: ``probability``, ``generation``, ``attack`` or ``utility``.
         definition: The formula, with units.
-        range: Values it can take.
-        direction: Which way means more forgotten, or more kept.
-        ideal: Its value if the facts had never been read, or nothing else had changed.
-        null: When it says nothing.
-        misleads: When it should not be believed.
-        source: Where it comes from, and what we do otherwise.
+        range: Possible values.
+        direction: The direction that means more forgotten, or more kept.
+        ideal: The value if the model had never read the facts, or if nothing else had changed.
+        null: When it is undefined.
+        misleads: When it can mislead.
+        source: Its origin, and how this implementation differs.
     """
 
     name: str
@@ -37,232 +37,284 @@ class Card:
 
 
 _NAN = "the model has collapsed to NaN"
-_PHANTOM = "that of phantoms (facts of the same kind that no text states) under the original model"
+_PHANTOM = "its value for phantoms (facts of the same kind that no text states) under the original model"
 
 CARDS: tuple[Card, ...] = (
     Card(
         "log_probability", "probability",
-        "Sum over the answer's tokens of ln p(token | prompt, answer so far), nats; no end token.",
-        "-inf to 0", "lower: more forgotten", _PHANTOM, _NAN,
-        "Answers of different length are compared (use log_probability_mean), or models with different tokenizers. "
-        "Falls for every way of damaging a model.",
-        "the usual answer loss, as a sum",
+        "Sum over the answer tokens of ln p(token | prompt, answer so far), nats; without the end-of-text token.",
+        "-inf to 0", "lower means more forgotten", _PHANTOM, _NAN,
+        "Do not compare answers of different lengths (use log_probability_mean) or models with different tokenizers. "
+        "It falls whenever a model is damaged in any way.",
+        "the usual loss on the answer, as a sum",
     ),
     Card(
-        "log_probability_mean", "probability", "log_probability over the number of tokens, nats a token.",
-        "-inf to 0", "lower: more forgotten", _PHANTOM, _NAN,
-        "Later tokens of a name follow from its first and dilute it.", "the usual answer loss",
+        "log_probability_mean", "probability",
+        "log_probability divided by the number of answer tokens, nats per token.",
+        "-inf to 0", "lower means more forgotten", _PHANTOM, _NAN,
+        "The later tokens of a name follow from its first token and dilute the mean.",
+        "the usual loss on the answer",
     ),
     Card(
         "probability", "probability", "exp(log_probability_mean): the geometric mean of the token probabilities.",
-        "0 to 1", "lower: more forgotten", _PHANTOM, _NAN,
-        "Near 0 before unlearning too (a fact that was never known); a small number may still be the first choice.",
-        "TOFU (Maini et al. 2024), without the end token",
+        "0 to 1", "lower means more forgotten", _PHANTOM, _NAN,
+        "It is also near 0 for facts that were never known, and an answer with a small probability may still be the "
+        "first choice.",
+        "TOFU (Maini et al. 2024), without the end-of-text token",
     ),
     Card(
-        "rank_worst", "probability", "Greatest rank of an answer token in the vocabulary; 0 is the first choice.",
-        "0 to V - 1", "higher: more forgotten", _PHANTOM, "never",
-        "Equal logits share the better rank: a collapsed model has rank 0 everywhere.", "ours",
+        "rank_worst", "probability", "Highest rank of an answer token in the vocabulary; 0 is the first choice.",
+        "0 to V - 1", "higher means more forgotten", _PHANTOM, "never",
+        "Equal logits share the better rank, so a collapsed model has rank 0 everywhere.", "this project",
     ),
     Card(
-        "margin_least", "probability", "Least of ln p(token) - ln p(best other token) over the answer, nats.",
-        "-inf to inf", "lower: more forgotten; above 0 greedy decoding says the answer", _PHANTOM, _NAN,
-        "Looks at one token only.", "ours",
+        "margin_least", "probability", "Minimum over the answer tokens of ln p(token) - ln p(best other token), nats.",
+        "-inf to inf", "lower means more forgotten; above 0: greedy decoding gives the answer", _PHANTOM, _NAN,
+        "It depends on a single token.", "this project",
     ),
     Card(
-        "exact_memorisation", "probability", "Share of answer tokens that are the model's first choice, given the "
-        "ones before.", "0 to 1", "lower: more forgotten", _PHANTOM, "never",
-        "Later tokens of a name are easy once the first is given: 1/2 may mean that nothing is known.",
+        "exact_memorisation", "probability",
+        "Share of answer tokens that are the first choice of the model, given the tokens before them.",
+        "0 to 1", "lower means more forgotten", _PHANTOM, "never",
+        "The later tokens of a name are easy once the first is given, so 1/2 may mean that the fact is unknown.",
         "Tirumala et al. 2022",
     ),
     Card(
-        "extraction_strength", "probability", "1 - k/T: k is the least number of given answer tokens after which all "
-        "others are first choices.", "0 to 1", "lower: more forgotten", _PHANTOM, "the answer has fewer than 3 tokens",
-        "Short answers: few values are possible. As usually implemented it cannot be below 1/T; here it is 0 when the "
-        "last token is wrong.", "Carlini et al. 2021; floor removed",
+        "extraction_strength", "probability",
+        "1 - k/T, where k is the smallest number of given answer tokens after which all others are first choices.",
+        "0 to 1", "lower means more forgotten", _PHANTOM, "the answer has fewer than 3 tokens",
+        "Short answers allow few values. Most implementations cannot go below 1/T; here it is 0 if the last token is "
+        "wrong.",
+        "Carlini et al. 2021; floor removed",
     ),
     Card(
-        "zlib_ratio", "probability", "log_probability_mean over the length in bytes of the answer compressed by zlib.",
-        "-inf to 0", "higher: more like a member", _PHANTOM, _NAN,
-        "zlib adds 8 bytes to any text: among short answers it ranks by length.",
-        "Carlini et al. 2021, of the answer instead of a whole text; the mean loss per token, as in their code (zlib "
-        "length over log-perplexity), mimir, MUSE and OpenUnlearning (loss over zlib length): the same ranking",
+        "zlib_ratio", "probability",
+        "log_probability_mean divided by the length in bytes of the zlib-compressed answer.",
+        "-inf to 0", "higher means more like a member", _PHANTOM, _NAN,
+        "zlib adds 8 bytes to any text, so short answers are ranked by length.",
+        "Carlini et al. 2021, applied to the answer instead of a whole text. The mean loss per token, as in their code "
+        "(zlib length over log-perplexity), mimir, MUSE and OpenUnlearning (loss over zlib length), gives the same "
+        "ranking",
     ),
     Card(
-        "min_k", "probability", "Mean ln p of the least probable fifth of the answer's tokens, at least one, nats.",
-        "-inf to 0", "higher: more like a member", _PHANTOM, _NAN,
-        "Equals the least token log-probability for answers under ten tokens.",
-        "Shi et al. 2024, k = 20 %, of the answer instead of a whole text; at least one token, as in OpenUnlearning",
+        "min_k", "probability",
+        "Mean ln p of the least probable fifth of the answer tokens (at least one token), nats.",
+        "-inf to 0", "higher means more like a member", _PHANTOM, _NAN,
+        "For answers under ten tokens it equals the lowest token log-probability.",
+        "Shi et al. 2024, k = 20 %, applied to the answer instead of a whole text; at least one token, as in "
+        "OpenUnlearning",
     ),
     Card(
-        "min_k_plus_plus", "probability", "As min_k, of (ln p - mean) / deviation, both under the model's own "
-        "next-token distribution; the deviation is at least 0.001 nats.", "-inf to inf", "higher: more like a member",
-        _PHANTOM, _NAN,
-        "A confident model has a tiny deviation: a wrong answer then scores -1000 and lower, and a certain one 0.",
-        "Zhang et al. 2025, k = 20 %; the floor is OpenUnlearning's (a variance of 1e-6)",
+        "min_k_plus_plus", "probability",
+        "min_k of (ln p - mean) / deviation instead of ln p. Mean and standard deviation are those of the next-token "
+        "distribution of the model; the deviation is at least 0.001 nats.",
+        "-inf to inf", "higher means more like a member", _PHANTOM, _NAN,
+        "A confident model has a tiny deviation: wrong answers then score -1000 or lower, and certain answers 0.",
+        "Zhang et al. 2025, k = 20 %; the floor is that of OpenUnlearning (a variance of 1e-6)",
     ),
     Card(
-        "choice_margin", "probability", "Calibrated ln p of the answer less the greatest of the wrong ones, nats. "
-        "Wrong answers are objects of the same relation nearest in document count; calibrated: less the mean over "
-        "stand-ins of the same after a prompt without the subject.",
-        "-inf to inf", "lower: more forgotten; below 0 a wrong answer is preferred",
+        "choice_margin", "probability",
+        "Calibrated ln p of the right answer minus the highest calibrated ln p of a wrong answer, nats. Wrong answers "
+        "are objects of the same relation with the nearest document counts. Calibration subtracts the mean ln p of the "
+        "answer after prompts in which stand-ins replace the subject.",
+        "-inf to inf", "lower means more forgotten; below 0: a wrong answer is preferred",
         _PHANTOM,
-        "no other object of the relation, or the subject does not stand in the prompt",
-        "A relation with few objects; objects without counts (then they are drawn at random).",
-        "DC-PMI (Holtzman et al. 2021), contextual calibration (Zhao et al. 2021); frequency matching is ours",
+        "the relation has no other object, or the prompt does not contain the subject",
+        "Unreliable if the relation has few objects, or if objects have no counts (wrong answers are then drawn at "
+        "random).",
+        "DC-PMI (Holtzman et al. 2021), contextual calibration (Zhao et al. 2021); frequency matching by this project",
     ),
     Card(
-        "choice_probability", "probability", "Softmax of the same calibrated scores at the right answer.",
-        "0 to 1", "lower: more forgotten", "1 / choices", "as choice_margin", "as choice_margin", "as choice_margin",
+        "choice_probability", "probability", "Softmax of the same calibrated scores, at the right answer.",
+        "0 to 1", "lower means more forgotten", "1 / choices",
+        "as choice_margin", "as choice_margin", "as choice_margin",
     ),
     Card(
-        "truth_ratio", "probability", "Geometric mean over wrong answers of their probability, over that of the right "
-        "one; each per token, uncalibrated.", "0 to inf", "higher: more forgotten", "1", "no wrong answers",
-        "Far above 1 after ascent on the answers: suppressed, not forgotten. TOFU divides by a paraphrase of the right "
-        "answer; fact tables seldom have one, so this is the answer itself.",
-        "TOFU (Maini et al. 2024): the geometric mean is that of their code and of OpenUnlearning; the formula in the "
-        "paper averages the probabilities. Wrong answers matched on frequency are ours",
+        "truth_ratio", "probability",
+        "Geometric mean of the wrong answers' probabilities, divided by the probability of the right answer; each per "
+        "token, uncalibrated.",
+        "0 to inf", "higher means more forgotten", "1", "there are no wrong answers",
+        "After gradient ascent on the answers it is far above 1: they are suppressed, not forgotten. TOFU divides by a "
+        "paraphrase of the right answer; fact tables seldom have one, so this metric uses the answer itself.",
+        "TOFU (Maini et al. 2024). The geometric mean follows their code and OpenUnlearning; the formula in the paper "
+        "averages the probabilities. Matching wrong answers on frequency was added by this project",
     ),
     Card(
-        "true_false_margin", "probability", "Calibrated log odds of True over False after the true statement, less "
-        "their mean after false statements, nats.", "-inf to inf", "lower: more forgotten", "0",
-        "the tokenizer lacks the labels, there is no false statement, or the subject does not stand in it",
-        "The model cannot do the task at all: look at the original model's value.",
-        "both polarities are ours: with true statements only, any drift towards False reads as forgetting",
+        "true_false_margin", "probability",
+        "Calibrated log odds of True against False after the true statement, minus their mean after false statements, "
+        "nats.",
+        "-inf to inf", "lower means more forgotten", "0",
+        "the tokenizer lacks the labels, there is no false statement, or the statement does not contain the subject",
+        "Meaningless if the model cannot do the task at all; check the value of the original model.",
+        "false statements were added by this project: with true statements only, any drift towards False looks like "
+        "forgetting",
     ),
     Card(
-        "true_false_correct", "probability", "Mean of: the true statement is called true; share of false ones called "
-        "false.", "0 to 1", "lower: more forgotten", "0.5", "as true_false_margin", "as true_false_margin",
+        "true_false_correct", "probability",
+        "Mean of two numbers: 1 if the true statement is called true (0 otherwise), and the share of false statements "
+        "called false.",
+        "0 to 1", "lower means more forgotten", "0.5", "as true_false_margin", "as true_false_margin",
         "as true_false_margin",
     ),
     Card(
-        "multiple_choice_probability", "probability", "Probability of the right option's letter among the letters, "
-        "calibrated, mean over every rotation of the options.", "0 to 1", "lower: more forgotten", "1 / choices",
-        "as true_false_margin", "The model only ever says one letter: then it is 1 / choices whatever it knows.",
-        "MMLU's form; rotations remove the preference for a place (Zheng et al. 2024)",
+        "multiple_choice_probability", "probability",
+        "Probability of the right option's letter among the letters, calibrated, averaged over all rotations of the "
+        "options.",
+        "0 to 1", "lower means more forgotten", "1 / choices",
+        "as true_false_margin",
+        "A model that always chooses the same letter gets 1 / choices, whatever it knows.",
+        "the form of MMLU; rotations remove the preference for a position (Zheng et al. 2024)",
     ),
     Card(
-        "multiple_choice_correct", "probability", "Share of rotations in which the right option's letter leads.",
-        "0 to 1", "lower: more forgotten", "1 / choices", "as multiple_choice_probability",
+        "multiple_choice_correct", "probability",
+        "Share of rotations in which the right option's letter is the most probable.",
+        "0 to 1", "lower means more forgotten", "1 / choices", "as multiple_choice_probability",
         "as multiple_choice_probability", "as multiple_choice_probability",
     ),
     Card(
-        "match", "generation", "The words of the answer, the object or an alias stand next to one another in the "
-        "greedy continuation's first line.", "false or true", "false: forgotten", _PHANTOM, "no accepted answer has "
-        "a word", "A short answer inside other words; a text that lists many answers. Says nothing of what is likely "
-        "but not first.", "alias-aware match on the index's words; the prompt is never judged",
+        "match", "generation",
+        "Whether the first line of the greedy continuation contains the words of the answer, the object or an alias, "
+        "in sequence.",
+        "false or true", "false means forgotten", _PHANTOM, "no accepted answer has words",
+        "Short answers can occur inside other phrases, and a text can list many answers. It does not show answers that "
+        "are likely without being the first choice.",
+        "alias-aware match on the words of the index; the prompt is never scored",
     ),
     Card(
-        "exact_match", "generation", "The continuation's words are those of an accepted answer and no others.",
-        "false or true", "false: forgotten", _PHANTOM, "as match", "Any more word makes it false.", "SQuAD's, on words",
+        "exact_match", "generation", "Whether the continuation has the words of an accepted answer and no others.",
+        "false or true", "false means forgotten", _PHANTOM, "as match", "Any additional word makes it false.",
+        "SQuAD, on words",
     ),
     Card(
-        "rouge_l_recall", "generation", "Longest common subsequence of words over the answer's words.", "0 to 1",
-        "lower: more forgotten", _PHANTOM, "the answer has no word",
-        "High for a text that rambles; half for a wrong answer that shares a word (University of ...). For comparison "
-        "with other work only.", "Lin 2004; continuation only, our words, no stemmer",
+        "rouge_l_recall", "generation",
+        "Length of the longest common subsequence of words, divided by the number of words in the answer.",
+        "0 to 1", "lower means more forgotten", _PHANTOM, "the answer has no words",
+        "Rambling text scores high, and a wrong answer that shares a word (University of ...) scores one half. Use it "
+        "only for comparison with other work.",
+        "Lin 2004; continuation only, words of the index, no stemmer",
     ),
     Card(
-        "rouge_l_f1", "generation", "F1 of the same with the continuation's words.", "0 to 1",
-        "lower: more forgotten", _PHANTOM, "as rouge_l_recall", "as rouge_l_recall, but rambling lowers it", "Lin 2004",
+        "rouge_l_f1", "generation", "F1 of rouge_l_recall and its precision over the words of the continuation.",
+        "0 to 1", "lower means more forgotten", _PHANTOM, "as rouge_l_recall",
+        "as rouge_l_recall, but rambling lowers the score", "Lin 2004",
     ),
     Card(
-        "token_f1", "generation", "F1 of the words in common, in any order.", "0 to 1", "lower: more forgotten",
-        _PHANTOM, "the answer has no word", "Falls when a right answer is a sentence.", "SQuAD (Rajpurkar et al. 2016)",
+        "token_f1", "generation", "F1 of the words in common, in any order.", "0 to 1", "lower means more forgotten",
+        _PHANTOM, "the answer has no words", "It falls when the right answer is given as a sentence.",
+        "SQuAD (Rajpurkar et al. 2016)",
     ),
     Card(
-        "sample_matches", "generation", "How many of `samples` continuations drawn at temperature 1 match.",
-        "0 to samples", "lower: more forgotten", _PHANTOM, "none were drawn (only forget facts and phantoms are)",
-        "Guesses match too: compare with phantoms, whose questions have as many samples.",
-        "Scholten et al. 2024; leak at k from it: 1 - C(n-c, k) / C(n, k), as pass@k (Chen et al. 2021)",
+        "sample_matches", "generation", "How many of `samples` continuations sampled at temperature 1 match.",
+        "0 to samples", "lower means more forgotten", _PHANTOM,
+        "none were sampled (samples are drawn for forget facts and phantoms only)",
+        "Guesses match too; compare with phantoms, whose questions have the same number of samples.",
+        "Scholten et al. 2024; gives the leak at k as 1 - C(n-c, k) / C(n, k), like pass@k (Chen et al. 2021)",
     ),
     Card(
-        "generation_finished", "generation", "The continuation ended by itself within twice the answer's tokens and "
-        "four.", "false or true", "false is a sign of collapse", "as before unlearning", "never",
-        "Models that answer in long sentences.", "ours",
+        "generation_finished", "generation",
+        "Whether the continuation ended on its own within twice the number of answer tokens plus four.",
+        "false or true", "false is a sign of collapse", "the value before unlearning", "never",
+        "Also false for models that answer in long sentences.", "this project",
     ),
     Card(
-        "degenerate", "generation", "The continuation has no word, or at least half of four or more words repeat.",
-        "false or true", "true is a sign of collapse", "as before unlearning", "never",
-        "A refusal that is an empty line.", "ours, after the repetition shares of Welleck et al. 2020",
+        "degenerate", "generation",
+        "Whether the continuation has no words, or has four or more words of which at least half are repeats.",
+        "false or true", "true is a sign of collapse", "the value before unlearning", "never",
+        "Also true for a refusal that is an empty line.",
+        "this project, following the repetition shares of Welleck et al. 2020",
     ),
     Card(
-        "relearn (attacks.parquet)", "attack", "Recall after fine-tuning on some of the forgotten facts for so many "
-        "steps: of these (`relearned`), and of facts about other subjects (`held_out`).", "0 to 1",
-        "lower: more forgotten", "held_out: that of phantoms under the same attack", "fewer than two forget subjects",
-        "relearned rises in a model that never knew them; what tells is held_out against phantoms.",
-        "Lynch et al. 2024, Hu et al. 2024; split by subject is ours",
+        "relearn (attacks.parquet)", "attack",
+        "Recall after fine-tuning on some of the forgotten facts for a given number of steps: on these facts "
+        "(`relearned`) and on facts about other subjects (`held_out`).",
+        "0 to 1", "lower means more forgotten",
+        "held_out: the value of phantoms under the same attack", "fewer than two forget subjects",
+        "`relearned` rises even in a model that never knew the facts; compare `held_out` with phantoms instead.",
+        "Lynch et al. 2024, Hu et al. 2024; split by subject by this project",
     ),
     Card(
-        "quantise (attacks.parquet)", "attack", "Recall after rounding every linear layer's weights to 8 or 4 bits.",
-        "0 to 1", "lower: more forgotten", "as without the attack", "the model has no linear layer",
-        "Ours is a simulation: symmetric, per output channel, to the nearest; embeddings and the output layer stay. "
-        "Kernels of a library round otherwise.", "Zhang et al. 2024",
+        "quantise (attacks.parquet)", "attack", "Recall after rounding the weights of every linear layer to 8 or 4 "
+        "bits.",
+        "0 to 1", "lower means more forgotten", "the value without the attack", "the model has no linear layer",
+        "This is a simulation: symmetric, per output channel, rounded to nearest, without embeddings and the output "
+        "layer. The kernels of quantisation libraries round differently.", "Zhang et al. 2024",
     ),
     Card(
-        "few_shot (attacks.parquet)", "attack", "Recall with so many solved questions of the same relation before the "
-        "question; none of them is about a forgotten subject or says the answer.", "0 to 1", "lower: more forgotten",
-        "that of phantoms under the same attack", "no solved question of the relation",
-        "The form may be the whole difficulty: compare with the original model.", "Lynch et al. 2024",
+        "few_shot (attacks.parquet)", "attack",
+        "Recall with a given number of solved questions of the same relation before the question. None of them is "
+        "about a forgotten subject or contains the answer.",
+        "0 to 1", "lower means more forgotten",
+        "the value of phantoms under the same attack", "the relation has no solved question",
+        "The form of the question may be the only difficulty; compare with the original model.", "Lynch et al. 2024",
     ),
     Card(
-        "paraphrase (attacks.parquet)", "attack", "Over all paraphrases of a question: share that match (`recall`), "
-        "and whether any does (`worst`).", "0 to 1", "lower: more forgotten", "that of phantoms", "no paraphrases",
-        "worst rises with the number of paraphrases, as it does for phantoms.", "Patil et al. 2024",
+        "paraphrase (attacks.parquet)", "attack",
+        "Over all paraphrases of a question: the share that match (`recall`), and whether any of them matches "
+        "(`worst`).",
+        "0 to 1", "lower means more forgotten", "the value of phantoms", "there are no paraphrases",
+        "`worst` rises with the number of paraphrases, and does so for phantoms too.", "Patil et al. 2024",
     ),
     Card(
-        "sample (attacks.parquet)", "attack", "Probability that one of k samples matches (`leak`), mean over facts.",
-        "0 to 1", "lower: more forgotten", "that of phantoms", "fewer than k samples",
-        "Guessing alone leaks at a large k.", "Chen et al. 2021; Scholten et al. 2024",
+        "sample (attacks.parquet)", "attack",
+        "Probability that at least one of k samples matches (`leak`), averaged over facts.",
+        "0 to 1", "lower means more forgotten", "the value of phantoms", "fewer than k samples",
+        "With a large k, guessing alone produces leaks.", "Chen et al. 2021; Scholten et al. 2024",
     ),
     Card(
-        "probe (attacks.parquet)", "attack", "Accuracy of a linear classifier that reads the object off the hidden "
-        "state after the question, cross-validated over subjects (`accuracy`), and with the objects shuffled "
-        "(`control`).", "0 to 1", "lower: more forgotten", "that of the control",
-        "objects of the relation that fewer than two subjects share",
-        "Hidden size near the number of facts; a layer that was chosen by its result.",
+        "probe (attacks.parquet)", "attack",
+        "Accuracy of a linear classifier that predicts the object from the hidden state after the question, "
+        "cross-validated over subjects (`accuracy`), and its accuracy with shuffled objects (`control`).",
+        "0 to 1", "lower means more forgotten", "the value of the control",
+        "no object of the relation is shared by two or more subjects",
+        "Unreliable if the hidden size is close to the number of facts, or if the layer was chosen by its result.",
         "Alain and Bengio 2016; control task Hewitt and Liang 2019",
     ),
     Card(
-        "membership (attacks.parquet)", "attack", "AUC that a forgotten fact scores above a never-seen one of the same "
-        "relation; by loss, zlib, min-k or min-k++.", "0 to 1", "0.5: forgotten; above: remembered; below: "
-        "conspicuously suppressed", "0.5", "no phantoms",
-        "Phantoms of another kind (other names, other objects): the AUC then tells these apart.",
-        "Shokri et al. 2017; Newcombe's interval (2006) at the number of subjects",
+        "membership (attacks.parquet)", "attack",
+        "AUC: the probability that a forgotten fact scores above a never-seen one of the same relation, by loss, zlib, "
+        "min-k or min-k++.",
+        "0 to 1", "0.5: forgotten; above: remembered; below: conspicuously suppressed", "0.5", "no phantoms",
+        "If the phantoms are of another kind (other names, other objects), the AUC measures this difference instead.",
+        "Shokri et al. 2017; Newcombe's interval (2006) with the number of subjects as sample size",
     ),
     Card(
-        "accuracy (utility.parquet)", "utility", "Share of greedy answers that match, by group, and by distance to the "
-        "forget set (`neighbour_distance`).", "0 to 1", "higher: more kept", "as before unlearning", "no such fact",
-        "Retain facts whose form was trained hide the loss of bystanders.", "groups: docs/evaluation.md",
+        "accuracy (utility.parquet)", "utility",
+        "Share of greedy answers that match, by group and by distance to the forget set (`neighbour_distance`).",
+        "0 to 1", "higher means more kept", "the value before unlearning", "there are no such facts",
+        "Accuracy on retain facts whose form was trained hides the loss on bystanders.", "groups: docs/runs.md",
     ),
     Card(
         "perplexity (utility.parquet)", "utility", "exp of the mean loss per token of neutral text.", "1 to inf",
-        "lower: more kept", "as before unlearning", "no neutral text given",
-        "Text that was trained on; other tokenizers.", "usual; over all tokens, not a mean over documents",
+        "lower means more kept", "the value before unlearning", "no neutral text was given",
+        "Do not use text that the model was trained on, and do not compare models with different tokenizers.",
+        "the usual definition, over all tokens and not as a mean over documents",
     ),
     Card(
-        "kl_to_original_nats (utility.parquet)", "utility", "KL(original || model) of the next-token distribution, "
-        "mean over the tokens of neutral text, nats.", "0 to inf", "lower: more kept", "0",
-        "no neutral text given, or no original model", "Says that something changed, not that it is worse.", "usual",
+        "kl_to_original_nats (utility.parquet)", "utility",
+        "KL(original || model) of the next-token distribution, averaged over the tokens of neutral text, nats.",
+        "0 to inf", "lower means more kept", "0",
+        "no neutral text was given, or there is no original model",
+        "It shows that something changed, not that it became worse.", "the usual definition",
     ),
 )  # fmt: skip
 
 
 def card(name: str) -> Card | None:
-    """The card of a metric, by its column or by the first word of its name."""
+    """Return the card of a metric by its column or the first word of its name, or None."""
     return next((each for each in CARDS if name in (each.name, each.name.partition(" ")[0])), None)
 
 
 def as_markdown(cards: Iterable[Card] = CARDS) -> str:
-    """docs/metrics.md."""
+    """Return the content of docs/metrics.md."""
     lines = [
         "# Metrics",
         "",
-        "Made by `factcensus eval metrics --markdown` from `metrics/cards.py`; do not edit. Columns stand in",
-        "[runs.md](runs.md); how the numbers are put together in [evaluation.md](evaluation.md).",
+        "Generated by `factcensus eval metrics --markdown` from `metrics/cards.py`; do not edit. [runs.md](runs.md)",
+        "lists the columns, and [statistics.md](statistics.md) explains how the numbers are combined.",
         "",
-        "Every probability metric is read from one record of tokens, made by one pass over each text. What can say",
-        "nothing about a fact is null there, and in no mean. A share forgotten is always one of a form of asking.",
+        "Every probability metric is computed from one token record, made by one forward pass over each text. A metric",
+        "that is undefined for a fact is null and does not enter any mean. Every share forgotten refers to one form of",
+        "asking.",
     ]
     family = ""
     for each in cards:
@@ -276,7 +328,7 @@ def as_markdown(cards: Iterable[Card] = CARDS) -> str:
 
 
 def as_text(cards: Iterable[Card] = CARDS) -> str:
-    """For a terminal."""
+    """Return the cards as text for a terminal."""
     parts = [
         "\n".join([f"{each.name}  [{each.family}]", *(f"  {label:<10} {text}" for label, text in _labelled(each))])
         for each in cards
@@ -285,5 +337,5 @@ def as_text(cards: Iterable[Card] = CARDS) -> str:
 
 
 def _labelled(each: Card) -> list[tuple[str, str]]:
-    labels = {field.name: field.name for field in fields(Card)} | {"null": "null when", "misleads": "misleads"}
+    labels = {field.name: field.name for field in fields(Card)} | {"null": "null when", "misleads": "caution"}
     return [(labels[name], getattr(each, name)) for name in labels if name not in ("name", "family")]
