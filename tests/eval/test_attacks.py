@@ -137,7 +137,7 @@ def test_relearning_needs_a_subject_to_hold_out(model: PreTrainedModel, tokenize
     target = make_target(model, tokenizer)
     alone = [{**fact, "used": "none" if fact["subject"] in ("bo", "cy") else fact["used"]} for fact in target.facts]
     target = Target(model, tokenizer, alone, target.asked, target.measured, "plain", 0, target.settings)
-    with pytest.raises(EvaluationInputError, match="there are only 1"):
+    with pytest.raises(EvaluationInputError, match="at least 2 forgotten ones, got 1"):
         run_attack("relearn", target)
 
 
@@ -169,7 +169,7 @@ def test_rounded_weights_are_the_nearest_of_few_levels(seed: int, bits: int, inp
 def test_a_channel_of_zeros_stays_zero_and_wrong_bits_are_refused() -> None:
     weight = torch.tensor([[0.0, 0.0], [1.0, -0.4]])
     assert rounded(weight, 2, 1).tolist() == [[0.0, 0.0], [1.0, 0.0]]
-    with pytest.raises(ValueError, match="bits is 9"):
+    with pytest.raises(ValueError, match="bits must be 2 to 8, got 9"):
         rounded(weight, 9, 1)
 
 
@@ -322,5 +322,5 @@ def test_membership_without_never_seen_facts_says_what_it_needs(
     target = make_target(model, tokenizer)
     facts = [{**fact, "role": None, "used": "retain" if fact["role"] == "phantom" else fact["used"]}
              for fact in target.facts]  # fmt: skip
-    with pytest.raises(EvaluationInputError, match="role 'phantom'; leave out the attack"):
+    with pytest.raises(EvaluationInputError, match=r"role 'phantom'\); add them, or omit the attack"):
         run_attack("membership", Target(model, tokenizer, facts, target.asked, target.measured, "plain", 0))

@@ -92,10 +92,10 @@ def test_a_task_that_there_is_not_is_named(
     tasks = pytest.importorskip("lm_eval.tasks")
     manager = tasks.TaskManager  # reading lm-eval's own thousands of task files takes a minute
     monkeypatch.setattr(tasks, "TaskManager", lambda **given: manager(**{**given, "include_defaults": False}))
-    with pytest.raises(EvaluationInputError, match="no task 'riddles' nor in"):
+    with pytest.raises(EvaluationInputError, match=r"task 'riddles' \(also not in"):
         of_benchmarks(model, tokenizer, BenchmarkSettings(("riddles",), task_folder), template="plain", seed=0)
     missing = BenchmarkSettings(("riddles",), task_folder / "none")
-    with pytest.raises(EvaluationInputError, match="no folder of tasks"):
+    with pytest.raises(EvaluationInputError, match=r"task folder .* does not exist"):
         of_benchmarks(model, tokenizer, missing, template="plain", seed=0)
 
 

@@ -43,7 +43,7 @@ def test_runs_that_follow_different_counts_are_not_pooled(tmp_path: Path) -> Non
     facts = planted_facts()
     usual = read_run(write_run(tmp_path / "usual", facts))
     other = read_run(write_run(tmp_path / "other", renamed(facts).assign(seed=9), **FOLLOWS_EXPOSURES))
-    with pytest.raises(EvaluationInputError, match="follow different counts"):
+    with pytest.raises(EvaluationInputError, match="have different count columns"):
         pool_runs([usual, other])
 
 

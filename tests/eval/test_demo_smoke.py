@@ -156,5 +156,5 @@ def test_a_demo_continues_from_what_is_there(finished: tuple[Path, Any]) -> None
 def test_another_preset_in_the_same_folder_is_refused(finished: tuple[Path, Any]) -> None:
     done = run_demo(finished[0], "demo")
     assert done.returncode == 2
-    assert "holds a demo of preset 'smoke'" in done.stderr
+    assert "contains a demo of preset 'smoke'" in done.stderr
     assert done.stderr.count("\n") == 1

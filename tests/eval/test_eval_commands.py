@@ -84,7 +84,7 @@ def test_facts_that_cannot_be_asked_leave_nothing_behind(
     facts, out = tmp_path / "facts.csv", tmp_path / "out"
     command = ["eval", "run", str(tmp_path / "model"), "--facts", str(facts), "--out", str(out), "--device", "cpu"]
     for table, said in (
-        ("subject,object\nada,rome\n", "give it a column 'question' or 'cloze'"),
+        ("subject,object\nada,rome\n", "add a column 'question' or 'cloze'"),
         ("subject,object,cloze\nada,paris,ada was born in\n", "the answer 'paris' has a word"),
     ):
         facts.write_text(table)

@@ -142,7 +142,7 @@ def test_the_papers_means_stand_in_a_section_of_their_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("{", "line 1"), ('{"step": 3}', "line 1"), ('{"checkpoint": "last"}', "checkpoint_N"), ("", "has no line")],
+    [("{", "line 1"), ('{"step": 3}', "line 1"), ('{"checkpoint": "last"}', "checkpoint_N"), ("", "is empty")],
 )
 def test_what_is_no_paper_file_is_refused(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "results.jsonl"
@@ -188,11 +188,11 @@ def test_a_table_may_be_long_or_wide_and_gives_the_same_run(tmp_path: Path) -> N
         ("fact_id,score\n1,1\n", "needs 'match' or 'log_probability'"),
         ("fact_id,match\n1,1\n", "no column 'method'"),
         ("fact_id,method,match\n1,original,maybe\n", "fact '1': match is 'maybe'"),
-        ("fact_id,method,match\n1,original,1\n1,original,0\n", "fact '1' .question. at seed 0 stands several times"),
-        ("fact_id,method,match,seed\n1,original,1,two\n", "column 'seed' is not all whole numbers"),
-        ("fact_id,method,log_probability\n1,original,low\n", "'log_probability' is not all numbers"),
+        ("fact_id,method,match\n1,original,1\n1,original,0\n", "several different outcomes for fact '1'"),
+        ("fact_id,method,match,seed\n1,original,1,two\n", "column 'seed' contains values that are not integers"),
+        ("fact_id,method,log_probability\n1,original,low\n", "'log_probability' contains values that are not numbers"),
         ("fact_id,match_before\n1,1\n", "lacks the column 'match_after'"),
-        ("fact_id,method,match\n1,npo,1\n", "no row is of the original model"),
+        ("fact_id,method,match\n1,npo,1\n", "no rows of the original model"),
     ],
 )
 def test_what_a_table_lacks_is_said(tmp_path: Path, text: str, said: str) -> None:
@@ -212,9 +212,9 @@ def test_command_imports_reports_and_leaves_what_is_there(tmp_path: Path, capsys
     assert (out / "report.html").is_file()
     assert json.loads((out / "run.json").read_text())["imported"]["sources"][0]["digest"].startswith("sha256:")
     assert main([*command, "--out", str(out)]) == 2
-    assert "holds something already" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
     assert main(["eval", "import", str(base), "--out", str(tmp_path / "new")]) == 2
-    assert "does not say which model it is of" in capsys.readouterr().err
+    assert "does not name its model" in capsys.readouterr().err
     assert main(["eval", "import", "nowhere.csv", "--out", str(tmp_path / "new")]) == 2
     assert main(["eval", "import", str(base), str(tmp_path / "counts.csv"), "--out", str(tmp_path / "new")]) == 2
     assert "different formats" in capsys.readouterr().err

@@ -68,11 +68,11 @@ def test_a_model_becomes_a_run_folder_that_is_not_computed_again(saved: Path, tm
     written = (out / "facts.parquet").stat().st_mtime_ns
     evaluate_models([ModelToAsk(str(saved))], facts(), out, seed=4)
     assert (out / "facts.parquet").stat().st_mtime_ns == written
-    with pytest.raises(EvaluationInputError, match="holds something else"):
+    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
         evaluate_models([ModelToAsk(str(saved))], facts(), out, seed=5)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(EvaluationInputError, match="holds something else"):
+    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
         evaluate_models([ModelToAsk(str(saved))], facts(), tmp_path / "mine")
 
 
@@ -179,7 +179,7 @@ def test_another_attack_is_added_to_what_is_there(saved: Path, tmp_path: Path, m
         evaluate_models(models, facts(), tmp_path / "out", extras=extras, device="cpu")
 
     ask()
-    with pytest.raises(EvaluationInputError, match="leave out the attack"):
+    with pytest.raises(EvaluationInputError, match="omit the attack"):
         ask("quantise", "membership")
     monkeypatch.setattr(StandardEvaluator, "evaluate", None)
     ask("sample", "quantise")
@@ -189,7 +189,7 @@ def test_another_attack_is_added_to_what_is_there(saved: Path, tmp_path: Path, m
     assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["extras"]["attacks"] == [
         "quantise", "sample"
     ]  # fmt: skip
-    with pytest.raises(EvaluationInputError, match="holds something else"):
+    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
         ask("quantise", bits=8)
 
 

@@ -121,7 +121,7 @@ def test_a_table_without_roles_relations_or_counts_still_pairs() -> None:
 
 
 def test_pairing_refuses_what_it_cannot_pair() -> None:
-    with pytest.raises(EvaluationInputError, match="stands twice"):
+    with pytest.raises(EvaluationInputError, match="occurs twice"):
         outcomes(row("a"), row("a"), row("a", "m"))
     with pytest.raises(EvaluationInputError, match=r"not of the original model"):
         outcomes(row("a"), row("b", "m"))

@@ -86,5 +86,5 @@ def test_only_the_forms_that_are_wanted_are_asked() -> None:
     assert [each.form for each in questions_of(table, paraphrases=1, forms=("cloze",))] == ["cloze"]
     with pytest.raises(EvaluationInputError, match=r"'riddle'; known: question, cloze"):
         questions_of(table, paraphrases=1, forms=("riddle",))
-    with pytest.raises(EvaluationInputError, match="nothing to ask in the forms reversed"):
+    with pytest.raises(EvaluationInputError, match="no prompts for the forms reversed"):
         questions_of(table, paraphrases=1, forms=("reversed",))

@@ -28,7 +28,7 @@ def test_a_folder_that_is_no_finished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationInputError, match=r"has no facts\.parquet"):
         read_run(tmp_path)
     (tmp_path / "facts.parquet").write_text("no table")
-    with pytest.raises(EvaluationInputError, match="cannot be read"):
+    with pytest.raises(EvaluationInputError, match="cannot read"):
         read_run(tmp_path)
     pd.DataFrame({"fact_id": ["a"]}).to_parquet(tmp_path / "facts.parquet")
     with pytest.raises(EvaluationInputError, match="lacks the columns seed, method, point"):

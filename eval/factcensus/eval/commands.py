@@ -1,4 +1,4 @@
-"""The commands of this part: ``demo``, ``report`` and those of ``eval``. Results on stdout, progress on stderr."""
+"""The commands ``demo``, ``report`` and ``eval``. Results go to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from factcensus.indexer.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, PATH, Cho
 
 
 def add_commands(root: click.Group) -> None:
-    """Add this part's commands to the root command."""
+    """Add the commands of this part to the root command."""
     root.add_command(report)
     root.add_command(demo)
     root.add_command(
-        group("eval", "Ask models what they know, and measure the answers.", [run, metrics, check, import_results])
+        group("eval", "Ask models about facts and measure the answers.", [run, metrics, check, import_results])
     )
 
 
@@ -26,15 +26,15 @@ def add_commands(root: click.Group) -> None:
     "--preset",
     type=Choice(["smoke", "demo", "gpu"]),
     default="demo",
-    help="smoke (a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu",
+    help="smoke (about a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu",
 )
 @option("--out", type=OUTPUT_FOLDER, default=Path("demo"), metavar="DIR", help="the run folder")
 @json_option
 def demo(preset: str, out: Path, as_json: bool) -> None:
     """Run the whole study on a small world, from index to report.
 
-    Builds a world, its index and service, trains models, unlearns, evaluates and writes the report. The same command
-    continues an interrupted demo.
+    Builds a world, its index and service, trains and unlearns models, evaluates them and writes the report. The same
+    command continues an interrupted demo.
     """
     from factcensus.eval.demo import run_demo
     from factcensus.eval.report.printed import show_summary
@@ -47,7 +47,9 @@ def demo(preset: str, out: Path, as_json: bool) -> None:
 @argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="a finished run folder")
 @option("--out", type=OUTPUT_FILE, required=True, metavar="FILE", help="the page, such as report.html")
 @option("--title", metavar="TEXT", help="heading of the page")
-@option("--service", metavar="URL", help="a counting service to ask for passages of facts that resisted unlearning")
+@option(
+    "--service", metavar="URL", help="a counting service that returns passages about facts that resisted unlearning"
+)
 @option(
     "--index",
     metavar="NAME",
@@ -60,7 +62,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about run folders.
 
-    Seeds and methods are pooled; runs of other models get sections of their own.
+    Seeds and methods are pooled. Runs of other models are shown side by side.
     """
     from factcensus.eval.report.beside import experiments, side_by_side
     from factcensus.eval.report.page import write_report

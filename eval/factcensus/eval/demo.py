@@ -1,11 +1,11 @@
-"""The whole way once, on a world of our own: corpus, index, service, counts, models, unlearning, evaluation, report.
+"""The demo, a complete study of an invented world: corpus, index, service, counts, models, unlearning, report.
 
     OUT/run.json, facts.parquet, tokens.parquet, steps.parquet, summary.json, report.html     all seeds pooled
     OUT/seed-S/                 the run folder of one seed: every method on that seed's model
-    OUT/retrained-S/            the run folder of its oracle, a model trained without the forget people
-    OUT/work/                   worlds, indexes, counted facts, models, the service's log
+    OUT/retrained-S/            the run folder of its oracle, a model trained without the forget set
+    OUT/work/                   worlds, indexes, counted facts, models, the log of the service
 
-Every stage leaves a finished folder or none, so the same command continues where an interrupted one stopped.
+Every stage leaves a finished folder or none, so the same command continues an interrupted demo.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from factcensus.unlearn.progress import Progress, ProgressFunction
 if TYPE_CHECKING:
     from factcensus.unlearn import Preset, RunConfig
 
-#: Strata of the demo: never (phantoms), 1 to 3 documents, 4 to 15, 16 and more. Fixed edges, so that a stratum is the
-#: same in every seed.
+#: Strata of the demo: never (phantoms), 1 to 3 documents, 4 to 15, and 16 or more. The edges are fixed, so that the
+#: strata are the same in every seed.
 BINS = "edges:1,4,16"
-#: Attacks of each preset, those that cost it a few seconds, and the methods they are tried on.
+#: Attacks of each preset, all of which take a few seconds, and the methods they are tried on.
 ATTACKED: dict[str, tuple[str, ...]] = {
     "demo": ("relearn", "quantise", "membership"),
     "gpu": ("relearn", "quantise", "few_shot", "paraphrase", "sample", "probe", "membership"),
 }
 ATTACKED_METHODS = ("simnpo", "idk")
-#: Documents about bystanders that perplexity and KL are measured on.
+#: Number of documents about bystanders used for perplexity and KL.
 NEUTRAL_DOCUMENTS = 100
-#: Progress lines of one stage on stderr are at least this far apart.
+#: Minimum time between progress lines of one stage.
 REPORT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where everything of a demo is."""
+    """The paths of all files of a demo."""
 
     out: Path
 
     def work(self, name: str, seed: int) -> Path:
-        """A folder or file of one seed that later stages read."""
+        """Return a folder or file of one seed that later stages read."""
         return self.out / "work" / name.format(seed=seed)
 
     def world(self, seed: int) -> Path:
@@ -71,17 +71,17 @@ class Places:
 
 @dataclass(slots=True)
 class Console:
-    """Stages on stderr with the time since the start and, where it can be told, the time left."""
+    """Progress of the stages on stderr, with the elapsed time and, if known, the time left."""
 
     begun: float
-    #: Of each task's stage: when it was first heard of, how far it was then, when it was last shown.
+    #: For each stage of a task: the time and progress of its first report, and the time it was last shown.
     _stages: dict[tuple[str, str], tuple[float, float, float]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         print(f"[{clock(time.monotonic() - self.begun):>5}] {text}", file=sys.stderr, flush=True)
 
     def progress(self, name: str, progress: Progress) -> None:
-        """Show the first and the last report of a stage, and some between."""
+        """Show the first and the last report of a stage, and some in between."""
         now, key = time.monotonic(), (name, progress.stage)
         share = progress.done / progress.total if progress.total else 1.0
         started, first, shown = self._stages.get(key, (now, share, float("-inf")))
@@ -95,16 +95,16 @@ class Console:
 
 
 def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
-    """Run or continue a demo; returns its summary.
+    """Run or continue a demo and return its summary.
 
     Raises:
-        EvaluationInputError: no such preset; ``out`` holds a demo of another preset, or other files.
-        TaskError: a seed's process failed.
+        EvaluationInputError: the preset does not exist, or ``out`` contains a demo of another preset or other files.
+        TaskError: the process of a seed failed.
     """
     _refuse_another_preset(out, preset_name)
     if (finished := _finished_summary(out)) is not None:
         return finished
-    from factcensus.unlearn import PRESETS  # brings torch along, which a finished demo does not need
+    from factcensus.unlearn import PRESETS  # imports torch, which a finished demo does not need
     from factcensus.unlearn.run_folder import open_run
 
     if preset_name not in PRESETS:
@@ -126,7 +126,7 @@ def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
 
 
 def _processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -146,12 +146,12 @@ def _refuse_another_preset(out: Path, preset_name: str) -> None:
     path = out / "run.json"
     there = json.loads(path.read_text(encoding="utf-8")).get("preset") if path.is_file() else preset_name
     if there != preset_name:
-        what = f"a demo of preset {there!r}" if there else "a run of another kind"
-        raise EvaluationInputError(f"{out} holds {what}, and is left as it is; give another --out")
+        what = f"a demo of preset {there!r}" if there else "another kind of run"
+        raise EvaluationInputError(f"{out} contains {what}; choose another --out")
 
 
 def _finished_summary(out: Path) -> dict[str, Any] | None:
-    """The summary, if everything is there."""
+    """Return the summary of a finished demo, or None if the demo is incomplete."""
     record = out / "run.json"
     if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("status") != "done":
         return None
@@ -206,7 +206,7 @@ def _count_seed(places: Places, seed: int, url: str, console: Console) -> None:
 
 
 def _tasks(places: Places, preset: Preset) -> list[Task]:
-    """Unlearning of every seed first, it takes longest; then the oracles."""
+    """Return the tasks: unlearning for every seed first, because it takes longest, then the oracles."""
     seeds = range(preset.seeds)
     tasks = [Task(f"seed {seed}", unlearn_seed, (places, preset.name, seed)) for seed in seeds]
     if preset.oracle:
@@ -215,7 +215,7 @@ def _tasks(places: Places, preset: Preset) -> list[Task]:
 
 
 def unlearn_seed(places: Places, preset_name: str, seed: int, progress: ProgressFunction) -> None:
-    """Pre-train one seed's model and unlearn it with every method of the preset."""
+    """Pre-train the model of one seed and unlearn it with every method of the preset."""
     from factcensus.unlearn import PRESETS, pretrain, run_unlearning
 
     preset = PRESETS[preset_name]
@@ -229,7 +229,7 @@ def unlearn_seed(places: Places, preset_name: str, seed: int, progress: Progress
 
 
 def _look_beyond(places: Places, preset: Preset, config: RunConfig, seed: int, progress: ProgressFunction) -> None:
-    """Attack some of the models, and measure what else all of them can do; into the seed's run folder."""
+    """Attack some of the models and measure the utility of all of them, in the run folder of the seed."""
     from factcensus.eval.asking.extras import Extras
     from factcensus.eval.attacks.target import AttackSettings
     from factcensus.eval.model_run import extend_run
@@ -251,7 +251,7 @@ def _look_beyond(places: Places, preset: Preset, config: RunConfig, seed: int, p
 
 
 def train_oracle(places: Places, preset_name: str, seed: int, progress: ProgressFunction) -> None:
-    """Pre-train a model without the forget people, and ask it what the unlearned models are asked."""
+    """Pre-train a model without the forget set, and ask it the same questions as the unlearned models."""
     from factcensus.eval.model_run import ModelToAsk, evaluate_models
     from factcensus.unlearn import PRESETS, pretrain
     from factcensus.unlearn.selection import read_fact_table, select
@@ -292,5 +292,5 @@ def _pool(
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds."""
+    """Format seconds as minutes and seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

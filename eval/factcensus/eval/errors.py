@@ -1,4 +1,4 @@
-"""Errors of the evaluation. Every message names the value, what was expected, and the next step."""
+"""Errors of the evaluation. Every message names the value, the expectation and the next step."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from factcensus.indexer.errors import FactcensusError
 
 
 class EvaluationError(FactcensusError):
-    """Base of what evaluating, reporting and the demo raise."""
+    """Base class of the errors raised by evaluation, reports and the demo."""
 
 
 class EvaluationInputError(EvaluationError, ValueError):
-    """A run folder, a table or a value that cannot be used as it stands (exit 2)."""
+    """An unusable run folder, table or value (exit status 2)."""
 
     exit_code = 2
 
 
 class RequirementNotMetError(EvaluationError):
-    """A run does not meet a requirement (exit 3)."""
+    """A requirement that a run does not meet (exit status 3)."""
 
     exit_code = 3

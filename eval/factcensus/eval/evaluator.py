@@ -1,6 +1,6 @@
-"""The standard evaluator: asks a model every question of a fact table, and writes what a run folder is read for.
+"""The standard evaluator: asks a model every question of a fact table and returns the tables of a run folder.
 
-``unlearn run`` finds it by the entry point ``factcensus.evaluators``; ``eval run`` and the demo use it directly.
+``unlearn run`` finds it through the entry point ``factcensus.evaluators``; ``eval run`` and the demo use it directly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from factcensus.unlearn.training.examples import Example, encode
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Columns of a fact table that say how to ask; the rows have the prompt itself.
+#: Columns of a fact table with prompts and answers; the rows have the prompt that was used instead.
 _ASKING = (
     "question", "cloze", "answer", "paraphrases", "paraphrase", "reversed", "document", "distractors",
     "subject_aliases", "object_aliases",
@@ -40,16 +40,16 @@ _ASKING = (
 
 @dataclass(frozen=True, slots=True)
 class StandardEvaluator:
-    """Teacher-forced token record, greedy continuation and samples of every question.
+    """An evaluator that records answer tokens, greedy continuations and samples for every question.
 
     Attributes:
-        paraphrases: Paraphrases asked of each fact, at most; the first so many.
-        batch_tokens: Tokens of a batch, at most.
-        forms: Forms of asking, where the table has them.
-        distractors: Wrong answers that each right one is compared with, at most.
-        labels: Whether to ask by true and false and by multiple choice, where the tokenizer has the words for it.
-        samples: Continuations drawn of each question of a forget fact and of a phantom; 0 for none.
-        sampled_forms: Forms in which they are drawn.
+        paraphrases: Maximum number of paraphrases asked per fact; the first ones are taken.
+        batch_tokens: Maximum number of tokens per batch.
+        forms: Forms of asking; forms that the table lacks are skipped.
+        distractors: Maximum number of wrong answers compared with each right one.
+        labels: Whether to ask true/false and multiple-choice questions, if the tokenizer knows their labels.
+        samples: Number of continuations sampled for each question about a forget fact or a phantom; 0 for none.
+        sampled_forms: Forms of asking in which continuations are sampled.
     """
 
     paraphrases: int = 1
@@ -70,17 +70,17 @@ class StandardEvaluator:
         point: str,
         seed: int,
     ) -> tuple[pa.Table, pa.Table]:
-        """Ask everything.
+        """Ask a model every question and measure the answers.
 
         Args:
-            facts: The run's fact table, with strata where there are any, and ``used``.
+            facts: The fact table of the run, with ``used``, and with strata if there are any.
             template: How a question becomes a prompt (:mod:`factcensus.unlearn.training.examples`); a cloze is always
                 plain.
-            point: Written into the rows: "before" or "after".
-            seed: Of the samples; the same at every checkpoint of a run, so that they are paired.
+            point: "before" or "after"; written into the rows.
+            seed: Seed of the samples; the same at every checkpoint of a run, so that samples are paired.
 
         Returns:
-            A row per (fact, form, variant), and a row per scored token; columns in docs/runs.md.
+            One row per (fact, form, variant), and one row per scored token; docs/runs.md lists the columns.
         """
         facts = complete_facts(facts)
         rows = facts.to_pylist()
@@ -113,10 +113,10 @@ class StandardEvaluator:
     def check(
         self, tokenizer: PreTrainedTokenizerBase, facts: pa.Table, *, template: str, limits: Limits = NO_LIMITS
     ) -> None:
-        """See that every question can be asked, before a model is loaded and anything is written.
+        """Check that every question can be asked, before a model is loaded and anything is written.
 
         Args:
-            limits: What the model can read.
+            limits: The limits of what the model can read.
 
         Raises:
             EvaluationInputError: the table has nothing to ask in these forms.
@@ -139,7 +139,7 @@ class StandardEvaluator:
         probes: Sequence[Probe],
         fact_ids: Sequence[str],
     ) -> tuple[pa.Table, list[Example]]:
-        """The token record of all probes in one go, and the encoded questions."""
+        """Score all probes in one pass; return the token record and the encoded questions."""
         kept, examples, priors = encoder.probes(asked, probes)
         every = list(dict.fromkeys([*examples, *(each for prior in priors for each in prior)]))
         scores = score_answers(model, every, batch_tokens=self.batch_tokens)
@@ -157,7 +157,7 @@ class StandardEvaluator:
         return table, [example for probe, example in zip(kept, examples, strict=True) if probe.probe == ANSWER]
 
     def finish(self, run_folder: Path) -> None:
-        """Write summary.json and report.html from the run's tables."""
+        """Write summary.json and report.html from the tables of the run."""
         from factcensus.eval.report.page import write_results
         from factcensus.eval.run_folder import read_run
 
@@ -169,13 +169,13 @@ class StandardEvaluator:
 
 @lru_cache(1 << 17)
 def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, template: str) -> Example:
-    """Encoded once for all checkpoints of a run: the tokenizer took most of an evaluation's time before."""
+    """Encode an example once for all checkpoints of a run; without this cache, encoding took most of an evaluation."""
     return encode(tokenizer, prompt, answer, template)
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoder:
-    """Encodes what a model is asked, and knows what it can read."""
+    """An encoder of prompts and answers that respects the limits of the model."""
 
     tokenizer: PreTrainedTokenizerBase
     template: str
@@ -186,9 +186,10 @@ class _Encoder:
     ) -> tuple[list[Probe], list[Example], list[list[Example]]]:
         """Return the probes that can be encoded, their examples, and the same answers after content-free prompts.
 
+        Wrong answers and statements that cannot be encoded are left out.
+
         Raises:
-            ExampleError: a fact's own answer cannot be encoded, or the model cannot read it. A wrong answer, or a
-                statement made from a fact, is left out instead.
+            ExampleError: the right answer to a question cannot be encoded, or the model cannot read it.
         """
         kept, examples, priors = [], [], []
         for probe in probes:
@@ -211,7 +212,7 @@ class _Encoder:
         return example
 
     def _content_free(self, probe: Probe, example: Example) -> list[Example]:
-        """Return the answer after each content-free prompt, wherever it is the same tokens there."""
+        """Return the answer after each content-free prompt, where it is encoded to the same tokens."""
         found = []
         for prompt in probe.content_free:
             try:
@@ -224,10 +225,10 @@ class _Encoder:
 
 
 def _prior(example: Example, scores: Sequence[TokenScores]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(T,) mean over stand-ins of log p(token), nats; NaN without any."""
+    """Return the mean over stand-ins of log p(token), nats, shape (T,); NaN without stand-ins."""
     if not scores:
         return np.full(len(example.answer_ids), np.nan, np.float32)
-    total = scores[0].log_probability  # a few arrays of a few numbers: np.mean would take most of its time to begin
+    total = scores[0].log_probability  # for a few tiny arrays, the fixed cost of np.mean would dominate
     for each in scores[1:]:
         total = total + each.log_probability
     return total / np.float32(len(scores))
@@ -237,7 +238,7 @@ def _prior(example: Example, scores: Sequence[TokenScores]) -> np.ndarray[Any, n
 
 
 def _said(question: Asked, continuation: Continuation) -> dict[str, Any]:
-    """What is to be said of a greedy continuation. A metric that can say nothing is None."""
+    """Return all measures of a greedy continuation; undefined ones are None."""
     match = match_answer(continuation.text, question.accepted)
     rouge = rouge_l(continuation.text, question.answer)
     return {
@@ -257,7 +258,7 @@ def _said(question: Asked, continuation: Continuation) -> dict[str, Any]:
 
 
 def _sampled(question: Asked, continuations: Sequence[Continuation]) -> dict[str, Any]:
-    """How many samples have an accepted answer."""
+    """Count the samples that contain an accepted answer."""
     matches = [match_answer(each.text, question.accepted) for each in continuations]
     if matches[0] is None:
         return {}
@@ -283,7 +284,7 @@ def _fact_table(
     distances: Sequence[int | None],
     point: str,
 ) -> pa.Table:
-    """The facts' own columns beside what was measured; a fact's row is repeated for every form."""
+    """Join the columns of the facts with the measures; one row per fact and form."""
     fact_ids = facts["fact_id"].to_pylist()
     measured = _in_order(measures(tokens), [(fact_ids[each.row], each.form, each.variant) for each in asked])
     scores = measured["log_probability_mean"].to_pylist()
@@ -302,7 +303,7 @@ def _fact_table(
 
 
 def _in_order(measured: pa.Table, keys: Sequence[tuple[str, str, int]]) -> pa.Table:
-    """The measures in the order of the questions."""
+    """Return the measures in the order of the questions."""
     there = zip(*(measured[name].to_pylist() for name in KEYS), strict=True)
     places = {key: place for place, key in enumerate(there)}
     return measured.take(pa.array([places[key] for key in keys]))
@@ -315,7 +316,7 @@ def _token_table(
     priors: Sequence[np.ndarray[Any, np.dtype[np.float32]]],
     fact_ids: Sequence[str],
 ) -> pa.Table:
-    """The token record, one row per scored token."""
+    """Return the token record, one row per scored token."""
     lengths = [len(each.token_id) for each in scores]
     of_probe: dict[str, tuple[list[Any], pa.DataType]] = {
         "fact_id": ([fact_ids[asked[probe.asked].row] for probe in probes], pa.string()),
@@ -337,6 +338,6 @@ def _token_table(
 
 
 def _token_columns(tokens: pa.Table) -> pa.Table:
-    """The record with ``point`` beside the fact."""
+    """Return the record with ``point`` next to the columns that identify the fact."""
     names = [name for name in tokens.column_names if name != "point"]
     return tokens.select([names[0], "point", *names[1:]])

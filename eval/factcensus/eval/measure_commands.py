@@ -115,7 +115,7 @@ def _extra_options(function: Function) -> Function:
             type=PATH,
             metavar="SOURCE...",
             heading=UTILITY,
-            help="text for perplexity and the KL divergence from the original: .jsonl or .parquet files, or folders of them",
+            help="text for perplexity and KL from the original: .jsonl or .parquet files, or folders of them",
         ),
         option(
             "--relearn-steps",
@@ -139,7 +139,8 @@ def _extra_options(function: Function) -> Function:
             default=(),
             metavar="LIST",
             heading=ATTACKS,
-            help="attacks, separated by commas: relearn, quantise, few_shot, paraphrase, sample, probe, membership; or all",
+            help="attacks, separated by commas: relearn, quantise, few_shot, paraphrase, sample, probe, membership; "
+            "or all",
         ),
     ):
         function = add(function)
@@ -233,7 +234,10 @@ def run(
     )
     found = read_run(out)
     if models[0].method != "original":
-        print(f"{out}: facts.parquet and tokens.parquet; use 'factcensus report' to pool it with the run of the original model")
+        print(
+            f"{out}: wrote facts.parquet and tokens.parquet; pool it with the original model's run with "
+            "'factcensus report'"
+        )
         return
     show_summary(write_results(found, out), out / "report.html", as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Evaluating models without unlearning anything: one model, or those that a run has kept, into a run folder."""
+"""Evaluation of models into a run folder without unlearning: one model, or all models that a run kept."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyar
 
 @dataclass(frozen=True, slots=True)
 class ModelToAsk:
-    """A model by folder or name, and what it is called in the tables."""
+    """A model by folder or name, and its method name in the tables."""
 
     model: str
     method: str = ORIGINAL
 
     @property
     def point(self) -> str:
-        """The original model is asked before unlearning, every other one after."""
+        """Return the evaluation point: before unlearning for the original model, after it for all others."""
         return BEFORE if self.method == ORIGINAL else AFTER
 
 
 def models_of(run_or_model: str) -> tuple[list[ModelToAsk], dict[str, Any] | None]:
-    """The models behind a path: those of a run folder with the run's record, or one model.
+    """Return the models of a run folder with the record of the run, or a single model without a record.
 
     Raises:
         EvaluationInputError: the run kept no models.
@@ -61,7 +61,7 @@ def models_of(run_or_model: str) -> tuple[list[ModelToAsk], dict[str, Any] | Non
     config = record.get("config") or {}
     if not kept or "model" not in config:
         raise EvaluationInputError(
-            f"{folder} kept no models to evaluate; run it with save_models = true, or give a model's folder"
+            f"{folder} kept no models to evaluate; run it with save_models = true, or give the folder of a model"
         )
     return [ModelToAsk(str(config["model"])), *kept], record
 
@@ -81,19 +81,20 @@ def evaluate_models(
     extras: Extras | None = None,
     progress: ProgressFunction = silent,
 ) -> Path:
-    """Ask each model every question of a fact table, attack it where asked to, and write a run folder.
+    """Ask each model every question of a fact table, run the chosen attacks on it, and write a run folder.
 
-    Each table of each model is kept in ``cells/METHOD`` as soon as it is there, so the same call continues an
-    interrupted one, and one with other attacks adds these; a finished folder of the same models, facts, settings and
-    attacks is left as it is.
+    Each table of each model is saved in ``cells/METHOD`` as soon as it is complete, so the same call continues an
+    interrupted one, and a call with other attacks adds them. A finished folder with the same models, facts, settings
+    and attacks is left unchanged.
 
     Args:
-        prompting: How the models are asked, if more than the template is to be said.
-        count_column: The count that the statistics compare with.
+        prompting: How the models are asked, if there is more to set than the template.
+        count_column: The count column that the statistics use.
 
     Raises:
-        EvaluationInputError: ``out`` holds something else, or the table lacks what an attack or the count needs.
-        InputError: the table holds counts of different analyzers, or cannot be completed.
+        EvaluationInputError: ``out`` contains something else, or the table lacks the columns that an attack or the
+            count needs.
+        InputError: the table has counts of different analyzers, or cannot be completed.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
     """
     from factcensus.unlearn.limits import limits_of
@@ -168,7 +169,7 @@ def evaluate_models(
 
 
 def _continued(prompting: Prompting, out: Path) -> Prompting:
-    """Return the prompts with the time of the evaluation that is continued, if there is one."""
+    """Return the prompting with the clock of the evaluation that is being continued, if there is one."""
     path = out / "run.json"
     if prompting.clock is not None or not path.is_file():
         return prompting
@@ -187,7 +188,7 @@ def _evaluate_one(
     originals: _Originals,
     progress: ProgressFunction,
 ) -> None:
-    """Every table of one model that is not there yet."""
+    """Write all missing tables of one model."""
     if cell.has("facts", "tokens", "utility", *(_attack_name(name) for name in extras.attacks)):
         return
     model, tokenizer, template = (
@@ -220,15 +221,15 @@ def extend_run(
     threads: int | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
-    """Attack models that ``unlearn run`` has kept, and measure what else they can do, in the run's own folder.
+    """Attack models that ``unlearn run`` kept and measure their utility, in the folder of the run.
 
-    The run's facts.parquet says what each model answered without attack. What is there already is not done again.
+    The answers without attack come from facts.parquet of the run. Results that already exist are not computed again.
 
     Args:
-        methods: Which models; all kept ones and the original if not given.
+        methods: Names of the methods; by default the original model and all kept ones.
 
     Raises:
-        EvaluationInputError: the run kept no models, or the table lacks what an attack needs.
+        EvaluationInputError: the run kept no models, or the table lacks the columns that an attack needs.
     """
     from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 
@@ -253,7 +254,7 @@ def _attack_name(name: str) -> str:
 
 
 class _Originals:
-    """The original model beside the others, loaded once, where a measure compares with it."""
+    """The original model, loaded at most once for measures that compare with it."""
 
     def __init__(self, models: Sequence[ModelToAsk], place: torch.device, prompting: Prompting) -> None:
         self._asked = next((each for each in models if each.method == ORIGINAL), None)
@@ -261,7 +262,7 @@ class _Originals:
         self._model: PreTrainedModel | None = None
 
     def beside(self, other: ModelToAsk) -> PreTrainedModel | None:
-        """The original, or None if there is none or this is it."""
+        """Return the original model, or None if there is none or ``asked`` is the original itself."""
         if self._asked is None or other is self._asked:
             return None
         if self._model is None:
@@ -271,7 +272,7 @@ class _Originals:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """The tables of one model, each whole or not there."""
+    """The tables of one model; each is either complete or absent."""
 
     folder: Path
     seed: int
@@ -288,7 +289,7 @@ class _Cell:
 
 
 def gather(out: Path, cells: Sequence[Path], only: Sequence[str] | None = None) -> None:
-    """Write each kind of table once for all models; what stands in several files (an attack each) is one table."""
+    """Merge the tables of all models by kind; tables split into several files (one per attack) become one."""
     for name in only or TABLES:
         paths = [path for cell in cells for path in [*sorted(cell.glob(f"{name}.*.parquet")), cell / f"{name}.parquet"]]
         tables = [pq.read_table(path) for path in paths if path.is_file()]
@@ -297,9 +298,10 @@ def gather(out: Path, cells: Sequence[Path], only: Sequence[str] | None = None) 
 
 
 def _attacks_done(out: Path, identity: dict[str, Any]) -> list[str] | None:
-    """The attacks of a finished evaluation that this one is, or adds to; None if it is to be made or gone on with.
+    """Return the attacks of the finished evaluation that this one repeats or extends; None if there is no finished one.
 
-    Anything else in the folder is refused.
+    Raises:
+        EvaluationInputError: the folder contains something else.
     """
     if not out.exists() or not any(out.iterdir()):
         return None
@@ -308,12 +310,14 @@ def _attacks_done(out: Path, identity: dict[str, Any]) -> list[str] | None:
     if _without_attacks(there.get("identity") or {}, identity) != _without_attacks(
         identity, there.get("identity") or {}
     ):
-        raise EvaluationInputError(f"{out} holds something else, and is left as it is; give another --out")
+        raise EvaluationInputError(f"{out} contains another evaluation or other files; choose another --out")
     return list(there["identity"]["extras"]["attacks"]) if there.get("status") == "done" else None
 
 
 def _without_attacks(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal: all but the attacks' names, and their settings where both have attacks."""
+    """Return the parts of an identity that must be equal: all but the attack names, and the attack settings only if
+    both have attacks.
+    """
     extras = dict(identity.get("extras") or {})
     attacked = [bool((each.get("extras") or {}).get("attacks")) for each in (identity, other)]
     dropped = ("attacks",) if all(attacked) else ("attacks", "settings")
@@ -321,12 +325,12 @@ def _without_attacks(identity: dict[str, Any], other: dict[str, Any]) -> dict[st
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Return the versions of the libraries that affect the numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def _digest(table: pa.Table) -> str:
-    """SHA-256 of a table's content as JSON: equal for the same facts, whatever file they came from."""
+    """Return the SHA-256 of the content of a table as JSON: equal for equal facts, regardless of the file."""
     import hashlib
 
     content = json.dumps(table.to_pylist(), sort_keys=True, default=str)
@@ -334,14 +338,14 @@ def _digest(table: pa.Table) -> str:
 
 
 def _labelled(table: pa.Table, seed: int, method: str) -> pa.Table:
-    """The table with seed and method in front."""
+    """Return the table with ``seed`` and ``method`` as its first columns."""
     table = table.drop_columns([name for name in ("seed", "method") if name in table.column_names])
     table = table.add_column(0, "seed", pa.array([seed] * table.num_rows, pa.int64()))
     return table.add_column(1, "method", pa.array([method] * table.num_rows, pa.string()))
 
 
 def concatenate(folders: Sequence[Path], out: Path) -> None:
-    """Write the tables of several run folders as one; columns that a folder lacks are null."""
+    """Concatenate the tables of several run folders; missing columns are null."""
     for name in TABLES:
         tables = [pq.read_table(path) for folder in folders if (path := folder / f"{name}.parquet").is_file()]
         if tables:
@@ -349,7 +353,7 @@ def concatenate(folders: Sequence[Path], out: Path) -> None:
 
 
 def with_uses_of(run_folder: Path, facts: pa.Table) -> pa.Table:
-    """The facts with the column ``used`` as a run has it; facts that the run did not have were not used by it."""
+    """Return the facts with the column ``used`` of a run; facts that the run does not contain get ``none``."""
     path = run_folder / "facts.parquet"
     if not path.is_file() or "used" not in pq.read_schema(path).names:
         return facts

@@ -1,10 +1,10 @@
-"""Names that stand in the tables of a run folder."""
+"""Names used in the tables of a run folder."""
 
 from __future__ import annotations
 
 #: The method name of the model before unlearning, and the points at which a model is asked.
 ORIGINAL, BEFORE, AFTER = "original", "before", "after"
-#: The method name of a model that was trained without the forget people.
+#: The method name of a model that was trained without the forget set.
 ORACLE = "retrained"
-#: The column with the count that everything is compared with; of a run that chose another count column, a copy of it.
+#: The count column used in all comparisons; a copy of the chosen column if a run uses another one.
 COUNT = "cooccurrence_documents"

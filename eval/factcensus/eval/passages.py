@@ -1,4 +1,4 @@
-"""Passages of the corpus for the report, from a running service where one is known."""
+"""Passages of the corpus for the report, fetched from a running service."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Where passages are asked for: a running service and one of its indexes."""
+    """A running service and the index in which passages are searched."""
 
     url: str
     index: str
 
     def of(self, subject: str, thing: str) -> str:
-        """A passage of a document with both names, one that shows both where there is one; empty without a document.
+        """Return a passage that contains both names if there is one, otherwise a passage of a document with both names.
 
-        Its words are as the index's analyzer has them.
+        The words are shown as the analyzer of the index writes them. Empty if no document has both names.
         """
         from factcensus.api.client import Client
         from factcensus.indexer.records import Entity

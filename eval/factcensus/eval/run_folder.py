@@ -1,4 +1,4 @@
-"""Reading run folders, pooling several, and what they add up to."""
+"""Read run folders, pool several of them, and summarise the result."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from factcensus.eval.summary import json_ready, summarise
 from factcensus.indexer.paths import not_found
 
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
-#: Two evaluations of the same model may differ by this much in a log-probability (nats), on other hardware.
+#: Largest difference in a log-probability (nats) between evaluations of the same model on different hardware.
 _SAME_MODEL_NATS = 0.05
-#: Tables that not every run has.
+#: Optional tables.
 _MORE = ("steps", "attacks", "utility", "aggregates")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, or several pooled: where from, how it came about (run.json of each folder), and its tables.
+    """One run or several pooled runs: folders, run.json of each folder, and the tables.
 
     Attributes:
-        attacks, utility, aggregates: Empty where a run has none; aggregates are means that were imported.
-        passages: A service to ask for passages of the corpus, where one is known.
+        attacks, utility, aggregates: Empty if the run has none; aggregates are imported means.
+        passages: A service that returns passages of the corpus, or None.
     """
 
     folders: tuple[Path, ...]
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def count_column(self) -> str:
-        """The column whose count everything is compared with; pooled runs share one."""
+        """Return the count column used in all comparisons; pooled runs share one."""
         return count_column_of(self.records[0]) if self.records else COUNT
 
 
 def read_run(folder: Path) -> Run:
-    """A finished run folder.
+    """Read a finished run folder.
 
     Raises:
         EvaluationInputError: a file is missing or cannot be read.
@@ -58,26 +58,26 @@ def read_run(folder: Path) -> Run:
         raise EvaluationInputError(not_found("run folder", folder))
     for name in ("run.json", "facts.parquet"):
         if not (folder / name).is_file():
-            raise EvaluationInputError(f"{folder} has no {name}; a finished run has one (is it still running?)")
+            raise EvaluationInputError(f"{folder} has no {name}, so the run is not finished; is it still in progress?")
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         facts = _read_parquet(folder / "facts.parquet")
         more: dict[str, Any] = {name: _read_if_there(folder / f"{name}.parquet") for name in _MORE}
     except (OSError, ValueError) as error:
-        raise EvaluationInputError(f"{folder} cannot be read: {error}") from error
+        raise EvaluationInputError(f"cannot read {folder}: {error}") from error
     if missing := [name for name in ("seed", "method", "point") if name not in facts.columns]:
         raise EvaluationInputError(f"{folder / 'facts.parquet'} lacks the columns {', '.join(missing)}")
     return Run((folder,), (record,), _with_count(facts, count_column_of(record)), **more)
 
 
 def with_passages(run: Run, url: str, index: str | None) -> Run:
-    """The run with a service to ask for passages.
+    """Return the run with a service that returns passages of the corpus.
 
     Args:
-        index: The index's name in the service; by default the one that the facts were counted with.
+        index: Name of the index in the service; by default the index that the facts were counted with.
 
     Raises:
-        EvaluationInputError: none is given, and the facts name none or several.
+        EvaluationInputError: no name is given, and the facts name no index or several.
     """
     if index is None:
         names = sorted(run.facts["index"].dropna().unique()) if "index" in run.facts.columns else []
@@ -91,16 +91,16 @@ def with_passages(run: Run, url: str, index: str | None) -> Run:
 
 
 def count_column_of(record: Mapping[str, Any]) -> str:
-    """Return the column of the count that a run's weights, strata and matching follow, and so its evaluation."""
+    """Return the count column that the weights, strata and matching of a run follow; the evaluation uses the same."""
     selection = (record.get("config") or {}).get("selection") or {}
     return str(record.get("count_column") or selection.get("count_column") or COUNT)
 
 
 def _with_count(facts: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the facts with the run's count where the statistics look for it; without counts if it has none there.
+    """Return the facts with the count of the run in the column that the statistics read; null if the run has no counts.
 
     Raises:
-        EvaluationInputError: the column has something else than numbers in it.
+        EvaluationInputError: the column contains other values than numbers.
     """
     if column == COUNT:
         return facts
@@ -109,7 +109,7 @@ def _with_count(facts: pd.DataFrame, column: str) -> pd.DataFrame:
     try:
         return facts.assign(**{COUNT: pd.to_numeric(facts[column])})
     except (ValueError, TypeError) as error:
-        raise EvaluationInputError(f"count column {column!r} is not all numbers: {error}") from None
+        raise EvaluationInputError(f"count column {column!r} contains values that are not numbers: {error}") from None
 
 
 def _read_if_there(path: Path) -> pd.DataFrame:
@@ -117,10 +117,10 @@ def _read_if_there(path: Path) -> pd.DataFrame:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """The summary of a finished run folder, or a summary.json itself; made from the tables where there is none.
+    """Read the summary of a finished run folder, or a summary.json; compute it from the tables if the file is missing.
 
     Raises:
-        EvaluationInputError: there is neither, or it cannot be read.
+        EvaluationInputError: there is neither a summary nor a run, or it cannot be read.
     """
     if not path.exists():
         raise EvaluationInputError(not_found("run folder or summary", path))
@@ -130,26 +130,25 @@ def read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EvaluationInputError(f"{file} cannot be read as a summary: {error}") from error
+        raise EvaluationInputError(f"cannot read {file} as a summary: {error}") from error
     if not isinstance(summary, dict) or "methods" not in summary:
-        raise EvaluationInputError(f"{file} is no summary of a run: it has no 'methods'")
+        raise EvaluationInputError(f"{file} is not the summary of a run: it has no 'methods'")
     return summary
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    """A table with nullable booleans, and texts as Python objects: they are compared and grouped, not computed with."""
+    """Read a table with nullable booleans, and with text as Python objects because it is only compared and grouped."""
     types = {"bool": pd.BooleanDtype(), "string": pd.StringDtype("python")}
     frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=lambda kind: types.get(str(kind)))
     return frame
 
 
 def pool_runs(runs: Sequence[Run]) -> Run:
-    """Several runs as one. They may share a seed (other methods on the same model) or a method (other seeds).
+    """Pool several runs. They may share a seed (other methods on the same model) or a method (other seeds).
 
     Raises:
-        EvaluationInputError: two runs have the same method at the same seed, or at one seed different original
-            models; or their counts come from different analyzers or columns, so that a count means something else in
-            each.
+        EvaluationInputError: two runs have the same method at the same seed, or different original models at one seed;
+            or their counts come from different analyzers or columns and are not comparable.
     """
     seen: dict[tuple[int, str], Path] = {}
     for run in runs:
@@ -162,11 +161,11 @@ def pool_runs(runs: Sequence[Run]) -> Run:
             seen[seed, method] = run.folders[0]
     columns = sorted({run.count_column for run in runs})
     if len(columns) > 1:
-        raise EvaluationInputError(f"the runs follow different counts ({', '.join(columns)}: selection.count_column)")
+        raise EvaluationInputError(f"the runs have different count columns ({', '.join(columns)})")
     tables = [run.facts for run in runs if len(run.facts)] or [run.facts for run in runs][:1]
     facts = pd.concat(tables, ignore_index=True)
     if "analyzer" in facts.columns and len(analyzers := sorted(facts["analyzer"].dropna().unique())) > 1:
-        raise EvaluationInputError(f"the runs' counts come from different analyzers ({', '.join(analyzers)})")
+        raise EvaluationInputError(f"the counts of the runs come from different analyzers ({', '.join(analyzers)})")
     tables_of = {name: [table for run in runs if len(table := getattr(run, name))] for name in _MORE}
     more: dict[str, Any] = {
         name: pd.concat(found, ignore_index=True) if found else pd.DataFrame() for name, found in tables_of.items()
@@ -180,7 +179,9 @@ def pool_runs(runs: Sequence[Run]) -> Run:
 
 
 def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
-    """Runs at one seed each bring the original model's rows: keep the first, if they are of the same model."""
+    """Keep the rows of the original model once per seed, after checking that all runs at a seed started from the same
+    model.
+    """
     is_original = facts["method"] == ORIGINAL
     originals = facts[is_original]
     again = originals.duplicated(_ORIGINAL_KEY)
@@ -195,21 +196,21 @@ def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
-    """The summary of a run; ``seconds`` defaults to the sum of what the run folders say they took."""
+    """Summarise a run; ``seconds`` defaults to the total recorded in the run folders."""
     summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=_seconds(run) if seconds is None else seconds))
     failed = [each for record in run.records for each in record.get("failed") or ()]
     return summary | {"count_column": run.count_column, "failed": failed}
 
 
 def parameters_of(run: Run) -> int | None:
-    """Parameters of the original model, where the records of a run and of those pooled in it say one number."""
+    """Return the number of parameters of the original model, or None unless all records agree on one number."""
     records = [each for record in run.records for each in (record, *record.get("runs", ()))]
     sizes = {size for each in records if (size := (each.get("model") or {}).get("parameters")) is not None}
     return int(sizes.pop()) if len(sizes) == 1 else None
 
 
 def _seconds(run: Run) -> float | None:
-    """Wall seconds of the runs: run.json's own figure, else the sum over their finished cells."""
+    """Return the wall seconds of the runs: from run.json, or else summed over their finished cells; None if unknown."""
     total = 0.0
     for folder, record in zip(run.folders, run.records, strict=True):
         if isinstance(record.get("seconds"), int | float):

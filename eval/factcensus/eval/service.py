@@ -1,4 +1,4 @@
-"""The counting service as a process of its own, for as long as it is needed."""
+"""The counting service as a temporary subprocess."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STOP_TIMEOUT_S = 10.0
 
 @contextmanager
 def serving(indexes: Sequence[Path], log: Path) -> Iterator[str]:
-    """Serve indexes on a free port of this machine; the base URL, once every index is open.
+    """Serve indexes on a free port of this machine; yield the base URL once every index is open.
 
-    What the service says goes to ``log``. It is stopped on leaving, whatever happened.
+    The output of the service goes to ``log``. The service is always stopped on exit.
 
     Raises:
-        EvaluationError: it did not start; the message has the last line it said.
+        EvaluationError: the service did not start; the message has the last line of its output.
     """
     port = _free_port()
     command = [sys.executable, "-m", "factcensus", "serve", *map(str, indexes)]

@@ -1,13 +1,13 @@
-"""The summary of one run or several pooled ones: everything the report shows, as one JSON object.
+"""The summary of one or more pooled runs: everything the report shows, as one JSON object.
 
-Its shape is public (docs/runs.md). All slopes are per factor 10 of the co-occurrence count, with an intercept for
-every seed and relation; a fact whose count is 0 has no place on a logarithmic axis and is counted as excluded.
-Log-probabilities are in nats, summed over the answer's tokens.
+Its format is public (docs/runs.md). All slopes are per factor 10 of the co-occurrence count, with an intercept for
+every seed and relation. A count of 0 has no logarithm; such facts are counted as excluded. Log-probabilities are in
+nats, summed over the answer tokens.
 
-Slopes of a *change* are over forget facts that the original model knew under that form of asking. That is a selection:
-a fact that was known though rare was easy to guess, and stays so. The *residual* slope, of the log-probability that
-is left, is therefore over all forget facts; a model retrained without them should have none (on the demo's two
-worlds 0.0 and +0.3, both with intervals over 0; over known facts only it would have had -0.3).
+Slopes of a *change* cover forget facts that the original model knew in that form of asking. This is a selection: a rare
+fact that was known was easy to guess, and stays so. The *residual* slope, of the remaining log-probability, therefore
+covers all forget facts. A model retrained without them should have none (in the two worlds of the demo 0.0 and +0.3,
+both with intervals that include 0; over known facts only it would be -0.3).
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from factcensus.eval.statistics.intervals import estimate_json, share
 from factcensus.eval.statistics.misalignment import misalignment
 from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes, with_defaults
 
-#: Raised when a field changes its meaning.
+#: Version of the format; increased when a field changes its meaning.
 SUMMARY_FORMAT = 1
-#: The two forms of asking that every summary speaks of, in this order; others follow.
+#: The two forms of asking in every summary, in this order; other forms follow.
 MAIN_FORMS = ("question", "cloze")
-#: Groups whose questions no training had shown to the original model: what it knows of them is from the corpus.
+#: Groups whose questions were not in the training of the original model: its knowledge comes from the corpus.
 HELD_OUT = ("forget", "forget_held", "bystander", "bystander_used")
-#: Above so many different counts, recall is shown by stratum instead of by count.
+#: With more different counts than this, recall is shown by stratum instead of by count.
 MOST_COUNT_LEVELS = 12
 
 
 def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str, Any]:
-    """The summary of all rows of facts.parquet (one run, or several that differ in seed or method).
+    """Summarise all rows of facts.parquet (one run, or several that differ in seed or method).
 
     Args:
         facts: Rows as :mod:`factcensus.eval.evaluator` writes them, with ``seed`` and ``method``.
-        seconds: Wall time of what made them, where known.
+        seconds: Wall time of the runs, if known.
     """
     facts = with_defaults(facts)
     outcomes = pair_outcomes(facts)
@@ -55,7 +55,7 @@ def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str,
     phantoms = original[original["group"] == "phantom"]
     phantoms = phantoms.assign(never_seen_level=never_seen_levels(phantoms))
     methods = [name for name in dict.fromkeys(facts["method"]) if name != ORIGINAL]
-    methods.sort(key=lambda name: name == ORACLE)  # the oracle last, the others as they came
+    methods.sort(key=lambda name: name == ORACLE)  # the oracle last, the others in their order
     return {
         "format": SUMMARY_FORMAT,
         "facts": _count_facts(asked),
@@ -84,7 +84,7 @@ def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str,
 
 
 def contrasted(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs to compare on the same facts: each variant with its base method, and each method with the oracle.
+    """Return the pairs to compare on the same facts: variants with their base method, and methods with the oracle.
 
     A variant is named after its base: simnpo_count and simnpo_shuffled_count are variants of simnpo.
     """
@@ -99,7 +99,7 @@ def contrasted(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _agreement(after: pd.DataFrame, before: pd.DataFrame) -> dict[str, Any]:
-    """The index without a threshold, and how it goes with the count."""
+    """Return the index without a threshold, and its slope on the count."""
     found, placed = agreement(after, before)
     return {**found, "slope_per_decade": effects.slope_json(effects.slope_of(placed, "excess"))}
 
@@ -107,7 +107,7 @@ def _agreement(after: pd.DataFrame, before: pd.DataFrame) -> dict[str, Any]:
 def _method(
     name: str, facts: pd.DataFrame, forgotten: pd.DataFrame, phantoms: pd.DataFrame, forms: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything about one method."""
+    """Summarise one method."""
     after = facts[(facts["method"] == name) & (facts["point"] == AFTER)]
     original = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
     mine = forgotten[forgotten["method"] == name]
@@ -153,13 +153,13 @@ def _method(
 
 
 def _by_stratum(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Shares forgotten in each stratum, rarest first, with what was left out."""
+    """Return the shares forgotten in each stratum, rarest first, and the numbers of excluded facts."""
     found = []
     for stratum, of_stratum in rows.groupby("stratum", observed=True):
         low, high = _span(of_stratum)
         found.append(
             {
-                "stratum": int(float(str(stratum))),  # a column with a null holds floats
+                "stratum": int(float(str(stratum))),  # a column with nulls has floats
                 "label": _stratum_label(of_stratum, low, high),
                 "low": low,
                 "high": high,
@@ -173,13 +173,13 @@ def _by_stratum(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _span(rows: pd.DataFrame) -> tuple[float | None, float | None]:
-    """Least and greatest count of a stratum; seeds may differ a little, so over all of them."""
+    """Return the smallest and largest count of a stratum over all seeds, whose edges may differ slightly."""
     counts = rows[COUNT].dropna().astype(float)
     return (float(counts.min()), float(counts.max())) if len(counts) else (None, None)
 
 
 def _stratum_label(rows: pd.DataFrame, low: float | None, high: float | None) -> str:
-    """The label the strata table gave, or the counts spanned where seeds were cut at different counts."""
+    """Return the label from the strata table, or the range of counts if the seeds have different labels."""
     labels = rows["stratum_label"].dropna().astype(str).unique()
     if len(labels) == 1 or low is None or high is None:
         return str(labels[0]) if len(labels) else "all"
@@ -187,13 +187,13 @@ def _stratum_label(rows: pd.DataFrame, low: float | None, high: float | None) ->
 
 
 def _share_json(rows: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The share of true values of a nullable boolean column among those that are not null."""
+    """Return the share of true values among the non-null values of a boolean column."""
     rows = rows.dropna(subset=[column])
     return estimate_json(share(rows[column].to_numpy(dtype=bool), rows["subject_code"].to_numpy()))
 
 
 def _accuracy(rows: pd.DataFrame, forms: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Share of facts whose greedy answer matches, by group and form; phantoms show what guessing reaches."""
+    """Return the share of facts whose greedy answer matches, by group and form; for phantoms, the share guessed."""
     return {
         str(group): {form: _share_json(_of(of_group, form), "match") for form in forms}
         for group, of_group in rows.groupby("group", observed=True)
@@ -201,7 +201,7 @@ def _accuracy(rows: pd.DataFrame, forms: Sequence[str]) -> dict[str, dict[str, A
 
 
 def _value(accuracy: dict[str, dict[str, Any]], group: str, form: str) -> float | None:
-    """One accuracy, in the first form that was asked if not in that one."""
+    """Return one accuracy in the given form, or in the first form that has one."""
     by_form = accuracy.get(group, {})
     for name in (form, *by_form):
         if name in by_form and by_form[name]["value"] is not None:
@@ -210,7 +210,7 @@ def _value(accuracy: dict[str, dict[str, Any]], group: str, form: str) -> float 
 
 
 def _recall_by_count(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Recall of the original model by count, over facts whose questions no training showed."""
+    """Return the recall of the original model by count, over facts whose questions were never trained on."""
     held_out = rows[rows["group"].isin(HELD_OUT)].dropna(subset=[COUNT])
     by = COUNT if held_out[COUNT].nunique() <= MOST_COUNT_LEVELS else "stratum"
     found = []
@@ -227,7 +227,7 @@ def _recall_by_count(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _forms(facts: pd.DataFrame) -> list[str]:
-    """The forms of asking: the two main ones always, then whatever else was asked."""
+    """Return the forms of asking: always the two main ones, then any others."""
     return list(dict.fromkeys([*MAIN_FORMS, *facts["form"]]))
 
 
@@ -236,12 +236,12 @@ def _of(rows: pd.DataFrame, form: str) -> pd.DataFrame:
 
 
 def _count_facts(rows: pd.DataFrame) -> int:
-    """Number of (seed, fact) pairs: a fact is as often in it as there are seeds, however many forms it was asked in."""
+    """Count (seed, fact) pairs; a fact counts once per seed, however many forms it was asked in."""
     return len(rows[["seed", "fact_id"]].drop_duplicates())
 
 
 def json_ready(value: Any) -> Any:
-    """The same with tuples as lists, six significant digits, and null for what is not a finite number."""
+    """Convert for JSON: tuples to lists, floats to six significant digits, non-finite numbers to null."""
     if isinstance(value, dict):
         return {str(key): json_ready(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

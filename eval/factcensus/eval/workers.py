@@ -1,6 +1,6 @@
-"""Long tasks side by side, each in a process of its own: progress comes back, and no process outlives a failure.
+"""Long tasks in parallel processes that report progress; if one fails, the others are stopped.
 
-Processes are spawned, not forked: torch's threads do not survive a fork.
+Processes are spawned, not forked, because the threads of torch do not survive a fork.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do: ``run(*arguments, progress)``, importable by name, arguments that pickle."""
+    """A call ``run(*arguments, progress)``; the function is importable by name, and the arguments can be pickled."""
 
     name: str
     run: Callable[..., None]
@@ -31,7 +31,7 @@ class Task:
 
 
 class TaskError(EvaluationError):
-    """A task failed; ``exit_code`` is that of its error."""
+    """The failure of a task; ``exit_code`` is that of the original error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -39,14 +39,14 @@ class TaskError(EvaluationError):
 
 
 def run_tasks(tasks: Sequence[Task], *, jobs: int, report: Callable[[str, Progress], None]) -> None:
-    """Run all tasks, at most ``jobs`` at a time, in order of their start.
+    """Run all tasks, at most ``jobs`` at a time, starting them in order.
 
     Args:
-        report: Called with a task's name and how far it is.
+        report: Called with the name of a task and its progress.
 
     Raises:
-        TaskError: the first failure; the other processes have been asked to end, and have.
-        InterruptedRunError: SIGTERM; likewise.
+        TaskError: a task failed (the first failure); the other processes were stopped.
+        InterruptedRunError: the process received SIGTERM; all tasks were stopped.
     """
     context = multiprocessing.get_context("spawn")
     messages: multiprocessing.Queue[tuple[int, str, Any]] = context.Queue()
@@ -77,15 +77,15 @@ def _take_message(
     running: dict[int, BaseProcess],
     report: Callable[[str, Progress], None],
 ) -> None:
-    """Handle one message, or notice a process that ended without one."""
+    """Handle one message, or detect a process that ended without a message."""
     try:
         number, kind, content = messages.get(timeout=POLL_S)
     except queue.Empty:
         for number, process in running.items():
             if process.exitcode is not None and messages.empty():
                 raise TaskError(
-                    f"{tasks[number].name}: the process ended with code {process.exitcode} and no word (was it killed "
-                    "for memory?); the same command continues",
+                    f"{tasks[number].name}: the process ended with code {process.exitcode} without a message (out of "
+                    "memory?); run the same command again to continue",
                     1,
                 ) from None
         return
@@ -99,7 +99,7 @@ def _take_message(
 
 
 def _work(messages: multiprocessing.Queue[tuple[int, str, Any]], number: int, task: Task) -> None:
-    """What a process does. An interrupt from the keyboard reaches every process of the group: the parent handles it."""
+    """Run one task in its process. Ctrl-C reaches every process of the group, and only the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def report(progress: Progress) -> None:
@@ -108,7 +108,7 @@ def _work(messages: multiprocessing.Queue[tuple[int, str, Any]], number: int, ta
     progress: ProgressFunction = report
     try:
         task.run(*task.arguments, progress)
-    except Exception as error:  # it crosses a process border: any error becomes a message
+    except Exception as error:  # any error must be sent to the parent process as a message
         text = " ".join(str(error).split()) or type(error).__name__
         messages.put((number, "failed", (text, getattr(error, "exit_code", 1))))
     else:

@@ -1,1 +1,1 @@
-"""What is asked of a model, and what it says: forms, probes, the token record, generations, utility, benchmarks."""
+"""Questions and the measures of their answers: forms, probes, token record, generations, utility, benchmarks."""

@@ -1,9 +1,9 @@
-"""Batches of equal length: the way this part avoids padding altogether.
+"""Batches of sequences of equal length, which need no padding.
 
-A padded batch needs an attention mask, position ids that skip the padding, and a model that honours both; a recurrent
-layer or an absolute position table often does not. Sequences of one length need none of it, so a number can never
-depend on what else stood in its batch. Facts are short and their lengths few, so the batches stay large: a
-thousand facts of 8 to 24 tokens make 17 groups.
+A padded batch needs an attention mask, position ids that skip the padding, and a model that respects both; recurrent
+layers and absolute position tables often do not. With sequences of one length, a number cannot depend on the other
+sequences in its batch. Facts are short and have few different lengths, so the batches stay large: a thousand facts of 8
+to 24 tokens form 17 groups.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from factcensus.unlearn.stopping import check_stop
 
 
 def equal_length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of sequences that have the same length, shortest first, in batches of at most ``batch_tokens`` tokens.
+    """Yield the indices of sequences of the same length, shortest first, in batches of at most ``batch_tokens`` tokens.
 
-    A sequence longer than ``batch_tokens`` is a batch by itself. Every index comes exactly once.
+    A sequence longer than ``batch_tokens`` forms its own batch. Every index is yielded exactly once.
 
     Raises:
-        InterruptedRunError: SIGTERM arrived, where a run turns it into a request to stop.
+        InterruptedRunError: SIGTERM arrived during a run that handles it as a request to stop.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):

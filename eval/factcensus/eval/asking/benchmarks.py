@@ -1,8 +1,8 @@
-"""Public benchmarks through lm-eval's Python interface: MMLU, HellaSwag and whatever else it has, or tasks of your own.
+"""Public benchmarks through lm-eval's Python interface: MMLU, HellaSwag and all its other tasks, or your own tasks.
 
-The model is handed over as it is, with tokenizer, batch size, template and seeds given explicitly: nothing is read from
-a command line or parsed from a printed table. Needs the extra ``lm-eval``. Its public tasks are downloaded from the
-hub; a folder of task files over local data works without.
+lm-eval gets the loaded model with tokenizer, batch size, template and seeds as arguments; no command line is involved
+and no printed table is parsed. This needs the extra ``lm-eval``. Public tasks are downloaded from the hub; a folder of
+task files for local data works offline.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LM_EVAL = "lm-eval"
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSettings:
-    """What lm-eval is to run.
+    """The tasks that lm-eval runs, and their settings.
 
     Attributes:
         tasks: Names of tasks or groups.
-        folder: A folder with task files of your own.
-        shots: Solved examples before each question; None leaves it to the task.
-        limit: Items of each task, at most; the first so many.
-        batch_size: Items a batch.
+        folder: A folder with your own task files.
+        shots: Number of solved examples before each question; None uses the task's default.
+        limit: Maximum number of items per task; the first ones are taken.
+        batch_size: Items per batch.
     """
 
     tasks: tuple[str, ...]
@@ -47,17 +47,17 @@ def of_benchmarks(
     template: str,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Rows of utility.parquet: every metric of every task, its interval from lm-eval's standard error.
+    """Run the benchmarks and return rows of utility.parquet; intervals come from lm-eval's standard errors.
 
     Raises:
-        EvaluationInputError: lm-eval is not installed, or there is no such task.
+        EvaluationInputError: lm-eval is not installed, or a task does not exist.
     """
     lm_eval, wrapper, manager = _lm_eval(settings)
     known = set(manager.all_tasks)
     if missing := [task for task in settings.tasks if task not in known]:
-        where = f" nor in {settings.folder}" if settings.folder else ""
+        where = f" (also not in {settings.folder})" if settings.folder else ""
         raise EvaluationInputError(
-            f"lm-eval has no task {missing[0]!r}{where}; `python -m lm_eval ls tasks` lists those there are"
+            f"unknown lm-eval task {missing[0]!r}{where}; `python -m lm_eval ls tasks` lists all tasks"
         )
     mode = model.training
     try:
@@ -81,7 +81,7 @@ def of_benchmarks(
 
 
 def _lm_eval(settings: BenchmarkSettings) -> tuple[Any, Any, Any]:
-    """The module, its wrapper of a loaded model, and its tasks."""
+    """Import lm-eval; return the module, its wrapper for a loaded model, and its tasks."""
     try:
         import lm_eval  # pyright: ignore[reportMissingImports]
         from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
@@ -91,17 +91,17 @@ def _lm_eval(settings: BenchmarkSettings) -> tuple[Any, Any, Any]:
             f"benchmarks need lm-eval ({error}); install it with `pip install 'factcensus[{LM_EVAL}]'`"
         ) from error
     if settings.folder is not None and not settings.folder.is_dir():
-        raise EvaluationInputError(f"there is no folder of tasks {settings.folder}")
+        raise EvaluationInputError(f"the task folder {settings.folder} does not exist")
     if settings.folder is not None:
         own = TaskManager(include_path=str(settings.folder), include_defaults=False)
         if set(settings.tasks) <= set(own.all_tasks):
-            return lm_eval, HFLM, own  # without reading its thousands of task files
+            return lm_eval, HFLM, own  # does not read its thousands of task files
         return lm_eval, HFLM, TaskManager(include_path=str(settings.folder))
     return lm_eval, HFLM, TaskManager()
 
 
 def rows_of(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The numbers in lm-eval's result: ``results[TASK]["METRIC,FILTER"]`` and ``["METRIC_stderr,FILTER"]``."""
+    """Convert lm-eval results: ``results[TASK]["METRIC,FILTER"]`` and ``["METRIC_stderr,FILTER"]``."""
     rows = []
     for task, values in results["results"].items():
         samples = results.get("n-samples", {}).get(task, {}).get("effective")

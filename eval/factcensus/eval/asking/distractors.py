@@ -1,8 +1,8 @@
-"""Wrong answers that could be right: objects of the same relation that are about as frequent as the right one.
+"""Plausible wrong answers: objects of the same relation that are about as frequent as the right one.
 
-A model prefers what it has read often. Against distractors drawn at random a popular object wins and a rare one loses
-whatever the model knows of the subject; that would look like an effect of the fact's frequency. So each fact is
-compared with the objects nearest to its own in document count, on a logarithmic scale.
+A model prefers names it has read often. Against randomly drawn distractors, a popular object wins and a rare one loses,
+whatever the model knows about the subject; this would look like an effect of the fact's frequency. Each fact is
+therefore compared with the objects nearest to its own in document count, on a logarithmic scale.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from typing import Any
 
 from factcensus.eval.asking.matching import words
 
-#: The count that distractors are matched on.
+#: The count by which distractors are matched.
 FREQUENCY = "object_documents"
-#: Nearest objects looked at for each distractor wanted: among equally near ones the choice should vary by fact.
+#: Nearest objects considered per distractor: among equally near ones, the choice should vary by fact.
 _WINDOW = 8
 
 
 def matched_distractors(facts: Sequence[Mapping[str, Any]], number: int) -> list[tuple[str, ...]]:
-    """For each fact at most ``number`` wrong objects of its relation, nearest in frequency first.
+    """Return for each fact at most ``number`` wrong objects of its relation, nearest in frequency first.
 
-    A fact's own column ``distractors`` (a list) goes before. Without a count the order follows from the fact's
-    subject and the object alone, as good as random and the same every time. Never among them: what has the words of
-    an accepted answer, and any object that the table gives for the same subject and relation.
+    If a fact has a column ``distractors`` (a list), it is used instead. Without counts the order is pseudorandom and
+    depends only on the subject and the object, so it is the same every time. Excluded are objects with the same words
+    as an accepted answer, and all objects that the table lists for the same subject and relation.
 
     Args:
-        facts: Rows with ``subject`` and ``object``; ``relation``, ``object_documents``, ``object_aliases`` where known.
-        number: 0 or more.
+        facts: Rows with ``subject`` and ``object``, and with ``relation``, ``object_documents`` and ``object_aliases``
+            if known.
+        number: Number of distractors, at least 0.
     """
     pools: dict[str, _Pool] = {}
     objects: dict[str, dict[str, float | None]] = defaultdict(dict)
@@ -68,7 +69,7 @@ def _log_count(fact: Mapping[str, Any]) -> float | None:
 
 
 class _Pool:
-    """The objects of one relation, by frequency."""
+    """The objects of one relation, sorted by frequency."""
 
     def __init__(self, objects: Mapping[str, float | None]) -> None:
         self._counted = all(level is not None for level in objects.values())
@@ -76,7 +77,7 @@ class _Pool:
         self._levels = [objects[name] or 0.0 for name in self._objects]
 
     def near(self, level: float | None, subject: str, number: int) -> list[str]:
-        """So many objects, nearest first; equally near ones in an order that the subject decides."""
+        """Return the given number of objects, nearest first; ties are ordered by a hash of the subject."""
         if level is None or not self._counted:
             return sorted(self._objects, key=lambda name: _mix(subject, name))[:number]
         place = bisect.bisect_left(self._levels, level)

@@ -1,4 +1,4 @@
-"""What a model is asked beyond the standard evaluation: attacks, neutral text, benchmarks. One checkpoint at a time."""
+"""Measurements of one checkpoint beyond the standard evaluation: attacks, neutral text, benchmarks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from factcensus.unlearn.progress import ProgressFunction, silent
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: More paraphrases than any table has: an attack asks them all.
+#: More paraphrases than any table has; attacks ask all of them.
 _ALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What to do beyond asking.
+    """The measurements to make in addition to the standard evaluation.
 
     Attributes:
         attacks: Names of attacks.
-        attack_settings: How hard they are.
+        attack_settings: Strength of the attacks.
         neutral: Texts for perplexity and KL.
-        benchmarks: What lm-eval is to run.
+        benchmarks: The benchmarks that lm-eval runs.
     """
 
     attacks: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Extras:
     benchmarks: BenchmarkSettings | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers, as plain values; the neutral text by its digest."""
+        """Return the settings that affect the numbers as plain values; neutral text is represented by its digest."""
         import hashlib
 
         text = hashlib.sha256("\0".join(self.neutral).encode()).hexdigest() if self.neutral else None
@@ -52,7 +52,7 @@ class Extras:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model in memory, and how it is asked."""
+    """A model in memory with the facts and settings for asking it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -69,7 +69,7 @@ def attack(
     measured: pa.Table,
     progress: ProgressFunction = silent,
 ) -> Iterator[tuple[str, pa.Table, pa.Table]]:
-    """Run attacks one after the other: name, rows of attack_facts.parquet, rows of attacks.parquet.
+    """Run attacks one after another; yield name, rows of attack_facts.parquet and rows of attacks.parquet.
 
     Args:
         measured: facts.parquet of this model, without attack.
@@ -93,11 +93,11 @@ def attack(
 def utility_of(
     checkpoint: Checkpoint, extras: Extras, measured: pa.Table, original: PreTrainedModel | None
 ) -> pa.Table:
-    """Rows of utility.parquet.
+    """Return the rows of utility.parquet.
 
     Args:
         measured: facts.parquet of this model.
-        original: The model before unlearning, for KL; None leaves that out.
+        original: The model before unlearning, for KL; None skips KL.
     """
     rows = utility.of_facts(measured)
     if extras.neutral:

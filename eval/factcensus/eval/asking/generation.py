@@ -1,12 +1,12 @@
-"""Continuations: what the model says when asked, without the prompt; the most probable one, and samples.
+"""Continuations of prompts: the most probable one, and samples.
 
-The loop is our own because ``model.generate`` obeys a checkpoint's generation_config.json (repetition penalties,
-forced tokens, sampling) and pads unequal prompts; a measurement should do neither. A continuation stops at
-an end-of-text token, at the end of its first line, or at a cap that the caller sets from the gold answer: a collapsed
-model never ends by itself, and a generous fixed cap makes the worst checkpoints the slowest to evaluate.
+``model.generate`` is not used because it follows the checkpoint's generation_config.json (repetition penalties, forced
+tokens, sampling) and pads prompts of different lengths; neither is acceptable in a measurement. A continuation stops at
+an end-of-text token, at the end of its first line, or at a limit that depends on the expected answer. A collapsed model
+never ends on its own, so a generous fixed limit would make the worst checkpoints the slowest to evaluate.
 
-Samples are drawn at temperature 1 from the whole distribution: what the model says, not what a decoder makes of it.
-Each prompt has random numbers of its own, from the seed and its token ids, so a sample does not depend on the batch.
+Samples are drawn at temperature 1 from the full distribution of the model, without truncation. The random numbers of a
+prompt depend only on the seed and its token ids, so a sample does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from factcensus.eval.asking.batching import equal_length_batches
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Tokens a continuation may have beyond twice its gold answer: room for "It is ..." and a full stop.
+#: Tokens allowed beyond twice the expected answer, for "It is ..." and a full stop.
 EXTRA_TOKENS = 4
-#: From (R, V) logits, the row of each text, the texts' numbers and the step: the next token of each text.
+#: Chooses the next token of each text from (R, V) logits, the row and number of each text, and the step.
 _Choose = Callable[[torch.Tensor, list[int], list[int], int], torch.Tensor]
 
 
 def token_limit(answer_tokens: int, room: int | None = None) -> int:
-    """Return the cap on a continuation: twice the gold answer and a few tokens more, and not beyond ``room``."""
+    """Return the maximum length of a continuation: twice the expected answer plus a few tokens, at most ``room``."""
     cap = 2 * answer_tokens + EXTRA_TOKENS
     return cap if room is None else min(cap, room)
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a model went on with.
+    """A continuation of a prompt.
 
     Attributes:
-        text: Its first line, without the prompt, special tokens and outer white space.
-        token_ids: What was generated, the stop token excluded.
-        finished: True if it ended by itself (end of text or of the line), False if the cap cut it.
+        text: Its first line, without the prompt, special tokens and surrounding white space.
+        token_ids: The generated tokens, without the stop token.
+        finished: True if it ended on its own (end of text or of the line), False if it reached the limit.
     """
 
     text: str
@@ -62,12 +62,12 @@ def continue_greedily(
     stop_ids: Collection[int] = (),
     batch_tokens: int = 4096,
 ) -> list[Continuation]:
-    """Continue each prompt by its most probable tokens, at most ``limits[i]`` of them; results in order.
+    """Continue each prompt with its most probable tokens, at most ``limits[i]`` of them; results are in order.
 
     Args:
         prompts: Token ids, at least one each.
-        limits: Greatest number of new tokens of each prompt.
-        stop_ids: Tokens that end the text; the tokenizer's and the model's end-of-text tokens are always among them.
+        limits: Maximum number of new tokens for each prompt.
+        stop_ids: Additional tokens that end the text, besides the end-of-text tokens of tokenizer and model.
     """
 
     def choose_for(_: Sequence[int]) -> _Choose:
@@ -89,12 +89,12 @@ def sample_continuations(
     stop_ids: Collection[int] = (),
     batch_tokens: int = 4096,
 ) -> list[list[Continuation]]:
-    """Draw ``samples`` independent continuations of each prompt; otherwise as :func:`continue_greedily`.
+    """Draw ``samples`` independent continuations of each prompt; see :func:`continue_greedily`.
 
     Args:
         samples: At least 1.
-        seed: With a prompt's token ids it decides that prompt's samples, whatever else is asked.
-        temperature: Divides the logits; above 0.
+        seed: Together with the token ids of a prompt it determines the samples, whatever else is in the batch.
+        temperature: Divisor of the logits; above 0.
     """
 
     def choose_for(indices: Sequence[int]) -> _Choose:
@@ -104,7 +104,7 @@ def sample_continuations(
 
         def choose(logits: torch.Tensor, rows: list[int], texts: list[int], step: int) -> torch.Tensor:
             cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)[rows]  # (texts, V)
-            wanted = uniforms[texts, step][:, None] * cumulative[:, -1:]  # rounding may leave the sum below 1
+            wanted = uniforms[texts, step][:, None] * cumulative[:, -1:]  # rounding may make the sum less than 1
             return torch.searchsorted(cumulative, wanted)[:, 0].clamp(max=logits.shape[-1] - 1)
 
         return choose
@@ -113,7 +113,7 @@ def sample_continuations(
 
 
 def _uniforms(prompt: Sequence[int], samples: int, tokens: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Random numbers in [0, 1) of one prompt, (samples, tokens); those of a shorter limit are the first of a longer."""
+    """Draw the random numbers of one prompt in [0, 1), (samples, tokens); a higher limit only appends numbers."""
     key = zlib.crc32(np.asarray(prompt, np.int64).tobytes())
     streams = np.random.SeedSequence([seed, key]).spawn(samples)
     return np.stack([np.random.Generator(np.random.PCG64(each)).random(tokens, np.float32) for each in streams])
@@ -130,7 +130,7 @@ def _continue(
     stop_ids: Collection[int],
     batch_tokens: int,
 ) -> list[list[Continuation]]:
-    """All prompts, ``copies`` continuations each, in order. The model is left in the mode it had."""
+    """Return ``copies`` continuations of each prompt, in order, and restore the mode of the model."""
     was_training = model.training
     model.train(False)
     texts = _Texts(tokenizer, frozenset(stop_ids) | _end_ids(model, tokenizer))
@@ -147,7 +147,7 @@ def _continue(
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """End-of-text ids that the tokenizer, the model's configuration and its generation configuration name."""
+    """Return the end-of-text ids of the tokenizer, the model configuration and the generation configuration."""
     generation_config = getattr(model, "generation_config", None)
     named: list[Any] = [
         tokenizer.eos_token_id,
@@ -159,7 +159,7 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froz
 
 
 class _Texts:
-    """What tokens say, and where a text is over."""
+    """Decoding of tokens, and detection of the end of a line."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> None:
         self.stops = stops
@@ -167,7 +167,7 @@ class _Texts:
         self._breaks_line = cache(lambda token: "\n" in str(self.decode([token])))
 
     def line_is_over(self, tokens: list[int]) -> bool:
-        """A line ends at a line break that has text before it: chat models often open with an empty line."""
+        """Return whether a line with text has ended; chat models often begin with an empty line."""
         return self._breaks_line(tokens[-1]) and "\n" in str(self.decode(tokens)).lstrip()
 
     def continuation(self, tokens: list[int], finished: bool) -> Continuation:
@@ -177,10 +177,10 @@ class _Texts:
 def _continue_batch(
     model: PreTrainedModel, texts: _Texts, prompts: list[list[int]], limits: list[int], choose: _Choose
 ) -> list[Continuation]:
-    """Decode prompts of one length, as many texts of each as there are limits for it.
+    """Decode prompts of one length; each prompt has the same number of continuations.
 
-    Texts of one prompt that have said the same so far share a row: eight samples of a confident model cost little more
-    than one, and a text that is over costs nothing.
+    Continuations of a prompt that are identical so far share a row: eight samples of a confident model cost little more
+    than one, and finished continuations cost nothing.
     """
     generated: list[list[int]] = [[] for _ in limits]
     finished = [False] * len(limits)
@@ -211,18 +211,18 @@ def _continue_batch(
 
 
 class _Rows:
-    """The model's side of decoding: different texts of one length, with the key-value cache where the model has one."""
+    """Distinct texts of one length with the model's key-value cache, if it has one."""
 
     def __init__(self, model: PreTrainedModel, prompts: list[list[int]]) -> None:
         self.model = model
         self._ids = torch.tensor(prompts, device=model.device)  # (R, L)
         self._cache: Any = None
         parameters = inspect.signature(model.forward).parameters
-        # Called `cache` from transformers 5.24 on, `past_key_values` before.
+        # transformers renamed `past_key_values` to `cache` in 5.24.
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
 
     def logits(self) -> torch.Tensor:
-        """(R, V) for the next token."""
+        """Return the logits of the next token, (R, V)."""
         ids = self._ids if self._cache is None else self._ids[:, -1:]
         output = self.model(input_ids=ids, use_cache=True, **{self._cache_name: self._cache})
         self._cache = getattr(output, self._cache_name, None)
@@ -230,7 +230,7 @@ class _Rows:
         return logits
 
     def go_on(self, parents: list[int], tokens: list[int]) -> None:
-        """The next texts: each is one of these, by its row, and a token more."""
+        """Replace the texts: each new one extends the row in ``parents`` by one token."""
         device = self._ids.device
         if parents != list(range(len(self._ids))):
             index = torch.tensor(parents, device=device)
@@ -238,10 +238,10 @@ class _Rows:
             if hasattr(self._cache, "batch_select_indices"):
                 self._cache.batch_select_indices(index)
             else:
-                self._cache = None  # one that cannot be rearranged: the texts are read again
+                self._cache = None  # this cache cannot be reordered, so the texts are processed again
         self._ids = torch.cat([self._ids, torch.tensor(tokens, device=device)[:, None]], dim=1)
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, without outer white space; empty if there is none."""
+    """Return the first line that is not blank, without surrounding white space; empty if there is none."""
     return text.lstrip().partition("\n")[0].rstrip()

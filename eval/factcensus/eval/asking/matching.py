@@ -1,8 +1,8 @@
-"""Does a continuation say the answer? Alias-aware matches on whole words, and ROUGE-L for comparison.
+"""Alias-aware matching of continuations and answers on whole words, and ROUGE-L for comparison.
 
-Words are those of the index's ``words`` analyzer, so that "St. Louis" equals "st louis" here exactly as it does where
-facts are counted, in every script. Only the continuation is judged: a prompt that repeats the answer's words ("What
-is the capital of Mexico?", "University of ...") would otherwise lend every model a score it did not earn.
+Words are those of the index's ``words`` analyzer, so "St. Louis" equals "st louis" here just as in the counts, in every
+script. Only the continuation is scored: a prompt that repeats words of the answer ("What is the capital of Mexico?",
+"University of ...") would otherwise give every model an undeserved score.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from factcensus.indexer.analyzers import Analyzer, clean_text, get_analyzer
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How a continuation compares with the accepted answers.
+    """The result of comparing a continuation with the accepted answers.
 
     Attributes:
-        exact: Its words are those of an accepted answer, no more and no less.
-        contains: The words of an accepted answer stand in it next to one another, on word boundaries.
+        exact: The continuation has exactly the words of an accepted answer.
+        contains: The continuation contains the words of an accepted answer in sequence, on word boundaries.
     """
 
     exact: bool
@@ -30,9 +30,9 @@ class Match:
 
 @lru_cache(1 << 16)
 def words(text: str) -> tuple[str, ...]:
-    """Return the words of a text as the analyzer ``words`` has them: folded, punctuation dropped.
+    """Return the words of a text as the ``words`` analyzer defines them: folded, without punctuation.
 
-    Answers recur in every form and at every checkpoint, so the last 65 536 texts are remembered.
+    Answers recur in every form and at every checkpoint, so the last 65,536 texts are cached.
     """
     return tuple(_analyzer().tokens(clean_text(text)))
 
@@ -43,7 +43,7 @@ def _analyzer() -> Analyzer:
 
 
 def match_answer(continuation: str, accepted: Sequence[str]) -> Match | None:
-    """Compare a continuation with every accepted answer; None if no accepted answer has a word (nothing to find)."""
+    """Compare a continuation with every accepted answer; None if no accepted answer has words."""
     said = words(continuation)
     wanted = [answer for answer in map(words, accepted) if answer]
     if not wanted:
@@ -58,17 +58,17 @@ def _stands_in(needle: tuple[str, ...], text: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RougeL:
-    """Longest common subsequence of words over the answer's length (recall), and its F1 with the continuation's."""
+    """The longest common subsequence of words divided by the length of the answer (recall), and the F1."""
 
     recall: float
     f1: float
 
 
 def rouge_l(continuation: str, answer: str) -> RougeL | None:
-    """ROUGE-L of a continuation against the gold answer (not its aliases), 0 to 1; None if the answer has no word.
+    """Return ROUGE-L of a continuation against the expected answer (not its aliases), 0 to 1; None if it has no words.
 
-    rouge-score's own tokenizer knows a-z and 0-9 only and would give 0 to every other script, so it gets our words;
-    there is no stemmer.
+    The tokenizer of rouge-score knows a-z and 0-9 only and would give 0 for every other script, so rouge-score gets the
+    words of the index; there is no stemmer.
     """
     if not words(answer):
         return None
@@ -77,7 +77,7 @@ def rouge_l(continuation: str, answer: str) -> RougeL | None:
 
 
 class _Words:
-    """The tokenizer interface of rouge-score."""
+    """A tokenizer with the interface that rouge-score expects."""
 
     def tokenize(self, text: str) -> list[str]:
         return list(words(text))

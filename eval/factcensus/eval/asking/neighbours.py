@@ -1,4 +1,4 @@
-"""How near a fact is to what was forgotten: a side effect falls with the distance, a general loss does not."""
+"""Distance of facts to the forget set: a side effect decreases with the distance, a general loss does not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ DISTANCES = ("itself", "same subject", "same object", "same relation", "none of 
 
 
 def neighbour_distances(facts: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each fact the distance to its nearest forget fact (column ``used``), by what they share.
+    """Return for each fact the distance to its nearest forget fact (column ``used``), by what they share.
 
-    0 it is one; 1 the subject; 2 the object, under the same relation; 3 the relation; 4 nothing. Null everywhere if
-    the table does not say what was forgotten, and for phantoms, of whom there is nothing to damage.
+    0 is a forget fact itself; 1 shares the subject; 2 the object of the same relation; 3 the relation; 4 nothing. Null
+    for all facts if the table does not say which were forgotten, and for phantoms, about whom there is no knowledge to
+    damage.
     """
     forget = [fact for fact in facts if fact.get("used") == "forget"]
     if not forget:

@@ -1,11 +1,11 @@
-"""Everything that is scored about each fact: its answer, wrong answers, true and false statements, multiple choice.
+"""All texts scored for a fact: its answer, wrong answers, true and false statements, multiple choice.
 
-All of it is answers after prompts, so one token record holds it (:mod:`factcensus.eval.asking.token_record`), and the
-metrics of both polarities and of rotated options are read from there (:mod:`factcensus.eval.metrics.record`).
+All of them are answers after prompts, so one token record holds them (:mod:`factcensus.eval.asking.token_record`). The
+metrics of true/false and of rotated options are computed from it (:mod:`factcensus.eval.metrics.record`).
 
-A *content-free* prompt is the same prompt with a stand-in for the subject. What the model answers there it would
-answer of anybody: that prior is taken off each candidate's log-probability (contextual calibration, Zhao et al. 2021;
-their three stand-ins).
+A *content-free* prompt is the same prompt with a stand-in for the subject. The answers to it show what the model would
+answer about anyone. This prior is subtracted from the log-probability of each candidate (contextual calibration, Zhao
+et al. 2021, with their three stand-ins).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from factcensus.eval.asking.questions import Asked
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Forms in which the right answer is compared with wrong ones.
+#: Forms of asking with wrong answers for comparison.
 CONTRASTED = ("question", "cloze", "paraphrase")
 STAND_INS = ("N/A", "[MASK]", "")
 TRUE_FALSE = ("True", "False")
@@ -36,12 +36,12 @@ class Probe:
     Attributes:
         asked: Number of the question it belongs to.
         probe: ``answer``, ``distractor``, ``true_false`` or ``multiple_choice``.
-        candidate: Which answer it is about: 0 the right one, from 1 the wrong ones.
-        context: Of ``true_false`` the label (0 true, 1 false), of ``multiple_choice`` the rotation, else 0.
-        prompt: What the model gets, before any template.
-        answer: What is scored.
-        plain: No chat template wraps the prompt.
-        content_free: The prompt with each stand-in for its subject; empty if the subject does not stand in it.
+        candidate: Number of the answer: 0 for the right one, from 1 for wrong ones.
+        context: For ``true_false`` the label (0 true, 1 false), for ``multiple_choice`` the rotation, otherwise 0.
+        prompt: The prompt before any template is applied.
+        answer: The text that is scored.
+        plain: Whether the prompt is used without a chat template.
+        content_free: The prompt with each stand-in for its subject; empty if it does not contain the subject.
     """
 
     asked: int
@@ -61,14 +61,14 @@ def probes_of(
     *,
     labels: bool,
 ) -> list[Probe]:
-    """All probes, each question's answer first.
+    """Return all probes; the answer of each question comes first.
 
     Args:
         asked: The questions.
-        facts: The fact table's rows.
-        distractors: Wrong objects of each row.
-        labels: Whether to probe by true and false and by multiple choice as well: of each fact once, with its
-            question, or with its cloze if it has none.
+        facts: The rows of the fact table.
+        distractors: Wrong objects for each row.
+        labels: Whether to add true/false and multiple-choice probes, once per fact, with its question or else its
+            cloze.
     """
     found: list[Probe] = []
     with_question = {each.row for each in asked if each.form == "question"}
@@ -89,12 +89,12 @@ def probes_of(
 
 
 def _with_object(answer: str, right: str, wrong: str) -> str:
-    """The answer's wording with another object in it; that object alone if the right one does not stand there."""
+    """Return the answer with another object in place of the right one, or the object alone if it does not occur."""
     return answer.replace(right, wrong) if right in answer else wrong
 
 
 def _true_false(number: int, question: Asked, fact: Mapping[str, Any], wrong: Sequence[str]) -> Iterator[Probe]:
-    """One true statement and the false ones, each with both labels."""
+    """Return the true statement and the false ones, each with both labels."""
     for candidate, name in enumerate((str(fact["object"]), *wrong)):
         opening = str(fact.get("cloze") or question.prompt).rstrip()
         prompt = f"{opening} {name}.\nTrue or false? Answer:"
@@ -104,7 +104,7 @@ def _true_false(number: int, question: Asked, fact: Mapping[str, Any], wrong: Se
 
 
 def _multiple_choice(number: int, question: Asked, fact: Mapping[str, Any], wrong: Sequence[str]) -> Iterator[Probe]:
-    """Every rotation of the options, so that each stands once at each letter; every letter of each is scored."""
+    """Return all rotations of the options, so that each option has each letter once; every letter is scored."""
     options = (str(fact["object"]), *wrong)[: len(LETTERS)]
     for rotation in range(len(options)):
         order = [(place + rotation) % len(options) for place in range(len(options))]
@@ -116,13 +116,13 @@ def _multiple_choice(number: int, question: Asked, fact: Mapping[str, Any], wron
 
 
 def content_free(prompt: str, fact: Mapping[str, Any]) -> tuple[str, ...]:
-    """The prompt with each stand-in for the subject's names; empty if no name stands in it."""
+    """Return the prompt with each stand-in in place of the subject; empty if it contains no name of the subject."""
     return _without((str(fact.get("subject") or ""), *(fact.get("subject_aliases") or ())), prompt)
 
 
 @lru_cache(1 << 17)
 def _without(names: tuple[str, ...], prompt: str) -> tuple[str, ...]:
-    """Made once for all checkpoints of a run."""
+    """Replace the names in a prompt; cached for all checkpoints of a run."""
     pattern = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
     parts = re.split(pattern, prompt, flags=re.IGNORECASE) if pattern else [prompt]
     if len(parts) == 1:
@@ -132,10 +132,9 @@ def _without(names: tuple[str, ...], prompt: str) -> tuple[str, ...]:
 
 
 def knows_labels(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer knows the words and letters that true/false and multiple choice are made of.
+    """Return whether a tokenizer knows the words and letters of true/false and multiple choice.
 
-    A tokenizer of one word a token that was made for another text has no "True" and no "B": asking would measure
-    the unknown token.
+    A word-level tokenizer made for another text has no "True" and no "B"; the probes would measure the unknown token.
     """
     if tokenizer.unk_token_id is None:
         return True

@@ -1,4 +1,4 @@
-"""How models are asked in an evaluation: the template, the settings of a chat template, the time it sees."""
+"""Prompt settings of an evaluation: the template, the settings of a chat template, and the time it sees."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """Loads models and tokenizers so that every checkpoint is asked the same.
+    """Prompt settings that load models and tokenizers in the same way for every checkpoint.
 
     Attributes:
         template: ``plain``, ``chat``, or a text with {prompt} and {answer}.
         chat: Settings of a chat template.
-        clock: The time that a chat template sees which reads the clock; None until one is known.
-        attention: Implementation of attention; transformers' choice if None.
+        clock: The time seen by a chat template that reads the clock; None until it is set.
+        attention: Attention implementation; None leaves the choice to transformers.
     """
 
     template: str = "plain"
@@ -32,10 +32,10 @@ class Prompting:
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None, template: str | None = None) -> Prompting:
-        """Return how a run asked, by its run.json; or the default with this template.
+        """Return the prompting recorded in run.json, or the default.
 
         Args:
-            template: Instead of the run's.
+            template: Template to use instead of the recorded one.
         """
         config = (record or {}).get("config") or {}
         prompt = (record or {}).get("prompt") or {}
@@ -50,7 +50,7 @@ class Prompting:
         )
 
     def fixed(self, model: str) -> Prompting:
-        """Return the same with a clock if the model's chat template reads one, and without if it does not."""
+        """Return the same settings with a clock if the chat template reads one, and without a clock otherwise."""
         from factcensus.unlearn.chat import reads_clock
         from factcensus.unlearn.models import load_tokenizer
 
@@ -60,10 +60,10 @@ class Prompting:
         return replace(self, clock=self.chat.clock or self.clock or now)
 
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
-        """Load a model's tokenizer, its chat template fixed.
+        """Load the tokenizer of a model with a fixed chat template.
 
         Raises:
-            ConfigError: there is none, or its prompts cannot be fixed.
+            ConfigError: the model has no tokenizer, or its prompts cannot be fixed.
         """
         from factcensus.unlearn.models import load_tokenizer
 
@@ -73,7 +73,7 @@ class Prompting:
         """Load a model in float32.
 
         Raises:
-            ConfigError: there is none, or it cannot be used.
+            ConfigError: the model does not exist or is unusable.
         """
         import torch
 
@@ -82,7 +82,7 @@ class Prompting:
         return load_model(name, None, torch.float32, place, self.attention)
 
     def record(self) -> dict[str, Any]:
-        """Return what run.json says of the prompts."""
+        """Return the prompt settings that are written to run.json."""
         return {
             "template": self.template,
             "chat": self.chat.model_dump(mode="json"),

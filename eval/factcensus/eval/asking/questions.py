@@ -1,6 +1,6 @@
-"""What is asked of a model about each fact: the forms of asking, with accepted answers.
+"""The forms of asking for a fact, with the accepted answers.
 
-A fact that was unlearned in one form may still stand in another, so every form a table allows is asked.
+A fact that was unlearned in one form may still be known in another, so all forms that the table allows are asked.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.indexer.names import suggestion
 
-#: Forms of asking, in the order they are asked.
+#: The forms of asking, in order.
 FORMS = ("question", "cloze", "paraphrase", "reversed", "document")
-#: Sentences that stand before the fact in the form ``document``, at most.
+#: Maximum number of sentences before the fact in the form ``document``.
 DOCUMENT_SENTENCES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One way of asking for one fact.
+    """One question for one fact.
 
     Attributes:
-        row: The fact's row in its table.
+        row: Row of the fact in its table.
         form: One of :data:`FORMS`.
-        variant: Which of several of that form, from 0.
-        prompt: What the model gets, before any template.
-        answer: What should follow.
+        variant: Number of the question among several of one form, from 0.
+        prompt: The prompt before any template is applied.
+        answer: The expected answer.
         accepted: All texts that count as the answer.
-        plain: The prompt is a text to be continued, which no chat template should wrap.
+        plain: Whether the prompt is a text to continue, without a chat template.
     """
 
     row: int
@@ -46,27 +46,27 @@ class Asked:
 
 
 def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FORMS) -> list[Asked]:
-    """Every way of asking that a fact table has, in row order.
+    """Return all questions that a fact table allows, in row order.
 
     ============== ============================================== ==========================
     form           prompt                                         answer
     ============== ============================================== ==========================
-    ``question``   column ``question``                            ``answer``, else the object
+    ``question``   column ``question``                            ``answer``, or the object
     ``cloze``      column ``cloze``: the text before the object   the object
     ``paraphrase`` ``paraphrases`` or ``paraphrase``              as for a question
     ``reversed``   column ``reversed``: asks for the subject      the subject
-    ``document``   column ``document``, else the cloze after what the table says else of the subject
+    ``document``   column ``document``, or other facts about the subject followed by the cloze
     ============== ============================================== ==========================
 
-    A fact is not asked in a form for which it has nothing, and not reversed where the same prompt asks for another
-    subject as well: one answer could then be right for one of the facts only, whatever is known of the others.
+    Forms without a prompt are skipped. A reversed prompt is also skipped if the table uses it for several subjects: one
+    answer could then be right for only one of the facts, whatever the model knows about the others.
 
     Args:
-        paraphrases: Paraphrases of each fact, at most; the first so many.
-        forms: Which forms to ask in.
+        paraphrases: Maximum number of paraphrases per fact; the first ones are taken.
+        forms: The forms of asking.
 
     Raises:
-        EvaluationInputError: there is no such form, or no fact has any prompt in these forms.
+        EvaluationInputError: a form does not exist, or no fact has a prompt in these forms.
     """
     if unknown := [form for form in forms if form not in FORMS]:
         raise EvaluationInputError(f"unknown form of asking {unknown[0]!r}{suggestion(unknown[0], FORMS)}")
@@ -81,14 +81,14 @@ def questions_of(facts: pa.Table, *, paraphrases: int, forms: Sequence[str] = FO
     ]
     if not asked:
         raise EvaluationInputError(
-            f"the fact table has nothing to ask in the forms {', '.join(forms)}: give it a column 'question' or "
-            f"'cloze' (the text before the object); its columns are {', '.join(facts.column_names)}"
+            f"the fact table has no prompts for the forms {', '.join(forms)}; add a column 'question' or 'cloze' (the "
+            f"text before the object); its columns are {', '.join(facts.column_names)}"
         )
     return asked
 
 
 def accepted_answers(fact: Mapping[str, Any]) -> tuple[str, ...]:
-    """What counts as the answer to a fact's question: its answer, its object, the object's aliases."""
+    """Return all texts that count as the answer to a question: the answer, the object and its aliases."""
     texts = [_answer(fact), str(fact["object"]), *(fact.get("object_aliases") or ())]
     return tuple(dict.fromkeys(texts))
 
@@ -100,7 +100,7 @@ def _answer(fact: Mapping[str, Any]) -> str:
 def _ask(
     row: int, fact: Mapping[str, Any], paraphrases: int, sentences: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Asked]:
-    """The forms of one fact."""
+    """Yield the questions for one fact."""
     accepted = accepted_answers(fact)
     single = fact.get("paraphrase")
     others = list(fact.get("paraphrases") or ([single] if single else []))[:paraphrases]
@@ -118,7 +118,7 @@ def _ask(
 
 
 def _ambiguous(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Reversed prompts that ask for several subjects."""
+    """Return the reversed prompts that fit several subjects."""
     subjects: dict[str, set[str]] = defaultdict(set)
     for fact in rows:
         if fact.get("reversed"):
@@ -127,7 +127,7 @@ def _ambiguous(rows: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, str]]]:
-    """By subject: row and sentence of every fact that has a cloze."""
+    """Return for each subject the row and sentence of every fact with a cloze."""
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for row, fact in enumerate(rows):
         if fact.get("cloze"):
@@ -142,9 +142,9 @@ def _document(
     accepted: tuple[str, ...],
     sentences: Mapping[str, list[tuple[int, str]]],
 ) -> str | None:
-    """The fact's cloze at the end of a text about its subject; None if the table has no other fact about it.
+    """Return the cloze after other sentences about the subject; None if the table has no other fact about it.
 
-    A sentence that says the answer is left out: the model would only have to repeat it.
+    Sentences that contain the answer are left out, because the model would only have to repeat it.
     """
     if fact.get("document"):
         return str(fact["document"])

@@ -1,9 +1,9 @@
-"""The token record: one teacher-forced pass, from which every probability-family metric is read.
+"""The token record: one teacher-forced pass per text, from which all probability metrics are computed.
 
-Evaluations that run one forward pass per metric see the same tokens many times. Here a (fact, form, checkpoint) is
-passed through the model once, and what is kept of each answer token is enough for every metric of
+Evaluations with one forward pass per metric process the same tokens many times. Here the model runs once per (fact,
+form, checkpoint), and the values kept for each answer token suffice for every metric of
 :mod:`factcensus.eval.metrics.record`. Batches hold sequences of one length (:mod:`factcensus.eval.asking.batching`), so
-there is no padding that could change a number.
+no padding can change a number.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What the model said at each of the T answer tokens, given the prompt and the answer before it; arrays (T,).
+    """Scores of the T answer tokens, each given the prompt and the answer before it; arrays of shape (T,).
 
-    Logarithms are natural; V is the size of the vocabulary, p the model's distribution over it.
+    Logarithms are natural; V is the size of the vocabulary, p the next-token distribution of the model.
 
     Attributes:
-        token_id: The answer's token.
+        token_id: The answer token.
         log_probability: log p(token), nats, at most 0.
-        rank: Number of vocabulary entries with a greater probability; 0 is the most probable one.
-        entropy: -sum p log p, nats; also minus the mean of Min-K%++ (Zhang et al. 2025).
-        surprisal_deviation: Standard deviation of log p under p: the denominator of Min-K%++.
-        vocabulary_mean: Mean of log p with all V entries weighing the same.
-        vocabulary_deviation: Standard deviation of log p, likewise (population form, divisor V).
-        top1_id: The most probable token (the first of equals).
-        margin: log p(token) minus the greatest log p of any other token, nats; above 0 where the token leads.
+        rank: Number of vocabulary entries with a higher probability; 0 is the most probable one.
+        entropy: -sum p log p, nats; the negative of the mean in Min-K%++ (Zhang et al. 2025).
+        surprisal_deviation: Standard deviation of log p under p; the denominator of Min-K%++.
+        vocabulary_mean: Mean of log p over the V entries with equal weights.
+        vocabulary_deviation: Standard deviation of log p with equal weights (population form, divisor V).
+        top1_id: The most probable token (the first one in case of ties).
+        margin: log p(token) minus the highest log p of any other token, nats; above 0 if the token is the first choice.
     """
 
     token_id: Integers
@@ -57,20 +57,21 @@ class TokenScores:
 
     @property
     def total_log_probability(self) -> float:
-        """log p(answer | prompt): the sum over answer tokens, nats. NaN when the model has collapsed to NaN."""
+        """Return log p(answer | prompt), summed over answer tokens, nats; NaN if the model has collapsed to NaN."""
         return float(self.log_probability.astype(np.float64).sum())
 
     @property
     def exact_memorisation(self) -> float:
-        """Share of answer tokens that are the model's first choice (Tirumala et al. 2022), 0 to 1."""
+        """Return the share of tokens that are the first choice of the model (Tirumala et al. 2022), 0 to 1."""
         return float((self.top1_id == self.token_id).mean())
 
     @property
     def extraction_strength(self) -> float | None:
-        """1 - k/T, k being the least number of given answer tokens after which all others are first choices.
+        """Return 1 - k/T, where k is the smallest number of given answer tokens after which all others are first
+        choices.
 
-        0 when the last token is not a first choice. None for answers of fewer than three tokens, where the
-        possible values (two or three of them) say nothing. Source: Carlini et al. (2021), as OpenUnlearning uses it.
+        0 if the last token is not a first choice. None for answers of fewer than three tokens, which allow only two or
+        three values. Source: Carlini et al. (2021), in the form OpenUnlearning uses.
         """
         tokens = len(self.token_id)
         if tokens < 3:
@@ -83,12 +84,12 @@ class TokenScores:
 def score_answers(
     model: PreTrainedModel, examples: Sequence[Example], *, batch_tokens: int = 4096
 ) -> list[TokenScores]:
-    """The token record of each example, in order.
+    """Return the token record of each example, in order.
 
-    The model runs in evaluation mode and is left in the mode it had. What predicts an answer is the prompt and the
-    answer without its last token: examples that share it (the letters of one multiple choice, answers of one token
-    to the same question) share the forward pass. Cost: one pass over every different one of these; the logits of the
-    answers' positions are held in float32, ``batch_tokens`` bounds the tokens of a batch.
+    The model runs in evaluation mode, and its mode is restored. The input is the prompt with the answer except its last
+    token. Examples with the same input share one forward pass, such as the letters of a multiple choice or one-token
+    answers to the same question. Cost: one pass per distinct input. The logits of the answer positions are held in
+    float32; ``batch_tokens`` limits the tokens per batch.
     """
     was_training = model.training
     model.train(False)
@@ -112,18 +113,18 @@ def score_answers(
 def _score_batch(
     model: PreTrainedModel, inputs: Sequence[tuple[int, ...]], rows: Sequence[int], answers: Sequence[tuple[int, ...]]
 ) -> list[TokenScores]:
-    """One forward pass over B inputs of equal length; E answers, each with its row among the inputs."""
+    """Run one forward pass over B inputs of equal length; score E answers, each with the row of its input."""
     longest = max(map(len, answers))  # K
     input_ids = torch.tensor(inputs, device=model.device)
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        options["logits_to_keep"] = longest  # a large vocabulary at every prompt position would be wasted
+        options["logits_to_keep"] = longest  # logits at all prompt positions would waste memory with a large vocabulary
     logits = model(input_ids=input_ids, **options).logits[:, -longest:].float()  # (B, K, V)
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
-    weighted = torch.where(p > 0, p * log_p, 0.0)  # a probability that underflows adds nothing, not NaN
+    weighted = torch.where(p > 0, p * log_p, 0.0)  # a probability that underflows contributes 0 instead of NaN
     entropy = -weighted.sum(-1)
-    # Deviation under p from the centred square: the difference of two large numbers would lose its digits.
+    # The centred square keeps precision; a difference of two large numbers would lose it.
     centred = torch.where(p > 0, p * (log_p + entropy[..., None]).square(), 0.0)
     best = log_p.topk(2, dim=-1)
     of_input = {
@@ -154,7 +155,7 @@ def _score_batch(
 
 
 def _ranks(log_p: torch.Tensor, row: torch.Tensor, of_target: torch.Tensor) -> torch.Tensor:
-    """(E, K) vocabulary entries above each target; some answers at a time, so that no second (B, K, V) is needed."""
+    """Return the ranks, (E, K); processes a few answers at a time, so that no second (B, K, V) tensor is needed."""
     size = max(1, log_p.shape[0])
     parts = [
         (log_p[row[start : start + size]] > of_target[start : start + size, :, None]).sum(-1)

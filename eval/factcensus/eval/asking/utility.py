@@ -1,4 +1,4 @@
-"""What else a model can still do: facts that should stay, neutral text, and how its answers end (utility.parquet)."""
+"""Other abilities of a model: facts it should keep, neutral text, and the ends of its answers (utility.parquet)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NEUTRAL = "neutral text"
-#: Tokens of a neutral document that are looked at, the first ones.
+#: Number of tokens used from the start of a neutral document.
 DOCUMENT_TOKENS = 512
 SCHEMA = pa.schema(
     [
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def of_facts(measured: pa.Table) -> list[Row]:
-    """Accuracy, unfinished and degenerate answers, by group and by distance to the forget set, in every form.
+    """Return accuracy, unfinished and degenerate answers by group and by distance to the forget set, in every form.
 
     Args:
         measured: facts.parquet of one model at one seed.
@@ -46,7 +46,7 @@ def of_facts(measured: pa.Table) -> list[Row]:
 
 
 def distance_label(of: str) -> str:
-    """What ``distance 2`` and the like mean, in words; other texts as they are."""
+    """Return a label such as ``distance 2`` with its meaning in words; other texts unchanged."""
     name, _, number = of.partition(" ")
     return f"{of}: {DISTANCES[int(number)]}" if name == "distance" and number.isdecimal() else of
 
@@ -67,7 +67,7 @@ def _by(frame: pd.DataFrame, column: str, label: Any) -> Iterator[Row]:
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """One neutral document of n predicted tokens: sums over them in nats; ``divergence`` is NaN without an original."""
+    """Sums over n predicted tokens of one neutral document, nats; ``divergence`` is NaN without an original model."""
 
     tokens: int
     loss: float
@@ -82,16 +82,16 @@ def of_text(
     *,
     batch_tokens: int = 4096,
 ) -> list[Row]:
-    """Perplexity of neutral text and, beside the original model, KL(original || model) per token.
+    """Return the perplexity of neutral text and, given the original model, KL(original || model) per token.
 
     Raises:
-        EvaluationInputError: no text has two tokens.
+        EvaluationInputError: no text has at least two tokens.
     """
     scores = score_texts(model, tokenizer, texts, original, batch_tokens=batch_tokens)
     if not scores:
-        raise EvaluationInputError("the neutral text has no document of two or more tokens")
+        raise EvaluationInputError("the neutral text has no document with at least two tokens")
     losses = per_token([each.loss for each in scores], [each.tokens for each in scores])
-    # A collapsed model may have a loss whose exponential no float holds.
+    # The exponential of a collapsed model's loss may overflow.
     value, low, high = (math.exp(min(each, 700.0)) for each in losses)
     rows = [_text_row("perplexity", value, low, high, len(scores))]
     if original is not None:
@@ -107,9 +107,9 @@ def _text_row(measure: str, value: float, low: float, high: float, n: int) -> Ro
 
 
 def per_token(sums: Sequence[float], tokens: Sequence[int]) -> tuple[float, float, float]:
-    """Mean per token over documents' sums, and its 95 % interval: a ratio estimate, documents being the units.
+    """Return the mean per token and its 95 % interval: a ratio estimate with documents as units.
 
-    NaN for the interval of a single document.
+    The interval is NaN for a single document.
     """
     total = np.asarray(sums, float)
     size = np.asarray(tokens, float)
@@ -132,10 +132,10 @@ def score_texts(
     *,
     batch_tokens: int = 4096,
 ) -> list[TextScore]:
-    """Each text's loss, and its divergence from the original; texts of fewer than two tokens are left out.
+    """Return the loss of each text and its divergence from the original; texts of fewer than two tokens are left out.
 
-    Text is opened as the tokenizer opens it and cut after :data:`DOCUMENT_TOKENS` tokens, or where the model's
-    positions end.
+    The tokenizer adds its usual special tokens. Texts are truncated to :data:`DOCUMENT_TOKENS` tokens or to the maximum
+    length of the model.
     """
     most = min(DOCUMENT_TOKENS, limits_of(model.config).positions or DOCUMENT_TOKENS)
     encoded = [list(tokenizer(text)["input_ids"])[:most] for text in texts]
@@ -163,11 +163,11 @@ def score_texts(
 
 
 def _log_p(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
-    """(B, L - 1, V) log p of each next token, float32."""
+    """Return log p of each next token in float32, (B, L - 1, V)."""
     logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
     return logits[:, :-1].float().log_softmax(-1)
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:
-    """utility.parquet without seed and method."""
+    """Return rows as utility.parquet without seed and method."""
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)

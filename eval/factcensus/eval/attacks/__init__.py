@@ -1,1 +1,1 @@
-"""Attacks: whether what a model no longer says can be brought back. One module an attack, :mod:`.run` runs them."""
+"""Attacks that try to recover unlearned answers, one module each; :mod:`.run` runs them."""

@@ -1,7 +1,7 @@
-"""Membership inference: do forgotten facts still stand out from facts of the same kind that were never seen?
+"""Membership inference: whether forgotten facts still differ from facts of the same kind that were never seen.
 
-The measure is the AUC: how often a forgotten fact scores above a phantom of the same relation. 0.5 is what perfect
-forgetting leaves. Below 0.5 the forgotten facts stand out as well, by being suppressed more than anything unseen.
+The measure is the AUC, the probability that a forgotten fact scores above a phantom of the same relation. Perfect
+forgetting gives 0.5. Below 0.5 the forgotten facts differ too, because they are suppressed below unseen facts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import optimize, stats
 from factcensus.eval.attacks.target import PHANTOM, Row, Target, result
 from factcensus.eval.errors import EvaluationInputError
 
-#: Measures, and the columns of facts.parquet whose greater values speak for membership.
+#: Measures, and the columns of facts.parquet whose higher values indicate membership.
 SCORES = {
     "auc_loss": "log_probability_mean",
     "auc_zlib": "zlib_ratio",
@@ -27,7 +27,7 @@ SCORES = {
 
 
 def membership(target: Target) -> Iterator[Row]:
-    """The scores of forgotten facts and phantoms; :func:`auc_of` makes the AUC of them.
+    """Yield the scores of forgotten facts and phantoms; :func:`auc_of` computes the AUC from them.
 
     Raises:
         EvaluationInputError: there are no phantoms.
@@ -35,7 +35,7 @@ def membership(target: Target) -> Iterator[Row]:
     questions = target.questions(*target.settings.forms)
     if not any(target.part_of(question.row) == PHANTOM for question in questions):
         raise EvaluationInputError(
-            "membership compares with never-seen facts of the same kind: rows with role 'phantom'; leave out the attack"
+            "membership needs never-seen facts for comparison (rows with role 'phantom'); add them, or omit the attack"
         )
     reference = target.reference()
     for question in questions:
@@ -52,14 +52,14 @@ def membership(target: Target) -> Iterator[Row]:
 def auc_of(
     members: Sequence[tuple[str, str, float]], others: Sequence[tuple[str, str, float]]
 ) -> tuple[float, tuple[float, float], int] | None:
-    """The AUC within relations, its 95 % interval, and the number of members it rests on.
+    """Return the AUC within relations, its 95 % interval, and the number of members; None if no relation has both.
 
     Args:
         members, others: (relation, subject, score) of each fact.
 
-    Facts are compared within their relation; relations weigh by their members. The interval is Newcombe's (2006,
-    method 5, a score interval) at the numbers of *subjects*: facts about one person stand or fall together, and taking
-    them for one is the careful choice. None if no relation has both.
+    Facts are compared within their relation, and relations are weighted by their number of members. The interval is
+    Newcombe's (2006, method 5, a score interval) with the number of *subjects* as sample size: facts about one person
+    are correlated, and counting them as one is conservative.
     """
     scores: dict[str, list[float]] = defaultdict(list)
     for relation, _, score in others:
@@ -77,7 +77,7 @@ def auc_of(
 
 
 def newcombe(auc: float, members: int, others: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Newcombe's score interval of an AUC: never outside 0 to 1, and of some width even at 0 and 1."""
+    """Return Newcombe's score interval of an AUC, which stays within 0 to 1 and has a width even at 0 and 1."""
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     half = (members + others) / 2 - 1
 

@@ -1,9 +1,9 @@
-"""A linear probe: is the object still written in the hidden state after the question, though the model does not say it?
+"""A linear probe: whether the hidden state after a question still encodes the object that the model does not name.
 
-For each relation and layer a logistic regression reads the object off the state of the prompt's last token. It is
+For each relation and layer, a logistic regression predicts the object from the state of the last prompt token. It is
 trained on facts that some text states, cross-validated by subject, and scored on forgotten facts and phantoms. The
-control is the same with the objects shuffled among the facts: what a probe can learn of nothing. Relations whose
-objects few subjects share cannot be probed.
+control uses objects shuffled among the facts and shows how much a probe learns without information. Relations whose
+objects are not shared by several subjects cannot be probed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from factcensus.eval.asking.questions import Asked
 from factcensus.eval.attacks.target import PHANTOM, Row, Target, result
 from factcensus.eval.errors import EvaluationInputError
 
-#: Facts of an object that it needs, so that folds can have it on both sides.
+#: Minimum number of facts per object, so that training and test folds can both have it.
 FACTS_PER_OBJECT = 2
 
 
 def probe(target: Target) -> Iterator[Row]:
-    """Whether the probe is right about each fact (``accuracy``), and its control (``control``), layer by layer.
+    """Yield for each fact and layer whether the probe (``accuracy``) and its control (``control``) are right.
 
     Raises:
-        EvaluationInputError: there is no relation with at least two objects that two subjects share.
+        EvaluationInputError: no relation has at least two objects that two subjects share.
     """
     questions = [each for each in target.asked if each.form == _form(target)]
     by_relation: dict[str, list[int]] = defaultdict(list)
@@ -38,7 +38,7 @@ def probe(target: Target) -> Iterator[Row]:
     usable = {name: kept for name, of in by_relation.items() if (kept := _shared_objects(target, questions, of))}
     if not usable:
         raise EvaluationInputError(
-            "probe needs relations with at least two objects that two or more subjects share; leave out the attack"
+            "probe needs a relation with at least two objects that two or more subjects share; omit the attack"
         )
     states = hidden_states(target, questions)  # (layers, n, D)
     layers = _layers(len(states), target.settings.probe_layers)
@@ -71,7 +71,7 @@ def _form(target: Target) -> str:
 
 
 def _shared_objects(target: Target, questions: Sequence[Asked], numbers: Sequence[int]) -> list[int]:
-    """The facts whose object at least two facts have; none if that is one object only."""
+    """Return the facts whose object occurs in at least two facts; empty if only one object does."""
     names = {number: str(target.facts[questions[number].row]["object"]) for number in numbers}
     often = Counter(names.values())
     kept = [number for number in numbers if often[names[number]] >= FACTS_PER_OBJECT]
@@ -79,12 +79,12 @@ def _shared_objects(target: Target, questions: Sequence[Asked], numbers: Sequenc
 
 
 def _layers(number: int, most: int) -> list[int]:
-    """Evenly spaced layers, 0 being the embeddings, the last one always among them."""
+    """Return evenly spaced layers, always with the last one; 0 is the embeddings."""
     return sorted({round(place) for place in np.linspace(number - 1, 0, min(most, number), endpoint=number <= most)})
 
 
 def _folds(subjects: Sequence[str], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """A fold for each row: all rows of a subject are in the same one."""
+    """Return a fold for each row; all rows of a subject are in the same fold."""
     names = sorted(set(subjects))
     order = np.random.default_rng([seed, 23]).permutation(len(names))
     fold = {names[index]: place % folds for place, index in enumerate(order)}
@@ -97,9 +97,9 @@ def predicted(
     folds: npt.NDArray[np.int64],
     usable: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.int64]:
-    """(n,) the class that a probe trained on the usable rows of the other folds gives each row.
+    """Return the class that a probe trained on the usable rows of the other folds predicts for each row, (n,).
 
-    -1 where these have fewer than two classes.
+    -1 if these rows have fewer than two classes.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -111,7 +111,7 @@ def predicted(
         train = ~test & usable
         if len(np.unique(classes[train])) < 2:
             continue
-        # Strong regularisation: there are about as many dimensions as facts.
+        # Strong regularisation, because there are about as many dimensions as facts.
         classifier: Any = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
         classifier.fit(features[train], classes[train])
         found[test] = classifier.predict(features[test])
@@ -120,7 +120,7 @@ def predicted(
 
 @torch.inference_mode()
 def hidden_states(target: Target, questions: Sequence[Asked]) -> npt.NDArray[np.float32]:
-    """(layers + 1, n, D) states of each prompt's last token, the embeddings' first."""
+    """Return the states of the last prompt token, (layers + 1, n, D); the first layer is the embeddings."""
     model, mode = target.model, target.model.training
     model.train(False)
     prompts = [target.encode(question).prompt_ids for question in questions]

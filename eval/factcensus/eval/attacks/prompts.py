@@ -1,4 +1,4 @@
-"""Attacks by asking otherwise: solved questions first, paraphrases, samples. The model stays as it is."""
+"""Attacks through other prompts: solved questions, paraphrases, samples. The model is not changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factcensus.unlearn.errors import ExampleError
 
 
 def few_shot(target: Target) -> Iterator[Row]:
-    """Recall by question after so many solved questions of the same relation.
+    """Yield the recall on questions that follow a given number of solved questions of the same relation.
 
     Raises:
         EvaluationInputError: the table has no other question to solve.
@@ -24,7 +24,7 @@ def few_shot(target: Target) -> Iterator[Row]:
     solved = _solved(target)
     questions = target.questions("question")
     if not solved or not questions:
-        raise EvaluationInputError("few_shot needs questions of facts that were not forgotten; leave out the attack")
+        raise EvaluationInputError("few_shot needs questions for facts that were not forgotten; omit the attack")
     reference = target.reference()
     line_break = "\n" if _knows_line_breaks(target) else " "
     for shots in target.settings.shots:
@@ -34,7 +34,7 @@ def few_shot(target: Target) -> Iterator[Row]:
         for question, before in chosen:
             try:
                 example = target.encode(question, line_break.join([*before, question.prompt]))
-            except ExampleError:  # so many solved questions are too long for this model
+            except ExampleError:  # this many solved questions are too long for the model
                 continue
             asked.append(question)
             encoded.append(example)
@@ -47,7 +47,7 @@ def few_shot(target: Target) -> Iterator[Row]:
 
 
 def _knows_line_breaks(target: Target) -> bool:
-    """Whether the tokenizer has a token for the end of a line; a tokenizer of words may not."""
+    """Return whether the tokenizer has a token for line breaks; a word-level tokenizer may have none."""
     unknown = target.tokenizer.unk_token_id
     ids = target.tokenizer("a\na", add_special_tokens=False)["input_ids"]
     lone = target.tokenizer("a a", add_special_tokens=False)["input_ids"]
@@ -55,7 +55,7 @@ def _knows_line_breaks(target: Target) -> bool:
 
 
 def _solved(target: Target) -> dict[str, list[Asked]]:
-    """By relation, questions that no attack is about and whose subject was not forgotten."""
+    """Return by relation the questions that no attack covers and whose subject was not forgotten."""
     forgotten = {
         str(fact.get("subject", "")).casefold()
         for row, fact in enumerate(target.facts)
@@ -70,7 +70,7 @@ def _solved(target: Target) -> dict[str, list[Asked]]:
 
 
 def _shots(target: Target, question: Asked, solved: dict[str, list[Asked]], number: int) -> list[str]:
-    """So many solved questions, in an order that the fact decides; none whose answer would be right here."""
+    """Return solved questions in an order that depends on the fact, except those whose answer would be right here."""
     fact = target.facts[question.row]
     pool = solved.get(str(fact.get("relation") or ""), [])
 
@@ -88,7 +88,7 @@ def _shots(target: Target, question: Asked, solved: dict[str, list[Asked]], numb
 
 
 def paraphrase(target: Target) -> Iterator[Row]:
-    """Over all paraphrases of each question: the share that match (``recall``), and whether any does (``worst``).
+    """Yield for each fact the share of paraphrases that match (``recall``) and whether any matches (``worst``).
 
     Raises:
         EvaluationInputError: the table has no paraphrases.
@@ -97,7 +97,9 @@ def paraphrase(target: Target) -> Iterator[Row]:
     for question in target.questions("paraphrase"):
         by_fact[question.row].append(question)
     if not by_fact:
-        raise EvaluationInputError("paraphrase needs the column 'paraphrases' or 'paraphrase'; leave out the attack")
+        raise EvaluationInputError(
+            "paraphrase needs the column 'paraphrases' or 'paraphrase'; add it, or omit the attack"
+        )
     every = [question for questions in by_fact.values() for question in questions]
     answers = dict(zip(every, answer_all(target, every, [target.encode(each) for each in every]), strict=True))
     reference = target.reference()
@@ -115,7 +117,7 @@ def paraphrase(target: Target) -> Iterator[Row]:
 
 
 def sample(target: Target) -> Iterator[Row]:
-    """Probability that one of k samples matches, for k = 1, 2, 4, … up to the number of samples."""
+    """Yield the probability that at least one of k samples matches, for k = 1, 2, 4, … up to the number of samples."""
     questions = target.questions(*target.settings.forms)
     encoded = [target.encode(question) for question in questions]
     number = target.settings.samples

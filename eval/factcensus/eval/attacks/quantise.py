@@ -1,8 +1,8 @@
-"""Quantisation: does rounding the weights bring back what small updates had pushed just under the surface?
+"""Quantisation: whether rounding the weights recovers answers that small updates had suppressed.
 
-A simulation, the same on every device: weights are rounded to 2^bits - 1 symmetric levels of their output channel and
-kept in their own type. Activations, embeddings and the output layer stay as they are. Kernels of bitsandbytes or
-torchao group weights and place their levels otherwise, so the same bits there give other numbers.
+This is a simulation and the same on every device: weights are rounded to 2^bits - 1 symmetric levels per output channel
+and keep their type. Activations, embeddings and the output layer are unchanged. The kernels of bitsandbytes or torchao
+group weights and place their levels differently, so the same number of bits gives other results there.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from factcensus.eval.errors import EvaluationInputError
 
 
 def quantise(target: Target) -> Iterator[Row]:
-    """Recall with weights of each width.
+    """Yield the recall with quantised weights for each number of bits.
 
     Raises:
-        EvaluationInputError: the model has no linear layer but its output layer.
+        EvaluationInputError: the model has no linear layer except its output layer.
     """
     questions = target.questions(*target.settings.forms)
     encoded = [target.encode(question) for question in questions]
@@ -30,7 +30,9 @@ def quantise(target: Target) -> Iterator[Row]:
     for bits in target.settings.bits:
         with restored(target.model):
             if not round_weights(target.model, bits):
-                raise EvaluationInputError(f"{type(target.model).__name__} has no linear layer to quantise")
+                raise EvaluationInputError(
+                    f"{type(target.model).__name__} has no linear layer to quantise; omit the attack"
+                )
             answers = answer_all(target, questions, encoded)
         for question, answered in zip(questions, answers, strict=True):
             before = reference.get(target.key(question), {}).get("match")
@@ -42,7 +44,7 @@ def quantise(target: Target) -> Iterator[Row]:
 
 @torch.no_grad()
 def round_weights(model: PreTrainedModel, bits: int) -> int:
-    """Round the weights of every linear layer but the output layer in place; how many layers there were."""
+    """Round the weights of every linear layer except the output layer in place; return the number of layers."""
     output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     layers = 0
     for module in model.modules():
@@ -55,18 +57,18 @@ def round_weights(model: PreTrainedModel, bits: int) -> int:
 
 
 def rounded(weight: torch.Tensor, bits: int, inputs: int) -> torch.Tensor:
-    """The nearest of 2^bits - 1 levels from -max to max of each output channel; ties to even.
+    """Round to the nearest of 2^bits - 1 levels from -max to max per output channel; ties to even.
 
     Args:
         weight: A matrix.
         bits: 2 to 8.
-        inputs: Which dimension is that of the inputs; every slice along it has a scale of its own.
+        inputs: The dimension of the inputs; every slice along it has its own scale.
 
     Raises:
-        ValueError: bits out of range.
+        ValueError: ``bits`` is out of range.
     """
     if not 2 <= bits <= 8:
-        raise ValueError(f"bits is {bits}: expected 2 to 8")
+        raise ValueError(f"bits must be 2 to 8, got {bits}")
     steps = 2 ** (bits - 1) - 1
     scale = weight.abs().amax(dim=inputs, keepdim=True) / steps
     return torch.where(scale > 0, (weight / scale).round() * scale, weight)

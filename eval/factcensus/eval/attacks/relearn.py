@@ -1,8 +1,8 @@
-"""Relearning: does a little training on some forgotten facts bring the others back?
+"""Relearning: whether brief training on some forgotten facts recovers the others.
 
-Facts that are trained on come back in any model, also in one that never knew them. What tells is the *held out* part:
-forgotten facts of other subjects, of which the training says nothing. Its recall is read against that of phantoms
-after the same training, who have nothing to come back.
+Trained facts come back in any model, even one that never knew them. The *held-out* part is the informative one:
+forgotten facts about other subjects, which the training does not mention. Compare its recall with that of phantoms
+after the same training, about whom there is no knowledge to recover.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RELEARNED, HELD_OUT = "relearned", "held_out"
 
 
 def relearn(target: Target) -> Iterator[Row]:
-    """Recall after 0 and after each number of steps; parts ``relearned``, ``held_out`` and ``phantom``.
+    """Yield the recall after 0 and after each number of steps; parts ``relearned``, ``held_out`` and ``phantom``.
 
     Raises:
-        EvaluationInputError: fewer than two forgotten subjects, so that none could be held out.
+        EvaluationInputError: there are fewer than two forgotten subjects, so none can be held out.
     """
     settings = target.settings
     chosen = _subjects(target)
@@ -44,7 +44,7 @@ def relearn(target: Target) -> Iterator[Row]:
             return RELEARNED if _subject(target, question) in chosen else HELD_OUT
         return part
 
-    for question, row in zip(questions, before, strict=True):  # no step: what was measured without attack
+    for question, row in zip(questions, before, strict=True):  # 0 steps: the measures without attack
         yield result(
             question, 0, "0 steps", part_of(question), row.get("match"),
             log_probability=row.get("log_probability"), reference=row.get("match"),
@@ -64,10 +64,10 @@ def _subject(target: Target, question: Asked) -> str:
 
 
 def _subjects(target: Target) -> frozenset[str]:
-    """The subjects to relearn: so many of the forgotten ones, drawn by the seed, with their strata evenly there.
+    """Draw the subjects to relearn from the forgotten ones, by seed and evenly over strata.
 
-    Subjects are put in order of the stratum of their first fact, in random order within one, and every so manieth
-    is taken.
+    Subjects are sorted by the stratum of their first fact, in random order within a stratum, and taken at even
+    intervals.
     """
     strata: dict[str, float] = {}
     for row, fact in enumerate(target.facts):
@@ -75,7 +75,7 @@ def _subjects(target: Target) -> frozenset[str]:
             strata.setdefault(str(fact.get("subject", "")).casefold(), float(fact.get("stratum") or 0))
     if len(strata) < 2:
         raise EvaluationInputError(
-            f"relearning holds some forgotten subjects out, and there are only {len(strata)}; leave out the attack"
+            f"relearn holds some subjects out and needs at least 2 forgotten ones, got {len(strata)}; omit the attack"
         )
     names = sorted(strata)
     shuffled = np.random.default_rng([target.seed, 20]).permutation(len(names))
@@ -86,7 +86,7 @@ def _subjects(target: Target) -> frozenset[str]:
 
 
 def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
-    """Facts of these subjects in the first form that is asked."""
+    """Return the facts about these subjects in the first form that is asked."""
     forms = {question.form for question in target.asked}
     form = next(form for form in ("question", "cloze", *sorted(forms)) if form in forms)
     chosen = [each for each in target.questions(form) if _subject(target, each) in subjects]
@@ -94,7 +94,7 @@ def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
 
 
 def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
-    """Train, and stop after each number of steps of the settings."""
+    """Train, and yield after each number of steps in the settings."""
     settings, model = target.settings, target.model
     parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""Run attacks on one model, and sum them up by stratum: attack_facts.parquet and attacks.parquet (docs/runs.md)."""
+"""Run attacks on one model and summarise them by stratum: attack_facts.parquet and attacks.parquet (docs/runs.md)."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ STRATA_SCHEMA = pa.schema(
 
 
 def check_attacks(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once.
+    """Return the names without duplicates.
 
     Raises:
-        EvaluationInputError: there is no such attack.
+        EvaluationInputError: an attack does not exist.
     """
     for name in names:
         if name not in ATTACKS:
@@ -63,10 +63,10 @@ def check_attacks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def run_attack(name: str, target: Target, progress: ProgressFunction = silent) -> tuple[pa.Table, pa.Table]:
-    """One attack: rows of attack_facts.parquet, and of attacks.parquet. The model is left as it was.
+    """Run one attack; return rows of attack_facts.parquet and of attacks.parquet. The model is restored.
 
     Raises:
-        EvaluationInputError: the fact table lacks what the attack needs, or there is no such attack.
+        EvaluationInputError: the fact table lacks the columns that the attack needs, or the attack does not exist.
     """
     [name] = check_attacks([name])
     progress(Progress(f"attack {name}", 0, 1))
@@ -90,7 +90,7 @@ def _fact_of(target: Target, row: int) -> Row:
 
 
 def _by_stratum(rows: Sequence[Row]) -> Iterator[Row]:
-    """Every number over all strata, then stratum by stratum."""
+    """Yield every number over all strata, then by stratum."""
     what = ("attack", "level", "level_label", "form", "part", "measure")
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -117,7 +117,7 @@ def _each_stratum(named: Row, rows: Sequence[Row], value: Callable[[Sequence[Row
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    """The mean score with an interval that respects subjects: Wilson's for shares, Student's for other means."""
+    """Return the mean score with an interval clustered by subject: Wilson's for shares, Student's for other means."""
     scored = [row for row in rows if row["score"] is not None]
     scores = np.array([row["score"] for row in scored], float)
     subjects = [row["subject"] for row in scored]
@@ -130,7 +130,7 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 def _auc(members: Sequence[Row], others: Sequence[Row]) -> Row:
-    """The AUC of members against all phantoms."""
+    """Return the AUC of members against all phantoms."""
 
     def scored(rows: Sequence[Row]) -> list[tuple[str, str, float]]:
         return [(row["relation"], row["subject"], row["score"]) for row in rows if row["score"] is not None]

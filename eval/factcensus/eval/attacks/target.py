@@ -1,4 +1,4 @@
-"""What is attacked, and what an attack gives back."""
+"""The model under attack, and the results of an attack."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FORGET, PHANTOM = "forget", "phantom"
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
-    """How hard the attacks are.
+    """The strength of the attacks.
 
     Attributes:
         forms: Forms in which a model is asked after relearning and quantisation.
         relearn_steps: Numbers of steps after which it is asked; increasing.
         relearn_share: Share of the forget subjects whose facts are trained on again, above 0 and below 1.
         relearn_rate: Learning rate of AdamW.
-        relearn_batch: Facts a step.
-        bits: Widths of quantised weights, 2 to 8.
+        relearn_batch: Facts per step.
+        bits: Numbers of bits of quantised weights, 2 to 8.
         shots: Numbers of solved questions.
-        samples: Continuations drawn of each question.
+        samples: Number of continuations sampled for each question.
         probe_folds: Folds of the probe's cross-validation.
-        probe_layers: Layers that are probed, at most; evenly spaced, the last one among them.
+        probe_layers: Maximum number of probed layers; evenly spaced, including the last one.
     """
 
     forms: tuple[str, ...] = ("question", "cloze")
@@ -54,15 +54,15 @@ class AttackSettings:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model and what it was asked.
+    """A model with its questions and measured answers.
 
     Attributes:
-        model: On its device.
-        facts: The fact table's rows, with ``fact_id``.
-        asked: Every question of :func:`factcensus.eval.asking.questions.questions_of`, all paraphrases among them.
-        measured: Rows of facts.parquet of this very model, without attack.
+        model: The model on its device.
+        facts: The rows of the fact table, with ``fact_id``.
+        asked: Every question of :func:`factcensus.eval.asking.questions.questions_of`, with all paraphrases.
+        measured: Rows of facts.parquet of this model without attack.
         template: How a question becomes a prompt.
-        seed: Of everything that is drawn.
+        seed: Seed of all random draws.
     """
 
     model: PreTrainedModel
@@ -76,9 +76,9 @@ class Target:
     batch_tokens: int = 4096
 
     def part_of(self, row: int) -> str | None:
-        """``forget``, ``phantom``, or None for a fact that no attack is about.
+        """Return ``forget``, ``phantom``, or None for a fact that no attack covers.
 
-        In a table that does not say what was forgotten every fact counts as forgotten, but for phantoms.
+        If the table does not say which facts were forgotten, all facts except phantoms count as forgotten.
         """
         fact = self.facts[row]
         if fact.get("role") == PHANTOM:
@@ -86,18 +86,18 @@ class Target:
         return FORGET if fact.get("used", FORGET) in (None, FORGET) else None
 
     def questions(self, *forms: str) -> list[Asked]:
-        """Questions of attacked facts in these forms, one variant each but for paraphrases."""
+        """Return the questions for attacked facts in these forms; only paraphrases have several variants."""
         return [each for each in self.asked if each.form in forms and self.part_of(each.row) is not None]
 
     def reference(self) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-        """The measured rows by fact, form and variant."""
+        """Return the measured rows by fact, form and variant."""
         return {(row["fact_id"], row["form"], row["variant"]): row for row in self.measured}
 
     def encode(self, question: Asked, prompt: str | None = None) -> Example:
         """Return the token ids of a question, or of another prompt in its place.
 
         Raises:
-            ExampleError: they cannot be made, or the model cannot read them.
+            ExampleError: the question cannot be encoded, or the model cannot read it.
         """
         template, name = "plain" if question.plain else self.template, f"row {question.row + 1}, {question.form}"
         example = encode(self.tokenizer, prompt or question.prompt, question.answer, template, name)
@@ -106,11 +106,11 @@ class Target:
 
     @property
     def limits(self) -> Limits:
-        """What the model can read."""
+        """Return the limits of what the model can read."""
         return limits_of(self.model.config)
 
     def caps(self, encoded: Sequence[Example]) -> list[int]:
-        """Return how many tokens the continuation of each may have."""
+        """Return the maximum length of each continuation, in tokens."""
         limits = self.limits
         return [token_limit(len(each.answer_ids), limits.room(len(each.prompt_ids))) for each in encoded]
 
@@ -120,14 +120,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Does the greedy answer match (None: nothing to match), and the right answer's log-probability in nats."""
+    """Whether the greedy answer matches (None if undefined), and the log-probability of the right answer in nats."""
 
     match: bool | None
     log_probability: float
 
 
 def answer_all(target: Target, questions: Sequence[Asked], encoded: Sequence[Example]) -> list[Answered]:
-    """Ask the target's model as it now is."""
+    """Ask the model in its current state."""
     scores = score_answers(target.model, encoded, batch_tokens=target.batch_tokens)
     said = continue_greedily(
         target.model,
@@ -154,7 +154,7 @@ def result(
     log_probability: float | None = None,
     reference: float | bool | None = None,
 ) -> Row:
-    """One fact under one attack at one level."""
+    """Return the result for one fact under one attack at one level."""
     return {
         "row": question.row,
         "level": float(level),
@@ -170,9 +170,9 @@ def result(
 
 @contextmanager
 def restored(model: PreTrainedModel) -> Iterator[None]:
-    """Whatever happens to the parameters inside is undone afterwards, and so is a change of mode.
+    """Restore parameters and mode of the model on exit.
 
-    The copy lies in the host's memory, so a model that fills a GPU can be attacked as well.
+    The copy is in host memory, so even a model that fills a GPU can be attacked.
     """
     mode = model.training
     kept = {name: parameter.detach().to("cpu", copy=True) for name, parameter in model.named_parameters()}

@@ -1,9 +1,9 @@
-"""Results of other code as run folders that the report can pool and compare.
+"""Import of other code's results as run folders that the report can pool and compare.
 
 ========================  ==========================================================================================
-``open-unlearning``       ``*_EVAL.json`` of OpenUnlearning: per question, its probability and generation
+``open-unlearning``       ``*_EVAL.json`` of OpenUnlearning: probability and generation for each question
 ``paper``                 ``results.jsonl`` of the code of "Not All Data Are Unlearned Equally": means per checkpoint
-``table``                 CSV, JSON Lines or Parquet of one's own, a row a fact
+``table``                 your own CSV, JSON Lines or Parquet table, one row per fact
 ========================  ==========================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""What kind of results a file holds, and the run folder that is made of it."""
+"""Detection of the format of result files, and conversion into a run folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS = ("auto", "open-unlearning", "paper", "table")
 
 
 def source_of(text: str) -> Source:
-    """``METHOD=PATH``, or a path alone."""
+    """Parse ``METHOD=PATH`` or a path alone."""
     method, equals, path = text.partition("=")
     if equals and method and not Path(text).exists():
         return Source(Path(path), method.strip())
@@ -40,19 +40,19 @@ def import_results(
     seed: int = 0,
     count_column: str = COUNT,
 ) -> Path:
-    """Make a run folder of results.
+    """Import results as a run folder.
 
     Args:
         kind: One of :data:`FORMATS`.
-        facts: The fact table with counts, joined by ``fact_id`` (open-unlearning: the question's index).
-        seed: Of results that do not say one.
-        count_column: The count that the statistics compare with.
+        facts: The fact table with counts, joined by ``fact_id`` (for open-unlearning, the index of the question).
+        seed: Seed of results that do not state one.
+        count_column: The count column that the statistics use.
 
     Raises:
-        EvaluationInputError: a file cannot be read as what it is said to be, or ``out`` holds something.
+        EvaluationInputError: a file does not have the expected format, or ``out`` is not empty.
     """
     if out.exists() and any(out.iterdir()):
-        raise EvaluationInputError(f"{out} holds something already, and is left as it is; give another --out")
+        raise EvaluationInputError(f"{out} is not empty; choose another --out")
     for source in sources:
         if not source.path.exists():
             raise EvaluationInputError(not_found("file or folder of results", source.path))
@@ -90,7 +90,7 @@ def import_results(
 
 
 def _kind(sources: Sequence[Source]) -> str:
-    """The format that the names of the files speak for."""
+    """Detect the format from the file names."""
     found = set()
     for source in sources:
         name = source.path.name
@@ -104,16 +104,16 @@ def _kind(sources: Sequence[Source]) -> str:
             found.add("table")
     if len(found) > 1:
         raise EvaluationInputError(
-            f"the sources are of different formats ({', '.join(sorted(found))}); import each alone"
+            f"the sources are of different formats ({', '.join(sorted(found))}); import each one separately"
         )
     return found.pop()
 
 
 def _counted(path: Path) -> pd.DataFrame:
-    """Read a fact table; rows are numbered from 0 where it has no ids, as data sets are.
+    """Read a fact table; if it has no ids, rows are numbered from 0, as in data sets.
 
     Raises:
-        InputError: the table cannot be used; the message names it.
+        InputError: the table is unusable; the message names it.
     """
     facts = read_facts(path)
     if "fact_id" not in facts.column_names:
@@ -127,7 +127,7 @@ def _counted(path: Path) -> pd.DataFrame:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder by name."""
+    """Return the SHA-256 of a file, or of all files of a folder in the order of their names."""
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():

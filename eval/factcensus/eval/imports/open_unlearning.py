@@ -1,13 +1,14 @@
-"""OpenUnlearning's ``*_EVAL.json``: metrics by name, each with ``value_by_index``, a record a question.
+"""Import of OpenUnlearning's ``*_EVAL.json``: metrics by name, each with ``value_by_index``, one record per question.
 
     {"forget_Q_A_Prob":  {"agg_value": 0.1, "value_by_index": {"0": {"prob": 0.1, "avg_loss": 2.3}, ...}},
      "forget_Q_A_ROUGE": {"agg_value": 0.4, "value_by_index": {"0": {"rougeL_recall": 0.5, "rougeL_f1": 0.4,
                           "input": "...", "ground_truth": "...", "generation": "..."}, ...}}, ...}
 
-What is taken: the average loss of an answer, its greedy generation with the ROUGE scores, exact memorisation. The
-match is decided anew, by the rules of this package, on the generation. Extraction strength is left out: theirs has a
-floor of one over the answer's tokens. Their loss is a mean over tokens, the end token among them, and the number of
-tokens is not in the file: log-probabilities, and slopes of them, are *per token* after an import.
+The import takes the average loss of an answer, its greedy generation with the ROUGE scores, and exact memorisation.
+Matches are computed again from the generation with the rules of this package. Extraction strength is left out, because
+OpenUnlearning's cannot be lower than one over the number of answer tokens. Its loss is a mean over tokens, including
+the end-of-text token, and the file does not contain the number of tokens. After an import, log-probabilities and their
+slopes are therefore *per token*.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
-#: Prefixes of their metric names, and the role of the facts: real authors and world facts are seen by no loss.
+#: Prefixes of the metric names, and the role of the facts; no loss uses real authors and world facts.
 ROLES = {"forget": "forget", "retain": "retain", "ra": "bystander", "wf": "bystander", "holdout": "bystander"}
-#: What stands between prefix and kind, and the form of asking it is.
+#: Middle part of the metric names, and the form of asking that it means.
 FORMS = {"Q_A": "question", "Q_A_PARA": "paraphrase", "knowmem": "question", "verbmem": "document"}
 _NAME = re.compile(rf"({'|'.join(ROLES)})_({'|'.join(FORMS)})_(Prob|ROUGE)")
 _MEMORISATION = re.compile(rf"({'|'.join(ROLES)})_exact_memorization|exact_memorization")
 NOTE = (
-    "Imported from OpenUnlearning: log-probabilities and their slopes are nats per token, the end token included; "
-    "matches were decided anew on the generations in the file."
+    "Imported from OpenUnlearning. Log-probabilities and their slopes are in nats per token, including the end-of-text "
+    "token. Matches were computed from the generations in the file."
 )
 
 
 def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> Imported:
-    """One file a model; each needs its method's name, and ``original`` is the model before unlearning."""
+    """Read one file per model; each needs a method name, and ``original`` is the model before unlearning."""
     rows = []
     for source in sources:
         if source.method is None:
             raise EvaluationInputError(
-                f"{source.path} does not say which model it is of: give METHOD={source.path}, and original=PATH for "
+                f"{source.path} does not name its model; write METHOD={source.path}, and original=PATH for "
                 "the model before unlearning"
             )
         for path in _files(source.path):
@@ -57,7 +58,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(path.rglob("*_EVAL.json"))
     if len(found) != 1:
-        raise EvaluationInputError(f"{path} has {len(found)} files *_EVAL.json; name the one to import")
+        raise EvaluationInputError(
+            f"{path} has {len(found)} *_EVAL.json files instead of one; give the path of the file to import"
+        )
     return found
 
 
@@ -80,7 +83,7 @@ def _rows(path: Path, method: str, counted: pd.DataFrame | None, seed: int) -> I
 
 
 def _measured(found: Mapping[str, Any], fact: Mapping[str, Any], truth: str) -> dict[str, Any]:
-    """What was measured of one question, in this package's columns."""
+    """Return the measures of one question in the columns of this package."""
     loss = found.get("avg_loss")
     mean = -float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
     aliases = fact.get("object_aliases")
@@ -98,7 +101,7 @@ def _measured(found: Mapping[str, Any], fact: Mapping[str, Any], truth: str) -> 
 
 
 def _records(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """Everything that the file says of each (group, form, index)."""
+    """Collect all values of the file by (group, form, index)."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,12 +118,12 @@ def _records(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
         else:
             continue
         for index, record in metric["value_by_index"].items():
-            if isinstance(record, dict):  # null where their tokenizer left no answer
+            if isinstance(record, dict):  # null if their tokenizer left no answer
                 plain = {key: value for key, value in record.items() if not isinstance(value, list)}
                 found.setdefault((group, form, str(index)), {}).update(plain)
     if not found:
         raise EvaluationInputError(
-            f"{path} has no metric by question such as forget_Q_A_Prob or forget_Q_A_ROUGE with value_by_index; its "
-            f"metrics: {', '.join(map(str, names)) or 'none'} (a *_SUMMARY.json has means only: give the *_EVAL.json)"
+            f"{path} has no metric per question, such as forget_Q_A_Prob or forget_Q_A_ROUGE with value_by_index; its "
+            f"metrics: {', '.join(map(str, names)) or 'none'} (*_SUMMARY.json has means only; give *_EVAL.json)"
         )
     return found

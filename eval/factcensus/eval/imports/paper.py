@@ -1,10 +1,10 @@
-"""``results.jsonl`` of the paper's code: a line a checkpoint, means only.
+"""Import of ``results.jsonl`` of the paper's code: one line per checkpoint, means only.
 
     {"checkpoint": "checkpoint_0", "tinyMMLU...": 0.4, "eval_forget_paraphrased": 0.6, "eval_retain": 0.8, ...}
 
-Beside it lies ``config.yaml``, the run's resolved configuration: its loss, seed, retain weight and forget split
-(``forget_high_count``). No fact stands in these files, so there are no slopes, intervals or known-before filter to be
-had; the means become the table ``aggregates.parquet``, which the report shows as they are, beside runs that have facts.
+``config.yaml`` in the same folder is the resolved configuration of the run, with its loss, seed, retain weight and
+forget split (``forget_high_count``). These files list no facts, so slopes, intervals and the known-before filter are
+unavailable. The means become ``aggregates.parquet``, which the report shows unchanged next to runs with facts.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import AFTER, BEFORE
 
-#: Order of their splits by count.
+#: The order of the splits by count.
 STRATA = {"low": 0, "medium": 1, "high": 2}
 NOTE = (
-    "Imported from the paper's code: means over all facts of a split, known before or not, without intervals. Its "
-    "ROUGE recall is of prompt and continuation together, so words of the question count."
+    "Imported from the paper's code: means over all facts of a split, including those not known before, without "
+    "intervals. Its ROUGE recall covers prompt and continuation together, so words of the question count."
 )
 
 
 def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> Imported:
-    """Every ``results.jsonl`` at or below the sources."""
+    """Read every ``results.jsonl`` in the sources and their subdirectories."""
     if counted is not None:
-        raise EvaluationInputError("the paper's results have no facts to join a fact table to; leave --facts out")
+        raise EvaluationInputError(
+            "results of the paper's code have no facts that a fact table could be joined to; omit --facts"
+        )
     rows = []
     for source in sources:
         files = sorted(source.path.rglob("results.jsonl")) if source.path.is_dir() else [source.path]
         if not files:
-            raise EvaluationInputError(f"there is no results.jsonl below {source.path}")
+            raise EvaluationInputError(f"there is no results.jsonl in {source.path} or its subdirectories")
         for path in files:
             rows += list(_rows(path, source.method, seed))
     return Imported(_no_facts(), pd.DataFrame(rows), (NOTE,))
 
 
 def _no_facts() -> pd.DataFrame:
-    """A facts.parquet without rows, so that a run of means can be pooled with runs that have them."""
+    """Return an empty facts.parquet, so that runs of means can be pooled with runs that have facts."""
     texts = ("method", "point", "fact_id", "form", "subject", "object")
     return pd.DataFrame(
         {
@@ -57,7 +59,7 @@ def _no_facts() -> pd.DataFrame:
 
 
 def _rows(path: Path, method: str | None, seed: int) -> Iterator[dict[str, Any]]:
-    """A row a checkpoint and measure."""
+    """Yield one row per checkpoint and measure."""
     config = _config(path.parent)
     dataset = config.get("dataset") if isinstance(config.get("dataset"), Mapping) else {}
     split = str((dataset or {}).get("forget_split") or _split_of(path))
@@ -78,7 +80,7 @@ def _rows(path: Path, method: str | None, seed: int) -> Iterator[dict[str, Any]]
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Checkpoints in order; the last line of a checkpoint that was evaluated twice stands."""
+    """Return the checkpoints in order; if one was evaluated twice, its last line counts."""
     found: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -96,12 +98,12 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             )
         found[int(step[1])] = record
     if not found:
-        raise EvaluationInputError(f"{path} has no line")
+        raise EvaluationInputError(f"{path} is empty")
     return sorted(found.items())
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    """The configuration beside the results; empty without one."""
+    """Return the configuration in the folder of the results; empty if there is none."""
     import yaml
 
     path = folder / "config.yaml"
@@ -115,5 +117,5 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 
 def _split_of(path: Path) -> str:
-    """The split by the folder's name: .../forget_high_count/checkpoints/results.jsonl."""
+    """Return the split from the folder name, as in .../forget_high_count/checkpoints/results.jsonl."""
     return next((part for part in reversed(path.parts) if part.startswith("forget_")), "forget")

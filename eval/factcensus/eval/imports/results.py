@@ -1,4 +1,4 @@
-"""What readers of other code's results are given and give."""
+"""The input and output of the readers of imported results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or folder, and the method its results are of; None where the file says so itself."""
+    """A file or folder with the method of its results; None if the file states the method itself."""
 
     path: Path
     method: str | None = None
@@ -18,7 +18,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Tables of a run, and what a reader must know of them."""
+    """The tables of an imported run, and notes for its readers."""
 
     facts: pd.DataFrame
     aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)

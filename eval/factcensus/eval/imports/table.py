@@ -1,10 +1,11 @@
-"""Outcomes of facts in a table of one's own: CSV, JSON Lines or Parquet.
+"""Import of outcomes from a user's table: CSV, JSON Lines or Parquet.
 
-Long, a row a fact and model: ``fact_id``, ``method`` (``original`` before unlearning) and ``match`` (was the answer
-given: true or false, 1 or 0, yes or no), or ``log_probability``, or both. Wide, a row a fact and method:
-``match_before`` and ``match_after``, or ``log_probability_before`` and ``log_probability_after``. ``seed``, ``form``
-(default question), ``variant``, ``subject``, ``object``, ``relation``, ``role``, ``samples``, ``sample_matches``,
-counts and strata are taken where they are; else a fact table brings them, joined by ``fact_id``.
+The long format has one row per fact and model: ``fact_id``, ``method`` (``original`` before unlearning), and ``match``
+(whether the answer was given: true or false, 1 or 0, yes or no), ``log_probability``, or both. The wide format has one
+row per fact and method: ``match_before`` and ``match_after``, or ``log_probability_before`` and
+``log_probability_after``. If present, ``seed``, ``form`` (default: question), ``variant``, ``subject``, ``object``,
+``relation``, ``role``, ``samples``, ``sample_matches``, counts and strata are taken from the table; other columns can
+be joined from a fact table by ``fact_id``.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from factcensus.indexer.tables.values import is_list, text_column
 
 MEASURED = ("match", "log_probability", "samples", "sample_matches")
 _KEY = ["seed", "method", "fact_id", "form", "variant"]
-#: Measured columns that hold numbers, besides the log-probabilities.
+#: Numeric measures, besides the log-probabilities.
 _NUMBERS = ("samples", "sample_matches", "answer_tokens", "rouge_l_recall", "rouge_l_f1", "token_f1")
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f")
 
 
 def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> Imported:
-    """All tables, one below the other."""
+    """Read and concatenate all tables."""
     pieces = [_read(source, seed) for source in sources]
     facts = pd.concat(pieces, ignore_index=True)
-    # Every method of a wide form brings the original model along; its rows have to be the same.
+    # In wide tables every method repeats the rows of the original model; they must agree.
     originals = facts["method"] == ORIGINAL
     values = facts[originals].groupby(_KEY)[list(MEASURED[:2])].nunique()
     if len(differing := values[(values > 1).any(axis=1)]):
         seed_of, _, fact_id, form, _ = differing.index[0]
         raise EvaluationInputError(
-            f"fact {fact_id!r} ({form}) at seed {seed_of} stands several times for the original model, with different "
-            "outcomes; one model has one answer before unlearning, and another model is a run of its own"
+            f"the original model has several different outcomes for fact {fact_id!r} ({form}) at seed {seed_of}; "
+            "import results of another original model as a separate run"
         )
     facts = facts[~(originals & facts.duplicated(_KEY))]
     if counted is not None:
@@ -53,7 +54,7 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
         facts[name] = (facts[name] if name in facts.columns else facts["fact_id"]).fillna(facts["fact_id"]).astype(str)
     if not originals.any():
         raise EvaluationInputError(
-            "no row is of the original model: give its rows with method 'original', or columns match_before and "
+            "there are no rows of the original model; add rows with method 'original', or the columns match_before and "
             "match_after"
         )
     return Imported(facts, notes=("Imported from a table of outcomes.",))
@@ -73,11 +74,11 @@ def _read(source: Source, seed: int) -> pd.DataFrame:
         frame = _from_wide(frame, wide, source.path)
     elif not any(name in frame.columns for name in MEASURED[:2]):
         raise EvaluationInputError(
-            f"{source.path} says nothing of the facts: it needs 'match' or 'log_probability', or both with _before and "
-            f"_after; its columns are {', '.join(frame.columns)}"
+            f"{source.path} has no outcomes; it needs 'match' or 'log_probability', or these with _before and _after; "
+            f"its columns are {', '.join(frame.columns)}"
         )
     if "method" not in frame.columns:
-        raise EvaluationInputError(f"{source.path} has no column 'method'; add it, or give METHOD={source.path}")
+        raise EvaluationInputError(f"{source.path} has no column 'method'; add it, or write METHOD={source.path}")
     frame = frame.assign(point=[BEFORE if method == ORIGINAL else AFTER for method in frame["method"]])
     defaults: dict[str, Any] = {"seed": seed, "form": "question", "variant": 0}
     for name, value in defaults.items():
@@ -87,7 +88,7 @@ def _read(source: Source, seed: int) -> pd.DataFrame:
 
 
 def _frame(path: Path) -> pd.DataFrame:
-    """The table's columns: texts as written, counts and measured values as numbers, an empty cell of a CSV as null."""
+    """Read a table: text unchanged, counts and measures as numbers, empty CSV cells as null."""
     table = read_table(path)
     for place, name in enumerate(table.column_names):
         if is_count(name) or name in STRATUM_COLUMNS:
@@ -100,16 +101,20 @@ def _frame(path: Path) -> pd.DataFrame:
             try:
                 frame[name] = pd.to_numeric(frame[name])
             except (ValueError, TypeError) as error:
-                raise EvaluationInputError(f"{path}: column {name!r} is not all numbers: {error}") from None
+                raise EvaluationInputError(
+                    f"{path}: column {name!r} contains values that are not numbers: {error}"
+                ) from None
     return frame
 
 
 def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.DataFrame:
-    """The original model's rows and the method's rows."""
+    """Split wide rows into rows of the original model and rows of the method."""
     if missing := [
         f"{name}_{point}" for name in measured for point in (BEFORE, AFTER) if f"{name}_{point}" not in frame
     ]:
-        raise EvaluationInputError(f"{path} lacks the column {missing[0]!r}, the other half of a pair")
+        raise EvaluationInputError(
+            f"{path} lacks the column {missing[0]!r}; columns with _before and _after come in pairs"
+        )
     if "method" not in frame.columns:
         frame = frame.assign(method="unlearned")
     others = [name for name in frame.columns if not name.endswith((f"_{BEFORE}", f"_{AFTER}"))]
@@ -121,7 +126,7 @@ def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.D
 
 
 def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Yes and no as booleans, numbers as numbers; what is not there is null."""
+    """Convert matches to booleans and measures to numbers; missing values are null."""
     if "match" in frame.columns:
         words = frame["match"].map(lambda value: None if pd.isna(value) else str(value).strip().lower())
         odd = words[words.notna() & ~words.isin([*_TRUE, *_FALSE])]
@@ -137,13 +142,17 @@ def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         try:
             frame = frame.assign(**{name: pd.to_numeric(frame[name]).astype("int64")})
         except (ValueError, TypeError) as error:
-            raise EvaluationInputError(f"{path}: column {name!r} is not all whole numbers: {error}") from None
+            raise EvaluationInputError(
+                f"{path}: column {name!r} contains values that are not integers: {error}"
+            ) from None
     for name in ("log_probability", "log_probability_mean"):
         values = frame[name] if name in frame.columns else pd.Series(float("nan"), index=frame.index)
         try:
             frame = frame.assign(**{name: pd.to_numeric(values).astype(float)})
         except (ValueError, TypeError) as error:
-            raise EvaluationInputError(f"{path}: column {name!r} is not all numbers: {error}") from None
+            raise EvaluationInputError(
+                f"{path}: column {name!r} contains values that are not numbers: {error}"
+            ) from None
     if "answer_tokens" in frame.columns:
         per_token = frame["log_probability"] / frame["answer_tokens"].astype(float)
         frame = frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(per_token))

@@ -1,1 +1,1 @@
-"""Metrics: what each is (:mod:`.cards`), those of the token record (:mod:`.record`), those of texts (:mod:`.texts`)."""
+"""Metrics: cards (:mod:`.cards`), metrics of the token record (:mod:`.record`) and of texts (:mod:`.texts`)."""

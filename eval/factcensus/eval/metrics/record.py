@@ -1,7 +1,7 @@
-"""Every probability-family metric, from the token record alone, in one DuckDB query.
+"""All probability metrics, computed from the token record in one DuckDB query.
 
-The same query runs over what a run folder keeps: ``measures(pq.read_table("tokens.parquet"), keys=RUN_KEYS)``. What a
-metric cannot say of a fact is null. Definitions, ranges and failure signs: :mod:`factcensus.eval.metrics.cards`.
+The same query works on the tables of a run folder: ``measures(pq.read_table("tokens.parquet"), keys=RUN_KEYS)``. A
+metric that is undefined for a fact is null. :mod:`factcensus.eval.metrics.cards` has definitions, ranges and limits.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-#: What identifies a question within one evaluation, and within a run folder.
+#: The columns that identify a question within one evaluation, and within a run folder.
 KEYS = ("fact_id", "form", "variant")
 RUN_KEYS = ("seed", "method", "point", *KEYS)
-#: Share of the least probable tokens that Min-K% looks at (Shi et al. 2024), at least one token.
+#: Share of tokens, the least probable ones, used by Min-K% (Shi et al. 2024); at least one token.
 MIN_K_SHARE = 0.2
 #: Floor of the deviation that Min-K%++ divides by, nats: a variance of 1e-6, as in OpenUnlearning.
 LEAST_DEVIATION = 1e-3
-#: Answers of fewer tokens have too few possible values of extraction strength to say anything.
+#: Minimum number of answer tokens for extraction strength; shorter answers allow too few values.
 EXTRACTION_TOKENS = 3
 
 _QUERY = """
-WITH scored AS (   -- one row an answer
+WITH scored AS (   -- one row per answer
     SELECT {keys}, probe, candidate, context,
         count(*) AS tokens,
         sum(log_probability::DOUBLE) AS total,
@@ -59,7 +59,7 @@ WITH scored AS (   -- one row an answer
         (avg((says_true > 0)::INT) FILTER (WHERE candidate = 0)
             + avg((says_true < 0)::INT) FILTER (WHERE candidate > 0)) / 2 AS true_false_correct
     FROM statements GROUP BY {keys}
-), letters AS (    -- one row a rotation
+), letters AS (    -- one row per rotation
     SELECT {keys}, context,
         max(calibrated) FILTER (WHERE candidate = 0) AS gold,
         list(calibrated) FILTER (WHERE candidate > 0) AS wrong
@@ -89,15 +89,15 @@ FROM gold LEFT JOIN contrast USING ({keys}) LEFT JOIN truth USING ({keys}) LEFT 
 
 
 def measures(tokens: pa.Table, *, keys: Sequence[str] = KEYS, min_k_share: float = MIN_K_SHARE) -> pa.Table:
-    """One row a question: every metric that the token record gives, null where it can say nothing.
+    """Compute every metric of the token record, one row per question; undefined metrics are null.
 
     Args:
         tokens: Rows of tokens.parquet (docs/runs.md).
         keys: The columns that identify a question.
-        min_k_share: Share of tokens of Min-K% and Min-K%++, above 0 to 1.
+        min_k_share: Share of tokens used by Min-K% and Min-K%++, above 0 and at most 1.
 
     Returns:
-        ``keys`` and the metrics, in no particular order. Numbers that are not finite (a collapsed model) are null.
+        ``keys`` and the metrics, in no particular order. Non-finite numbers (of a collapsed model) are null.
     """
     named = ", ".join(f'"{key}"' for key in keys)
     with duckdb.connect() as connection:
@@ -109,7 +109,7 @@ def measures(tokens: pa.Table, *, keys: Sequence[str] = KEYS, min_k_share: float
 
 
 def _finite(table: pa.Table) -> pa.Table:
-    """The table with null for NaN and infinity."""
+    """Return the table with null in place of NaN and infinity."""
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
@@ -122,9 +122,9 @@ def _finite(table: pa.Table) -> pa.Table:
 
 
 def zlib_ratio(log_probability_mean: float | None, answer: str) -> float | None:
-    """Return an answer's mean log-probability, nats per token, divided by its length in bytes under zlib; at most 0.
+    """Return the mean log-probability of an answer (nats per token) divided by its zlib length in bytes; at most 0.
 
-    The mean, as in Carlini et al. (2021): they rank texts by zlib length over log-perplexity, and the log-perplexity
-    is the mean loss. The sum over tokens would grow with the length of the answer, and rank by length alone.
+    The mean follows Carlini et al. (2021), who rank texts by zlib length over log-perplexity, which is the mean loss.
+    The sum over tokens would grow with the length of the answer and rank by length alone.
     """
     return None if log_probability_mean is None else log_probability_mean / len(zlib.compress(answer.encode()))

@@ -1,1 +1,1 @@
-"""Per-fact outcomes, and what can honestly be said of them: intervals, slopes, odds, agreement, seeds."""
+"""Outcomes of facts and the statistics on them: intervals, slopes, odds, agreement, seeds."""

@@ -1,24 +1,25 @@
-"""How far probability and generation agree about what is left: an index without a threshold, signed.
+"""An index of how far probability and generation agree about remaining knowledge, signed and without a threshold.
 
-Two ways of looking for a fact, each as good as it tells the facts from people of whom no text exists (phantoms):
+Both look for a fact, and each is measured by how well it separates facts from people without any text (phantoms):
 
-* **P**, by probability: the chance that a fact's score under the model is above that of a phantom of the same seed,
-  relation and form (ties count half): the area under the ROC curve. The score is the margin against matched wrong
-  answers where it was measured (``choice_margin``), else the log-probability per token.
-* **G**, by generation: the chance that one continuation, drawn at temperature 1, gives the fact and one of a phantom
-  does not, where again a tie counts half: 1/2 + (share of a fact's samples that match - of a phantom's) / 2.
+* **P**, by probability: the probability that the score of a fact under the model exceeds that of a phantom of the same
+seed, relation and form (ties count half), which is the area under the ROC curve. The score is the margin against
+matched wrong answers if it was measured (``choice_margin``), otherwise the log-probability per token.
+* **G**, by generation: the probability that one continuation, sampled at temperature 1, gives the fact and one for a
+phantom does not, where ties again count half: 1/2 + (share of matching samples of a fact - that of a phantom) / 2.
 
-Both are 0.5 when nothing is left and 1 when everything is. The **index** is P - G: above 0 the model still ranks what
-it no longer says (hidden), below 0 it still says what it no longer ranks (brittle). The **excess** is the index minus
-the original model's own over the same facts, for that model already ranks facts it would not always say.
+Both are 0.5 if no knowledge is left and 1 if all of it is. The **index** is P - G. Above 0 the model still ranks
+answers high that it no longer gives (hidden), below 0 it still gives answers that it no longer ranks high (brittle).
+The **excess** is the index minus that of the original model over the same facts, because the original also ranks facts
+high that it does not always give.
 
-It depends on no threshold: any increasing function of the score gives the same P. And its expectation depends on no
-number of samples: G is a mean over single samples. (The area under the curve of 8-sample shares would depend on it,
-and with ever more samples approach P.) At least 8 samples a fact are wanted, for the interval's sake; where fewer
-were drawn, the greedy continuation stands in as the one sample, and the result says so.
+The index does not depend on a threshold: any increasing function of the score gives the same P. Its expectation does
+not depend on the number of samples, because G is a mean over single samples. (The area under the curve of 8-sample
+shares would depend on it and approach P with more samples.) The interval needs at least 8 samples per fact; with fewer,
+the greedy continuation is used as the only sample, and the result reports this.
 
 The interval combines the variance over subjects and over phantoms (DeLong, DeLong and Clarke-Pearson 1988, for
-clustered data Obuchowski 1997); ``tests/eval/test_recovery.py`` says how often it is right.
+clustered data Obuchowski 1997); ``tests/eval/test_recovery.py`` measures how often it is right.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from factcensus.eval.statistics.outcomes import ASKED
 from factcensus.eval.statistics.slope import DETECTABLE_STANDARD_ERRORS, MIN_CLUSTERS
 
 LEAST_SAMPLES = 8
-#: A cell (seed, relation, form, variant) with fewer phantoms than this has nothing to be ranked among.
+#: Minimum number of phantoms in a cell (seed, relation, form, variant) for ranks.
 LEAST_PHANTOMS = 5
 _CELL = ["seed", "relation", "form", "variant"]
 _GROUPS = ("forget", "phantom")
@@ -46,20 +47,20 @@ _INTEGERS = ("rows", "subject", "stranger_subject")
 
 
 def agreement(after: pd.DataFrame, before: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The index of one method over forget facts that were known before.
+    """Return the index of one method over forget facts that were known before.
 
     Args:
-        after, before: Rows of facts.parquet of the method and of the original model, with
-            :func:`factcensus.eval.statistics.outcomes.with_defaults`; other groups than ``forget`` and ``phantom``
-            are ignored.
+        after, before: Rows of facts.parquet of the method and of the original model, after
+            :func:`factcensus.eval.statistics.outcomes.with_defaults`; groups other than ``forget`` and ``phantom`` are
+            ignored.
 
     Returns:
         The index: ``n`` facts and ``phantoms``; ``probability`` and ``generation`` (P and G after); ``index``,
-        ``original`` (that model's own), ``excess`` with ``ci95`` and ``minimum_detectable_effect``;
-        ``rank_correlation``: Kendall's tau-b between the score and the share of matching samples over these facts;
-        ``scores``: what P and G rest on; ``by_stratum``: the same in each stratum, without facts
-        that have none. None where there is nothing to compare. And the facts that were compared, each with its part of
-        the ``excess``, to regress on the count.
+            ``original`` (the index of the original model), ``excess`` with ``ci95`` and ``minimum_detectable_effect``;
+            ``rank_correlation``: Kendall's tau-b between the score and the share of matching samples over these facts;
+            ``scores``: the measures behind P and G; ``by_stratum``: the same in each stratum, without facts that have
+            no stratum. Values are None if there is nothing to compare. And the compared facts, each with its part of
+            the ``excess``, for a regression on the count.
     """
     score, samples = _scores(after, before)
     rows = _paired(after, before, score, samples)
@@ -82,7 +83,7 @@ def agreement(after: pd.DataFrame, before: pd.DataFrame) -> tuple[dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Facts or phantoms as arrays: the number of their cell, their subject, and scores after and before."""
+    """Facts or phantoms as arrays: cell and subject codes, and scores after and before."""
 
     cell: npt.NDArray[np.int64]
     subject: npt.NDArray[np.int64]
@@ -102,10 +103,11 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """Facts placed among phantoms (``rows``: which of the facts), and phantoms among facts.
+    """Facts ranked among phantoms (``rows``: indices of the facts), and phantoms among facts.
 
     Attributes:
-        stranger: Each phantom's part of the excess beyond its cell's mean, times the facts it stands for.
+        stranger: The deviation of each phantom's excess from the mean of its cell, times the number of facts it
+            represents.
     """
 
     rows: npt.NDArray[np.int64]
@@ -119,7 +121,7 @@ class _Placed:
 
 
 def _scores(after: pd.DataFrame, before: pd.DataFrame) -> tuple[str, int | None]:
-    """Which score stands for probability, and how many samples for generation (None: the greedy continuation)."""
+    """Return the score used for probability, and the number of samples for generation (None: greedy answer)."""
     both = [rows[rows["group"].isin(_GROUPS)] for rows in (after, before)]
     margins = all("choice_margin" in rows and len(rows) and rows["choice_margin"].notna().all() for rows in both)
     drawn = min(
@@ -130,7 +132,7 @@ def _scores(after: pd.DataFrame, before: pd.DataFrame) -> tuple[str, int | None]
 
 
 def _paired(after: pd.DataFrame, before: pd.DataFrame, score: str, samples: int | None) -> pd.DataFrame:
-    """Facts and phantoms under both models, with p and g of each; rows that lack a number are left out."""
+    """Pair facts and phantoms under both models, with p and g of each; incomplete rows are left out."""
 
     def measured(rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows[rows["group"].isin(_GROUPS)]
@@ -173,13 +175,13 @@ def _place(facts: _Side, phantoms: _Side) -> _Placed:
 
 
 def _compare(ours: Floats, theirs: Floats) -> Floats:
-    """For each fact and phantom: is the fact's score above (1, 1/2, 0)?"""
+    """Return for each fact and phantom whether the score of the fact is higher (1), equal (1/2) or lower (0)."""
     found: Floats = (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
     return found
 
 
 def _index(placed: _Placed) -> dict[str, Any]:
-    """Means over facts, and the interval of the excess."""
+    """Return the means over facts, and the interval of the excess."""
     n = len(placed.rows)
     if not n:
         names = ("probability", "generation", "index", "original", "excess", "ci95", "minimum_detectable_effect")
@@ -200,13 +202,13 @@ def _index(placed: _Placed) -> dict[str, Any]:
 
 
 def _variance(parts: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, int]:
-    """Variance of a sum from its parts, and the number of clusters."""
+    """Return the variance of a sum from its parts, and the number of clusters."""
     codes, size = label_codes(clusters)
     return size / max(1, size - 1) * float((np.bincount(codes, weights=parts) ** 2).sum()), size
 
 
 def _rank_correlation(facts: _Side) -> float | None:
-    """Kendall's tau-b between the score and the share of samples that match; None where either does not vary."""
+    """Return Kendall's tau-b between the score and the share of matching samples; None if either is constant."""
     if min(len(np.unique(facts.p)), len(np.unique(facts.g))) < 2:
         return None
     found: Any = stats.kendalltau(facts.p, facts.g)

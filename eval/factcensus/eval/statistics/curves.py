@@ -1,7 +1,7 @@
-"""Forgetting as a curve over the count: shares at each count, a curve that may only fall or rise, a logistic one.
+"""Curves of forgetting over the count: shares at each count, a monotone curve, and a logistic one.
 
-The points assume nothing. The isotonic curve assumes that the share changes in one direction only (the direction that
-fits better), and shows where. The logistic curve assumes a straight line on the scale of log-odds, and has a band.
+The points make no assumption. The isotonic curve assumes only that the share changes in one direction (the one that
+fits better). The logistic curve assumes a straight line of log-odds and has a band.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from factcensus.eval.names import COUNT
 from factcensus.eval.statistics.intervals import Floats, estimate_json, share
 from factcensus.eval.statistics.logistic import curve
 
-#: Above so many different counts, points are shares of ranges of the count.
+#: With more different counts than this, points are shares over ranges of the count.
 MOST_LEVELS = 12
 GRID = 33
 
 
 def forgotten_by_count(rows: pd.DataFrame) -> dict[str, Any]:
-    """Share forgotten by generation against the count, over facts known before with a count above 0.
+    """Return the share forgotten by generation against the count, over facts known before with a count above 0.
 
     Args:
         rows: Outcomes of one method in one form (:func:`factcensus.eval.statistics.outcomes.pair_outcomes`).
 
     Returns:
         ``points`` (``low``, ``high``, ``count`` (geometric mean), ``value``, ``ci95``, ``n``, and ``isotonic``: the
-        monotone curve there) and ``logistic`` (``count``, ``value``, ``low``, ``high``, lists), None without a fit.
+        monotone curve there) and ``logistic`` (lists ``count``, ``value``, ``low``, ``high``), None without a fit.
     """
     counts = rows[COUNT].to_numpy(dtype=float, na_value=np.nan)
     kept = rows[rows["forgotten_generation"].notna().to_numpy() & (counts > 0)]
@@ -51,7 +51,7 @@ def forgotten_by_count(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _levels(x: Floats) -> list[npt.NDArray[np.bool_]]:
-    """Which rows belong to each point: one count, or a twelfth of the logarithmic range."""
+    """Return a mask of the rows of each point: one count, or a twelfth of the logarithmic range."""
     different = np.unique(x)
     if len(different) <= MOST_LEVELS:
         return [x == each for each in different]
@@ -61,7 +61,7 @@ def _levels(x: Floats) -> list[npt.NDArray[np.bool_]]:
 
 
 def _isotonic(values: Floats, weights: Floats) -> Floats:
-    """The weighted monotone fit, rising or falling, whichever is nearer."""
+    """Return the weighted monotone fit, rising or falling, whichever fits better."""
     if not len(values):
         return values
     fits = [np.asarray(isotonic_regression(values, weights=weights, increasing=up).x) for up in (False, True)]

@@ -1,7 +1,7 @@
-"""Effects of the count on what happened to facts: slopes and odds of a table of outcomes, ready for the summary.
+"""Effects of the count on outcomes: slopes and odds of a table of outcomes, in the format of the summary.
 
-Everything is per factor 10 of the count, with an intercept for every seed and relation. A fact whose count is 0 has no
-place on a logarithmic axis and is counted as excluded.
+Everything is per factor 10 of the count, with an intercept for every seed and relation. A count of 0 has no logarithm;
+such facts are counted as excluded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factcensus.eval.statistics.logistic import LogOdds, difference, logistic_sl
 from factcensus.eval.statistics.seeds import AcrossSeeds, holm, random_effects
 from factcensus.eval.statistics.slope import Slope, slope
 
-#: The forms whose slopes are one family of tests: the main result, in every method.
+#: The forms whose slopes form one family of tests over all methods.
 TESTED_FORMS = ("question", "cloze")
 #: Kinds of clusters.
 CLUSTERS = ("subject", "object")
@@ -27,7 +27,7 @@ _KEY = ["seed", "fact_id", "variant"]
 
 
 def known(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which facts the original model knew."""
+    """Return which facts the original model knew."""
     return rows["known_before"].fillna(False).astype(bool)
 
 
@@ -39,7 +39,7 @@ def slope_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -
 
 
 def odds_of(rows: pd.DataFrame, outcome: str, covariates: Iterable[str] = ()) -> LogOdds:
-    """Slope of the log-odds of a yes-or-no outcome per decade of the count, over the same rows."""
+    """Return the slope of the log-odds of a boolean outcome per decade of the count, over the same rows."""
     covariates = list(covariates)
     rows = _usable(rows, outcome, covariates)
     return logistic_slope(_decades(rows), rows[outcome].astype(float), **_beside(rows, covariates))
@@ -51,7 +51,7 @@ def _decades(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def _beside(rows: pd.DataFrame, covariates: Iterable[str]) -> dict[str, Any]:
-    """What both regressions have besides the count: covariates, an intercept a seed and relation, clusters."""
+    """Return the other arguments of both regressions: covariates, an intercept per seed and relation, clusters."""
     return {
         "covariates": [rows[name].astype(float) for name in covariates],
         "groups": rows["relation_code"].to_numpy(),
@@ -67,7 +67,7 @@ def _usable(rows: pd.DataFrame, outcome: str, covariates: Sequence[str]) -> pd.D
 
 
 def _finite(rows: pd.DataFrame, outcome: str) -> npt.NDArray[np.bool_]:
-    """Which rows have a finite value in this column."""
+    """Return which rows have a finite value in this column."""
     return np.isfinite(rows[outcome].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
 
 
@@ -76,7 +76,7 @@ def _clusters(rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
 
 
 def slope_json(found: Slope) -> dict[str, Any]:
-    """A slope as the summary writes it."""
+    """Return a slope in the format of the summary."""
     return {
         "value": found.value,
         "ci95": found.ci95,
@@ -89,7 +89,7 @@ def slope_json(found: Slope) -> dict[str, Any]:
 
 
 def odds_json(found: LogOdds) -> dict[str, Any]:
-    """A log-odds slope as the summary writes it, with the odds ratio."""
+    """Return a log-odds slope in the format of the summary, with the odds ratio."""
     return {
         "value": found.value,
         "ci95": found.ci95,
@@ -103,10 +103,10 @@ def odds_json(found: LogOdds) -> dict[str, Any]:
 
 
 def slope_by_seed(rows: pd.DataFrame, outcome: str, *, only_known: bool = True) -> dict[str, Any]:
-    """The pooled slope, every seed's own, the interval across seeds, and what was left out.
+    """Return the pooled slope, the slope of each seed, the interval across seeds, and the numbers of excluded facts.
 
     Args:
-        only_known: Over facts known before.
+        only_known: Whether to use only facts known before.
     """
     kept = rows[known(rows)] if only_known else rows
     per_seed = {int(str(seed)): slope_of(of_seed, outcome) for seed, of_seed in kept.groupby("seed")}
@@ -133,16 +133,16 @@ def slope_by_seed(rows: pd.DataFrame, outcome: str, *, only_known: bool = True) 
 
 
 def _across(slopes: Sequence[Slope]) -> AcrossSeeds:
-    """Random effects over the seeds that have a slope with an error."""
+    """Return the random effects over the seeds whose slope has a standard error."""
     usable = [(each.value, each.standard_error) for each in slopes if each.value is not None and each.standard_error]
     return random_effects([value for value, _ in usable], [error for _, error in usable if error])
 
 
 def adjusted_slope(rows: pd.DataFrame) -> dict[str, Any]:
-    """The slope of the change at equal confidence before; and at equal marginals and answer length as well.
+    """Return the slope of the change at equal confidence before, and also at equal marginals and answer length.
 
-    A less confident fact has the larger gradient (1 - p) and falls faster at any frequency: what is left after
-    adjusting for the log-probability before is the part of the effect that does not run through confidence.
+    A less confident fact has the larger gradient (1 - p) and falls faster at any frequency. After adjusting for the
+    log-probability before, only the part of the effect that does not run through confidence remains.
     """
     rows = with_covariates(rows[known(rows)])
     further = further_covariates(rows)
@@ -161,7 +161,7 @@ def _confidence(rows: pd.DataFrame) -> list[str]:
 
 
 def with_covariates(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with log10(1 + documents) of subject and object, where the table has them."""
+    """Add log10(1 + documents) of subject and object, if the table has them."""
     made = {
         f"log_{kind}_documents": np.log10(1.0 + rows[f"{kind}_documents"].astype(float))
         for kind in CLUSTERS
@@ -171,17 +171,17 @@ def with_covariates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def further_covariates(rows: pd.DataFrame) -> list[str]:
-    """Covariates beside confidence that are there for every row and say something the count does not.
+    """Return the covariates besides confidence that every row has and that add information to the count.
 
-    In a world where a subject stands only in texts about its facts, its document count is a function of the
-    co-occurrence count: at equal subject documents there would be no count left to vary.
+    If all texts about a subject state its facts, its document count is a function of the co-occurrence count, and at
+    equal subject documents the count could not vary.
     """
     found = []
     for name in ("log_subject_documents", "log_object_documents", "answer_tokens"):
         if name not in rows.columns or not rows[name].notna().all() or not len(rows):
             continue
         if rows.groupby("relation_code")[name].nunique().max() < 2:
-            continue  # an intercept a relation says it already
+            continue  # the intercepts of relations explain it already
         if name == "log_subject_documents" and _follows_the_count(rows, name):
             continue
         found.append(name)
@@ -189,7 +189,7 @@ def further_covariates(rows: pd.DataFrame) -> list[str]:
 
 
 def _follows_the_count(rows: pd.DataFrame, name: str) -> bool:
-    """Whether a covariate is the count again: more than 95 % of its variance."""
+    """Return whether the count explains more than 95 % of the variance of a covariate."""
     counted = rows[rows[COUNT].astype(float) > 0]
     x, y = np.log10(counted[COUNT].astype(float).to_numpy()), counted[name].to_numpy(float)
     if len(counted) < 3 or x.std() == 0 or y.std() == 0:
@@ -198,12 +198,12 @@ def _follows_the_count(rows: pd.DataFrame, name: str) -> bool:
 
 
 def level_slope(rows: pd.DataFrame) -> dict[str, Any]:
-    """How the original model's log-probability of the answer rises with the count, over all forget facts."""
+    """Return the slope of the original model's log-probability of the answer on the count, over all forget facts."""
     return slope_json(slope_of(rows, "log_probability"))
 
 
 def forgotten_odds(rows: pd.DataFrame) -> dict[str, Any]:
-    """Logistic regression of forgetting by generation and by probability, total and at equal covariates."""
+    """Return logistic regressions of forgetting by generation and by probability, total and at equal covariates."""
     rows = with_covariates(rows[known(rows)])
     covariates = [*_confidence(rows), *further_covariates(rows)]
     return {
@@ -216,7 +216,7 @@ def forgotten_odds(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def contrasts(forgotten: pd.DataFrame, name: str, reference: str, forms: Sequence[str]) -> dict[str, Any]:
-    """Two methods on the same facts, by form: difference of the slopes of the change, and of the log-odds."""
+    """Compare two methods on the same facts, by form: differences in the slope of the change and in the log-odds."""
     return {
         "slope_per_decade": {form: _slope_contrast(forgotten, name, reference, form) for form in forms},
         "forgotten_odds_per_decade": {form: _odds_contrast(forgotten, name, reference, form) for form in forms},
@@ -232,16 +232,16 @@ def _slope_contrast(forgotten: pd.DataFrame, name: str, reference: str, form: st
 
 
 def _odds_contrast(forgotten: pd.DataFrame, name: str, reference: str, form: str) -> dict[str, Any]:
-    """The interaction of count and method: how the slope of the log-odds differs."""
+    """Return the interaction of count and method, which is the difference in the slopes of the log-odds."""
     rows = forgotten[(forgotten["form"] == form) & known(forgotten)]
     first, second = (odds_of(rows[rows["method"] == each], "forgotten_generation") for each in (name, reference))
     return odds_json(difference(first, second))
 
 
 def with_holm(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add ``p_holm`` to the slopes of the change in the main forms: one family of tests, the oracle aside.
+    """Add ``p_holm`` to the slopes of the change in the main forms: one family of tests, without the oracle.
 
-    If nothing were there, of a dozen slopes at least one interval would exclude 0 in almost half of all runs.
+    Without any effect, at least one of a dozen intervals would exclude 0 in almost half of all runs.
     """
     tested = [
         method["slope_per_decade"][form]

@@ -1,7 +1,8 @@
-"""Shares and means with intervals that respect clusters: facts about one person are not independent.
+"""Shares and means with intervals that account for clusters: facts about one person are not independent.
 
-A share has Wilson's score interval at an *effective* sample size: n over the design effect, the factor by which
-clustering inflates the variance of the mean (Korn and Graubard 1998). A mean has a Student interval on cluster sums.
+A share has Wilson's score interval at an *effective* sample size: n divided by the design effect, which is the factor
+by which clustering inflates the variance of the mean (Korn and Graubard 1998). A mean has a Student interval on cluster
+sums.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 Floats = npt.NDArray[np.float64]
-#: Clusters as any labels, one a row; equal labels are one cluster.
+#: One cluster label of any type per row; equal labels form a cluster.
 Labels = Sequence[object] | npt.NDArray[np.generic]
 
 CONFIDENCE = 0.95
@@ -25,7 +26,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean or a share of n rows with its 95 % interval; None where there is nothing to say."""
+    """A mean or a share of n rows with its 95 % interval; None if undefined."""
 
     n: int
     value: float | None
@@ -33,14 +34,14 @@ class Estimate:
 
 
 def estimate_json(found: Estimate) -> dict[str, Any]:
-    """An estimate as the summary writes it."""
+    """Return an estimate in the format of the summary."""
     return {"value": found.value, "ci95": found.ci95, "n": found.n}
 
 
 def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share, n > 0: never outside 0 to 1, and of some width even at 0 and n.
+    """Return Wilson's score interval (1927) of a share, n > 0; it stays within 0 to 1 and has a width even at 0 and n.
 
-    Both numbers may be fractions: an effective sample size and the share's part of it.
+    Both numbers may be fractions, such as an effective sample size and its successes.
     """
     low, high = cast(Any, proportion_confint)(successes, n, alpha=1 - confidence, method="wilson")
     # Exact at the ends, where rounding would leave 1e-17 on the wrong side.
@@ -48,7 +49,7 @@ def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[
 
 
 def share(values: Sequence[bool] | npt.NDArray[np.bool_], clusters: Labels) -> Estimate:
-    """The share of true values, with a Wilson interval at the effective sample size of the clusters."""
+    """Return the share of true values, with a Wilson interval at the effective sample size of the clusters."""
     truth = np.asarray(values, float)
     if not len(truth):
         return Estimate(0, None, None)
@@ -58,10 +59,10 @@ def share(values: Sequence[bool] | npt.NDArray[np.bool_], clusters: Labels) -> E
 
 
 def design_effect(values: npt.NDArray[np.float64], clusters: Labels) -> float:
-    """How much clustering inflates the variance of a mean, at least 1.
+    """Return the factor by which clustering inflates the variance of a mean, at least 1.
 
-    The linearised variance of the mean over clusters, divided by that of n independent rows. 1 where it cannot be
-    estimated (one cluster, or no variation): an interval at a share of 0 or 1 is then as if rows were independent.
+    The linearised variance of the mean over clusters, divided by that of n independent rows. It is 1 if it cannot be
+    estimated (one cluster, or no variation): at a share of 0 or 1 the interval treats rows as independent.
     """
     codes, count = label_codes(clusters)
     independent = float(values.var()) / len(values)
@@ -75,7 +76,7 @@ def design_effect(values: npt.NDArray[np.float64], clusters: Labels) -> float:
 def mean(
     values: Sequence[float] | npt.NDArray[np.float64], clusters: Labels, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """The mean, with a Student interval from the linearised variance over clusters; no interval for one cluster."""
+    """Return the mean with a Student interval from the linearised variance over clusters; None for one cluster."""
     numbers = np.asarray(values, float)
     if not len(numbers):
         return Estimate(0, None, None)
@@ -90,19 +91,19 @@ def mean(
 
 
 def mcnemar(only_first: int, only_second: int) -> float | None:
-    """Exact two-sided p-value that two yes-or-no outcomes of the same facts are equally often true.
+    """Return the exact two-sided p-value that two boolean outcomes of the same facts are equally often true.
 
     Args:
-        only_first, only_second: Facts where just the one, or just the other, is true. None when there is neither.
+        only_first, only_second: Numbers of facts where only one of the two is true. None if both are 0.
 
-    It takes facts for independent; read it beside an interval that does not.
+    The test treats facts as independent; read it together with an interval that does not.
     """
     discordant = only_first + only_second
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else None
 
 
 def label_codes(labels: Labels) -> tuple[npt.NDArray[np.int64], int]:
-    """Labels as integers from 0, and how many different ones there are."""
+    """Return labels as integers from 0, and the number of distinct labels."""
     if isinstance(labels, np.ndarray):
         values, codes = np.unique(labels, return_inverse=True)
         return codes.astype(np.int64), len(values)

@@ -1,19 +1,20 @@
-"""Forgotten or not, on the count: logistic regression with errors that respect clusters.
+"""Logistic regression of forgetting on the count, with errors that account for clusters.
 
-**The fit.** Maximum likelihood by statsmodels' Logit. Where the columns separate forgotten from kept facts, that
-maximum lies at infinity; the fit is then Firth's (1993), whose penalty is half the logarithm of the information's
-determinant and whose estimate is always finite, and the result says so (``penalised``). Groups in which every fact,
-or none, is forgotten say nothing about the slope and are left out first, as in conditional logistic regression.
+**The fit** is maximum likelihood by statsmodels' Logit. If the columns separate forgotten from kept facts, the maximum
+lies at infinity. The fit is then Firth's (1993), whose penalty is half the log-determinant of the information and whose
+estimate is always finite; the result is marked ``penalised``. Groups in which all facts or none are forgotten contain
+no information about the slope and are left out first, as in conditional logistic regression.
 
 **The interval.** Facts about one person and facts with one answer are not independent, and there are often only a few
-dozen of either. The variance is the cluster jackknife: leave one cluster out, one Newton step each (CR3; Bell and
-McCaffrey 2002 for least squares), by subject, by object, and by both, combined as V_subject + V_object - V_both
-(Cameron, Gelbach and Miller 2011), never below the wider one-way variance. Student quantile with C - 1 degrees of
-freedom, C the clusters of the rarer kind. In a thousand simulated worlds of each of four kinds it misses the planted
-slope at most 5 % of the time; it is a little wide, since the floor errs on that side (``tests/eval/test_recovery.py``).
+dozen of either. The variance is the cluster jackknife, which leaves out one cluster at a time with one Newton step each
+(CR3; Bell and McCaffrey 2002 for least squares). It is computed by subject, by object, and by both, combined as
+V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), and is at least the larger one-way variance. The
+Student quantile has C - 1 degrees of freedom, where C is the number of clusters of the rarer kind. In a thousand
+simulated worlds of each of four kinds, the interval misses the planted slope at most 5 % of the time; it is slightly
+too wide because of the lower bound (``tests/eval/test_recovery.py``).
 
-**What a slope is.** A change of log-odds per factor 10 of the count, averaged over people (a marginal model): exp of
-it is an odds ratio. It is no mixed model, whose slopes are within a person and larger.
+**The slope** is a change of log-odds per factor 10 of the count, averaged over people (a marginal model); its
+exponential is an odds ratio. In a mixed model, slopes would be within a person and larger.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ from scipy import linalg, stats
 from factcensus.eval.statistics.intervals import CONFIDENCE, Floats, Labels, label_codes
 from factcensus.eval.statistics.slope import DETECTABLE_STANDARD_ERRORS, MIN_CLUSTERS, Interval
 
-#: A fitted log-odds beyond this (1 to 160,000) means that the likelihood still rises towards infinity.
+#: A fitted log-odds above this (1 to 160,000) means that the likelihood has no finite maximum.
 SEPARATED_LOG_ODDS = 12.0
 FIRTH_STEPS, FIRTH_TOLERANCE = 200, 1e-8
 
-#: Of each cluster, by its label: how far the slope moves when the cluster is left out.
+#: For each cluster label, how far the slope moves when the cluster is left out.
 Moves = Mapping[object, float]
 
 
 @dataclass(frozen=True, slots=True)
 class LogOdds:
-    """A slope in log-odds per unit of x, or a difference of two.
+    """A slope in log-odds per unit of x, or a difference of two slopes.
 
     Attributes:
-        n: Rows used; those in groups with one outcome only are not.
-        value: None where there is nothing to fit.
+        n: Number of rows used, without groups that have one outcome only.
+        value: The slope; None if it cannot be fitted.
         ci95, p: Interval, and two-sided p-value against 0; None with fewer than 8 clusters of a kind.
-        minimum_detectable_effect: The least true slope that such a sample would tell from 0 four times in five.
-        penalised: Firth's penalty was needed.
+        minimum_detectable_effect: The smallest true slope that such a sample would distinguish from 0 with 80 % power.
+        penalised: Whether Firth's penalty was needed.
         moves: By kind of clusters ("subject", "object", "both"), for differences between fits to the same facts.
     """
 
@@ -68,16 +69,18 @@ def logistic_slope(
     clusters: Mapping[str, Labels],
     covariates: Sequence[npt.ArrayLike] = (),
 ) -> LogOdds:
-    """The slope of the log-odds of ``outcome`` (0 or 1) on x, with an intercept a group.
+    """Return the slope of the log-odds of ``outcome`` (0 or 1) on x, with an intercept per group.
 
     Args:
-        clusters: One or two kinds ("subject", "object"), and the cluster of each row.
+        clusters: One or two kinds ("subject", "object"), with the cluster of each row.
         covariates: Further columns; only the slope on x is returned.
     """
     columns = np.column_stack([np.asarray(column, float) for column in (x, *covariates)])
     y = np.asarray(outcome, float)
     if not (np.isfinite(columns).all() and np.isin(y, (0.0, 1.0)).all()):
-        raise ValueError("it needs finite columns and outcomes of 0 or 1; drop and count what is missing first")
+        raise ValueError(
+            "logistic_slope() needs finite columns and outcomes of 0 or 1; drop and count missing values first"
+        )
     group, _ = label_codes(groups)
     mixed = np.array([0.0 < y[group == each].mean() < 1.0 for each in group]) if len(y) else np.zeros(0, bool)
     columns, y, group = columns[mixed], y[mixed], label_codes(group[mixed])[0]
@@ -87,7 +90,7 @@ def logistic_slope(
     for covariate in columns.T[1:]:
         wider = np.column_stack([design, covariate])
         scale = np.maximum(np.abs(wider).max(axis=0, initial=0.0), 1e-300)
-        if np.linalg.matrix_rank(wider / scale) == wider.shape[1]:  # else it says nothing that is not there already
+        if np.linalg.matrix_rank(wider / scale) == wider.shape[1]:  # otherwise it adds no information
             design = wider
     fitted = fit_logistic(design, y)
     if fitted is None:
@@ -98,7 +101,7 @@ def logistic_slope(
 
 
 def difference(first: LogOdds, second: LogOdds) -> LogOdds:
-    """``first - second``, two slopes over the same people: their errors go together, cluster by cluster."""
+    """Return ``first - second`` for two slopes over the same people; their errors are correlated by cluster."""
     n = min(first.n, second.n)
     if first.value is None or second.value is None:
         return LogOdds(n, None)
@@ -113,7 +116,7 @@ def difference(first: LogOdds, second: LogOdds) -> LogOdds:
 
 
 def fit_logistic(design: Floats, y: Floats) -> tuple[Floats, bool] | None:
-    """Coefficients and whether they are penalised; None for one outcome only, or collinear columns."""
+    """Return the coefficients and whether they are penalised; None with a single outcome or collinear columns."""
     if len(y) <= design.shape[1] or len(np.unique(y)) < 2:
         return None
     scale = np.abs(design).max(axis=0)
@@ -127,10 +130,10 @@ def fit_logistic(design: Floats, y: Floats) -> tuple[Floats, bool] | None:
 
 
 def curve(x: npt.ArrayLike, outcome: npt.ArrayLike, clusters: Labels, at: npt.ArrayLike) -> list[Floats] | None:
-    """The fitted probability at each place of ``at`` and its pointwise 95 % band, one intercept for all rows.
+    """Return the fitted probability at each point of ``at`` with its pointwise 95 % band; one intercept for all rows.
 
     Returns:
-        Value, lower and upper bound, arrays as long as ``at``; None where there is no fit or too few clusters.
+        Value, lower and upper bound, arrays of the length of ``at``; None without a fit or with too few clusters.
     """
     design = np.column_stack([np.ones(len(np.asarray(x, float))), np.asarray(x, float)])
     y = np.asarray(outcome, float)
@@ -151,12 +154,12 @@ def curve(x: npt.ArrayLike, outcome: npt.ArrayLike, clusters: Labels, at: npt.Ar
 
 
 def _maximum_likelihood(x: Floats, y: Floats) -> Floats | None:
-    """statsmodels' estimate; None if the likelihood has no maximum."""
+    """Return the estimate of statsmodels, or None if the likelihood has no maximum."""
     import statsmodels.api as sm
     from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say of separation is looked at below
+        warnings.simplefilter("ignore")  # separation is checked below
         try:
             fit = sm.Logit(y, x).fit(disp=0, maxiter=50)
         except (PerfectSeparationError, np.linalg.LinAlgError):
@@ -168,7 +171,7 @@ def _maximum_likelihood(x: Floats, y: Floats) -> Floats | None:
 
 
 def _firth(x: Floats, y: Floats) -> Floats | None:
-    """Firth's estimate, by Newton steps on the modified score, halved while they do not raise the likelihood."""
+    """Return Firth's estimate by Newton steps on the modified score; steps that lower the likelihood are halved."""
     found = np.zeros(x.shape[1])
     best = _penalised_likelihood(x, y, found)
     for _ in range(FIRTH_STEPS):
@@ -196,7 +199,7 @@ def _information(x: Floats, p: Floats) -> Floats:
 
 
 def _residuals(x: Floats, y: Floats, p: Floats, *, penalised: bool) -> Floats:
-    """What each row adds to the score, divided by its columns: y - p, and Firth's correction by the leverage."""
+    """Return the score contribution of each row divided by its columns: y - p, with Firth's leverage correction."""
     if not penalised:
         return y - p
     leverage = p * (1.0 - p) * np.einsum("ij,jk,ik->i", x, linalg.pinvh(_information(x, p)), x)
@@ -215,7 +218,7 @@ def _expit(eta: Floats) -> Floats:
 def _moves(
     x: Floats, y: Floats, coefficients: Floats, labels: Mapping[str, npt.NDArray[np.object_]], *, penalised: bool
 ) -> dict[str, dict[object, float]]:
-    """How far the first coefficient moves without each cluster, by kind, and by both kinds together."""
+    """Return by kind, and by both kinds together, how far the first coefficient moves without each cluster."""
     kinds: dict[str, Sequence[object]] = {kind: list(values) for kind, values in labels.items()}
     if len(kinds) == 2:
         kinds["both"] = list(zip(*kinds.values(), strict=True))
@@ -230,7 +233,7 @@ def _moves(
 def _left_out(
     x: Floats, y: Floats, coefficients: Floats, codes: npt.NDArray[np.int64], size: int, *, penalised: bool
 ) -> Floats:
-    """How far all coefficients move (C, k) when one cluster is left out, by one Newton step."""
+    """Return how far all coefficients move (C, k) without each cluster, by one Newton step."""
     p = _expit(x @ coefficients)
     width = x.shape[1]
     score = np.zeros((size, width))
@@ -240,13 +243,13 @@ def _left_out(
     rest = information.sum(axis=0) - information
     try:
         found: Floats = np.linalg.solve(rest, score[..., None])[..., 0]
-    except np.linalg.LinAlgError:  # a group that one cluster alone makes up: nothing is left of it without that cluster
+    except np.linalg.LinAlgError:  # a group with a single cluster is empty without it
         found = (np.linalg.pinv(rest, hermitian=True) @ score[..., None])[..., 0]
     return found
 
 
 def _log_odds(n: int, value: float, moves: Mapping[str, Moves], *, penalised: bool) -> LogOdds:
-    """A slope with its interval from the moves."""
+    """Return a slope with the interval computed from the moves."""
     kinds = [kind for kind in moves if kind != "both"]
     fewest = min(len(moves[kind]) for kind in kinds)
     if fewest < MIN_CLUSTERS:
@@ -264,6 +267,6 @@ def _log_odds(n: int, value: float, moves: Mapping[str, Moves], *, penalised: bo
 
 
 def _variance(moves: Moves) -> float:
-    """The jackknife's, around the estimate."""
+    """Return the jackknife variance around the estimate."""
     size = len(moves)
     return (size - 1) / size * sum(move * move for move in moves.values())

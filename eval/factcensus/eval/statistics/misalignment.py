@@ -1,16 +1,18 @@
-"""Where probability and generation disagree about what was forgotten.
+"""Disagreement of probability and generation about forgetting.
 
-Per fact known before, P says "the answer is at most as probable as if never seen" and G says "greedy decoding no
-longer gives it" (:mod:`factcensus.eval.statistics.outcomes`). They can disagree in two ways that mean opposite things:
+For each fact known before, P means that the answer is at most as probable as if never seen, and G that greedy decoding
+no longer gives it (:mod:`factcensus.eval.statistics.outcomes`). There are two kinds of disagreement with opposite
+meanings:
 
-* **hidden** (G without P): the model does not say it, but still holds it more probable than a stranger's answer;
-* **brittle** (P without G): the answer is as improbable as a stranger's, yet still comes out first.
+* **hidden** (G without P): the model does not give the answer but finds it more probable than an answer about a
+stranger;
+* **brittle** (P without G): the answer is as improbable as one about a stranger but is still the first choice.
 
-Three things put the size in proportion. The original model has an index of its own: facts it says, though no more
-probably than a stranger's (it says every fact counted here, so these are all brittle). Phantoms would have one too:
-the level is a mean, so about half of them lie above it without being known at all, and would pass for hidden. And
-the size hangs on where the level lies, so it is also given for a level one nat per token lower and higher. What
-needs no level is the rank of a no longer generated answer among the phantoms' answers: 0.5 when nothing is left.
+Three references help to judge the size. First, the original model has a disagreement too: facts it gives although they
+are no more probable than those about strangers (all brittle, because it gives every fact counted here). Second,
+phantoms have one: the level is a mean, so about half of them lie above it and would count as hidden although they are
+unknown. Third, the size depends on the level, so it is also reported for a level one nat per token lower and higher.
+The rank of an answer no longer given among the phantoms' answers needs no level: it is 0.5 if no knowledge is left.
 """
 
 from __future__ import annotations
@@ -22,25 +24,26 @@ import pandas as pd
 from factcensus.eval.statistics.intervals import Estimate, estimate_json, mcnemar, mean, share
 from factcensus.eval.statistics.outcomes import at_most
 
-#: How far the never-seen level is moved, in nats per token, to show how much hangs on it.
+#: Shift of the never-seen level, nats per token, that shows how much depends on it.
 LEVEL_SHIFT_NATS = 1.0
 
 
 def misalignment(outcomes: pd.DataFrame, phantoms: pd.DataFrame) -> dict[str, Any]:
-    """The misalignment of one method over facts that were known before.
+    """Return the misalignment of one method over facts that were known before.
 
     Args:
         outcomes: Rows of :func:`factcensus.eval.statistics.outcomes.pair_outcomes`; those without both outcomes are
             left out.
-        phantoms: The phantoms' rows of the original model, with their ``never_seen_level``.
+        phantoms: The rows of the phantoms under the original model, with ``never_seen_level``.
 
     Returns:
-        ``n``; ``total`` (share where P and G differ) with ``ci95`` (Wilson, clusters are subjects within a seed);
-        its parts ``hidden`` and ``brittle``, and ``signed`` = hidden - brittle; ``original`` (the original model's
-        own total); ``excess`` = total - original with ``excess_ci95`` (paired); ``never_seen`` (the hidden share to
-        expect if nothing were left of the facts no longer said); ``mcnemar_p`` (exact, hidden against brittle);
-        ``total_at_shifted_level``: the total with the never-seen level one nat lower and higher; ``hidden_rank``:
-        mean rank, among phantoms, of the answers no longer said. Everything but ``n`` is None when there is no row.
+        ``n``; ``total`` (share of facts where P and G differ) with ``ci95`` (Wilson, clustered by subject within a
+        seed); its parts ``hidden`` and ``brittle``, and ``signed`` = hidden - brittle; ``original`` (the total of the
+        original model); ``excess`` = total - original with ``excess_ci95`` (paired); ``never_seen`` (the hidden share
+        to expect if no knowledge of the facts no longer given were left); ``mcnemar_p`` (exact, hidden against
+        brittle); ``total_at_shifted_level``: the total with a never-seen level one nat lower and higher;
+        ``hidden_rank``: mean rank among phantoms of the answers no longer given. All except ``n`` are None if there are
+        no rows.
     """
     rows = outcomes.dropna(subset=["forgotten_generation", "forgotten_probability"])
     generation = rows["forgotten_generation"].astype(bool)
@@ -74,10 +77,10 @@ def misalignment(outcomes: pd.DataFrame, phantoms: pd.DataFrame) -> dict[str, An
 
 
 def _if_nothing_were_left(silent: float | None, phantoms: pd.DataFrame) -> float | None:
-    """The hidden share to expect were the facts no longer said as unknown as the phantoms.
+    """Return the hidden share to expect if the facts no longer given were as unknown as the phantoms.
 
     Args:
-        silent: Share of facts that are no longer said.
+        silent: Share of facts that are no longer given.
     """
     rows = phantoms.dropna(subset=["match", "never_seen_level", "log_probability_mean"])
     rows = rows[~rows["match"].astype(bool)]

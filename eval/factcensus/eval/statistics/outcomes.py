@@ -1,18 +1,18 @@
-"""Per-fact outcomes: each fact before and after unlearning, paired, under each form of asking.
+"""Outcomes of facts: each fact before and after unlearning, paired, in each form of asking.
 
-The unit is one (seed, method, fact, form, variant). Facts the original model never knew cannot be forgotten: they are
-kept in the table with ``known_before`` false and their outcomes null, and counted as excluded, never mixed in.
+The unit is one (seed, method, fact, form, variant). A fact that the original model never knew cannot be forgotten. Such
+facts stay in the table with ``known_before`` false and null outcomes, are counted as excluded, and never enter a share.
 
-**Never-seen level.** A fact counts as forgotten by probability when its answer is at most as probable as it would be
-had the model never read about this subject. Phantom people (unused names, same questions, same objects) measure that
-level under the *original* model: the mean, over phantom rows of the same seed, relation, form and variant, of the
-answer's log-probability per token - over those asked about the same object where there are at least
-:data:`MIN_PHANTOMS_PER_OBJECT` of them, else over all of the relation. Without phantoms it is null, and so is the
-outcome. On the demo's two worlds, models retrained without the forget people lay 0.0 to 0.1 nats below it on average.
+**Never-seen level.** A fact counts as forgotten by probability if its answer is at most as probable as if the model had
+never read about its subject. Phantom people (unused names, same questions, same objects) measure that level under the
+*original* model. It is the mean log-probability per token of the answers in the phantom rows of the same seed,
+relation, form and variant. If at least :data:`MIN_PHANTOMS_PER_OBJECT` of these ask about the same object, only they
+are used. Without phantoms the level and the outcome are null. In the two worlds of the demo, models retrained without
+the forget set lay 0.0 to 0.1 nats below the level on average.
 
-The level is a mean: about half of all never-seen answers lie above it, each name drawing its own guess. So every
-share that rests on it is reported beside that of the phantoms themselves, and ``never_seen_rank`` compares without
-any level: the share of phantom answers that are less probable, 0.5 on average when nothing is left.
+The level is a mean, and guesses differ between names, so about half of all never-seen answers lie above it. Every share
+that depends on the level is therefore reported next to that of the phantoms. ``never_seen_rank`` needs no level: it is
+the share of phantom answers that are less probable, 0.5 on average if no knowledge is left.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import pandas as pd
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 
-#: Below this many phantoms asked about an object, the mean over the relation is the steadier level: with three an
-#: object it missed a retrained model's answers by 2.2 nats a token (root mean square), with the relation's by 2.0.
+#: With fewer phantoms per object, the mean over the relation is the more accurate level: with three per object, the
+#: object's mean missed the answers of a retrained model by 2.2 nats per token (RMS), the relation's mean by 2.0.
 MIN_PHANTOMS_PER_OBJECT = 10
-#: What identifies a question put to a model; pairing before and after goes by it.
+#: The columns that identify a question put to a model; used to pair before and after.
 ASKED = ["seed", "fact_id", "form", "variant"]
 _CARRIED = [
     "relation", "subject", "object", "subject_code", "object_code", "relation_code", COUNT, "subject_documents",
@@ -42,17 +42,17 @@ _REQUIRED = [
 
 
 def with_defaults(facts: pd.DataFrame) -> pd.DataFrame:
-    """The facts with the columns that a table of one's own may lack, and with ``group``: what the run did with each.
+    """Add the columns that a user's table may lack, and ``group``, the way the run used each fact.
 
     ``subject_code``, ``object_code`` and ``relation_code`` number the subjects, objects and relations within a seed.
 
     ========================  ==========================================================================
     ``forget``                its forgetting was trained (without a column ``used``: role forget, or no role)
     ``retain``                kept by the retain loss
-    ``retain_held``           a retain fact that no loss saw
-    ``bystander``             no loss saw it, and no training ever showed its question
-    ``bystander_used``        a bystander whose question the retain loss showed
-    ``phantom``               a person of whom no text exists: what guessing reaches
+    ``retain_held``           a retain fact that no loss used
+    ``bystander``             no loss used it, and its question was never part of the training
+    ``bystander_used``        a bystander whose question the retain loss used
+    ``phantom``               a person whom no text mentions: shows the result of guessing
     ========================  ==========================================================================
     """
     missing: dict[str, Any] = {
@@ -67,19 +67,19 @@ def with_defaults(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _codes(facts: pd.DataFrame, name: str) -> pd.Series[int]:
-    """A number for each value of a column within a seed: what is clustered, and what has an intercept of its own."""
+    """Number the values of a column within a seed; the codes define clusters and intercepts."""
     if name not in facts.columns:
         return pd.Series(-1, index=facts.index)
     return facts.groupby(["seed", name], sort=False, dropna=False).ngroup()
 
 
 def _text(value: object) -> str:
-    """A text, empty for null."""
+    """Return a text, or an empty one for null."""
     return value if isinstance(value, str) else ""
 
 
 def _group(role: str, used: str) -> str:
-    """The group of a fact, see :func:`with_defaults`."""
+    """Return the group of a fact; see :func:`with_defaults`."""
     if role == "phantom":
         return role
     if not used:
@@ -90,27 +90,30 @@ def _group(role: str, used: str) -> str:
 
 
 def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
-    """Outcomes from the rows of one or more runs' facts.parquet.
+    """Compute outcomes from the rows of facts.parquet of one or more runs.
 
     Args:
-        facts: A row per (seed, method, point, fact, form, variant), with :func:`with_defaults`; the original model
-            is method "original" at point "before", an unlearned or retrained one its name at "after". Other points
+        facts: One row per (seed, method, point, fact, form, variant), after :func:`with_defaults`. The original model
+            has method "original" and point "before"; unlearned and retrained models have point "after". Other points
             are ignored.
 
     Returns:
-        A row per (seed, method, fact, form, variant) of every method except the original, with the facts' columns
-        and: ``log_probability_before``, ``log_probability_after`` (nats, sum over answer tokens),
-        ``logprob_change`` (after - before; negative: the answer became less probable), ``never_seen_level`` (nats
-        per token), ``known_before``, ``match_after``, ``forgotten_generation``, ``forgotten_probability`` and
-        ``original_forgotten_probability``: nullable booleans; the outcomes are null unless the fact was known before.
-        ``never_seen_rank``: share of phantom answers that are less probable than this one is after, 0 to 1.
+        One row per (seed, method, fact, form, variant) of every method except the original, with the columns of the
+        facts and: ``log_probability_before``, ``log_probability_after`` (nats, sum over answer tokens),
+        ``logprob_change`` (after - before; negative: the answer became less probable), ``never_seen_level`` (nats per
+        token), ``known_before``, ``match_after``, and the nullable booleans ``forgotten_generation``,
+        ``forgotten_probability`` and ``original_forgotten_probability``, which are null unless the fact was known
+        before. ``never_seen_rank`` is the share of phantom answers that are less probable than this one after
+        unlearning, 0 to 1.
 
     Raises:
-        EvaluationInputError: a column is missing, a question stands there twice, or an unlearned model was asked
-            what the original one was not.
+        EvaluationInputError: a column is missing, a question occurs twice, or a question put to an unlearned model was
+            not put to the original one.
     """
     if missing := [column for column in _REQUIRED if column not in facts.columns]:
-        raise EvaluationInputError(f"the facts table lacks the columns {', '.join(missing)}; was it made by eval?")
+        raise EvaluationInputError(
+            f"the facts table lacks the columns {', '.join(missing)}; make it with `factcensus eval run`"
+        )
     before = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
     after = facts[(facts["method"] != ORIGINAL) & (facts["point"] == AFTER)]
     for rows, key in ((before, ASKED), (after, ["method", *ASKED])):
@@ -118,7 +121,7 @@ def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
             first = rows[rows.duplicated(key)].iloc[0]
             raise EvaluationInputError(
                 f"fact {first['fact_id']!r} ({first['form']}) of method {first['method']!r} at seed {first['seed']} "
-                "stands twice in the facts table; pool runs that differ in seed or method"
+                "occurs twice in the facts table; pool runs that differ in seed or method"
             )
     before = before.assign(never_seen_level=never_seen_levels(before))
     carried = [column for column in _CARRIED if column in before.columns]
@@ -131,7 +134,7 @@ def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
         first = unpaired.iloc[0]
         raise EvaluationInputError(
             f"fact {first['fact_id']!r} ({first['form']}) at seed {first['seed']} was asked of method "
-            f"{first['method']!r} but not of the original model; give its run folder as well"
+            f"{first['method']!r} but not of the original model; add the run folder of the original model"
         )
     return _with_outcomes(paired.drop(columns="_merge")).assign(
         never_seen_rank=_ranks(paired, before[before["group"] == "phantom"]).to_numpy()
@@ -139,7 +142,7 @@ def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_outcomes(paired: pd.DataFrame) -> pd.DataFrame:
-    """Add the change and the four yes-or-no columns."""
+    """Add the change and the four boolean columns."""
     known = paired["match_before"].astype("boolean")
     level = paired["never_seen_level"]
     was_known = known.fillna(False)
@@ -153,15 +156,16 @@ def _with_outcomes(paired: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_most(values: pd.Series[float], levels: pd.Series[float]) -> pd.Series[bool]:
-    """Row by row ``value <= level`` as a nullable boolean: null where either is unknown."""
+    """Compare ``value <= level`` row by row as nullable booleans: null if either is unknown."""
     result = (values <= levels).astype("boolean")
     return result.mask(values.isna() | levels.isna())
 
 
 def never_seen_levels(before: pd.DataFrame) -> pd.Series[float]:
-    """The never-seen level (nats per token; see the module) of each row of the original model; NaN without phantoms.
+    """Return the never-seen level (nats per token; see the module) of each row of the original model; NaN without
+    phantoms.
 
-    A phantom's own row gets a level too: its group's mean.
+    The row of a phantom also gets the mean of its group.
     """
     phantoms = before[before["group"] == "phantom"].dropna(subset=["log_probability_mean"])
     group = ["seed", "relation", "form", "variant"]
@@ -171,7 +175,7 @@ def never_seen_levels(before: pd.DataFrame) -> pd.Series[float]:
 
 
 def _ranks(paired: pd.DataFrame, phantoms: pd.DataFrame) -> pd.Series[float]:
-    """Where each answer's log-probability per token after unlearning stands among the phantoms' of its own group."""
+    """Return the rank of each answer after unlearning among the phantoms of its group, by log-probability per token."""
     group = ["seed", "relation", "form", "variant"]
     levels = {key: np.sort(rows["log_probability_mean"].dropna()) for key, rows in phantoms.groupby(group)}
     ranks = pd.Series(np.nan, index=paired.index)
@@ -186,12 +190,12 @@ def _ranks(paired: pd.DataFrame, phantoms: pd.DataFrame) -> pd.Series[float]:
 
 
 def _mean_by(rows: pd.DataFrame, keys: Sequence[str], *, least: int) -> pd.Series[float]:
-    """Mean log-probability per token of each group that has at least so many rows."""
+    """Return the mean log-probability per token of each group with at least ``least`` rows."""
     grouped = rows.groupby(list(keys), observed=True)["log_probability_mean"].agg(["mean", "size"])
     return grouped.loc[grouped["size"] >= least, "mean"]
 
 
 def _look_up(rows: pd.DataFrame, keys: Sequence[str], values: pd.Series[float]) -> pd.Series[float]:
-    """The value of each row's group, NaN where there is none."""
+    """Return the value of each row's group, or NaN."""
     wanted = pd.MultiIndex.from_frame(rows[list(keys)])
     return pd.Series(values.reindex(wanted).to_numpy(dtype=float, na_value=np.nan), index=rows.index)

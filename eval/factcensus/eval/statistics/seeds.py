@@ -1,9 +1,9 @@
-"""Several seeds as what they are: a sample of worlds and models, each with an effect of its own.
+"""Statistics across seeds: a seed is one draw from a population of worlds and models with different effects.
 
-A pooled slope speaks of the models that were trained. What another seed would give is a question of how much seeds
-differ, and that is estimated from one number a seed: a random-effects mean with the method of moments for the variance
-between seeds (DerSimonian and Laird 1986) and the interval of Hartung and Knapp (2001) with Student's quantile, which
-keeps its level where there are few seeds. With fewer than three there is no interval: with two it would rest on one
+A pooled slope describes the models that were trained. The effect at another seed depends on how much seeds differ,
+which is estimated from one number per seed: a random-effects mean with the method of moments for the variance between
+seeds (DerSimonian and Laird 1986) and the interval of Hartung and Knapp (2001) with Student's quantile, which keeps its
+level with few seeds. There is no interval for fewer than three seeds, because with two it would depend on a single
 difference.
 """
 
@@ -28,10 +28,10 @@ class AcrossSeeds:
     """A random-effects mean over seeds.
 
     Attributes:
-        value: The mean; None without a seed that has a standard error.
-        ci95: Its interval, which covers seeds not run; None for fewer than three.
-        between: Standard deviation of the seeds' true effects, in the effect's unit.
-        heterogeneity_p: p-value of Cochran's Q: are seeds further apart than their errors explain?
+        value: The mean; None if no seed has a standard error.
+        ci95: Its interval, which covers further seeds; None for fewer than three seeds.
+        between: Standard deviation of the true effects of seeds, in the unit of the effect.
+        heterogeneity_p: p-value of Cochran's Q test for differences between seeds beyond their errors.
     """
 
     seeds: int
@@ -42,7 +42,7 @@ class AcrossSeeds:
 
 
 def random_effects(values: Sequence[float], errors: Sequence[float]) -> AcrossSeeds:
-    """Pool effects of several seeds.
+    """Pool the effects of several seeds.
 
     Args:
         values, errors: Effect and standard error of each seed, errors above 0.
@@ -63,7 +63,7 @@ def random_effects(values: Sequence[float], errors: Sequence[float]) -> AcrossSe
     value = float((weight * effect).sum() / weight.sum())
     ci95 = None
     if seeds >= LEAST_SEEDS:
-        # Never below the interval of the plain random-effects mean: Hartung and Knapp's can shrink by chance where
+        # Never narrower than the plain random-effects interval: Hartung and Knapp's can shrink by chance if the
         # seeds happen to agree (the usual safeguard, Röver, Knapp and Friede 2015).
         scale = max(1.0, float((weight * (effect - value) ** 2).sum()) / (seeds - 1))
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1)) * math.sqrt(scale / float(weight.sum()))

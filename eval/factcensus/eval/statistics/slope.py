@@ -1,22 +1,22 @@
 """Slopes per factor 10 of the count: least squares within groups, with a two-way cluster bootstrap.
 
-**The slope.** Least squares of an outcome on log10(count), with an intercept for every group (seed and relation), so
-that two seeds of different overall level, or two relations of different answer length, never pose as an effect of the
-count. Covariates may be added. The value is the change of the outcome per factor 10 of the count.
+**The slope** is the least-squares slope of an outcome on log10(count), with an intercept for every group (seed and
+relation). Differences in level between seeds, or in answer length between relations, therefore cannot look like an
+effect of the count. Covariates may be added. The value is the change of the outcome per factor 10 of the count.
 
-**Its interval.** Facts about one person share a name, and facts with one object share an answer: neither set of facts
-is independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object), and the
-three variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), never less than the
-wider of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, t the Student quantile with C-1
-degrees of freedom, C the clusters of a kind. It misses the planted slope in 4.3 % of a thousand worlds of 28 people
-with shared objects, and of 56 (``tests/eval/test_recovery.py``).
+**The interval.** Facts about one person share a name, and facts with one object share an answer, so neither are
+independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object). The three
+variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), and are at least the larger
+of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, where t is the Student quantile with C-1
+degrees of freedom and C the number of clusters of a kind. It misses the planted slope in 4.3 % of a thousand worlds of
+28 people with shared objects, and of 56 people (``tests/eval/test_recovery.py``).
 
-A cluster is a subject (or object) *within a seed*: another seed is another world and another model. The interval
-therefore speaks of these models; how much seeds differ is shown by every seed's own slope, and from three seeds on
-by an interval across them.
+A cluster is a subject (or object) *within a seed*, because another seed has another world and another model. The
+interval therefore describes these models. The slopes of single seeds show how much seeds differ, and from three seeds
+on there is an interval across them.
 
-The bootstrap needs no loop over facts or replicates: with sums over each (cluster, group), a replicate's normal
-equations are linear in how often each cluster was drawn.
+The bootstrap needs no loop over facts or replicates: with sums over each (cluster, group), the normal equations of a
+replicate are linear in the number of draws of each cluster.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from scipy import stats
 
 from factcensus.eval.statistics.intervals import CONFIDENCE, Floats, Labels, label_codes
 
-#: A standard error from so many replicates is within 5 % of its limit, 19 times of 20.
+#: With this many replicates, a standard error is within 5 % of its limit 19 times out of 20.
 REPLICATES = 1000
-#: Fewer clusters of a kind than this, and a bootstrap would be a guess: there is no interval.
+#: Minimum number of clusters of each kind for an interval; with fewer, the bootstrap is unreliable.
 MIN_CLUSTERS = 8
 #: Two-sided 5 % test at 80 % power, in standard errors: 1.96 + 0.84.
 DETECTABLE_STANDARD_ERRORS = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
@@ -46,15 +46,15 @@ class Slope:
     """A least-squares slope with its cluster-bootstrap interval.
 
     Attributes:
-        n: Rows used.
+        n: Number of rows used.
         value: Change of the outcome per unit of x; None if x does not vary within any group.
-        ci95: Its 95 % interval over all kinds of clusters together; None with too few of any kind.
-        ci95_by: The narrower intervals that respect one kind of clusters only.
+        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters.
+        ci95_by: Narrower intervals that account for one kind of clusters only.
         clusters: Number of clusters of each kind.
-        minimum_detectable_effect: The least true slope (either sign) that a sample like this one would tell from 0
-            with 80 % power at the 5 % level.
-        standard_error: Of the value, such that the interval is value +- t standard_error.
-        p: Two-sided p-value against 0, of the same Student distribution as the interval.
+        minimum_detectable_effect: The smallest true slope (of either sign) that a sample like this one would
+            distinguish from 0 with 80 % power at the 5 % level.
+        standard_error: Standard error of the value, such that the interval is value +- t standard_error.
+        p: Two-sided p-value against 0, from the Student distribution of the interval.
     """
 
     n: int
@@ -77,18 +77,18 @@ def slope(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Slope:
-    """Slope of y on x with an intercept per group, and its interval.
+    """Return the slope of y on x with an intercept per group, and its interval.
 
     Args:
-        x, y: Finite numbers, one a row.
-        groups: The group of each row; each has its own intercept.
-        clusters: One or two kinds ("subject", "object"), and the cluster of each row.
+        x, y: Finite numbers, one per row.
+        groups: The group of each row; each group has an intercept.
+        clusters: One or two kinds ("subject", "object"), with the cluster of each row.
         covariates: Further columns of the regression; only the slope on x is returned.
-        seed: Of the bootstrap's generator; the same data and seed give the same interval.
+        seed: Seed of the bootstrap; the same data and seed give the same interval.
     """
     rows = np.column_stack([np.asarray(column, float) for column in (x, *covariates, y)])  # (n, k + 1)
     if not np.isfinite(rows).all():
-        raise ValueError("slope() needs finite numbers; drop and count what is missing first")
+        raise ValueError("slope() needs finite numbers; drop and count missing values first")
     labels = {kind: label_codes(values) for kind, values in clusters.items()}
     sizes = {kind: size for kind, (_, size) in labels.items()}
     group = label_codes(groups)
@@ -101,7 +101,7 @@ def slope(
             return None
         drawn = _bootstrap(_ClusterSums.of(rows, group, (codes, size)), replicates, np.random.default_rng(seed))
         if len(drawn) < 0.9 * replicates:
-            return None  # x hardly varies: many replicates have no slope, and the rest would be a selection
+            return None  # x hardly varies: many replicates have no slope, and the rest would be a biased selection
         t = float(stats.t.ppf(0.5 + CONFIDENCE / 2, size - 1))
         return t * math.sqrt(size / (size - 1)) * float(drawn.std(ddof=1))
 
@@ -124,7 +124,7 @@ def slope(
 
 @dataclass(frozen=True, slots=True)
 class _ClusterSums:
-    """Sums over the rows of each (cluster c, group g): all that a weighted within-group regression needs.
+    """Sums over the rows of each (cluster c, group g), sufficient for a weighted within-group regression.
 
     A row holds x, the covariates and y: k + 1 columns.
     """
@@ -138,7 +138,7 @@ class _ClusterSums:
         cls, rows: Floats, groups: tuple[npt.NDArray[np.int64], int], clusters: tuple[npt.NDArray[np.int64], int]
     ) -> _ClusterSums:
         (group, group_count), (cluster, cluster_count) = groups, clusters
-        rows = rows - rows.mean(axis=0) if len(rows) else rows  # slopes do not change, digits are kept
+        rows = rows - rows.mean(axis=0) if len(rows) else rows  # keeps precision without changing the slopes
         width = rows.shape[1]
         n = np.zeros((cluster_count, group_count))
         total = np.zeros((cluster_count, group_count, width))
@@ -149,7 +149,7 @@ class _ClusterSums:
         return cls(n, total, products)
 
     def slopes(self, weights: Floats) -> Floats:
-        """The slope on x for each row of cluster weights (B, C); NaN where x does not vary within the groups."""
+        """Return the slope on x for each row of cluster weights (B, C); NaN if x does not vary within the groups."""
         n = weights @ self.n  # (B, G)
         total = np.tensordot(weights, self.total, axes=1)  # (B, G, k + 1)
         products = np.tensordot(weights, self.products, axes=1)  # (B, k + 1, k + 1)
@@ -157,8 +157,8 @@ class _ClusterSums:
         within = products - np.einsum("bgi,bgj->bij", total, means)
         design, outcome = within[:, :-1, :-1], within[:, :-1, -1:]
         spread = np.einsum("bii->bi", design)  # (B, k): sum of squares within groups
-        varies = spread > 1e-10 * np.einsum("bii->bi", products)[:, :-1]  # else it is rounding
-        # Scaled to correlations, so that one tolerance decides what is collinear whatever the units.
+        varies = spread > 1e-10 * np.einsum("bii->bi", products)[:, :-1]  # otherwise it is rounding error
+        # Scaled to correlations, so that one tolerance for collinearity fits all units.
         scale = np.sqrt(np.where(varies, spread, 1.0))
         correlations = design / (scale[:, :, None] * scale[:, None, :])
         inverse = np.linalg.pinv(correlations, rcond=1e-9, hermitian=True)
@@ -167,13 +167,13 @@ class _ClusterSums:
 
 
 def _bootstrap(sums: _ClusterSums, replicates: int, generator: np.random.Generator) -> Floats:
-    """Slopes of ``replicates`` samples of whole clusters, without those that have none; about 64 MB at a time."""
+    """Return the slopes of ``replicates`` samples of whole clusters, without undefined ones, in 64 MB chunks."""
     clusters, _, width = sums.total.shape
     chunk = max(1, 8_000_000 // (clusters + sums.n.shape[1] * width))
     found = []
     for start in range(0, replicates, chunk):
         size = min(chunk, replicates - start)
-        # How often each cluster is drawn; counting draws takes a quarter of the time of `multinomial`.
+        # Number of draws of each cluster; counting draws takes a quarter of the time of `multinomial`.
         drawn = generator.integers(clusters, size=(size, clusters)) + clusters * np.arange(size)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters)
         found.append(sums.slopes(weights.astype(float)))
