@@ -55,5 +55,5 @@ def test_leak_at_k_is_the_share_of_all_choices_of_k_samples_with_a_match(hits: l
 def test_leak_at_k_refuses_impossible_numbers() -> None:
     with pytest.raises(ValueError, match="must be 0 to 8, got 9"):
         leak_at_k(8, 9, 1)
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         leak_at_k(8, 1, 0)
