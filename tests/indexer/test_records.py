@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from factcensus.indexer import CountIndex, Entity, build_index, delete_documents, scan_facts
@@ -53,3 +55,24 @@ def test_single_text_is_not_taken_for_its_letters(index: CountIndex, tmp_path: P
         scan_facts([7], facts)  # type: ignore[list-item]
     corpus = write_corpus(tmp_path / "c.jsonl", records(["Paris is in France"]))
     assert scan_facts(str(corpus), facts, jobs=1)["cooccurrence_documents"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("text", [None, 7, b"Paris", ["Paris"]])
+def test_text_that_is_no_string_is_a_type_error(text: Any, index: CountIndex) -> None:
+    with pytest.raises(TypeError, match="a text is a string, not"):
+        index.count(text)
+
+
+def test_token_ids_are_integers_in_lists(index: CountIndex) -> None:
+    for ngrams in ([[1.5]], [1, 2], ["12"], [[1], "2"]):
+        with pytest.raises(TypeError):
+            index.count_ngrams(ngrams)  # type: ignore[arg-type]  # the wrong types are the point
+
+
+def test_windows_of_numpy_are_windows(index: CountIndex) -> None:
+    answer = index.cooccurrence("France", "Paris", window=cast(int, np.int64(3)))
+    assert type(answer["window"]) is int
+    counts = index.count_facts([{"subject": "France", "object": "Paris"}], windows=cast(Any, np.array([3, 3, 5])))
+    assert [name for name in counts.column_names if "documents_w" in name] == [
+        "cooccurrence_documents_w3", "cooccurrence_documents_w5",
+    ]  # fmt: skip

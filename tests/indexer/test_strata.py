@@ -151,3 +151,20 @@ def test_value_that_is_no_count_is_refused(bad: list[int | None]) -> None:
 def test_number_that_no_count_can_be_is_refused_by_row(bad: float) -> None:
     with pytest.raises(InputError, match="row 2"):
         stratify(pa.table({"cooccurrence_documents": [1.0, bad]}))
+
+
+@pytest.mark.parametrize("value", [True, "1_000", "007", "٣", "1e3", float("inf")])
+def test_value_that_only_python_takes_for_a_number_is_no_count(value: object) -> None:
+    with pytest.raises(InputError, match=r"row 1: n is .* not a count"):
+        stratify(pa.table({"n": [value]}), by="n", bins="log10")
+
+
+def test_counts_beyond_the_integers_of_a_float_are_counts() -> None:
+    table = stratify(pa.table({"n": [2**53 + 1, 2**53]}), by="n", bins=f"edges:{2**53 + 1}")
+    assert table["stratum"].to_pylist() == [1, 0]
+
+
+@pytest.mark.parametrize("bins", ["edges:1_0,20", f"edges:1,{2**63}", "edges:1,,2", "edges:1,2,"])
+def test_edges_that_are_no_counts_are_refused(bins: str) -> None:
+    with pytest.raises(InputError, match="are not understood"):
+        stratify(pa.table({"n": [1, 5]}), by="n", bins=bins)

@@ -7,6 +7,7 @@ import decimal
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -379,7 +380,7 @@ def test_command_renames_counts_and_hints(corpus: Path, tmp_path: Path, capsys: 
     assert "--columns my_index=index" in capsys.readouterr().err
     assert not (tmp_path / "c.jsonl").exists()
     assert main([*command, "--columns", "subject=head,object=tail", "--columns", "my_index=index"]) == 0
-    assert "contain a comma and match nothing" in capsys.readouterr().err
+    assert "contain a comma or semicolon and match nothing" in capsys.readouterr().err
     row = json.loads((tmp_path / "c.jsonl").read_text())
     assert (row["subject"], row["object"], row["my_index"], row["index"]) == ("France", "no, where", "17", "scan")
 
@@ -485,3 +486,169 @@ assert back["object"].tolist() == ["Paris", "007"]
 assert back["cooccurrence_documents"].tolist() == [1, 1]
 """
     subprocess.run([python, "-W", "ignore", "-c", read_back], cwd=tmp_path, check=True)
+
+
+# --- values that were lost silently -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"subject": "France", "subject": "Peru", "object": "Paris"}',
+        '{"subject": "France", "object": "Paris", "answer" : "a", "\\u0061nswer": "b"}',
+        '{"subject": "France", "object": "Paris", "note": {"a": 1, "a": 2}}',
+    ],
+)
+def test_key_given_twice_is_an_error(row: str, ending: str, tmp_path: Path) -> None:
+    content = f"[{row}]" if ending == "json" else f'{{"subject": "a", "object": "b"}}\n{row}\n'
+    with pytest.raises(InputError, match=r"the key '\w+' is given twice"):
+        read(tmp_path / f"f.{ending}", content)
+
+
+def test_texts_with_colons_and_quotes_are_no_keys(tmp_path: Path) -> None:
+    row = {"subject": 'a "x": b', "object": "b", "note": {"k": '"k": 1'}, "score": 0.5}
+    assert read(tmp_path / "f.jsonl", json.dumps(row) + "\n") == [row]
+
+
+def test_columns_without_a_name_get_different_ones(tmp_path: Path) -> None:
+    (row,) = read(tmp_path / "f.csv", ",Unnamed: 0,subject,object,\n0,1,France,Paris,x\n")
+    assert row == {"Unnamed: 0.1": "0", "Unnamed: 0": "1", "subject": "France", "object": "Paris", "Unnamed: 4": "x"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        ("[None]", []), ("[nan, None]", []), ("[nan nan]", []), ("()", []), ("set()", []), ("('a', 'b')", ["a", "b"]),
+        ("('a',)", ["a"]), ("{'a b'}", ["a b"]), ("('a') is 'b'", ["('a') is 'b'"]), ("{a, b}", ["{a, b}"]),
+        ("(None)", ["(None)"]), ("{'a': 1}", ["{'a': 1}"]), ("{}", ["{}"]),
+    ],
+)  # fmt: skip
+def test_lists_of_nulls_tuples_and_sets_in_cells(cell: str, items: list[str]) -> None:
+    assert list_in(cell) == items
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("subject,object,answer\na,b,NA\n", "1 cells of 'answer' are the word 'NA'"),
+        ("subject,object,object_aliases\na,b,x|nan\n", "1 texts of 'object_aliases' are the word 'nan'"),
+        ("subject,object,object_aliases\na,b,NULL\n", "1 texts of 'object_aliases' are the word 'NULL'"),
+        ('subject,object\na, "b"\n', "1 cells of 'object' have spaces around the text"),
+        ("subject,object,answer\na,b,\n", None),
+    ],
+)
+def test_words_for_null_and_padding_are_remarked_on(content: str, message: str | None, tmp_path: Path) -> None:
+    remarks: list[str] = []
+    read(tmp_path / "f.csv", content, notice=remarks.append)
+    assert (message is None) == (not remarks), remarks
+    assert message is None or message in remarks[0]
+
+
+def views(values: list[Any], kind: pa.DataType) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0, None, 1], pa.uint32()), pa.array(values, kind))
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, "arrow"])
+def test_views_and_dictionaries_of_polars_are_read_and_written_without(ending: str, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "subject": pa.array(["a", "b", "c"], pa.string_view()), "object": ["x", "y", "z"],
+            "answer": views(["007", "3.10"], pa.string_view()), "own": views(["p", "q"], pa.string_view()),
+            "object_aliases": pa.array([["v"], None, []], pa.list_(pa.string_view())),
+            "several": pa.array([["v", None], None, []], pa.large_list(pa.string_view())),
+            "viewed": pa.array([["v"], None, []], pa.list_view(pa.string())),
+            "inner": pa.array([{"k": "v"}, None, {"k": None}], pa.struct([("k", pa.string_view())])),
+            "runs": pa.RunEndEncodedArray.from_arrays([1, 3], ["p", "q"]),
+        }
+    )  # fmt: skip
+    facts = as_facts(table)
+    assert facts.to_pylist() == [
+        {
+            "subject": "a", "object": "x", "answer": "007", "own": "p", "object_aliases": ["v"], "several": ["v", None],
+            "viewed": ["v"], "inner": {"k": "v"}, "runs": "p",
+        },
+        {
+            "subject": "b", "object": "y", "answer": None, "own": None, "object_aliases": None, "several": None,
+            "viewed": None, "inner": None, "runs": "q",
+        },
+        {
+            "subject": "c", "object": "z", "answer": "3.10", "own": "q", "object_aliases": [], "several": [],
+            "viewed": [], "inner": {"k": None}, "runs": "q",
+        },
+    ]  # fmt: skip
+    assert not any("view" in str(kind) or "run_end" in str(kind) for kind in facts.schema.types)
+    write_table(facts, tmp_path / f"f.{ending}")
+    back = read_facts(tmp_path / f"f.{ending}")
+    assert back["answer"].to_pylist() == ["007", None, "3.10"]
+
+
+@pytest.mark.parametrize(
+    ("column", "ending", "message"),
+    [
+        (pa.array([float("inf")]), "jsonl", "JSON has no form for inf"),
+        (pa.array([[float("-inf")]]), "csv", "JSON has no form for -inf"),
+        (pa.array([b"\xff"]), "jsonl", "is not UTF-8 text"),
+        (pa.array([b"\xff"]), "csv", "is not UTF-8 text"),
+        (pa.array([pa.MonthDayNano([1, 2, 3])]), "jsonl", "MonthDayNano has no form"),
+        (pa.array([pa.MonthDayNano([1, 2, 3])]), "parquet", "Unhandled type"),
+        (pa.array([{}]), "parquet", "no child field"),
+    ],
+)
+def test_value_that_a_format_cannot_hold_is_refused_before_counting(
+    column: pa.Array, ending: str, message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pa.table({"subject": ["France"], "object": ["Paris"], "own": column})
+    write_table(table, tmp_path / "f.arrow")
+    out = tmp_path / f"counts.{ending}"
+    assert main(["facts", "count", str(tmp_path / "f.arrow"), "--scan", str(corpus), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "the column 'own' cannot be written" in error
+    assert "count " not in error
+    assert not out.exists()
+    with pytest.raises(InputError, match="the column 'own' cannot be written"):
+        write_table(table, out)
+
+
+def test_objects_of_pandas_keep_their_texts() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {"subject": ["a", "b"], "object": ["x", "y"], "answer": [1984, "007"], "own": [2**70, 1]},
+        index=pd.Index([2**70, "7"], name="fact_id"),
+    )
+    assert as_facts(frame).to_pylist() == [
+        {"fact_id": str(2**70), "subject": "a", "object": "x", "answer": "1984", "own": str(2**70)},
+        {"fact_id": "7", "subject": "b", "object": "y", "answer": "007", "own": "1"},
+    ]
+    with pytest.raises(InputError, match="Duplicate column names"):
+        as_facts(pd.concat([frame, frame], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("f.csv", "subject,object\na,b\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("f.jsonl", '{"subject": "a", "object": "b"}\n'.encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("f.json", '{"subject": "a", "object": "b"}\n'.encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("f.csv", b"subject|object\na|b\n", "the one column 'subject|object'; commas, semicolons or tabs"),
+        ("f.csv", b'subject, object\na, "b, c"\n', "quotation marks, which follow the separator directly"),
+        ("f.json", b'{"subject": {"0": "a"}, "object": {"0": "b"}}', "orient='records'"),
+        ("f.json", b'{"schema": {}, "data": [{"subject": "a", "object": "b"}]}', "orient='records'"),
+    ],
+)
+def test_foreign_layout_of_a_table_gets_a_remedy(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_facts(tmp_path / name)
+
+
+def test_out_is_never_a_file_of_the_index(
+    index: CountIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.csv").write_text("subject,object\nFrance,Paris\n")
+    (table,) = list(index.folder.glob("*.parquet"))[:1]
+    before = table.read_bytes()
+    assert main(["facts", "count", str(tmp_path / "f.csv"), "--index", str(index.folder), "--out", str(table)]) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert table.read_bytes() == before

@@ -6,6 +6,7 @@ sum over them.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -124,8 +125,10 @@ class CountIndex(OpenedIndex):
 
     def _flat_ngrams(self, ngrams: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         starts = np.zeros(len(ngrams) + 1, np.int64)
+        if any(isinstance(ngram, (str, bytes)) or not hasattr(ngram, "__len__") for ngram in ngrams):
+            raise TypeError("n-grams are a list of lists of token ids; use count_many for texts")
         np.cumsum(np.fromiter(map(len, ngrams), np.int64, len(ngrams)), out=starts[1:])
-        tokens = np.fromiter(chain.from_iterable(ngrams), np.int64, int(starts[-1]))
+        tokens = np.fromiter(map(operator.index, chain.from_iterable(ngrams)), np.int64, int(starts[-1]))
         separator = min((int(np.iinfo(shard.token_dtype).max) for shard in self.shards), default=0xFFFFFFFF)
         for outside in (tokens.min(initial=0), tokens.max(initial=0)):
             if outside == separator:
@@ -168,7 +171,8 @@ class CountIndex(OpenedIndex):
         for part, entity in (("subject", subject), ("object", object)):
             answer[part] = self._described(entity) | answer[part]
         answer = {
-            "index": self.name, "analyzer": self.analyzer.label, **answer, "window": window, "exact": True
+            "index": self.name, "analyzer": self.analyzer.label, **answer,
+            "window": None if window is None else int(window), "exact": True
         }  # fmt: skip
         if by is not None:
             answer[f"by_{by}"] = {name: _nest(row) for name, row in zip(names, found, strict=True)}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 
@@ -34,7 +36,7 @@ class Entity:
         aliases = texts(self.aliases, "aliases")
         # Lone surrogates, which JSON and command lines can carry, can be neither looked for nor printed.
         object.__setattr__(self, "name", clean_text(self.name))
-        object.__setattr__(self, "aliases", tuple(clean_text(alias) for alias in aliases))
+        object.__setattr__(self, "aliases", tuple(clean_text(str(alias)) for alias in aliases))
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -62,7 +64,8 @@ def texts(values: Iterable[str], what: str) -> tuple[str, ...]:
         TypeError: it is a single string, or an item is not a string.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"{what}: expected a list or tuple of strings, got {values!r:.60}; write [{values!r:.60}]")
+        remedy = f"; write [{values!r:.60}]" if isinstance(values, str) else ""
+        raise TypeError(f"{what}: expected a list or tuple of strings, got {values!r:.60}{remedy}")
     found = tuple(values)
     for value in found:
         if not isinstance(value, str):
@@ -79,11 +82,12 @@ def windows_of(windows: Iterable[int]) -> list[int]:
     """
     if isinstance(windows, (str, bytes)) or not isinstance(windows, Iterable):
         raise TypeError(f"windows: expected a list of integers, got {windows!r:.60}")
-    found = list(dict.fromkeys(windows))
+    found = list(windows)
     for window in found:
-        if not isinstance(window, int) or isinstance(window, bool) or not 0 <= window < 2**31:
+        whole = isinstance(window, (int, np.integer)) and not isinstance(window, bool)
+        if not whole or not 0 <= window < 2**31:
             raise InputError(f"a window is a number of tokens, 0 or more; got {window!r}")
-    return found
+    return list(dict.fromkeys(map(int, found)))
 
 
 def paths(values: Any, what: str) -> list[str | PathLike[str]]:

@@ -118,7 +118,13 @@ def get_analyzer(name: str) -> Analyzer:
 
 
 def clean_text(text: str) -> str:
-    """A text that can be encoded: lone surrogates, which JSON can carry and UTF-8 cannot, become U+FFFD."""
+    """A text that can be encoded: lone surrogates, which JSON can carry and UTF-8 cannot, become U+FFFD.
+
+    Raises:
+        TypeError: it is not a string.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a string, not {type(text).__name__} ({text!r:.60})")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -81,12 +81,14 @@ def count(
     """Count every fact of a table: in an index, through a service, or in a corpus without an index."""
     from factcensus.indexer.tables.added import countable
     from factcensus.indexer.tables.facts import read_facts
-    from factcensus.indexer.tables.files import check_output, write_table
+    from factcensus.indexer.tables.files import check_output, check_writable, write_table
     from factcensus.indexer.tables.remarks import unmatched_commas
 
     _check_options(ctx)
-    check_output(out, [facts, *given["scan"]])
+    index = [] if url or given["index"] is None else [given["index"]]
+    check_output(out, [facts, *given["scan"], *index])
     table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
+    check_writable(table, out)
     progress = ConsoleProgress()
     unit = "B" if given["scan"] else "facts"
 

@@ -128,6 +128,16 @@ def parse_columns(texts: Iterable[str]) -> dict[str, str]:
 
 def missing_column(name: str, names: Sequence[str]) -> str:
     """Return the message about a required column that is missing: the nearest column, the remedy, and all columns."""
+    if len(names) == 1 and any(mark in names[0] for mark in "|: "):
+        return (
+            f"the fact table has the one column {names[0]!r}; commas, semicolons or tabs have to separate the names of "
+            "several, subject and object among them"
+        )
+    if "data" in names:
+        return (
+            f"the fact table has no column {name!r}, but one called 'data'; rows have to be objects of their own, such "
+            "as pandas writes with orient='records'"
+        )
     near = nearest(name, [each for each in names if each not in FACT_COLUMNS])
     remedy = f"; if it is {near!r}, rename it with --columns {name}={near}" if near else ""
     return f"the fact table has no column {name!r}{remedy}; columns: {', '.join(names)}"

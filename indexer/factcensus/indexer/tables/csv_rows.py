@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import FACT_COLUMNS, REQUIRED, ColumnNames
+from factcensus.indexer.tables.json_rows import refuse_utf16
 
 DELIMITERS = (",", ";", "\t")
 _TO_QUOTE = re.compile(r'[,"\r\n]')
@@ -42,11 +43,16 @@ def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise InputError(f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}")
+                raise InputError(
+                    f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}; a cell that holds "
+                    f"{delimiter!r} has to be in quotation marks, which follow the separator directly"
+                )
             yield {
                 name: cell or (None if null else cell) for name, cell, null in zip(header, cells, nullable, strict=True)
             }
     except (csv.Error, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            refuse_utf16(error.object)
         raise InputError(f"the CSV cannot be read ({error}); it must be UTF-8") from error
     finally:
         text.detach()
@@ -75,8 +81,7 @@ def _header(line: str, delimiters: tuple[str, ...], names: ColumnNames) -> tuple
             if len(delimiters) == 1:
                 raise
             continue
-        # pandas calls a column without a name so, such as the row numbers that it writes in front
-        split[delimiter] = [cell if cell.strip() else f"Unnamed: {place}" for place, cell in enumerate(cells)]
+        split[delimiter] = _named(cells)
     if not split:
         raise InputError("the header of the CSV cannot be read: a quotation mark is not closed, or followed by text")
     fitting = [delimiter for delimiter, cells in split.items() if {*REQUIRED} <= {*names.preview(cells)}]
@@ -87,6 +92,17 @@ def _header(line: str, delimiters: tuple[str, ...], names: ColumnNames) -> tuple
         )
     chosen = fitting[0] if fitting else max(split, key=lambda delimiter: len(split[delimiter]))
     return chosen, split[chosen]
+
+
+def _named(cells: list[str]) -> list[str]:
+    """Return names for columns without one, such as the row numbers that pandas writes in front, as pandas does."""
+    names: list[str] = []
+    for place, cell in enumerate(cells):
+        name = cell if cell.strip() else f"Unnamed: {place}"
+        while not cell.strip() and name in (*cells, *names):
+            name += ".1"
+        names.append(name)
+    return names
 
 
 def csv_line(cells: list[str | None]) -> str:

@@ -28,7 +28,7 @@ from factcensus.indexer.tables.columns import (
 from factcensus.indexer.tables.files import TableFormat, read_table, renamed, table_of
 from factcensus.indexer.tables.remarks import remarks
 from factcensus.indexer.tables.restored import carried_metadata, restored
-from factcensus.indexer.tables.values import is_list, list_column, text_column
+from factcensus.indexer.tables.values import is_list, list_column, readable_column, text_column
 
 
 class ArrowStream(Protocol):
@@ -134,9 +134,24 @@ def _arrow_of(frame: Any) -> pa.Table:
     """Return a data frame as an Arrow table, without the row numbers that pandas brings along."""
     try:
         table = pa.table(frame)
-    except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise InputError(f"the table cannot be read: {error}") from error
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        table = _objects_of(frame)
+        if table is None:
+            raise InputError(f"the table cannot be read: {error}") from error
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
+
+
+def _objects_of(frame: Any) -> pa.Table | None:
+    """Return a pandas table that Arrow has no type for: a column of objects such as ``[7, "007"]``, or large integers.
+
+    Returns:
+        None for another table, or one with a name twice.
+    """
+    if not hasattr(frame, "reset_index") or not frame.columns.is_unique:
+        return None
+    named = [name for name in frame.index.names if name is not None]
+    rows = (frame.reset_index(named) if named else frame).to_dict("records")
+    return table_of([{str(name): value for name, value in row.items()} for row in rows])
 
 
 def check_facts(table: pa.Table) -> pa.Table:
@@ -170,9 +185,7 @@ def _checked(column: pa.ChunkedArray, name: str) -> Any:
         return column
     if is_count(name) or name in (*STRATUM_COLUMNS, *LABEL_COLUMNS):
         return restored(column, name)
-    if pa.types.is_string_view(column.type):  # polars hands texts over so, and few can read it in a file
-        return column.cast(pa.string())
-    return column
+    return readable_column(column)
 
 
 def _check_names(column: pa.ChunkedArray, name: str) -> None:

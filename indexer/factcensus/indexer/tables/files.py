@@ -19,7 +19,7 @@ from factcensus.indexer.paths import not_found
 from factcensus.indexer.storage.layout import replaced_file
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
-from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, settled
+from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, refuse_utf16, settled
 from factcensus.indexer.tables.shapes import Shape
 from factcensus.indexer.tables.values import as_list, json_cell, texts_of
 
@@ -139,6 +139,7 @@ def rows_of(
 def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
     """Yield the rows of a .json file: an array of objects, as pandas writes it, or JSON Lines."""
     first = next((line for line in file if line.strip()), b"")
+    refuse_utf16(first)
     if not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         yield from json_rows(chain([first], file), names)
         return
@@ -169,10 +170,66 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
+def check_writable(table: pa.Table, path: str | Path) -> None:
+    """Check that the format of a path has a form for every value of a table, before the work for it begins.
+
+    Raises:
+        InputError: it has none, such as JSON for an infinite number; the message names column and remedy.
+    """
+    format = format_of(path)
+    if format == "arrow":
+        return
+    for name in table.column_names:
+        column = table[name]
+        try:
+            if format == "parquet":
+                pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([(name, column.type)])).close()
+            elif _may_have_no_form(column.type, format):
+                for value in column.to_pylist():
+                    _check_form(value, format)
+        except (InputError, pa.ArrowException) as error:
+            other = ".arrow" if format == "parquet" else ".parquet or .arrow"
+            raise InputError(
+                f"the column {name!r} cannot be written to a .{format} file ({error}); write a file that ends in "
+                f"{other}, or leave the column out"
+            ) from error
+
+
+def _may_have_no_form(kind: pa.DataType, format: TableFormat) -> bool:
+    """Return whether a column of this type can hold values that a text format has no form for."""
+    if pa.types.is_floating(kind):
+        return format == "jsonl"
+    return not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _check_form(value: Any, format: TableFormat) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)) and not isinstance(value, pa.MonthDayNano):
+        for each in value:
+            _check_form(each, "jsonl")  # in a cell of CSV, too, a list is JSON
+    elif isinstance(value, float):
+        if format == "jsonl" and math.isinf(value):
+            raise InputError(f"JSON has no form for {value!r}")
+    elif not isinstance(value, (str, int, type(None))):
+        _json_value(value)
+
+
 def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table in the format that the file's ending stands for; the file appears in one step."""
+    """Write a table in the format that the file's ending stands for; the file appears in one step.
+
+    Raises:
+        InputError: the path cannot be written, or a value has no form there; see :func:`check_writable`.
+    """
     path = Path(path)
     check_output(path)
+    check_writable(table, path)
     format = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as partial:
@@ -217,9 +274,9 @@ def _json_value(value: Any) -> Any:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise InputError(f"{value!r:.60} is not UTF-8 text; write this table as Parquet") from None
+            raise InputError(f"{value!r:.60} is not UTF-8 text") from None
     if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)) or type(value).__name__ == "UUID":
         return str(value)
     if isinstance(value, (int, float)):
         return value
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise InputError(f"a {type(value).__name__} has no form there")

@@ -22,6 +22,7 @@ from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, FACT_COLUMNS, 
 #: Columns in which numbers are text.
 AS_WRITTEN = frozenset((*FACT_COLUMNS, *ASKED_LIST_COLUMNS))
 _MANY_DIGITS = re.compile(rb"\d{19}")
+_COLON = re.compile(rb'"\s*:')
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -35,10 +36,21 @@ def decoded(text: str | bytes) -> Any:
     """Return a JSON value whose numbers are :class:`Literal`; NaN is None.
 
     Raises:
-        ValueError: it is not JSON, or holds an infinite number.
+        ValueError: it is not JSON, holds an infinite number, or gives a key of an object twice.
         RecursionError: it is nested too deep.
     """
-    return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=_constant)
+    return json.loads(
+        text, parse_int=Literal, parse_float=Literal, parse_constant=_constant, object_pairs_hook=_each_once
+    )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} is given twice, and only one of its values could be used; remove one")
+    return found
 
 
 def _constant(name: str) -> None:
@@ -80,6 +92,7 @@ def json_rows(lines: Iterable[bytes], names: ColumnNames) -> Iterator[dict[str, 
     """
     for number, line in enumerate(lines, 1):
         if number == 1:
+            refuse_utf16(line)
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line.strip():
             continue
@@ -90,6 +103,16 @@ def json_rows(lines: Iterable[bytes], names: ColumnNames) -> Iterator[dict[str, 
         yield row
 
 
+def refuse_utf16(start: bytes) -> None:
+    """Check that a file does not begin like UTF-16, the "Unicode text" of spreadsheets.
+
+    Raises:
+        InputError: it does.
+    """
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("the file is UTF-16; save it as UTF-8")
+
+
 def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     """Return one row.
 
@@ -98,7 +121,8 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     """
     try:
         row = orjson.loads(line)
-        exact = _MANY_DIGITS.search(line) is not None
+        # A colon more than there are keys: inside a text, inside an object, or after a key that is given twice.
+        exact = _MANY_DIGITS.search(line) is not None or (isinstance(row, dict) and _colons(line) != len(row))
     except orjson.JSONDecodeError:
         row, exact = None, True
     if isinstance(row, dict) and not exact:
@@ -116,6 +140,10 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(f"not JSON ({error})") from error
     return settled(row, names)
+
+
+def _colons(line: bytes) -> int:
+    return len(_COLON.findall(line))
 
 
 def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[dict[str, Any]]:

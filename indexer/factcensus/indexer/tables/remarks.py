@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, misspelt_columns
 from factcensus.indexer.tables.values import is_list, looks_like_broken_list
 
+#: Words for null that programs write into cells of text: R, spreadsheets, pandas, SQL.
+_NULL_WORDS = frozenset(("NA", "N/A", "#N/A", "<NA>", "nan", "NaN", "NULL", "null", "None"))
+
 #: Aliases that the index is asked about for a hint.
 _MOST_ASKED = 1000
+_SEPARATORS = frozenset(",;")
 
 
 def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
@@ -23,6 +29,7 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
                 f"the column {name!r} holds floating-point numbers, which do not say how they were written (3.10 is "
                 "3.1); store it as text to be sure"
             )
+    yield from _doubtful_texts(facts)
     for name in LIST_COLUMNS:
         if name in facts.column_names and is_list(facts.schema.field(name).type):
             lists = facts[name].to_pylist()
@@ -34,8 +41,34 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
                 )
 
 
+def _doubtful_texts(facts: pa.Table) -> Iterable[str]:
+    """Yield remarks about texts that may stand for null, or that have spaces around them."""
+    for name in (*TEXT_COLUMNS, *LIST_COLUMNS):
+        if name not in facts.column_names:
+            continue
+        several = is_list(facts[name].type)
+        column = _items(facts[name]) if several else facts[name]
+        options = pc.SetLookupOptions(value_set=pa.array(sorted(_NULL_WORDS), column.type))
+        found = column.filter(compute("is_in", [column], options))
+        if len(found):
+            yield (
+                f"{len(found):,} {'texts' if several else 'cells'} of {name!r} are the word {found[0].as_py()!r}, "
+                "which is read as a text; if it stands for no value, leave the cell empty"
+            )
+        padded = column.filter(compute("not_equal", [compute("utf8_trim_whitespace", [column]), column]))
+        if len(padded) and not several:
+            yield (
+                f"{len(padded):,} cells of {name!r} have spaces around the text, which stay (first: "
+                f"{padded[0].as_py()!r:.60}); remove them if they are not meant"
+            )
+
+
+def _items(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+
+
 def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = None) -> str | None:
-    """Return a hint about names and aliases that have a comma and match nothing: often a list with the wrong separator.
+    """Return a hint about names and aliases with a comma or semicolon that match nothing: often a wrong separator.
 
     Args:
         counts: a counts table.
@@ -49,10 +82,10 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
         several = counts[aliases].to_pylist() if aliases in counts.column_names else [None] * counts.num_rows
         mentions = counts[f"{role}_mentions"].to_pylist()
         for name, others, number in zip(counts[role].to_pylist(), several, mentions, strict=True):
-            if not number and "," in name:
+            if not number and _SEPARATORS & set(name):
                 found[name] = None
             for alias in others or ():
-                if "," not in alias or alias in asked:
+                if not _SEPARATORS & set(alias) or alias in asked:
                     continue
                 if not number:
                     found[alias] = None
@@ -63,6 +96,6 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
     if not found:
         return None
     return (
-        f"{len(found):,} names or aliases contain a comma and match nothing (such as {next(iter(found))[:60]!r}); "
-        "lists are separated by | or written as JSON"
+        f"{len(found):,} names or aliases contain a comma or semicolon and match nothing (such as "
+        f"{next(iter(found))[:60]!r}); lists are separated by | or written as JSON"
     )

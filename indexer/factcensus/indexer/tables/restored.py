@@ -16,11 +16,12 @@ from factcensus.indexer.tables.columns import (
     STRATUM_COLUMNS,
     is_count,
 )
+from factcensus.indexer.tables.values import plain_column
 
-#: What a cell of numbers may hold for null, as pandas and other tools write it.
 #: Metadata that describes a whole table by its columns.
 _NOTES = (b"pandas", b"huggingface")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0)?")
+#: What a cell of numbers may hold for null, as pandas and other tools write it.
 _NULLS = frozenset(("", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"))
 
 
@@ -35,8 +36,7 @@ def restored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if column.type == kind and kind != pa.string():
         return column
     try:
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
+        column = plain_column(column)
         if kind == pa.string():
             return _restored_texts(column)
         if pa.types.is_floating(column.type):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +16,8 @@ import pyarrow as pa
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
 from factcensus.indexer.tables.added import check_one_analyzer, without_strata
+
+_WHOLE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.0)?")
 
 
 def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
@@ -63,10 +68,15 @@ def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
         return _edge_bounds(edges)
     if kind == "edges":
         try:
-            edges = [int(edge) for edge in argument.split(",")]
+            edges = [int(edge) for edge in argument.split(",") if edge.strip().isascii() and "_" not in edge]
         except ValueError:
             edges = []
-        if edges and edges[0] >= 1 and all(low < high for low, high in pairwise(edges)):
+        if (
+            len(edges) == argument.count(",") + 1
+            and edges[0] >= 1
+            and edges[-1] < 1 << 63
+            and all(low < high for low, high in pairwise(edges))
+        ):
             return _edge_bounds(edges)
     raise InputError(f"bins {bins!r} are not understood; known: quantile:K, log10, edges:A,B,… (rising, from 1)")
 
@@ -100,13 +110,24 @@ def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
         raise InputError(f"no column {by!r} to stratify by{suggestion(by, table.column_names)}")
     counts = []
     for row, value in enumerate(table[by].to_pylist(), 1):
-        try:
-            count = int(value)
-            if not 0 <= count < 1 << 63 or count != float(value):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"row {row}: {by} is {value!r}, not a count (an integer, 0 or more)") from error
+        count = _count(value)
+        if count is None:
+            raise InputError(f"row {row}: {by} is {value!r}, not a count (an integer, 0 or more)")
         counts.append(count)
     if not counts:
         raise InputError("the table has no rows to stratify")
     return np.array(counts, np.int64)
+
+
+def _count(value: Any) -> int | None:
+    """Return the count that a value is: an integer, a float without a fraction, or the text of one, such as ``12.0``.
+
+    Returns:
+        None for anything else: true and false, ``1_000``, ``007``.
+    """
+    if isinstance(value, (float, Decimal)):
+        value = int(value) if math.isfinite(value) and value == int(value) else None
+    elif isinstance(value, str):
+        value = int(value.strip().removesuffix(".0")) if _WHOLE.fullmatch(value.strip()) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return value if is_count else None

@@ -37,10 +37,13 @@ from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.json_rows import decoded, texts_in
 
-#: A list of Python strings as ``str(list)`` or NumPy writes it: with commas, or with spaces only.
+#: A list, tuple or set of Python strings as ``str`` or NumPy writes it: with commas, or with spaces only.
 _QUOTED = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 _ITEM = rf"{_QUOTED}|[-+]?\d[\d.eE+-]*|None|nan"
-_PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{_ITEM})(?:(?:\s*,\s*|\s+)(?:{_ITEM}))*\s*,?\s*)?\]", re.DOTALL)
+_PYTHON_LIST = re.compile(rf"[\[({{]\s*(?:{_ITEM})(?:(?:\s*,\s*|\s+)(?:{_ITEM}))*\s*,?\s*[\])}}]", re.DOTALL)
+#: Python's lists without any text: nulls only, or an empty tuple or set, which pandas writes too.
+_NO_ITEMS = re.compile(r"\[\s*(?:None|nan)(?:(?:\s*,\s*|\s+)(?:None|nan))*\s*,?\s*\]|\(\s*\)|set\(\)|frozenset\(\)")
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 _NO_TEXT = ("None", "nan")
 _MIDNIGHT = re.compile(r"(.*) 00:00:00(?:\.0+)?")
@@ -68,7 +71,7 @@ def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_string(kind):
         return column
     if pa.types.is_dictionary(kind):
-        return text_column(column.cast(kind.value_type), name)
+        return text_column(plain_column(column), name)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
     if pa.types.is_timestamp(kind):
@@ -78,6 +81,51 @@ def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         narrow = {pa.float16(): np.float16, pa.float32(): np.float32}[kind]
         values = [None if value is None else narrow(value) for value in values]
     return pa.chunked_array([pa.array(texts_of(values, name), pa.string())])
+
+
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values of a dictionary as such; any other column as it is."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    column = readable_column(column)  # Arrow cannot cast a dictionary of views
+    return column.cast(column.type.value_type)
+
+
+def readable_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without views and runs, which polars and Arrow hand over and few libraries can read in a file."""
+    kind = _without_views(column.type)
+    if kind == column.type:
+        return column
+    if pa.types.is_dictionary(kind):
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind.value_type), ordered=kind.ordered)
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array(chunks, kind)
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        return column.cast(kind)
+    return pa.chunked_array([pa.array(column.to_pylist(), kind)])  # Arrow casts some lists of views wrongly
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """Return the type that holds the same values without views and runs, at every level."""
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_run_end_encoded(kind):
+        return _without_views(kind.value_type)
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
+    if is_list(kind):
+        inner = kind.value_field.with_type(_without_views(kind.value_type))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(inner, kind.list_size)
+        is_large = pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind)
+        return pa.large_list(inner) if is_large else pa.list_(inner)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    return kind
 
 
 def _timestamps(column: pa.ChunkedArray) -> list[str | None]:
@@ -150,7 +198,8 @@ def _text(value: Any, whole: bool, midnight: bool, name: str, row: int) -> str |
             raise InputError(f"row {row} of the fact table: the {name} is not UTF-8 text ({value!r:.60})") from None
     if type(value).__name__ == "UUID":
         return str(value)
-    raise InputError(f"row {row} of the fact table: the {name} is {value!r:.60}, and has to be a text")
+    remedy = "; write one object for each row, as pandas does with orient='records'" if isinstance(value, dict) else ""
+    raise InputError(f"row {row} of the fact table: the {name} is {value!r:.60}, and has to be a text{remedy}")
 
 
 def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
@@ -159,8 +208,7 @@ def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
     Raises:
         InputError: an item is not a text; the message names the row.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = plain_column(column)
     cells = column.to_pylist()
     if is_list(column.type) and not pa.types.is_string(column.type.value_type):
         items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
@@ -198,9 +246,12 @@ def as_list(cell: Any, name: str, row: int) -> list[str] | None:
 def list_in(cell: str) -> list[str]:
     """Return the texts in a cell: a JSON list, a list as Python or NumPy prints it, or texts separated by ``|``.
 
-    A cell that begins with ``[`` and is none of these is text: ``[X] is the capital of [Y]``.
+    Tuples and sets of Python are lists, too. A cell that begins with a bracket and is none of these is text:
+    ``[X] is the capital of [Y]``.
     """
     stripped = cell.strip()
+    if _NO_ITEMS.fullmatch(stripped):
+        return []
     if stripped.startswith("[") and stripped.endswith("]"):
         try:
             found = texts_in(decoded(stripped))
@@ -208,8 +259,13 @@ def list_in(cell: str) -> list[str]:
             found = None
         if isinstance(found, list) and all(item is None or isinstance(item, str) for item in found):
             return [item for item in found if item is not None]
-        if ("'" in stripped or '"' in stripped) and _PYTHON_LIST.fullmatch(stripped):
-            return list(_python_items(stripped))
+    if (
+        stripped
+        and _BRACKETS.get(stripped[0]) == stripped[-1]
+        and ("'" in stripped or '"' in stripped)
+        and _PYTHON_LIST.fullmatch(stripped)
+    ):
+        return list(_python_items(stripped))
     return [item.strip() for item in cell.split("|")]
 
 
@@ -222,8 +278,8 @@ def _python_items(text: str) -> Iterable[str]:
 
 
 def looks_like_broken_list(text: str) -> bool:
-    """Return whether a text begins like a list of quoted texts."""
-    return re.match(r"\s*\[\s*[\"']", text) is not None
+    """Return whether a text begins like a list, tuple or set of quoted texts."""
+    return re.match(r"\s*[\[({]\s*[\"']", text) is not None
 
 
 def json_cell(value: Any) -> str:
