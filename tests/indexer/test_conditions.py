@@ -91,8 +91,11 @@ def test_column_or_field_is_found_by_its_name(index: CountIndex, name: str, expe
         assert found == index.count("a", by=name)[f"by_{name}"][value]["documents"]
 
 
-def test_key_with_a_dot_goes_before_the_nested_one(index: CountIndex) -> None:
-    assert values(index, "a.b") == {"value 0", ""}
+def test_key_with_a_dot_goes_before_the_nested_one_in_each_document(index: CountIndex) -> None:
+    assert values(index, "a.b") == {"value 0", "second"}
+    for value in ("value 0", "second"):
+        for where in (condition({"a.b": value}), f"a.b = '{value}'", f"metadata.a.b = '{value}'"):
+            assert index.count("a", scope=Scope(where=where))["documents"] == 1
 
 
 @pytest.mark.parametrize("number", range(1, len(KEYS)), ids=[ascii(key) for key in KEYS[1:]])
@@ -152,6 +155,37 @@ def test_unknown_name_is_an_error_with_the_nearest_everywhere(
 )
 def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, where: str, documents: int) -> None:
     assert index.count("a", scope=Scope(where=where))["documents"] == documents
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("{} = 7", ["7", "7.0"]),
+        ("7 = {}", ["7", "7.0"]),
+        ("{} IN (7, 8)", ["7", "7.0"]),
+        ("{} NOT IN (7, 6)", ["007", "7.4", "6.6", "12345678901234567890123", "12345678901234567890124", "-1", "-0.6"]),
+        ("{} <> 7 AND {} <> -1", ["007", "7.4", "6.6", "12345678901234567890123", "12345678901234567890124", "-0.6"]),
+        ("{} = -1", ["-1"]),
+        ("{} = 12345678901234567890123", ["12345678901234567890123"]),
+        ("{} IS NOT DISTINCT FROM 7", ["7"]),
+        ("CASE {} WHEN 7 THEN true END", ["7", "7.0"]),
+        ("{} = 7.0", ["7", "007", "7.0"]),
+        ("{} = 7.4 OR 6.6 = {}", ["7.4", "6.6"]),
+        ("{} IN (7.4, 7)", ["7", "007", "7.0", "7.4"]),
+        ("length({}) = 1 AND tokens = 1 AND (tokens = 2) = false", ["7"]),
+        ("record IN (0, 2)", ["7", "7.0"]),
+    ],
+)
+def test_number_equals_texts_that_are_written_like_it(where: str, ids: list[str], tmp_path: Path) -> None:
+    written = ["7", "007", "7.0", "7.4", "6.6", "12345678901234567890123", "12345678901234567890124", "-1", "-0.6"]
+    rows = [{"id": name, "text": "a", "again": name} for name in written]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        for field in ("id", "again", "(metadata ->> '$.again')"):
+            scope = Scope(where=where.replace("{}", field))
+            assert [each["id"] for each in index.find_documents(text="a", scope=scope)["documents"]] == [
+                name for name in written if name in ids
+            ]
 
 
 REFUSED = [

@@ -108,6 +108,17 @@ def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: by
         build_index([file], tmp_path / "ix", jobs=1)
 
 
+@pytest.mark.parametrize("compression", [".gz", ".zst", ".xz", ".bz2"])
+def test_array_behind_an_empty_frame_is_recognised(compression: str, tmp_path: Path) -> None:
+    compress = COMPRESS[compression]
+    empty = b"\x50\x2a\x4d\x18\x04\0\0\0size" if compression == ".zst" else compress(b"")
+    (tmp_path / f"a.json{compression}").write_bytes(empty + compress(b'[{"text": "a"}]'))
+    (tmp_path / f"b.json{compression}").write_bytes(empty + compress(LINE))
+    found, told = names(tmp_path)
+    assert found == [f"b.json{compression}"]
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("compression", COMPRESS)
 def test_large_array_is_recognised_by_its_first_bytes(compression: str, tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(3 << 20).hex().encode()
@@ -142,7 +153,7 @@ def test_the_same_file_given_twice_is_an_error_that_names_it(tmp_path: Path, mon
     os.link(file, tmp_path / "hard.jsonl")
     monkeypatch.chdir(tmp_path)
     again = [file, "c/one.jsonl", "./c/../c/one.jsonl", "link.jsonl", "folder/one.jsonl", "hard.jsonl", "c", "folder"]
-    for other in [*again, file.as_uri()]:
+    for other in [*again, file.as_uri(), f"simplecache::{file.as_uri()}", f"filecache::{(tmp_path / 'c').as_uri()}"]:
         for sources in ([file, other], [other, file]):
             with pytest.raises(InputError, match=r"(one|link|hard)\.jsonl.* would be read twice"):
                 find_source_files(sources)

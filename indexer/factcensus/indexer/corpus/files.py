@@ -243,7 +243,7 @@ def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, Sourc
     if not file_system.isdir(root):
         _check_named(source, lambda: _what_else_remote(file_system, root))
         file = _remote_file(file_system, root, root.rpartition("/")[2])
-        yield file.url, file
+        yield _remote_identity(file), file
         return
     left_out = _LeftOut(source, notice)
     kept = []
@@ -255,11 +255,17 @@ def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, Sourc
             left_out.add(reason, name)
         else:
             file = _remote_file(file_system, path, name)
-            kept.append((file.url, file))
+            kept.append((_remote_identity(file), file))
     left_out.tell()
     if not kept:
         raise _no_shards(source)
     yield from kept
+
+
+def _remote_identity(file: SourceFile) -> Hashable:
+    """Return what is equal for two URLs of one file; a chain such as ``simplecache::`` may lead to a local one."""
+    path = file.url.removeprefix("file://")
+    return file.url if path == file.url else _identity(path, os.stat(path))
 
 
 def _remote_shards(file_system: Any, root: str, left_out: _LeftOut) -> Iterator[tuple[str, str]]:

@@ -283,6 +283,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
 
     try:
         with open_raw(file.url) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
+            _refuse_repeated(file, parquet.schema_arrow)
             names = _column_names(parquet.schema_arrow)
             if text_field not in names:
                 raise InputError(f"{file.name}: no column {text_field!r}{suggestion(text_field, names)}")
@@ -297,6 +298,19 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
             raise
         raise InputError(f"{file.name}: not a readable Parquet file, or a damaged one ({error})") from error
+
+
+def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
+    """Raise if two columns, or two fields of a struct, have one name: which of them is meant cannot be known."""
+    import pyarrow as pa
+
+    seen = set()
+    for column in fields:
+        if column.name in seen:
+            raise InputError(f"{file.name}: two columns are called {inside + column.name!r}; rename one of them")
+        seen.add(column.name)
+        if pa.types.is_struct(column.type):
+            _refuse_repeated(file, column.type, f"{inside}{column.name}.")
 
 
 def _column_names(fields: Any) -> list[str]:

@@ -123,18 +123,23 @@ def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
 
 
 def first_bytes(content: bytes, name: str) -> bytes:
-    """Return the first decompressed bytes of a file, given the first bytes as they lie; nothing if they are damaged."""
+    """Return the first decompressed bytes of a file, given the first bytes as they lie; nothing if they are damaged.
+
+    Frames in front that hold nothing are passed over: some compressors begin with one.
+    """
     compression = compression_of(name)
+    if not compression:
+        return content
+    begin = b""
+    new, bounded = _DECOMPRESSORS.get(compression) or (lambda: zlib.decompressobj(31), True)
     try:
-        if compression == ".gz":
-            return zlib.decompressobj(31).decompress(content, _HEAD)
-        if compression:
-            new, bounded = _DECOMPRESSORS[compression]
-            begin: bytes = new().decompress(content, _HEAD) if bounded else new().decompress(content)
-            return begin
+        while content and not begin:
+            frame = new()
+            begin = frame.decompress(content, _HEAD) if bounded else frame.decompress(content)
+            content = frame.unused_data
     except DAMAGE:
         return b""
-    return content
+    return begin
 
 
 def compression_of(name: str) -> str:

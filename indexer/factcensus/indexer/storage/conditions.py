@@ -15,7 +15,7 @@ import duckdb
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
-from factcensus.indexer.storage.fields import COLUMNS, find_field, known_fields, quote_name
+from factcensus.indexer.storage.fields import COLUMNS, find_field, known_fields, quote_name, quote_text
 
 #: Kinds of expressions that a condition is made of.
 _KINDS = {
@@ -42,6 +42,14 @@ FUNCTIONS = frozenset(_LIST.split())
 _EXTRACTING = {"->", "->>", "json_extract", "json_extract_string", "json_extract_path", "json_extract_path_text"}
 #: Columns of the document table that conditions may use besides those that can be grouped by.
 _MORE_COLUMNS = ("text_digest", "metadata")
+_EQUALITIES = {
+    "COMPARE_EQUAL",
+    "COMPARE_NOTEQUAL",
+    "COMPARE_DISTINCT_FROM",
+    "COMPARE_NOT_DISTINCT_FROM",
+    "COMPARE_IN",
+    "COMPARE_NOT_IN",
+}
 _INSTEAD = "write one condition over columns and metadata fields, such as  source = 'c4' AND metadata.lang = 'en'"
 
 
@@ -64,6 +72,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[
     added: dict[str, str] = {}
     for node in _expressions(statement["node"]["select_list"]):
         _check_expression(node, where)
+        _compare_as_written(connection, node)
         _check_path(connection, node)
         if node["class"] == "COLUMN_REF":
             node["column_names"] = [_column(connection, node["column_names"], added)]
@@ -133,6 +142,72 @@ def _check_expression(node: dict[str, Any], where: str) -> None:
     plain = not any(node.get(key) for key in ("schema", "catalog", "filter", "distinct", "export_state"))
     if not plain or (node.get("order_bys") or {}).get("orders"):
         raise InputError(f"the function {name!r} in the condition {where!r:.200} takes arguments only; {_INSTEAD}")
+
+
+def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+    """Let a number equal the texts that are written like it; DuckDB rounds the text to the number's type.
+
+    For DuckDB ``id = 7`` holds for the ids 7.4 and 007 too, and ``score = 0.5`` for 0.54. A whole number becomes text,
+    which takes the type of what it is compared with; a fraction is compared as one.
+    """
+    if node.get("type") not in _EQUALITIES:
+        return
+    several = "children" in node
+    sides = node["children"] if several else [node["left"], node["right"]]
+    if not several and sides[0].get("class") == "CONSTANT":
+        sides.reverse()
+    one, others = sides[0], sides[1:]
+    kinds = [_number_kind(other) for other in others]
+    if one.get("class") == "CONSTANT" or not any(kinds):
+        return
+    if "fraction" in kinds:
+        number = _expression(connection, "CAST(NULL AS DOUBLE)")
+        number["child"] = dict(one)
+        _replace(one, number)
+        return
+    spellings = []
+    for other, kind in zip(others, kinds, strict=True):
+        texts = _spellings(other) if kind else []
+        spellings += [_expression(connection, quote_text(text)) for text in texts] or [other]
+    if several:
+        node["children"] = [one, *spellings]
+    elif node["type"] == "COMPARE_EQUAL" or node["type"] == "COMPARE_NOTEQUAL":
+        instead = _expression(connection, f"NULL {'NOT ' * (node['type'] != 'COMPARE_EQUAL')}IN (NULL)")
+        inner = instead if instead["type"].startswith("COMPARE") else instead["children"][0]
+        inner["children"] = [one, *spellings]
+        _replace(node, instead)
+    else:
+        _replace(others[0], spellings[0])
+
+
+def _replace(node: dict[str, Any], new: dict[str, Any]) -> None:
+    node.clear()
+    node.update(new)
+
+
+def _expression(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    """Return the syntax tree of an expression without its alias and place."""
+    (expression,) = _parse(connection, text)["node"]["select_list"]
+    assert isinstance(expression, dict)
+    return expression
+
+
+def _number_kind(node: dict[str, Any]) -> str | None:
+    """Return whether a node is a constant ``whole`` number or truth value, or a ``fraction``; None if neither."""
+    if node.get("class") != "CONSTANT":
+        return None
+    literal, value = node.get("literal") or {}, node.get("value") or {}
+    kind = str(literal.get("kind") or value.get("type", {}).get("id"))
+    if kind in ("NUMERIC", "DECIMAL", "FLOAT", "DOUBLE"):
+        return "fraction"
+    return "whole" if kind == "BOOLEAN" or kind.endswith(("INTEGER", "INT")) else None
+
+
+def _spellings(node: dict[str, Any]) -> list[str]:
+    """Return how a whole number or truth value is written as text; JSON has 1990.0 where a table held floats."""
+    constant = node.get("literal") or node.get("value") or {}
+    text = str(constant.get("text", constant.get("value"))).lower()
+    return [text] if text in ("true", "false") else [text, f"{text}.0"]
 
 
 def _column(connection: duckdb.DuckDBPyConnection, names: list[str], added: dict[str, str]) -> str:

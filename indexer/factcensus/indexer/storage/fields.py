@@ -1,8 +1,8 @@
 """Names of what documents have: columns of the document table, and fields of their metadata.
 
 A name is a column (``source``), a key of the metadata (``lang``), or a path into it (``meta.year``). Keys may contain
-dots: the key ``a.b`` is found before the key ``b`` of the object ``a``. Double quotes take a part as it is
-(``"a.b".c``). A key named like a column is written ``metadata.tokens`` or ``"tokens"``.
+dots: in each document, the key ``a.b`` is looked for before the key ``b`` of the object ``a``. Double quotes
+take a part as it is (``"a.b".c``). A key named like a column is written ``metadata.tokens`` or ``"tokens"``.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str])
     """
     if isinstance(name, str) and name in COLUMNS:
         return quote_name(name)
-    path = next((path for path in _paths(name) if _exists(connection, path)), None)
-    if path is None:
-        shown = name if isinstance(name, str) else ".".join(name)
-        raise unknown_name("column or metadata field", shown, [*COLUMNS, *known_fields(connection)])
-    return f"json_extract_string(metadata, {json_pointer(path)})"
+    for paths in _readings(name):
+        values = [f"json_extract_string(metadata, {json_pointer(path)})" for path in paths if _exists(connection, path)]
+        if values:
+            return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+    shown = name if isinstance(name, str) else ".".join(name)
+    raise unknown_name("column or metadata field", shown, [*COLUMNS, *known_fields(connection)])
 
 
 def known_fields(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -81,20 +82,20 @@ def field_name(path: FieldPath) -> str:
     return f"metadata.{parts[0]}" if path[0] in COLUMNS and len(path) == 1 else ".".join(parts)
 
 
-def _paths(name: str | Sequence[str]) -> Iterator[FieldPath]:
-    """Yield the paths that a name may stand for, those with the longest keys first."""
+def _readings(name: str | Sequence[str]) -> Iterator[list[FieldPath]]:
+    """Yield what a name may mean: the paths it may stand for in one document or another, the longest keys first."""
     if not isinstance(name, str):
-        yield tuple(name)
-        if not any({".", '"'} & set(part) or not part for part in name):
-            yield from (path for path in _paths(".".join(name)) if path != tuple(name))
-        return
+        if any({".", '"'} & set(part) or not part for part in name):
+            yield [tuple(name)]
+            return
+        name = ".".join(name)
     if not _NAME.fullmatch(name):
-        yield (name,)
+        yield [(name,)]
         return
     parts = re.findall(_PART, name)
-    yield from _joined(parts)
+    yield list(_joined(parts))
     if parts[0] == "metadata" and len(parts) > 1:
-        yield from _joined(parts[1:])
+        yield list(_joined(parts[1:]))
 
 
 def _joined(parts: Sequence[str]) -> Iterator[FieldPath]:
