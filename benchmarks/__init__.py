@@ -1,1 +1,1 @@
-"""Us and the peers side by side, on the same bytes in the same run; medians and ratios, never tests."""
+"""Comparisons with other programs (peers) on the same bytes in the same run: medians and ratios, no tests."""

@@ -1,4 +1,4 @@
-"""All benchmarks, or some: ``make bench``, or ``python -m benchmarks [NAME...] --corpus CORPUS --facts FACTS``."""
+"""Run all or some benchmarks: ``make bench``, or ``python -m benchmarks [NAME...] --corpus CORPUS --facts FACTS``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PEERS = (
 
 
 def main() -> None:
-    """Run them over a corpus and a fact table; by default over a controlled world that is made on the spot."""
+    """Run the benchmarks on a corpus and a fact table; by default on a controlled world made on the spot."""
     arguments = _parser().parse_args()
     report = Report(arguments.rounds)
     with tempfile.TemporaryDirectory(prefix="bench", dir=arguments.folder) as folder:
@@ -47,7 +47,7 @@ def main() -> None:
         )
         report.note(
             f"{len(setting.texts):,} documents, {text_bytes(setting.texts) / 1e6:.1f} MB of text; {report.rounds} "
-            f"rounds, medians and extremes. {os.cpu_count()} processors ({_processor()}), "
+            f"rounds, medians (minimum to maximum). {os.cpu_count()} processors ({_processor()}), "
             f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PEERS) + "."
         )
         for name in arguments.names or BENCHMARKS:
@@ -74,12 +74,12 @@ def _analysis(setting: Setting, report: Report) -> None:
 
 
 def _evaluation(setting: Setting, report: Report) -> None:
-    from benchmarks import evaluation  # brings torch, which nothing else here needs
+    from benchmarks import evaluation  # imports torch, which no other benchmark needs
 
     evaluation.main(setting, report)
 
 
-#: Name, and what it is called with.
+#: Benchmarks by name, with their arguments.
 BENCHMARKS: dict[str, Callable[[Setting, Report], None]] = {
     "analysis": _analysis,
     "suffix_array": suffix_array.main,
@@ -99,17 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--corpus", nargs="+", type=Path, default=[], help="files or folders of JSON Lines or Parquet")
     parser.add_argument("--facts", nargs="+", type=Path, default=[], help="fact tables")
-    parser.add_argument("--megabytes", type=float, help="take documents from all over the corpus, up to so much text")
+    parser.add_argument("--megabytes", type=float, help="maximum amount of text, sampled from the whole corpus")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--memory", default="640MiB", help="the bound that is tested (default: %(default)s)")
+    parser.add_argument("--memory", default="640MiB", help="memory limit to test (default: %(default)s)")
     parser.add_argument(
-        "--memory-megabytes", type=float, default=2000, help="text that is built under it (default: %(default)s)"
+        "--memory-megabytes",
+        type=float,
+        default=2000,
+        help="amount of text to build under the limit (default: %(default)s)",
     )
-    parser.add_argument(
-        "--minutes", type=float, default=0.5, help="for which the service is soaked (default: %(default)s)"
-    )
-    parser.add_argument("--folder", type=Path, help="where scratch files are written (default: the system's)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    parser.add_argument("--minutes", type=float, default=0.5, help="duration of service_soak (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder for scratch files (default: that of the system)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
     return parser
 
 

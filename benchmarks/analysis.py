@@ -1,7 +1,7 @@
-"""Analysis: text to word ids beside three ways to do it without us, on the same documents, in CPU time of one core.
+"""Analysis: text to word ids, compared with three other implementations on the same documents; CPU time of one core.
 
-Only the ``regex`` pipeline gives the same words, so its ids must be ours. The other two lower where we fold case, and
-take + and # for separators; the documents in which their words differ are counted.
+Only the ``regex`` pipeline finds the same words, so its ids must be equal to ours. The other two lowercase where we
+fold case and treat + and # as separators; the benchmark counts the documents in which their words differ.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from factcensus.indexer.analyzers.unicode_tables import WORD as WORD_CHARACTER
 from factcensus.indexer.analyzers.words import WordEncoder, WordsAnalyzer
 from factcensus.indexer.corpus import find_source_files, read_documents
 
-#: Text that is analysed: documents from all over the corpus.
+#: Amount of text, sampled from the whole corpus.
 SAMPLE_BYTES = 16 << 20
-#: What a build analyses at once.
+#: Batch size of a build.
 BATCH_BYTES = 4 << 20
 
-pc: Any = pyarrow.compute  # whose functions are made when it is imported
+pc: Any = pyarrow.compute  # creates its functions when it is imported
 WORD = r"\p{L}\p{M}\p{N}"
 UNSPACED = "".join(rf"\p{{{script}}}" for script in UNSPACED_SCRIPTS)
 
 
 def main(corpus: Path | None, rounds: int) -> None:
-    """Take a sample of the corpus (or of a controlled world), compare what comes out, then the speed."""
+    """Sample a corpus (or a controlled world), compare the results, then the speed."""
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         if corpus is None:
             from factcensus.unlearn import PRESETS, write_world
@@ -56,7 +56,7 @@ def main(corpus: Path | None, rounds: int) -> None:
     ids, lengths = _encode(encoder, documents)
     ours = _documents(_in_first_seen_order(ids).tolist(), lengths.tolist())
     theirs, vocabulary = _regex(texts)
-    assert ours == theirs, "the regex pipeline gives other ids"
+    assert ours == theirs, "the regex pipeline gives different ids"
     words = list(vocabulary)
     arrow, tokenizer = pa.array(texts, pa.string()), _word_level(vocabulary)
     expected = [[words[word] for word in document] for document in ours]
@@ -64,7 +64,7 @@ def main(corpus: Path | None, rounds: int) -> None:
     tokenizer_differs = _differences([e.tokens for e in tokenizer.encode_batch(texts)], expected)
     print(
         f"analysis of {megabytes:.1f} MB of text, {len(documents):,} documents, {len(ids) / 1e6:.2f} M words of "
-        f"{len(words):,} kinds; MB per second of one core's time"
+        f"{len(words):,} types; MB per CPU second of one core"
     )
     _compare(
         megabytes,
@@ -83,7 +83,7 @@ def main(corpus: Path | None, rounds: int) -> None:
 
 
 def _encode(encoder: WordEncoder, documents: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Ids and lengths of all documents, in batches as a build takes them."""
+    """Return the ids and lengths of all documents, in the batches that a build uses."""
     parts = []
     batch: list[bytes] = []
     pending = 0
@@ -102,25 +102,25 @@ _APOSTROPHES = dict.fromkeys(APOSTROPHES, " ")
 
 
 def _is_simple(character: str) -> bool:
-    """Return whether a text of such characters is folded by NFKC and casefold alone."""
+    """Return whether NFKC and casefold alone fold a text of such characters."""
     kinds = {_CLASSES[ord(c)] for c in character + unicodedata.normalize("NFKC", character)}
     stress_mark = unicodedata.combining(character) and "\u0301" in unicodedata.normalize("NFD", character)
     return kinds <= {OTHER, WORD_CHARACTER, SINGLE, JOINER} and not stress_mark
 
 
 _SIMPLE = frozenset(filter(_is_simple, map(chr, range(len(_CLASSES)))))
-# Characters of other scripts, by the newer Unicode of regex, that belong to one of these as well.
+# Characters of other scripts that also belong to one of these in the newer Unicode version of regex.
 _MORE = "".join(
     chr(c) for c in range(len(_CLASSES)) if _CLASSES[c] == SINGLE and not regex.match(f"[{UNSPACED}]", chr(c))
 )
 UNSPACED += _MORE
-# The first alternative is for speed: without it this peer is a quarter slower.
+# The first alternative is for speed; without it this peer is 25 % slower.
 _RUN = rf"(?:(?![{UNSPACED}])[{WORD}])"
 _TOKEN = regex.compile(rf"[a-z0-9]++(?![+#{WORD}])|{_RUN}+(?:[+#]++(?!{_RUN}))?|[{WORD}]")
 
 
 def _regex(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
-    """The definition of the analyzer, as short and as fast as the ``regex`` module allows."""
+    """Analyse texts by the definition of the analyzer, as short and fast as the ``regex`` module allows."""
     vocabulary: dict[str, int] = {}
     found = []
     for text in texts:
@@ -137,7 +137,7 @@ def _regex(texts: Sequence[str]) -> tuple[list[list[int]], dict[str, int]]:
 
 
 def _arrow(texts: Any) -> tuple[Any, Any]:
-    """Each document's words (with empty ones at its ends), and all of them as a dictionary array."""
+    """Return the words of each document (with empty ones at the ends), and all of them as a dictionary array."""
     folded = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
     spaced = pc.replace_substring_regex(folded, f"([{UNSPACED}])", r" \1 ")
     words = pc.split_pattern_regex(spaced, f"[^{WORD}]+")
@@ -145,7 +145,7 @@ def _arrow(texts: Any) -> tuple[Any, Any]:
 
 
 def _word_level(vocabulary: dict[str, int]) -> Any:
-    """A Hugging Face tokenizer that is given our words: it cannot find them by itself."""
+    """Return a Hugging Face tokenizer with our vocabulary, because it cannot build one."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     unknown = "[UNK]"
     tokenizer: Any = Tokenizer(models.WordLevel({**vocabulary, unknown: len(vocabulary)}, unk_token=unknown))
@@ -158,7 +158,7 @@ def _word_level(vocabulary: dict[str, int]) -> Any:
 
 
 def _in_first_seen_order(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same ids under other numbers: 0 for the one that comes first, and so on."""
+    """Renumber the ids in the order of their first occurrence, from 0."""
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     number = np.empty(len(first), np.int64)
     number[np.argsort(first)] = np.arange(len(first))
@@ -175,7 +175,7 @@ def _differences(one: Sequence[Any], other: Sequence[Any]) -> int:
 
 
 def _compare(megabytes: float, rounds: int, runs: dict[str, Callable[[], Any]]) -> None:
-    """Run all in turn, so that a machine that gets slower slows all, and print medians and ratios by round."""
+    """Run all alternately, so that a slowdown affects all, and print medians and ratios per round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -192,7 +192,7 @@ def _compare(megabytes: float, rounds: int, runs: dict[str, Callable[[], Any]]) 
 
 
 def _queries(words: Sequence[str]) -> None:
-    """What it costs to take a query apart, most of which are ASCII."""
+    """Time the analysis of queries, most of which are ASCII."""
     tokens = WordsAnalyzer("words").tokens
     for kind, ascii_ in (("two ASCII words", True), ("two words, not all ASCII", False)):
         pairs = (f"{one} {other}" for one, other in zip(words[::2], words[1::2], strict=False))

@@ -1,10 +1,9 @@
-"""Compressed shards to a finished, verified index, as whole processes, beside infini-gram's indexer.
+"""From compressed shards to a finished, verified index, as whole processes, compared with infini-gram's indexer.
 
-The peer has no words of its own: it is given a byte-level BPE tokenizer trained on the same text (two-byte ids, as its
-published indexes have), and all processors; it neither checks what it wrote nor keeps documents apart from their
-tokens. Ours writes a document table, checksums and document counts as well, and is verified. With the same tokenizer
-both make the same suffix array, byte for byte; that is checked, and so is one of raw bytes. Where they differ, both
-are proven, row by row.
+The peer has no word tokenizer. It gets a byte-level BPE tokenizer trained on the same text (two-byte ids, like its
+published indexes) and all processors. It does not verify its output and keeps no document table. Ours also writes a
+document table, checksums and document counts, and is verified. With the same tokenizer both make the same suffix array,
+byte for byte; this is checked, and so is a suffix array of raw bytes. If they differ, both are verified row by row.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from factcensus.indexer.kernels.search import first_wrong_row
 from factcensus.indexer.storage.layout import entry_bytes
 
 VOCABULARY = 32_000
-#: Text that the tokenizer is trained on, and that the bytes are built of (five positions where words have one).
+#: Amount of text to train the tokenizer on, and for raw bytes (which have five positions per word).
 TRAINING_BYTES = 20e6
 BYTES_SHARE = 8
-#: The peer is stopped after so many times our time.
+#: The peer is stopped after this multiple of our time.
 PATIENCE = 40
 LEAST_PATIENCE_S = 60.0
-#: Below this the parts that the peer sorts side by side, which overlap by 100,000 bytes, make a table that is too long.
+#: Smaller corpora give a table that is too long, because the peer's parallel parts overlap by 100,000 bytes.
 LEAST_COMPARED = 1_000_000
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Natural text, then one with many repeats, then raw bytes."""
+    """Build from natural text, from text with many repeats, and from raw bytes."""
     report.title("Build: compressed shards to a finished, verified index")
     place = setting.folder / "build"
     place.mkdir()
@@ -51,7 +50,7 @@ def main(setting: Setting, report: Report) -> None:
 def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[str], tokenizer: Path | None) -> None:
     size = text_bytes(texts)
     out, out_bpe, theirs = place / "ours", place / "ours-bpe", place / "theirs"
-    first = cost_of(lambda: _ours(corpus, out, "words" if tokenizer else "bytes"))  # compiles what is not in the cache
+    first = cost_of(lambda: _ours(corpus, out, "words" if tokenizer else "bytes"))  # fills the cache of compiled code
     first = cost_of(lambda: _ours(corpus, out, "words" if tokenizer else "bytes"))
     limit = max(LEAST_PATIENCE_S, PATIENCE * first.wall_s)
     peer = "infini-gram's indexer, " + ("BPE" if tokenizer else "bytes")
@@ -83,15 +82,17 @@ def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[s
         "bytes on disk per byte of text, without metadata."
     )
     if (theirs / "tokenized.0").stat().st_size < LEAST_COMPARED:
-        report.note("So small a corpus is not compared with the peer's: its parts overlap by more than there is.")
+        report.note(
+            "The corpus is too small for a comparison with the peer, whose parts overlap by more than its size."
+        )
         return
     same = out_bpe if tokenizer else out
     differing = [name for name in names if (same / name).read_bytes() != (theirs / name).read_bytes()]
     if differing == ["table.0"] and _in_order(same) and not _in_order(theirs):
         report.note(
-            "With the same tokens, tokenized and offset are the same bytes. The peer's suffix array is out of order, "
-            "ours is not (each row was looked at): its parts know no more than 100,000 bytes behind their ends, and "
-            "this corpus has longer repeats."
+            "With the same tokens, tokenized and offset are the same bytes. The peer's suffix array is out of order; "
+            "a check of each row shows that ours is correct. The peer's parts extend only 100,000 bytes beyond their "
+            "ends, and this corpus has longer repeats."
         )
         return
     assert not differing, f"{differing} differ"
@@ -99,7 +100,7 @@ def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[s
 
 
 def _in_order(folder: Path) -> bool:
-    """Whether every row of a suffix array of less than 4 GiB is where it belongs."""
+    """Return whether every row of a suffix array of less than 4 GiB is in order."""
     stream, table = (np.fromfile(folder / f"{name}.0", np.uint8) for name in ("tokenized", "table"))
     width = entry_bytes(stream.size)
     rows = table.size // width
@@ -114,7 +115,7 @@ def _ours(corpus: Path, out: Path, analyzer: str) -> Cost:
 
 
 def _theirs(place: Path, corpus: Path, out: Path, token_dtype: str, limit_s: float) -> Cost:
-    """The indexer knows tokenizers by their names on a hub; a folder of such a name comes first."""
+    """Run the peer's indexer, which finds tokenizers by hub name; a folder of that name takes precedence."""
     shutil.rmtree(out, ignore_errors=True)
     tokenizer = [] if token_dtype == "u8" else ["--tokenizer", "olmo"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
@@ -126,7 +127,7 @@ def _theirs(place: Path, corpus: Path, out: Path, token_dtype: str, limit_s: flo
 
 
 def _train(place: Path, texts: list[str]) -> Path:
-    """A byte-level BPE tokenizer, as the folder that the peer finds under the name of a published one."""
+    """Train a byte-level BPE tokenizer, in the folder that the peer finds under the name of a published one."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     share = max(1, round(sum(map(len, texts)) / TRAINING_BYTES))

@@ -1,9 +1,9 @@
-"""What the benchmarks read: a natural corpus, one with many repeats, and facts; the same compressed shards for all.
+"""Input of the benchmarks: a natural corpus, one with many repeats, and facts; all use the same compressed shards.
 
-The natural corpus is every n-th document of what is asked for, spread over gzip-compressed shards, so that a smaller
-one has the same mixture. The repetitive one is half natural. A quarter are long documents, each several times with a
-word changed here and there, as the revisions of a page or the forks of a repository are; a quarter are many documents
-one after another, all of it several times and unchanged, as the dumps of a site or mirrors of a manual are.
+The natural corpus is every n-th document of the sources, spread over gzip-compressed shards, so that smaller samples
+have the same mixture. Half of the repetitive corpus is natural. A quarter consists of long documents, each repeated
+with a few words changed, like revisions of a page or forks of a repository. A quarter consists of runs of documents
+repeated without changes, like site dumps or mirrors of a manual.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from factcensus.indexer import build_index, read_facts
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.corpus import find_source_files, read_documents
 
-#: The command line, as whole processes are measured.
+#: The command line, for benchmarks of whole processes.
 FACTCENSUS = (sys.executable, "-m", "factcensus")
 SHARDS = 4
 MOST_FACTS = 5_000
-#: Copies of each repeated document, and words between two changes in a copy.
+#: Copies of each repeated document, and number of words between two changes in a copy.
 COPIES = 8
 WORDS_A_CHANGE = 20_000
 LEAST_REPEATED = 20_000
-#: Of what is repeated unchanged; about 130,000 words.
+#: Size of the passages repeated without changes; about 130,000 words.
 DUMP_CHARACTERS = 800_000
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all benchmarks are given.
+    """The input of all benchmarks.
 
     Attributes:
-        folder: scratch. Its path has none of the words that lead infini-gram's engine astray (such as "table").
-        sources: corpus files and folders; a controlled world if there are none.
-        fact_tables: likewise.
-        megabytes: of text, at most; all if None.
-        memory_mib: the bound that the memory benchmark sets.
-        memory_megabytes: of text that it reads.
+        folder: Scratch folder. Its path has none of the words that confuse infini-gram's engine (such as "table").
+        sources: Corpus files and folders; if empty, a controlled world.
+        fact_tables: Fact tables; if empty, those of the controlled world.
+        megabytes: Maximum amount of text; all of it if None.
+        memory_mib: The limit that the memory benchmark sets.
+        memory_megabytes: Amount of text for the memory benchmark.
     """
 
     folder: Path
@@ -57,12 +57,12 @@ class Setting:
     memory_megabytes: float
 
     def __hash__(self) -> int:
-        """By identity."""
+        """Hash by identity."""
         return id(self)
 
     @cached_property
     def world(self) -> Path:
-        """A controlled world: about 8,000 short texts about people who do not exist."""
+        """Write a controlled world: about 8,000 short texts about invented people."""
         from factcensus.unlearn import PRESETS, write_world
 
         write_world(self.folder / "world", PRESETS["demo"].world, seed=0)
@@ -70,7 +70,7 @@ class Setting:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The texts of the natural corpus."""
+        """Return the texts of the natural corpus."""
         files = find_source_files(self.sources or [self.world / "corpus"])
         texts = [document.text for file in files for document in read_documents(file)]
         if self.megabytes is not None:
@@ -82,17 +82,17 @@ class Setting:
 
     @cached_property
     def natural(self) -> Path:
-        """The natural corpus."""
+        """Write the natural corpus."""
         return write_shards(self.folder / "natural", self.texts)
 
     @cached_property
     def repetitive(self) -> Path:
-        """The corpus with many repeats, about as large."""
+        """Write the corpus with many repeats, of about the same size."""
         return write_shards(self.folder / "repetitive", self.repetitive_texts)
 
     @cached_property
     def repetitive_texts(self) -> list[str]:
-        """Its texts."""
+        """Return the texts of the repetitive corpus."""
         chance = random.Random(0)
         texts = self.texts[::2]
         wanted = sum(map(len, texts))
@@ -118,13 +118,13 @@ class Setting:
 
     @cached_property
     def index(self) -> Path:
-        """An index of the natural corpus's words."""
+        """Build a word index of the natural corpus."""
         build_index([self.natural], self.folder / "words", analyzer="words")
         return self.folder / "words"
 
     @cached_property
     def facts(self) -> pa.Table:
-        """Facts from all over the tables: subject, object, and the aliases of both."""
+        """Sample facts from the tables: subject, object, and the aliases of both."""
         tables = [read_facts(path) for path in self.fact_tables or [self.world / "facts.jsonl"]]
         kind = pa.list_(pa.string())
         columns: dict[str, list[object]] = {}
@@ -151,7 +151,7 @@ class Setting:
 
 
 def write_shards(folder: Path, texts: Sequence[str], shards: int = SHARDS) -> Path:
-    """Documents as JSON Lines, dealt out to compressed shards."""
+    """Write documents as JSON Lines, distributed over compressed shards."""
     folder.mkdir()
     for shard in range(shards):
         write_shard(folder / f"part-{shard:03d}.jsonl.gz", texts[shard::shards])
@@ -159,7 +159,7 @@ def write_shards(folder: Path, texts: Sequence[str], shards: int = SHARDS) -> Pa
 
 
 def write_shard(path: Path, texts: Iterable[str]) -> None:
-    """One shard."""
+    """Write one shard."""
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
         for number, text in enumerate(texts):
             record = {"id": f"{path.name.split('.')[0]}-{number}", "text": text, "source": f"source {number % 3}"}
@@ -167,12 +167,12 @@ def write_shard(path: Path, texts: Iterable[str]) -> None:
 
 
 def text_bytes(texts: Iterable[str]) -> int:
-    """Their UTF-8 bytes."""
+    """Return the number of UTF-8 bytes."""
     return sum(len(text.encode()) for text in texts)
 
 
 def _changed(text: str, chance: random.Random) -> str:
-    """The text with a word swapped for another of its own here and there, and one at least."""
+    """Return the text with some words swapped for others of the same text, at least one."""
     words = re.split(r"(\s+)", text)
     for _ in range(1 + len(words) // (2 * WORDS_A_CHANGE)):
         words[2 * chance.randrange((len(words) + 1) // 2)] = words[2 * chance.randrange((len(words) + 1) // 2)]

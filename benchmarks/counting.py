@@ -1,11 +1,11 @@
-"""Counting: one n-gram, a batch of them, and a fact table, each beside what else could answer it.
+"""Counting: one n-gram, a batch of n-grams, and a fact table, each compared with other programs.
 
-Every peer is given what it needs in advance, as we are: infini-gram's engine the same index folder, the Aho-Corasick
-scan the analysed text in memory, tantivy an index of that text with positions, a document a document. Queries are given
-to us as strings, to the peers analysed already: token ids, or words.
+Every program gets its input in advance: infini-gram's engine the same index folder, the Aho-Corasick scan the analysed
+text in memory, and tantivy an index of that text with positions, one document per document. We get queries as strings,
+the peers get them analysed: as token ids, or as words.
 
-They count less than we do: the engine occurrences but no documents; tantivy the documents of a pair, but nothing of
-either term. Where they count the same, the numbers must be the same.
+The peers count less than we do: the engine counts occurrences but no documents, and tantivy counts the documents of a
+pair but nothing for its terms. Where they count the same, the numbers must be equal.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from factcensus.indexer import CountIndex
 SINGLES = 1_000
 NGRAMS = 10_000
 WINDOW = 64
-#: The engine's own limits, raised until they do not matter.
+#: Limits of the engine, high enough to have no effect.
 CLAUSE_LIMIT = 10**8
 DISTANCE_LIMIT = 10**7
-#: What is counted of the terms, by column of our table.
+#: The counts of the terms, by column of our table.
 COUNTED = ("subject_mentions", "object_mentions", "subject_documents", "object_documents")
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Counts of n-grams, then of facts."""
+    """Count n-grams, then facts."""
     report.title("Counting")
     with CountIndex.open(setting.index) as index:
         report.note(
@@ -98,40 +98,41 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
     ours = index.count_facts(plain)
     *terms, together_scan = (values.tolist() for values in scan.run())
     for name, theirs in zip(COUNTED, terms, strict=True):
-        # "Pago Pago Pago" is one mention of Pago Pago for us, and two matches for the peer.
+        # "Pago Pago Pago" is one mention of Pago Pago for us and two matches for the peer.
         itself = [_can_overlap_itself(pair["object" in name]) for pair in pairs]
         for count, matches, can in zip(ours[name].to_pylist(), theirs, itself, strict=True):
-            assert count == matches or (can and count < matches), f"the scan counts other {name}"
+            assert count == matches or (can and count < matches), f"the scan finds different {name}"
     together = ours["cooccurrence_documents"].to_pylist()
     together_phrases = phrases.run()
-    assert together_scan == together_phrases, "tantivy and the scan find other documents with both"
-    # "New York" in "New York City" is no mention beside the other for us, and one for the peers.
+    assert together_scan == together_phrases, "tantivy and the scan find different documents with both"
+    # "New York" in "New York City" is not a separate mention for us, but it is one for the peers.
     overlap = [_can_overlap(*pair) for pair in pairs]
     for count, theirs, can in zip(together, together_scan, overlap, strict=True):
-        assert count <= theirs if can else count == theirs, "the peers find other documents with both"
+        assert count <= theirs if can else count == theirs, "the peers find different documents with both"
     report.note(
         f"{len(pairs):,} facts: {sum(count > 0 for count in together):,} have a document with both, {sum(together):,} "
-        "such documents in all. The scan counts the same mentions and documents of all terms; both it and tantivy the "
-        f"same documents with both, except for {sum(overlap):,} facts whose terms can overlap (such as New York and "
-        f"New York City), where we want them apart: fewer in {sum(map(int.__lt__, together, together_scan)):,}."
+        "such documents in total. The scan counts the same mentions and documents of all terms. Scan and tantivy find "
+        f"the same documents with both, except for {sum(overlap):,} facts whose terms can overlap (such as New York "
+        "and New York City). There we require separate mentions and count fewer in "
+        f"{sum(map(int.__lt__, together, together_scan)):,}."
     )
     report.compare(
         f"{len(pairs):,} facts: documents with both, mentions and documents of each",
         {
             "ours": lambda: index.count_facts(plain),
-            "Aho-Corasick, one pass over the analysed text": scan.run,
+            "Aho-Corasick, one scan of the analysed text": scan.run,
             "tantivy, AND of phrases": phrases.run,
             f"infini-gram's engine, AND, the {len(queries):,} with both terms": and_of_engine,
         },
     )
     below = sum(answer["count"] < together[row] for (row, _), answer in zip(both, and_of_engine(), strict=True))
     report.note(
-        f"Its AND counts occurrences of one near the other, and is below the number of documents with both for "
-        f"{below:,} of {len(queries):,} facts, which no count of occurrences can be; it calls all of them exact: "
+        f"The engine's AND counts occurrences near one another. For {below:,} of {len(queries):,} facts its count is "
+        f"below the number of documents with both, which is impossible. It reports all counts as exact: "
         f"{not any(answer['approx'] for answer in and_of_engine())}."
     )
     with_window = report.compare(
-        "the same facts, more of it",
+        "the same facts with windows and aliases",
         {
             "ours, as before": lambda: index.count_facts(plain),
             f"with a window of {WINDOW}": lambda: index.count_facts(plain, windows=[WINDOW]),
@@ -141,13 +142,13 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
     )
     before, window, *_ = with_window.values()
     report.note(
-        f"A window adds {median_of(window) / median_of(before) - 1:.2f} times the pass over documents (CPU), "
+        f"A window adds {median_of(window) / median_of(before) - 1:.2f} times the cost of counting documents (CPU), "
         f"{median_of(window, 'wall_s') / median_of(before, 'wall_s') - 1:.2f} (wall)."
     )
 
 
 def _can_overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether a place in a text could be in a mention of each."""
+    """Return whether mentions of both terms can share a position in a text."""
     return any(
         all(word == other[i - shift] for i, word in enumerate(one) if 0 <= i - shift < len(other))
         for shift in range(1 - len(other), len(one))
@@ -155,12 +156,12 @@ def _can_overlap(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _can_overlap_itself(term: Sequence[str]) -> bool:
-    """Whether one mention could begin within another of the same term."""
+    """Return whether a mention can begin within another one of the same term."""
     return any(term[shift:] == term[:-shift] for shift in range(1, len(term)))
 
 
 def random_ngrams(index: CountIndex) -> list[list[int]]:
-    """N-grams of one to five tokens from random places of the corpus."""
+    """Return n-grams of one to five tokens from random positions of the corpus."""
     chance = random.Random(0)
     found: list[list[int]] = []
     while len(found) < NGRAMS:
@@ -173,12 +174,12 @@ def random_ngrams(index: CountIndex) -> list[list[int]]:
 
 
 def flat_ngrams(ngrams: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """The ids of all, and where each n-gram begins among them and the last ends."""
+    """Return the concatenated ids, and the boundaries of the n-grams among them."""
     return np.concatenate([np.array(each, np.uint32) for each in ngrams]), np.cumsum([0, *map(len, ngrams)])
 
 
 class _Scan:
-    """One pass over the words of all documents, each with a space before and behind it."""
+    """A scan over the words of all documents, each word between spaces."""
 
     def __init__(self, index: CountIndex, pairs: Sequence[Any]) -> None:
         types = max(shard.types for shard in index.shards)
@@ -195,7 +196,7 @@ class _Scan:
         self._pairs = np.array([[number[" ".join(words)] for words in pair] for pair in pairs], np.int64)
 
     def run(self) -> list[npt.NDArray[np.int64]]:
-        """The columns ``COUNTED`` of all facts, and the documents with both."""
+        """Return the columns ``COUNTED`` of all facts, and the documents with both terms."""
         automaton: Any = ahocorasick_rs.AhoCorasick(self._patterns)
         find = automaton.find_matches_as_indexes
         found: list[int] = []
@@ -224,7 +225,7 @@ class _Scan:
 
 
 class _Phrases:
-    """tantivy over the same words, in memory: for each fact the documents that have both as phrases."""
+    """tantivy over the same words in memory; finds for each fact the documents with both terms as phrases."""
 
     def __init__(self, documents: Sequence[str], pairs: Sequence[Any]) -> None:
         builder = tantivy.SchemaBuilder()
@@ -246,7 +247,7 @@ class _Phrases:
         return tantivy.Query.phrase_query(self._schema, "words", list(words))
 
     def run(self) -> list[int]:
-        """Documents with both, of all facts."""
+        """Return the number of documents with both terms, for all facts."""
         both = [
             tantivy.Query.boolean_query([(tantivy.Occur.Must, self._query(words)) for words in pair])
             for pair in self._pairs

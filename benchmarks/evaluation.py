@@ -1,8 +1,8 @@
-"""One token record beside a forward pass per metric: ``python -m benchmarks evaluation [--rounds N]``.
+"""One token record compared with one forward pass per metric: ``python -m benchmarks evaluation [--rounds N]``.
 
-Both score the same encoded answers with the same model in the same batches of equal length, and both look at logits of
-answer positions only; what differs is how often the model runs. The numbers are compared before anything is timed. The
-weights are random: they do not change what a pass costs.
+Both score the same encoded answers with the same model in the same batches of equal length, and both compute logits of
+answer positions only; the difference is how often the model runs. The numbers are compared before anything is timed.
+The weights are random, which does not change the cost of a pass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from factcensus.unlearn.world.rows import read_texts
 from factcensus.unlearn.world.tokenizer import build_tokenizer
 
 Values = list[float | None]
-#: Of the world whose facts are scored, three a person in three forms.
+#: People in the world, with three facts per person in three forms.
 PEOPLE = 140
 BATCH_TOKENS = 4096
 SHARE = 0.2
@@ -41,7 +41,7 @@ SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Encoded answers: of each question its own, the wrong ones, and all of these after content-free prompts."""
+    """Encoded answers: right and wrong ones for each question, and all of them after content-free prompts."""
 
     model: Any
     tokenizer: Any
@@ -54,10 +54,10 @@ class Material:
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Check that both give the same numbers, then time them in turn."""
+    """Check that both give the same numbers, then time them alternately."""
     torch.set_num_threads(1)
     material = _material(setting.folder)
-    report.title("Evaluation: one token record beside a pass per metric")
+    report.title("Evaluation: one token record compared with a pass per metric")
     size = sum(parameter.numel() for parameter in material.model.parameters())
     report.note(
         f"{len(material.asked):,} questions of {PEOPLE} people, a Llama of {size / 1e6:.2f} M parameters, one thread."
@@ -87,7 +87,7 @@ def main(setting: Setting, report: Report) -> None:
 
 
 def _material(folder: Path) -> Material:
-    """A world's questions and clozes, its tokenizer, and a model of the demo's shape with random weights."""
+    """Return a world's questions and clozes, its tokenizer, and a model of the demo's shape with random weights."""
     world = write_world(folder / "evaluation-world", WorldSettings(people=PEOPLE), seed=0)
     facts = with_fact_ids(read_facts(world / "facts.jsonl"))
     rows = facts.to_pylist()
@@ -112,7 +112,7 @@ def _material(folder: Path) -> Material:
 
 
 def _record(material: Material, *, contrast: bool) -> dict[str, Values]:
-    """Every metric from one record. Encoding is cached, as it is from the second checkpoint on."""
+    """Compute every metric from one record. Encoding is cached, as it is from the second checkpoint on."""
     rows = material.facts.to_pylist()
     distractors = matched_distractors(rows, 3) if contrast else [()] * len(rows)
     probes = probes_of(material.asked, rows, distractors, labels=False)
@@ -134,7 +134,7 @@ def _record(material: Material, *, contrast: bool) -> dict[str, Values]:
 
 
 def _pass(model: Any, examples: Sequence[Example]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of each example (T, V) log p and (T,) tokens of its answer."""
+    """Return for each example the log p, (T, V), and the answer tokens, (T,)."""
     found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     with torch.inference_mode():
         for indices in equal_length_batches([len(each) for each in examples], BATCH_TOKENS):
@@ -231,7 +231,7 @@ def truth_ratio(material: Material) -> Values:
 
 
 def _calibrated(material: Material) -> list[tuple[float, list[float]]]:
-    """Of each question the calibrated score of the right answer and of the wrong ones."""
+    """Return for each question the calibrated scores of the right answer and of the wrong ones."""
     priors = [each for of in material.gold_priors for each in of]
     priors += [each for question in material.wrong_priors for of in question for each in of]
     unique = list(dict.fromkeys(priors))

@@ -1,4 +1,4 @@
-"""Growth: the time of a build and of a fact table at 1, 2, 4 and 8 eighths of the corpus, and what a token costs."""
+"""Growth: the time of a build and of a fact table on 1, 2, 4 and 8 eighths of the corpus, and the cost per token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOW = 64
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Build and count at each size, in turn."""
+    """Build and count at each size, alternately."""
     report.title("Growth: 1, 2, 4 and 8 eighths of the corpus")
     place = setting.folder / "growth"
     place.mkdir()

@@ -1,7 +1,7 @@
-"""Runs a command and writes what it took: ``python -I -S launch.py RESULT COMMAND...``.
+"""Run a command and record its cost: ``python -I -S launch.py RESULT COMMAND...``.
 
-A process begins with the peak of memory that its parent had when it forked, so a large parent hides what its children
-need. This one is small.
+A process starts with the memory peak of its parent at the fork, so a large parent hides the memory of its children.
+This parent is small.
 """
 
 import json
@@ -12,7 +12,9 @@ import time
 
 
 def main(result: str, command: list[str]) -> int:
-    """The command's exit code; (wall seconds, CPU seconds, bytes of the largest process) are written as JSON."""
+    """Run the command, write (wall seconds, CPU seconds, bytes of the largest process) as JSON, and return its exit
+    code.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,7 +1,7 @@
-"""Asks a server on this machine over many connections that are kept, as fast as it answers; a process of its own.
+"""A separate process that sends requests to a local server over persistent connections as fast as it answers.
 
-``python -m benchmarks.load_client`` reads a JSON object from stdin (:func:`drive`'s arguments) and writes one to
-stdout. One thread and bare sockets, because a library for people takes longer for a request than the servers do.
+``python -m benchmarks.load_client`` reads a JSON object from stdin (the arguments of :func:`drive`) and writes one to
+stdout. It uses one thread and plain sockets, because a general HTTP library takes longer per request than the servers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Seconds without any answer after which the server is taken for dead.
+#: Seconds without any answer after which the server is considered dead.
 PATIENCE_S = 60.0
 
 
@@ -24,27 +24,28 @@ class _Connection:
     socket: socket.socket
     received: bytearray = field(default_factory=bytearray)
     asked_at: float = 0.0
-    #: Bytes of the answer's head, and of the whole, once the head is there.
+    #: Bytes of the answer's header, and of the whole answer, once the header is complete.
     head: int = 0
     wanted: int = 0
 
 
 def drive(port: int, requests: Sequence[str], clients: int, most: int, seconds: float) -> dict[str, Any]:
-    """Send requests in their order, each client its next one when its last one is answered.
+    """Send requests in order; each client sends the next one after its last answer.
 
     Args:
-        port: on the loopback address.
-        requests: whole HTTP requests, one character a byte; after the last one comes the first again.
-        clients: each with one request in flight, on a connection that is kept; a new one where the server closes it.
-        most: requests at most, in all.
-        seconds: after so many no more are sent.
+        port: Port on the loopback address.
+        requests: Complete HTTP requests, one character per byte; they are repeated from the start after the last one.
+        clients: Number of clients, each with one request in flight on a persistent connection, reopened if the server
+            closes it.
+        most: Maximum number of requests in total.
+        seconds: Time after which no more requests are sent.
 
     Returns:
-        ``seconds`` from the first request to the last answer, ``latencies_us`` of all in the order of the answers, and
-        ``failed``, the number of answers with another status than 200.
+        ``seconds`` from the first request to the last answer, ``latencies_us`` of all requests in the order of the
+        answers, and ``failed``, the number of answers with a status other than 200.
 
     Raises:
-        RuntimeError: a connection was closed, or nothing came for a minute.
+        RuntimeError: a connection was closed, or there was no answer for a minute.
     """
     encoded = [request.encode("latin-1") for request in requests]
     selector = selectors.DefaultSelector()
@@ -109,14 +110,14 @@ def drive(port: int, requests: Sequence[str], clients: int, most: int, seconds: 
 
 
 def _sizes_of_answer(received: bytearray) -> tuple[int, int]:
-    """Bytes of an answer's head, and of head and body; 0 while the head is not complete."""
+    """Return the number of bytes of an answer's header, and of header and body; 0 until the header is complete."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return 0, 0
     head = bytes(received[:end]).lower()
     at = head.find(b"\r\ncontent-length:")
     if at < 0:
-        raise RuntimeError(f"an answer without its length: {head[:200]!r}")
+        raise RuntimeError(f"an answer without Content-Length: {head[:200]!r}")
     return end, end + 4 + int(head[at + 17 :].split(b"\r\n", 1)[0])
 
 

@@ -1,7 +1,7 @@
-"""Us and the peers in turn, so that a machine that gets slower slows all: medians, spread, and the ratios by round.
+"""Measurement of alternating runs of our code and the peers: medians, spread, and ratios per round.
 
-CPU seconds, those of finished child processes included, are the figure to go by on a machine that has other work;
-wall seconds stand beside them.
+A slowdown of the machine affects all runs. CPU seconds, including those of finished child processes, are the reliable
+figure on a machine with other work; wall seconds are shown as well.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run took.
+    """The cost of one run.
 
     Attributes:
-        peak_bytes: resident memory of the largest single process; 0 where it was not looked at.
-        stopped: it was ended at its time limit.
+        peak_bytes: Resident memory of the largest single process; 0 if it was not measured.
+        stopped: Whether the run was ended at its time limit.
     """
 
     wall_s: float
@@ -39,7 +39,7 @@ class Cost:
     stopped: bool = False
 
     def __add__(self, other: Cost) -> Cost:
-        """One after the other."""
+        """Add the costs of runs one after another."""
         return Cost(
             self.wall_s + other.wall_s,
             self.cpu_s + other.cpu_s,
@@ -48,14 +48,14 @@ class Cost:
         )
 
 
-#: Something to measure; what starts processes says itself what they took.
+#: A function to measure; one that starts processes returns their cost itself.
 Run = Callable[[], Any]
 
 
 def cost_of(run: Run) -> Cost:
-    """Run it once."""
+    """Run a function once and return its cost."""
     gc.collect()
-    gc.freeze()  # what the peers keep in memory is not for others to search through
+    gc.freeze()  # keeps the garbage collector from scanning the objects of the peers
     wall, cpu = time.perf_counter(), _cpu_seconds()
     result = run()
     cost = result if isinstance(result, Cost) else Cost(time.perf_counter() - wall, _cpu_seconds() - cpu)
@@ -69,10 +69,10 @@ def _cpu_seconds() -> float:
 
 
 def run_process(command: Sequence[str | Path], *, cwd: Path | None = None, limit_s: float | None = None) -> Cost:
-    """Run a command and its children to the end, or to the time limit.
+    """Run a command and its children to the end or to the time limit.
 
     Raises:
-        RuntimeError: it failed; the message has the end of what it wrote.
+        RuntimeError: the command failed; the message has the end of its output.
     """
     with tempfile.NamedTemporaryFile() as result, tempfile.TemporaryFile() as written:
         started = time.perf_counter()
@@ -95,7 +95,7 @@ def run_process(command: Sequence[str | Path], *, cwd: Path | None = None, limit
 
 @dataclass(slots=True)
 class Report:
-    """What was measured: printed at once as text, and kept as Markdown."""
+    """The results, printed as text and kept as Markdown."""
 
     rounds: int
     lines: list[str] = field(default_factory=list)
@@ -106,21 +106,21 @@ class Report:
         self.lines += [f"### {text}", ""]
 
     def note(self, text: str) -> None:
-        """A sentence of its own."""
+        """Add a separate sentence."""
         print(f"{text}\n", flush=True)
         self.lines += [text, ""]
 
     def heading(self, text: str) -> None:
-        """What the next table is about."""
+        """Add the heading of the next table."""
         print(text)
         self.lines += [f"**{text}**", ""]
 
     def block(self, text: str) -> None:
-        """Lines as they are, printed already."""
+        """Add printed lines unchanged."""
         self.lines += ["```", *text.strip().splitlines(), "```", ""]
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Cells; the first column is text, the others are numbers."""
+        """Add a table; the first column is text, the others are numbers."""
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         for row in [header, *rows]:
             print("  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip())
@@ -131,14 +131,14 @@ class Report:
     def compare(
         self, what: str, runs: Mapping[str, Run], *, per: int = 1, warm: bool = True, rounds: int | None = None
     ) -> dict[str, list[Cost]]:
-        """Run all in turn, and tell medians and ratios against the first.
+        """Run all alternately, and report medians and ratios relative to the first.
 
         Args:
-            what: is done.
-            runs: by name; the first is ours. One that is stopped at its time limit is not run again.
-            per: the number of equal things that a run does; times are told for one of them.
-            warm: run each once before.
-            rounds: instead of as many as were asked for.
+            what: Description of the work.
+            runs: Runs by name; the first is ours. A run that is stopped at its time limit is not repeated.
+            per: The number of equal items in a run; times are reported per item.
+            warm: Whether to run each once before measuring.
+            rounds: Number of rounds, if different from the requested one.
         """
         if warm:
             for run in runs.values():
@@ -170,12 +170,12 @@ class Report:
 
 
 def median_of(costs: Sequence[Cost], kind: str = "cpu_s") -> float:
-    """The median of one figure."""
+    """Return the median of one figure."""
     return statistics.median(getattr(cost, kind) for cost in costs)
 
 
 def spread(values: Sequence[float], told: Callable[[float], str] = lambda value: f"{value:.3g}") -> str:
-    """The median, and from where to where."""
+    """Format the median, the minimum and the maximum."""
     if len(values) == 1:
         return told(values[0])
     return f"{told(statistics.median(values))} ({told(min(values))} to {told(max(values))})"

@@ -1,8 +1,8 @@
-"""``--memory`` bounds a build: the memory of all its processes together, sampled while a corpus is built that is
-several times larger than the bound.
+"""The memory limit ``--memory``: memory of all processes of a build, for a corpus several times larger than the limit.
 
-Proportional set size (each shared page counted once) of the whole process tree, twenty times a second. Pages of mapped
-files are told apart: the kernel takes them back when memory is short, so the bound is about the others.
+Measured is the proportional set size (each shared page counted once) of the whole process tree, twenty times per
+second. Pages of mapped files are reported separately: the kernel reclaims them when memory is scarce, so the limit
+covers only the others.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from factcensus.indexer.storage.manifest import Manifest
 INTERVAL_S = 0.05
 JOBS = 2
 SHARDS = 8
-#: Raw bytes have five tokens where words have one: so much less text is enough.
+#: Raw bytes have five tokens per word, so less text is enough.
 BYTES_SHARE = 4
-#: Sentences of the corpus that a document is made of, and how often a word in them is made a new one.
+#: Sentences per document, and how often one of their words is replaced by a new one.
 SENTENCES = 40
 WORDS_A_NEW_ONE = 100
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Words, then bytes."""
-    report.title("Memory: the bound that a build is given, and what it takes")
+    """Build from words, then from bytes."""
+    report.title("Memory: limit and peak of a build")
     place = setting.folder / "memory"
     place.mkdir()
     bound = setting.memory_mib << 20
@@ -63,7 +63,7 @@ def main(setting: Setting, report: Report) -> None:
 
 
 def _write_corpus(folder: Path, texts: Sequence[str], size: int) -> int:
-    """Documents of sentences from all over the corpus, now and then with a word that no other has; their bytes."""
+    """Write documents of sentences sampled from the corpus, with some new words; return their size in bytes."""
     chance = random.Random(0)
     sentences = [sentence for text in texts for sentence in re.split(r"(?<=[.!?])\s+", text) if sentence]
     folder.mkdir()
@@ -87,8 +87,8 @@ def _write_corpus(folder: Path, texts: Sequence[str], size: int) -> int:
 
 
 def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str, tuple[int, int]]:
-    """The highest own memory, and mapped pages beside it, in each stage of a build."""
-    ours, theirs = pty.openpty()  # on a terminal, progress is shown all the time
+    """Return the peak of private memory, with the mapped pages at that time, in each stage of a build."""
+    ours, theirs = pty.openpty()  # on a terminal, progress is shown continuously
     process = subprocess.Popen(
         [*FACTCENSUS, "index", "build", str(corpus), "--out", str(out), "--analyzer", analyzer,
          "--memory", f"{memory_mib}MiB", "--jobs", str(JOBS), "--device", "cpu"],
@@ -125,12 +125,12 @@ def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str,
 
 
 def memory_of_tree(root: int) -> tuple[int, int]:
-    """Bytes of a process and all below it: own memory, and pages of mapped files."""
+    """Return the bytes of a process and its descendants: private memory, and pages of mapped files."""
     own = mapped = 0
     waiting = [root]
     while waiting:
         process = waiting.pop()
-        with suppress(OSError, ValueError):  # it has ended
+        with suppress(OSError, ValueError):  # the process has ended
             for thread in Path(f"/proc/{process}/task").iterdir():
                 waiting += map(int, (thread / "children").read_text().split())
             sizes = dict(

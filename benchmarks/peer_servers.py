@@ -1,11 +1,11 @@
 """infini-gram's engine behind two servers: ``python -m benchmarks.peer_servers {fastapi,werkzeug} INDEX``.
 
-Both print their port on a line of stdout and serve until they are ended. They answer from the files of our index, whose
-layout is the engine's, and take texts to token ids as we do. They check nothing, and stop for nobody.
+Both print their port on a line of stdout and serve until they are killed. They answer from the files of our index,
+whose layout is the engine's, and convert texts to token ids as we do. They validate nothing and have no limits.
 
-* ``fastapi``: our routes for a count, a co-occurrence and a table of facts, as FastAPI's own guide would write them.
-* ``werkzeug``: the wire format of infini-gram's own server behind the server that Flask starts, in threads. Theirs
-  starts ten processes instead, each of which keeps its connection: with more clients than that, the others would wait.
+* ``fastapi``: our routes for a count, a co-occurrence and a table of facts, written as in FastAPI's guide.
+* ``werkzeug``: the wire format of infini-gram's own server behind the server that Flask starts, with threads. The
+original starts ten processes instead, each with a persistent connection, so further clients would wait.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 from factcensus.indexer import CountIndex
 
-#: The engine's own limits, raised until they do not matter.
+#: Limits of the engine, high enough to have no effect.
 LIMITS = {"max_clause_freq": 10**8, "max_diff_tokens": 10**7}
 
 
 class Engine:
-    """The engine on an index of ours, asked with texts."""
+    """The engine on one of our indexes, queried with texts."""
 
     def __init__(self, folder: str) -> None:
         from infini_gram.engine import InfiniGramEngine
@@ -34,13 +34,13 @@ class Engine:
         )
 
     def count(self, text: str) -> dict[str, Any]:
-        """Occurrences of a text."""
+        """Return the occurrences of a text."""
         ids = self.index.token_ids(text)
         counted = 0 if ids is None else self._engine.count(input_ids=list(ids))["count"]
         return {"index": self.index.name, "text": text, "occurrences": counted}
 
     def together(self, subject: str, object: str) -> dict[str, Any]:
-        """Occurrences of both, near one another, as the engine counts them; and of each."""
+        """Return the occurrences of both near one another, as the engine counts them, and of each."""
         terms = [self.index.token_ids(subject), self.index.token_ids(object)]
         each = [0 if ids is None else self._engine.count(input_ids=list(ids))["count"] for ids in terms]
         both = 0
@@ -55,7 +55,7 @@ class Engine:
 
 
 def fastapi_app(engine: Engine) -> Any:
-    """Our routes."""
+    """Return an app with our routes."""
     from fastapi import FastAPI
     from pydantic import BaseModel
 
@@ -74,7 +74,7 @@ def fastapi_app(engine: Engine) -> Any:
 
     app = FastAPI()
 
-    # Without "async", so that the framework calls them in a thread: the engine leaves Python's lock to the others.
+    # Without "async", so that the framework calls them in threads; the engine releases the GIL.
     def count(index: str, body: Text) -> dict[str, Any]:
         assert index == engine.index.name
         return engine.count(body.text)
@@ -87,7 +87,7 @@ def fastapi_app(engine: Engine) -> Any:
         assert index == engine.index.name
         return {"facts": [fact | engine.together(fact["subject"], fact["object"]) for fact in body.facts]}
 
-    # The names of types above are this function's own, which annotations as text would not find.
+    # The types above are local to this function, so annotations as strings would not find them.
     for name, route, body in (
         ("count", count, Text),
         ("cooccurrence", cooccurrence, Pair),
@@ -99,7 +99,7 @@ def fastapi_app(engine: Engine) -> Any:
 
 
 def wsgi_app(engine: Engine) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
-    """``POST /`` with ``query_type`` count: a text, or two with `` AND `` between them."""
+    """Return an app for ``POST /`` with ``query_type`` count: a text, or two with `` AND `` between them."""
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         from werkzeug.wrappers import Request, Response
@@ -116,7 +116,7 @@ def main(kind: str, folder: str) -> None:
     """Serve."""
     engine = Engine(folder)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as we do
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # like our service
         print(listener.getsockname()[1], flush=True)
         if kind == "fastapi":
             import uvicorn

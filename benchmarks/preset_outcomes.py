@@ -1,7 +1,7 @@
-"""What a preset left of several models, in numbers with intervals: read by :mod:`benchmarks.presets`.
+"""Remaining knowledge of several models after a preset, with intervals; used by :mod:`benchmarks.presets`.
 
-Intervals are 95 %: of shares and of differences by drawing people (within their seeds) 2000 times, of slopes as
-:mod:`factcensus.eval.statistics.slope` does. A difference is paired: the same people are drawn in both.
+Intervals are 95 %. For shares and differences, people are resampled 2000 times within their seeds; for slopes, see
+:mod:`factcensus.eval.statistics.slope`. Differences are paired: the same people are drawn in both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from factcensus.eval.statistics.slope import slope
 
-#: Levels of the count in each stratum of the tables.
+#: Counts in each stratum of the tables.
 STRATA = ((1, 2), (4, 8), (16, 32), (64,))
 FORMS = ("question", "cloze")
 Cell = dict[str, Any]
@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 
 class Outcome:
-    """What a method left of several models, next to what they were: arrays over facts and forms."""
+    """The outcome of a method on several models, as arrays over facts and forms before and after."""
 
     def __init__(self, pairs: Sequence[tuple[Cell, Cell]]) -> None:
         rows = [
@@ -42,27 +42,27 @@ class Outcome:
         self.person = np.unique([f"{row['seed']}/{row['subject']}" for row in rows], return_inverse=True)[1]
 
     def forget(self, form: str) -> Any:
-        """(n,) which rows are forget facts known before, in this form."""
+        """Return which rows are forget facts known before, in this form, (n,)."""
         return (self.role == "forget") & (self.form == form) & self.known
 
     def group(self, name: str) -> Any:
-        """(n,) rows of a group known before, in the question form."""
+        """Return which rows of a group were known before, in the question form, (n,)."""
         rows = (self.form == "question") & self.known
         if name == "retain":
             return rows & (self.role == "retain_held")
         return rows & (self.role == "bystander") & (self.used == "none")
 
     def left_by_stratum(self, form: str) -> list[float]:
-        """Share still recalled in each stratum."""
+        """Return the share still recalled in each stratum."""
         rows = self.forget(form)
         return [float(self.left[rows & np.isin(self.count, levels)].mean()) for levels in STRATA]
 
     def kept(self, group: str) -> float:
-        """Share of a group's facts known before that are still recalled."""
+        """Return the share of a group's facts known before that are still recalled."""
         return float(self.left[self.group(group)].mean())
 
     def slope(self, form: str, values: Any) -> tuple[float, tuple[float, float]]:
-        """Slope of values per factor 10 of the count over forget facts known before, and its interval."""
+        """Return the slope of values per factor 10 of the count over forget facts known before, and its interval."""
         rows = self.forget(form)
         picked = [row for row, keep in zip(self.rows, rows, strict=True) if keep]
         found = slope(
@@ -79,7 +79,7 @@ class Outcome:
         return found.value, found.ci95
 
     def resampled(self, seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-        """Bootstrap over people: (draws,) of the worst and the mean share left, and of what both groups keep."""
+        """Bootstrap over people, (draws,): the worst and the mean share left, and the shares that both groups keep."""
         people = int(self.person.max()) + 1
         weights = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=draws)
 
@@ -100,7 +100,7 @@ class Outcome:
 
 
 def overview(outcomes: Mapping[str, Outcome], points: Mapping[str, Point]) -> str:
-    """A row a method: what is left in each stratum, the slopes of the fall, and what both groups keep."""
+    """Return one row per method: the share left in each stratum, the slopes of the fall, and the shares kept."""
     lines = [
         "| method | rate, passes | left by stratum (1-2, 4-8, 16-32, 64) | worst stratum | left, cloze "
         "| slope, question | slope, cloze | retain | bystanders |",
@@ -122,7 +122,7 @@ def overview(outcomes: Mapping[str, Outcome], points: Mapping[str, Point]) -> st
 
 
 def differences(found: Mapping[str, Mapping[str, Outcome]], pairs: Sequence[tuple[str, str]]) -> str:
-    """A row a pair of methods and setting: the first less the second, of the same people under the same models."""
+    """Return one row per pair of methods and setting: first minus second, on the same people and models."""
     lines = [
         "| by count, less ... | rate, passes | worst stratum | mean left | slope of what is left, question "
         "| slope, cloze | retain | bystanders |",
@@ -151,7 +151,7 @@ def differences(found: Mapping[str, Mapping[str, Outcome]], pairs: Sequence[tupl
 
 
 def short(value: float) -> str:
-    """A share as ``.25``."""
+    """Format a share as ``.25``."""
     return f"{value:.2f}".removeprefix("0") if 0 <= value < 1 else f"{value:.2f}"
 
 

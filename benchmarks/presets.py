@@ -1,17 +1,18 @@
-"""Presets compared on the controlled world: ``python -m benchmarks.presets --folder DIR [--equal] [--markdown FILE]``.
+"""Comparison of presets on the controlled world: ``python -m benchmarks.presets --folder DIR [--equal] [--markdown
+FILE]``.
 
-For every seed a world is written and a model trained on it from scratch. Every method gets the same small grid of
-learning rate and dose, and its best point is chosen on a smaller world that is used for nothing else (``TUNING``), so
-on facts and a model that are not evaluated; then it is run once on each world of ``EVALUATION``. The score that
-chooses, fixed before any run: the harmonic mean of what the worst stratum forgot, what retain people keep and what
-untouched bystanders keep. Each cell is one file in the folder; the same command goes on where it was, and with
-``--report-only`` prints the tables of what is there.
+For every seed the benchmark writes a world and trains a model on it from scratch. Every method gets the same small grid
+of learning rates and doses. Its best point is chosen on a smaller world used for nothing else (``TUNING``), so facts
+and model are not those of the evaluation. The method is then run once on each world of ``EVALUATION``. The score for
+the choice was fixed before any run: the harmonic mean of the share forgotten in the worst stratum, the share that
+retain people keep, and the share that untouched bystanders keep. Each cell is one file in the folder. The same command
+continues an interrupted run, and with ``--report-only`` it prints the tables of the finished cells.
 
-``--equal`` instead: whether counts help, at *equal* rate and dose. The methods that know counts and their controls
-differ in nothing but who gets which weight, so what is tuned for one is tuned for all; each runs at every point of
-``EQUAL`` on every world of ``EQUAL_WORLDS``, and nothing is chosen.
+``--equal`` asks instead whether counts help at *equal* rate and dose. The methods that use counts and their controls
+differ only in the assignment of weights, so tuning for one is tuning for all. Each runs at every point of ``EQUAL`` on
+every world of ``EQUAL_WORLDS``, and nothing is chosen.
 
-Outcomes are teacher-forced: an answer counts as recalled if every token of it is the likeliest.
+Outcomes are teacher-forced: an answer counts as recalled if each of its tokens is the most probable one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ TUNING = (("smoke", 0),)
 EVALUATION = (("demo", 0), ("demo", 1), ("demo", 100))
 RATES = (1e-4, 3e-4, 9e-4)
 PASSES = (2.0, 6.0)
-#: The comparison that decides: what knows counts, and the same driven by loss rank, by shuffled counts, by nothing.
+#: The deciding comparison: methods with counts, and the same methods with loss ranks, shuffled counts, or neither.
 DECIDING = (
     ("never_seen_strata", ("never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "never_seen")),
     ("never_seen_count", ("never_seen_loss_rank", "never_seen_shuffled_count", "never_seen")),
@@ -59,11 +60,11 @@ DECIDING = (
 )
 DECIDING_PAIRS = tuple((method, other) for method, others in DECIDING for other in others)
 DECIDING_METHODS = tuple(dict.fromkeys(name for pair in DECIDING_PAIRS for name in pair))
-#: Worlds, rate and dose of ``--equal``: two that tuning chose among them, and one that forgets in part, since where
-#: everything is forgotten nothing can differ.
+#: Worlds, rates and doses of ``--equal``: two of the tuned points, and one that forgets only part of the facts, because
+#: methods cannot differ where everything is forgotten.
 EQUAL_WORLDS = (*EVALUATION, ("demo", 2), ("demo", 3), ("demo", 4))
 EQUAL = ((3e-4, 6.0), (9e-4, 2.0), (3e-4, 2.0))
-#: In the order in which they are run: those that decide come first. ``dpo`` needs given alternatives.
+#: In the order of the runs, the deciding ones first. ``dpo`` needs alternatives.
 ORDER = (
     "never_seen", "never_seen_strata", "never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "simnpo",
     "never_seen_count", "never_seen_loss_rank", "never_seen_shuffled_count", "simnpo_count", "simnpo_loss_rank",
@@ -76,7 +77,7 @@ World = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A seed's world, its model, and everything that all methods share."""
+    """The world of a seed, its model, and everything that all methods share."""
 
     seed: int
     config: RunConfig
@@ -88,19 +89,19 @@ class Setting:
 
 
 def main() -> None:
-    """Run what is missing, then print the tables."""
+    """Run the missing cells, then print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="worlds, models and a file a cell")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for worlds, models and one file per cell")
     parser.add_argument(
         "--worlds", nargs="*", type=int, default=[], metavar="SEED",
-        help="make these first; several processes may share a folder, each with methods of its own",
+        help="run these first; several processes may share a folder, each with different methods",
     )  # fmt: skip
     parser.add_argument(
         "--methods", nargs="+", choices=ORDER, default=list(ORDER), metavar="NAME", help="(default: all)"
     )
-    parser.add_argument("--equal", action="store_true", help="the deciding methods at equal rate and dose")
-    parser.add_argument("--report-only", action="store_true", help="print the tables of what is there")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    parser.add_argument("--equal", action="store_true", help="compare the deciding methods at equal rate and dose")
+    parser.add_argument("--report-only", action="store_true", help="print the tables of the finished cells")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
     arguments = parser.parse_args()
     if not arguments.report_only:
         with torch_threads(1):
@@ -121,21 +122,21 @@ def main() -> None:
 
 
 def tune(folder: Path, methods: Sequence[str]) -> None:
-    """Every method at every point of the grid, on the worlds for tuning."""
+    """Run every method at every point of the grid, on the worlds for tuning."""
     for world in TUNING:
         points = [("original", (0.0, 0.0)), *((method, point) for method in methods for point in _grid())]
         _run_missing(folder, world, points)
 
 
 def evaluate(folder: Path, methods: Sequence[str]) -> None:
-    """Every method at the point that tuning chose, on the worlds that decide."""
+    """Run every method at its tuned point, on the worlds for evaluation."""
     for world in EVALUATION:
         points = [("original", (0.0, 0.0)), *((method, chosen(folder, method)) for method in methods)]
         _run_missing(folder, world, points)
 
 
 def evaluate_equally(folder: Path) -> None:
-    """The deciding methods at every point of ``EQUAL``, on all of ``EQUAL_WORLDS``."""
+    """Run the deciding methods at every point of ``EQUAL``, on all of ``EQUAL_WORLDS``."""
     for point in EQUAL:
         for world in EQUAL_WORLDS:
             _run_missing(folder, world, [("original", (0.0, 0.0)), *((method, point) for method in DECIDING_METHODS)])
@@ -163,7 +164,7 @@ def _place(folder: Path, world: World) -> Path:
 
 
 def make_setting(folder: Path, world_name: World) -> Setting:
-    """Write and learn a world, or read what is there; a process that makes the same one is waited for."""
+    """Write a world and train its model, or read existing ones; waits for a process that makes the same."""
     preset, seed, place = PRESETS[world_name[0]], world_name[1], _place(folder, world_name)
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as lock:
@@ -193,7 +194,7 @@ def make_setting(folder: Path, world_name: World) -> Setting:
 
 
 def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
-    """Unlearn with one method at one point, measure every fact, write the cell's file."""
+    """Unlearn with one method at one point, measure every fact, and write the file of the cell."""
     begun, model = time.process_time(), copy.deepcopy(setting.model)
     steps, lost = 0, 0.0
     if name != "original":
@@ -206,7 +207,7 @@ def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
             )  # fmt: skip
             steps, lost = len(rows), max(row["lost_update_share"] for row in rows)
         except NumericsError:
-            steps = -1  # it fell apart; what is left of it is measured all the same
+            steps = -1  # training diverged; the model is measured all the same
     trained = time.process_time() - begun
     cell = {"seed": setting.seed, "method": name, "rate": point[0], "passes": point[1], "steps": steps, "lost": lost}
     cell |= {"cpu_seconds": round(trained, 2), "facts": measure(model, setting.asked)}
@@ -219,7 +220,7 @@ def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
 
 @torch.no_grad()
 def measure(model: Any, asked: Sequence[tuple[Row, str, Example]]) -> list[Cell]:
-    """A record for every fact and form: summed log-probability of the answer, and whether it is recalled."""
+    """Return a record for every fact and form: summed log-probability of the answer, and whether it is recalled."""
     order = sorted(range(len(asked)), key=lambda index: len(asked[index][2]))
     found: list[Cell] = [{} for _ in asked]
     for start in range(0, len(order), 256):
@@ -242,18 +243,18 @@ def measure(model: Any, asked: Sequence[tuple[Row, str, Example]]) -> list[Cell]
 
 
 def read(folder: Path, world: World, method: str, point: Point = (0.0, 0.0)) -> Cell:
-    """A finished cell."""
+    """Read a finished cell."""
     cell: Cell = json.loads(_path(folder, world, method, point).read_text(encoding="utf-8"))
     return cell
 
 
 def chosen(folder: Path, method: str) -> Point:
-    """The point of the grid with the best mean score on the worlds for tuning."""
+    """Return the point of the grid with the best mean score on the worlds for tuning."""
     return max(_grid(), key=lambda point: float(np.mean([score(folder, world, method, point) for world in TUNING])))
 
 
 def score(folder: Path, world: World, method: str, point: Point) -> float:
-    """Harmonic mean of what the worst stratum forgot, and of what retain people and untouched bystanders keep."""
+    """Return the harmonic mean of the share forgotten in the worst stratum and the shares that both groups keep."""
     outcome = Outcome([(read(folder, world, "original"), read(folder, world, method, point))])
     forgot = 1 - max(outcome.left_by_stratum("question"))
     kept = [outcome.kept(role) for role in ("retain", "untouched")]
@@ -264,7 +265,7 @@ def score(folder: Path, world: World, method: str, point: Point) -> float:
 def outcome_of(
     folder: Path, method: str, point: Point | None = None, worlds: Sequence[World] = EVALUATION
 ) -> Outcome | None:
-    """A method on all of these worlds, at the point that tuning chose if none is given; None if a cell is missing."""
+    """Return the outcome of a method on these worlds, by default at its tuned point; None if a cell is missing."""
     try:
         point = point or chosen(folder, method)
         return Outcome([(read(folder, world, "original"), read(folder, world, method, point)) for world in worlds])
@@ -273,7 +274,7 @@ def outcome_of(
 
 
 def tables(folder: Path, methods: Sequence[str]) -> list[str]:
-    """All methods; the deciding comparisons; what each seed says; the whole grid where methods were tuned."""
+    """Return tables of all methods, the deciding comparisons, the results by seed, and the grid of tuned methods."""
     outcomes = {method: outcome for method in methods if (outcome := outcome_of(folder, method)) is not None}
     points = {method: chosen(folder, method) for method in outcomes}
     tuned = [
@@ -288,7 +289,7 @@ def tables(folder: Path, methods: Sequence[str]) -> list[str]:
 
 
 def equal_tables(folder: Path) -> list[str]:
-    """At each finished point of ``EQUAL``: differences of the deciding methods, each alone, by seed; recall before."""
+    """Return for each finished point of ``EQUAL`` the differences, each method alone, by seed, and recall before."""
     found: dict[str, dict[str, Outcome]] = {}
     overviews, by_seed = [], []
     for point in EQUAL:
@@ -303,7 +304,7 @@ def equal_tables(folder: Path) -> list[str]:
 
 
 def _known_before(folder: Path) -> str:
-    """What the original models recall of the forget people, whom nobody asked about, by the level of the count."""
+    """Tabulate what the original models recall of the forget set, by count."""
     lines: list[str] = []
     for form in FORMS:
         for world in EQUAL_WORLDS:
@@ -336,7 +337,7 @@ def _by_seed(
 
 
 def _by_rate(folder: Path, methods: Sequence[str]) -> str:
-    """The whole grid on the world for tuning: a method that is stable survives its right end."""
+    """Tabulate the whole grid on the world for tuning; a stable method still works at the right end."""
     heads = [f"{rate:g}, {passes:g}" for rate, passes in _grid()]
     lines = [
         "| worst stratum / retain / bystanders at rate, passes | " + " | ".join(heads) + " |",

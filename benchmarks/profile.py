@@ -1,4 +1,4 @@
-"""Where the time goes: the stages of a build, the parts of one count, and those of a fact table. CPU, one process."""
+"""Where the time goes: the stages of a build, the parts of one count, and those of a fact table; CPU, one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from factcensus.indexer.tables.facts import check_facts
 
 
 def main(setting: Setting, report: Report) -> None:
-    """A build, then counts in what it made."""
+    """Build an index, then count in it."""
     report.title("Where the time goes")
     _build(setting, report)
     with CountIndex.open(setting.index) as index:
@@ -71,7 +71,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
         "one count from a string, in the first shard",
         {
             "all of it": lambda: [index.count(text) for text in texts],
-            "analyse it, look its words up": lambda: [index.token_ids(text) for text in texts],
+            "analyse it, look up its words": lambda: [index.token_ids(text) for text in texts],
             "find its range": lambda: [shard.find(each) for each in ids],
             "count the documents of the range": documents,
         },
@@ -79,7 +79,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
     )
     _parts(
         report,
-        "a batch of counts, each",
+        "a batch of counts, per count",
         {
             "all of it": lambda: index.count_ngrams(ngrams),
             "find the ranges": lambda: shard.find_all(*flat),
@@ -99,11 +99,11 @@ def _facts(index: CountIndex, setting: Setting, report: Report) -> None:
     flat = forms_of_texts(forms, each[:-1], each)
     _parts(
         report,
-        "a table of facts, each; what is left of it are the counts in the ranges",
+        "a table of facts, per fact; the rest is counting in the ranges",
         {
             "all of it": lambda: index.count_facts(facts),
             "check the table": lambda: check_facts(facts),
-            "analyse the names, look their words up": lambda: index.text_forms(names),
+            "analyse the names, look up their words": lambda: index.text_forms(names),
             "lay out the terms": lambda: forms_of_texts(forms, each[:-1], each),
             "find the ranges": lambda: [shard.find_all(flat.tokens, flat.starts) for shard in index.shards],
         },

@@ -1,13 +1,12 @@
-"""The service under load: requests a second and their times, beside infini-gram's engine behind two other servers.
+"""The service under load: requests per second and latencies, compared with infini-gram's engine behind two servers.
 
-A client in a process of its own asks the same questions in the same order of every server, in turn, round by round,
-over loopback: counts of single texts, one subject with one object, and batches of facts; from one client, several, and
-many.
-All answer from the same index folder. We are asked with our settings as they are, but without the cache of answers,
-which would otherwise give most of them; once it is left on, to show what it does.
+A client in a separate process sends the same questions in the same order to every server, alternately by round, over
+loopback: counts of single texts, one subject with one object, and batches of facts; from one, several, and many
+clients. All servers answer from the same index folder. Ours runs with its default settings but without the answer
+cache, which would otherwise give most answers; one run with the cache shows its effect.
 
-CPU is that of the server's process, all threads. What the peers' servers do is said in :mod:`benchmarks.peer_servers`:
-they count less (no documents; occurrences near one another), check nothing and cannot be stopped.
+CPU time is that of the server process, all threads. :mod:`benchmarks.peer_servers` describes the peers: they count less
+(no documents, and occurrences near one another), validate nothing and cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from benchmarks.measure import Report, spread
 from factcensus.indexer import CountIndex, Entity
 
 CLIENTS = (1, 8, 64)
-#: Different questions of each kind; after the last one comes the first again.
+#: Number of different questions of each kind; repeated from the start after the last one.
 QUESTIONS = 2_000
 BATCH = 100
-#: One run ends after so many requests, or so many seconds.
+#: Maximum number of requests and seconds of one run.
 MOST_REQUESTS, SECONDS = 2_000, 2.0
 OURS, FASTAPI, WERKZEUG = "ours", "the engine behind FastAPI", "the engine behind its own kind of server"
 CACHED = "ours, answers kept"
@@ -40,20 +39,20 @@ CACHED = "ours, answers kept"
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     process: int
     port: int
 
     def cpu_s(self) -> float:
-        """CPU seconds that its process has taken."""
+        """Return the CPU seconds that the process has used."""
         fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the client found."""
+    """The results of one run of the client."""
 
     per_second: float
     p50_ms: float
@@ -62,7 +61,7 @@ class Run:
 
 
 def main(setting: Setting, report: Report) -> None:
-    """All kinds of requests, at all numbers of clients."""
+    """Run all kinds of requests with all numbers of clients."""
     report.title("The service under load")
     with ExitStack() as running, CountIndex.open(setting.index) as index:
         servers = {
@@ -109,9 +108,9 @@ def _compare(
     thing: str,
     servers: Mapping[str, Server],
     requests: Mapping[str, Sequence[str]],
-    things: Mapping[str, int] = {},  # is only read
+    things: Mapping[str, int] = {},  # read only
 ) -> None:
-    """One kind of request, at each number of clients; a request asks for so many ``things``."""
+    """Compare the servers on one kind of request, at each number of clients; a request has ``things`` items."""
     for clients in CLIENTS:
         for name, server in servers.items():
             _run(server, requests[name][:200], clients, 1)
@@ -136,7 +135,7 @@ def _compare(
             )
         report.heading(f"{what}, {clients} client{'s'[: clients != 1]}")
         report.table(
-            ["", f"{thing}s a second", "p50", "p99", f"CPU a {thing}", f"ours ÷ this, {thing}s a second"], rows
+            ["", f"{thing}s per second", "p50", "p99", f"CPU per {thing}", f"ours ÷ this, {thing}s per second"], rows
         )
 
 
@@ -156,7 +155,7 @@ def _run(server: Server, requests: Sequence[str], clients: int, things: int) -> 
 
 
 def ask(port: int, requests: Sequence[str], clients: int) -> dict[str, Any]:
-    """What :func:`benchmarks.load_client.drive` finds, in a process of its own."""
+    """Run :func:`benchmarks.load_client.drive` in a separate process."""
     asked = {"port": port, "requests": list(requests), "clients": clients, "most": MOST_REQUESTS, "seconds": SECONDS}
     command = [sys.executable, "-m", "benchmarks.load_client"]
     done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
@@ -166,7 +165,7 @@ def ask(port: int, requests: Sequence[str], clients: int) -> dict[str, Any]:
 
 @contextmanager
 def serve_ours(folder: Path, settings: Mapping[str, str], *more: str | Path) -> Iterator[Server]:
-    """Our service on an index, as ``factcensus serve`` starts it."""
+    """Serve an index with ``factcensus serve``."""
     with TemporaryFile() as log:
         command = [*FACTCENSUS, "serve", folder, "--port", "0", *more]
         process = subprocess.Popen(command, stderr=log, env=os.environ | settings)
@@ -201,7 +200,7 @@ def _serve_peer(kind: str, folder: Path) -> Iterator[Server]:
 
 
 def _texts(index: CountIndex) -> list[str]:
-    """N-grams of one to five words from random places of the corpus."""
+    """Return n-grams of one to five words from random positions of the corpus."""
     from benchmarks.counting import random_ngrams
 
     return [index.text(ngram) for ngram in random_ngrams(index)[:QUESTIONS]]
@@ -210,7 +209,7 @@ def _texts(index: CountIndex) -> list[str]:
 def _check(
     index: CountIndex, servers: Mapping[str, Server], texts: Sequence[str], pairs: Sequence[tuple[str, str]]
 ) -> None:
-    """The servers give the numbers that the index gives."""
+    """Check that the servers return the numbers of the index."""
     import httpx
 
     with httpx.Client(timeout=600) as client:
@@ -238,7 +237,7 @@ def _wire(query: str) -> str:
 
 
 def _post(path: str, body: dict[str, Any]) -> str:
-    """A whole request, one character a byte."""
+    """Return a complete request, one character per byte."""
     content = json.dumps(body)
     return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

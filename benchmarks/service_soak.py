@@ -1,10 +1,10 @@
-"""The service for minutes on end, under everything at once; every answer is compared with a number counted beforehand.
+"""The service under mixed load for minutes; every answer is compared with a number counted beforehand.
 
-Threads ask for counts, co-occurrence and tables in all formats, have tables counted as jobs, read streams slowly, break
-off in the middle of requests and of answers, and send bodies that are none; meanwhile an index is replaced by another
-one under the same name, by SIGHUP and by the route in turn. An answer names what it counted (its digest, or its number
-of documents), so that it can be compared while the index changes. At the end: the answers, the wrong ones, the statuses
-from 500 on, and the memory of the service's process over time.
+Threads request counts, co-occurrences and tables in all formats, submit jobs that count tables, read streams slowly,
+disconnect during requests and answers, and send invalid bodies. Meanwhile an index is repeatedly replaced under the
+same name, alternately by SIGHUP and through the API. An answer names what it counted (the digest, or the number of
+documents), so it can be checked while the index changes. The final report has the answers, the wrong ones, the statuses
+from 500 on, and the memory of the service over time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks.measure import Report
 from benchmarks.service_load import serve_ours
 from factcensus.indexer import CountIndex, Entity, build_index
 
-#: Texts and pairs whose numbers are known beforehand.
+#: Number of texts and pairs with known counts.
 KNOWN = 300
 TABLE_ROWS = 3_000
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -50,7 +50,7 @@ HOSTILE = (
 
 @dataclass
 class Known:
-    """One version of the index, and what it answers."""
+    """One version of the index, with its answers."""
 
     folder: Path
     counts: dict[str, dict[str, Any]]
@@ -60,7 +60,7 @@ class Known:
 
 @dataclass
 class Tally:
-    """What came of the requests, from all threads."""
+    """The results of the requests of all threads."""
 
     answers: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -68,21 +68,21 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str, right: bool, what: str = "") -> None:
-        """One answer that was compared."""
+        """Add one answer that was compared."""
         with self.lock:
             self.answers[kind] += 1
             if not right:
                 self.wrong.append(f"{kind}: {what[:300]}")
 
     def failed(self, kind: str) -> None:
-        """A status from 500 on, or no answer where there should be one."""
+        """Add a status from 500 on, or a missing answer."""
         with self.lock:
             self.failures[kind] += 1
 
 
 def main(setting: Setting, report: Report, minutes: float = 0.5) -> None:
-    """Soak for as many minutes as were asked for."""
-    report.title("The service for minutes on end")
+    """Run the load for the given number of minutes."""
+    report.title("The service under mixed load")
     place = setting.folder / "soak"
     place.mkdir()
     versions = _versions(setting, place)
@@ -118,7 +118,7 @@ def main(setting: Setting, report: Report, minutes: float = 0.5) -> None:
 
 
 def _versions(setting: Setting, place: Path) -> list[Known]:
-    """The corpus, and the corpus without every third document, each with what it answers."""
+    """Return the corpus, and the corpus without every third document, each with its answers."""
     chance = random.Random(0)
     with CountIndex.open(setting.index) as whole:
         texts = [whole.text(shard.tokens(*_span(shard, chance)).tolist()) for shard in [*whole.shards] * KNOWN][:KNOWN]
@@ -150,14 +150,14 @@ def _span(shard: Any, chance: random.Random) -> tuple[int, int]:
 
 
 class _Asker:
-    """Asks and compares; safe from many threads, a connection each time."""
+    """A client that asks and compares; thread-safe, one connection per request."""
 
     def __init__(self, port: int, versions: Sequence[Known], tally: Tally) -> None:
         self.port, self.versions, self.tally = port, versions, tally
         self.texts, self.names = list(versions[0].counts), list(versions[0].pairs)
 
     def ask(self, path: str, body: bytes, kind: str = "application/json", **headers: str) -> tuple[int, bytes]:
-        """Status and body of an answer."""
+        """Return status and body of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("POST" if body else "GET", path, body or None, {"Content-Type": kind, **headers})
@@ -170,7 +170,7 @@ class _Asker:
         return status, content
 
     def count(self, number: int) -> bool:
-        """Ask for a text."""
+        """Count a text."""
         text = self.texts[number % len(self.texts)]
         status, content = self.ask("/v1/indexes/words/count", json.dumps({"text": text}).encode())
         right = status == 200 and json.loads(content) in [known.counts[text] for known in self.versions]
@@ -198,7 +198,7 @@ def _single(asker: _Asker, chance: random.Random) -> None:
 
 
 def _table(asker: _Asker, chance: random.Random, most: int = TABLE_ROWS) -> tuple[int, int, bytes]:
-    """The rows from where to where, as an Arrow stream."""
+    """Return the rows of a range as an Arrow stream."""
     start = chance.randrange(most - 1)
     end = min(TABLE_ROWS, start + chance.choice((1, 50, 1500, most)))
     rows = [{name: row[name] for name in ("subject", "object", "n")} for row in asker.versions[0].table[start:end]]
@@ -233,7 +233,7 @@ def _tables(asker: _Asker, chance: random.Random) -> None:
 
 
 def _jobs(asker: _Asker, chance: random.Random) -> None:
-    """A job is counted by the index it came to; it fails, and says so, where that was replaced meanwhile."""
+    """Submit jobs; each counts with the index at its submission, or fails and reports that it was replaced."""
     start, end, body = _table(asker, chance)
     status, content = asker.ask("/v1/indexes/words/facts:count?windows=5", body, ARROW, Prefer="respond-async")
     if status != 202:
@@ -241,7 +241,7 @@ def _jobs(asker: _Asker, chance: random.Random) -> None:
             asker.tally.add("jobs", False, f"{status} {content[:200]!r}")
         return
     url = json.loads(content)["status_url"]
-    if chance.random() > 0.1:  # else it is cancelled before it is done
+    if chance.random() > 0.1:  # otherwise it is cancelled before it is done
         while (job := json.loads(asker.ask(url, b"")[1]))["state"] in ("queued", "running"):
             time.sleep(0.05)
         if job["state"] == "done":
@@ -256,7 +256,7 @@ def _jobs(asker: _Asker, chance: random.Random) -> None:
 
 
 def _slow(asker: _Asker, chance: random.Random) -> None:
-    """A stream that is read in small bites."""
+    """Read a stream in small pieces."""
     start, end, body = _table(asker, chance)
     head = (
         "POST /v1/indexes/words/facts:count?windows=5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -278,7 +278,7 @@ def _slow(asker: _Asker, chance: random.Random) -> None:
 
 
 def _killed(asker: _Asker, chance: random.Random) -> None:
-    """A client that goes: in the middle of its request, right after it, or in the middle of the answer."""
+    """Disconnect in the middle of the request, right after it, or in the middle of the answer."""
     _, _, body = _table(asker, chance)
     head = (
         "POST /v1/indexes/words/facts:count HTTP/1.1\r\nHost: a\r\n"
@@ -302,7 +302,7 @@ def _hostile(asker: _Asker, chance: random.Random) -> None:
 
 
 def _reloads(over: threading.Event, server: Any, versions: Sequence[Known], served: Path, asker: _Asker) -> None:
-    """The other version every few seconds, by moving a link over the old one."""
+    """Switch to the other version every few seconds by replacing a link."""
     turn = 0
     while not over.wait(3.0):
         turn += 1
@@ -320,7 +320,7 @@ def _reloads(over: threading.Event, server: Any, versions: Sequence[Known], serv
 
 
 def _resident_mib(process: int) -> float:
-    """Own memory of a process: pages of mapped files, which the kernel takes back, are not in it."""
+    """Return the private memory of a process, without pages of mapped files, which the kernel can reclaim."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(fields["RssAnon"].split()[0]) / 1024
 
@@ -336,5 +336,5 @@ def _tell(report: Report, tally: Tally, memory: Sequence[tuple[float, float]], l
     report.note(f"Wrong answers: {len(tally.wrong)}. 5xx or no answer: {sum(tally.failures.values())}.")
     for line in [*tally.wrong[:10], *(f"{number} × {what}" for what, number in tally.failures.most_common(10))]:
         report.note(line)
-    assert last, "it answers no more, or wrongly"
+    assert last, "the service no longer answers, or answers wrongly"
     assert not tally.wrong

@@ -1,4 +1,4 @@
-"""Our side of the suffix array alone, in a process of its own: ``python -m benchmarks.sort_tokens TOKENS TABLE``."""
+"""Our suffix array alone, in a separate process: ``python -m benchmarks.sort_tokens TOKENS TABLE``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from factcensus.indexer.storage.layout import write_table
 #: Token ids, and the separator of documents.
 FOLDED = 60_000
 SEPARATOR = 0xFFFF
-#: Tokens that are read at once.
+#: Number of tokens read at once.
 STEP = 1 << 20
 
 
 def main(tokens: Path, table: Path) -> None:
-    """Tokens of two bytes from a file to the table in another, in one thread."""
+    """Read two-byte tokens from one file and write their suffix array to another, in one thread."""
     rank_of_id = np.full(SEPARATOR + 1, FOLDED, np.uint32)
     rank_of_id[:FOLDED] = byte_order_ranks(FOLDED, np.dtype("<u2"))
     ranks = np.empty(tokens.stat().st_size // 2, np.uint32)

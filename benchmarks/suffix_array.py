@@ -1,8 +1,8 @@
-"""The suffix array alone, beside infini-gram's builder: one process, one thread, the same tokens of two bytes.
+"""The suffix array alone, compared with infini-gram's builder: one process, one thread, the same two-byte tokens.
 
-The tokens are the word ids of the corpus folded into 60,000, since the peer's builder cannot do with four bytes (it
-asks for 2^32 buckets). Both read the tokens from a file and write the table into one, which must be the same bytes.
-The peer makes one part, and still has to merge it.
+The tokens are the word ids of the corpus folded into 60,000, because the peer's builder cannot handle four bytes (it
+needs 2^32 buckets). Both read the tokens from a file and write the table to a file; the tables must be equal. The peer
+makes one part, which it still has to merge.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from benchmarks.sort_tokens import FOLDED, SEPARATOR
 from factcensus.indexer import build_index
 from factcensus.indexer.storage.layout import entry_bytes
 
-#: What the peer's indexer gives it: bytes that parts overlap by.
+#: Overlap of parts in bytes, as set by the peer's indexer.
 HACK = 100_000
 PATIENCE = 60
 LEAST_PATIENCE_S = 60.0
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Natural text, then one with many repeats."""
-    report.title("Suffix array alone, of tokens of two bytes")
+    """Sort natural text, then text with many repeats."""
+    report.title("Suffix array alone, two-byte tokens")
     place = setting.folder / "array"
     place.mkdir()
     build_index([setting.repetitive], place / "repetitive", analyzer="words")
@@ -52,8 +52,8 @@ def main(setting: Setting, report: Report) -> None:
         peak = (max(cost.peak_bytes for cost in costs["ours"]) - baseline.peak_bytes) / size
         seconds = median_of(costs["ours"]) - baseline.cpu_s
         told = (
-            f"Ours takes {peak:.1f} B of memory a token beyond the {baseline.peak_bytes >> 20} MiB, and "
-            f"{seconds:.2f} s beyond the {baseline.cpu_s:.2f} s, that starting takes: {size / 1e6 / seconds:.2f} M "
+            f"Beyond the cost of starting ({baseline.peak_bytes >> 20} MiB, {baseline.cpu_s:.2f} s), ours takes "
+            f"{peak:.1f} B of memory per token and {seconds:.2f} s: {size / 1e6 / seconds:.2f} M "
             "tokens per CPU second"
         )
         if any(cost.stopped for cost in costs[peer]):
@@ -62,7 +62,7 @@ def main(setting: Setting, report: Report) -> None:
         theirs_s, theirs_peak = median_of(costs[peer]), max(cost.peak_bytes for cost in costs[peer])
         report.note(
             f"{told}, {theirs_s / seconds:.1f} times the peer's {size / 1e6 / theirs_s:.2f} M. The peer's takes "
-            f"{theirs_peak / size:.1f} B a token."
+            f"{theirs_peak / size:.1f} B per token."
         )
         assert ours.read_bytes() == theirs.read_bytes(), "the tables differ"
         report.note("Both tables are the same bytes.")

@@ -1,16 +1,17 @@
-"""Our training loop beside a straightforward `transformers.Trainer` that does the same: GradDiff, same model and data.
+"""Our training loop compared with a plain `transformers.Trainer` on the same task: GradDiff, same model and data.
 
     python -m benchmarks.training --compile             # small, on this CPU; --compile needs a C++ compiler there
     python -m benchmarks.training --size gpt2 --device cuda --compile --dtype bfloat16-autocast
 
-Both start from the same weights and train on the same token ids, batch size and number of steps with AdamW; answers are
-equally long, so both losses are the same number, and that is checked before anything is timed. Rounds are paired. What
-the Trainer does as everybody writes it: pad each batch, two forward passes over prompt and answer, logits at every
-position, cross entropy with -100 outside of the answer. Peak memory is measured in a process for each.
+Both start from the same weights and train on the same token ids, batch size and number of steps with AdamW. Answers
+have equal length, so both losses are the same number; this is checked before anything is timed. Rounds are paired. The
+Trainer does what most people write: it pads each batch, runs two forward passes over prompt and answer, computes logits
+at every position, and uses cross entropy with -100 outside of the answer. Peak memory is measured in a separate process
+for each.
 
-The first steps of each training are not in the figures: what a machine does once (compiling above all) would be divided
-by the few steps of a benchmark. They are told separately, of the very first training, with no compiled code kept from
-before.
+The first steps of each training are excluded, because one-time costs (above all compilation) would be divided by the
+few steps of a benchmark. They are reported separately, for the very first training, with an empty cache of compiled
+code.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.forget_set import ForgetSet
 from factcensus.unlearn.training.train import Dose, unlearn
 
-#: GPT-2's shapes: width, layers, heads, vocabulary.
+#: GPT-2 shapes: width, layers, heads, vocabulary.
 SIZES = {"small": (128, 4, 4, 50_257), "gpt2": (768, 12, 12, 50_257)}
 ANSWER_TOKENS, RATE = 4, 1e-5
-#: Steps at the start of a training that are not in the figures.
+#: Number of steps excluded at the start of a training.
 FIRST_STEPS = 2
 
 
@@ -50,9 +51,9 @@ def main() -> None:
     """Measure and print."""
     arguments = _parser().parse_args()
     if arguments.steps <= FIRST_STEPS:
-        raise SystemExit(f"--steps {arguments.steps}: the first {FIRST_STEPS} are not counted; give more")
+        raise SystemExit(f"--steps must be more than the {FIRST_STEPS} excluded first steps, got {arguments.steps}")
     if arguments.compile and arguments.device == "cpu" and not (shutil.which("c++") or shutil.which("g++")):
-        raise SystemExit("--compile on a CPU needs a C++ compiler (c++ or g++), and none is found")
+        raise SystemExit("--compile on a CPU needs a C++ compiler; install c++ or g++")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     work = Work(arguments)
@@ -65,7 +66,7 @@ def main() -> None:
     report.title("Training: GradDiff")
     report.note(
         f"{work.parameters / 1e6:.1f} million parameters (GPT-2 shapes, random), {arguments.steps} steps of "
-        f"{arguments.batch} forget and {arguments.batch} retain facts, {work.tokens / work.facts:.1f} tokens a fact, "
+        f"{arguments.batch} forget and {arguments.batch} retain facts, {work.tokens / work.facts:.1f} tokens per fact, "
         f"{work.device}, {arguments.dtype}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"{arguments.rounds} paired rounds."
     )
@@ -76,7 +77,7 @@ def main() -> None:
         first = {name: work.first_steps(run) for name, run in runs.items()}
         steps = arguments.steps - FIRST_STEPS
         costs = report.compare("One step", runs, per=steps, warm=False)
-    # On a CPU that has other work, processor seconds are the figure to go by; on a GPU the processor only waits.
+    # On a busy CPU, processor seconds are the reliable figure; with a GPU the processor only waits.
     kind, unit = ("cpu_s", "CPU s") if work.device.type == "cpu" else ("wall_s", "s")
     seconds = {name: statistics.median(getattr(cost, kind) for cost in each) for name, each in costs.items()}
     rows = [
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 class Work:
-    """The model, the data, and what is done with them."""
+    """The model, the data, and the settings of the training."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from transformers import GPT2Config, GPT2LMHeadModel
@@ -120,7 +121,9 @@ class Work:
         self._marks: list[Cost] = []
 
     def runs(self) -> dict[str, Any]:
-        """What is compared, ours first. Each works on a copy of the same model, and says what its later steps took."""
+        """Return the runs to compare, ours first. Each trains a copy of the same model and returns the cost of its
+        later steps.
+        """
         runs: dict[str, Any] = {"factcensus": self.ours, "transformers.Trainer": self.trainer}
         if self.compiled:
             runs |= {
@@ -130,16 +133,16 @@ class Work:
         return runs
 
     def first_steps(self, run: Callable[[], Cost]) -> Cost:
-        """What the first steps of a training took, from its start."""
+        """Return the cost of the first steps of a training, from its start."""
         begun = self._now()
         run()
         return self._difference(begun, self._marks[FIRST_STEPS - 1])
 
     def ours(self, compiled: bool = False) -> Cost:
-        """Our loop."""
+        """Run our loop."""
         model = copy.deepcopy(self.model).to(self.device)
         if compiled:
-            torch.compiler.reset()  # another copy of the model is another model to the compiler
+            torch.compiler.reset()  # the compiler treats a copy of the model as another model
             model.base_model.compile(dynamic=True)
         number = len(self.forget)
         self._marks = []
@@ -166,11 +169,11 @@ class Work:
         return self._later_steps()
 
     def ours_compiled(self) -> Cost:
-        """Our loop over a compiled decoder."""
+        """Run our loop with a compiled decoder."""
         return self.ours(compiled=True)
 
     def trainer(self, compiled: bool = False) -> Cost:
-        """The Trainer."""
+        """Run the Trainer."""
         from transformers import TrainingArguments
 
         if compiled:
@@ -213,7 +216,7 @@ class Work:
         return self._later_steps()
 
     def trainer_compiled(self) -> Cost:
-        """The Trainer with ``torch_compile``."""
+        """Run the Trainer with ``torch_compile``."""
         return self.trainer(compiled=True)
 
     def _now(self) -> Cost:
@@ -234,7 +237,9 @@ class Work:
         return Cost(ended.wall_s - begun.wall_s, ended.cpu_s - begun.cpu_s)
 
     def check(self) -> None:
-        """Both train alike: over all facts their first losses have the same mean, whatever the order of facts."""
+        """Check that both train alike: their first losses over all facts have the same mean, whatever the order of
+        facts.
+        """
         batch, steps = self.batch, self.steps
         self.batch, self.steps = len(self.forget), 1
         try:
@@ -245,10 +250,10 @@ class Work:
         finally:
             self.batch, self.steps = batch, steps
         if abs(ours - theirs) > (0.05 if self.dtype != "float32" else 1e-3):
-            raise SystemExit(f"the two do not train the same: first loss {ours} and {theirs}")
+            raise SystemExit(f"the two trainings differ: first losses {ours} and {theirs}")
 
     def peak_bytes(self, name: str, arguments: argparse.Namespace) -> int:
-        """Peak memory of one run in a process of its own."""
+        """Measure the peak memory of one run in a separate process."""
         command = [
             sys.executable, "-m", "benchmarks.training", "--size", arguments.size, "--device", arguments.device,
             "--dtype", arguments.dtype, "--batch", str(arguments.batch), "--steps", str(arguments.steps),
@@ -260,7 +265,7 @@ class Work:
 
 
 def _example(index: int, vocabulary: int) -> Example:
-    """A prompt of 8 to 24 tokens and an answer of 4, all drawn."""
+    """Return a random prompt of 8 to 24 tokens and a random answer of 4."""
     generator = torch.Generator().manual_seed(index)
     length = int(torch.randint(8, 25, (1,), generator=generator))
     ids = torch.randint(0, vocabulary, (length + ANSWER_TOKENS,), generator=generator).tolist()
@@ -271,7 +276,7 @@ def _grad_diff_trainer() -> Any:
     from transformers import Trainer
 
     class GradDiffTrainer(Trainer):
-        """-loss(forget) + loss(retain), each the model's own masked cross entropy."""
+        """A Trainer with the loss -loss(forget) + loss(retain), each the model's own masked cross entropy."""
 
         model_accepts_loss_kwargs = False
 
@@ -303,12 +308,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, default="small", help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16-autocast"), default="float32")
-    parser.add_argument("--steps", type=int, default=8, help="of one training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="facts of each kind a step (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=8, help="steps of one training (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="facts of each kind per step (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="paired rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--compile", action="store_true", help="both with torch.compile as well")
-    parser.add_argument("--markdown", metavar="FILE", help="also write the tables there")
+    parser.add_argument("--compile", action="store_true", help="also run both with torch.compile")
+    parser.add_argument("--markdown", metavar="FILE", help="also write the tables to FILE")
     parser.add_argument("--memory-of", metavar="NAME", help=argparse.SUPPRESS)
     return parser
 
