@@ -35,8 +35,8 @@ endef
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
 	@touch $@
 
-# With these vector instructions, which every recent x86 processor has, the numbers come out as README shows them; with
-# others PyTorch's models get other weights.
+# Every recent x86 processor has AVX2. With other vector instructions, PyTorch trains other weights, and the numbers differ
+# from those in docs/demo.md.
 demo: .venv/user
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/factcensus demo --out demo
 

@@ -1,4 +1,4 @@
-"""docs/unlearning.md: the walk-through is run as it stands, and the table of settings is complete."""
+"""The commands of docs/unlearning.md run, and the pages on unlearning name every configuration key."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ import pytest
 from test_architectures import byte_level, model_config
 
 from factcensus.indexer.cli import main
-from factcensus.unlearn.config.run_config import IndexConfig, RunConfig, SelectionConfig, TrainingConfig
+from factcensus.unlearn.config.chat_config import ChatConfig
+from factcensus.unlearn.config.files import load_config
+from factcensus.unlearn.config.run_config import (
+    ForgetConfig,
+    IndexConfig,
+    RetainConfig,
+    RunConfig,
+    SelectionConfig,
+    TrainingConfig,
+)
 from factcensus.unlearn.models import quiet_transformers
 
-PAGE = (Path(__file__).parents[2] / "docs" / "unlearning.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "unlearning.md").read_text(encoding="utf-8")
+TUTORIAL = (DOCS / "unlearning-tutorial.md").read_text(encoding="utf-8")
+CONFIGURATION = (DOCS / "unlearning-configuration.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line]
 
 
-def test_the_walk_through_runs_as_it_stands(
+def test_commands_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -46,7 +58,7 @@ def test_the_walk_through_runs_as_it_stands(
     for line in commands():
         words = shlex.split(line)
         assert words[0] == "factcensus"
-        if words[1] == "report":  # what the other part makes of a run is tested there
+        if words[1] == "report":  # tested in tests/eval
             continue
         extra = ["--set", "evaluator=none"] if words[1] == "unlearn" else []
         assert main([*words[1:], *extra]) == 0, (line, capsys.readouterr().err)
@@ -58,9 +70,15 @@ def test_the_walk_through_runs_as_it_stands(
     assert pq.read_table(tmp_path / "runs" / "grid" / "cells.parquet")["status"].to_pylist() == ["done"] * 4
 
 
-def test_every_setting_is_in_the_table() -> None:
-    table = PAGE[PAGE.index("## Settings") : PAGE.index("## Methods")]
-    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", table))))
-    for section in (RunConfig, TrainingConfig, IndexConfig, SelectionConfig):
+def test_configuration_of_the_tutorial_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks("toml", TUTORIAL)
+    (tmp_path / "world.toml").write_text(block)
+    config = load_config(tmp_path / "world.toml")
+    assert [method.name for method in config.methods] == ["simnpo", "never_seen", "never_seen_strata"]
+
+
+def test_every_configuration_key_is_documented() -> None:
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", CONFIGURATION))))
+    for section in (RunConfig, TrainingConfig, IndexConfig, SelectionConfig, ForgetConfig, RetainConfig, ChatConfig):
         missing = set(section.model_fields) - named - {"selection", "training", "index", "forget", "retain"}
         assert not missing, section.__name__

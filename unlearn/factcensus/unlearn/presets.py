@@ -1,7 +1,7 @@
 """Three sizes of the whole experiment: world, model, methods and doses that were measured to work together.
 
 Doses are chosen so that forgetting is partial: where everything or nothing is forgotten no frequency effect can show
-(docs/unlearning.md has the runs they were chosen from).
+(docs/log.md has the runs they were chosen from).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Preset:
         pretraining: The model and its training.
         training: The section ``training`` of a run's configuration.
         methods: Its methods.
-        seeds: How many worlds and models; results of one seed do not generalise (docs/unlearning.md).
+        seeds: How many worlds and models; results of one seed do not generalise (docs/log.md).
         oracle: Whether to train, for each seed, a second model without the forget people.
         device: Where it runs.
     """

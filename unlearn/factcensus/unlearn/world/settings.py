@@ -31,7 +31,7 @@ class WorldSettings:
         phantoms: People who stand nowhere; what a model says of them is the never-seen level.
         question_copies: Documents with each retain question (one wording: the form of asking that is trained).
         assignment: ``balanced`` deals every object equally often to every group and level; ``independent`` draws
-            each person's objects on their own, as the usual generators do (see docs/unlearning.md).
+            each person's objects on their own, as the usual generators do (see docs/log.md).
     """
 
     people: int = 280
