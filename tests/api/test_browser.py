@@ -179,7 +179,7 @@ def test_progress_is_told_as_it_goes(opened: Opened, base: str) -> None:
     )
     page.goto("/made-up")
     for counted in (3, 7):
-        page.get_by_text(f"{counted} of 9 facts are counted").wait_for()
+        page.get_by_text(f"{counted} of 9 facts counted").wait_for()
         assert page.locator("progress").get_attribute("value") == str(counted)
     with page.expect_navigation():  # done: the page is loaded anew, and shows the strata then
         pass

@@ -209,7 +209,7 @@ def cases() -> dict[str, tuple[Ending, bytes]]:
 
 @linux
 def test_no_small_body_takes_memory_or_time_or_ends_the_service(index_folder: Path) -> None:
-    """Peaks in MiB and milliseconds of all cases are printed (``pytest -s``), for docs/service.md."""
+    """Peaks in MiB and milliseconds of all cases are printed (``pytest -s``), for docs/security.md."""
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
             ready.wait_ready(120)

@@ -119,13 +119,13 @@ def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder
     ):
         page = http.get("/", params=question, headers=HTML).text
         assert "Among the facts of strata" in page
-        assert "28 of 30 facts stand in fewer documents than this one, 2 in as many; its stratum is <b>2+</b>" in page
+        assert "28 of 30 facts occur in fewer documents than this one, 2 in the same number; its stratum is <b>2+</b>" in page
         assert 'role="img" aria-label="Facts of strata by the documents that mention subject and object' in page
         assert "this fact: 3" in page
         near = http.get("/", params={**question, "window": "3"}, headers=HTML).text
         assert "at most 3 tokens apart, on a logarithmic axis" in near
         other = http.get("/", params={**question, "window": "4"}, headers=HTML).text
-        assert "strata: no counts within 4 tokens to compare with" in other
+        assert "No comparison with strata: no counts with a window of 4 tokens" in other
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_removed_table_is_gone(http: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "../../tables")
     gone = http.get(address)
     assert gone.status_code == 404
-    assert "No such table" in gone.text
+    assert "Table not found" in gone.text
     assert address.rpartition("/")[2] not in http.get("/tables").text
 
 
@@ -190,7 +190,7 @@ def test_a_page_without_scripts_asks_again_by_itself() -> None:
     page = bytes(html(request, "table.html", {"job": job, "finished": False}).body).decode()
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page
     assert '<progress id="progress" max="9" value="4">' in page
-    assert '<p role="status" class="hint">4 of 9 facts are counted' in page
+    assert '<p role="status" class="hint">4 of 9 facts counted' in page
 
 
 def test_a_long_table_shows_its_ends(http: httpx.Client) -> None:

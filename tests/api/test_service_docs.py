@@ -1,6 +1,6 @@
-"""Every request in docs/service.md is made, in order, and its answer is the one that stands below it.
+"""Every request in the service's docs pages returns the response shown below it.
 
-After a change, ``python tests/api/test_service_docs.py`` writes the answers anew; review the difference.
+After a change, ``python tests/api/test_service_docs.py`` updates the responses in the pages; review the difference.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ import pytest
 from factcensus.api.client import Client
 from factcensus.api.http.problems import KINDS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "service.md"
+ROOT = Path(__file__).resolve().parents[2]
+#: The first page sets up the corpus and the service that all pages use.
+SERVICE = ROOT / "docs" / "service.md"
+REST = ROOT / "docs" / "rest-api.md"
+PAGES = (SERVICE, REST, ROOT / "docs" / "infini-gram-api.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 WIDTH = 116
-#: What differs from one request or machine to the next.
+#: Patterns of values that differ between requests or machines, each with its replacement.
 CHANGING = [
     (r"\b[0-9a-f]{32}\b", "REQUEST-ID"),
-    (r"\b[0-9a-f]{64}\b", "DIGEST"),  # of files that the version of Arrow has a hand in
+    (r"\b[0-9a-f]{64}\b", "DIGEST"),  # depends on the version of Arrow
     (r'"(bytes|bytes_per_text_byte)":\s*[\d.]+', r'"\1":0'),
     (r'"\d{4}-\d\d-\d\dT[\d:]+Z"', '"MOMENT"'),
     (r'"latency":\s*[\d.e-]+', '"latency":0'),
@@ -37,21 +41,22 @@ CHANGING = [
     (r'"(python|version)":\s*"[\d.]+"', r'"\1":"VERSION"'),
 ]
 
-Exchange = tuple[str, str, str]  # the command, the answer's language, the answer
+Exchange = tuple[str, str, str]  # the command, the language of the response block, the response
 
 
-def exchanges(text: str) -> Iterator[Exchange]:
-    """Each curl command of the page and the block below it."""
-    blocks = BLOCK.findall(text)
+def exchanges(page: Path) -> Iterator[Exchange]:
+    """Yield each curl command of the page with the block below it."""
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     for (language, command), (answer_language, answer) in pairwise(blocks):
         if language == "sh" and re.match(r"(job=\$\()?curl", command):
             yield command, answer_language, answer
 
 
 @contextmanager
-def example_service(text: str) -> Iterator[tuple[Path, str]]:
-    """The page's own corpus, index and service; the folder they are in, and the URL."""
-    setup, serve = [command for language, command in BLOCK.findall(text) if language == "sh"][:2]
+def example_service() -> Iterator[tuple[Path, str]]:
+    """Create the corpus and index of the docs, start the service and yield the folder and the URL."""
+    blocks = BLOCK.findall(SERVICE.read_text(encoding="utf-8"))
+    setup, serve = [command for language, command in blocks if language == "sh"][:2]
     bin_folder = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory() as folder:
@@ -69,21 +74,21 @@ def example_service(text: str) -> Iterator[tuple[Path, str]]:
 
 
 def ask(command: str, folder: Path, url: str) -> str:
-    """What a command of the page prints."""
+    """Run a command of a page and return its output."""
     here = command.replace("http://127.0.0.1:8080", url)
     done = subprocess.run(["bash", "-euc", here], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.replace(url, "http://127.0.0.1:8080")
 
 
 def settled(answer: str, language: str) -> Any:
-    """An answer without what changes each time; JSON by its value, so that line breaks are free."""
+    """Replace the values of a response that change each time, and parse JSON so that line breaks do not matter."""
     for pattern, constant in CHANGING:
         answer = re.sub(pattern, constant, answer)
     return json.loads(answer) if language == "json" else answer.strip()
 
 
 def laid_out(value: Any, indent: int = 0) -> str:
-    """JSON for reading: what fits stands on one line."""
+    """Format JSON for readers: values that fit are on one line."""
     short = json.dumps(value, ensure_ascii=False)
     if len(short) + indent <= WIDTH or not isinstance(value, (dict, list)):
         return short
@@ -97,39 +102,51 @@ def laid_out(value: Any, indent: int = 0) -> str:
 
 
 def rewrite() -> None:
-    """Put the answers of a running service into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    with example_service(text) as (folder, url):
-        for command, language, old in exchanges(text):
-            answer = ask(command, folder, url).strip()
-            if language == "json":
-                answer = laid_out(json.loads(answer))
-            text = text.replace(
-                f"{command}```\n\n```{language}\n{old}```", f"{command}```\n\n```{language}\n{answer}\n```"
-            )
-    PAGE.write_text(text, encoding="utf-8")
+    """Replace the responses in the pages by those of a running service."""
+    with example_service() as (folder, url):
+        for page in PAGES:
+            text = page.read_text(encoding="utf-8")
+            for command, language, old in exchanges(page):
+                answer = ask(command, folder, url).strip()
+                if language == "json":
+                    answer = laid_out(json.loads(answer))
+                shown = f"{command}```\n\n```{language}\n"
+                text = text.replace(f"{shown}{old}```", f"{shown}{answer}\n```")
+            page.write_text(text, encoding="utf-8")
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="the page's requests are made with curl")
-def test_every_request_has_the_answer_below_it() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    with example_service(text) as (folder, url):
-        for command, language, answer in exchanges(text):
-            assert settled(ask(command, folder, url), language) == settled(answer, language), command
+@pytest.mark.skipif(not shutil.which("curl"), reason="the requests of the pages need curl")
+def test_every_request_returns_the_response_below_it() -> None:
+    with example_service() as (folder, url):
+        for page in PAGES:
+            for command, language, answer in exchanges(page):
+                assert settled(ask(command, folder, url), language) == settled(answer, language), (page.name, command)
 
 
-def test_every_route_has_a_request() -> None:
-    commands = "\n".join(command for command, _, _ in exchanges(PAGE.read_text(encoding="utf-8")))
-    paths = json.loads((PAGE.parents[1] / "api" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+def test_every_route_has_an_example() -> None:
+    commands = "\n".join(command for page in PAGES for command, _, _ in exchanges(page))
+    paths = json.loads((ROOT / "api" / "openapi.json").read_text(encoding="utf-8"))["paths"]
     for path in paths:
         if path not in ("/docs", "/metrics"):  # a page, and hundreds of lines
             asked = re.escape(path).replace(r"\{index\}", "people").replace(r"\{job\}", r"\$job")
             assert re.search(asked + r"['?\s]", commands), path
 
 
-def test_every_kind_of_problem_is_listed() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+def test_every_problem_type_is_listed() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", REST.read_text(encoding="utf-8"), re.MULTILINE)
     assert {kind: int(status) for kind, status in rows} == {kind: status for kind, (status, _) in KINDS.items()}
+
+
+def test_links_between_the_docs_lead_to_existing_headings() -> None:
+    for page in (*PAGES, ROOT / "docs" / "security.md", ROOT / "docs" / "takedown.md", ROOT / "api" / "README.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path) if path else page
+            assert linked.exists(), (page.name, target)
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+                assert anchor in anchors, (page.name, target)
 
 
 if __name__ == "__main__":

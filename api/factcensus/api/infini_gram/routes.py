@@ -98,7 +98,7 @@ _ERROR = {
 async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, models: ModelsOf) -> Response:
     """The names, limits, errors and statuses of that API; the counts are exact.
 
-    The answer of each query type is described in docs/service.md.
+    The answer of each query type is described in docs/infini-gram-api.md.
     """
     body = await request.body()
     content_type = request.headers.get("content-type")

@@ -1,4 +1,4 @@
-// Comfort that the pages do without: they say the same when no script runs.
+// Optional conveniences: the pages show the same content without scripts.
 "use strict";
 for (const button of document.querySelectorAll("button[data-copies]")) {
   if (!navigator.clipboard) continue;
@@ -9,7 +9,7 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
       status.textContent = "copied";
     } catch {
-      status.textContent = "the browser does not let a page copy; select the text";
+      status.textContent = "the browser does not allow pages to copy; select the text";
     }
   });
 }
@@ -17,7 +17,7 @@ const file = document.querySelector("input[type=file][data-most-bytes]");
 file?.form.addEventListener("submit", (event) => {
   const most = Number(file.dataset.mostBytes);
   const size = file.files[0]?.size ?? 0;
-  file.setCustomValidity(size > most ? `The file has ${size} bytes, more than the ${most} that are taken here.` : "");
+  file.setCustomValidity(size > most ? `The file has ${size} bytes; the limit is ${most}.` : "");
   if (!file.reportValidity()) event.preventDefault();
 });
 file?.addEventListener("change", () => file.setCustomValidity(""));
@@ -32,10 +32,10 @@ if (job) {
       if (!answer.ok || state.state === "done" || state.state === "failed") return location.reload();
       if (progress.value !== state.counted) {
         progress.value = state.counted;
-        status.textContent = `${state.counted.toLocaleString("en")} of ${state.facts.toLocaleString("en")} facts are counted`;
+        status.textContent = `${state.counted.toLocaleString("en")} of ${state.facts.toLocaleString("en")} facts counted`;
       }
     } catch {
-      status.textContent = "the service does not answer; this page tries again";
+      status.textContent = "the service does not respond; trying again";
     }
     setTimeout(look, 1000);
   };
