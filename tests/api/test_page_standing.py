@@ -119,7 +119,8 @@ def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder
     ):
         page = http.get("/", params=question, headers=HTML).text
         assert "Among the facts of strata" in page
-        assert "28 of 30 facts occur in fewer documents than this one, 2 in the same number; its stratum is <b>2+</b>" in page
+        assert "28 of 30 facts occur in fewer documents than this one, 2 in the same number;" in page
+        assert "; its stratum is <b>2+</b>" in page
         assert 'role="img" aria-label="Facts of strata by the documents that mention subject and object' in page
         assert "this fact: 3" in page
         near = http.get("/", params={**question, "window": "3"}, headers=HTML).text
