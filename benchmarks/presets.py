@@ -34,9 +34,10 @@ import torch
 from benchmarks.preset_outcomes import FORMS, Cell, Outcome, Point, differences, overview, short
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
+from factcensus.unlearn.material import Material
 from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.models import load_model, load_tokenizer
-from factcensus.unlearn.prepare import Material, prepare
+from factcensus.unlearn.prepare import prepare
 from factcensus.unlearn.presets import PRESETS
 from factcensus.unlearn.selection import Row, Selection, read_fact_table, select
 from factcensus.unlearn.training.examples import Example, collate, encode

@@ -11,8 +11,8 @@ import torch
 from tiny import tiny_model
 
 from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
+from factcensus.unlearn.material import Material
 from factcensus.unlearn.methods.named import METHODS, PURPOSE
-from factcensus.unlearn.prepare import Material
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set

@@ -15,7 +15,7 @@ from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import Objective, get_objective, objective, objectives
 from factcensus.unlearn.objectives import registry as registry_module
 from factcensus.unlearn.objectives.retain import retain_kl, retain_nll
-from factcensus.unlearn.training.scoring import AnswerScores
+from factcensus.unlearn.objectives.scores import AnswerScores
 
 #: Three tokens with log p of -0.1, -0.2, -0.6: the sum S is 0.9, the mean l 0.3; then padding.
 TOKENS = [[-0.1, -0.2, -0.6, 0.0]]

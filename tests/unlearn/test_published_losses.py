@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import get_objective, objectives
 from factcensus.unlearn.objectives.retain import retain_embedding, retain_jsd
-from factcensus.unlearn.training.scoring import AnswerScores
+from factcensus.unlearn.objectives.scores import AnswerScores
 
 #: Three tokens over a vocabulary of three; the answer is token 0 at each place; then padding.
 P = [[0.5, 0.3, 0.2], [0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]

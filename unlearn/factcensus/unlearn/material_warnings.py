@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from factcensus.unlearn.config.run_config import Form
-from factcensus.unlearn.prepare import Material, prompts
+from factcensus.unlearn.material import Material
+from factcensus.unlearn.prepare import prompts
 from factcensus.unlearn.selection import Row, Selection
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from factcensus.unlearn.chat import fix_chat_template, reads_clock
 from factcensus.unlearn.config.run_config import Form, RunConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.limits import Limits, check_tokenizer_fits, limits_of
+from factcensus.unlearn.material import Key, Material
 from factcensus.unlearn.models import load_model_config, load_tokenizer
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.run_folder import stored_clock
@@ -22,39 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from factcensus.unlearn.evaluation import Evaluator
-
-Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """Everything that training needs and that needs no model: examples are (fact, form) pairs.
-
-    Attributes:
-        answers: The forget facts' own answers, n examples.
-        refusals: The refusal after the same prompts, n examples; none if no method asks for them.
-        given: The answers of the column ``alternatives`` after the same prompts, n tuples; likewise.
-        fact_of: (n,) which forget fact each example belongs to, 0 to m - 1.
-        keys: (n,) relation and form of each example.
-        retain: The retain examples.
-        never_seen: Examples of facts that the corpus does not have, and their relation and form.
-        relations: (m,) relation of each forget fact.
-        counts: (m,) counts of the forget facts, or None if the table has none.
-        strata: (m,) strata of the forget facts, or None if the table has none.
-        watched: Whether the alarm for over-forgetting is on.
-    """
-
-    answers: tuple[Example, ...]
-    refusals: tuple[Example, ...]
-    given: tuple[tuple[Example, ...], ...]
-    fact_of: tuple[int, ...]
-    keys: tuple[Key, ...]
-    retain: tuple[Example, ...]
-    never_seen: tuple[tuple[Key, Example], ...]
-    relations: tuple[str, ...]
-    counts: tuple[int, ...] | None
-    strata: tuple[int, ...] | None
-    watched: bool = False
 
 
 def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:

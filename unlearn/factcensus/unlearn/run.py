@@ -20,6 +20,7 @@ from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
 from factcensus.unlearn.known import known_facts
+from factcensus.unlearn.material import Material
 from factcensus.unlearn.material_warnings import material_warnings, warn_of_material
 from factcensus.unlearn.models import (
     file_digest,
@@ -32,7 +33,7 @@ from factcensus.unlearn.models import (
 from factcensus.unlearn.planning.energy import EnergyMeter
 from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
-from factcensus.unlearn.prepare import Asker, Material, check_evaluation, index_provenance, open_asker, prepare
+from factcensus.unlearn.prepare import Asker, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
 from factcensus.unlearn.selection import Selection, balance, doubts, select

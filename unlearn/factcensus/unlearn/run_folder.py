@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from factcensus.unlearn.errors import RunFolderError
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.prepare import Material
+    from factcensus.unlearn.material import Material
 
 ORIGINAL = "original"
 TABLES = ("facts", "tokens", "steps")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, field_validator
 
-from factcensus.unlearn.config.method_config import Section
+from factcensus.unlearn.config.section import Section
 
 Value = bool | int | float | str | None
 #: What a chat template calls to read the clock.

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from factcensus.unlearn.config.section import Section
 from factcensus.unlearn.errors import unknown_name
 from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.objectives import get_objective
@@ -15,12 +16,6 @@ from factcensus.unlearn.objectives.retain import RetainKind
 from factcensus.unlearn.objectives.weights import WeightKind
 
 Preferred = Literal["refusal", "given", "sampled"]
-
-
-class Section(BaseModel):
-    """Closed and unchangeable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StrataControl(Section):

@@ -26,8 +26,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from factcensus.indexer.names import nearest, suggestion
 from factcensus.indexer.system.console import parse_size
 from factcensus.unlearn.config.chat_config import ChatConfig
-from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, Section, StrataControl
+from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
+from factcensus.unlearn.config.section import Section
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import objectives
 from factcensus.unlearn.training.examples import check_template

@@ -12,7 +12,7 @@ from factcensus.unlearn.errors import unknown_name
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 
 @objective("flat", source="Wang et al. (2025), arXiv:2410.11143 (FLAT)", needs=["preferred"])

@@ -9,7 +9,7 @@ from factcensus.unlearn.objectives.registry import objective
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 
 @objective("flatten", source="Entesari et al. (2025), arXiv:2506.05314 (PDU)", needs=["logits"], token_mean=True)

@@ -9,7 +9,7 @@ from factcensus.unlearn.objectives.registry import objective
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 
 @objective("grad_ascent", source="Jang et al. (2022), arXiv:2210.01504", token_mean=True)

@@ -9,7 +9,7 @@ from factcensus.unlearn.objectives.registry import objective
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 
 @objective(

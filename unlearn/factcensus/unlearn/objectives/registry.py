@@ -16,7 +16,7 @@ from factcensus.unlearn.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     import torch
 
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 GROUP = "factcensus.objectives"
 MODULES = (

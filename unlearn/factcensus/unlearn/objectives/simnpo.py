@@ -9,7 +9,7 @@ import torch
 from factcensus.unlearn.objectives.registry import objective
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.training.scoring import AnswerScores
+    from factcensus.unlearn.objectives.scores import AnswerScores
 
 
 @objective("simnpo", source="Fan et al. (2024), arXiv:2410.07163", uses_margin=True)

@@ -27,6 +27,7 @@ from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
 from factcensus.unlearn.evaluation import get_evaluator
+from factcensus.unlearn.material import Material
 from factcensus.unlearn.material_warnings import material_warnings
 from factcensus.unlearn.models import load_model_config, model_digest
 from factcensus.unlearn.objectives import get_objective
@@ -39,7 +40,7 @@ from factcensus.unlearn.planning.dry_step import (
     step_cost,
 )
 from factcensus.unlearn.planning.memory import process_bytes, total_bytes
-from factcensus.unlearn.prepare import Material, check_evaluation, index_provenance, open_asker, prepare
+from factcensus.unlearn.prepare import check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
 from factcensus.unlearn.selection import Row, doubts, select

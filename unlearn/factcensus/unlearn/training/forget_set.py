@@ -25,7 +25,7 @@ from factcensus.unlearn.training.scoring import mean_nll_of, token_log_probabili
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from factcensus.unlearn.prepare import Key, Material
+    from factcensus.unlearn.material import Key, Material
 
 SCORING_BATCH = 64
 #: Never-seen subjects a fact's answer is tried on, at most; evenly spaced over those there are.

@@ -16,13 +16,14 @@ import torch
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.objectives.retain import retain_embedding, retain_jsd, retain_kl, retain_nll
+from factcensus.unlearn.objectives.scores import AnswerScores
 from factcensus.unlearn.training.controllers import StrataController
 from factcensus.unlearn.training.examples import Batch, Example, collate
 from factcensus.unlearn.training.forget_set import ForgetSet
 from factcensus.unlearn.training.layers import hidden_at
 from factcensus.unlearn.training.ranks import ALONE, Ranks
 from factcensus.unlearn.training.references import Reference
-from factcensus.unlearn.training.scoring import AnswerScores, answer_logits, token_log_probabilities
+from factcensus.unlearn.training.scoring import answer_logits, token_log_probabilities
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
