@@ -88,7 +88,11 @@ def test_an_encoding_that_is_not_read_is_named_with_those_that_are(http: httpx.C
         assert answer.headers["Accept-Encoding"] == "gzip"
 
 
-@pytest.mark.parametrize("body", [PARIS, gzip.compress(PARIS)[:-4], gzip.compress(PARIS) + b"x"])
+@pytest.mark.parametrize(
+    "body",
+    [PARIS, gzip.compress(PARIS)[:-4], gzip.compress(PARIS) + b"x"],
+    ids=["not compressed", "cut off", "followed by other bytes"],
+)
 def test_a_body_that_is_not_the_gzip_it_says_is_malformed(http: httpx.Client, body: bytes) -> None:
     assert "gzip" in assert_problem(http.post(COUNT, content=body, headers=GZIP), 400, "malformed-body")["detail"]
 

@@ -82,7 +82,7 @@ def values(index: CountIndex, by: str) -> set[str]:
         "map.k.v": {"one", ""},
         'map."k.v"': {"one", ""},
     }.items(),
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",  # a set has no fixed order
 )
 def test_column_or_field_is_found_by_its_name(index: CountIndex, name: str, expected: set[str]) -> None:
     assert values(index, name) == expected
