@@ -65,7 +65,7 @@ def test_documents_that_were_added_already_are_refused(folder: Path, tmp_path: P
     digest = Manifest.read(folder).digest
     for file in again:
         for sources in ([file], [other, file]):
-            with pytest.raises(InputError, match=rf"holds the documents of {file.name} already.*--allow-repeat"):
+            with pytest.raises(InputError, match=rf"of {file.name} are already in the index.*--allow-repeat"):
                 add_to_index(folder, sources, jobs=1)
             assert not (tmp_path / "ix.building").exists()
     assert (Manifest.read(folder).digest, documents(folder)) == (digest, 11)
@@ -82,7 +82,7 @@ def test_what_was_added_is_remembered_after_any_change(folder: Path, tmp_path: P
     compact_index(folder, jobs=1)
     compact_index(folder, tmp_path / "copy", jobs=1)
     for each in (folder, tmp_path / "copy"):
-        with pytest.raises(InputError, match=r"more\.jsonl already"):
+        with pytest.raises(InputError, match=r"more\.jsonl are already"):
             add_to_index(each, [more], jobs=1)
     assert add_to_index(folder, [more], replace=True, jobs=1).documents == 11
 
@@ -183,7 +183,7 @@ def test_many_shards_are_said_with_the_remedy(folder: Path, tmp_path: Path, monk
         file = write_corpus(tmp_path / f"{number}.jsonl", [{"text": f"again {number}"}])
         add_to_index(folder, [file], jobs=1, notice=told.append)
     assert len(told) == 1
-    assert f"3 shards, and every count looks into each; 'factcensus index compact {folder}'" in told[0]
+    assert f"3 shards, and every count searches each of them; run 'factcensus index compact {folder}'" in told[0]
 
 
 def test_compressed_copy_has_the_content_of_the_original(tmp_path: Path) -> None:

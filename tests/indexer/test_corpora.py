@@ -84,7 +84,7 @@ def test_hidden_names_and_metadata_of_other_tools_are_left_out_and_named(tmp_pat
         "the name begins with . or _": [".hidden.jsonl", "_SUCCESS.json", "_delta_log", ".cache"],
         "metadata of Hugging Face's datasets": ["dataset_infos.json", "dataset_info.json", "v/state.json"],
         "a JSON array, not JSON Lines": ["array.json", "array2.json.gz", "v/array3.json.zst"],
-        "one JSON object over several lines, not JSON Lines": ["config.json"],
+        "one JSON object spread over several lines, not JSON Lines": ["config.json"],
     }
     for reason, names_left_out in left_out.items():
         for name in names_left_out:
@@ -100,7 +100,7 @@ def test_hidden_names_and_metadata_of_other_tools_are_left_out_and_named(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.json.gz", "c.json.xz"])
-@pytest.mark.parametrize(("begin", "what"), [(b"[", "JSON array"), (b'{\n"text": "a"}', "over several lines")])
+@pytest.mark.parametrize(("begin", "what"), [(b"[", "JSON array"), (b'{\n"text": "a"}', "spread over several lines")])
 def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: bytes, what: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(COMPRESS[file.suffix if file.suffix != ".json" else ""](begin))
@@ -143,7 +143,7 @@ def test_links_are_followed_and_each_real_file_is_read_once(tmp_path: Path) -> N
     os.link(tmp_path / "c/z/one.jsonl", tmp_path / "c/z/same.jsonl")
     found, told = names(tmp_path / "c")
     assert found == ["other/far.jsonl", "z/one.jsonl"]
-    assert told == [f"left out in {tmp_path / 'c'}: gone.jsonl, self (a link that leads nowhere)"]
+    assert told == [f"left out in {tmp_path / 'c'}: gone.jsonl, self (a broken link)"]
 
 
 def test_the_same_file_given_twice_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_cut_off_or_continued_by_other_bytes_is_an_error(compression: str, tmp_p
     assert documents(write_raw(tmp_path / f"s.jsonl{compression}", several)) == ["a"] * 3
     for number, damaged in enumerate((content[:-1], content[: len(content) // 2], content + b"x" * 40)):
         file = write_raw(tmp_path / f"c{number}.jsonl{compression}", damaged)
-        with pytest.raises(InputError, match=rf"c{number}\.jsonl\{compression}: damaged or cut off"):
+        with pytest.raises(InputError, match=rf"c{number}\.jsonl\{compression}: damaged or truncated"):
             documents(file, on_bad_line="skip")
 
 
@@ -276,7 +276,7 @@ DEEPS = {
 @pytest.mark.parametrize("kind", DEEPS)
 def test_line_that_is_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + DEEPS[kind] + b'{"text": "b"}\n')
-    with pytest.raises(InputError, match=r"c\.jsonl, line 2: (nested more than 254 deep|not JSON)"):
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: (nested more than 254 levels deep|not valid JSON)"):
         build_index([corpus], tmp_path / "ix", jobs=1)
     told: list[str] = []
     build_index([corpus], tmp_path / "iy", jobs=1, on_bad_line="skip", notice=told.append)
@@ -319,7 +319,7 @@ def test_the_longest_line_follows_from_the_memory(tmp_path: Path) -> None:
     told: list[str] = []
     build_index([corpus], tmp_path / "ix", jobs=1, memory_bytes=320 << 20, shard_tokens=1000, on_bad_line="skip",
                 notice=told.append)  # fmt: skip
-    assert told == ["c.jsonl, line 2: longer than 4 MiB, which --memory allows for a line"]
+    assert told == ["c.jsonl, line 2: longer than 4 MiB, the limit for a line with this --memory"]
 
 
 @pytest.mark.full

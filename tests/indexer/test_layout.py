@@ -338,7 +338,7 @@ def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, mon
 
 
 def test_memory_that_is_too_little_for_any_shard_is_refused_with_what_would_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"64 MiB of memory are too few.*at least \d+ MiB"):
+    with pytest.raises(InputError, match=r"64 MiB of memory are too little.*at least \d+ MiB"):
         build_index([two_files(tmp_path)], tmp_path / "ix", memory_bytes=64 << 20)
 
 

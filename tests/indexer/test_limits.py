@@ -84,7 +84,7 @@ def test_count_whose_limit_is_reached_raises_and_leaves_the_index_as_it_was(kind
         ask(cancelled)
     with Limit(seconds=1e-4) as over:
         time.sleep(0.05)
-        with pytest.raises(DeadlineError, match=r"more than 0\.0001 s; ask for less"):
+        with pytest.raises(DeadlineError, match=r"more than 0\.0001 s; count less"):
             ask(over)
     assert ask(None) == right
     for other, count in asked(index).items():
@@ -122,7 +122,7 @@ def test_count_stopped_at_any_look_at_the_limit_leaves_the_index_as_it_was(
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])
 def test_deadline_that_is_no_time_is_refused(seconds: float) -> None:
-    with pytest.raises(InputError, match="a deadline is a number of seconds above 0"):
+    with pytest.raises(InputError, match="a deadline must be a number of seconds above 0"):
         Limit(seconds)
 
 

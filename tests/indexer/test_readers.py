@@ -409,7 +409,7 @@ def test_row_of_parquet_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Pat
     starts, content = pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffb")
     table = pa.table({"text": ["a", "a", "b"]} | {column: pa.StringArray.from_buffers(3, starts, content)})
     pq.write_table(table, tmp_path / "c.parquet")
-    with pytest.raises(InputError, match=r"c\.parquet, line 2: a value cannot be read"):
+    with pytest.raises(InputError, match=r"c\.parquet, line 2: unreadable value"):
         build(tmp_path / "c.parquet", tmp_path / "ix")
     with build(tmp_path / "c.parquet", tmp_path / "iy", on_bad_line="skip") as index:
         assert index.info()["documents"] == 2
@@ -481,8 +481,8 @@ def test_very_many_bad_lines_are_all_counted_and_only_some_named(tmp_path: Path)
     with build(corpus, tmp_path / "ix", on_bad_line="skip", notice=told.append) as index:
         assert index.info()["skipped_lines"] == 5000
     assert len(told) == 21
-    assert told[0].startswith("c.jsonl, line 2: not JSON")
-    assert told[-1] == "c.jsonl: further bad lines are counted, not named"
+    assert told[0].startswith("c.jsonl, line 2: not valid JSON")
+    assert told[-1] == "c.jsonl: further bad lines are counted but not listed"
 
 
 def test_index_inside_the_corpus_folder_is_no_part_of_the_corpus(tmp_path: Path) -> None:

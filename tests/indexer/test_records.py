@@ -28,7 +28,7 @@ def test_string_of_aliases_is_an_error_and_not_its_letters() -> None:
         Entity("France", "French Republic")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="aliases: expected strings, got int"):
         Entity("France", ("FR", 7))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="name is a string, not NoneType"):
+    with pytest.raises(TypeError, match="name of an entity must be a string, got NoneType"):
         Entity(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="empty"):
         Entity(" ")
@@ -41,7 +41,7 @@ def test_name_stands_for_an_entity_without_aliases(index: CountIndex) -> None:
     found = index.find_documents(subject="France", object=Entity("Paris"))
     assert found["total"] == 1
     assert index.forms("France") == index.forms(Entity("France"))
-    with pytest.raises(TypeError, match="an Entity or a name, not tuple"):
+    with pytest.raises(TypeError, match="an Entity or a name, got tuple"):
         index.cooccurrence(("France",), "Paris")  # type: ignore[arg-type]
 
 

@@ -295,7 +295,7 @@ def test_gpu_is_not_chosen_without_a_driver_a_device_or_torch(monkeypatch: pytes
 @pytest.mark.parametrize("device", ["cudda", "cuda:99", "nonsense:0", "", "gpu"])
 def test_device_that_is_not_there_is_refused_with_what_to_do(device: str) -> None:
     pytest.importorskip("torch")
-    with pytest.raises(InputError, match=f"the device '{device}' cannot be used.*use cpu"):
+    with pytest.raises(InputError, match=f"the device '{device}' cannot be used.*use --device cpu"):
         choose_device(device, 5)
 
 

@@ -1,11 +1,11 @@
-"""The index and the counting: exact n-gram, entity and co-occurrence counts of a corpus.
+"""Indexes of corpora, and exact counts of their n-grams, entities and co-occurrences.
 
 >>> from factcensus.indexer import CountIndex, Entity, build_index
 >>> build_index(["corpus/"], "indexes/wiki")
 >>> with CountIndex.open("indexes/wiki") as index:
 ...     index.cooccurrence(Entity("France"), Entity("Paris"))["cooccurrence"]["documents"]
 
-Names are imported when first used, so that ``import factcensus.indexer`` is quick.
+Names are imported when first used, so that ``import factcensus.indexer`` is fast.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _attribute_of_the_namespace(name: str) -> str:
-    """Return ``factcensus.__version__``; the folders of the namespace have no ``__init__.py`` that could define it."""
+    """Return ``factcensus.__version__``, which the namespace has no ``__init__.py`` to define."""
     if name != "__version__":
         raise AttributeError(f"module 'factcensus' has no attribute {name!r}")
     from importlib.metadata import version

@@ -1,7 +1,7 @@
-"""Environment variables that begin with ``FACTCENSUS_``: the ones that exist, and the check that no other is set.
+"""The known environment variables that begin with ``FACTCENSUS_``, and the check for unknown ones.
 
-A misspelt variable would otherwise be ignored silently, and a service meant to have API keys would start without them.
-A part adds its own variables with :func:`register`; the command line checks all of them before it runs a command.
+Without this check a misspelt variable would be ignored silently, and a service could start without its API keys.
+Each part adds its variables with :func:`register`. The command line checks the environment before it runs a command.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from factcensus.indexer.errors import UnknownNameError
 from factcensus.indexer.names import nearest
 
 PREFIX = "FACTCENSUS_"
-#: Set to 1, the command line prints a traceback instead of one line about an error.
+#: If set to 1, the command line prints a traceback instead of a one-line error.
 DEBUG = f"{PREFIX}DEBUG"
-#: Folder of the real corpora and fact tables that the tests use.
+#: The folder of the real corpora and fact tables for the tests.
 TEST_DATA = f"{PREFIX}TEST_DATA"
 
 _registered: list[Callable[[], Iterable[str]]] = [lambda: (DEBUG, TEST_DATA)]
 
 
 def register(names: Callable[[], Iterable[str]]) -> None:
-    """Add variables of a part; ``names`` returns their full names, and is called only when a variable is set."""
+    """Add the variables of a part; ``names`` returns their full names, and is only called if a variable is set."""
     _registered.append(names)
 
 
 def known_variables() -> list[str]:
-    """Return every variable that some part reads, in alphabetical order."""
+    """Return the variables of all parts, in alphabetical order."""
     return sorted({name for names in _registered for name in names()})
 
 
 def check_environment(names: Iterable[str]) -> None:
-    """Check the names of the variables that are set; those without the prefix are not ours and pass.
+    """Check that every name with the prefix is a known variable; other names are ignored.
 
     Raises:
-        UnknownNameError: a variable with the prefix does not exist; the message has the nearest one.
+        UnknownNameError: A name with the prefix is unknown; the message suggests the most similar variable.
     """
     ours = [name for name in names if name.startswith(PREFIX)]
     if not ours:
@@ -43,6 +43,6 @@ def check_environment(names: Iterable[str]) -> None:
     for name in ours:
         short = name.removeprefix(PREFIX)
         if short not in known:
-            near = nearest(short, known)  # with the prefix, all names would look alike
+            near = nearest(short, known)  # with the prefix, all names would be similar
             hint = f"; did you mean {known[near]!r}?" if near else f"; known: {', '.join(known.values())}"
             raise UnknownNameError(f"unknown environment variable {name!r}{hint}")

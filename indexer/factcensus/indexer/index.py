@@ -1,7 +1,7 @@
-"""Exact counts of texts, entities and their co-occurrence in an opened index.
+"""Exact counts of texts, entities and their co-occurrence in an open index.
 
-Shards are independent (nothing matches across documents, and no document spans two shards), so every number is the
-sum over them.
+Shards are independent, because matches never span documents and documents never span shards. So every count is the sum
+over the shards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class CountIndex(OpenedIndex):
-    """An index folder, opened read-only; safe for queries from many threads.
+    """An index folder opened read-only; queries are thread-safe.
 
     >>> with CountIndex.open("indexes/wiki") as index:
     ...     index.count("Paris")["documents"]
@@ -41,20 +41,20 @@ class CountIndex(OpenedIndex):
     def count(
         self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
     ) -> dict[str, Any]:
-        """Occurrences of a text, overlapping ones included, and the documents that have it (CONTRACT section 4).
+        """Count the occurrences of a text, including overlapping ones, and the documents that contain it.
 
         Args:
-            text: analysed like the corpus.
-            by: ``source`` or another column of the document table, or a field of the metadata (nested: ``a.b``); adds
-                the same numbers for each value.
-            scope: the documents that are counted.
-            limit: stops a count that takes too long.
+            text: A text, split into tokens like the corpus.
+            by: ``source`` or another column of the document table, or a metadata field (nested: ``a.b``); adds the same
+                numbers for each value.
+            scope: The documents to count.
+            limit: Stops a count that takes too long.
 
         Raises:
-            EmptyQueryError: no token is left of the text.
-            DeadlineError: the limit was reached.
+            EmptyQueryError: The text has no tokens.
+            DeadlineError: The limit was reached.
         """
-        text = clean_text(text)  # what was counted, and can be printed
+        text = clean_text(text)  # the text as counted, which can be printed
         tokens = self.analyzer.tokens(text)
         ids = self.ids_of(text, tokens)
         answer: dict[str, Any] = {
@@ -70,7 +70,7 @@ class CountIndex(OpenedIndex):
             return answer | self._count_by(ids, by, scope, limit or Limit())
         stop = NO_LIMIT if limit is None else limit.flag
         column = column_of(scope)
-        masks = self.counted(scope)  # also where there is nothing to count, a condition has to be one
+        masks = self.counted(scope)  # checks the condition even if there is nothing to count
         if ids:
             for shard, counted in zip(self.shards, masks, strict=True):
                 occurrences, documents = shard.count(ids, counted, column, stop)
@@ -97,10 +97,10 @@ class CountIndex(OpenedIndex):
     def count_many(
         self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
     ) -> npt.NDArray[np.int64]:
-        """:meth:`count` of many texts at once: int64 (texts, 2), occurrences and documents of each.
+        """Run :meth:`count` for many texts and return int64 (texts, 2): occurrences and documents of each text.
 
         Raises:
-            EmptyQueryError: no token is left of one of the texts.
+            EmptyQueryError: One of the texts has no tokens.
         """
         ngrams = [self.token_ids(text) or () for text in strings(texts, "texts")]
         return self.count_ngrams(ngrams, scope=scope, limit=limit)
@@ -108,10 +108,10 @@ class CountIndex(OpenedIndex):
     def count_ngrams(
         self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
     ) -> npt.NDArray[np.int64]:
-        """Occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty one.
+        """Return occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty sequence.
 
         Raises:
-            InputError: an id is negative, too large for the index, or the one that separates documents.
+            InputError: An id is negative, too large for the index, or the id that separates documents.
         """
         limit = limit or Limit()
         tokens, starts = self._flat_ngrams(ngrams)
@@ -133,12 +133,10 @@ class CountIndex(OpenedIndex):
         for outside in (tokens.min(initial=0), tokens.max(initial=0)):
             if outside == separator:
                 raise InputError(
-                    f"the id {separator} is no token: it separates documents, across which nothing matches"
+                    f"the id {separator} is not a token: it separates documents; give ids from 0 to {separator - 1}"
                 )
             if not 0 <= outside <= separator:
-                raise InputError(
-                    f"a token id of this index is a number from 0 to {separator - 1}; {outside} is none of them"
-                )
+                raise InputError(f"token ids of this index must be from 0 to {separator - 1}, got {outside}")
         return tokens.astype(np.uint32), starts
 
     def cooccurrence(
@@ -151,21 +149,21 @@ class CountIndex(OpenedIndex):
         scope: Scope = EVERY_DOCUMENT,
         limit: Limit | None = None,
     ) -> dict[str, Any]:
-        """How often two entities occur, and occur together (CONTRACT sections 1 and 4).
+        """Count the mentions of two entities, and the documents and pairs in which they co-occur.
 
         Args:
-            subject: name and aliases; a string is a name without aliases.
-            object: likewise.
-            window: at most so many tokens strictly between two mentions; None for the whole document.
-            by: adds the same numbers for each value of a column; see :meth:`count`.
-            scope: the documents that are counted.
-            limit: stops a count that takes too long.
+            subject: Name and aliases; a string is a name without aliases.
+            object: The other entity, likewise.
+            window: Maximum number of tokens strictly between two mentions; None for the whole document.
+            by: Adds the same numbers for each value of a column; see :meth:`count`.
+            scope: The documents to count.
+            limit: Stops a count that takes too long.
         """
         subject, object = as_entity(subject), as_entity(object)
         windows = check_windows([] if window is None else [window])
         forms = forms_of_entities([self.forms(subject), self.forms(object)])
         names, counts = count_pairs(self, forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, limit=limit)
-        # The last window is the one that was asked for, if any.
+        # The last window is the requested one, if any.
         found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
         answer = _nest(found.sum(axis=0))
         for part, entity in (("subject", subject), ("object", object)):
@@ -209,7 +207,7 @@ class CountIndex(OpenedIndex):
         scope: Scope = EVERY_DOCUMENT,
         deadline: Limit | None = None,
     ) -> dict[str, Any]:
-        """Documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
+        """Find documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
         from factcensus.indexer.counting.passages import find_documents
 
         return find_documents(
@@ -224,7 +222,7 @@ class CountIndex(OpenedIndex):
             "aliases": list(entity.aliases),
             "tokens": [self.analyzer.tokens(form) for form in names],
         }
-        if variants := getattr(self.analyzer, "variants", None):  # of a tokenizer of sub-words
+        if variants := getattr(self.analyzer, "variants", None):  # only sub-word tokenizers have them
             described["variants"] = [
                 {"form": each.form, "text": each.text, "tokens": self.words(each.ids)}
                 for name in names
@@ -234,7 +232,7 @@ class CountIndex(OpenedIndex):
 
 
 def _nest(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Six numbers where the answer of a co-occurrence has them."""
+    """Arrange six numbers like the result of :meth:`CountIndex.cooccurrence`."""
     six = counts.tolist()
     return {
         "subject": {"mentions": six[0], "documents": six[1]},

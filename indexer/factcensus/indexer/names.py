@@ -1,4 +1,4 @@
-"""Suggestions for misspelt names: options, commands, parameters, columns, variables and settings alike."""
+"""Suggestions for misspelt names of options, commands, parameters, columns, variables and settings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from factcensus.indexer.errors import UnknownNameError
 
-#: Likeness (difflib's ratio, 0 to 1) from which a known name is suggested; below it all known names are listed.
+#: Minimum similarity (difflib's ratio, 0 to 1) of a suggested name; if no name is similar, all names are listed.
 _LIKENESS = 0.55
-#: Longest list of known names in one message, and longest part of a user's name that is repeated.
+#: Maximum number of names listed in one message, and maximum length of a repeated user-given name.
 _MOST_LISTED, _MOST_CHARACTERS = 40, 80
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is spelled most like ``name``, without regard to case, ``-`` and ``_``.
+    """Return the known name most similar to ``name``, ignoring case and the difference between ``-`` and ``_``.
 
     Returns:
         None if no known name is similar.
@@ -28,10 +28,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest known one, or else the list of them.
+    """Return the end of a message about an unknown name: the most similar known name, or a list of all names.
 
     Returns:
-        Such as ``; did you mean 'window'?`` or ``; known: by, limit, window``; empty if no name is known at all.
+        A text such as ``; did you mean 'window'?`` or ``; known: by, limit, window``; empty if no names are known.
     """
     names = list(dict.fromkeys(known))
     if not names:
@@ -44,7 +44,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Return the error for a name that does not exist, to be raised.
+    """Return the error to raise for a name that does not exist.
 
     Args:
         what: The kind of name, such as ``"query parameter"``.

@@ -1,4 +1,4 @@
-"""An opened index folder: its shards, its lexicon, and which documents are counted; the files behind every count."""
+"""An open index folder: its shards, its lexicon, and the documents to count."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from factcensus.indexer.analyzers.words import WordsAnalyzer
     from factcensus.indexer.counting.forms import TextForms, TokenIds
 
-#: The token sequences by which an entity is mentioned.
+#: The token sequences of the surface forms of an entity.
 EntityForms = tuple["TokenIds", ...]
 
 
 class _OpenedAs(NamedTuple):
-    """What :meth:`OpenedIndex.open` was given."""
+    """The arguments of :meth:`OpenedIndex.open`."""
 
     path: str | Path | Sequence[str | Path]
     name: str | None
@@ -44,7 +44,7 @@ class _OpenedAs(NamedTuple):
 
 
 class OpenedIndex:
-    """An index folder, opened read-only, without the queries; :class:`factcensus.indexer.CountIndex` adds them."""
+    """An index folder opened read-only, without queries; :class:`factcensus.indexer.CountIndex` adds them."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class OpenedIndex:
         self.manifest = manifest
         self._lexicon: Lexicon | None = lexicon
         self._opened_as = _OpenedAs(folder, name, None)
-        #: The states of the files by which a change of the index is noticed, as they were when it was opened.
+        #: The state, at the time of opening, of the files that reveal a change of the index.
         self._states: dict[Path, FileState | None] = {}
-        # They go with the object, to which they lead by a weak reference: an index that is dropped unmaps its files at
-        # once, without waiting for the garbage collector.
+        # The caches hold only a weak reference to the index. So an index without references unmaps its files at once,
+        # without waiting for the garbage collector.
         me = weakref.ref(self)
         self._masks = lru_cache(8)(lambda scope: _alive(me)._masks_of(scope))
         self._groups = lru_cache(8)(lambda by: _alive(me)._group_documents(by))
@@ -78,13 +78,13 @@ class OpenedIndex:
         """Open an index that factcensus or infini-gram built.
 
         Args:
-            path: the folder; of infini-gram's indexes also several folders that are one corpus.
-            name: its name in answers; the (first) folder's unless said otherwise.
-            analyzer: needed only where the folder does not say it (infini-gram's with token ids of a tokenizer).
+            path: The folder; for indexes built by infini-gram also several folders that form one corpus.
+            name: The name of the index in responses; by default the name of the (first) folder.
+            analyzer: Only needed if the folder does not name its analyzer (infini-gram indexes of tokenizer ids).
 
         Raises:
-            IndexFormatError: there is no index, or its files do not belong together. Checked are all sizes, not all
-                bytes; ``factcensus index verify`` does that.
+            IndexFormatError: There is no index, or its files do not belong together. This checks the sizes of all
+                files; ``factcensus index verify`` also checks their bytes.
         """
         folders = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
         for folder in folders:
@@ -92,7 +92,9 @@ class OpenedIndex:
                 raise no_index(folder)
         own = [folder for folder in folders if (folder / MANIFEST).exists()]
         if own and len(folders) > 1:
-            raise InputError(f"{own[0]} is an index of factcensus's, which is opened by itself")
+            raise InputError(
+                f"{own[0]} was built by factcensus and cannot be combined with other folders; open it alone"
+            )
         index = cls._open_own(own[0], name, analyzer) if own else cls._open_infini_gram(folders, name, analyzer)
         index._opened_as = _OpenedAs(path, name, analyzer)
         return index
@@ -105,17 +107,17 @@ class OpenedIndex:
             try:
                 index = cls._open_files(folder, manifest, name, analyzer)
             except (IndexerError, OSError):
-                # Files may be gone because another process has just changed the index: then it is opened as it is now.
+                # Files may be gone because another process has just changed the index; if so, open the new index.
                 if Manifest.read(folder).digest == manifest.digest:
                     raise
                 continue
-            if file_state(folder / MANIFEST) == state:  # else files of the new index may have come in
+            if file_state(folder / MANIFEST) == state:  # otherwise some files may already be of the new index
                 index._states = {folder / MANIFEST: state}
                 return index
 
     @classmethod
     def open_generation(cls, folder: Path, manifest: Manifest) -> Self:
-        """Open the index that a manifest describes, whose files are in ``folder``, before it is the folder's own."""
+        """Open the index that a manifest describes in ``folder``, before it becomes the manifest of the folder."""
         return cls._open_files(folder, manifest, None, None)
 
     @classmethod
@@ -127,7 +129,8 @@ class OpenedIndex:
             if size != record.bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise IndexFormatError(
-                    f"{folder / file} {found}, the manifest says {record.bytes}; copy the index anew or rebuild it"
+                    f"{folder / file} {found}, but the manifest requires {record.bytes}; copy the index again or "
+                    "rebuild it"
                 )
         chosen = load_analyzer(folder, manifest)
         generation = manifest.vocabulary_generation
@@ -153,7 +156,7 @@ class OpenedIndex:
         if analyzer is None:
             if width != 1:
                 raise InputError(
-                    f"{folder} was built by infini-gram and does not say with which tokenizer; give "
+                    f"{folder} was built by infini-gram and does not name its tokenizer; give "
                     "--analyzer hf:PATH_OR_NAME"
                 )
             analyzer = "bytes"
@@ -163,22 +166,24 @@ class OpenedIndex:
                 f"{folder} has no vocabulary, so the analyzer {analyzer} cannot read it; give hf:… or bytes"
             )
         fixed = cast(FixedAnalyzer, chosen)
-        # The largest id of a width separates documents; bytes have it, and UTF-8 does without.
+        # The largest id of a width separates documents. The byte 255 is that id, but it never occurs in UTF-8.
         if fixed.vocabulary_size > 256**width - (width > 1):
-            raise InputError(f"{folder} has token ids of {width} bytes, too small for the analyzer {analyzer}")
+            raise InputError(
+                f"{folder} has token ids of {width} bytes, too few for the analyzer {analyzer}; give another --analyzer"
+            )
         check_tokenizer(shards, fixed, name or _name_of(folder))
         index = cls(name or _name_of(folder), fixed, shards, manifest=None, lexicon=FixedLexicon(fixed), folder=folder)
         index._states = {file: file_state(file) for each in shards for file in [each.folder / each.table_name]}
         return index
 
     def close(self) -> None:
-        """Release the mapped files; queries are errors from then on."""
+        """Release the mapped files; later queries raise an error."""
         self._shards = None
         self._lexicon = None
 
     @property
     def lexicon(self) -> Lexicon:
-        """From text to token ids and back.
+        """The mapping from text to token ids and back.
 
         Raises:
             IndexerError: The index is closed.
@@ -189,10 +194,10 @@ class OpenedIndex:
 
     @property
     def shards(self) -> Sequence[Shard]:
-        """The opened shards.
+        """The open shards.
 
         Raises:
-            IndexerError: the index is closed.
+            IndexerError: The index is closed.
         """
         if self._shards is None:
             raise IndexerError(f"index {self.name} is closed")
@@ -206,25 +211,25 @@ class OpenedIndex:
 
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the manifest; None for an index that has none."""
+        """SHA-256 of the manifest; None for an index without a manifest."""
         return self.manifest.digest if self.manifest else None
 
     @property
     def generation(self) -> int | None:
-        """Number of changes since the index was built, as of when it was opened; None for one of infini-gram's."""
+        """Number of changes between building and opening the index; None for an index built by infini-gram."""
         return self.manifest.generation if self.manifest else None
 
     @cached_property
     def held_digests(self) -> frozenset[str | None]:
-        """Digests whose answers still hold, because no document was deleted since; see :class:`Manifest`."""
+        """Digests whose answers are still valid, because no document was deleted since; see :class:`Manifest`."""
         return frozenset(self.manifest.held_digests() if self.manifest else [None])
 
     @property
     def changed(self) -> bool:
-        """Whether the folder holds another content by now, or none; costs a look at one file.
+        """Whether the index in the folder was changed or removed; this checks the state of one file.
 
-        The opened index goes on giving the answers of the content it was opened with, deleted documents included, until
-        it is closed; :meth:`reopen` gives the current one.
+        Until it is closed, this object keeps answering from the generation it opened, including documents deleted
+        since; :meth:`reopen` opens the current one.
         """
         if all(file_state(file) == state for file, state in self._states.items()):
             return False
@@ -240,21 +245,21 @@ class OpenedIndex:
         return changed
 
     def reopen(self) -> Self:
-        """Open the index as it is now, under the same name; this one stays open as it was.
+        """Open the current generation under the same name; this object stays open unchanged.
 
         >>> if index.changed:
         ...     index = index.reopen()
 
         Raises:
-            IndexFormatError: as :meth:`open`.
+            IndexFormatError: As in :meth:`open`.
         """
         path, name, analyzer = self._opened_as
         return self.open(path, name=name, analyzer=analyzer)
 
     def info(self) -> dict[str, Any]:
-        """What the index is, as JSON-able values."""
+        """Describe the index in JSON-serialisable values."""
         manifest = self.manifest
-        if manifest:  # not what lies in the folder, which another process may be changing
+        if manifest:  # not the files in the folder, which another process may be changing
             size = len(manifest.render()) + sum(file.bytes for file in manifest.files.values())
         else:
             folders = {self.folder, *(shard.folder for shard in self.shards)}
@@ -280,29 +285,29 @@ class OpenedIndex:
         }
 
     def token_ids(self, text: str) -> TokenIds | None:
-        """The ids of the tokens that a text is taken as; None when one of them stands nowhere in the corpus.
+        """Return the token ids of a text; None if one of its tokens does not occur in the corpus.
 
         Raises:
-            EmptyQueryError: no token is left of it.
+            EmptyQueryError: The text has no tokens.
         """
         return self.ids_of(text, self.analyzer.tokens(text))
 
     def ids_of(self, text: str, tokens: Sequence[str]) -> TokenIds | None:
-        """Return the ids of a text whose tokens are known; see :meth:`token_ids`."""
+        """Return the ids of a text with known tokens; see :meth:`token_ids`."""
         ids = self.lexicon.ids(text, tokens)
         if not ids:
             raise EmptyQueryError(nothing_left(text, self.analyzer))
         return None if -1 in ids else tuple(ids)
 
     def forms(self, entity: Entity | str) -> EntityForms:
-        """The distinct token sequences of an entity's surface forms that can occur, in a canonical order.
+        """Return the distinct token sequences of an entity's surface forms that can occur, in a canonical order.
 
-        An alias of which no token is left matches nothing; answers show its empty token list. With a tokenizer of
-        sub-words a name has several sequences: at a line's start, behind a space, behind a quote
-        (:meth:`HuggingFaceAnalyzer.variants` says what even these miss).
+        An alias without tokens matches nothing; responses show its empty token list. With a sub-word tokenizer, a name
+        has several sequences: at the start of a line, after a space, and after a quotation mark. For the occurrences
+        that they miss, see :meth:`HuggingFaceAnalyzer.variants`.
 
         Raises:
-            EmptyQueryError: no token is left of the name.
+            EmptyQueryError: The name has no tokens.
         """
         entity = as_entity(entity)
         found: set[TokenIds] = set()
@@ -314,11 +319,11 @@ class OpenedIndex:
         return tuple(sorted(found))
 
     def text_forms(self, texts: pa.Array) -> TextForms:
-        """Return the token sequences as which each of many names may occur; see :meth:`forms`."""
+        """Return the possible token sequences of each of many names; see :meth:`forms`."""
         return self.lexicon.text_forms(texts)
 
     def counted(self, scope: Scope = EVERY_DOCUMENT) -> list[Mask]:
-        """For each shard bool (documents,), True where a document is counted; of size 0 where all are."""
+        """Return, for each shard, bool (documents,): True for counted documents; of size 0 if all are counted."""
         return self._all if scope is EVERY_DOCUMENT else self._masks(scope)
 
     @cached_property
@@ -328,17 +333,17 @@ class OpenedIndex:
     def _masks_of(self, scope: Scope) -> list[Mask]:
         if not scope.duplicates and self.manifest is None:
             raise InputError(
-                f"index {self.name} does not record which documents repeat others (infini-gram's indexes do not), so "
-                "they cannot be left out"
+                f"index {self.name} was built by infini-gram and does not record repeated documents, so they cannot be "
+                "excluded; count without this restriction"
             )
         return masks_of(self.shards, scope, {} if scope.where is None else self.document_tables)
 
     def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
-        """The values of a column, and for each shard each document's place among them; nothing for None.
+        """Return the values of a column, and for each shard the index of the value of each document; nothing for None.
 
         Raises:
-            InputError: the index has no document table.
-            UnknownNameError: no document has a value there.
+            InputError: The index has no document table.
+            UnknownNameError: No document has a value in this column.
         """
         if by is None:
             return [], [np.zeros(0, np.int32)] * len(self.shards)
@@ -354,13 +359,15 @@ class OpenedIndex:
 
     @property
     def document_tables(self) -> dict[int, HeldFile]:
-        """The file of each shard's document table, by the shard's number.
+        """The file of each shard's document table, by number of the shard.
 
         Raises:
-            InputError: the index has none.
+            InputError: The index has no document table.
         """
         if self.manifest is None:
-            raise InputError(f"index {self.name} has no document table, so its counts cannot be had by source")
+            raise InputError(
+                f"index {self.name} has no document table, so it cannot count by source or select documents"
+            )
         return {shard.number: shard.rows_file for shard in self.shards if shard.rows_file is not None}
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
@@ -368,7 +375,7 @@ class OpenedIndex:
         return self.lexicon.words(token_ids)
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Return a readable text of a token sequence: words with spaces between them, or the decoded text."""
+        """Return a token sequence as readable text: words joined by spaces, or the decoded text."""
         return self.lexicon.text(token_ids)
 
 
@@ -382,9 +389,9 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
 
 def _alive(index: Callable[[], OpenedIndex | None]) -> OpenedIndex:
     found = index()
-    assert found is not None  # its own method is running
+    assert found is not None  # one of its methods is running
     return found
 
 
 def _name_of(folder: Path) -> str:
-    return Path(os.path.abspath(folder)).name  # of a link, the link's own: "current" stays, whatever it leads to
+    return Path(os.path.abspath(folder)).name  # for a link, the name of the link and not of its target

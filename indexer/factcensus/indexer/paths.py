@@ -1,4 +1,4 @@
-"""Messages about paths that are not what a command needs: missing, a file for a folder, a folder for a file."""
+"""Error messages for wrong paths: missing paths, files instead of folders, and folders instead of files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.names import nearest
 
-#: Neighbours that are compared with a missing name, and indexes that one message lists.
+#: Maximum number of neighbours compared with a missing name, and of indexes listed in one message.
 _MOST_COMPARED, _MOST_LISTED = 1000, 5
 _MANIFEST = "manifest.json"
 
 
 def not_found(what: str, path: Path) -> str:
-    """Return why there is no ``what`` (such as "table") at a path, and the nearest name where nothing exists.
+    """Return the message for a path without the expected ``what``, such as "table"; suggests a similar name.
 
     Returns:
-        Such as ``no table at facts.cvs; did you mean 'facts.csv'?`` or ``no table at corpus: that is a folder``.
+        A text such as ``no table at facts.cvs; did you mean 'facts.csv'?`` or ``no table at corpus: that is a folder``.
     """
     if path.is_dir():
         return f"no {what} at {path}: that is a folder"
@@ -32,27 +32,27 @@ def not_found(what: str, path: Path) -> str:
 
 
 def no_index(folder: Path) -> NoIndexError:
-    """Return the error for a path that holds no index; a folder of indexes is recognised, and they are named."""
+    """Return the error for a path that is not an index; for a folder of indexes, the message lists them."""
     if not folder.is_dir():
         return NoIndexError(not_found("index folder", folder))
     inside = indexes_in(folder)
     if not inside:
-        return NoIndexError(f"{folder} holds no index: neither {_MANIFEST} nor tokenized.*")
+        return NoIndexError(f"{folder} is not an index: it has neither {_MANIFEST} nor tokenized.*")
     names = ", ".join(each.name for each in inside[:_MOST_LISTED])
     more = f" and {len(inside) - _MOST_LISTED} more" if len(inside) > _MOST_LISTED else ""
     return NoIndexError(f"{folder} is a folder of indexes ({names}{more}); give one of them, such as {inside[0]}")
 
 
 def indexes_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder that hold an index of factcensus, by name."""
+    """Return the subfolders that are factcensus indexes, sorted by name."""
     return sorted(each.parent for each in folder.glob(f"*/{_MANIFEST}"))
 
 
 def check_output_file(path: Path) -> None:
-    """Refuse a folder where a file is to be written.
+    """Check that a path can be used as an output file.
 
     Raises:
-        InputError: the path is a folder, or lies below a file.
+        InputError: The path is a folder, or is below a file.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
@@ -60,10 +60,10 @@ def check_output_file(path: Path) -> None:
 
 
 def check_output_folder(path: Path) -> None:
-    """Refuse a file where a folder is to be written; what a folder may hold is for its writer to check.
+    """Check that a path can be used as an output folder; its writer checks the contents of an existing folder.
 
     Raises:
-        InputError: the path is a file, or lies below one.
+        InputError: The path is a file, or is below a file.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder")
@@ -74,5 +74,5 @@ def _check_above(path: Path) -> None:
     for above in path.parents:
         if above.exists():
             if not above.is_dir():
-                raise InputError(f"{above} is a file, so nothing can be written below it")
+                raise InputError(f"{above} is a file, so {path} cannot be created; give another path")
             return

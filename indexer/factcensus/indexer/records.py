@@ -1,4 +1,4 @@
-"""The records that cross borders: entities, and sequences of texts, which a single text never is."""
+"""Entities, and checks for lists of texts, windows and paths given as arguments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from factcensus.indexer.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A name and its aliases: all surface forms by which one thing is mentioned.
+    """A name and its aliases, which are the surface forms of one entity.
 
-    A mention is found leftmost-longest and non-overlapping over all surface forms, so an alias that is part of another
-    one is never counted twice.
+    Mentions are leftmost-longest, non-overlapping matches of any surface form, so an alias inside another alias is
+    never counted twice.
 
     Raises:
-        TypeError: the name is not a string, or the aliases are one string and not a list or tuple of them.
-        InputError: the name is empty.
+        TypeError: The name is not a string, or the aliases are a single string instead of a list or tuple of strings.
+        InputError: The name is empty.
     """
 
     name: str
@@ -30,38 +30,40 @@ class Entity:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise TypeError(f"an entity's name is a string, not {type(self.name).__name__} ({self.name!r:.60})")
+            raise TypeError(
+                f"the name of an entity must be a string, got {type(self.name).__name__} ({self.name!r:.60})"
+            )
         if not self.name.strip():
-            raise InputError("an entity needs a name; got an empty one")
+            raise InputError("the name of an entity is empty; give a name")
         aliases = texts(self.aliases, "aliases")
-        # Lone surrogates, which JSON and command lines can carry, can be neither looked for nor printed.
+        # Lone surrogates, which JSON and command lines may contain, cannot be searched or printed.
         object.__setattr__(self, "name", clean_text(self.name))
         object.__setattr__(self, "aliases", tuple(clean_text(str(alias)) for alias in aliases))
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The name, then the aliases, without repeats and blanks."""
+        """The name and the aliases, without repeated and blank ones."""
         return tuple(dict.fromkeys(form for form in (self.name, *self.aliases) if form.strip()))
 
 
 def as_entity(entity: Entity | str) -> Entity:
-    """Return an entity; a string is the name of one without aliases.
+    """Return an entity; a string becomes an entity without aliases.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: The value is neither an entity nor a string.
     """
     if isinstance(entity, Entity):
         return entity
     if isinstance(entity, str):
         return Entity(entity)
-    raise TypeError(f"an entity is an Entity or a name, not {type(entity).__name__} ({entity!r:.60})")
+    raise TypeError(f"an entity must be an Entity or a name, got {type(entity).__name__} ({entity!r:.60})")
 
 
 def texts(values: Iterable[str], what: str) -> tuple[str, ...]:
-    """Return a sequence of strings as a tuple; a string is not one, though Python would take it for its letters.
+    """Return a sequence of strings as a tuple; a single string is refused, because Python would split it into letters.
 
     Raises:
-        TypeError: it is a single string, or an item is not a string.
+        TypeError: The value is a single string, or an item is not a string.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         remedy = f"; write [{values!r:.60}]" if isinstance(values, str) else ""
@@ -74,11 +76,11 @@ def texts(values: Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def windows_of(windows: Iterable[int]) -> list[int]:
-    """Return windows as a list without repeats, in the order given.
+    """Return windows as a list without repeats, in the given order.
 
     Raises:
-        TypeError: they are not a list, but a single number or a string.
-        InputError: one is negative, or not an integer.
+        TypeError: The value is not a list, such as a single number or a string.
+        InputError: A window is negative or not an integer.
     """
     if isinstance(windows, (str, bytes)) or not isinstance(windows, Iterable):
         raise TypeError(f"windows: expected a list of integers, got {windows!r:.60}")
@@ -86,15 +88,15 @@ def windows_of(windows: Iterable[int]) -> list[int]:
     for window in found:
         whole = isinstance(window, (int, np.integer)) and not isinstance(window, bool)
         if not whole or not 0 <= window < 2**31:
-            raise InputError(f"a window is a number of tokens, 0 or more; got {window!r}")
+            raise InputError(f"a window must be a number of tokens of at least 0, got {window!r}")
     return list(dict.fromkeys(map(int, found)))
 
 
 def paths(values: Any, what: str) -> list[str | PathLike[str]]:
-    """Return the paths of a list of them, or of a single one.
+    """Return a single path or several paths as a list.
 
     Raises:
-        TypeError: one is neither a string nor a path.
+        TypeError: A value is neither a string nor a path.
     """
     found = [values] if isinstance(values, (str, PathLike)) else list(values)
     for value in found:

@@ -1,8 +1,8 @@
-"""Compiles what building an index and counting in it need, so that a first count does not wait for it.
+"""Compile the code for building and querying an index in advance, so that the first count does not wait for it.
 
-``python -m factcensus.indexer.warm_up`` fills Numba's cache (``NUMBA_CACHE_DIR``); images are built with it. An index
-whose suffix array has entries of four bytes (a shard of 16 MiB of token ids and more) takes code of other types, which
-is compiled when it is first asked.
+``python -m factcensus.indexer.warm_up`` fills Numba's cache (``NUMBA_CACHE_DIR``); container images run it when they
+are built. Shards with 16 MiB of token ids or more have suffix-array entries of four bytes. They need code for other
+types, which is compiled at the first query.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 
 from factcensus.indexer import CountIndex, Entity, Limit, build_index, facts_from_rows
 
-#: Documents: enough that a word occurs 1024 times, which counts look up, and that token ids take two bytes.
+#: Number of documents: enough that a word occurs over 1024 times, so its counts are stored, and that token ids take
+#: two bytes.
 DOCUMENTS = 600
 
 
 def warm_up() -> None:
-    """Build a small index that has every file an index can have, and ask it every kind of question."""
+    """Build a small index with every kind of file, and run every kind of query on it."""
     with TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.jsonl"
         lines = [f'{{"text": "one two one three w{n} v{n % 50}", "source": "a"}}\n' for n in range(DOCUMENTS)]
@@ -30,10 +31,10 @@ def warm_up() -> None:
 def ask_everything(
     index: CountIndex, one: str, two: str, *, alias: str, by: str | None = None, limit: Limit | None = None
 ) -> None:
-    """Ask an index every kind of question about two of its words, and an alias of the first.
+    """Run every kind of query for two words of an index and an alias of the first word.
 
     Raises:
-        DeadlineError: the limit was reached.
+        DeadlineError: The limit was reached.
     """
     subject, object_ = Entity(one, (alias,)), Entity(two)
     for column in dict.fromkeys((None, by)):

@@ -1,7 +1,7 @@
-"""Analyzers: how a text becomes token ids. An index is built with one, and queries are analysed by the same.
+"""Analyzers, which turn text into token ids; an index and its queries use the same analyzer.
 
 ========================  ===========================================================================
-``words`` (default)       whole words of every script, case and compatibility characters folded
+``words`` (default)       whole words of every script; case and compatibility characters are folded
 ``words-cased``           whole words as written
 ``bytes``                 the UTF-8 bytes of the text
 ``hf:PATH_OR_NAME``       a Hugging Face tokenizer
@@ -20,7 +20,7 @@ from factcensus.indexer.errors import UnknownNameError
 from factcensus.indexer.names import nearest
 
 TokenDtype = Literal["u8", "u16", "u32"]
-#: NumPy dtype, little-endian, of each token width; the largest value separates documents.
+#: The little-endian NumPy dtype of each token width; its largest value separates documents.
 NUMPY_DTYPE: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
 
@@ -28,48 +28,48 @@ class Encoder(Protocol):
     """Turns batches of UTF-8 texts into token ids."""
 
     def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """The ids of all texts, one after another, and the number of ids of each text."""
+        """Return the concatenated ids of all texts, and the number of ids of each text."""
         ...
 
 
 class Analyzer(Protocol):
-    """What the index needs of an analyzer.
+    """The interface of an analyzer.
 
-    ``has_vocabulary`` says whether ids are given out while a corpus is read (words); otherwise the analyzer also
-    has ``ids``, ``token`` and ``decode``, see :class:`FixedAnalyzer`.
+    If ``has_vocabulary`` is true, ids are assigned while a corpus is read (words). Otherwise the analyzer also has
+    ``ids``, ``token`` and ``decode``, see :class:`FixedAnalyzer`.
     """
 
     @property
     def name(self) -> str:
-        """The name it is asked for by."""
+        """The name by which users choose it."""
         ...
 
     @property
     def label(self) -> str:
-        """Name and version, as manifests and answers show them."""
+        """Name and version, as shown in manifests and responses."""
         ...
 
     @property
     def token_dtype(self) -> str:
-        """Width of a token id on disk: u8, u16 or u32."""
+        """The width of a token id on disk: u8, u16 or u32."""
         ...
 
     @property
     def has_vocabulary(self) -> bool:
-        """Whether the ids of a corpus come with a vocabulary of its own."""
+        """Whether every index has its own vocabulary of token ids."""
         ...
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens that a text is taken as, for people."""
+        """Return the printable tokens of a text."""
         ...
 
     def encoder(self) -> Encoder:
-        """A new encoder for one stream of documents."""
+        """Return a new encoder for one stream of documents."""
         ...
 
 
 class FixedAnalyzer(Analyzer, Protocol):
-    """An analyzer whose ids are given from outside: bytes, or a tokenizer's."""
+    """An analyzer with fixed ids: bytes, or the ids of a tokenizer."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -77,28 +77,28 @@ class FixedAnalyzer(Analyzer, Protocol):
         ...
 
     def ids(self, text: str) -> list[int]:
-        """The token ids of a text."""
+        """Return the token ids of a text."""
         ...
 
     def name_ids(self, name: str) -> list[tuple[int, ...]]:
-        """The distinct token sequences that a name may stand as; none for a name without tokens."""
+        """Return the distinct possible token sequences of a name; empty for a name without tokens."""
         ...
 
     def token(self, token_id: int) -> str:
-        """The printable form of one token."""
+        """Return the printable form of one token."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a token sequence."""
+        """Return the text of a token sequence."""
         ...
 
 
 def get_analyzer(name: str) -> Analyzer:
-    """The analyzer of that name.
+    """Return the analyzer with a name.
 
     Raises:
-        UnknownNameError: there is none; the message lists the known ones.
-        InputError: the tokenizer of ``hf:`` cannot be loaded.
+        UnknownNameError: The name is unknown; the message lists the known names.
+        InputError: The tokenizer of ``hf:`` cannot be loaded.
     """
     if name in ("words", "words-cased"):
         from factcensus.indexer.analyzers.words import WordsAnalyzer
@@ -118,13 +118,13 @@ def get_analyzer(name: str) -> Analyzer:
 
 
 def clean_text(text: str) -> str:
-    """A text that can be encoded: lone surrogates, which JSON can carry and UTF-8 cannot, become U+FFFD.
+    """Return a text that can be encoded: lone surrogates, which JSON allows and UTF-8 does not, become U+FFFD.
 
     Raises:
-        TypeError: it is not a string.
+        TypeError: The value is not a string.
     """
     if not isinstance(text, str):
-        raise TypeError(f"a text is a string, not {type(text).__name__} ({text!r:.60})")
+        raise TypeError(f"a text must be a string, got {type(text).__name__} ({text!r:.60})")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -133,6 +133,6 @@ def clean_text(text: str) -> str:
 
 
 def nothing_left(text: str, analyzer: Analyzer) -> str:
-    """Why nothing can be counted for a text."""
+    """Return the error message for a text without tokens."""
     shown = text if len(text) <= 80 else text[:77] + "…"
-    return f"the analyzer {analyzer.name} finds no token in {shown!r}; nothing can be counted"
+    return f"the analyzer {analyzer.name} finds no token in {shown!r}, so it cannot be counted; give another text"

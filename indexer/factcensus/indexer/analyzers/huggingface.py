@@ -1,9 +1,9 @@
 """The analyzers ``hf:PATH_OR_NAME``: the tokens of a Hugging Face tokenizer, without special tokens.
 
-A local folder or ``tokenizer.json`` is read as it is; anything else is taken for a hub name. The label carries a
-digest of the tokenizer, so an index and a query never meet with two different ones unnoticed.
+PATH_OR_NAME is a local folder, a ``tokenizer.json`` file, or else a name on the hub. The label contains a digest of the
+tokenizer, so an index cannot silently be queried with a different one.
 
-A name stands in text as several token sequences, by what is before it; :meth:`HuggingFaceAnalyzer.variants` lists them.
+A name has several token sequences, which depend on the preceding text; :meth:`HuggingFaceAnalyzer.variants` lists them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 
-#: What may stand right before a name, a space before the opening sign included: a tokenizer may take " (" apart from
-#: what follows and yet join "(" to it.
+#: Texts that may precede a name. Opening characters occur with and without a space before them: a tokenizer may split
+#: " (" from the name and yet merge "(" with it.
 _OPENING = ('"', "'", "“", "‘", "(", "[")
 _BEFORE = {
     "as written": "",
@@ -31,19 +31,18 @@ _BEFORE = {
     **{f"after {sign}": sign for sign in _OPENING},
     **{f"after a space and {sign}": f" {sign}" for sign in _OPENING},
 }
-#: A space that is a token by itself, as SentencePiece and byte-level tokenizers write it.
+#: A single space as a token of SentencePiece and of byte-level tokenizers.
 _BARE_SPACE = ("▁", "Ġ")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One token sequence that a name stands as.
+    """One possible token sequence of a name.
 
     Attributes:
-        form: the first place where the name stands so: ``as written``, ``at line start``, ``after a space``,
-            ``after "``, …
-        text: the text that was tokenized, what is before the name included.
-        ids: its token ids, without those that hold only what is before the name.
+        form: The first context with this sequence: ``as written``, ``at line start``, ``after a space``, ``after "``, …
+        text: The tokenized text, including the text before the name.
+        ids: The token ids, without those that cover only the text before the name.
     """
 
     form: str
@@ -52,7 +51,7 @@ class Variant:
 
 
 class HuggingFaceAnalyzer:
-    """Token ids of a tokenizer: u16 where the vocabulary leaves 65535 free for the separator, else u32."""
+    """An analyzer with the token ids of a tokenizer: u16 if the vocabulary leaves 65535 for the separator, else u32."""
 
     has_vocabulary = False
 
@@ -68,35 +67,36 @@ class HuggingFaceAnalyzer:
         self.label = f"{self.name}@{digest}"
 
     def to_json(self) -> bytes:
-        """The whole tokenizer as ``tokenizer.json``; an index keeps it, and so needs neither path nor hub later."""
+        """Return the tokenizer as ``tokenizer.json``; an index stores it, so it needs neither path nor hub later."""
         return str(self._tokenizer.to_str()).encode()
 
     def ids(self, text: str) -> list[int]:
-        """The token ids of a text."""
+        """Return the token ids of a text."""
         return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).ids)
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens of a text, as the tokenizer prints them."""
+        """Return the tokens of a text as the tokenizer prints them."""
         return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).tokens)
 
     def variants(self, text: str) -> list[Variant]:
-        """The distinct token sequences that a name stands as, by what is before it; the first is as written.
+        """Return the distinct token sequences of a name in different contexts; the first is the name as written.
 
-        A name has other tokens at the start of a line ("Paris"), behind a space (" Paris") and, where the tokenizer
-        joins the sign to the first letters, behind an opening quote or bracket ('"D', "ocker"). A sign or a space that
-        stays a token by itself is no part of the name; the name behind it mostly is one of the sequences there are
-        already. No mention is found by two of them, so their occurrences may be added up. Their sum is not that of
-        whole words:
+        A name has different tokens at the start of a line ("Paris") and after a space (" Paris"). If the tokenizer
+        merges an opening quotation mark or bracket with the first letters, it also differs there ('"D', "ocker"). A
+        character or space that remains a separate token is not part of the name, and the name after it usually has one
+        of the other sequences. No mention matches two sequences, so their occurrences can be added. The sum differs
+        from a count of whole words:
 
-        * over-counted: a sequence may begin or end inside a longer word ("Docker" in "Dockerfile", where that is
-          "Docker" and "file"), and a character that the tokenizer does not know (its ``<unk>``) is like every other;
-        * missed: other signs before the name to which it is joined (a hyphen, a slash, markup), a sign behind it that
-          is joined to its last letters, other casing, and other spellings of the same characters (NFD for NFC).
+        * Overcounted: a sequence may begin or end inside a longer word ("Docker" in "Dockerfile", if that is split into
+          "Docker" and "file"). All characters unknown to the tokenizer (``<unk>``) are treated as the same.
+        * Missed: other characters before the name that are merged with it (a hyphen, a slash, markup), a character
+          after it that is merged with its last letters, other casing, and other spellings of the same characters (NFD
+          instead of NFC).
 
-        Counts of whole words need a ``words`` index.
+        To count whole words, use a ``words`` index.
 
         Args:
-            text: a name; spaces around it do not count. Empty for nothing but spaces.
+            text: A name; surrounding spaces are ignored. If it has only spaces, the result is empty.
         """
         name = clean_text(text).strip()
         found: dict[tuple[int, ...], Variant] = {}
@@ -113,23 +113,23 @@ class HuggingFaceAnalyzer:
         return list(found.values())
 
     def name_ids(self, name: str) -> list[tuple[int, ...]]:
-        """The token sequences of :meth:`variants`."""
+        """Return the token sequences of :meth:`variants`."""
         return [variant.ids for variant in self.variants(name)]
 
     def token(self, token_id: int) -> str:
-        """The token of an id, as the tokenizer prints it."""
+        """Return the token of an id as the tokenizer prints it."""
         return self._tokenizer.id_to_token(token_id) or f"<{token_id}>"
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a token sequence."""
+        """Return the text of a token sequence."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def encoder(self) -> HuggingFaceAnalyzer:
-        """The analyzer itself: it keeps no state."""
+        """Return the analyzer itself, which has no state."""
         return self
 
     def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """The ids of all texts (UTF-8), one after another, and the number of ids of each."""
+        """Return the concatenated ids of all texts (UTF-8), and the number of ids of each."""
         encodings = self._tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(texts))
         dtype = np.uint16 if self.token_dtype == "u16" else np.uint32
@@ -138,7 +138,7 @@ class HuggingFaceAnalyzer:
 
 
 def _short_name(path_or_name: str) -> str:
-    """The hub name, or the last telling part of a local path, so that an index does not depend on where it lay."""
+    """Return the hub name, or the last meaningful part of a local path, so that moving a tokenizer has no effect."""
     path = Path(path_or_name)
     if not path.exists():
         return path_or_name
@@ -156,8 +156,8 @@ def _load(path_or_name: str) -> Tokenizer:
         return Tokenizer.from_pretrained(path_or_name)
     except InputError:
         raise
-    except Exception as error:  # the library raises bare Exception for a bad file and for a hub out of reach
+    except Exception as error:  # the library raises Exception for a bad file and for an unreachable hub
         raise InputError(
-            f"analyzer 'hf:{path_or_name}' cannot be loaded ({error}); give the path of a tokenizer.json, or a hub "
-            "name where the hub can be reached"
+            f"cannot load the analyzer 'hf:{path_or_name}' ({error}); give the path of a tokenizer.json, or a hub name "
+            "if the hub is reachable"
         ) from error

@@ -1,13 +1,12 @@
-"""The compiled scanner of the ``words`` analyzers: where the words of a UTF-8 text are, in two passes.
+"""The compiled scanner of the ``words`` analyzers, which finds the words of a UTF-8 text in two passes.
 
-:func:`find_runs` folds ASCII and finds the *runs*, the stretches between ASCII characters that separate words. Its
-loops have no branches: an edge is written at every byte, and the next one goes over it unless it was one.
-:func:`scan_runs` splits the runs into words. One of ASCII letters and digits, 99 in 100 of English text, is a word as
-it stands; the others go code point by code point through the tables of :mod:`unicode_tables`, and the words are built
-behind the text.
+:func:`find_runs` folds ASCII and finds the *runs*, which are the ranges between ASCII separators. Its loops have no
+branches: an edge is written at every byte, and overwritten by the next byte unless it was one. :func:`scan_runs` splits
+runs into words. A run of ASCII letters and digits (99 % of English text) is already a word. All other runs are looked
+up code point by code point in the tables of :mod:`unicode_tables`, and their words are written after the text.
 
-Around an unsafe code point the scanner gives up the *span* from the word or character before it to the next one that
-begins anew whatever is before it, and reports it, so that Python decides it exactly.
+Around an unsafe code point, the scanner reports a *span*, which Python analyses exactly. It reaches from the word or
+character before the code point to the next one that does not depend on the text before it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from factcensus.indexer.kernels.compiled import compiled
 Array = npt.NDArray[Any]
 
 _KIND = (1 << ROW_SHIFT) - 1
-# One bit of each of eight bytes.
+# The same bit in each of eight bytes.
 _BIT_7 = np.uint64(0x8080808080808080)
 _BIT_6 = np.uint64(0x4040404040404040)
 _FROM_4_TO_6 = np.uint64(2)
@@ -41,16 +40,16 @@ _NONE = np.uint64(0)
 
 
 class Window(NamedTuple):
-    """A stretch of text and what the scanner finds in it; made once, and used for one stretch after another.
+    """A buffer for a section of text and the words found in it, reused for one section after another.
 
     Attributes:
-        folded: uint8; the text with ASCII folded, a break, and from 8 bytes behind it the words that had to be built.
+        folded: uint8; the text with ASCII folded, a break, and from 8 bytes after it the words that had to be built.
         eight: ``folded`` by :func:`word_table.eights`.
         in_run: uint8; whether each byte of the text, and the break, is in a run.
-        edges: int32 (int64 in giants); begin and end of each run.
-        places: int32, likewise; where in ``folded`` each word begins.
-        sizes: int32, likewise; bytes of each word.
-        spans: int64 (rows, 4): begin byte, end byte, words before it, and document of each span left to Python.
+        edges: int32 (int64 for huge windows); begin and end of each run.
+        places: int32, likewise; the start of each word in ``folded``.
+        sizes: int32, likewise; the number of bytes of each word.
+        spans: int64 (rows, 4): for each span left to Python its begin byte, end byte, previous words and document.
     """
 
     folded: Array
@@ -63,8 +62,8 @@ class Window(NamedTuple):
 
 
 def new_window(size: int) -> Window:
-    """A window for texts of up to ``size`` bytes. Pages that are not used are not touched."""
-    # No replacement is longer than three times what it replaces.
+    """Return a window for texts of up to ``size`` bytes; unused memory pages are not touched."""
+    # A replacement is at most three times as long as the original.
     folded = np.empty(4 * size + 3 * EIGHT, np.uint8)
     dtype = position_dtype(folded.size)
     words = size // 2 + 1
@@ -81,9 +80,9 @@ def new_window(size: int) -> Window:
 
 @compiled()
 def find_runs(text: Array, case_bit: int, window: Window) -> int:
-    """Find the runs of a text and fold its capital ASCII letters by setting ``case_bit``; the number of runs.
+    """Find the runs of a text, fold its ASCII capitals by setting ``case_bit``, and return the number of runs.
 
-    A run is made of ASCII letters, digits, + and #, and of everything that is not ASCII.
+    A run consists of ASCII letters, digits, + and #, and all non-ASCII characters.
     """
     size = text.size
     _classify(text, case_bit, window.folded, window.in_run)
@@ -94,7 +93,7 @@ def find_runs(text: Array, case_bit: int, window: Window) -> int:
 
 @compiled()
 def _classify(text: Array, case_bit: int, folded: Array, in_run: Array) -> None:
-    # In 8 bits throughout, and no table: the compiler makes vector instructions of it, 0.1 ns a byte.
+    # Only 8-bit arithmetic and no table, so that the compiler can vectorise it: 0.1 ns per byte.
     fold = np.uint8(case_bit)
     for i in range(text.size):
         byte = text[i]
@@ -122,24 +121,25 @@ def scan_runs(
     window: Window, size: int, runs: int, tables: ScannerTables,
     offset: int, document_ends: Array, document: int, lengths: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Find the words of a window whose runs have been found.
+    """Find the words of a window with known runs.
 
     Args:
-        window: :func:`find_runs` has been here.
-        size: bytes of its text.
-        runs: their number.
-        tables: the analyzer's.
-        offset: where the window begins in the text that ``document_ends`` speaks of.
-        document_ends: int64 (documents,), ascending; at least one byte lies between two documents.
-        document: the one that holds the first run, or one before that.
-        lengths: int64 (documents,); the number of words is added to each document's.
+        window: A window processed by :func:`find_runs`.
+        size: Number of bytes of its text.
+        runs: Number of runs.
+        tables: The tables of the analyzer.
+        offset: The start of the window in the text to which ``document_ends`` refers.
+        document_ends: int64 (documents,), ascending; at least one byte is between two documents.
+        document: The document of the first run, or an earlier one.
+        lengths: int64 (documents,); the number of words of each document is added.
 
     Returns:
-        The number of words, of spans (whose words are missing) and of bytes of all words or more.
+        The number of words, the number of spans (whose words are missing), and an upper bound for the bytes of all
+        words.
     """
     edges, eight, places, sizes = window.edges, window.eight, window.places, window.sizes
     tail = size + EIGHT
-    # Not a plain 0: that is a type of its own, for which _scan_run would be compiled as well.
+    # Not a plain 0, which has a different type, for which _scan_run would be compiled again.
     count: Any = np.int64(0)
     span_count: Any = np.int64(0)
     for run in range(runs):
@@ -160,7 +160,7 @@ def scan_runs(
 
 @compiled()
 def _is_plain(eight: Array, begin: int, end: int) -> bool:
-    """Whether a run has ASCII letters and digits only: all have bit 6 or 4, which + and # have not, and none bit 7."""
+    """Return whether a run has only ASCII letters and digits, which have bit 6 or 4, unlike + and #, and not bit 7."""
     while begin < end:
         byte = eight[begin]
         if (byte & _BIT_7 | ~(byte | byte << _FROM_4_TO_6) & _BIT_6) & low_bytes(end - begin) != _NONE:
@@ -173,16 +173,16 @@ def _is_plain(eight: Array, begin: int, end: int) -> bool:
 def _scan_run(
     window: Window, begin: int, end: int, tables: ScannerTables, document: int, count: int, span_count: int, tail: int
 ) -> tuple[int, int, int]:
-    """Split any run; the new numbers of words and spans and end of the built words."""
+    """Split any run and return the new number of words, number of spans, and end of the built words."""
     folded, eight, places, sizes, spans = window.folded, window.eight, window.places, window.sizes, window.spans
-    length = 0  # bytes of the pending word, which is built at the tail
-    joined = 0  # bytes of the + and # that follow it, not yet known to belong to it
-    # The word or character that a combining mark would change. Of ASCII outside runs only < = > take one.
+    length = 0  # bytes of the pending word, which is built at ``tail``
+    joined = 0  # bytes of the following + and #, which may belong to the word
+    # The word or character that a combining mark would modify. Outside runs, only < = > can be modified in ASCII.
     unit = begin - 1 if begin > 0 and 60 <= folded[begin - 1] <= 62 else begin
     unit_count = count
-    span = -1  # where the span begins
+    span = -1  # the start of the span
     position = begin
-    while position <= end:  # the break behind the run ends what is pending
+    while position <= end:  # the break after the run ends the pending word
         here = position
         code_point, size = _code_point(folded, position)
         position += size
@@ -203,7 +203,7 @@ def _scan_run(
             span_count += 1
             span = -1
         if length > 0 and what != JOINER and (joined > 0 or what != WORD):
-            # The pending word ends here; + and # belong to it unless more of a word follows them.
+            # The pending word ends here. Following + and # belong to it, unless a word continues after them.
             places[count] = tail
             sizes[count] = length if what == WORD else length + joined
             count += 1
@@ -233,7 +233,7 @@ def _scan_run(
 
 @compiled()
 def _code_point(text: Array, position: int) -> tuple[Any, Any]:
-    """The code point that begins there in UTF-8, and its bytes."""
+    """Return the code point at a position of UTF-8, and its number of bytes."""
     byte = np.int64(text[position])
     if byte < 0x80:
         return byte, 1
@@ -248,13 +248,13 @@ def _code_point(text: Array, position: int) -> tuple[Any, Any]:
 
 @compiled()
 def insert_spans(ids: Array, spans: Array, counts: Array, span_ids: Array, lengths: Array) -> Array:
-    """The ids of a window's words with those of its spans between them; ``lengths`` grows by them.
+    """Merge the ids of the words and of the spans of a window, and add the number of span ids to ``lengths``.
 
     Args:
         ids: uint32 (words,).
         spans: (spans, 4), see :class:`Window`.
         counts: int64 (spans,): the number of ids of each span.
-        span_ids: uint32: the ids of all spans, one after another.
+        span_ids: uint32: the concatenated ids of all spans.
         lengths: int64 (documents,).
     """
     result = np.empty(ids.size + span_ids.size, np.uint32)

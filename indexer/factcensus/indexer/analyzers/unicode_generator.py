@@ -1,11 +1,11 @@
-"""Make the Unicode tables of the ``words`` analyzers.
+"""Generate the Unicode tables of the ``words`` analyzers.
 
-Needs a Python whose unicodedata is 14.0.0, such as 3.11, and the release of ``regex`` that has the same Unicode::
+This needs a Python with unicodedata 14.0.0, such as 3.11, and the release of ``regex`` with the same Unicode version::
 
     pip install --target regex-14 regex==2022.9.11
     PYTHONPATH=regex-14 python -m factcensus.indexer.analyzers.unicode_generator
 
-A newer ``regex`` is refused: Script_Extensions grow, and in Unicode 16 the combining macron below is a Thai character.
+A newer ``regex`` is refused, because Script_Extensions grow: in Unicode 16 the combining macron below is also Thai.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from factcensus.indexer.analyzers.unicode_tables import (
     Normalization,
 )
 
-#: Scripts that are written without spaces: each of their letters, marks and numbers is a token by itself.
+#: Scripts written without spaces; each of their letters, marks and numbers is a separate token.
 UNSPACED_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
-#: Default-ignorable, but it separates: it is written between the words of these scripts.
+#: Default-ignorable, but it separates words: these scripts use it between words.
 ZERO_WIDTH_SPACE = 0x200B
 #: Arabic tatweel and vowel signs; Hebrew points and accents.
 POINTS = frozenset((0x640, *range(0x64B, 0x653), 0x670, *range(0x591, 0x5BE), 0x5BF, 0x5C1, 0x5C2, 0x5C4, 0x5C5, 0x5C7))
-#: Letters by their category that are used as apostrophes, and separate as those do.
+#: Characters of a letter category that are used as apostrophes, and separate words like apostrophes.
 APOSTROPHES = frozenset((*range(0x2B9, 0x2C0), 0x2C8, *range(0x2CA, 0x2CD), 0xA78B, 0xA78C))
 
 
 def main() -> None:
-    """Decide the class of every code point and the scanner's action on it, and write the table file."""
+    """Determine the class and the scanner action of every code point, and write the table file."""
     if unicodedata.unidata_version != UNICODE_VERSION:
-        raise SystemExit(f"needs unicodedata {UNICODE_VERSION}; this Python has {unicodedata.unidata_version}")
+        raise SystemExit(f"this needs a Python with unicodedata {UNICODE_VERSION}, got {unicodedata.unidata_version}")
     classes = _classify()
     start, value = _runs(classes)
     tables: dict[str, npt.NDArray[Any]] = {"class_starts": start, "class_values": value}
@@ -64,14 +64,14 @@ def _classify() -> npt.NDArray[np.uint8]:
     unassigned = regex.compile(r"\p{Cn}")
     for character in map(chr, range(CODE_POINTS)):
         if (unassigned.match(character) is None) is (unicodedata.category(character) == "Cn"):
-            raise SystemExit(f"this regex has another Unicode than {UNICODE_VERSION}; install regex==2022.9.11")
+            raise SystemExit(f"this regex does not have Unicode {UNICODE_VERSION}; install regex==2022.9.11")
     unspaced = regex.compile("[" + "".join(rf"\p{{Script_Extensions={name}}}" for name in UNSPACED_SCRIPTS) + "]")
     ignorable = regex.compile(r"\p{Default_Ignorable_Code_Point}")
     classes = np.zeros(CODE_POINTS, np.uint8)
     for code_point, character in enumerate(map(chr, range(CODE_POINTS))):
         category = unicodedata.category(character)
         if code_point in POINTS or category == "Me" or (ignorable.match(character) and code_point != ZERO_WIDTH_SPACE):
-            classes[code_point] = IGNORED  # some of them unassigned: they are reserved for characters like it
+            classes[code_point] = IGNORED  # some are unassigned, but reserved for such characters
         elif category == "Cn":
             classes[code_point] = UNASSIGNED
         elif (set_apart := _set_apart(character, category)) is not None:
@@ -84,11 +84,11 @@ def _classify() -> npt.NDArray[np.uint8]:
 
 
 def _set_apart(character: str, category: str) -> int | None:
-    """Return the class of a character that is not folded into its neighbours, None for any other."""
+    """Return the class of a character that is kept apart from its neighbours; None for any other character."""
     mapping = unicodedata.decomposition(character)
     folded = unicodedata.normalize("NFKC", character)
     if mapping.startswith("<super>") and category in ("No", "So", "Sm", "Sk"):
-        # Numbers that are no digits are the marks by which Japanese readers of Chinese number the words.
+        # Numbers other than digits are kanbun marks, with which Japanese readers number Chinese words.
         return SUPERSCRIPT if folded.isdecimal() else SEPARATOR
     if mapping.startswith("<fraction>"):
         return FRACTION
@@ -96,7 +96,7 @@ def _set_apart(character: str, category: str) -> int | None:
 
 
 def _composition_seconds() -> set[str]:
-    """Return the characters that can compose with the one before them."""
+    """Return the characters that can compose with the preceding character."""
     seconds = {chr(c) for c in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}  # Hangul vowels and finals
     for code_point in range(CODE_POINTS):
         decomposition = unicodedata.decomposition(chr(code_point))
@@ -106,7 +106,7 @@ def _composition_seconds() -> set[str]:
 
 
 def _decide(analyzer: Normalization, classes: npt.NDArray[np.uint8], seconds: set[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return what the scanner does with each code point."""
+    """Return the scanner actions for all code points, as arrays by name."""
     kinds = np.zeros(CODE_POINTS, np.uint8)
     rows, lengths, replacements = [], [], bytearray()
     class_bytes = classes.tobytes()
@@ -137,7 +137,7 @@ def _decide(analyzer: Normalization, classes: npt.NDArray[np.uint8], seconds: se
 
 
 def _is_free(character: str, result: str, analyzer: Normalization, seconds: set[str]) -> bool:
-    """Return whether a character, and ``result``, to which it is folded, never compose with the one before them."""
+    """Return whether neither a character nor ``result``, its folded form, can compose with the preceding character."""
 
     def starts_freely(text: str, form: Literal["NFD", "NFKD"]) -> bool:
         first = unicodedata.normalize(form, text)[:1]
@@ -151,7 +151,7 @@ def _is_free(character: str, result: str, analyzer: Normalization, seconds: set[
 
 
 def _action(found: bytes) -> int:
-    """Return the scanner's action on a character that is folded to characters of these classes."""
+    """Return the scanner action for a character that is folded to characters of these classes."""
     if not found:
         return DROP
     kinds = set(found)

@@ -1,15 +1,15 @@
-"""Frozen Unicode tables of the ``words`` analyzers: the class of every code point, decided once and shipped.
+"""Frozen Unicode tables of the ``words`` analyzers, with the class of every code point.
 
-The tables hold Unicode 14.0.0 whatever Python runs, so an index and a query that meet years apart agree: a code
-point that was unassigned then separates words for ever. Normalisation itself is Python's; Unicode guarantees that
-it never changes for characters that were assigned.
+The tables have Unicode 14.0.0 for every version of Python, so an index and a query made years apart agree. Code points
+that were unassigned in this version always separate words. Python does the normalisation; Unicode guarantees that it
+never changes for assigned characters.
 
-Most text never needs the definition in :mod:`factcensus.indexer.analyzers.definition`: for a *safe* code point the
-analyzed form does not depend on its neighbours, so the compiled scanner replaces it by a stored byte string. *Unsafe*
-are the 1,500 or so whose result does (combining marks, conjoining jamo, superscript digits, expansions that mix words
-and separators); the scanner hands the whitespace-delimited span around one to ``exact_tokens``.
+Most text does not need the definition in :mod:`factcensus.indexer.analyzers.definition`. The analysed form of a *safe*
+code point does not depend on its neighbours, so the compiled scanner replaces it with a stored byte string. About 1,500
+code points are *unsafe*: combining marks, conjoining jamo, superscript digits, and expansions that mix words and
+separators. The scanner passes the whitespace-delimited span around them to ``exact_tokens``.
 
-:mod:`factcensus.indexer.analyzers.unicode_generator` makes the table file.
+:mod:`factcensus.indexer.analyzers.unicode_generator` generates the table file.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ UNICODE_VERSION = "14.0.0"
 CODE_POINTS = 0x110000
 
 # Classes of code points, before any folding.
-#: Separates, and is dropped.
+#: A separator, which is dropped.
 OTHER = 0
-#: A letter, mark or number; runs of them are words.
+#: A letter, mark or number; a run of them is a word.
 WORD = 1
-#: A letter, mark or number of a script that is written without spaces, which is a token by itself.
+#: A letter, mark or number of a script written without spaces; a separate token.
 SINGLE = 2
-#: + and #, which belong to the word before them.
+#: + and #, which belong to the preceding word.
 JOINER = 3
-#: Not part of a word's spelling: removed before anything else, so that its neighbours meet.
+#: An ignored character, removed first, so that its neighbours become adjacent.
 IGNORED = 4
-#: Not assigned in the frozen Unicode version: separates.
+#: Unassigned in the frozen Unicode version; a separator.
 UNASSIGNED = 5
-#: A superscript digit: a run of them is a token by itself.
+#: A superscript digit; a run of them is a separate token.
 SUPERSCRIPT = 6
-#: A vulgar fraction: its numerator and its denominator are tokens by themselves.
+#: A vulgar fraction; its numerator and denominator are separate tokens.
 FRACTION = 7
-#: Separates although its NFKC form may have letters or marks: a superscript sign (™), a spacing accent (´).
+#: A separator even though its NFKC form may contain letters or marks: a superscript sign (™), a spacing accent (´).
 SEPARATOR = 8
 
-# What the scanner does with a code point; the first four have the same numbers, and DROP has that of IGNORED.
+# Scanner actions: the first four classes keep their numbers, and DROP has the number of IGNORED.
 BREAK, DROP, UNSAFE = OTHER, IGNORED, 5
-#: In the scanner's table, where the row of the replacement begins above these.
+#: The bit at which the row of the replacement begins in the action table of the scanner.
 ROW_SHIFT = 3
 
 Normalization = Literal["words", "words-cased"]
@@ -54,14 +54,14 @@ TABLE_FILE = Path(__file__).with_name(f"unicode-{UNICODE_VERSION}.npz")
 
 
 class ScannerTables(NamedTuple):
-    """What the scanner looks up; all arrays are contiguous.
+    """The lookup tables of the scanner; all arrays are contiguous.
 
     Attributes:
-        action: uint16 (0x110000,), a code point each: BREAK, WORD, SINGLE, JOINER, DROP or UNSAFE in the lowest three
-            bits, above them the row of its replacement, 0 where it stays as it is.
+        action: uint16 (0x110000,), one per code point: BREAK, WORD, SINGLE, JOINER, DROP or UNSAFE in the lowest three
+            bits, and above them the row of its replacement, or 0 if it is unchanged.
         replacement: uint64 (rows,): the UTF-8 of each replacement as a little-endian number.
-        replacement_size: int64 (rows,): its bytes.
-        case_bit: what to set in capital ASCII letters, so that only other code points need a replacement: 0x20 or 0.
+        replacement_size: int64 (rows,): the number of bytes of each replacement.
+        case_bit: The bit to set in ASCII capitals, which then need no replacement: 0x20 or 0.
     """
 
     action: npt.NDArray[np.uint16]
@@ -72,21 +72,21 @@ class ScannerTables(NamedTuple):
 
 @lru_cache(maxsize=1)
 def character_classes() -> bytes:
-    """Return one byte per code point: its class, one of the constants above."""
+    """Return the class of every code point, one byte each."""
     with np.load(TABLE_FILE) as tables:
         return _expand(tables["class_starts"], tables["class_values"]).tobytes()
 
 
 @lru_cache(maxsize=2)
 def scanner_tables(analyzer: Normalization) -> ScannerTables:
-    """Return the scanner's tables of one analyzer."""
+    """Return the scanner tables of one analyzer."""
     prefix = analyzer.replace("-", "_")
     with np.load(TABLE_FILE) as tables:
         action = _expand(tables[f"{prefix}_kind_starts"], tables[f"{prefix}_kind_values"]).astype(np.uint16)
         folded, sizes = tables[f"{prefix}_folded"], tables[f"{prefix}_fold_lengths"]
         fold_bytes = tables[f"{prefix}_fold_bytes"].tobytes()
     action[folded] |= np.arange(1, len(folded) + 1, dtype=np.uint16) << ROW_SHIFT
-    # Two Tibetan vowels have replacements of 9 bytes, which fit no number; Python decides these.
+    # Two Tibetan vowels have replacements of 9 bytes, too long for a 64-bit number; Python handles them.
     action[folded[sizes > 8]] = UNSAFE
     ends = zip(np.cumsum(sizes, dtype=np.int64).tolist(), sizes.tolist(), strict=True)
     replacement = [0, *(int.from_bytes(fold_bytes[end - size : end][:8], "little") for end, size in ends)]

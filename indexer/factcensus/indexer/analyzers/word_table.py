@@ -1,11 +1,12 @@
-"""Words and their ids: an open-addressing hash table in flat arrays that compiled code reads and fills.
+"""Words and their ids in an open-addressing hash table of flat arrays, for compiled code.
 
-A word has a *key*, a number of 64 bits. A word of up to 8 bytes (nine in ten occurrences of natural text) is its own
-key, its UTF-8 packed into the number, so it is found by one comparison. The key of a longer word is a hash whose low
-byte is 0, which no packed word has; where two keys are equal the bytes decide.
+Every word has a 64-bit *key*. The key of a word of up to 8 bytes (90 % of the words in natural text) is its UTF-8, so
+it is found by a single comparison. The key of a longer word is a hash with a low byte of 0, which short words never
+have; if two such keys are equal, the bytes are compared.
 
-The slots hold nothing but ids, and the keys lie by id: frequent words are met early and get small ids, so what is
-compared most lies together and stays in the cache. With the keys in the slots it was 10 % slower and a third larger.
+The slots contain only ids, and the keys are stored by id. Frequent words occur early and get small ids, so the most
+compared keys are close together and stay in the cache. With keys in the slots, the table was 10 % slower and a third
+larger.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 
-#: Bytes that are read and written at once; an array that is used so has as many to spare at its end.
+#: Number of bytes read and written at once; arrays used this way have as many spare bytes at the end.
 EIGHT = 8
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -30,24 +31,24 @@ _NONE = np.uint64(0)
 
 
 def eights(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """A view (size - 7,): element i is the number that the 8 bytes from i on are in little-endian order."""
+    """Return a view (size - 7,): element i is the little-endian number in the 8 bytes from i on."""
     return np.ndarray((array.size - EIGHT + 1,), "<u8", array, strides=(1,))
 
 
 def position_dtype(size_bytes: int) -> type[np.signedinteger[Any]]:
-    """What positions in so many bytes are kept in. The narrow one, which all but giants get, is 8 % faster."""
+    """Return the dtype for positions in this many bytes; the narrow type, for all but huge texts, is 8 % faster."""
     return np.int32 if size_bytes < 1 << 31 else np.int64
 
 
 class WordTable:
-    """Words and their ids in first-seen order. A word is not empty, and no byte of it is 0.
+    """Words with ids in first-seen order; words are not empty and contain no zero byte.
 
-    Of memory it takes 24 to 36 bytes a word, and once to one and a half times the words' own bytes.
+    It takes 24 to 36 bytes of memory per word, plus 1 to 1.5 times the bytes of the words.
 
     Attributes:
         starts: int64 (capacity,); word i is ``arena[starts[i]:starts[i + 1]]``.
-        arena: uint8; the UTF-8 of all words, one after another.
-        used: int64 (2,): words, and bytes of the arena.
+        arena: uint8; the concatenated UTF-8 of all words.
+        used: int64 (2,): the number of words, and of used bytes of the arena.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class WordTable:
         return int(self.used[0])
 
     def reserve(self, words: int, size_bytes: int) -> None:
-        """Make room for so many more words and bytes."""
+        """Make room for this many more words and bytes."""
         capacity = len(self) + words + 1
         if capacity > self.starts.size:
             self.starts = _grown(self.starts, capacity)
@@ -76,12 +77,12 @@ class WordTable:
             self._arena_eights = eights(self.arena)
 
     def intern(self, word: str) -> int:
-        """The id of a word, a new one when it was never seen."""
+        """Return the id of a word, or a new id if the word is new."""
         encoded = np.frombuffer(word.encode(), np.uint8)
         return int(self.extend(encoded, np.array([0, encoded.size]))[0])
 
     def extend(self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        """Intern many words, given as one arena with the start of each and the end; their ids, in order."""
+        """Intern many words, given as an arena with their starts and the end, and return their ids in order."""
         eight = eights(np.concatenate([arena, np.zeros(EIGHT, np.uint8)]))
         dtype = position_dtype(arena.size)
         size_bytes = int(starts[-1] - starts[0])
@@ -94,13 +95,13 @@ class WordTable:
         sizes: npt.NDArray[np.signedinteger[Any]],
         size_bytes: int,
     ) -> npt.NDArray[np.uint32]:
-        """Intern many words; their ids, in order.
+        """Intern many words and return their ids in order.
 
         Args:
-            eight: the bytes they lie in, by :func:`eights`.
-            places: (words,), of :func:`position_dtype`: where each begins.
-            sizes: (words,), likewise: bytes of each.
-            size_bytes: bytes of all, or more.
+            eight: The bytes of the words, as returned by :func:`eights`.
+            places: (words,), of :func:`position_dtype`: the start of each word.
+            sizes: (words,), likewise: the number of bytes of each word.
+            size_bytes: An upper bound for the bytes of all words.
         """
         self.reserve(len(places), size_bytes)
         ids = np.empty(len(places), np.uint32)
@@ -120,13 +121,13 @@ def _larger(size: int, needed: int) -> int:
 
 @compiled()
 def low_bytes(size: int) -> Any:
-    """A mask of the lowest ``size`` bytes, 1 to 8; of all from 8 on."""
+    """Return a mask of the lowest ``size`` bytes; all 8 bytes if ``size`` is 8 or more."""
     return _ALL >> np.uint64(64 - 8 * min(size, EIGHT))
 
 
 @compiled()
 def key_of(eight: Array, place: int, size: int) -> Any:
-    """The key of the word of ``size`` bytes at ``place``."""
+    """Return the key of the word of ``size`` bytes at ``place``."""
     if size <= EIGHT:
         return eight[place] & low_bytes(size)
     key = np.uint64(size)
@@ -140,7 +141,7 @@ def key_of(eight: Array, place: int, size: int) -> Any:
 
 @compiled()
 def _home(key: Any, slots: int) -> Any:
-    """The slot where the search for a key begins."""
+    """Return the slot where the search for a key begins."""
     scattered = (key ^ key >> _HALF) * _PRIME
     return np.int64((scattered >> _HALF) * np.uint64(slots) >> _HALF)
 
@@ -150,9 +151,10 @@ def _intern(
     eight: Array, places: Array, sizes: Array,
     slots: Array, keys: Array, starts: Array, arena: Array, used: Array, ids: Array,
 ) -> None:  # fmt: skip
-    """Write the ids of words to ``ids``; a new one for each that was never seen.
+    """Write the ids of words to ``ids``; new words get new ids.
 
-    Linear probing; ``slots`` holds id + 1, and the caller has made room. ``arena`` is the table's by :func:`eights`.
+    Uses linear probing; ``slots`` contains id + 1, and the caller has made room. ``arena`` is the arena of the table as
+    returned by :func:`eights`.
     """
     words = used[0]
     for i in range(places.size):

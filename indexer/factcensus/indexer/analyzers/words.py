@@ -1,8 +1,8 @@
-"""The analyzers ``words`` (default) and ``words-cased``: whole words in any script, punctuation dropped.
+"""The analyzers ``words`` (default) and ``words-cased``: whole words in any script, without punctuation.
 
-:mod:`factcensus.indexer.analyzers.definition` says which words these are, in plain Python; queries use it unless they
-are ASCII. Text goes through the compiled scanner, which gives the same words 20 to 30 times faster than a ``regex``
-pipeline does (``benchmarks/analysis.py``) and uses the definition only for the spans around unsafe code points.
+:mod:`factcensus.indexer.analyzers.definition` defines these words in plain Python; queries that are not ASCII use it.
+Corpora use the compiled scanner, which finds the same words 20 to 30 times faster than a ``regex`` pipeline
+(``benchmarks/analysis.py``) and calls the definition only for spans around unsafe code points.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from factcensus.indexer.analyzers.word_table import WordTable
 
 __all__ = ["WORDS_VERSION", "WordEncoder", "WordTable", "WordsAnalyzer"]
 
-#: Raised whenever the same text could give other tokens.
+#: Increased whenever the same text could give different tokens.
 WORDS_VERSION = 2
-#: Text that is scanned at once, so that what is found in it is still in the cache when its words are looked up.
+#: Number of bytes scanned at once, small enough that the words are still in the cache when they are looked up.
 WINDOW_BYTES = 128 << 10
-#: Spans whose ids are remembered before all are forgotten; they take some 200 bytes each.
+#: Maximum number of spans whose ids are cached, about 200 bytes each; then the cache is cleared.
 SPANS_KEPT = 1 << 18
 
 _SPACE = re.compile(rb"\s")
@@ -33,7 +33,7 @@ _ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[+#]++(?![A-Za-z0-9]))?")
 
 
 class WordEncoder:
-    """Turns batches of texts into ids of its own :class:`WordTable`; one encoder a stream of documents."""
+    """Turns batches of texts into ids of a new :class:`WordTable`; each stream of documents has one encoder."""
 
     def __init__(self, analyzer: Normalization) -> None:
         self._analyzer: Normalization = analyzer
@@ -43,7 +43,7 @@ class WordEncoder:
         self.table = WordTable()
 
     def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """The ids of all texts (UTF-8), one after another, and the number of ids of each text."""
+        """Return the concatenated ids of all texts (UTF-8), and the number of ids of each text."""
         text = b"\n".join(texts)
         document_ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
         lengths = np.zeros(len(texts), np.int64)
@@ -76,7 +76,7 @@ class WordEncoder:
         spans: npt.NDArray[np.int64],
         lengths: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.uint32]:
-        """Insert what Python makes of the spans that the scanner left."""
+        """Insert the ids of the spans that the scanner left to Python."""
         if len(self._span_ids) > SPANS_KEPT:
             self._span_ids.clear()
         span_ids = [self._ids_of_span(text[begin:end]) for begin, end in (spans[:, :2] + offset).tolist()]
@@ -94,7 +94,7 @@ class WordEncoder:
 
 
 def _windows(text: bytes) -> Iterator[tuple[int, int]]:
-    """Begin and end of stretches of a text that end before white space, where nothing reaches across."""
+    """Yield begin and end of sections of a text that end before white space, so that no word spans two sections."""
     begin = 0
     while begin < len(text):
         space = _SPACE.search(text, begin + WINDOW_BYTES)
@@ -104,7 +104,7 @@ def _windows(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 class WordsAnalyzer:
-    """The analyzers ``words`` and ``words-cased`` (CONTRACT: case folded and NFKC, or as written and NFC)."""
+    """The analyzers ``words`` (case folded, NFKC) and ``words-cased`` (as written, NFC)."""
 
     token_dtype = "u32"
     has_vocabulary = True
@@ -114,15 +114,15 @@ class WordsAnalyzer:
 
     @property
     def label(self) -> str:
-        """Name and version, as every answer shows them."""
+        """Name and version, as shown in every response."""
         return f"{self.name}/{WORDS_VERSION}+unicode-{UNICODE_VERSION}"
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens that a text is taken as."""
+        """Return the tokens of a text."""
         if text.isascii():  # the same tokens, eight times faster
             return _ASCII_TOKEN.findall(text.lower() if self.name == "words" else text)
         return exact_tokens(text, self.name)
 
     def encoder(self) -> WordEncoder:
-        """A new encoder with an empty word table."""
+        """Return a new encoder with an empty word table."""
         return WordEncoder(self.name)

@@ -1,1 +1,1 @@
-"""Building an index: corpus files to spools, to sorted shards, to a folder that appears in one step."""
+"""Building an index: from corpus files to spool files, sorted shards, and a folder that appears in one step."""

@@ -1,7 +1,7 @@
-"""Building an index: corpus files → spool → shards → a folder that appears in one step.
+"""Building an index: corpus files → spool files → shards → a folder that appears in one step.
 
-Everything is written to ``NAME.building`` beside the index. A build that was killed goes on there when it is
-started again with the same sources and settings; two builds of one index exclude each other.
+A build writes to ``NAME.building`` next to the index. If it is interrupted, it continues there when it is started again
+with the same sources and settings. Two builds of the same index cannot run at the same time.
 """
 
 from __future__ import annotations
@@ -60,34 +60,34 @@ from factcensus.indexer.storage.manifest import (
 )
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
-#: Memory that building a shard takes per token at worst, when all of it is one text repeated: 8 for the arrays, 12 for
-#: scratch of a single bucket, 8 for what is tied. Natural text takes 10.
+#: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
+#: of a single bucket, and 8 for ties. Natural text takes 10.
 BYTES_PER_TOKEN = 28
-#: … per type: its place in the byte order and how that is found, its id in a file and in the index, and its bucket.
+#: Memory per type in this stage: its rank and the arrays to compute it, its ids in a file and the index, its bucket.
 BYTES_PER_TYPE = 48
-#: … per type before that, while the words of all files are merged and sorted: 75 were measured.
+#: Memory per type in the previous stage, which merges and sorts the words of all files (75 bytes were measured).
 MERGED_BYTES_PER_TYPE = 88
-#: Memory of a process before it has read a byte (libraries, Unicode tables), and of one that analyses a file.
+#: Memory of a process before it reads a byte (libraries, Unicode tables), and of a process that analyses a file.
 PROCESS_BYTES = 256 << 20
 ANALYSIS_BYTES = 384 << 20
-#: … and for a byte of a long line: the line, its text as Python has it, and the text's tokens; 12.7 were measured.
+#: Memory per byte of a long line: the line, its text in Python, and its tokens (12.7 bytes were measured).
 BYTES_PER_LINE_BYTE = 16
-#: Shards from which on adding suggests to compact.
+#: Number of shards from which on ``add`` suggests ``compact``.
 MANY_SHARDS = 32
-#: The files of which an index is made anew (the others follow from them), and those that adding continues.
+#: The files from which compaction rebuilds an index (it derives the others), and the files that adding extends.
 _COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
-#: Shards smaller than this are not worth a file.
+#: Minimum number of tokens for which a shard is worthwhile.
 LEAST_SHARD_TOKENS = 1 << 20
-#: Above this a table entry would need five bytes (u32 ids).
+#: Maximum number of tokens for which a table entry fits four bytes (u32 ids).
 MOST_SHARD_TOKENS = (1 << 30) - 1
 
 
 class Progress(Protocol):
-    """Told how far a stage is; called often."""
+    """A progress callback, called often."""
 
     def __call__(self, stage: str, done: int, total: int, unit: str) -> None:
-        """``done`` of ``total`` units of a stage are finished."""
+        """Report that ``done`` of ``total`` units of a stage are finished."""
         ...
 
 
@@ -97,7 +97,7 @@ def _silent(stage: str, done: int, total: int, unit: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """How an index is built; part of what a resumed build must agree in, but for ``jobs``."""
+    """The settings of a build, which must be the same when it is resumed."""
 
     analyzer: str = "words"
     memory_bytes: int = 8 << 30
@@ -109,14 +109,14 @@ class BuildSettings:
 
     @property
     def line_bytes(self) -> int:
-        """The longest line that a process may read."""
+        """Maximum number of bytes of a line."""
         return max(1 << 20, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_LINE_BYTE)
 
     def budget_tokens(self, types: int) -> int:
-        """Tokens of a shard, separators included, that fit the memory beside a vocabulary.
+        """Return how many tokens of a shard, including separators, fit in memory next to a vocabulary.
 
         Raises:
-            InputError: not even a small one does.
+            InputError: Not even a small shard fits.
         """
         if self.shard_tokens is not None:
             return self.shard_tokens
@@ -126,7 +126,7 @@ class BuildSettings:
         if budget < LEAST_SHARD_TOKENS or self.memory_bytes < merging:
             least = max(fixed + (BYTES_PER_TOKEN << 24), merging)
             raise InputError(
-                f"{self.memory_bytes >> 20} MiB of memory are too few for a vocabulary of {types:,} types; give at "
+                f"{self.memory_bytes >> 20} MiB of memory are too little for a vocabulary of {types:,} types; give at "
                 f"least {(least >> 20) + 1} MiB"
             )
         return budget
@@ -150,25 +150,25 @@ def build_index(
     """Build an index of corpus files and folders.
 
     Args:
-        sources: files, folders or fsspec URLs.
-        out: the index folder; must not exist.
-        analyzer: see :func:`factcensus.indexer.analyzers.get_analyzer`.
-        jobs: processes that read and analyse (as many of them as the memory allows), and threads that sort; the
-            processors of this machine unless said otherwise. The result is the same, byte for byte, for any number.
-        memory_bytes: bound of the memory that all processes together take; more text makes more shards.
-        shard_tokens: most tokens of a shard, instead of what the memory allows.
-        text_field: the field that holds a document's text; nested: ``a.b``.
-        id_field: the field that holds its id, likewise.
-        on_bad_line: ``fail`` stops at the first, ``skip`` counts and reports them.
-        device: what sorts: ``cpu``, a device of PyTorch's such as ``cuda``, or ``auto``: a CUDA device if there is
-            one and the shard is large enough. The result is the same.
-        progress: told how far each stage is.
-        notice: told of files left out in folders and of lines skipped.
+        sources: Files, folders or fsspec URLs.
+        out: The index folder; must not exist.
+        analyzer: See :func:`factcensus.indexer.analyzers.get_analyzer`.
+        jobs: Number of processes that read and analyse (fewer if memory is short) and of threads that sort; by default
+            one per processor. The result is identical byte for byte for any number.
+        memory_bytes: Memory limit for all processes together; more text makes more shards.
+        shard_tokens: Maximum number of tokens of a shard; by default as many as fit in memory.
+        text_field: The field with the text of a document; nested: ``a.b``.
+        id_field: The field with its id, likewise.
+        on_bad_line: ``fail`` stops at the first bad line, ``skip`` counts and reports bad lines.
+        device: The device that sorts: ``cpu``, a PyTorch device such as ``cuda``, or ``auto``, which uses a CUDA device
+            if there is one and the shard is large enough. The result is the same.
+        progress: Called with the progress of each stage.
+        notice: Called with a message about files left out in folders and lines skipped.
 
     Raises:
-        InputError: a source, a line or a setting that cannot be used; ``out`` exists; a build with other settings
-            was interrupted there.
-        OSError: the disk; the unfinished build stays and can be continued.
+        InputError: A source, line or setting is invalid; ``out`` exists; or an interrupted build with other settings
+            is there.
+        OSError: The disk failed; the unfinished build stays and can be continued.
     """
     check_main_guard()
     out = Path(out)
@@ -201,20 +201,20 @@ def add_to_index(
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
 ) -> Manifest:
-    """Add documents to an index: new shards, and new words behind the known ones. See :func:`build_index`.
+    """Add documents to an index as new shards, and append new words to its vocabulary. See :func:`build_index`.
 
-    Readers that have the index open keep what they opened; the new manifest takes effect in one step.
+    Readers that have the index open continue with the old generation; the new manifest takes effect in one step.
 
     Args:
-        index: an index folder of factcensus's.
-        sources: as for :func:`build_index`, like all the other arguments.
-        replace: delete the documents of the index that have the id of an added one, in the same step.
-        allow_repeat: also add a file whose documents (ids and texts) the index was made of already.
+        index: A factcensus index folder.
+        sources: As in :func:`build_index`, like all other arguments.
+        replace: In the same step, delete old documents that have the id of an added one.
+        allow_repeat: Also add files whose documents (ids and texts) are already in the index.
 
     Raises:
-        InputError: as :func:`build_index`; a file was added already, and neither ``replace`` nor ``allow_repeat`` is
-            given; with ``replace``, an added document has no id or the id of another one.
-        VerificationError: the index's vocabulary, or its list of deleted documents, is damaged.
+        InputError: As in :func:`build_index`; a file was already added, and neither ``replace`` nor ``allow_repeat`` is
+            given; or with ``replace``, an added document has no id or the id of another added document.
+        VerificationError: The vocabulary of the index, or its list of deleted documents, is damaged.
     """
     check_main_guard()
     index = Path(index)
@@ -241,14 +241,14 @@ def add_to_index(
             _move_in(folder, index, old, new)
     if len(new.shards) >= MANY_SHARDS:
         run.notice(
-            f"{index} has {len(new.shards)} shards, and every count looks into each; "
-            f"'factcensus index compact {index}' makes fewer of them"
+            f"{index} has {len(new.shards)} shards, and every count searches each of them; "
+            f"run 'factcensus index compact {index}' to merge them"
         )
     return new
 
 
 def _refuse_repeated(folder: Path, old: Manifest, tasks: Sequence[SpoolTask]) -> None:
-    """Refuse files whose documents an index has been made of, and remove the staging folder then."""
+    """Refuse files whose documents are already in an index; if so, remove the staging folder."""
     known = set(old.contents)
     results = [(task.file.name, task.finished()) for task in tasks]
     repeated = [name for name, result in results if result and result.documents and result.content in known]
@@ -256,8 +256,8 @@ def _refuse_repeated(folder: Path, old: Manifest, tasks: Sequence[SpoolTask]) ->
         _discard(folder)
         shown = ", ".join(repeated[:5]) + (", …" if len(repeated) > 5 else "")
         raise InputError(
-            f"the index holds the documents of {shown} already ({len(repeated)} of {len(tasks)} files), so nothing was "
-            "added; leave them out, or give --allow-repeat to count them once more"
+            f"the documents of {shown} are already in the index ({len(repeated)} of {len(tasks)} files), so nothing "
+            "was added; leave these files out, or give --allow-repeat to count them again"
         )
 
 
@@ -271,20 +271,20 @@ def compact_index(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Manifest:
-    """Make an index anew from its own tokens: as few shards as the memory allows, nothing of deleted documents left.
+    """Rebuild an index from its tokens, without deleted documents and in as few shards as memory allows.
 
-    The result is what :func:`build_index` makes of the remaining documents (but for the places in their files that
-    the document table shows); ids and shards are numbered anew.
+    The result equals that of :func:`build_index` for the remaining documents, except for their recorded files and
+    lines. Ids and shards get new numbers.
 
     Args:
-        index: an index folder of factcensus's.
-        out: a new folder for the result; unless given, it replaces the index. Readers that have that open keep what
-            they opened. Either way the disk holds both for a while.
-        jobs: as for :func:`build_index`, and so on.
+        index: A factcensus index folder.
+        out: A new folder for the result; by default the result replaces the index. Readers that have the old index open
+            continue with it. In both cases, the disk temporarily holds both indexes.
+        jobs: As in :func:`build_index`, like all other arguments.
 
     Raises:
-        InputError: ``out`` exists; every document is deleted.
-        VerificationError: a file that the result would be made of is damaged.
+        InputError: ``out`` exists, or every document is deleted.
+        VerificationError: A file needed for the result is damaged.
     """
     index = Path(index)
     if out is not None and Path(out).exists():
@@ -319,13 +319,13 @@ def compact_index(
 
 
 def _name_of(index: Path, manifest: Manifest) -> str:
-    """The analyzer of an index by a name that this machine can load."""
+    """Return a name by which this machine can load the analyzer of an index."""
     return f"hf:{index / TOKENIZER}" if TOKENIZER in manifest.files else manifest.analyzer
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Whom a build tells how far it is, and how much of the machine it takes; nothing of it changes the result."""
+    """The callbacks and resources of a build, which do not change the result."""
 
     jobs: int
     device: str
@@ -333,14 +333,14 @@ class Run:
     notice: Callable[[str], None]
 
     def checked(self, done: int, total: int) -> None:
-        """So many bytes of the files that are made anew are intact."""
+        """Report the number of checked bytes of the files to rewrite."""
         self.progress("check", done, total, "B")
 
 
 def _run(
     jobs: int | None, device: str, progress: Progress | None, notice: Callable[[str], None] = lambda _message: None
 ) -> Run:
-    choose_device(device, 0)  # one that cannot be used is refused before hours of work
+    choose_device(device, 0)  # refuses an unusable device before hours of work
     return Run(jobs or os.cpu_count() or 1, device, progress or _silent, notice)
 
 
@@ -356,21 +356,21 @@ def _build(
     generation: int | None = 0,
     replaced: Chosen = MappingProxyType({}),
 ) -> Manifest:
-    """Make all files of an index in ``folder`` out of spooled ones, or those that are added to ``base``.
+    """Make all files of an index in ``folder`` from spool files, or the files to add to ``base``.
 
     Args:
-        folder: the staging folder.
-        analyzer: of the index.
-        settings: of the build.
-        tasks: the spooled files.
-        run: progress, and how much of the machine to take.
-        base: the index that documents are added to, and its manifest.
-        first_shard: number of the first new shard, unless there is a base.
-        generation: of the vocabulary, unless there is a base.
-        replaced: documents of ``base`` to delete.
+        folder: The staging folder.
+        analyzer: The analyzer of the index.
+        settings: The settings of the build.
+        tasks: The spooled corpus files.
+        run: Callbacks and resources.
+        base: The folder and manifest of the index to which documents are added.
+        first_shard: Number of the first new shard; ignored with a base.
+        generation: Generation of the vocabulary; ignored with a base.
+        replaced: Documents of ``base`` to delete.
 
     Returns:
-        The manifest of the whole.
+        The manifest of the complete index.
     """
     from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
     from factcensus.indexer.building.shards import merge_words, plan_shards, write_shard
@@ -393,7 +393,7 @@ def _build(
             table = Vocabulary(base[0], old.vocabulary_generation).table()
             generation = old.vocabulary_generation + 1
         for done in merge_words(tasks, table):
-            settings.budget_tokens(len(table))  # before it grows beyond the bound
+            settings.budget_tokens(len(table))  # before the vocabulary exceeds the memory limit
             run.progress("merge words", done, len(tasks), "files")
         vocabulary_size = len(table)
         digests = write_vocabulary(folder, cast(int, generation), table)
@@ -444,7 +444,7 @@ def _build(
 
 
 def _lasting(files: dict[str, FileRecord]) -> dict[str, FileRecord]:
-    """Return all files but those of a vocabulary, of which a build makes a new generation."""
+    """Return all files except those of the vocabulary, which a build replaces by a new generation."""
     return {name: record for name, record in files.items() if not name.startswith("vocabulary.")}
 
 
@@ -459,7 +459,7 @@ def _find_replaced(index: Path, old: Manifest, tasks: Sequence[SpoolTask]) -> Ch
 
 
 def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
-    """What an interrupted build said of a shard, if the disk really holds it (a power cut may keep only the marker)."""
+    """Return the record of a shard of an interrupted build if its files exist; a power cut may leave only that."""
     try:
         stored: dict[str, Any] = json.loads(marker.read_bytes())
         for name, record in stored["files"].items():
@@ -471,7 +471,7 @@ def _finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
 
 
 def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFile], run: Run) -> list[SpoolTask]:
-    """Analyse all files that are not yet, several at a time."""
+    """Analyse all files that are not yet spooled, several at a time."""
     tasks = [
         SpoolTask(
             number,
@@ -485,7 +485,7 @@ def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFi
         )
         for number, file in enumerate(files)
     ]
-    # The largest first, so that none is left alone at the end.
+    # Start with the largest, so that no large file runs alone at the end.
     ordered = sorted(tasks, key=lambda task: -task.file.size_bytes)
     for _ in map_tasks(
         _spooler,
@@ -507,9 +507,9 @@ def _spooler() -> Callable[[SpoolTask, Callable[[int], None], Callable[[str], No
 
 
 def _staging_folder(index: Path) -> Path:
-    index = index.resolve()  # beside the files, if this is a link to them
+    index = index.resolve()  # next to the real folder if this is a link
     if clean_text(str(index)) != str(index):
-        raise InputError(f"the path {str(index)!r} is not UTF-8, which DuckDB cannot open; choose another one")
+        raise InputError(f"the path {str(index)!r} is not valid UTF-8, so DuckDB cannot open it; choose another path")
     return index.with_name(index.name + STAGING_ENDING)
 
 
@@ -517,7 +517,7 @@ def _staging_folder(index: Path) -> Path:
 def _staging(
     index: Path, settings: BuildSettings, analyzer: Analyzer, files: Sequence[SourceFile], base: str | None = None
 ) -> Iterator[Path]:
-    """The folder in which this build is made or continued, locked. ``base`` is the digest of what it goes out from."""
+    """Lock and yield the folder of this build, new or continued; ``base`` is the digest of the index to change."""
     folder = _staging_folder(index)
     with explain_full_disk(folder, "it continues where it stopped"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -530,7 +530,7 @@ def _staging(
             stored = _read_plan(folder)
             if stored and stored["digest"] != digest:
                 raise InputError(
-                    f"an interrupted build with other sources or settings lies in {folder}; start it again as it was, "
+                    f"{folder} has an interrupted build with other sources or settings; restart it with the same ones, "
                     "or delete that folder"
                 )
             (folder / "spool").mkdir(exist_ok=True)
@@ -552,7 +552,7 @@ def _read_plan(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, KeyError, TypeError):
         pass
-    raise InputError(f"{folder / PLAN} is damaged, so the build there cannot go on; delete {folder} and start again")
+    raise InputError(f"{folder / PLAN} is damaged, so the build cannot continue; delete {folder} and start again")
 
 
 def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
@@ -560,14 +560,14 @@ def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def _complete(folder: Path) -> Manifest | None:
-    """The manifest of a staging folder whose index only has to appear under its name."""
+    """Return the manifest of a staging folder with a complete index, which only needs to be renamed."""
     return Manifest.read(folder) if (folder / MANIFEST).exists() else None
 
 
 def _finish(folder: Path, out: Path, manifest: Manifest) -> None:
-    """Let a finished index appear under its name."""
+    """Rename a finished index to its final name."""
     if out.exists():
-        raise InputError(f"{out} has appeared meanwhile; the finished index lies in {folder}, rename it")
+        raise InputError(f"{out} was created during the build; the finished index is in {folder}, rename it")
     sync_files(folder / name for name in manifest.files)
     manifest.write(folder)
     shutil.rmtree(folder / "spool")
@@ -577,7 +577,7 @@ def _finish(folder: Path, out: Path, manifest: Manifest) -> None:
 
 
 def _move_in(folder: Path, index: Path, old: Manifest, new: Manifest) -> None:
-    """Let a manifest whose new files lie in ``folder`` replace that of an index."""
+    """Move new files from ``folder`` into an index and replace its manifest."""
     added = new.files.keys() - old.files.keys()
     sync_files(folder / name for name in added)
     _write_plan(folder, {**(_read_plan(folder) or {}), "result": new.digest})
@@ -588,7 +588,7 @@ def _move_in(folder: Path, index: Path, old: Manifest, new: Manifest) -> None:
 
 
 def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, files: Sequence[SourceFile]) -> bool:
-    """Whether this very change was finished by a process that was killed before it could clean up; that is done now."""
+    """Return whether a killed process already finished this change; if so, clean up after it."""
     folder = _staging_folder(index)
     plan = _read_plan(folder)
     if plan is None or not manifest.descends_from(plan.get("result")):
@@ -599,7 +599,7 @@ def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, file
 
 
 def _discard(folder: Path) -> None:
-    """Remove a staging folder; last the plan, by which :func:`_already_done` knows what was done."""
+    """Remove a staging folder; the plan goes last, because :func:`_already_done` needs it."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -611,7 +611,7 @@ def _discard(folder: Path) -> None:
 
 def _check(settings: BuildSettings) -> None:
     if settings.shard_tokens is not None and settings.shard_tokens < 1:
-        raise InputError(f"a shard holds at least 1 token; got shard_tokens={settings.shard_tokens}")
+        raise InputError(f"shard_tokens must be at least 1, got {settings.shard_tokens}")
     settings.budget_tokens(0)
     if settings.on_bad_line not in ("fail", "skip"):
-        raise InputError(f"on_bad_line is 'fail' or 'skip', not {settings.on_bad_line!r}")
+        raise InputError(f"on_bad_line must be 'fail' or 'skip', got {settings.on_bad_line!r}")

@@ -1,7 +1,7 @@
-"""The suffix array by PyTorch's sort, on a CUDA device: the same bytes as :mod:`suffix_array` makes on the CPU.
+"""Suffix sorting with PyTorch on a CUDA device; the result is identical to :mod:`suffix_array` on the CPU.
 
-Prefix doubling over tied suffixes, whole arrays at a time: the first sort goes by as many tokens as fit 63 bits, each
-further one by (group, group of what follows) of the suffixes that still share a group.
+This uses prefix doubling over tied suffixes on whole arrays. The first sort uses as many tokens as fit in 63 bits. Each
+following sort uses (group, group of the following suffix) for all suffixes that still share a group.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 from factcensus.indexer.errors import InputError, MissingExtraError
 
-#: Device memory a token: ranks 8, positions 8, the keys of a sort 8, and what it returns and needs 24.
+#: Device memory per token: ranks 8, positions 8, sort keys 8, and results and scratch of the sort 24.
 BYTES_PER_TOKEN = 48
-#: Below so many tokens, starting a device takes longer than sorting on the CPU.
+#: Below this number of tokens, starting a device takes longer than sorting on the CPU.
 LEAST_TOKENS = 1 << 24
 
 
 def choose_device(device: str, tokens: int) -> str:
-    """The device that sorts a shard: the one asked for, or for ``auto`` a CUDA device that pays and has room.
+    """Return the device that sorts a shard: the given one, or for ``auto`` a CUDA device if faster and large enough.
 
     Raises:
-        InputError: the device asked for is not there.
-        MissingExtraError: it needs PyTorch, which is not installed.
+        InputError: The given device cannot be used.
+        MissingExtraError: The device needs PyTorch, which is not installed.
     """
     if device == "cpu" or (device == "auto" and (tokens < LEAST_TOKENS or not Path("/dev/nvidiactl").exists())):
         return "cpu"
@@ -45,7 +45,7 @@ def choose_device(device: str, tokens: int) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {device!r} cannot be used ({error}); use cpu") from error
+        raise InputError(f"the device {device!r} cannot be used ({error}); use --device cpu") from error
     return device
 
 
@@ -56,7 +56,7 @@ def sort_suffixes_on(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> npt.NDArray[np.uint32]:
-    """See :func:`suffix_array.sort_suffixes`; ``device`` is one of PyTorch's."""
+    """Sort suffixes on a PyTorch device; see :func:`suffix_array.sort_suffixes`."""
     import torch
 
     n = len(ranks)
@@ -67,7 +67,7 @@ def sort_suffixes_on(
     for i in range(per_key):
         keys <<= bits
         if i < n:
-            keys[: n - i] |= tokens[i:].long() + 1  # 0 stands for what is beyond the end
+            keys[: n - i] |= tokens[i:].long() + 1  # 0 is used beyond the end
     del tokens
     keys, positions = torch.sort(keys)
     places = torch.arange(n, device=device)
@@ -92,7 +92,7 @@ def sort_suffixes_on(
 
 
 def _groups(torch: Any, keys: Any, places: Any) -> tuple[Any, Any]:
-    """For sorted keys at these places: the first place of each one's equals, and whether it has any."""
+    """Return for each sorted key the first place with an equal key, and whether another key is equal."""
     first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
     first[1:] = keys[1:] != keys[:-1]
     groups = torch.cummax(torch.where(first, places, 0), 0).values

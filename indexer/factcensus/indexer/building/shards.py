@@ -1,7 +1,7 @@
-"""Second stage of a build: spooled files, in order, to the shards of an index.
+"""Second stage of a build: from spool files, in order, to the shards of an index.
 
-Local word ids become global ones in first-seen order over the files; documents fill a shard until its token budget
-is reached; each shard then gets its suffix array. Every number depends on the corpus and the budget only.
+Word ids of files become ids of the index in first-seen order over all files. Documents fill a shard until its token
+budget is reached. Then its suffix array is built. The result depends only on the corpus and the budget.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 Array = npt.NDArray[Any]
 
-#: Rows of the document table that are read together when a document is shown.
+#: Rows per row group of the document table, which are read together to show a document.
 ROWS_PER_GROUP = 8192
-#: How its columns are written; the numbers and ids of neighbouring documents are alike.
+#: The encoding of its columns; numbers and ids of neighbouring documents are similar.
 ENCODING: dict[str, Any] = {
     "compression": "zstd",
     "write_page_checksum": True,
@@ -44,7 +44,7 @@ ENCODING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Documents ``first`` … ``last - 1`` of one spooled file, and where their ids begin in its ``.ids``."""
+    """Documents ``first`` … ``last - 1`` of one spooled file, and the start of their ids in its ``.ids``."""
 
     task: SpoolTask
     first: int
@@ -53,7 +53,7 @@ class Piece:
     tokens: int
 
     def batches(self) -> Iterator[pa.Table]:
-        """Its rows of the document table, a bounded number at a time."""
+        """Yield its rows of the document table, a bounded number at a time."""
         row = 0
         with pq.ParquetFile(self.task.path("parquet")) as file:
             for group in range(file.num_row_groups):
@@ -65,20 +65,20 @@ class Piece:
 
 
 def merge_words(tasks: Sequence[SpoolTask], table: WordTable) -> Iterator[int]:
-    """Add the words of all files to ``table``, in order, and write each file's map from local to global ids.
+    """Add the words of all files to ``table`` in order, and write the map from file ids to index ids of each file.
 
     Yields:
-        The number of files whose words are in the table, after each.
+        The number of merged files, after each file.
     """
     for number, task in enumerate(tasks):
         with np.load(task.path("words.npz")) as words:
-            # Not by np.save, which on a full disk does not say that it is the disk.
+            # np.save would hide the cause on a full disk.
             task.path("global").write_bytes(table.extend(words["arena"], words["starts"]).astype(np.uint32).data)
         yield number + 1
 
 
 def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list[Piece]]:
-    """The documents of each shard: as many as fit the budget (separators included), at least one."""
+    """Yield the documents of each shard: as many as fit the budget (including separators), at least one."""
     shard: list[Piece] = []
     room = budget_tokens
     for task in tasks:
@@ -89,12 +89,12 @@ def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list
         while first < len(lengths):
             spent = int(costs[first - 1]) if first else 0
             last = int(np.searchsorted(costs, spent + room, side="right"))
-            if last <= first:  # no room, or less than none behind a document that is larger than a shard
+            if last <= first:  # no room left, or the previous document exceeded the budget
                 if shard:
                     yield shard
                     shard, room = [], budget_tokens
                     continue
-                last = first + 1  # a document larger than the budget is a shard by itself
+                last = first + 1  # a document larger than the budget gets its own shard
             begin = int(ends[first - 1]) if first else 0
             shard.append(Piece(task, first, last, begin, int(ends[last - 1]) - begin))
             room -= int(costs[last - 1]) - spent
@@ -114,7 +114,7 @@ def write_shard(
     device: str,
     on_stage: Callable[[str, int, int], None],
 ) -> tuple[ShardRecord, dict[str, FileRecord]]:
-    """Write the files of one shard; its record and those of its files."""
+    """Write the files of one shard, and return the record of the shard and those of its files."""
     dtype = NUMPY_DTYPE[token_dtype]
     documents = sum(piece.last - piece.first for piece in pieces)
     tokens = sum(piece.tokens for piece in pieces)
@@ -147,9 +147,9 @@ def _write_documents(
     offsets: Array,
     on_stage: Callable[[str, int, int], None],
 ) -> dict[str, str]:
-    """Write ``tokenized.N`` and ``documents.N.parquet``, and fill the ranks of all tokens and the documents' starts."""
+    """Write ``tokenized.N`` and ``documents.N.parquet``, and fill the ranks of tokens and offsets of documents."""
     separator = np.iinfo(dtype).max
-    # The separator's id is the largest of its width, and so are its bytes: it ranks behind the whole vocabulary.
+    # The id of the separator has all bits set, so it ranks after the whole vocabulary.
     rank_of_id = byte_order_ranks(vocabulary_size, dtype)
     token = document = 0
     rows = folder / f"documents.{number}.parquet"
@@ -183,7 +183,7 @@ def _separate(
     ids: Array, lengths: Array, global_id: Array, separator: int, rank_of_id: Array, base: int,
     stream: Array, ranks: Array, offsets: Array,
 ) -> None:  # fmt: skip
-    """Write each document's separator and ids to ``stream``, their ranks, and the separators' positions."""
+    """Write the separator and ids of each document to ``stream``, and fill their ranks and the separator positions."""
     source = 0
     target = 0
     for document in range(lengths.size):

@@ -1,8 +1,8 @@
-"""First stage of a build: one corpus file to token ids and document rows on disk, in bounded memory.
+"""First stage of a build: from one corpus file to token ids and document rows on disk, in bounded memory.
 
-Files are analysed independently, each with a vocabulary of its own, in as many processes as asked for; merging them
-in file order afterwards (:mod:`shards`) makes the result independent of how many there were. A spooled file is
-finished once its ``.json`` exists, so an interrupted build goes on behind it.
+Files are analysed independently in several processes, each file with its own vocabulary. They are later merged in file
+order (:mod:`shards`), so the result does not depend on the number of processes. A spooled file is finished once its
+``.json`` exists; an interrupted build continues after it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-#: UTF-8 bytes that are analysed at once.
+#: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20
 _SPOOL_FILES = ("ids", "parquet", "words.npz")
 
@@ -51,10 +51,10 @@ DOCUMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class SpooledFile:
-    """What became of one corpus file.
+    """The result of analysing one corpus file.
 
     Attributes:
-        content: digest of the ids and texts of its documents; empty for a shard of an index.
+        content: Digest of the ids and texts of its documents; empty for a shard of an index.
     """
 
     documents: int
@@ -78,36 +78,36 @@ class SpoolTask:
     line_bytes: int = 1 << 30
 
     def path(self, suffix: str) -> Path:
-        """A spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
+        """Return the path of a spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
         return self.folder / f"{self.number:06d}.{suffix}"
 
     def finished(self) -> SpooledFile | None:
-        """The result, if this file has been spooled already."""
+        """Return the result if this file is already spooled, otherwise None."""
         try:
             stored = json.loads(self.path("json").read_bytes())
             for name, size in stored["files"].items():
-                if self.path(name).stat().st_size != size:  # cut off by a power cut, or removed already
+                if self.path(name).stat().st_size != size:  # truncated by a power cut, or already removed
                     return None
             return SpooledFile(**stored["totals"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def start(self) -> None:
-        """Remove what an interrupted build left of the files.
+        """Remove the files that an interrupted build left.
 
-        They are not written over: a process of that build may still have them open.
+        They are not overwritten, because a process of that build may still have them open.
         """
         for suffix in ("json", *_SPOOL_FILES):
             self.path(suffix).unlink(missing_ok=True)
 
     def finish(self, result: SpooledFile) -> None:
-        """Say that all files are complete."""
+        """Record that all files are complete."""
         sizes = {suffix: self.path(suffix).stat().st_size for suffix in _SPOOL_FILES if self.path(suffix).exists()}
         write_atomically(self.path("json"), json.dumps({"totals": asdict(result), "files": sizes}).encode())
 
 
 def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[str], None]) -> SpooledFile:
-    """Analyse one corpus file, unless that is done already."""
+    """Analyse one corpus file unless it is already spooled."""
     if done := task.finished():
         return done
     task.start()
@@ -164,7 +164,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
 def spool_index(
     index: Path, manifest: Manifest, folder: Path, analyzer: str, progress: Callable[[str, int, int, str], None]
 ) -> list[SpoolTask]:
-    """Spool the documents of an index that are not deleted, each shard like a corpus file; in bounded memory."""
+    """Spool the remaining documents of an index, each shard like a corpus file, in bounded memory."""
     from factcensus.indexer.storage.maintain import read_documents_of
     from factcensus.indexer.storage.shard import Shard
     from factcensus.indexer.storage.vocabulary import Vocabulary
@@ -215,7 +215,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
 
 
 class FirstSeen:
-    """Numbers ids anew in the order in which a stream first has them, whatever order they were given out in."""
+    """Renumbers ids in the order in which they first occur in a stream."""
 
     def __init__(self) -> None:
         self._number = np.zeros(0, np.int32)
@@ -223,7 +223,7 @@ class FirstSeen:
         self._count = np.zeros(1, np.int64)
 
     def renumber(self, ids: npt.NDArray[np.uint32], known: int) -> npt.NDArray[np.uint32]:
-        """The new numbers of the stream's next ids, all below ``known``."""
+        """Return the new numbers of the next ids of the stream, which are all below ``known``."""
         if known > len(self._number):
             size = max(known, 2 * len(self._number))
             grown = np.full(size, -1, np.int32)
@@ -237,7 +237,7 @@ class FirstSeen:
     def words(
         self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """The words of the ids that were seen (``arena[starts[i]:starts[i + 1]]`` before), by their new numbers."""
+        """Return the words of the ids seen (word i was ``arena[starts[i]:starts[i + 1]]``), ordered by new number."""
         old = self._old[: self._count[0]]
         new_starts = np.zeros(len(old) + 1, np.int64)
         np.cumsum(starts[old + 1] - starts[old], out=new_starts[1:])

@@ -1,19 +1,18 @@
-"""The suffix array of a token stream: every position, in the byte order of the little-endian rest of the stream.
+"""The suffix array of a token stream: all positions, sorted by the little-endian bytes from there to the end.
 
-Canonical (a proper suffix sorts first; nothing stops at document separators), so any correct builder makes the same
-table. Three steps, each with a reason:
+The order is canonical: a suffix that is a prefix of another sorts first, and comparisons do not stop at document
+separators. So every correct builder makes the same table. There are three steps:
 
-1. *Buckets* by first token: one counting sort.
-2. *Levels*: groups that agree so far are sorted by their next tokens until they agree in ``DEPTH`` of them. Many
-   groups at a time become 64-bit keys (group, tokens, place) that NumPy's vectorised sort takes in a cache-sized
-   batch; groups of a few suffixes are sorted where they lie. Natural text is nearly done then: 4 % of its suffixes
-   are still tied.
-3. *Prefix doubling* (Larsson and Sadakane 2007) over the tied groups only, so that repeated documents cost
-   O(n log n), not O(n * length of the repeat). Groups are taken from the end of the text backwards: what follows a
-   repeat is then already in order when the repeat asks for it, and one round resolves most of it.
+1. *Buckets*: one counting sort by the first token.
+2. *Levels*: groups of suffixes that agree so far are sorted by their next tokens, until they agree in ``DEPTH`` tokens.
+   Many groups become 64-bit keys (group, tokens, place) in a cache-sized batch for NumPy's vectorised sort. Groups of a
+   few suffixes are sorted in place. After this step, only 4 % of the suffixes of natural text are still tied.
+3. *Prefix doubling* (Larsson and Sadakane 2007) over the tied groups only, so that repeated documents cost O(n log n)
+   instead of O(n * length of the repeat). Groups are processed from the end of the text backwards. The text after a
+   repeat is then already sorted when it is needed, and one round resolves most groups.
 
-Memory: 8 bytes a token (the ranks, which are overwritten, and the result), at most 8 bytes a tied suffix, and scratch
-of 12 bytes an element of the largest bucket a thread.
+It takes 8 bytes of memory per token (the ranks, which are overwritten, and the result), at most 8 bytes per tied
+suffix, and scratch per thread of 12 bytes per element of the largest bucket.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ from factcensus.indexer.kernels.compiled import compiled
 
 Array = npt.NDArray[Any]
 
-#: Tokens that suffixes agree in when doubling takes over.
+#: Number of equal tokens after which prefix doubling takes over.
 DEPTH = 16
-#: Groups up to this size are sorted by insertion; larger ones in batches of about so many suffixes by np.sort.
+#: Groups up to this size are sorted by insertion; larger ones by np.sort in batches of about this many suffixes.
 TINY = 16
 BATCH = 8192
 #: Tied groups up to this size are sorted by insertion during doubling.
 NEARBY = 128
-#: Suffixes that a thread takes at a time.
+#: Number of suffixes that a thread processes at a time.
 CHUNK = 1 << 20
 
 
 def count_ranks(ranks: npt.NDArray[np.uint32], alphabet: int) -> npt.NDArray[np.int64]:
-    """int64 (alphabet + 1,): the row at which each rank's suffixes begin, and the number of all."""
+    """Return int64 (alphabet + 1,): the first row of the suffixes of each rank, and the number of all suffixes."""
     starts = np.zeros(alphabet + 1, np.int64)
     _count(ranks, starts)
     np.cumsum(starts, out=starts)
@@ -57,15 +56,15 @@ def sort_suffixes(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> npt.NDArray[np.uint32]:
-    """Positions of all suffixes in order.
+    """Return the positions of all suffixes in order.
 
     Args:
-        ranks: uint32 (n,), n < 2**32: each token's place in the byte order of the ids (see :func:`byte_order_ranks`).
-            Overwritten.
-        starts: of :func:`count_ranks`.
-        threads: threads that sort; the result does not depend on it.
-        device: see :func:`device_sort.choose_device`; the result does not depend on it.
-        progress: called with (suffixes sorted, n) now and then.
+        ranks: uint32 (n,), n < 2**32: the rank of each token in the byte order of ids (see :func:`byte_order_ranks`);
+            overwritten.
+        starts: The result of :func:`count_ranks`.
+        threads: Number of threads that sort; the result does not depend on it.
+        device: See :func:`device_sort.choose_device`; the result does not depend on it.
+        progress: Called from time to time with (suffixes sorted, n).
 
     Returns:
         uint32 (n,).
@@ -76,9 +75,9 @@ def sort_suffixes(
     device = choose_device(device, n)
     if device != "cpu":
         return sort_suffixes_on(device, ranks, len(starts) - 1, progress=progress)
-    positions = np.empty(n, np.uint32)  # by NumPy, which asks for huge pages; the kernels' accesses are random
+    positions = np.empty(n, np.uint32)  # NumPy requests huge pages, which help the random accesses of the kernels
     _bucket(ranks, starts[:-1].copy(), positions)
-    bits = max(1, (len(starts) - 1).bit_length())  # keys hold rank + 1, and 0 beyond the end
+    bits = max(1, (len(starts) - 1).bit_length())  # keys contain rank + 1, and 0 beyond the end
     tied: list[Array] = []
     done = 0
     with ThreadPoolExecutor(threads) as pool:
@@ -95,7 +94,7 @@ def sort_suffixes(
 
 
 def byte_order_ranks(vocabulary_size: int, dtype: np.dtype[Any]) -> npt.NDArray[np.uint32]:
-    """The rank of each id 0 … vocabulary_size - 1 among them, compared as little-endian bytes."""
+    """Return the rank of each id 0 … vocabulary_size - 1 when compared as little-endian bytes."""
     ids = np.arange(vocabulary_size, dtype=dtype)
     ranks = np.empty(vocabulary_size, np.uint32)
     ranks[np.argsort(ids.byteswap() if dtype.itemsize > 1 else ids, kind="stable")] = np.arange(vocabulary_size)
@@ -103,7 +102,7 @@ def byte_order_ranks(vocabulary_size: int, dtype: np.dtype[Any]) -> npt.NDArray[
 
 
 def _chunks(starts: Array) -> list[tuple[int, int]]:
-    """Ranges of buckets of about ``CHUNK`` suffixes each, the largest first (a larger bucket ends one)."""
+    """Return ranges of buckets of about ``CHUNK`` suffixes each, largest first (a larger bucket ends a range)."""
     wanted = np.arange(CHUNK, int(starts[-1]) + CHUNK, CHUNK)
     edges = np.unique(np.concatenate([[0], np.searchsorted(starts, wanted).clip(max=len(starts) - 1)]))
     chunks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
@@ -111,7 +110,7 @@ def _chunks(starts: Array) -> list[tuple[int, int]]:
 
 
 def _sort_chunk(ranks: Array, positions: Array, starts: Array, chunk: tuple[int, int], bits: int) -> tuple[int, Array]:
-    """Sort a range of buckets to ``DEPTH`` tokens; its size, and uint32 (groups, 2) of what is still tied."""
+    """Sort a range of buckets to ``DEPTH`` tokens; return its size and uint32 (groups, 2), the groups still tied."""
     first, last = chunk
     size = int(starts[last] - starts[first])
     largest = max(int(np.diff(starts[first : last + 1]).max()), BATCH)
@@ -153,7 +152,7 @@ def _bucket(ranks: Array, cursors: Array, positions: Array) -> None:
 
 @compiled(inline="always")
 def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
-    """The next ``per_key`` tokens as one integer that sorts like them; 0 stands for what is beyond the end."""
+    """Return the next ``per_key`` tokens as one integer that sorts like them; 0 is used beyond the end."""
     key = np.uint64(0)
     shift = np.uint64(bits)
     for i in range(per_key):
@@ -165,7 +164,7 @@ def _packed(ranks: Any, position: Any, bits: Any, per_key: Any) -> Any:
 
 @compiled(inline="always")
 def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
-    """Sort ``keys[:size]`` by insertion and carry ``positions[low:low + size]`` along."""
+    """Sort ``keys[:size]`` by insertion, and reorder ``positions[low:low + size]`` in the same way."""
     for i in range(1, size):
         key, position = keys[i], positions[low + i]
         j = i - 1
@@ -180,7 +179,7 @@ def _sort_tiny(
     ranks: Array, positions: Array, low: int, high: int, depth: int, bits: int,
     keys: Array, stack: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip
-    """Sort one group of at most ``TINY`` suffixes that agree in ``depth`` tokens, as deep as levels go."""
+    """Sort one group of at most ``TINY`` suffixes that agree in ``depth`` tokens, up to ``DEPTH`` tokens."""
     per_key = max(1, 63 // bits)
     stack[0, 0], stack[0, 1], stack[0, 2] = low, high, depth
     top = 1
@@ -211,7 +210,7 @@ def _first_level(
     ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int,
     groups: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip
-    """Sort the tiny buckets, and list the others as groups that agree in one token."""
+    """Sort tiny buckets, and list all others as groups that agree in one token."""
     keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
     for bucket in range(first, last):
         low, high = starts[bucket], starts[bucket + 1]
@@ -234,7 +233,7 @@ def _bit_length(value: Any) -> Any:
 def _fill(
     ranks: Array, positions: Array, groups: Array, at: int, waiting: int, bits: int, keys: Array, places: Array
 ) -> tuple[int, int, int, int]:
-    """Keys of a batch of groups from ``groups[at]`` on; (group behind it, suffixes, bits of a place, tokens a key)."""
+    """Fill the keys of a batch from ``groups[at]``; return (next group, suffixes, bits per place, tokens per key)."""
     until = at
     size = np.int64(0)
     while until < waiting and (size == 0 or size + groups[until, 1] - groups[until, 0] <= BATCH):
@@ -261,7 +260,7 @@ def _settle(
     ranks: Array, positions: Array, groups: Array, at: int, until: int, bits: int, index_bits: int, per_key: int,
     keys: Array, places: Array, next_groups: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip
-    """Put a sorted batch back; what still agrees is sorted at once if it is tiny, or waits for the next level."""
+    """Write a sorted batch back; tied groups are sorted at once if tiny, otherwise kept for the next level."""
     tiny_keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
     place_shift = np.uint64(index_bits)
     mask = (np.uint64(1) << place_shift) - np.uint64(1)
@@ -289,10 +288,11 @@ def _settle(
 
 
 def _double(rank: Array, positions: Array, groups: Array) -> None:
-    """Sort the tied groups by the rank of what follows them, twice as far each round, until none is left.
+    """Sort the tied groups by the rank of the suffixes that follow, at a distance that doubles each round.
 
     ``groups`` is uint32 (groups, 2), ranges of ``positions`` that agree in ``DEPTH`` tokens; ``rank`` is scratch. The
-    rank of a suffix is the first place of its group; refining ranks inside a round only sharpens later comparisons.
+    rank of a suffix is the first place of its group. Refining ranks within a round only makes later comparisons
+    more precise.
     """
     _rank_suffixes(rank, positions, groups)
     sizes = groups[:, 1] - groups[:, 0]
@@ -330,7 +330,7 @@ def _rank_suffixes(rank: Array, positions: Array, groups: Array) -> None:
 def _double_tiny(
     rank: Array, positions: Array, groups: Array, at: int, depth: int, next_groups: Array, count: Array
 ) -> int:
-    """Sort groups from ``groups[at]`` on, one after another, up to the next large one; its number."""
+    """Sort groups from ``groups[at]`` on, up to the next large one, and return the number of that group."""
     keys = np.empty(NEARBY, np.int64)
     for g in range(at, groups.shape[0]):
         low, high = np.int64(groups[g, 0]), np.int64(groups[g, 1])

@@ -1,4 +1,4 @@
-"""The command line. ``command.py`` has the building blocks, ``options.py`` the values and options that are shared."""
+"""The command line: ``command.py`` has its building blocks, ``options.py`` the shared values and options."""
 
 from factcensus.indexer.cli.root import main
 

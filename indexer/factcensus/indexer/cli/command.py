@@ -1,10 +1,11 @@
-"""The building blocks of every command: click's classes with the rules that hold for all of them.
+"""The building blocks of every command: subclasses of click's classes that enforce the same rules everywhere.
 
-- An unknown command or option is an error that names the nearest known one, reported before anything is missed.
-- An option that takes one value is an error when it is given twice.
-- Options are never abbreviated; help shows arguments, groups of options and a worked example.
+- An unknown command or option raises an error that suggests the most similar known name. It is reported before any
+  missing argument.
+- Giving a single-value option twice is an error.
+- Options cannot be abbreviated. The help shows arguments, groups of options and a worked example.
 
-A command is a function with its options beside it::
+A command is a function with decorators for its options::
 
     @command("count", example='factcensus count indexes/wiki "capital of France"')
     @argument("text", metavar="TEXT", help="the text to count")
@@ -39,7 +40,7 @@ class Option(click.Option):
     Args:
         heading: Title of the section of the help in which the option is listed.
         several: The option also takes several values at once (``--scan A B``); implies ``multiple``.
-        default_text: What the help shows as the default, where it is not the default's own value.
+        default_text: The default as shown in the help, if it differs from the value of the default.
     """
 
     def __init__(
@@ -88,9 +89,9 @@ class Command(click.Command):
         self.exclusive = (*exclusive, *one_of)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Check the usage as a whole, then let click convert the values."""
+        """Check the whole command line, then let click convert the values."""
         args = self._with_each_value_named(args)
-        if not ctx.resilient_parsing:  # while a shell asks for completions, the command is not finished
+        if not ctx.resilient_parsing:  # while a shell completes it, the command line is unfinished
             self._check(ctx, args)
         return super().parse_args(ctx, args)
 
@@ -113,7 +114,7 @@ class Command(click.Command):
 
     def _check(self, ctx: click.Context, args: Sequence[str]) -> None:
         values, extra, order = explain_unknown_options(self, ctx, args)
-        if any(given.is_eager for given in order):  # --help answers whatever else is wrong
+        if any(given.is_eager for given in order):  # --help works despite other errors
             return
         for given in order:
             single = isinstance(given, Option) and not (given.multiple or given.is_flag or given.count)
@@ -123,7 +124,7 @@ class Command(click.Command):
         spellings = {each.name: spelling(each) for each in order if isinstance(each, click.Option)}
         for group in self.exclusive:
             if len(both := [spellings[name] for name in group if name in spellings]) > 1:
-                raise click.UsageError(f"{' and '.join(both)} exclude each other; give one of them", ctx)
+                raise click.UsageError(f"{' and '.join(both)} cannot be combined; give only one of them", ctx)
         missing = [
             each for each in self.get_params(ctx) if each.required and not _is_given(values.get(each.name or ""))
         ]
@@ -137,7 +138,7 @@ class Command(click.Command):
             raise click.UsageError(f"unexpected argument {extra[0]!r}", ctx)
 
     def _check_no_value_is_an_option(self, ctx: click.Context, values: dict[str, Any], args: Sequence[str]) -> None:
-        """Refuse ``--by --json``: the value was forgotten, and click would take the next option for it."""
+        """Refuse ``--by --json``: the value is missing, and click would use the next option as the value."""
         options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
         known = {name for each in options for name in each.opts}
         for each in options:
@@ -175,7 +176,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A noun that takes a verb, such as ``index``; lists its commands in the order in which they were added."""
+    """A group of commands, such as ``index``, which lists its commands in the order in which they were added."""
 
     command_class = Command
 
@@ -184,7 +185,7 @@ class Group(click.Group):
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Report an unknown option and a missing command; click does the rest."""
+        """Report an unknown option or a missing command, then let click parse the rest."""
         if not ctx.resilient_parsing:
             explain_unknown_options(self, ctx, args)
             if not args:
@@ -194,7 +195,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or raise the error that names the nearest one."""
+        """Return the command, or raise an error that suggests the most similar one."""
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             raise click.UsageError(f"unknown command {args[0]!r}{self._suggestion(ctx, args[0])}", ctx)
         return super().resolve_command(ctx, args)
@@ -221,35 +222,35 @@ class Group(click.Group):
         self.write_all_commands(ctx, formatter)
 
     def write_all_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands that the help lists."""
+        """Write all commands to the help."""
         self.write_commands(formatter, "commands", self.list_commands(ctx), ctx)
 
     def write_commands(
         self, formatter: click.HelpFormatter, heading: str, names: Iterable[str], ctx: click.Context
     ) -> None:
-        """Write one section of commands with the first sentence of their help."""
+        """Write one section of commands, each with the first sentence of its help."""
         found = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
         with formatter.section(heading):
             formatter.write_dl([(name, command.get_short_help_str(limit=100)) for name, command in found])
 
 
 def option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
-    """Add an option to a command; arguments as of :func:`click.option` and :class:`Option`."""
+    """Add an option to a command; takes the arguments of :func:`click.option` and :class:`Option`."""
     return click.option(*names, cls=Option, **attributes)
 
 
 def argument(name: str, **attributes: Any) -> Callable[[Function], Function]:
-    """Add a positional argument to a command; arguments as of :func:`click.argument` and :class:`Argument`."""
+    """Add a positional argument to a command; takes the arguments of :func:`click.argument` and :class:`Argument`."""
     return click.argument(name, cls=Argument, **attributes)
 
 
 def command(name: str, *, example: str, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a command of a function, whose docstring is the help and whose result, if any, is the exit code."""
+    """Turn a function into a command; its docstring becomes the help, and its result, if any, the exit code."""
     return click.command(name, cls=Command, example=example, **attributes)
 
 
 def group(name: str, help: str, commands: Iterable[click.Command]) -> Group:
-    """Make a noun of its verbs."""
+    """Return a group with these commands."""
     made = Group(name, help=help, no_args_is_help=False)
     for each in commands:
         made.add_command(each)
@@ -257,20 +258,20 @@ def group(name: str, help: str, commands: Iterable[click.Command]) -> Group:
 
 
 def spelling(parameter: click.Parameter) -> str:
-    """Return the name that messages use, such as ``--window`` or ``INDEX``."""
+    """Return the name of a parameter for messages, such as ``--window`` or ``INDEX``."""
     return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else parameter.human_readable_name
 
 
 def explain_unknown_options(
     command: click.Command, ctx: click.Context, args: Sequence[str]
 ) -> tuple[dict[str, Any], list[str], list[click.Parameter]]:
-    """Parse once without converting anything; an option that does not exist is named with the nearest one.
+    """Parse the arguments without converting values, and suggest a known name for an unknown option.
 
     Returns:
-        Values by parameter name, arguments left over, and the parameters in the order in which they were given.
+        Values by parameter name, leftover arguments, and the parameters in the order in which they were given.
 
     Raises:
-        click.UsageError: an option is unknown, lacks its value, or has one that it does not take.
+        click.UsageError: An option is unknown, lacks its value, or is a flag with a value.
     """
     options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
     names = [name for each in options for name in (*each.opts, *each.secondary_opts)]
@@ -286,7 +287,7 @@ def explain_unknown_options(
 
 
 def _is_given(value: object) -> bool:
-    """Whether the parser found a value; click marks an absent one in its own way in each version."""
+    """Return whether the parser found a value; versions of click mark missing values differently."""
     return isinstance(value, str) or (isinstance(value, (list, tuple)) and bool(value))
 
 

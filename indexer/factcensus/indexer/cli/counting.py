@@ -1,4 +1,4 @@
-"""The everyday commands of counting: count, cooc."""
+"""The everyday counting commands: count, cooc."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ def cooc(
 
 
 def _parts(answer: dict[str, Any], by: str | None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the whole answer and that of each group, by name."""
+    """Return (name, counts) for all documents and for each group."""
     return [("all", answer), *answer.get(f"by_{by}", {}).items()]

@@ -1,4 +1,4 @@
-"""The commands of fact tables: facts count, facts stratify."""
+"""The commands for fact tables: facts count, facts stratify."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ SCAN = "options of --scan"
 @argument("facts", type=PATH, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
 @option("--index", metavar="INDEX", help="an index folder; with --url, the name of an index of the service")
 @option("--scan", several=True, metavar="SOURCE...", help="read corpus files, folders or URLs once, without an index")
-@option("--url", metavar="URL", help="ask the service at this address instead of opening a folder")
+@option("--url", metavar="URL", help="count through the service at this address instead of opening a folder")
 @option(
     "--analyzer",
     metavar="ANALYZER",
-    help="with --scan, the analyzer of facts and corpus (default: words); otherwise only for an index that "
-    "infini-gram built and that does not name its analyzer",
+    help="with --scan, the analyzer of facts and corpus (default: words); otherwise only needed for an index that "
+    "was built by infini-gram and does not name its analyzer",
 )
 @option(
     "--window",
@@ -63,7 +63,7 @@ SCAN = "options of --scan"
     type=Whole(1),
     metavar="N",
     default_text="all processors",
-    help="processes of a scan, or threads that count in an index",
+    help="number of processes of a scan, or of threads that count in an index",
 )
 @scope_options
 @option("--text-field", metavar="FIELD", heading=SCAN, default_text="text", help="field that holds the text")
@@ -114,7 +114,7 @@ def count(
     )
 
 
-#: Options that mean something only with --scan, and only with --index without --url.
+#: Options that apply only to --scan, and options that apply only to --index without --url.
 _SCAN_OPTIONS = ("text_field", "on_bad_line")
 _INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "deadline")
 
@@ -122,11 +122,15 @@ _INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "de
 def _check_options(ctx: click.Context) -> None:
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     if {"scan", "url"} <= given:
-        raise InputError("--scan reads the corpus here, --url asks about an index elsewhere; give one of them")
+        raise InputError(
+            "--scan reads a corpus on this machine and --url uses an index of a service; give only one of them"
+        )
     refused = {
-        "goes with --scan only": () if "scan" in given else _SCAN_OPTIONS,
-        "goes with an index folder only": _INDEX_OPTIONS if given & {"scan", "url"} else (),
-        "says how much of this machine to take; the service decides that itself": ("jobs",) if "url" in given else (),
+        "can only be used with --scan": () if "scan" in given else _SCAN_OPTIONS,
+        "can only be used with an index folder": _INDEX_OPTIONS if given & {"scan", "url"} else (),
+        "sets the number of processes on this machine and cannot be used with --url": ("jobs",)
+        if "url" in given
+        else (),
     }
     for why, names in refused.items():
         for name in names:
@@ -195,7 +199,7 @@ def _scan(
 
 
 def _remote_counter(url: str) -> Callable[..., Any]:
-    """The service's client, which the part that has it offers by entry point."""
+    """Return the counting function of the service's client, which its part registers as an entry point."""
     from importlib.metadata import entry_points
 
     (entry_point,) = entry_points(group="factcensus.remote", name="count_facts")
@@ -212,12 +216,14 @@ def _remote_counter(url: str) -> Callable[..., Any]:
     "--out strata.parquet",
 )
 @argument("counts", type=PATH, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
-@option("--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts that decides the stratum")
+@option(
+    "--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts by which facts are stratified"
+)
 @option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
 @columns_option
 @option("--out", required=True, type=OUTPUT_FILE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
 def stratify(counts: Path, by: str, bins: str, columns: dict[str, str], out: Path) -> None:
-    """Bin facts by a count; equal counts never fall into different strata."""
+    """Bin facts by a count. Equal counts never fall into different strata."""
     from factcensus.indexer.tables.facts import read_facts
     from factcensus.indexer.tables.files import check_output, write_table
     from factcensus.indexer.tables.strata import stratify

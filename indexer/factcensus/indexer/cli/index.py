@@ -1,4 +1,4 @@
-"""The commands of an index: build, add, delete, compact, info, verify, list."""
+"""The commands for an index: build, add, delete, compact, info, verify, list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.storage.deletion import Deletion
     from factcensus.indexer.storage.manifest import Manifest
 
-#: Ids of which a deletion prints the number of documents.
+#: Maximum number of ids and documents that a deletion prints.
 MOST_PRINTED = 20
 
 sources_argument = argument(
@@ -38,7 +38,7 @@ folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index f
 
 
 def _reading_options(function: Function) -> Function:
-    """Add the options for how a corpus is read."""
+    """Add the options that control how a corpus is read."""
     bad_line = option(
         "--on-bad-line", type=Choice(["fail", "skip"]), default="fail", help="stop at a bad line, or count and skip it"
     )
@@ -58,7 +58,7 @@ def _reading_options(function: Function) -> Function:
     "--analyzer",
     default="words",
     metavar="ANALYZER",
-    help="words, words-cased, bytes, or hf:PATH_OR_NAME of a tokenizer",
+    help="words, words-cased, bytes, or hf:PATH_OR_NAME for a Hugging Face tokenizer",
 )
 @machine_options
 @_reading_options
@@ -82,8 +82,8 @@ def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
 )
 @folder_argument
 @sources_argument
-@option("--replace", is_flag=True, help="delete documents that have the id of a new one, in the same step")
-@option("--allow-repeat", is_flag=True, help="also add files whose documents the index holds already")
+@option("--replace", is_flag=True, help="in the same step, delete old documents that have the id of a new one")
+@option("--allow-repeat", is_flag=True, help="also add files whose documents are already in the index")
 @machine_options
 @_reading_options
 def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:
@@ -113,14 +113,23 @@ def _print_built(folder: Path, manifest: Manifest) -> None:
 @folder_argument
 @option("--id", "ids", multiple=True, metavar="ID", help="id of a document; may be repeated")
 @option("--ids", "id_file", type=PATH, metavar="FILE", help="a UTF-8 file with one id per line")
-@option("--text", metavar="T", help="documents that contain this text, as 'count' finds it")
-@option("--where", metavar="SQL", help="a condition over columns and metadata fields")
-@option("--dry-run", is_flag=True, help="show the documents; delete nothing")
+@option("--text", metavar="T", help="delete documents that contain this text, as counted by 'count'")
+@option("--where", metavar="SQL", help="delete documents that meet a condition over columns and metadata fields")
+@option("--dry-run", is_flag=True, help="show the documents without deleting them")
 @option(
-    "--record", type=OUTPUT_FILE, metavar="FILE", help="new file that proves the deletion ('index verify --record')"
+    "--record",
+    type=OUTPUT_FILE,
+    metavar="FILE",
+    help="new file with a proof of the deletion, for 'index verify --record'",
 )
-@option("--asked-by", metavar="TEXT", help="for the record: who asked for the deletion")
-@option("--probe", "probes", multiple=True, metavar="TEXT", help="for the record: a text to count before and after")
+@option("--asked-by", metavar="TEXT", help="who asked for the deletion, for the record")
+@option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="TEXT",
+    help="a text to count before and after, for the record; may be repeated",
+)
 @json_option
 def delete(
     index: Path,
@@ -133,7 +142,7 @@ def delete(
 ) -> None:
     """Delete documents, so that all counts exclude them.
 
-    Running services follow by themselves. The documents stay in the files until 'factcensus index compact'.
+    Running services follow automatically. The documents stay in the files until 'factcensus index compact'.
     """
     from factcensus.indexer.storage.deletion import delete_documents
 
@@ -153,7 +162,7 @@ def delete(
         _print_deletion(index, done)
     if done.documents and not dry_run:
         notice(
-            f"running services stop counting them within a second; their files hold them until 'factcensus index "
+            f"running services stop counting them within a second; they stay in the files until 'factcensus index "
             f"compact {index}'"
         )
 
@@ -211,7 +220,7 @@ def _read_ids(file: Path) -> list[str]:
 @option("--out", type=OUTPUT_FOLDER, metavar="INDEX", default_text="replace INDEX", help="a new folder for the result")
 @machine_options
 def compact(index: Path, out: Path | None, **options: Any) -> None:
-    """Rewrite an index without its deleted documents, in as few shards as the memory allows."""
+    """Rewrite an index without its deleted documents, in as few shards as --memory allows."""
     from factcensus.indexer.building.build import compact_index
 
     progress = ConsoleProgress()
@@ -243,12 +252,12 @@ def info(index: IndexChoice, as_json: bool) -> None:
 @command("verify", example="factcensus index verify indexes/wiki")
 @folder_argument
 @option("--full", is_flag=True, help="compare all neighbouring suffixes instead of a sample")
-@option("--record", type=PATH, metavar="FILE", help="also prove the deletion that 'index delete --record' wrote down")
+@option("--record", type=PATH, metavar="FILE", help="also verify the deletion recorded by 'index delete --record'")
 @json_option
 def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
     """Check the sizes, checksums and order of an index, and the record of a deletion.
 
-    Exits with 3 and names the file if one is wrong.
+    Exits with status 3 and names the file if one is wrong.
     """
     from factcensus.indexer.storage.verify import verify_index
 
@@ -269,13 +278,13 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
 
 
 def _print_proof(record: Path, proof: dict[str, Any]) -> None:
-    print(f"{record} holds: documents in it: {proof['documents']:,}, none of them counts; probes: {proof['probes']:,}")
+    print(f"{record} is verified: {proof['documents']:,} documents are no longer counted; probes: {proof['probes']:,}")
     if proof["hidden"]:
-        print(f"{_documents(proof['hidden'])} still in the files; 'factcensus index compact' removes them")
+        print(f"{_documents(proof['hidden'])} still in the files; run 'factcensus index compact' to remove them")
     if proof["same_text_left"]:
-        print(f"{_documents(proof['same_text_left'])} with the same text as a deleted one left in the index")
+        print(f"{_documents(proof['same_text_left'])} with the same text as a deleted one remain in the index")
     if not proof["descends"]:
-        print("the index is not known to be a later generation of the one in the record")
+        print("cannot confirm that the index is a later generation of the one in the record")
 
 
 @command("list", example="factcensus index list indexes/")
@@ -295,7 +304,7 @@ def list_indexes(folder: Path, as_json: bool) -> None:
         try:
             with CountIndex.open(each) as index:
                 described = index.info()
-        except (IndexerError, OSError) as error:  # the others are shown all the same
+        except (IndexerError, OSError) as error:  # still show the others
             notice(str(error))
             continue
         rows.append({key: described[key] for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")})

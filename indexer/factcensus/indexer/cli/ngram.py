@@ -1,4 +1,4 @@
-"""The commands of the n-gram language model: ngram prob, ngram ntd."""
+"""The commands for the n-gram language model: ngram prob, ngram ntd."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from factcensus.indexer.cli.options import IndexChoice, Whole, index_argument, j
 from factcensus.indexer.system.console import print_json, print_table
 
 infini_option = option(
-    "--infini", is_flag=True, help="use only the longest end of the prompt that occurs in the corpus (∞-gram)"
+    "--infini", is_flag=True, help="use only the longest suffix of the prompt that occurs in the corpus (∞-gram)"
 )
 
 
 @command("prob", example='factcensus ngram prob indexes/wiki "the capital of France is Paris"')
 @index_argument
-@argument("text", metavar="TEXT", help="the prompt, followed by the token whose probability is wanted")
+@argument("text", metavar="TEXT", help="the prompt, followed by the token whose probability is computed")
 @infini_option
 @json_option
 def prob(index: IndexChoice, text: str, infini: bool, as_json: bool) -> None:
@@ -44,9 +44,9 @@ def prob(index: IndexChoice, text: str, infini: bool, as_json: bool) -> None:
     type=Whole(1),
     metavar="N",
     default_text="1000",
-    help="look at no more than N occurrences of the prompt, at most 1000; if there are more, counts are estimates",
+    help="sample at most N occurrences of the prompt (N at most 1000); if there are more, counts are estimates",
 )
-@option("--exact", is_flag=True, help="look at every occurrence, however many there are")
+@option("--exact", is_flag=True, help="count every occurrence instead of a sample")
 @json_option
 def ntd(
     index: IndexChoice, text: str, infini: bool, most: int, max_support: int | None, exact: bool, as_json: bool
@@ -62,8 +62,8 @@ def ntd(
     print(_heading(answer))
     if not answer["exact"]:
         print(
-            f"one in {answer['sampled_every']:,} occurrences looked at: counts are off by {answer['max_error']:,} at "
-            "most; --exact looks at all"
+            f"sampled one in {answer['sampled_every']:,} occurrences: counts are off by at most "
+            f"{answer['max_error']:,}; --exact counts all occurrences"
         )
     rows = [_row(each["token"], each) for each in answer["next"]]
     print_table([*rows, _row("(end of document)", answer["end_of_document"])], ["next", "count", "probability"])

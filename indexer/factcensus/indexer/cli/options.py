@@ -1,4 +1,4 @@
-"""The values and options that several commands share: numbers, sizes, names, paths, indexes and scopes."""
+"""Values and options that several commands share: numbers, sizes, names, paths, indexes and scopes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     ParamType: TypeAlias = click.ParamType[Any]
     BaseChoice: TypeAlias = click.Choice[str]
-else:  # older versions of click have no parameter here
+else:  # in older versions of click, these classes take no type parameter
     ParamType, BaseChoice = click.ParamType, click.Choice
 
-#: A path that the command reads or writes; the library that opens it reports what is wrong with it.
+#: A path that the command reads or writes; the library that opens it reports errors.
 PATH = click.Path(path_type=Path, readable=False)
 
 
 class Output(click.Path):
-    """A path that the command writes. A folder for a file, or a file for a folder, is refused before any work.
+    """An output path; a folder given for a file, or a file for a folder, is refused before any work starts.
 
     Args:
-        check: Raises InputError for a path that cannot be written.
+        check: A function that raises InputError for a path that cannot be written.
     """
 
     def __init__(self, check: Callable[[Path], None]) -> None:
@@ -56,7 +56,7 @@ OUTPUT_FILE, OUTPUT_FOLDER = Output(check_output_file), Output(check_output_fold
 
 
 class Value(ParamType):
-    """A kind of value. Subclasses say what they expect; the message names the option and the value.
+    """A type of option value; its error message names the option, the expected value and the actual one.
 
     Attributes:
         expected: The end of the sentence "--window must be …".
@@ -66,10 +66,10 @@ class Value(ParamType):
     expected = ""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value of a text; a default that is no text stays as it is.
+        """Convert a text to a value; a default that is not a text is returned unchanged.
 
         Raises:
-            click.UsageError: the text cannot be read as such a value.
+            click.UsageError: The text is not a valid value.
         """
         if not isinstance(value, str):
             return value
@@ -79,7 +79,7 @@ class Value(ParamType):
             raise click.UsageError(f"{_name(param)} must be {self.expected}, got {value!r}", ctx) from None
 
     def read(self, text: str) -> Any:
-        """Return the value of a text, or raise ValueError."""
+        """Convert a text to a value, or raise ValueError."""
         raise NotImplementedError
 
 
@@ -94,7 +94,7 @@ class Whole(Value):
         self.expected = f"an integer {bounds}"
 
     def read(self, text: str) -> int:
-        """Return the integer; digits only, so that ``1_000`` and ``１`` are refused."""
+        """Convert a text of ASCII digits only; ``1_000`` and ``１`` are refused."""
         if not (text.removeprefix("-").isdecimal() and text.isascii()) or len(text) > 18:
             raise ValueError
         number = int(text)
@@ -104,7 +104,7 @@ class Whole(Value):
 
 
 class Number(Value):
-    """A decimal number above ``above`` and below ``below``."""
+    """A decimal number greater than ``above`` and less than ``below``."""
 
     name = "number"
 
@@ -113,7 +113,7 @@ class Number(Value):
         self.expected = what
 
     def read(self, text: str) -> float:
-        """Return the number; neither infinity nor NaN lies between the bounds."""
+        """Convert a text to a number; infinity and NaN are never between the bounds."""
         number = float(text)
         if not self.above < number < self.below:
             raise ValueError
@@ -121,13 +121,13 @@ class Number(Value):
 
 
 class TokenRange(Value):
-    """A range ``FIRST:LAST`` of token positions; FIRST may be left out."""
+    """A range ``FIRST:LAST`` of token positions; FIRST may be omitted."""
 
     name = "range"
     expected = "a range FIRST:LAST of tokens with FIRST at most LAST"
 
     def read(self, text: str) -> tuple[int, int]:
-        """Return both ends."""
+        """Convert a text to (first, last)."""
         first, colon, last = text.partition(":")
         ends = int(first or "0"), int(last)
         if not (colon and (first or "0").isdecimal() and last.isdecimal() and ends[0] <= ends[1]):
@@ -136,12 +136,12 @@ class TokenRange(Value):
 
 
 class Size(Value):
-    """A size such as 8GiB, in bytes."""
+    """A size in bytes, written as in 8GiB."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes."""
+        """Convert a text such as ``8GiB`` to bytes."""
         try:
             return parse_size(value) if isinstance(value, str) else int(value)
         except InputError as error:
@@ -149,10 +149,10 @@ class Size(Value):
 
 
 class Names(Value):
-    """Names separated by commas, each kept once.
+    """Names separated by commas; repeated names are dropped.
 
     Args:
-        known: Returns the names that exist, when one is to be checked; None allows every name.
+        known: A function that returns the names that exist; None allows any name.
     """
 
     name = "names"
@@ -172,7 +172,7 @@ class Names(Value):
         return names
 
     def read(self, text: str) -> tuple[str, ...]:
-        """Return the names, of which there is at least one."""
+        """Split a text into at least one name, or raise ValueError."""
         names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
         if not names:
             raise ValueError
@@ -205,11 +205,13 @@ json_option = option("--json", "as_json", is_flag=True, help="print one JSON obj
 
 
 def machine_options(function: Function) -> Function:
-    """Add ``--jobs``, ``--memory`` and ``--device``, for what builds shards."""
+    """Add ``--jobs``, ``--memory`` and ``--device`` to a command that builds shards."""
     for add in (
-        option("--device", default="auto", metavar="DEVICE", help="device that sorts: cpu, cuda, or auto"),
+        option("--device", default="auto", metavar="DEVICE", help="device for sorting: cpu, cuda, or auto"),
         option("--memory", "memory_bytes", type=Size(), default="8GiB", metavar="SIZE", help="total memory limit"),
-        option("--jobs", type=Whole(1), metavar="N", default_text="all processors", help="processes and threads"),
+        option(
+            "--jobs", type=Whole(1), metavar="N", default_text="all processors", help="number of processes and threads"
+        ),
     ):
         function = add(function)
     return function
@@ -217,25 +219,27 @@ def machine_options(function: Function) -> Function:
 
 @dataclass(frozen=True, slots=True)
 class IndexChoice:
-    """The index that a command asks, as the user named it."""
+    """The index that a command reads, as the user named it."""
 
     path: Path
     analyzer: str | None
 
     def open(self) -> CountIndex:
-        """Open it."""
+        """Open the index."""
         from factcensus.indexer.index import CountIndex
 
         return CountIndex.open(self.path, analyzer=self.analyzer)
 
 
 analyzer_option = option(
-    "--analyzer", metavar="ANALYZER", help="analyzer of an index that infini-gram built and that does not name it"
+    "--analyzer",
+    metavar="ANALYZER",
+    help="analyzer of an index that was built by infini-gram and does not name its analyzer",
 )
 
 
 def index_argument(function: Function) -> Function:
-    """Add the argument ``INDEX`` with its options; the function gets an :class:`IndexChoice` as ``index``."""
+    """Add the argument ``INDEX`` with its options; the function receives an :class:`IndexChoice` as ``index``."""
 
     @wraps(function)
     def with_index(*, index: Path, analyzer: str | None, **others: Any) -> Any:
@@ -247,7 +251,7 @@ def index_argument(function: Function) -> Function:
 
 @dataclass(frozen=True, slots=True)
 class ScopeChoice:
-    """The documents that a command counts, the groups that it shows, and the time that it may take."""
+    """The documents to count, the groups to show, and the time limit of a command."""
 
     by: str | None
     no_duplicates: bool
@@ -257,7 +261,7 @@ class ScopeChoice:
     deadline: float | None
 
     def scope(self) -> Scope:
-        """Return the scope as the index takes it."""
+        """Return the scope to pass to the index."""
         from factcensus.indexer.counting.scope import Scope
 
         return Scope(
@@ -268,15 +272,15 @@ class ScopeChoice:
         )
 
     def limit(self) -> Limit:
-        """Return the limit of the time, to be entered."""
+        """Return the time limit as a context manager."""
         from factcensus.indexer.counting.limits import Limit
 
         return Limit(self.deadline)
 
 
 def scope_options(function: Function) -> Function:
-    """Add ``--by``, the options of the scope and ``--deadline``; the function gets a :class:`ScopeChoice`."""
-    heading = "which documents are counted (default: all that are not deleted)"
+    """Add ``--by``, the scope options and ``--deadline``; the function receives a :class:`ScopeChoice`."""
+    heading = "documents to count (default: all except deleted ones)"
 
     @wraps(function)
     def with_scope(**given: Any) -> Any:
@@ -289,27 +293,27 @@ def scope_options(function: Function) -> Function:
             "--where",
             metavar="SQL",
             heading=heading,
-            help="those for which this condition over the document table holds",
+            help="only documents that meet this condition over the document table",
         ),
         option(
             "--tokens",
             type=TokenRange(),
             metavar="FIRST:LAST",
             heading=heading,
-            help="those that begin at these token positions of the corpus",
+            help="only documents that begin at these token positions of the corpus",
         ),
         option(
             "--upto-document",
             type=Whole(1),
             metavar="N",
             heading=heading,
-            help="the first N of the corpus, such as those that a training run has seen",
+            help="only the first N documents of the corpus, such as those a training run has seen",
         ),
         option(
             "--no-duplicates",
             is_flag=True,
             heading=heading,
-            help="leave out documents whose whole text occurs in an earlier document",
+            help="exclude documents with the same text as an earlier document",
         ),
         option("--deadline", type=SECONDS, metavar="SECONDS", help="abort after SECONDS"),
         option(
@@ -323,7 +327,7 @@ def scope_options(function: Function) -> Function:
 
 
 def columns_option(function: Function) -> Function:
-    """Add ``--columns``; the function gets a dict of the table's own names by the names they are to have."""
+    """Add ``--columns``; the function receives a dict from new names to the names in the table."""
 
     @wraps(function)
     def with_columns(*, columns: tuple[str, ...], **others: Any) -> Any:
@@ -341,5 +345,5 @@ def columns_option(function: Function) -> Function:
 
 
 def notice(message: str) -> None:
-    """Print a line for people on stderr."""
+    """Print a line to stderr for the user."""
     print(f"factcensus: {message}", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""The root command ``factcensus``: finds the commands of every part, runs one, reports an error in one line.
+"""The root command ``factcensus``, which finds the commands of every part, runs one, and reports errors in one line.
 
-Parts bring their commands through the entry-point group ``factcensus.commands``; each is a function that takes the
-root :class:`click.Group` and adds its commands. Their modules import nothing heavy at the top, so ``--help`` stays
-quick; a command imports what it needs in its function.
+Each part registers a function in the entry-point group ``factcensus.commands``, which takes the root
+:class:`click.Group` and adds the commands of the part. Modules of commands import nothing heavy at the top, so that
+``--help`` stays fast; a command imports its dependencies inside its function.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 verification failed, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 wrong usage or input, 3 verification failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from factcensus.indexer.cli.command import Group
 from factcensus.indexer.environment import DEBUG, check_environment
 from factcensus.indexer.errors import FactcensusError, MissingExtraError
 
-#: Import names of optional libraries, and the extra that brings each.
+#: Import names of optional libraries, each with the extra that installs it.
 EXTRA_OF_MODULE = {
     "fastapi": "api", "uvicorn": "api", "starlette": "api", "jinja2": "api", "prometheus_client": "api",
     "httpx": "api",
@@ -31,10 +31,10 @@ EXTRA_OF_MODULE = {
     "infini_gram": "engine",
 }  # fmt: skip
 
-#: Verbs that need no noun, in the order in which help lists them.
+#: Commands outside any group, in the order of the help.
 EVERYDAY = ("count", "cooc", "documents", "trace", "serve", "report", "demo", "reproduce")
 
-#: Set by a shell that asks for completions (see docs/index.md).
+#: The variable that shells set to request completions (see docs/index.md).
 COMPLETE_VARIABLE = "_FACTCENSUS_COMPLETE"
 
 
@@ -42,12 +42,12 @@ class RootGroup(Group):
     """The root command, whose help lists the everyday commands first."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
-        """Return the names: everyday commands first, then the nouns."""
+        """Return the names: everyday commands first, then groups."""
         everyday = [name for name in EVERYDAY if name in self.commands]
         return [*everyday, *(name for name in self.commands if name not in EVERYDAY)]
 
     def write_all_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write both sections."""
+        """Write the everyday commands and the groups."""
         names = self.list_commands(ctx)
         self.write_commands(formatter, "everyday commands", [name for name in names if name in EVERYDAY], ctx)
         self.write_commands(formatter, "other commands", [name for name in names if name not in EVERYDAY], ctx)
@@ -69,9 +69,9 @@ def build_root() -> RootGroup:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path need not be UTF-8. As an escape, what cannot be printed is no error, and JSON stays JSON.
+        # Paths may not be valid UTF-8. Escapes avoid an error when printing them, and JSON stays valid.
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else list(argv)
     root = build_root()
@@ -108,7 +108,7 @@ def _report_usage(error: click.ClickException) -> int:
 
 
 def _report(error: Exception) -> int:
-    """Print one line about an error; the exit code it stands for."""
+    """Print an error in one line and return its exit code."""
     module = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     if module and (extra := EXTRA_OF_MODULE.get(module.partition(".")[0])):
         error = MissingExtraError(module, extra)

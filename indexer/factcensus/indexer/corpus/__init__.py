@@ -1,7 +1,7 @@
-"""Corpora: which files they are made of (:mod:`files`), their bytes (:mod:`streams`) and documents (:mod:`records`).
+"""Corpora: their files (:mod:`files`), bytes (:mod:`streams`) and documents (:mod:`records`).
 
-Documents are streamed; nothing holds a whole file. A bad line stops the reading with its file and line number, or is
-counted and skipped.
+Documents are streamed, and no file is held in memory. A bad line either raises an error with its file and line number,
+or is counted and skipped.
 """
 
 from factcensus.indexer.corpus.files import ENDINGS, SourceFile, find_source_files

@@ -1,8 +1,8 @@
-"""Which files a corpus is made of: those that are named, and those of a folder that a reader exists for.
+"""Finding the files of a corpus: named files, and the files in folders that have a known format.
 
-In a folder, links are followed and each real file is read once; names that begin with ``_`` or ``.`` are left out, as
-are files of other kinds, metadata that other tools keep beside their data, and indexes. The caller is told of
-everything that is left out.
+In folders, links are followed and each real file is read once. Names that begin with ``_`` or ``.`` are left out, as
+are files of other kinds, metadata that other tools store next to their data, and indexes. The caller receives a notice
+of everything that is left out.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.records import paths
 
-#: File endings that are read, in any case; files with others in a folder are left out.
+#: Endings of readable files, in upper or lower case; other files in a folder are left out.
 ENDINGS = (*(kind + end for kind in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSIONS)), ".parquet")
-#: Files that the ``datasets`` library keeps beside its data.
+#: Files that the ``datasets`` library stores next to its data.
 _HUGGING_FACE = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
-#: Names of one kind that are listed in a notice.
+#: Maximum number of names listed in a notice.
 _MOST_NAMED = 20
-#: Requests at once for the first bytes of files.
+#: Number of concurrent requests for the first bytes of files.
 _REQUESTS = 16
 
 Notice = Callable[[str], None]
@@ -43,10 +43,10 @@ class SourceFile:
     """One shard of a corpus.
 
     Attributes:
-        url: where it is opened; a local file's absolute path.
-        name: the path below the folder that was asked for, as the document table shows it.
-        size_bytes: on disk, compressed.
-        modified: a stamp that changes when the file does, where the file system has one.
+        url: The URL, or the absolute path of a local file.
+        name: The path below the given folder, as shown in the document table.
+        size_bytes: The size on disk, compressed.
+        modified: A stamp that changes with the file, if the file system has one.
     """
 
     url: str
@@ -58,16 +58,16 @@ class SourceFile:
 def find_source_files(
     sources: str | Path | Sequence[str | Path], *, notice: Notice = lambda _message: None
 ) -> list[SourceFile]:
-    """Find the files of all sources, folders searched recursively, each folder's in path order.
+    """Find the files of all sources; folders are searched recursively, in order of paths.
 
     Args:
-        sources: files, folders, or URLs that fsspec opens, or a single one. A string is a URL if it holds ``://`` and
-            is no local path.
-        notice: told of what is left out in folders.
+        sources: One or several files, folders, or URLs that fsspec opens. A string is a URL if it contains ``://`` and
+            is not a local path.
+        notice: Called with a message about everything left out in folders.
 
     Raises:
-        InputError: a source does not exist, is not a regular file or folder, is of no known format, has no shard, or
-            is named twice, be it by a link or by a folder and a file in it.
+        InputError: A source does not exist, is not a regular file or folder, has an unknown format, contains no shard,
+            or is given twice, possibly through a link, or as a folder and a file in it.
     """
     seen: dict[Hashable, str] = {}
     files: list[SourceFile] = []
@@ -77,17 +77,17 @@ def find_source_files(
             if identity in seen:
                 both = file.url if seen[identity] == file.url else f"{seen[identity]}, also given as {file.url},"
                 raise InputError(
-                    f"the file {clean_text(both)} would be read twice; name it, or a folder above it, once"
+                    f"the file {clean_text(both)} would be read twice; give it once, directly or through a folder"
                 )
             seen[identity] = file.url
             files.append(file)
     if not files:
-        raise InputError("no sources given")
+        raise InputError("no sources given; name at least one file, folder or URL")
     return files
 
 
 def kind_of(name: str) -> str | None:
-    """Return the ending by which a file is read, in lower case; None for files of other kinds."""
+    """Return the ending of a readable file in lower case; None for files of other kinds."""
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
 
 
@@ -104,7 +104,7 @@ def _local_path(source: str | os.PathLike[str]) -> str | None:
 
 @dataclass(slots=True)
 class _LeftOut:
-    """What is left out of a folder."""
+    """The files left out of a folder."""
 
     folder: str
     notice: Notice
@@ -112,15 +112,15 @@ class _LeftOut:
     named: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, why: str, name: str) -> None:
-        """Leave out something for a reason of which each case is named."""
+        """Leave out a file for a reason; these files are listed by name."""
         self.named.setdefault(why, []).append(name)
 
     def add_other(self, name: str) -> None:
-        """Leave out a file of another kind."""
+        """Leave out a file of another kind; these files are counted by ending."""
         self.kinds[os.path.splitext(name)[1].lower() or "no ending"] += 1
 
     def tell(self) -> None:
-        """Say what was left out."""
+        """Report the files that were left out."""
         for why, names in self.named.items():
             shown = ", ".join(sorted(names)[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
             self.notice(clean_text(f"left out in {self.folder}: {shown} ({why})"))
@@ -144,7 +144,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
         raise InputError(f"cannot open {clean_text(path)}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{clean_text(path)} is not a regular file; write its content to one and name that")
+            raise InputError(f"{clean_text(path)} is not a regular file; write its content to a file and give that")
         _check_named(path, lambda: _what_else(path))
         yield _identity(path, found), _local_file(path, os.path.basename(path), found)
         return
@@ -164,7 +164,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
 
 
 def _walk(root: str, left_out: _LeftOut) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the shards of a folder by their paths in it, each real file once; those that are not links come first."""
+    """Yield the shards of a folder with their relative paths, each real file once; links come last."""
     files: set[Hashable] = set()
     folders: set[str] = set()
     waiting, links = [""], list[str]()
@@ -194,8 +194,8 @@ def _walk(root: str, left_out: _LeftOut) -> Iterator[tuple[str, os.stat_result]]
             link = links.pop(0)
             try:
                 found = os.stat(os.path.join(root, link))
-            except (FileNotFoundError, OSError):  # also a link to itself
-                left_out.add("a link that leads nowhere", link)
+            except (FileNotFoundError, OSError):  # also for a link to itself
+                left_out.add("a broken link", link)
                 continue
             if stat.S_ISDIR(found.st_mode):
                 waiting.append(link)
@@ -222,7 +222,7 @@ def _is_shard(name: str, found: os.stat_result, left_out: _LeftOut) -> bool:
 
 
 def _identity(path: str, found: os.stat_result) -> Hashable:
-    """Return what is equal for two paths of one file. Not all file systems number their files."""
+    """Return a key that is equal for two paths of the same file; not all file systems number their files."""
     return (found.st_dev, found.st_ino) if found.st_nlink > 1 else os.path.realpath(path)
 
 
@@ -306,30 +306,30 @@ def _remote_file(file_system: Any, path: str, name: str) -> SourceFile:
 
 
 def _check_named(source: str, what_else: Callable[[], str | None]) -> None:
-    """Raise if a file that was named cannot be a shard."""
+    """Raise an error if a named file cannot be a shard."""
     if kind_of(source) is None:
         raise InputError(f"{clean_text(source)}: unknown kind of file; known endings: {', '.join(ENDINGS)}")
     if reason := what_else():
         raise InputError(
-            f"{clean_text(source)} is {reason}; write one JSON object a line (jq -c '.[]' does that for an array)"
+            f"{clean_text(source)} is {reason}; write one JSON object per line (jq -c '.[]' converts an array)"
         )
 
 
 def _may_hold_anything(name: str) -> bool:
-    """Return whether a file's ending leaves open whether it holds lines."""
+    """Return whether a file with this ending may not be JSON Lines."""
     return bool(re.fullmatch(r".json(\.\w+)?", str(kind_of(name))))
 
 
 def _no_lines(name: str, head: bytes) -> str | None:
-    """Return what a .json file is, judged by its first bytes as they lie, if it is not JSON Lines."""
+    """Return the kind of a .json file that is not JSON Lines, by its first (compressed) bytes; otherwise None."""
     begin = first_bytes(head, name).lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin.startswith(b"["):
         return "a JSON array, not JSON Lines"
-    return "one JSON object over several lines, not JSON Lines" if re.match(rb"\{[ \t\r]*\n", begin) else None
+    return "one JSON object spread over several lines, not JSON Lines" if re.match(rb"\{[ \t\r]*\n", begin) else None
 
 
 def _what_else(path: str) -> str | None:
-    """Return what a local file is, if it is not what its ending says."""
+    """Return the actual kind of a local file if it does not match its ending; otherwise None."""
     if not _may_hold_anything(path):
         return None
     with open(path, "rb") as file:
@@ -347,11 +347,11 @@ def _head_bytes(name: str) -> int:
 
 
 def _is_index(folder: str, names: Sequence[str]) -> bool:
-    """Return whether a folder is an index, or one that is being built."""
+    """Return whether a folder is an index, or an unfinished one."""
     building = folder.endswith(".building") and "plan.json" in names
     shard = any(re.fullmatch(r"tokenized\.\d+", name) for name in names)
     return building or shard or {"tokenized", "table", "offset"} <= set(names)
 
 
 def _no_shards(source: str) -> InputError:
-    return InputError(f"no shards in {clean_text(source)}; looked for files ending in {', '.join(ENDINGS)}")
+    return InputError(f"no corpus files in {clean_text(source)}; known endings: {', '.join(ENDINGS)}")

@@ -1,6 +1,6 @@
-"""The documents of corpus files: lines of JSON and rows of Parquet.
+"""The documents of corpus files, from lines of JSON and rows of Parquet.
 
-Numbers, ids and metadata stay as they are written: integers of any size, and floats as ids.
+Numbers, ids and metadata stay as written: integers of any size, and floats used as ids.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
 
 BadLinePolicy = Literal["fail", "skip"]
-#: The source of a document that names none.
+#: The source of a document without a source.
 UNKNOWN_SOURCE = "unknown"
-#: Lists and objects in each other that a record may hold. orjson writes no more.
+#: Maximum nesting depth of a record, which is the limit of orjson when it writes.
 MOST_NESTED = 254
-#: Digits that Python reads as a number; a longer integer stays text.
+#: Maximum number of digits that Python converts to an integer; a longer integer stays text.
 _MOST_DIGITS = 4300
 
-#: In JSON that orjson wrote, a number that may have been an integer beyond 64 bits, which orjson reads as a float.
+#: A number in JSON written by orjson that may have been an integer beyond 64 bits, which orjson reads as a float.
 _LARGE = re.compile(r"[:,\[]-?\d(?:\.\d+)?e\+?\d\d")
-#: A part of such numbers, for which strings are searched faster.
+#: A substring of such numbers, which is faster to search for.
 _EXPONENT = "e+" if b"e+" in orjson.dumps(1e22) else "e"
-_TOO_DEEP = f"nested more than {MOST_NESTED} deep"
+_TOO_DEEP = f"nested more than {MOST_NESTED} levels deep"
 _MISSING = object()
 _ANY_LINE = LineLimit()
 
-#: The number of a record, its fields or why it has none, and its line, to be read once more with exact numbers.
+#: The number of a record, its fields or an error message, and its line, for parsing it again with exact numbers.
 Record = tuple[int, "dict[str, Any] | str", "bytes | None"]
 
 
 class BadRecordError(Exception):
-    """A record that is no document; the message says why."""
+    """A record is not a valid document; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class Document:
     """One record of a corpus shard.
 
     Attributes:
-        text: UTF-8.
-        record: 0-based line (blank ones included) or row.
-        metadata: JSON object of all other fields.
+        text: The text as UTF-8.
+        record: 0-based number of the line (counting blank lines) or row.
+        metadata: A JSON object of all other fields.
     """
 
     text: bytes
@@ -71,21 +71,20 @@ def read_documents(
     on_skip: Callable[[str], None] = lambda _reason: None,
     on_bytes: Callable[[int], None] = lambda _position: None,
 ) -> Iterator[Document]:
-    """The documents of one file, in order.
+    """Yield the documents of one file in order.
 
     Args:
-        file: as :func:`find_source_files` gives it.
-        text_field: the field or column that holds the text; ``a.b`` is the key ``a.b``, or the key ``b`` of the object
-            ``a``.
-        id_field: the field that holds the id, likewise. A record without it is a bad line unless it is ``id``.
-        on_bad_line: stop, or count and go on.
-        limit: a longer line is a bad line.
-        on_skip: told the reason of each skipped line.
-        on_bytes: told now and then how many (compressed) bytes of the file have been read.
+        file: A file from :func:`find_source_files`.
+        text_field: The field or column with the text; ``a.b`` is the key ``a.b``, or the key ``b`` of the object ``a``.
+        id_field: The field with the id, likewise. If it is not ``id``, a record without it is a bad line.
+        on_bad_line: ``fail`` stops at a bad line, ``skip`` counts it and continues.
+        limit: A longer line is a bad line.
+        on_skip: Called with the reason for each skipped line.
+        on_bytes: Called from time to time with the number of (compressed) bytes read.
 
     Raises:
-        InputError: a bad line under ``fail`` (file and line number), or a file that is cut off or not what its
-            ending says.
+        InputError: A line is bad and ``on_bad_line`` is ``fail`` (the message has file and line number), or the file is
+            truncated or does not match its ending.
     """
     if file.url.lower().endswith(".parquet"):
         records = _parquet_rows(file, text_field, on_bytes)
@@ -99,14 +98,16 @@ def read_documents(
         except BadRecordError as error:
             message = f"{file.name}, line {record + 1}: {error}"
             if on_bad_line == "fail":
-                raise InputError(f"{message}; mend it, name another --text-field, or use --on-bad-line skip") from error
+                raise InputError(
+                    f"{message}; fix the line, give another --text-field, or use --on-bad-line skip"
+                ) from error
             on_skip(message)
 
 
 class SkippedLines:
-    """Counts the skipped lines of a file and names the first of them; what has a million would drown everything."""
+    """A counter of the skipped lines of a file, which lists only the first ones, because there may be a million."""
 
-    #: Lines of a file that are named.
+    #: Maximum number of lines listed per file.
     MOST_NAMED = 20
 
     def __init__(self, file: SourceFile, notice: Callable[[str], None]) -> None:
@@ -114,12 +115,12 @@ class SkippedLines:
         self.count = 0
 
     def __call__(self, reason: str) -> None:
-        """One more line was skipped."""
+        """Count a skipped line."""
         self.count += 1
         if self.count <= self.MOST_NAMED:
             self._notice(reason)
         elif self.count == self.MOST_NAMED + 1:
-            self._notice(f"{self._file.name}: further bad lines are counted, not named")
+            self._notice(f"{self._file.name}: further bad lines are counted but not listed")
 
 
 def _document(record: int, fields: dict[str, Any], text_field: str, id_field: str, line: bytes | None) -> Document:
@@ -128,13 +129,13 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
         if text is _MISSING:
             raise BadRecordError(f"no field {text_field!r}{suggestion(text_field, _names_of(fields))}")
         kind = "null" if text is None else type(text).__name__
-        raise BadRecordError(f"the field {text_field!r} is not a string but {kind}")
+        raise BadRecordError(f"the field {text_field!r} must be a string, got {kind}")
     name = take_field(fields, id_field)
     if name is _MISSING:
         if id_field != "id":
             raise BadRecordError(f"no field {id_field!r} for the id{suggestion(id_field, _names_of(fields))}")
         name = None
-    elif line is not None and isinstance(name, (float, list, dict)):  # as it is written: 1.10, or a large integer
+    elif line is not None and isinstance(name, (float, list, dict)):  # as written, such as 1.10 or a large integer
         name = take_field(_parse_exactly(line, str if isinstance(name, float) else float), id_field)
     document = document_of_fields(record, text, fields, name)
     if line is not None and _EXPONENT in document.metadata and _LARGE.search(document.metadata):
@@ -146,7 +147,7 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
 
 
 def take_field(fields: dict[str, Any], name: str) -> Any:
-    """Remove a field from a record and return it: the key ``name`` itself, or else a path of keys with dots between.
+    """Remove a field from a record and return it: the key ``name`` itself, or a path of keys separated by dots.
 
     Returns:
         The value, or ``_MISSING``.
@@ -163,16 +164,16 @@ def take_field(fields: dict[str, Any], name: str) -> Any:
 
 
 def _names_of(fields: dict[str, Any]) -> list[str]:
-    """Return the names of a record's fields, those of objects in it included."""
+    """Return the names of the fields of a record, including fields of nested objects."""
     inside = [f"{key}.{name}" for key, value in fields.items() if isinstance(value, dict) for name in value]
     return sorted([*fields, *inside])
 
 
 def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any) -> Document:
-    """A document of its text, its id and all other fields, which are used up.
+    """Return a document with a text, an id and all other fields, which are consumed.
 
     Raises:
-        BadRecordError: they are nested too deeply.
+        BadRecordError: The fields are nested too deeply.
     """
     source = fields.get("source")
     if isinstance(source, str) and source:
@@ -194,7 +195,7 @@ def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any
 
 
 def _id_text(value: Any) -> str | None:
-    """An id as text: strings and numbers as they are written, lists and objects as JSON; None for null and NaN."""
+    """Return an id as text: strings and numbers as written, lists and objects as JSON; None for null and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, (bool, list, dict)):
@@ -203,7 +204,7 @@ def _id_text(value: Any) -> str | None:
 
 
 def _other(value: Any) -> str:
-    """A value that JSON does not have, as text."""
+    """Return a value without a JSON type as text."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -223,7 +224,7 @@ def _dump(value: Any) -> str:
 
 
 def _strict(value: Any, depth: int = 0) -> Any:
-    """A value that strict readers of JSON take too: DuckDB refuses a whole column for one lone surrogate or NaN."""
+    """Return a value for strict JSON readers; DuckDB refuses a whole column for one lone surrogate or NaN."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, (dict, list, tuple)) and depth == MOST_NESTED:
@@ -243,7 +244,7 @@ def _json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], No
                 if number % 256 == 0:
                     on_bytes(raw.tell())
                 if isinstance(line, TooLong):
-                    yield number, f"longer than {limit.bytes >> 20} MiB, which --memory allows for a line", None
+                    yield number, f"longer than {limit.bytes >> 20} MiB, the limit for a line with this --memory", None
                     continue
                 if number == 0:
                     line = line.removeprefix(b"\xef\xbb\xbf")
@@ -252,21 +253,23 @@ def _json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], No
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
             raise
-        raise InputError(f"{file.name}: damaged or cut off after line {number + 1} ({error})") from error
+        raise InputError(
+            f"{file.name}: damaged or truncated after line {number + 1} ({error}); replace the file"
+        ) from error
 
 
 def parse_line(line: bytes, *, exact: bool = False) -> dict[str, Any] | str:
-    """The fields of a line of JSON, or why it has none; unless ``exact``, integers beyond 64 bits may be floats."""
+    """Return the fields of a JSON line, or an error message; unless ``exact``, integers over 64 bits may be floats."""
     try:
         fields = _parse_exactly(line) if exact else orjson.loads(line)
     except (ValueError, RecursionError):
-        try:  # Python's reader takes lone surrogates and NaN, which real corpora have
+        try:  # Python's reader accepts lone surrogates and NaN, which occur in real corpora
             fields = _parse_exactly(line)
         except RecursionError:
             return _TOO_DEEP
         except ValueError as error:
-            return f"not JSON ({error})"
-    return fields if isinstance(fields, dict) else f"not a JSON object but {type(fields).__name__}"
+            return f"not valid JSON ({error})"
+    return fields if isinstance(fields, dict) else f"not a JSON object, got {type(fields).__name__}"
 
 
 def _parse_exactly(line: bytes, parse_float: Callable[[str], Any] = float) -> Any:
@@ -297,7 +300,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
             raise
-        raise InputError(f"{file.name}: not a readable Parquet file, or a damaged one ({error})") from error
+        raise InputError(f"{file.name}: not a readable Parquet file ({error}); replace the file") from error
 
 
 def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
@@ -314,7 +317,7 @@ def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
 
 
 def _column_names(fields: Any) -> list[str]:
-    """The names of columns, and of fields in columns of structs with dots between; keys of maps are not known here."""
+    """Return the names of columns and of struct fields, separated by dots; the keys of maps are unknown here."""
     import pyarrow as pa
 
     names = []
@@ -326,12 +329,12 @@ def _column_names(fields: Any) -> list[str]:
 
 
 def _rows_at_once(group: Any) -> int:
-    """Rows of a row group that are taken together: 8 MiB of documents, or one that is larger."""
+    """Return the number of rows of a row group to read at once: 8 MiB of documents, or at least one row."""
     return int(max(1, min(1000, (8 << 20) * group.num_rows // max(1, group.total_byte_size))))
 
 
 def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
-    """The rows of a batch, or why one cannot be read: text that is not UTF-8, a date beyond Python's."""
+    """Yield the rows of a batch, or an error message for text that is not UTF-8 or a date outside Python's range."""
     try:
         rows = batch.to_pylist()
     except (ValueError, OverflowError):
@@ -339,13 +342,13 @@ def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
             try:
                 yield _with_maps(batch.slice(i, 1).to_pylist(), batch.schema)[0]
             except (ValueError, OverflowError) as error:
-                yield f"a value cannot be read ({error})"
+                yield f"unreadable value ({error})"
     else:
         yield from _with_maps(rows, batch.schema)
 
 
 def _with_maps(rows: list[dict[str, Any]], schema: Any) -> list[dict[str, Any]]:
-    """Rows with maps as objects; Arrow gives lists of pairs."""
+    """Return rows with maps as objects, which Arrow converts to lists of pairs."""
     for column in schema:
         if "map<" in str(column.type):
             for row in rows:

@@ -1,7 +1,7 @@
-"""The bytes of corpus files: opened wherever they lie, decompressed in bounded memory, and cut into lines.
+"""The bytes of corpus files, opened locally or by URL, decompressed in bounded memory, and split into lines.
 
-A file that is cut off, or damaged after its first part, is an error here, although the standard readers of some formats
-ignore that: a corpus that lost its end would count too little, and nobody would notice.
+Truncated files, and files damaged after their first part, raise an error, although the standard readers of some formats
+ignore this. Otherwise counts in a truncated corpus would be too low, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ import zstandard
 from isal import igzip
 from isal.igzip_lib import IsalError
 
-#: What readers raise when a file is damaged or cut off. An OSError that has a number is the disk's or the network's.
+#: Exceptions for damaged or truncated files. An OSError with a number comes from the disk or the network instead.
 DAMAGE = cast(
     "tuple[type[Exception], ...]",
     (EOFError, OSError, IsalError, igzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError, zlib.error),
 )
 #: Endings of compressed files.
 COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
-#: A line longer than this is read while no other process reads such a line.
+#: Only one process at a time reads a line longer than this.
 LONG_LINE_BYTES = 32 << 20
 
 _STEP = 1 << 20
-#: Decompressed bytes by which the kind of a file is judged.
+#: Number of decompressed bytes from which the kind of a file is determined.
 _HEAD = 1 << 16
-#: Compressed bytes that give at least one block of it.
+#: Number of compressed bytes that contain at least one block.
 HEAD_BYTES = {"": 4 << 10, ".gz": 4 << 10, ".xz": 68 << 10, ".zst": 132 << 10, ".bz2": 1 << 20}
-#: Compressed bytes taken at once. A Zstandard frame gives at most 128 KiB for 4 bytes, and all of it at once.
+#: Number of compressed bytes read at once. A Zstandard frame can expand 4 bytes to 128 KiB in a single step.
 _FEED = {".zst": 4 << 10, ".xz": 64 << 10, ".bz2": 64 << 10}
 
 
 @dataclass(frozen=True, slots=True)
 class LineLimit:
-    """How long a line may be; picklable.
+    """The maximum length of a line; picklable.
 
     Attributes:
-        bytes: The longest line that is read; a longer one is a bad line, of which never more than this is held.
-        lock: A file by which processes take turns with lines over LONG_LINE_BYTES; None if there is only one process.
+        bytes: Maximum number of bytes; a longer line is a bad line and is never held in memory beyond this.
+        lock: A lock file with which processes take turns at lines over LONG_LINE_BYTES; None for a single process.
     """
 
     bytes: int = 1 << 30
     lock: Path | None = None
 
     def turn(self) -> AbstractContextManager[None]:
-        """Wait until no other process holds a long line."""
+        """Wait until no other process reads a long line."""
         return nullcontext() if self.lock is None else _locked(self.lock)
 
 
@@ -70,11 +70,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class TooLong:
-    """Stands for a line that is longer than the limit."""
+    """A marker for a line longer than the limit."""
 
 
 def read_lines(stream: io.BufferedReader, limit: LineLimit) -> Iterator[bytes | TooLong]:
-    """Yield the lines of a stream with their ends, and :class:`TooLong` for a line over the limit."""
+    """Yield the lines of a stream with their line ends, or :class:`TooLong` for a line over the limit."""
     step = min(LONG_LINE_BYTES, limit.bytes)
     while line := stream.readline(step + 1):
         if len(line) <= step or line.endswith(b"\n"):
@@ -102,15 +102,15 @@ def _finish_line(stream: io.BufferedReader, begin: bytes, most: int) -> bytes | 
 
 @contextmanager
 def open_raw(url: str) -> Iterator[Any]:
-    """Open a file as it lies: a local path that begins with ``/``, or a URL."""
-    # A local path goes to the system as it is: fsspec would take "::", "*" and "~" in it for something else.
+    """Open a file without decompressing it: a local path that begins with ``/``, or a URL."""
+    # Local paths are opened directly, because fsspec would interpret "::", "*" and "~".
     with open(url, "rb") if url.startswith("/") else fsspec.open(url, "rb") as raw:
         yield raw
 
 
 @contextmanager
 def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
-    """Open a file; the file as it lies, whose position shows progress, and the stream of its decompressed bytes."""
+    """Open a file and yield the raw file, whose position shows progress, and the stream of decompressed bytes."""
     compression = compression_of(url)
     with open_raw(url) as raw:
         if compression == ".gz":
@@ -123,9 +123,9 @@ def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
 
 
 def first_bytes(content: bytes, name: str) -> bytes:
-    """Return the first decompressed bytes of a file, given the first bytes as they lie; nothing if they are damaged.
+    """Decompress the first bytes of a file; empty if they are damaged.
 
-    Frames in front that hold nothing are passed over: some compressors begin with one.
+    Empty frames at the beginning, which some compressors write, are skipped.
     """
     compression = compression_of(name)
     if not compression:
@@ -143,16 +143,16 @@ def first_bytes(content: bytes, name: str) -> bytes:
 
 
 def compression_of(name: str) -> str:
-    """Return the ending of a compressed file in lower case, or nothing."""
+    """Return the compression ending of a file name in lower case, or an empty string."""
     return next((ending for ending in COMPRESSIONS if name.lower().endswith(ending)), "")
 
 
 class _Frames(io.RawIOBase):
-    """The frames of a Zstandard file, or the streams of an .xz or .bz2 file, one after another.
+    """The concatenated frames of a Zstandard file, or streams of an .xz or .bz2 file.
 
     Raises:
-        EOFError: The last one is not complete. The libraries' own readers pass over that, or over damage after the
-            first one.
+        EOFError: The last frame is incomplete. The readers of the libraries ignore this, or ignore damage after the
+            first frame.
     """
 
     def __init__(self, raw: Any, compression: str) -> None:
@@ -169,7 +169,7 @@ class _Frames(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with what is there; 0 at the end."""
+        """Fill the buffer with the available bytes and return their number; 0 at the end."""
         while not self._ready:
             if self._frame is not None and self._bounded and not self._frame.needs_input:
                 self._decompress(b"")
@@ -178,7 +178,7 @@ class _Frames(io.RawIOBase):
             self._rest = b""
             if not data:
                 if self._frame is not None:
-                    raise EOFError("its last frame is not complete")
+                    raise EOFError("its last frame is incomplete")
                 return 0
             if self._frame is None:
                 data = data.lstrip(self._padding) if self._padding else data
@@ -198,9 +198,9 @@ class _Frames(io.RawIOBase):
             self._rest, self._frame = self._frame.unused_data, None
 
 
-#: By ending: a new decompressor, and whether it bounds what it gives at once.
+#: For each ending, a function that returns a new decompressor, and whether its output per call is bounded.
 _DECOMPRESSORS: dict[str, tuple[Callable[[], Any], bool]] = {
-    # Windows of up to 2 GiB, as ``zstd --long=31`` makes them; the memory is taken as the file needs it.
+    # Windows of up to 2 GiB, as made by ``zstd --long=31``; memory is allocated only as the file needs it.
     ".zst": (lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(), False),
     ".xz": (lzma.LZMADecompressor, True),
     ".bz2": (bz2.BZ2Decompressor, True),

@@ -1,1 +1,1 @@
-"""Counting in opened shards: search, mentions and pairs, tables of facts; in which documents, and for how long."""
+"""Counting in open shards: search, mentions, pairs and tables of facts; restrictions to documents and time limits."""

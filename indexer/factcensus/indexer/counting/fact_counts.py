@@ -1,11 +1,11 @@
-"""A table of facts counted in shards: how the work is laid out over the compiled :mod:`entities`.
+"""The strategy for counting a table of facts in shards with the compiled kernels in :mod:`entities`.
 
-* Facts are grouped by the more frequent of their two entities, the *leader*, whose documents are marked once for all
-  its *partners* – or, where the partners stand in few and short documents, those are read through instead; the two
-  costs are compared by exact numbers.
-* Positions are looked at only in documents that hold both entities, and only if a window is asked for or mentions of
-  the two can overlap. Those of many facts go through one sort; those of one that do not fit the buffer are
-  taken over a part of the documents at a time.
+* Facts are grouped by the more frequent of their two entities, the *leader*. Its documents are marked once for all its
+  *partners*. If the partners occur in few and short documents, reading those documents is cheaper. The choice compares
+  exact costs.
+* Positions are only used in documents that contain both entities, and only if there is a window or mentions of the two
+  can overlap. The positions of many facts are sorted together. If the positions of one fact do not fit the buffer, its
+  documents are processed in parts.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
-#: Most numbers that one table of facts may have (eight bytes each).
+#: Maximum number of counts of one table of facts (eight bytes each).
 MOST_CELLS = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
 class FactCounts:
-    """What is counted of a table of facts; every array is added to, shard by shard.
+    """The counts of a table of facts; each shard adds to every array.
 
     Attributes:
-        entities: int64 (entities, groups, 2): mentions, and documents with one.
-        together: int64 (facts, groups, 1 + windows, 2): documents and pairs, in the document and in each window.
+        entities: int64 (entities, groups, 2): mentions, and documents with at least one.
+        together: int64 (facts, groups, 1 + windows, 2): documents and pairs, in whole documents and in each window.
     """
 
     entities: npt.NDArray[np.int64]
@@ -66,9 +66,9 @@ class PairCounts:
     """The counts of pairs of entities.
 
     Attributes:
-        subjects: int64 (pairs, groups, 2): mentions of each pair's subject, and documents with one.
-        objects: likewise.
-        together: int64 (pairs, groups, 1 + windows, 2): documents and pairs, in the document and in each window.
+        subjects: int64 (pairs, groups, 2): mentions of the subject of each pair, and documents with at least one.
+        objects: The same for the object.
+        together: int64 (pairs, groups, 1 + windows, 2): documents and pairs, in whole documents and in each window.
     """
 
     subjects: npt.NDArray[np.int64]
@@ -81,10 +81,10 @@ class FactPlan:
     """A table of facts as pairs of entities; the same for every shard.
 
     Attributes:
-        forms: of all distinct entities.
-        subjects: int64 (facts,): the number of each fact's subject among them; ``objects`` likewise.
+        forms: The surface forms of all distinct entities.
+        subjects: int64 (facts,): the entity number of each subject; ``objects`` likewise.
         windows: int64 (windows,).
-        disjoint: bool (facts,): neither entity's mentions can overlap its own or the other's.
+        disjoint: bool (facts,): no two mentions of the two entities can overlap, of the same entity or of both.
     """
 
     forms: Forms
@@ -97,7 +97,7 @@ class FactPlan:
 def plan_facts(
     forms: Forms, subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64], windows: npt.NDArray[np.int64]
 ) -> FactPlan:
-    """See :class:`FactPlan`."""
+    """Return the :class:`FactPlan` of a table of facts."""
     disjoint = np.empty(len(subjects), np.bool_)
     find_disjoint(*forms.arrays, forms.simple, subjects, objects, disjoint)
     return FactPlan(forms, subjects, objects, windows, disjoint)
@@ -117,24 +117,24 @@ def count_plan(
     """Count a table of facts in all shards.
 
     Args:
-        shards: where to count.
-        selections: for each shard, which documents are counted, and by which groups.
-        plan: the facts.
-        groups: number of groups; 1 when counts are not had by group.
-        limit: stops the count.
-        threads: threads that count; each has a :class:`Workspace` of its own.
-        reading: 1 or 0 to force a way of counting groups, -1 to choose; the result does not depend on it.
-        progress: told now and then (facts done, all), on average over the shards.
+        shards: The shards to count in.
+        selections: For each shard, the documents to count and their groups.
+        plan: The facts.
+        groups: Number of groups; 1 for counts without groups.
+        limit: Stops the count.
+        threads: Number of threads that count, each with its own :class:`Workspace`.
+        reading: 1 or 0 to force or forbid reading documents through, -1 to choose; the result is the same.
+        progress: Called from time to time with (facts done, all facts), averaged over the shards.
 
     Raises:
-        DeadlineError: it was stopped.
-        InputError: so many facts by so many groups do not fit in memory.
+        DeadlineError: The limit was reached.
+        InputError: The counts of so many facts and groups do not fit in memory.
     """
     facts = len(plan.subjects)
     cells = 2 * groups * (facts * (1 + len(plan.windows)) + len(plan.forms))
     if cells > MOST_CELLS:
         raise InputError(
-            f"{facts:,} facts by {groups:,} groups are {cells:,} numbers, more than {MOST_CELLS:,}; count fewer facts "
+            f"{facts:,} facts in {groups:,} groups need {cells:,} counts, more than {MOST_CELLS:,}; count fewer facts "
             "at a time, or by a column with fewer values"
         )
     counts = FactCounts(
@@ -173,15 +173,15 @@ def count_pairs(
     progress: Callable[[int, int], None] | None = None,
     reading: int = -1,
 ) -> tuple[list[str], PairCounts]:
-    """Count many pairs of entities in an opened index; see :func:`count_plan`.
+    """Count many pairs of entities in an open index; see :func:`count_plan`.
 
     Args:
-        forms: Forms of all entities.
-        subjects: int64 (pairs,): the number of each pair's subject among them; ``objects`` likewise.
-        by: Count by the values of this column of the document table or field of the metadata.
+        forms: The surface forms of all entities.
+        subjects: int64 (pairs,): the entity number of each subject; ``objects`` likewise.
+        by: Count by the values of this document column or metadata field.
 
     Returns:
-        The groups (none without ``by``), and the counts by pair and group.
+        The names of the groups (none without ``by``), and the counts per pair and group.
     """
     names, codes = index.groups(by)
     column = -1 if by else column_of(scope)
@@ -196,12 +196,12 @@ def count_pairs(
     return names, PairCounts(counts.entities[subjects], counts.entities[objects], counts.together)
 
 
-#: Entities and facts to count, by number.
+#: The numbers of the entities and the facts to count.
 Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class _ShardWork:
-    """What all parts of a count in one shard share."""
+    """The state shared by all parts of a count in one shard."""
 
     def __init__(
         self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, limit: Limit, reading: int
@@ -211,14 +211,14 @@ class _ShardWork:
         ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
         self.forms = FormRanges(*plan.forms.arrays, ranges)
         before = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
-        #: int64 (entities,): occurrences of all forms of each.
+        #: int64 (entities,): total occurrences of all forms of each entity.
         self.hits = before[plan.forms.entities[1:]] - before[plan.forms.entities[:-1]]
         more = self.hits[plan.subjects] >= self.hits[plan.objects]
         self.leaders = np.where(more, plan.subjects, plan.objects)
         self.partners = np.where(more, plan.objects, plan.subjects)
 
     def parts(self, number: int) -> Iterator[Part]:
-        """Yield the work in parts, with all facts of a leader in the same part."""
+        """Yield the work in parts; all facts of a leader are in the same part."""
         if number == 1:
             yield np.arange(len(self.plan.forms)), np.arange(len(self.leaders))
             return
@@ -240,10 +240,10 @@ class _PartCounter:
         self._sizes = np.zeros(SEGMENTS, np.int64)
 
     def run(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> None:
-        """Count these entities, and these facts.
+        """Count these entities and these facts.
 
         Raises:
-            DeadlineError: it was stopped.
+            DeadlineError: The limit was reached.
         """
         plan, shared = self._plan, self._shared
         entities = entities[shared.hits[entities] > 0]
@@ -253,7 +253,7 @@ class _PartCounter:
         self._space.renew(len(entities) + 2 * len(facts))
         self._count_simple(entities[simple])
         self._count_entities(entities[~simple])
-        # A kernel without work still costs some 20 us, which shows when a single pair is counted.
+        # Calling a kernel without work still costs about 20 us, which matters when counting a single pair.
         if plain.any():
             count_disjoint_groups(
                 self._shard.ids, self._shard.suffix_rows, self._selection, shared.forms, self._groups(facts[plain]),
@@ -284,7 +284,7 @@ class _PartCounter:
             self._shared.limit.check()
 
     def _count_entities(self, entities: npt.NDArray[np.int64]) -> None:
-        """Count entities whose mentions can overlap, by their positions."""
+        """Count entities with overlapping mentions, by their positions."""
         rows, selection = self._shard.suffix_rows, self._selection
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
@@ -301,7 +301,7 @@ class _PartCounter:
         self._in_batches(self._shared.hits[entities], collect, settle)
 
     def _count_positions(self, facts: npt.NDArray[np.int64]) -> None:
-        """Count facts by the positions of mentions in documents that have both."""
+        """Count facts by the positions of mentions in documents that contain both entities."""
         shard, selection = self._shard, self._selection
         groups = self._groups(facts, most=SEGMENTS - 1)
         leaders, cuts, partners, facts = groups
@@ -313,7 +313,7 @@ class _PartCounter:
             )  # fmt: skip
 
         def settle(first: int, last: int) -> None:
-            # A group's segments are its leader's, then one for each fact.
+            # A group has one segment for its leader, then one per fact.
             sizes = 1 + np.diff(cuts[first : last + 1])
             leading = np.concatenate([[0], np.cumsum(sizes)])
             facts_of = np.insert(facts[cuts[first] : cuts[last]], cuts[first:last] - cuts[first], -1)
@@ -331,11 +331,11 @@ class _PartCounter:
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
-        """Collect the positions of as many items as fit the buffer, sort them, and settle these; then of further ones.
+        """Process items in batches: collect the positions of all items that fit the buffer, sort and settle them.
 
         Args:
-            most: int64 (items,): positions that each can have.
-            collect: (first item, last, low document, high) → (the item behind those that fit, keys, segments).
+            most: int64 (items,): maximum number of positions of each item.
+            collect: (first item, last, low document, high) → (the item after those that fit, keys, segments).
             settle: (first item, last).
         """
         at = 0
@@ -357,7 +357,7 @@ class _PartCounter:
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
-        """Settle one item whose positions do not fit the buffer, over as few documents at a time as needed."""
+        """Settle one item with more positions than the buffer holds, in ranges of documents that do fit."""
         if (rows := min(most // PASSES, MOST_BUFFER_ROWS)) > self._space.buffer_rows:
             self._space.grow(rows)
         parts = min(self._shard.documents, 1 + most // self._space.buffer_rows)
@@ -374,7 +374,7 @@ class _PartCounter:
             elif high - low > 1:
                 waiting += [((low + high) // 2, high), (low, (low + high) // 2)]
             else:
-                self._space.grow(2 * self._space.buffer_rows)  # one document has more than fit
+                self._space.grow(2 * self._space.buffer_rows)  # a single document has more positions than fit
                 waiting.append((low, high))
 
     def _select(self, keys: int, segments: int) -> None:

@@ -1,8 +1,8 @@
-"""Conditions on documents as data, for those who may not write SQL: a service's clients, a form on a page.
+"""Filters: conditions on documents as data instead of SQL, for clients of the service and forms on its pages.
 
-A filter maps columns of the document table and fields of the metadata (:mod:`factcensus.indexer.storage.fields`) to
-the values that they may have. It becomes the ``where`` of a :class:`~factcensus.indexer.counting.scope.Scope`; every
-name and value is quoted, so that no text in it can be read as SQL.
+A filter maps document columns and metadata fields (:mod:`factcensus.indexer.storage.fields`) to their allowed values.
+It becomes the ``where`` of a :class:`~factcensus.indexer.counting.scope.Scope`. Every name and value is quoted, so no
+text can be interpreted as SQL.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.storage.fields import quote_name
 
-#: A value as JSON has it; a document without the column has the value "", as in counts by that column.
+#: A JSON value; a document without the column has the value "", as in counts by that column.
 Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Numbers from ``low`` to ``high``, both included; None leaves an end open. What is no number is not between."""
+    """Numbers from ``low`` to ``high``, inclusive; None leaves an end open. Other values do not match."""
 
     low: float | None = None
     high: float | None = None
@@ -29,7 +29,7 @@ class Between:
         ends = [end for end in (self.low, self.high) if end is not None]
         if not ends or not all(math.isfinite(end) for end in ends) or ends != sorted(ends):
             raise InputError(
-                f"a range has a lower end, an upper end or both, in this order; got {self.low} and {self.high}"
+                f"a range needs a lower end, an upper end or both, in ascending order, got {self.low} and {self.high}"
             )
 
 
@@ -37,14 +37,14 @@ Filter = Mapping[str, Value | Sequence[Value] | Between]
 
 
 def condition(filter: Filter) -> str | None:
-    """A filter in DuckDB's SQL, true where every column has one of its values; None for an empty filter.
+    """Return a filter as DuckDB SQL, true if every column has one of its values; None for an empty filter.
 
     Raises:
-        InputError: a column has no values to choose from.
+        InputError: The list of values for a column is empty.
     """
     parts = []
     for column, wanted in filter.items():
-        # Which column or field the name stands for is found out where the condition is used.
+        # The name is resolved to a column or field where the condition is used.
         name = quote_name(_printable(column) or '""')
         value = f"coalesce(cast({name} AS VARCHAR), '')"
         if isinstance(wanted, Between):
@@ -56,13 +56,15 @@ def condition(filter: Filter) -> str | None:
             continue
         values = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
         if not values:
-            raise InputError(f"the filter names no value for {column!r}, so no document could pass; leave it out")
+            raise InputError(
+                f"the filter has no value for {column!r}, so no document could match; add a value or remove the column"
+            )
         parts.append(f"{value} IN ({', '.join(_literal(each) for each in values)})")
     return " AND ".join(parts) or None
 
 
 def _literal(value: Value) -> str:
-    """A value as the text that a document table's or metadata's own value is compared as."""
+    """Return a value as the SQL literal of the text with which stored values are compared."""
     if value is None:
         text = ""
     elif isinstance(value, bool):
@@ -74,5 +76,5 @@ def _literal(value: Value) -> str:
 
 def _printable(text: str) -> str:
     if "\0" in text:
-        raise InputError("a filter holds a NUL character, which SQL cannot take; leave it out")
+        raise InputError("the filter contains a NUL character, which SQL does not allow; remove it")
     return text

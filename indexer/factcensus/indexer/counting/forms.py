@@ -1,4 +1,4 @@
-"""The surface forms of many entities as flat arrays: what a table of facts is laid out in, once for all shards."""
+"""The surface forms of many entities as flat arrays, made once per table of facts for all shards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TextForms:
-    """The token sequences that each of many texts may stand as.
+    """The possible token sequences of each of many texts.
 
     Attributes:
-        tokens: int64: the ids of all sequences, one after another; -1 where a token stands nowhere in the corpus.
-        starts: int64 (sequences + 1,): where each begins there.
-        texts: int64 (texts + 1,): where the sequences of each text begin.
+        tokens: int64: the concatenated ids of all sequences; -1 for a token that does not occur in the corpus.
+        starts: int64 (sequences + 1,): the start of each sequence in ``tokens``.
+        texts: int64 (texts + 1,): the first sequence of each text.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ class TextForms:
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
-        """bool (texts,): no token is left of the text."""
+        """bool (texts,): whether the text has no tokens."""
         begins = self.starts[self.texts]
         none: npt.NDArray[np.bool_] = begins[1:] == begins[:-1]
         return none
@@ -42,13 +42,13 @@ class TextForms:
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """The surface forms of many entities, flat, as the compiled code takes them.
+    """The surface forms of many entities as flat arrays for compiled code.
 
     Attributes:
-        tokens: uint32: the ids of all forms, one after another.
-        starts: int64 (forms + 1,): where each form begins there.
-        entities: int64 (entities + 1,): where each entity's forms begin; the longest form comes first.
-        simple: bool (entities,): no two mentions of the entity can overlap, so every occurrence of a form is one.
+        tokens: uint32: the concatenated ids of all forms.
+        starts: int64 (forms + 1,): the start of each form in ``tokens``.
+        entities: int64 (entities + 1,): the first form of each entity; the longest form comes first.
+        simple: bool (entities,): no two mentions of the entity can overlap, so every occurrence of a form is a mention.
     """
 
     tokens: npt.NDArray[np.uint32]
@@ -61,12 +61,12 @@ class Forms:
 
     @property
     def arrays(self) -> tuple[Array, Array, Array]:
-        """Tokens, starts and entities."""
+        """The arrays ``tokens``, ``starts`` and ``entities``."""
         return self.tokens, self.starts, self.entities
 
 
 def flat_texts(texts: Sequence[Sequence[TokenIds]]) -> TextForms:
-    """The token sequences of texts, laid flat."""
+    """Return the token sequences of texts as flat arrays."""
     flat = [ids for each in texts for ids in each]
     starts = _starts(np.fromiter(map(len, flat), np.int64, len(flat)))
     tokens = np.fromiter(chain.from_iterable(flat), np.int64, int(starts[-1]))
@@ -74,15 +74,15 @@ def flat_texts(texts: Sequence[Sequence[TokenIds]]) -> TextForms:
 
 
 def forms_of_texts(texts: TextForms, named: npt.NDArray[np.int64], entities: npt.NDArray[np.int64]) -> Forms:
-    """The forms of entities that are named by texts; of each the distinct ones whose tokens all occur.
+    """Return the distinct forms of entities whose tokens all occur in the corpus.
 
     Args:
-        texts: their token sequences.
-        named: int64: the number of each text that names an entity, entity by entity.
-        entities: int64 (entities + 1,): where each entity's begin there.
+        texts: The token sequences of all texts.
+        named: int64: the numbers of the texts that name the entities, entity by entity.
+        entities: int64 (entities + 1,): the start of each entity in ``named``.
 
     Raises:
-        InputError: a form is longer than a mention can be.
+        InputError: A form is too long.
     """
     check_length(int(np.diff(texts.starts).max(initial=0)))
     most = int((texts.texts[named + 1] - texts.texts[named]).sum())
@@ -98,20 +98,20 @@ def forms_of_texts(texts: TextForms, named: npt.NDArray[np.int64], entities: npt
 
 
 def check_length(tokens: int) -> None:
-    """Raise unless a name of so many tokens can be counted.
+    """Check the number of tokens of a name.
 
     Raises:
-        InputError: it is longer than a mention can be.
+        InputError: The name is too long.
     """
     if tokens > LONGEST_MENTION:
-        raise InputError(f"a name of {tokens:,} tokens is too long; the most are {LONGEST_MENTION:,}")
+        raise InputError(f"a name of {tokens:,} tokens is too long; give at most {LONGEST_MENTION:,} tokens")
 
 
 def forms_of_entities(entities: Sequence[Sequence[TokenIds]]) -> Forms:
-    """The forms of entities that are given by their token sequences.
+    """Return the forms of entities that are given as token sequences.
 
     Raises:
-        InputError: a form is longer than a mention can be.
+        InputError: A form is too long.
     """
     texts = flat_texts(entities)
     each = np.arange(len(entities) + 1)
@@ -119,7 +119,7 @@ def forms_of_entities(entities: Sequence[Sequence[TokenIds]]) -> Forms:
 
 
 def _starts(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where things of these sizes begin, one after another, and where the last ends."""
+    """Return the start of each of several consecutive ranges of these sizes, and the end of the last."""
     starts = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=starts[1:])
     return starts
@@ -129,7 +129,7 @@ def _starts(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _choose_forms(
     tokens: Array, starts: Array, texts: Array, named: Array, entities: Array, chosen: Array, sizes: Array
 ) -> int:
-    """Write the numbers of each entity's forms to ``chosen``, the longest first, and how many they are to ``sizes``."""
+    """Write the numbers of each entity's forms to ``chosen``, longest first, and the number of forms to ``sizes``."""
     count = 0
     for entity in range(sizes.size):
         first = count
@@ -139,7 +139,7 @@ def _choose_forms(
                 occurs = size > 0
                 for at in range(starts[form], starts[form + 1]):
                     occurs = occurs and tokens[at] >= 0
-                at = count  # behind all that are at least as long
+                at = count  # after all forms that are at least as long
                 while occurs and at > first and starts[chosen[at - 1] + 1] - starts[chosen[at - 1]] < size:
                     at -= 1
                 other = at - 1

@@ -1,4 +1,4 @@
-"""From text to the token ids of one index and back, with a vocabulary or with ids given by the analyzer."""
+"""The mapping from text to the token ids of an index and back, by a vocabulary or by the analyzer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Lexicon(Protocol):
-    """The token ids of one index; an id of -1 stands for a token that occurs nowhere in the corpus."""
+    """The token ids of one index; the id -1 means that a token does not occur in the corpus."""
 
     @property
     def types(self) -> int | None:
@@ -26,15 +26,15 @@ class Lexicon(Protocol):
         ...
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:
-        """Return the ids of a text whose tokens are ``tokens``."""
+        """Return the ids of a text with the tokens ``tokens``."""
         ...
 
     def name_ids(self, name: str) -> list[TokenIds]:
-        """Return the token sequences as which a name may occur; none for a name without tokens."""
+        """Return the possible token sequences of a name; empty for a name without tokens."""
         ...
 
     def text_forms(self, texts: pa.Array) -> TextForms:
-        """Return :meth:`name_ids` of many strings."""
+        """Return :meth:`name_ids` for many strings."""
         ...
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
@@ -42,7 +42,7 @@ class Lexicon(Protocol):
         ...
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Return a readable text of a token sequence."""
+        """Return a token sequence as readable text."""
         ...
 
 
@@ -77,7 +77,7 @@ class WordLexicon:
 
 
 class FixedLexicon:
-    """Ids that the analyzer defines: bytes, or those of a tokenizer."""
+    """Ids defined by the analyzer: bytes, or the ids of a tokenizer."""
 
     types = None
 

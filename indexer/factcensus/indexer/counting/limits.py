@@ -1,4 +1,4 @@
-"""Counts that can be stopped: by a deadline, or by whoever no longer waits for them."""
+"""Time limits: counts stop at a deadline, or when they are cancelled."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ import numpy as np
 
 from factcensus.indexer.errors import DeadlineError, InputError
 
-#: The flag of a count that nothing stops.
+#: The flag of a count without a limit.
 NO_LIMIT = np.zeros(1, np.uint8)
 
 
 class Limit:
-    """A flag that long counts look at; hand the same one to all counts of a request.
+    """A stop flag that long counts check; share one limit among all counts of a request.
 
     >>> with Limit(seconds=2.0) as limit:
     ...     index.count("the", limit=limit)
 
     Args:
-        seconds: time from entering the context; None for no deadline.
+        seconds: Time after entering the context; None for no deadline.
 
     Raises:
-        InputError: that is no time.
+        InputError: The time is not a positive number.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
         if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
-            raise InputError(f"a deadline is a number of seconds above 0; got {seconds:g}")
+            raise InputError(f"a deadline must be a number of seconds above 0, got {seconds:g}")
         self._seconds = seconds
-        #: uint8 (1,): compiled code looks at it.
+        #: uint8 (1,): checked by compiled code.
         self.flag = np.zeros(1, np.uint8)
 
     def cancel(self) -> None:
-        """Stop all counts that were given this limit, from any thread."""
+        """Stop all counts with this limit; may be called from any thread."""
         self.flag[0] = 1
 
     def check(self) -> None:
-        """Raise if the time is over.
+        """Check that the count may continue.
 
         Raises:
-            DeadlineError: it is, or somebody cancelled.
+            DeadlineError: The deadline passed, or the limit was cancelled.
         """
         if self.flag[0]:
             raise DeadlineError(
                 "the count was stopped before it was complete"
-                + (f": it took more than {self._seconds:g} s; ask for less at a time" if self._seconds else "")
+                + (f": it took more than {self._seconds:g} s; count less at a time" if self._seconds else "")
             )
 
     def __enter__(self) -> Self:
@@ -65,16 +65,16 @@ class Limit:
 
 
 class _Clock:
-    """Cancels limits at their deadlines: one thread for all, which ends when it finds none.
+    """Cancels limits at their deadlines, with one thread for all limits that ends when there are none.
 
-    It sleeps until the earliest deadline that it knew when it fell asleep, and is woken for an earlier one only: where
-    counts come and go with deadlines of equal length, that is next to never.
+    The thread sleeps until the earliest known deadline and is only woken for an earlier one. If all counts have
+    deadlines of equal length, that almost never happens.
     """
 
     def __init__(self) -> None:
         self._deadlines: dict[Limit, float] = {}
         self._changed = threading.Condition()
-        #: When it looks again; None where no thread runs.
+        #: The time of its next check; None if no thread runs.
         self._looks_at: float | None = None
 
     def add(self, limit: Limit, at: float) -> None:
@@ -108,7 +108,7 @@ _clock = _Clock()
 
 
 def _forget_clock() -> None:
-    """A forked process has the clock's memory, but not its thread."""
+    """Reset the clock in a forked process, which inherits its memory but not its thread."""
     global _clock
     _clock = _Clock()
 

@@ -1,4 +1,4 @@
-"""Documents that mention what was asked for, with passages around the mentions."""
+"""Documents that contain a text or a pair of entities, with passages around the mentions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
-#: Tokens shown on either side of a mention, and passages shown of one document.
+#: Tokens shown on each side of a mention, and maximum number of passages shown per document.
 CONTEXT_TOKENS = 12
 MOST_PASSAGES = 3
-#: Mentions of each kind that are highlighted in one document.
+#: Maximum number of highlighted mentions of each kind per document.
 MOST_MENTIONS = 64
 
-Mention = tuple[int, int, str]  # first position, position behind the last, what it is a mention of
+Mention = tuple[int, int, str]  # first position, position after the last, kind of mention
 
 
 def find_documents(
@@ -42,32 +42,32 @@ def find_documents(
     scope: Scope = EVERY_DOCUMENT,
     deadline: Limit | None = None,
 ) -> dict[str, Any]:
-    """The documents that have a text, or mentions of both a subject and an object, in corpus order.
+    """Find the documents that contain a text, or mentions of both a subject and an object, in corpus order.
 
     Args:
-        index: an opened index.
-        text: a text; or
-        subject: an entity, and
-        object: another, counted together as in ``CountIndex.cooccurrence``.
-        window: for a pair, at most so many tokens strictly between.
-        limit: most documents to return.
-        start: how many of them to pass over.
-        by: adds how many of them have each value of a column; see ``CountIndex.count``.
-        scope: the documents that are looked at.
-        deadline: stops a search that takes too long, between two shards.
+        index: An open index.
+        text: The text to find, instead of ``subject`` and ``object``.
+        subject: One entity of a pair.
+        object: The other entity; pairs are counted as in ``CountIndex.cooccurrence``.
+        window: For a pair, the maximum number of tokens strictly between two mentions.
+        limit: Maximum number of documents to return.
+        start: Number of documents to skip.
+        by: Adds the number of documents with each value of a column; see ``CountIndex.count``.
+        scope: The documents to search.
+        deadline: Stops a search that takes too long, between two shards.
 
     Returns:
         ``documents`` (number in the index, id, source, metadata, tokens, passages), ``total``, and ``next``, the
-        ``start`` of the next page or None. A passage is a list of spans, each with its ``text`` and the ``mention``
-        it is: "text", "subject", "object" or None. With ``by``, ``by_…`` has the number of documents by value.
+        ``start`` of the next page or None. A passage is a list of spans, each with its ``text`` and its
+        ``mention``: "text", "subject", "object" or None. With ``by``, ``by_…`` has the number of documents per value.
 
     Raises:
-        DeadlineError: the deadline was reached.
+        DeadlineError: The deadline was reached.
     """
     if (text is None) == (subject is None or object is None):
-        raise InputError("documents are found by a text, or by a subject and an object")
+        raise InputError("give either a text, or a subject and an object")
     if limit < 1 or start < 0:
-        raise InputError(f"limit must be at least 1 and start at least 0; got {limit} and {start}")
+        raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
     found: list[tuple[npt.NDArray[np.int64], Places]] = []
     for shard, counted in zip(index.shards, index.counted(scope), strict=True):
@@ -96,7 +96,7 @@ def find_documents(
     return page
 
 
-#: A kind of mention, and the positions where such mentions begin and end, in order.
+#: A kind of mention, and the sorted start and end positions of these mentions.
 Place = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Places = list[Place]
 
@@ -147,7 +147,7 @@ def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, A
 
 
 def _closest_pair(subject: Place, object: Place) -> list[Mention]:
-    """The subject and object mention of one document with the fewest tokens between that share none."""
+    """Return the closest subject and object mentions of one document that share no token."""
     (subject_name, starts, ends), (object_name, other_starts, other_ends) = subject, object
     best: tuple[int, int, int] | None = None
     behind = np.searchsorted(other_starts, ends)
@@ -157,8 +157,10 @@ def _closest_pair(subject: Place, object: Place) -> list[Mention]:
             if 0 <= j < len(other_starts):
                 gap = int(max(other_starts[j] - ends[i], starts[i] - other_ends[j]))
                 best = min(best or (gap, i, j), (gap, i, j))
-    if best is None:  # the document was counted, so it has a pair
-        raise IndexFormatError("the mentions of a document are out of order; run 'factcensus index verify'")
+    if best is None:  # counted documents always have a pair
+        raise IndexFormatError(
+            "the mentions in a document are out of order; check the index with 'factcensus index verify'"
+        )
     _, i, j = best
     return [
         (int(starts[i]), int(ends[i]), subject_name),
@@ -174,7 +176,7 @@ def _parsed(metadata: str | None) -> dict[str, Any]:
 def _stretches(
     mentions: Sequence[Mention], pair: Sequence[Mention], begin: int, end: int
 ) -> list[tuple[int, int, list[Mention]]]:
-    """Stretches of the document around its mentions, joined where they touch; the pair's come before others."""
+    """Return ranges of the document around its mentions, merged if they touch; those of the pair come first."""
     stretches: list[tuple[int, int, list[Mention]]] = []
     for mention in mentions:
         low, high = max(begin, mention[0] - CONTEXT_TOKENS), min(end, mention[1] + CONTEXT_TOKENS)
@@ -190,7 +192,7 @@ def _stretches(
 def _spans(
     index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
 ) -> list[dict[str, str | None]]:
-    """The stretch in pieces whose texts, joined, read on."""
+    """Split a range into spans; their joined texts give the text of the range."""
     pieces: list[tuple[int, int, str | None]] = []
     at = low
     for start, end, what in mentions:
@@ -199,7 +201,7 @@ def _spans(
         pieces += [(at, start, None), (start, end, what)]
         at = end
     pieces = [piece for piece in [*pieces, (at, high, None)] if piece[1] > piece[0]]
-    gap = " " if index.analyzer.has_vocabulary else ""  # words are stored without what stood between them
+    gap = " " if index.analyzer.has_vocabulary else ""  # the characters between words are not stored
     spans: list[dict[str, str | None]] = []
     for i, (first, last, label) in enumerate(pieces):
         text = index.text(shard.tokens(first, last).tolist())

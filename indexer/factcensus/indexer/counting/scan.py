@@ -1,9 +1,9 @@
-"""Counting facts in corpora that are not worth an index: one pass over the text, the numbers that an index gives.
+"""Counting facts in one pass over a corpus, without an index; the numbers equal those of an index.
 
-A pass costs little more than reading and analysing the text, and every fact table needs its own; building an index
-costs two to three times that (words of English Wikipedia, one process), once. Documents are streamed in batches and
-only sums are kept, so memory does not grow with the corpus. Files are read in parallel; sums do not depend on their
-order.
+A pass costs little more than reading and analysing the text, but every fact table needs a separate pass. Building an
+index costs two to three passes, once (words of English Wikipedia, one process). Documents are streamed in batches and
+only sums are kept, so memory does not grow with the corpus. Files are read in parallel; their order does not change the
+sums.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.counts import count_names, counts_table
 from factcensus.indexer.tables.facts import Facts, entities_of
 
-#: UTF-8 bytes that are analysed at once.
+#: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20
-#: New words after which a stream's word table is begun anew; some 50 bytes each.
+#: Number of new words after which a word table is replaced by a new one; about 50 bytes each.
 MOST_WORDS = 1 << 20
 ROLES = ("subject", "object")
 
@@ -69,32 +69,32 @@ def scan_facts(
     """Count every fact of a table in corpus files and folders, exactly, without an index.
 
     Args:
-        sources: files, folders or fsspec URLs.
-        facts: a path, a list of records, or a table of pandas, polars or Arrow; see :func:`read_facts`.
-        analyzer: see :func:`factcensus.indexer.analyzers.get_analyzer`.
-        windows: besides the whole document, count within so many tokens.
-        jobs: processes, each with a file at a time; the processors of this machine unless said otherwise. The
-            result is the same for any number.
-        text_field: the field that holds a document's text.
-        on_bad_line: ``fail`` stops at the first, ``skip`` reports them.
-        progress: told (bytes of the files that are read, all).
-        notice: told of files left out and lines skipped.
+        sources: Files, folders or fsspec URLs.
+        facts: A path, a list of records, or a pandas, polars or Arrow table; see :func:`read_facts`.
+        analyzer: See :func:`factcensus.indexer.analyzers.get_analyzer`.
+        windows: Maximum distances in tokens for which pairs are also counted, in addition to whole documents.
+        jobs: Number of processes, each of which reads one file at a time; by default one per processor. The result
+            is the same for any number.
+        text_field: The field that holds the text of a document.
+        on_bad_line: ``fail`` stops at the first bad line, ``skip`` reports bad lines.
+        progress: Called with (bytes of files read, all bytes).
+        notice: Called with a message about files left out and lines skipped.
 
     Returns:
-        The counts table that :func:`factcensus.indexer.tables.counts.count_facts` gives for an index of these sources,
-        except for two columns: ``index`` is the text ``scan``, so that a report says where the numbers come from, and
-        ``index_digest`` is null.
+        The same counts table as :func:`factcensus.indexer.tables.counts.count_facts` for an index of these sources,
+        except for two columns: ``index`` is the text ``scan``, so that a report can name the origin of the numbers,
+        and ``index_digest`` is null.
 
     Raises:
-        InputError: a source, a line or a setting that cannot be used; the sources have no document; nothing is left
-            of a subject or object under the analyzer (the message names the row).
+        InputError: A source, line or setting is invalid; the sources have no documents; or the analyzer finds no token
+            in a subject or object (the message names the row).
     """
     check_main_guard()
     table = countable(facts)
     distinct_windows = windows_of(windows)
     window_array = np.concatenate([np.array([WHOLE_DOCUMENT]), check_windows(distinct_windows)])
     if on_bad_line not in ("fail", "skip"):
-        raise InputError(f"on_bad_line is 'fail' or 'skip', not {on_bad_line!r}")
+        raise InputError(f"on_bad_line must be 'fail' or 'skip', got {on_bad_line!r}")
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
     patterns, entities = make_patterns(table, chosen, window_array)
@@ -123,20 +123,20 @@ def scan_facts(
     return counts_table(table, named, index="scan", digest=None, analyzer=chosen.label)
 
 
-# --- what is looked for -----------------------------------------------------------------------------------------------
+# --- patterns ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """What a scan looks for; picklable.
+    """The forms and facts that a scan counts; picklable.
 
     Attributes:
-        words: the UTF-8 of all words of the forms, one after another; word i has token id i. Empty for an analyzer
-            whose ids do not come with the corpus.
-        word_starts: int64 (words + 1,): where each begins in ``words``, and where the last ends.
-        trie: the forms of all entities.
-        facts: the facts by entity.
-        windows: int64 (windows,), the whole document among them.
+        words: The concatenated UTF-8 of all words of the forms; word i has token id i. Empty for an analyzer with fixed
+            ids.
+        word_starts: int64 (words + 1,): the start of each word in ``words``, and the end of the last.
+        trie: The forms of all entities.
+        facts: The facts by entity.
+        windows: int64 (windows,), including the whole document.
     """
 
     words: npt.NDArray[np.uint8]
@@ -146,22 +146,22 @@ class Patterns:
     windows: npt.NDArray[np.int64]
 
     def no_counts(self) -> Counts:
-        """Zeros, to add to."""
+        """Return counts of zero, to add to."""
         return Counts.zeros(len(self.facts.starts) - 1, len(self.facts.facts), len(self.windows))
 
 
 def make_patterns(
     facts: pa.Table, analyzer: Analyzer, windows: npt.NDArray[np.int64]
 ) -> tuple[Patterns, dict[str, npt.NDArray[np.int64]]]:
-    """What to look for, and by role int64 (facts,) with the entity of each fact.
+    """Return the patterns to scan for, and for each role int64 (facts,), the entity number of each fact.
 
     Raises:
-        EmptyQueryError: no token is left of a subject or object; the message names the row.
-        InputError: a name is longer than a mention can be.
+        EmptyQueryError: A subject or object has no tokens; the message names the row.
+        InputError: A name is too long.
     """
     word_ids: dict[str, int] = {}
     forms_of: dict[Entity, tuple[TokenIds, ...]] = {}
-    numbers: dict[tuple[TokenIds, ...], int] = {}  # entities of the same forms are one
+    numbers: dict[tuple[TokenIds, ...], int] = {}  # entities with the same forms are counted once
     entities: dict[str, npt.NDArray[np.int64]] = {}
     for role in ROLES:
         column = entities_of(facts, role)
@@ -171,7 +171,7 @@ def make_patterns(
                 if not forms[0]:
                     raise EmptyQueryError(
                         f"row {row} of the fact table, {role}: the analyzer {analyzer.name} finds no token in "
-                        f"{entity.name!r:.80}; nothing can be counted"
+                        f"{entity.name!r:.80}; remove the row or change the name"
                     )
                 forms_of[entity] = tuple(sorted({form for each in forms for form in each}))
                 numbers.setdefault(forms_of[entity], len(numbers))
@@ -190,7 +190,7 @@ def make_patterns(
 
 
 def _name_ids(name: str, analyzer: Analyzer, word_ids: dict[str, int]) -> list[TokenIds]:
-    """The token sequences that a name may stand as."""
+    """Return the possible token sequences of a name."""
     if analyzer.has_vocabulary:
         ids = tuple(word_ids.setdefault(token, len(word_ids)) for token in analyzer.tokens(name))
         return [ids] if ids else []
@@ -202,14 +202,14 @@ def _name_ids(name: str, analyzer: Analyzer, word_ids: dict[str, int]) -> list[T
 
 @dataclass(slots=True)
 class FileCounts:
-    """What one or several corpus files have of everything."""
+    """All counts of one or several corpus files."""
 
     counts: Counts
     documents: int = 0
     skipped_lines: int = 0
 
     def add(self, other: FileCounts) -> None:
-        """Add what other files have."""
+        """Add the counts of other files."""
         for total, more in zip(self.counts, other.counts, strict=True):
             total += more
         self.documents += other.documents
@@ -217,7 +217,7 @@ class FileCounts:
 
 
 class FileScanner:
-    """Counts in one corpus file after another; a process has one."""
+    """Counts in corpus files, one after another; there is one per process."""
 
     def __init__(self, patterns: Patterns, analyzer: str, text_field: str, on_bad_line: BadLinePolicy) -> None:
         self._patterns = patterns
@@ -227,7 +227,7 @@ class FileScanner:
         self._encoder = self._new_encoder()
 
     def _new_encoder(self) -> Any:
-        """An encoder that gives the words of the patterns the ids they have there, and all others larger ones."""
+        """Return an encoder that assigns the words of the patterns their ids, and larger ids to all other words."""
         encoder: Any = self._analyzer.encoder()
         if self._analyzer.has_vocabulary:
             encoder.table.extend(self._patterns.words, self._patterns.word_starts)
@@ -247,7 +247,7 @@ class FileScanner:
         return found
 
     def count(self, texts: Sequence[bytes], counts: Counts) -> None:
-        """Add what documents, given by their texts, have of everything."""
+        """Add the counts of documents, given by their texts."""
         if self._analyzer.has_vocabulary and len(self._encoder.table) > len(self._patterns.word_starts) + MOST_WORDS:
             self._encoder = self._new_encoder()
         ids, lengths = self._encoder.encode(texts)
@@ -263,7 +263,7 @@ class FileScanner:
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[bytes]]:
-    """The texts, BATCH_BYTES or little more at once."""
+    """Yield the texts in batches of slightly more than BATCH_BYTES."""
     batch: list[bytes] = []
     size = 0
     for document in documents:

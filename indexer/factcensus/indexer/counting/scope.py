@@ -1,4 +1,4 @@
-"""Which documents are counted: all, those of a training run so far, without repeats, or those that meet a condition."""
+"""Restrictions of counts to some documents: a range of the corpus, no repeats, or a condition."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Scope:
     """The documents that counts are restricted to; deleted documents are never counted.
 
     Attributes:
-        duplicates: False leaves out documents whose text an earlier document of the index has.
-        documents: only the documents [first, last) in corpus order; of training data whose order is known, those
-            that a checkpoint has seen.
-        tokens: only documents that begin in this range of token positions [first, last) in corpus order, separators
-            not counted.
-        where: only documents for which this holds: one SQL expression over their columns and metadata fields, such as
-            ``source = 'c4'`` or ``lang = 'en'``.
+        duplicates: False excludes documents with the same text as an earlier document of the index.
+        documents: Only the documents [first, last) in corpus order. If training read them in this order, these are the
+            documents a checkpoint has seen.
+        tokens: Only documents that begin at these token positions [first, last) in corpus order; separators are not
+            counted.
+        where: Only documents for which this condition holds: one SQL expression over columns and metadata fields, such
+            as ``source = 'c4'`` or ``lang = 'en'``.
 
     Raises:
-        InputError: a range that ends before it begins, or begins below 0.
+        InputError: A range ends before it begins, or begins below 0.
     """
 
     duplicates: bool = True
@@ -41,27 +41,27 @@ class Scope:
     def __post_init__(self) -> None:
         for name, limits in (("documents", self.documents), ("tokens", self.tokens)):
             if limits is not None and not 0 <= limits[0] <= limits[1]:
-                raise InputError(f"the range of {name} is [first, last) with 0 <= first <= last; got {limits}")
+                raise InputError(f"the range of {name} must be [first, last) with 0 <= first <= last, got {limits}")
 
 
 EVERY_DOCUMENT = Scope()
 
 
 def column_of(scope: Scope) -> int:
-    """Where counts for a scope stand in ``frequent.N.G``; -1 if they do not."""
+    """Return the column of ``frequent.N.G`` with the counts for a scope; -1 if there is none."""
     if scope.documents is not None or scope.tokens is not None or scope.where is not None:
         return -1
     return 2 if scope.duplicates else 4
 
 
 def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFile]) -> list[Mask]:
-    """Return, for each shard, bool (documents,): True where a document is counted; of size 0 if all are.
+    """Return, for each shard, bool (documents,): True for counted documents; of size 0 if all are counted.
 
     Args:
         tables: The document table of each shard by its number; needed only for a condition.
 
     Raises:
-        InputError: The condition cannot be understood.
+        InputError: The condition is invalid.
     """
     from factcensus.indexer.storage.documents import select_documents
 
@@ -78,7 +78,7 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
             mask[:first] = False
             mask[last:] = False
         if scope.tokens is not None:
-            # A document's tokens before it: its separator's position less the separators before that.
+            # The tokens before a document: the position of its separator minus the number of earlier separators.
             begins = tokens_before + shard.document_starts - np.arange(shard.documents)
             mask &= (begins >= scope.tokens[0]) & (begins < scope.tokens[1])
         if scope.where is not None:
@@ -89,6 +89,8 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
             selected[rows] = True
             mask &= selected
         tokens_before += shard.size - shard.documents
-        mask.flags.writeable = False  # as EVERYTHING: else it is another type, for which all code is compiled again
+        mask.flags.writeable = (
+            False  # like EVERYTHING; a writable array is another type, for which all code would be recompiled
+        )
         masks.append(EVERYTHING if mask.all() else mask)
     return masks

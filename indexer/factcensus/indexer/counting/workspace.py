@@ -1,4 +1,4 @@
-"""Scratch memory of the threads that count in a shard; it is kept between counts."""
+"""Scratch memory for threads that count in a shard; it is reused between counts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from factcensus.indexer.kernels.entities import Stamps
 if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
 
-#: Positions that a thread holds at first.
+#: Initial number of positions per thread.
 BUFFER_ROWS = 1 << 19
-#: Most positions for an item that has too many. Every part of its documents costs a pass over all its rows, so there
-#: should be no more than about :data:`PASSES` parts.
+#: Maximum number of positions to which the buffer grows for one item. Every part of its documents costs a pass over
+#: all its rows, so there should be at most about :data:`PASSES` parts.
 MOST_BUFFER_ROWS = 1 << 25
 PASSES = 8
 
 
 class Workspace:
-    """Scratch of one thread for one shard: 12 bytes per document and 24 bytes per position held."""
+    """The scratch memory of one thread for one shard: 12 bytes per document and 24 bytes per position."""
 
     def __init__(self, documents: int) -> None:
         self.stamps = Stamps(
@@ -36,7 +36,7 @@ class Workspace:
         self.keys = np.empty(self.buffer_rows, np.uint64)
         self.starts = np.empty(self.buffer_rows, np.int64)
         self.ends = np.empty(self.buffer_rows, np.int64)
-        #: Rows and tokens visited, by which tests judge the plans.
+        #: Rows and tokens visited, with which tests evaluate the plans.
         self.work = np.zeros(2, np.int64)
 
     def grow(self, rows: int) -> None:
@@ -46,23 +46,23 @@ class Workspace:
         self.starts, self.ends = np.empty(self.buffer_rows, np.int64), np.empty(self.buffer_rows, np.int64)
 
     def renew(self, facts: int) -> None:
-        """Make sure that the stamps suffice for this many more facts."""
+        """Make sure that enough stamps are left for this many facts."""
         if int(self.stamps.last[0]) + 4 * facts + 4 >= 1 << 32:
             self.stamps.leader[:], self.stamps.fact[:], self.stamps.last[0] = 0, 0, 0
 
 
-#: Workspaces that no thread uses at the moment.
+#: Workspaces that no thread currently uses.
 _idle: WeakKeyDictionary[Shard, list[Workspace]] = WeakKeyDictionary()
 
 
 @contextmanager
 def workspace_of(shard: Shard) -> Iterator[Workspace]:
-    """Lend a workspace to one thread; later counts in the shard use it again."""
+    """Lend a workspace to one thread; later counts in the shard reuse it."""
     idle = _idle.setdefault(shard, [])
     try:
         space = idle.pop()
     except IndexError:
         space = Workspace(shard.documents)
     yield space
-    if space.buffer_rows <= BUFFER_ROWS:  # one that had to grow is dropped, and any after an error
+    if space.buffer_rows <= BUFFER_ROWS:  # grown workspaces are dropped, as are all after an error
         idle.append(space)

@@ -1,1 +1,1 @@
-"""Indexes that infini-gram built, and its language-model queries."""
+"""Indexes built by infini-gram, and its language-model queries."""

@@ -1,24 +1,24 @@
-"""n-gram and ∞-gram probabilities of the next token, by infini-gram's engine over an opened index (extra ``engine``).
+"""n-gram and ∞-gram probabilities of the next token, computed by infini-gram's engine (extra ``engine``).
 
-An n-gram model is the corpus itself: P(token | prompt) = occurrences of the prompt with the token behind it, divided by
-occurrences of the prompt. The ∞-gram model takes, instead of the whole prompt, the longest end of it that the corpus
-has. Both are counts in the suffix array; the engine (Liu et al. 2024, arXiv 2401.17377) reads it with a few threads
-and without Python in between.
+In an n-gram model, P(token | prompt) is the number of occurrences of the prompt followed by the token, divided by the
+number of occurrences of the prompt. The ∞-gram model uses the longest suffix of the prompt that occurs in the corpus.
+Both are counts in the suffix array. The engine (Liu et al. 2024, arXiv 2401.17377) reads it with a few threads and
+without Python.
 
-The engine believes what it is given: its assertions are compiled out, and on what it does not expect it crashes the
-process or counts wrongly without a word. So it gets nothing unchecked:
+The engine does not check its input, because its assertions are compiled out. Unexpected input crashes the process or
+gives wrong counts silently. So everything is checked here:
 
-* the files are those of a :class:`CountIndex`, which has compared their sizes; token width, separator and number of ids
-  follow from them. They lie before the engine as links in a folder of their own, because it tells files apart by parts
-  of their whole *path* (``/data/tables/x`` makes it crash), takes foreign files, and numbers shards by the alphabet;
-* it reports the end of a document as an ordinary token id, so it is given one that the corpus does not have;
-* its reading ahead is switched off: for prompts that sort before all others of a shard it reads before the file, which
-  crashes now and then;
-* after opening, it must count the tokens, the documents and some n-grams as the index does;
-* it takes a whole next-token distribution for ends of documents when the last document of a shard and another one end
-  with the prompt (it looks at the first and the last suffix only, and both are ends). Those prompts are counted here,
-  by a search for each distinct token that follows. That is also how exact distributions of frequent prompts are had:
-  0.7 s for 60,000 distinct tokens, for which the engine takes nine seconds and 11,000 threads (two CPUs, files cached).
+* The files are those of a :class:`CountIndex`, which has checked their sizes and determines token width, separator and
+  number of ids. The engine sees links to them in a separate folder, because it recognises files by parts of their whole
+  *path* (``/data/tables/x`` makes it crash), accepts foreign files, and numbers shards alphabetically.
+* It reports the end of a document as an ordinary token id, so it is given an id that does not occur in the corpus.
+* Its prefetching is disabled: for prompts that sort before all others of a shard, it reads before the start of the
+  file, which sometimes crashes.
+* After opening, its counts of tokens, documents and some n-grams must equal those of the index.
+* If the last document of a shard and another document end with the prompt, the engine reports only ends of documents,
+  because it only checks the first and the last suffix. Such prompts are counted here, by one search per distinct next
+  token. Exact distributions of frequent prompts use the same method: it takes 0.7 s for 60,000 distinct tokens, where
+  the engine takes nine seconds and 11,000 threads (two CPUs, cached files).
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.storage.shard import Shard
 
-#: Occurrences that the engine may look at: it starts two threads at each of its splits, 160 at a time for so many. This
-#: is also the limit of infini-gram's public service.
+#: Maximum number of occurrences that the engine samples. It starts two threads per split, which is 160 at a time for
+#: this number. The public service of infini-gram has the same limit.
 MOST_SUPPORT = 1000
 
 _TOKEN_DTYPE = {1: "u8", 2: "u16", 4: "u32"}
-#: What the engine looks for anywhere in the path of a file to tell what it is.
+#: Words by which the engine recognises a file, anywhere in its path.
 _PATH_TRAPS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
 
-#: A text, analysed like the corpus, or token ids.
+#: A text, split into tokens like the corpus, or token ids.
 Query = str | Sequence[int]
 
 
 class NgramModel:
-    """An n-gram language model over an opened index, which must stay open; safe for queries from many threads.
+    """An n-gram language model of an open index, which must stay open; queries are thread-safe.
 
     >>> with CountIndex.open("indexes/wiki") as index, NgramModel.open(index) as model:
     ...     model.prob("the capital of France is Paris")["probability"]
@@ -73,13 +73,13 @@ class NgramModel:
 
     @classmethod
     def open(cls, index: CountIndex) -> Self:
-        """Open the engine over the files of an index.
+        """Open the engine on the files of an index.
 
         Raises:
-            MissingExtraError: the package infini-gram is not installed.
-            InputError: the index holds no document or has deleted ones, or the path of the folder for temporary files
-                would lead the engine astray.
-            IndexFormatError: the engine does not count what the index counts.
+            MissingExtraError: The package infini-gram is not installed.
+            InputError: The index is empty or has deleted documents, or the engine would misread the path of the folder
+                for temporary files.
+            IndexFormatError: The counts of the engine differ from those of the index.
         """
         if any(len(shard.deleted) for shard in index.shards):
             raise InputError(
@@ -88,7 +88,7 @@ class NgramModel:
             )
         shards = [shard for shard in index.shards if shard.size]
         if not shards:
-            raise InputError(f"index {index.name} holds no document, so no token follows any prompt")
+            raise InputError(f"index {index.name} has no documents, so it has no next tokens; add documents first")
         try:
             from infini_gram.engine import InfiniGramEngine
         except ModuleNotFoundError as error:
@@ -98,17 +98,18 @@ class NgramModel:
         absent_id = next((i for i in range(separator - 1, -1, -1) if not _count(shards, [i])), None)
         if absent_id is None:
             raise InputError(
-                f"every token id of {token_bytes} bytes occurs in {index.name}, so none is left by which infini-gram's "
-                "engine could report the end of a document"
+                f"every token id of {token_bytes} bytes occurs in {index.name}, so infini-gram's engine has no free id "
+                "for the end of a document; use another analyzer"
             )
-        with _links(index, shards) as folder:  # the engine maps the files at once, so the links may go afterwards
+        with _links(index, shards) as folder:  # the engine maps the files at once; links may go afterwards
             engine = InfiniGramEngine(
                 index_dir=folder,
                 eos_token_id=absent_id,
                 vocab_size=separator,
                 version=4,
                 token_dtype=_TOKEN_DTYPE[token_bytes],
-                # Reading ahead, its default, looks at the row before a prompt's rows; before the first there is none.
+                # By default, the engine prefetches the row before those of a prompt, which does not exist for the
+                # first.
                 ds_prefetch_depth=0,
                 sa_prefetch_depth=0,
                 od_prefetch_depth=0,
@@ -118,7 +119,7 @@ class NgramModel:
         return model
 
     def close(self) -> None:
-        """Release the engine; queries are errors from then on."""
+        """Release the engine; later queries raise an error."""
         self._engine = None
 
     def __enter__(self) -> Self:
@@ -130,64 +131,64 @@ class NgramModel:
     # --- queries --------------------------------------------------------------------------------------------------
 
     def prob(self, query: Query) -> dict[str, Any]:
-        """The probability of the last token of a query behind all the tokens before it.
+        """Return the probability of the last token of a query after all previous tokens.
 
         Returns:
-            ``prompt`` and ``token`` (ids, and what they read like; id None for a word that the corpus does not have),
-            ``prompt_count`` and ``count`` (occurrences of the prompt, and of it with the token), ``probability`` (their
-            ratio; None where the prompt does not occur) and ``exact``, which is true.
+            ``prompt`` and ``token`` (ids and printable tokens; id None for a word that is not in the corpus),
+            ``prompt_count`` and ``count`` (occurrences of the prompt, and of the prompt with the token),
+            ``probability`` (their ratio; None if the prompt does not occur) and ``exact``, which is always true.
 
         Raises:
-            EmptyQueryError: no token is left of the query.
-            InputError: it is one token only, or an id is none of the index's.
+            EmptyQueryError: The query has no tokens.
+            InputError: The query has only one token, or an id is not in the index.
         """
         return self._probability("prob", query)
 
     def infgram_prob(self, query: Query) -> dict[str, Any]:
-        """The same behind the longest end of the prompt that occurs, which may be no token at all.
+        """Return the same as :meth:`prob` for the longest suffix of the prompt that occurs, which may be empty.
 
         Returns:
-            As :meth:`prob`, and ``suffix``, that end; ``prompt_count`` and ``count`` are of it. Behind an empty one,
-            ``prompt_count`` is the number of all tokens and documents (each document ends once).
+            As in :meth:`prob`, with this ``suffix``, to which ``prompt_count`` and ``count`` refer. For an empty
+            suffix, ``prompt_count`` is the number of all tokens and documents (each document ends once).
         """
         return self._probability("infgram_prob", query)
 
     def ntd(self, prompt: Query, *, max_support: int | None = MOST_SUPPORT, most: int | None = None) -> dict[str, Any]:
-        """The distribution of the token behind a prompt.
+        """Return the distribution of the next token after a prompt.
 
         Args:
-            prompt: at least one token.
-            max_support: look at this many occurrences of the prompt at most, 1 to 1,000; for a more frequent one the
-                counts are estimates from every second, fourth, … occurrence in the order of what follows. None counts
-                exactly, however many there are, with some 12 µs for each distinct token and shard.
-            most: give only so many of the most frequent tokens.
+            prompt: At least one token.
+            max_support: Maximum number of sampled occurrences of the prompt, 1 to 1,000. For a more frequent prompt,
+                the counts are estimates from every second, fourth, … occurrence, sorted by the following text. None
+                counts exactly, at about 12 µs per distinct token and shard.
+            most: Return only this many of the most frequent tokens.
 
         Returns:
             ``prompt``; ``prompt_count``, its occurrences; ``next``, a list of ``id, token, count, probability``, most
-            frequent first; ``distinct``, how many tokens there are; ``end_of_document``, ``count`` and ``probability``
-            of nothing following (always exact); and ``exact``, with ``sampled_every`` (1 where it is true) and
-            ``max_error``, the most by which a ``count`` may be off (0 where it is true).
+            frequent first; ``distinct``, the number of distinct next tokens; ``end_of_document``, the ``count`` and
+            ``probability`` that the document ends (always exact); and ``exact``, with ``sampled_every`` (1 if exact)
+            and ``max_error``, the maximum error of a ``count`` (0 if exact).
 
         Raises:
-            EmptyQueryError: no token is left of the prompt.
-            InputError: an id is none of the index's, or a limit is out of range.
+            EmptyQueryError: The prompt has no tokens.
+            InputError: An id is not in the index, or a limit is out of range.
         """
         return self._distribution("ntd", prompt, max_support, most)
 
     def infgram_ntd(
         self, prompt: Query, *, max_support: int | None = MOST_SUPPORT, most: int | None = None
     ) -> dict[str, Any]:
-        """The same behind the longest end of the prompt that occurs, which is given as ``suffix``."""
+        """Return the same as :meth:`ntd` for the longest suffix of the prompt that occurs, given as ``suffix``."""
         return self._distribution("infgram_ntd", prompt, max_support, most)
 
-    # --- how ------------------------------------------------------------------------------------------------------
+    # --- implementation -------------------------------------------------------------------------------------------
 
     def _probability(self, kind: Literal["prob", "infgram_prob"], query: Query) -> dict[str, Any]:
         tokens = self._tokens(query)
         if len(tokens.ids) < 2:
             raise InputError(
-                f"{query!r} is one token, and a probability needs a prompt before it; to count the token itself use "
-                "'factcensus count'"
+                f"{query!r} is a single token, but a probability needs a prompt before the token; to count a token, "
+                "use 'factcensus count'"
             )
         prompt, token = tokens[:-1], tokens[-1:].shown()
         found = self._ask(kind, prompt_ids=prompt.ids, cont_id=tokens.ids[-1])
@@ -205,10 +206,10 @@ class NgramModel:
         self, kind: Literal["ntd", "infgram_ntd"], prompt: Query, max_support: int | None, most: int | None
     ) -> dict[str, Any]:
         if most is not None and not _is_number(most, 1):
-            raise InputError(f"most is a number of tokens from 1 on; got {most!r}")
+            raise InputError(f"most must be a number of tokens of at least 1, got {most!r}")
         if max_support is not None and not _is_number(max_support, 1, MOST_SUPPORT):
             raise InputError(
-                f"max_support is a number from 1 to {MOST_SUPPORT}, or None (--exact) to count every occurrence; got "
+                f"max_support must be from 1 to {MOST_SUPPORT}, or None (--exact) to count every occurrence, got "
                 f"{max_support!r}"
             )
         tokens = self._tokens(prompt)
@@ -226,12 +227,12 @@ class NgramModel:
             counts = {
                 token: each["cont_cnt"]
                 for token, each in found["result_by_token_id"].items()
-                if token != self._absent_id  # the engine's name for the end of a document
+                if token != self._absent_id  # the id for the end of a document
             }
             while occurrences > step * max_support:
                 step *= 2
-        # The suffixes behind a prompt are sorted, so a token is one run of them in each shard; of either end of a run
-        # up to half a step may be taken for its neighbour.
+        # The suffixes after a prompt are sorted, so each token is one run of them per shard. At either end of a run, up
+        # to half a step may be attributed to the neighbouring run.
         runs = sum(low < high for low, high in (shard.find(context) for shard in self._index.shards))
         ranking = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
         words = self._index.words([token for token, _ in ranking])
@@ -250,7 +251,7 @@ class NgramModel:
         }
 
     def _document_ends(self, context: Sequence[int]) -> tuple[int, bool]:
-        """How many documents end with these tokens, and whether the engine would misread the distribution."""
+        """Return how many documents end with these tokens, and whether the engine misreads the distribution."""
         shards = self._index.shards
         if not context:
             return sum(shard.documents for shard in shards), False
@@ -273,9 +274,9 @@ class NgramModel:
         return answer
 
     def _tokens(self, query: Query) -> _Tokens:
-        """The tokens of a query; a word that the corpus does not have gets the id that it does not have either."""
+        """Return the tokens of a query; words that are not in the corpus get the absent id."""
         index = self._index
-        _ = index.shards  # an error where the index is closed
+        _ = index.shards  # raises an error if the index is closed
         if isinstance(query, str):
             words = index.analyzer.tokens(query)
             whole = index.token_ids(query)
@@ -285,9 +286,9 @@ class NgramModel:
         limit = min(types, self._separator)
         for i in query:
             if not _is_number(i, 0, limit - 1):
-                raise InputError(f"{i!r} is no token id of index {index.name}; its ids are 0 … {limit - 1}")
+                raise InputError(f"{i!r} is not a token id of index {index.name}; give ids from 0 to {limit - 1}")
         if not query:
-            raise EmptyQueryError("the query has no token; give at least one token id, or a text")
+            raise EmptyQueryError("the query is empty; give at least one token id, or a text")
         return _Tokens([*query], index.words(query), self._absent_id)
 
     def _ask(self, kind: str, **arguments: Any) -> dict[str, Any]:
@@ -296,11 +297,11 @@ class NgramModel:
             raise IndexerError(f"the language model of index {self._index.name} is closed")
         answer: dict[str, Any] = getattr(engine, kind)(**arguments)
         if "error" in answer:
-            raise IndexerError(f"infini-gram's engine refuses this: {answer['error']}")
+            raise IndexerError(f"infini-gram's engine reported an error: {answer['error']}")
         return answer
 
     def _compare(self, shards: Sequence[Shard]) -> None:
-        """Refuse an engine that does not count the tokens, the documents and some n-grams as the index does."""
+        """Refuse an engine whose counts of tokens, documents and some n-grams differ from those of the index."""
         counts = [
             ("tokens and documents", self._ask("count", input_ids=[])["count"], sum(shard.size for shard in shards)),
             ("documents", self._engine.get_total_doc_cnt(), sum(shard.documents for shard in shards)),
@@ -318,7 +319,7 @@ class NgramModel:
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """Token ids, with what they read like; ``absent_id`` stands for every word that the corpus does not have."""
+    """Token ids with printable tokens; ``absent_id`` is used for all words that are not in the corpus."""
 
     ids: list[int]
     words: list[str]
@@ -328,7 +329,7 @@ class _Tokens:
         return _Tokens(self.ids[part], self.words[part], self.absent_id)
 
     def shown(self) -> dict[str, list[Any]]:
-        """The form in answers."""
+        """Return the form used in results."""
         return {"ids": [None if i == self.absent_id else i for i in self.ids], "tokens": self.words}
 
 
@@ -341,7 +342,7 @@ def _count(shards: Sequence[Shard], ids: Sequence[int]) -> int:
 
 
 def _some_ngrams(shards: Sequence[Shard], separator: int) -> Iterator[list[int]]:
-    """Some n-grams of up to three tokens from all over the corpus."""
+    """Yield some n-grams of up to three tokens from all parts of the corpus."""
     for shard in shards[:: max(1, len(shards) // 4)]:
         for part in range(1, 8, 2):
             start = shard.size * part // 8
@@ -353,7 +354,7 @@ def _some_ngrams(shards: Sequence[Shard], separator: int) -> Iterator[list[int]]
 
 
 def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int) -> dict[int, int]:
-    """How often each token follows, exactly: one search for each token and shard, ends of documents left out."""
+    """Return the exact count of each next token, without ends of documents, by one search per token and shard."""
     counts: Counter[int] = Counter()
     for shard in shards:
         row, high = shard.find(context)
@@ -363,10 +364,10 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
                 row += 1
                 continue
             token = int(shard.tokens(position, position + 1)[0])
-            if token == separator:  # the largest in byte order: ends of documents from here on
+            if token == separator:  # largest in byte order, so only ends of documents follow
                 break
             begin, end = shard.find([*context, token])
-            if begin != row or end <= row:  # else the search could go on for ever
+            if begin != row or end <= row:  # otherwise the loop might never end
                 raise IndexFormatError(
                     f"{shard.folder / shard.table_name} is out of order; run 'factcensus index verify'"
                 )
@@ -377,10 +378,10 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
 
 @contextmanager
 def _links(index: CountIndex, shards: Sequence[Shard]) -> Iterator[str]:
-    """A folder with links to the shards' files, and to nothing else, whose path does not lead the engine astray.
+    """Yield a folder that contains only links to the files of the shards, at a path the engine does not misread.
 
     Raises:
-        IndexChangedError: the files are no longer those that the index has open.
+        IndexChangedError: The files were replaced after the index was opened.
     """
     with tempfile.TemporaryDirectory(prefix="ngram-") as name:
         if trap := next((trap for trap in _PATH_TRAPS if trap in name), None):
@@ -392,7 +393,7 @@ def _links(index: CountIndex, shards: Sequence[Shard]) -> Iterator[str]:
         try:
             for number, shard in enumerate(shards):
                 suffix = shard.table_name.removeprefix("table")
-                folder: Path = getattr(shard, "folder", index.folder)  # a corpus of several folders has it by shard
+                folder: Path = getattr(shard, "folder", index.folder)  # a corpus may have several
                 for kind in ("tokenized", "table", "offset"):
                     file = HeldFile((folder / f"{kind}{suffix}").resolve())
                     (Path(name) / f"{kind}.{number:06}").symlink_to(file.readable)

@@ -1,26 +1,27 @@
-"""Indexes that infini-gram built: which files make a shard, and what they say of the documents. Read-only.
+"""Indexes built by infini-gram: the files of their shards and the metadata of their documents, read-only.
 
-The three layouts that exist (all integers little-endian; the files themselves are described in :mod:`layout`):
+There are three layouts (all integers are little-endian; :mod:`layout` describes the files):
 
 ``v4``
-    One folder. Shard N is ``tokenized.N``, ``table.N``, ``offset.N`` and, where they were asked for, ``metadata.N``
-    with ``metaoff.N``, and ``unigram.N``. Documents are dealt out to the shards in turn. All indexes that were
-    published for download are of this kind, with Llama-2, GPT-2 or OLMo tokens of 2 bytes.
+    One folder. Shard N is ``tokenized.N``, ``table.N``, ``offset.N``, and optionally ``metadata.N`` with ``metaoff.N``,
+    and ``unigram.N``. Documents are distributed over the shards in turn. All indexes published for download have this
+    layout, with Llama-2, GPT-2 or OLMo tokens of 2 bytes.
 ``v6``
-    A folder for each shard, its files without ``.N``; shards are stretches of the corpus. Otherwise the same bytes.
-    OLMo 3's are of this kind, with tokens of 4 bytes.
+    One folder per shard, with file names without ``.N``. Each shard is a contiguous part of the corpus. Otherwise the
+    files are the same. The OLMo 3 indexes have this layout, with tokens of 4 bytes.
 ``v5``, and v6 with ``--reversed``
-    The same with every document's tokens backwards. No file says so; :func:`check_tokenizer` sees it by the text.
+    The same files with reversed tokens in every document. No file records this; :func:`check_tokenizer` detects it from
+    the text.
 
-A corpus may lie in several folders; its shards are numbered folder by folder and in each by the alphabet
-(``tokenized.10`` before ``tokenized.2``), as the engine does, so document numbers agree with the engine's.
+A corpus may have several folders. Its shards are numbered folder by folder, and alphabetically in each folder
+(``tokenized.10`` before ``tokenized.2``). The engine does the same, so document numbers agree with the engine.
 
-``metadata.N`` has a line a document, ``{"path": file, "linenum": 0-based line, "metadata": all fields but the text}``,
-and ``metaoff.N`` the u64 offset of each line. Offsets of v4 count characters, those of v6 bytes: the same, since the
-lines are ASCII. The earliest indexes have lines of another form, which are shown as they are.
+``metadata.N`` has one line per document, ``{"path": file, "linenum": 0-based line, "metadata": all other fields}``, and
+``metaoff.N`` has the u64 offset of each line. Offsets count characters in v4 and bytes in v6, which is the same because
+the lines are ASCII. The earliest indexes have lines of another form, which are shown unchanged.
 
-Nothing in a folder names the tokenizer, the version or a checksum. What is checked here is what a wrong guess would
-otherwise turn into wrong counts without a word.
+A folder does not record its tokenizer or version, and has no checksums. This module checks everything that would
+otherwise silently lead to wrong counts.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.layout import map_file
 from factcensus.indexer.storage.shard import Shard
 
-#: Documents of a shard whose beginnings are checked when it is opened.
+#: Number of documents per shard whose start is checked when it is opened.
 _CHECKED_DOCUMENTS = 1024
-#: Documents, and tokens of each, by which the tokenizer is judged.
+#: Number of documents, and of tokens of each, with which the tokenizer is checked.
 _JUDGED_DOCUMENTS, _JUDGED_TOKENS = 32, 256
-#: The share of their tokens that comes back is 1.00 for the right tokenizer and 0.00 to 0.21 for others (English text;
-#: byte-level and SentencePiece-like tokenizers of 4,000 to 16,000 ids).
+#: Minimum share of tokens that are reproduced when their text is tokenized. It is 1.00 for the right tokenizer and 0.00
+#: to 0.21 for others (English text; byte-level and SentencePiece-like tokenizers of 4,000 to 16,000 ids).
 _LEAST_AGREEMENT = 0.3
 
 
 @dataclass(frozen=True)
 class PublishedShard:
-    """One shard, opened.
+    """One open shard.
 
     Attributes:
-        folder: where its files lie.
-        suffix: the end of their names: ``.N``, or nothing (v6).
-        shard: the opened files; its ``token_bytes`` is that of all of them.
-        metadata: of its documents, where there is any.
+        folder: The folder of its files.
+        suffix: The suffix of the file names: ``.N``, or empty (v6).
+        shard: The open files; all have the same ``token_bytes``.
+        metadata: The metadata of its documents, or None.
     """
 
     folder: Path
@@ -67,15 +68,15 @@ class PublishedShard:
 
 
 def read_published(folders: Sequence[Path]) -> list[PublishedShard]:
-    """The shards of an index, or of several that are one corpus, in the engine's order.
+    """Open the shards of one or several indexes that form one corpus, in the order of the engine.
 
     Args:
-        folders: each with shards in it, or with a folder for each shard (v6).
+        folders: Folders that contain shards, or one folder per shard (v6).
 
     Raises:
-        NoIndexError: a folder holds no shard.
-        IndexFormatError: files are missing, do not belong together or differ in the width of token ids, or were built
-            of bytes with the indexer's default width, which counts wrongly.
+        NoIndexError: A folder contains no shard.
+        IndexFormatError: Files are missing, do not belong together or differ in the width of token ids; or the index
+            was built from bytes with the default width of infini-gram, which gives wrong counts.
     """
     shards: list[PublishedShard] = []
     documents = 0
@@ -88,8 +89,8 @@ def read_published(folders: Sequence[Path]) -> list[PublishedShard]:
             documents += shard.documents
     if len(widths := {each.shard.token_bytes for each in shards}) > 1:
         raise IndexFormatError(
-            f"{', '.join(map(str, folders))}: token ids of {' and '.join(map(str, sorted(widths)))} bytes, so of "
-            "different tokenizers; open them as different indexes"
+            f"{', '.join(map(str, folders))}: token ids of {' and '.join(map(str, sorted(widths)))} bytes, so the "
+            "tokenizers differ; open the folders as different indexes"
         )
     return shards
 
@@ -111,7 +112,7 @@ def _suffixes(folder: Path) -> list[str]:
 
 
 def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
-    """Refuse a shard of which some document does not begin with a separator at a token's place, or is not known."""
+    """Refuse a shard with a document that does not begin with an aligned separator, or with a wrong document count."""
     offsets, stream = map_file(folder / f"offset{suffix}").view("<u8"), map_file(folder / f"tokenized{suffix}")
     separator = b"\xff" * shard.token_bytes
     step = max(1, shard.documents // _CHECKED_DOCUMENTS)
@@ -120,8 +121,8 @@ def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
         begins = bytes(stream[offset : offset + len(separator)]) == separator
         if begins and offset % shard.token_bytes:
             raise IndexFormatError(
-                f"{folder}: tokenized{suffix} holds bytes, of which table{suffix} takes {shard.token_bytes} for a "
-                "token, so its counts are wrong; build the index anew with infini-gram's --token_dtype u8"
+                f"{folder}: tokenized{suffix} has tokens of one byte, but table{suffix} has {shard.token_bytes} bytes "
+                "per token, so its counts are wrong; rebuild the index with infini-gram's --token_dtype u8"
             )
         if not begins:
             raise IndexFormatError(
@@ -131,16 +132,16 @@ def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
     low, high = shard.find([np.iinfo(shard.token_dtype).max])
     if high - low != shard.documents:
         raise IndexFormatError(
-            f"{folder}: offset{suffix} has {shard.documents} documents, table{suffix} {high - low}; the index is "
-            "damaged or half-copied"
+            f"{folder}: offset{suffix} has {shard.documents} documents, but table{suffix} has {high - low}; the index "
+            "is damaged or only partly copied, so copy it again"
         )
 
 
 class Metadata:
-    """``metadata.N`` and ``metaoff.N`` of one shard, mapped.
+    """The mapped ``metadata.N`` and ``metaoff.N`` of one shard.
 
     Raises:
-        IndexFormatError: there is not an offset for each document.
+        IndexFormatError: The number of offsets differs from the number of documents.
     """
 
     def __init__(self, folder: Path, suffix: str, documents: int) -> None:
@@ -148,14 +149,17 @@ class Metadata:
         self._lines = map_file(self._path)
         offsets = folder / f"metaoff{suffix}"
         if not offsets.exists() or offsets.stat().st_size != 8 * documents:
-            raise IndexFormatError(f"{offsets} does not have an offset for each of {documents} documents")
+            raise IndexFormatError(
+                f"{offsets} must have one offset for each of {documents} documents; copy the index again"
+            )
         self._offsets = map_file(offsets).view("<u8")
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
-        """``id, source, path, record, metadata`` of some documents, as the document table of an own index has them.
+        """Return ``id, source, path, record, metadata`` of some documents, as in the document table of a factcensus
+        index.
 
         Raises:
-            IndexFormatError: an offset is not where a line begins.
+            IndexFormatError: An offset is not at the beginning of a line.
         """
         return [_row(self._line(document)) for document in documents]
 
@@ -167,8 +171,8 @@ class Metadata:
         before = bytes(self._lines[max(0, begin - 1) : begin])
         if before not in (b"", b"\n") or line.find(b"\n") != len(line) - 1:
             raise IndexFormatError(
-                f"{self._path}: its offsets are not where its lines begin, at document {document}; move metadata and "
-                "metaoff away to do without them"
+                f"{self._path}: the offset of document {document} is not at the beginning of a line; move the metadata "
+                "and metaoff files away to continue without them"
             )
         return line
 
@@ -178,7 +182,7 @@ def _row(line: bytes) -> dict[str, Any]:
     fields = parsed.get("metadata") if isinstance(parsed, dict) else None
     try:
         if not isinstance(parsed, dict) or not isinstance(fields, dict):
-            raise BadRecordError("a line of another form")
+            raise BadRecordError("a line in another format")
         document = document_of_fields(parsed.get("linenum", -1), "", fields, fields.pop("id", None))
     except BadRecordError:
         text = line.decode(errors="replace").strip()
@@ -193,45 +197,45 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def check_tokenizer(shards: Sequence[Shard], analyzer: FixedAnalyzer, name: str) -> None:
-    """Refuse a tokenizer that is not the index's, or documents whose tokens run backwards, judged by a sample.
+    """Refuse a tokenizer that does not fit the index, or reversed documents, based on a sample.
 
-    Tokens that a tokenizer made come back when their text is tokenized again. That is looked at for the beginnings of
-    some documents, forwards and backwards. Bytes of ASCII only read as well in either direction.
+    Decoding tokens and tokenizing their text again reproduces them if the tokenizer is right. This is checked for the
+    beginnings of some documents, forwards and backwards. ASCII bytes are reproduced in either direction.
 
     Args:
-        shards: opened.
-        analyzer: the one that the user named.
-        name: of the index, for messages.
+        shards: Open shards.
+        analyzer: The analyzer named by the user.
+        name: The name of the index, for messages.
 
     Raises:
-        InputError: the sample has ids beyond the vocabulary, or its text reads better backwards, or does not come back
-            although the tokenizer brings back another text.
+        InputError: The sample has ids beyond the vocabulary, is reproduced better backwards, or is not reproduced by a
+            tokenizer that reproduces another text.
     """
     forwards = backwards = judged = 0.0
     for ids in _sample(shards):
         if max(ids) >= analyzer.vocabulary_size:
             raise InputError(
-                f"{name} has the token id {max(ids)}, and {analyzer.name} has only {analyzer.vocabulary_size} ids; "
-                "name the tokenizer that the index was built with"
+                f"{name} has the token id {max(ids)}, but {analyzer.name} has only {analyzer.vocabulary_size} ids; "
+                "give the tokenizer with which the index was built"
             )
         judged += 1
         forwards += _agreement(analyzer, ids)
         backwards += _agreement(analyzer, ids[::-1])
     if backwards > forwards + 0.02 * judged and backwards > judged / 2:
         raise InputError(
-            f"the documents of {name} run backwards (infini-gram's version 5, or --reversed); build the index anew "
-            "without that"
+            f"the documents of {name} are reversed (infini-gram's version 5, or --reversed); rebuild the index without "
+            "this option"
         )
     brings_back = _agreement(analyzer, analyzer.ids("Not all that is gold glitters.")) == 1
     if judged >= 4 and forwards < _LEAST_AGREEMENT * judged and brings_back:
         raise InputError(
-            f"the documents of {name} are not what {analyzer.name} makes of their text; name the tokenizer that the "
-            "index was built with"
+            f"the documents of {name} were not tokenized with {analyzer.name}; give the tokenizer with which the index "
+            "was built"
         )
 
 
 def _sample(shards: Sequence[Shard]) -> Iterator[list[int]]:
-    """The first tokens of some documents that have at least eight."""
+    """Yield the first tokens of some documents with at least eight tokens."""
     for shard in shards[:: max(1, len(shards) // _JUDGED_DOCUMENTS)]:
         for document in range(0, shard.documents, max(1, shard.documents * len(shards) // _JUDGED_DOCUMENTS)):
             begin, end = shard.document_span(document)
@@ -240,7 +244,7 @@ def _sample(shards: Sequence[Shard]) -> Iterator[list[int]]:
 
 
 def _agreement(analyzer: FixedAnalyzer, ids: Sequence[int]) -> float:
-    """The share of the ids, from the first on, that comes back when their text is tokenized."""
+    """Return the share of leading ids that are reproduced when their text is tokenized."""
     again = analyzer.ids(analyzer.decode(ids))
     same = next((i for i, (one, other) in enumerate(zip(ids, again, strict=False)) if one != other), len(again))
     return min(same, len(ids)) / len(ids)

@@ -1,1 +1,1 @@
-"""All compiled code: kernels take arrays and NamedTuples and return numbers; they know no files and no errors."""
+"""All compiled code. Kernels take arrays and NamedTuples, return numbers, and never open files or raise errors."""

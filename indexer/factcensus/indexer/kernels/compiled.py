@@ -1,10 +1,10 @@
-"""Functions that Numba compiles, with a cache on disk that several processes may fill at the same time.
+"""Functions compiled by Numba, with a disk cache that several processes can fill at the same time.
 
-Numba's own cache numbers its files by a list that each process reads, changes and writes back. Two processes that
-compile one function for different types at the same time can give both the same number; whoever loads that file then
-runs machine code for other types, which ends the process at best. Numba also keeps code whose own module is
-unchanged although a function that it took from another module has changed. Here the name of a file is a digest of all
-that its code depends on, so neither can happen; and a cache that cannot be written costs time, not an error.
+Numba's own cache numbers its files with a list that each process reads, changes and writes back. If two processes
+compile the same function for different types at the same time, both may use the same number. A process that loads this
+file runs machine code for the wrong types and crashes at best. Numba also keeps cached code if only an inlined function
+from another module has changed. Here the name of a file is a digest of everything its code depends on, which avoids
+both problems. If the cache cannot be written, compiling takes time but raises no error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[Function], Function]:
-    """Compile a function when it is first called with arguments of new types, or take it from the cache.
+    """Compile a function when it is first called with arguments of new types, or load it from the cache.
 
-    It runs without the interpreter's lock, and without checks of bounds: its callers answer for what they give it.
-    (``NUMBA_BOUNDSCHECK=1`` adds them, for tests.)
+    It runs without the interpreter's lock and without bounds checks, so its callers must pass valid arguments.
+    (``NUMBA_BOUNDSCHECK=1`` enables the checks, for tests.)
 
     Args:
         inline: ``always`` for small functions inside loops.
@@ -41,7 +41,7 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[Funct
         dispatcher: Any = numba.njit(nogil=True, inline=inline)(function)
         try:
             dispatcher.enable_caching()
-        except (RuntimeError, AttributeError):  # no folder can be written; or NUMBA_DISABLE_JIT=1, for a debugger
+        except (RuntimeError, AttributeError):  # no writable folder, or NUMBA_DISABLE_JIT=1 for a debugger
             return cast(Function, dispatcher)
         dispatcher._cache._cache_file = _CacheFile(dispatcher._cache._cache_file, Path(function.__code__.co_filename))
         return cast(Function, dispatcher)
@@ -50,7 +50,7 @@ def compiled(*, inline: Literal["never", "always"] = "never") -> Callable[[Funct
 
 
 class _CacheFile:
-    """One function's place in the cache: a file for each combination of types, named by all that decides its code."""
+    """The cache files of one function, one per combination of types, named after all that determines its code."""
 
     def __init__(self, numbas: Any, module: Path) -> None:
         self._folder = Path(numbas._cache_path)
@@ -71,7 +71,7 @@ class _CacheFile:
             self._write(self._name(key), cast(Any, serialize).dumps((key, data)))
             self._remove(lambda name: not name.startswith(self._prefix))
         except OSError:
-            pass  # a full or read-only disk: compiled again next time
+            pass  # the disk is full or read-only; compile again next time
 
     def _write(self, name: str, content: bytes) -> None:
         partial = self._folder / f"{name}.{uuid4().hex}"
@@ -85,8 +85,8 @@ class _CacheFile:
         return f"{self._prefix}{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
     def _remove(self, which: Callable[[str], bool]) -> None:
-        """Remove this function's files, those of other versions among them, as far as they are ``which``."""
-        function = self._prefix.rpartition("-")[0] + "-"  # behind that its line and Python's version
+        """Remove the files of this function, including those of other versions, for which ``which`` is true."""
+        function = self._prefix.rpartition("-")[0] + "-"  # followed by its line and the version of Python
         for path in self._folder.iterdir():
             if path.name.startswith(function) and path.suffix == ".nbc" and which(path.name):
                 path.unlink(missing_ok=True)
@@ -94,9 +94,9 @@ class _CacheFile:
 
 @cache
 def digest_sources(module: Path) -> str:
-    """A digest of a module and all that it imports of this package, of Numba, and of how it is told to compile.
+    """Return a digest of a module, its imports from this package, Numba, and the compiler settings.
 
-    Constants of other modules are part of compiled code as their functions are.
+    Compiled code contains functions and constants of other modules.
     """
     digest = hashlib.sha256(f"{numba.__version__} {cast(Any, config).BOUNDSCHECK}".encode())
     found, waiting = {module}, [module]

@@ -1,7 +1,7 @@
 """Compiled counting of entities and of pairs of entities in one shard, in bounded memory and with a stop flag.
 
-Everything starts from ranges of the suffix array. The expensive step is the way from a row to its document;
-:mod:`factcensus.indexer.counting.fact_counts`, which calls these kernels, explains how it is kept short.
+All kernels start from ranges of the suffix array. The expensive step is finding the document of a row.
+:mod:`factcensus.indexer.counting.fact_counts`, which calls these kernels, explains how this step is avoided.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from factcensus.indexer.kernels.ngrams import STRIDE, Selection, find_frequent
 from factcensus.indexer.kernels.pairs import gallop, near_pairs, overlapping_pairs
 from factcensus.indexer.kernels.search import Array, Rows, document_end, document_of, position_of
 
-#: Most segments whose positions are sorted together.
+#: Maximum number of segments that are sorted together.
 SEGMENTS = 1 << 11
 #: Sort key of a position: segment 11 bits, position 40 (infini-gram's largest shards have 2^38 tokens), length of the
 #: mention (longest first) 13.
 _LENGTH_BITS, _SEGMENT_SHIFT = 13, 53
 LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
-#: Cost of a table row (its document is looked up) in tokens of a document that is read through.
+#: The cost of visiting a row and looking up its document, in tokens of a document that is read through.
 TOKENS_PER_ROW = 6
 
 
@@ -29,10 +29,10 @@ class FormRanges(NamedTuple):
     """The surface forms of many entities, and where each form occurs in one shard.
 
     Attributes:
-        tokens: uint32: the ids of all forms, one after another.
-        starts: int64 (forms + 1,): where each form begins in ``tokens``.
-        entities: int64 (entities + 1,): where the forms of each entity begin.
-        ranges: int64 (forms, 2): rows of the suffix array.
+        tokens: uint32: the concatenated ids of all forms.
+        starts: int64 (forms + 1,): the start of each form in ``tokens``.
+        entities: int64 (entities + 1,): the first form of each entity.
+        ranges: int64 (forms, 2): the rows of each form in the suffix array.
     """
 
     tokens: Array
@@ -46,7 +46,7 @@ class Groups(NamedTuple):
 
     Attributes:
         leaders: int64 (groups,).
-        cuts: int64 (groups + 1,): where the partners of each leader begin.
+        cuts: int64 (groups + 1,): the first partner of each leader.
         partners: int64 (facts,).
         facts: int64 (facts,): the fact of each partner.
     """
@@ -64,7 +64,7 @@ class Stamps(NamedTuple):
         leader: uint32 (documents,): documents of the current leader.
         leader_mentions: int32 (documents,): mentions of the leader in documents with its stamp.
         fact: uint32 (documents,): documents of the current fact.
-        last: uint32 (1,): the last stamp given out.
+        last: uint32 (1,): the last stamp that was assigned.
     """
 
     leader: Array
@@ -74,7 +74,7 @@ class Stamps(NamedTuple):
 
 
 class Control(NamedTuple):
-    """How the caller steers a kernel and measures it.
+    """Settings and measurements shared by a kernel and its caller.
 
     Attributes:
         stop: uint8 (1,): the kernel returns early once it is set.
@@ -126,7 +126,7 @@ def _entities_overlap(tokens: Array, starts: Array, entities: Array, one: int, o
 
 @compiled()
 def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) -> None:
-    """Set ``simple`` for entities no two mentions of which can overlap."""
+    """Set ``simple`` for entities whose mentions can never overlap."""
     for entity in range(simple.size):
         simple[entity] = True
         for a in range(entities[entity], entities[entity + 1]):
@@ -141,7 +141,7 @@ def find_simple(tokens: Array, starts: Array, entities: Array, simple: Array) ->
 def find_disjoint(
     tokens: Array, starts: Array, entities: Array, simple: Array, subjects: Array, objects: Array, disjoint: Array
 ) -> None:
-    """Set ``disjoint`` for pairs of entities no two mentions of which can overlap, be they of one entity or of both."""
+    """Set ``disjoint`` for pairs of entities whose mentions can never overlap, within one entity or between both."""
     for i in range(subjects.size):
         disjoint[i] = (
             simple[subjects[i]]
@@ -204,9 +204,9 @@ def _mark_leader(
 def _reading_is_cheaper(
     rows: Rows, forms: FormRanges, leader: int, partners: Array, stamps: Stamps, stop: Array
 ) -> bool:
-    """Return whether reading the documents of all partners costs less than visiting the rows of the leader.
+    """Return whether reading the documents of all partners is cheaper than visiting the rows of the leader.
 
-    A row costs ``TOKENS_PER_ROW`` tokens. The sum stops as soon as it cannot be smaller any more.
+    A row costs ``TOKENS_PER_ROW`` tokens. The summation stops once reading cannot be cheaper.
     """
     budget = np.int64(0)
     for form in range(forms.entities[leader], forms.entities[leader + 1]):
@@ -255,9 +255,9 @@ def _count_disjoint_group(
     ids: Array, rows: Rows, selection: Selection, forms: FormRanges, leader: int, partners: Array, facts: Array,
     stamps: Stamps, control: Control, together: Array,
 ) -> None:  # fmt: skip
-    """Count documents and pairs of a leader with its partners, if no two of their mentions can overlap.
+    """Count documents and pairs of a leader with its partners if none of their mentions can overlap.
 
-    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in its first column of windows.
+    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in the column for whole documents.
     """
     counted, last = selection.documents, stamps.last
     reading = control.reading
@@ -365,10 +365,10 @@ def _collect_group(
     low_document: int, high_document: int, stamps: Stamps, control: Control,
     keys: Array, count: int, segment: int, sizes: Array,
 ) -> int:  # fmt: skip
-    """Append the positions of a leader (segment ``segment``) and its partners (the next ones) to ``keys``.
+    """Append the positions of a leader (segment ``segment``) and its partners (the next segments) to ``keys``.
 
-    Only in documents [low_document, high_document) that contain the leader and a partner. ``sizes`` gets the number
-    of positions of each segment.
+    Uses only documents [low_document, high_document) that contain the leader and a partner. ``sizes`` receives the
+    number of positions of each segment.
 
     Returns:
         The number of keys; -1 if they do not fit.
@@ -478,7 +478,7 @@ def collect_entities(
 def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, ends: Array) -> None:
     """Select leftmost-longest, non-overlapping mentions of each segment of the sorted keys.
 
-    Fills ``starts`` and ``ends``; ``sizes`` gets the number of mentions of each segment.
+    Fills ``starts`` and ``ends``; ``sizes`` receives the number of mentions of each segment.
     """
     position_mask = (np.uint64(1) << np.uint64(_SEGMENT_SHIFT - _LENGTH_BITS)) - np.uint64(1)
     source, target = 0, 0

@@ -10,16 +10,16 @@ import numpy.typing as npt
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import Array, Rows, SuffixArray, document_of, find, position_of
 
-#: Rows that are looked at between two looks at the clock, and rows below which a set of documents is hashed.
+#: Rows processed between two checks of the stop flag; below this number of rows, documents are hashed.
 STRIDE = 1 << 16
 FEW_ROWS = 4096
-#: Ranges this short are counted sooner than looked up.
+#: Maximum length of a range that is counted faster than looked up.
 NEVER_FREQUENT = 16
 
 
 @compiled()
 def find_frequent(frequent: Array, low: int, high: int) -> int:
-    """The row of ``frequent.N.G`` for a range of the suffix array; -1 when it has none."""
+    """Return the row of ``frequent.N.G`` for a range of the suffix array; -1 if there is none."""
     if high - low <= NEVER_FREQUENT:
         return -1
     first, last = 0, frequent.shape[0]
@@ -44,10 +44,10 @@ class Selection(NamedTuple):
     """The documents of one shard that are counted, and how their counts are grouped.
 
     Attributes:
-        documents: bool (documents,): counted or not; of size 0 if all are counted.
+        documents: bool (documents,): whether each document is counted; of size 0 if all are counted.
         groups: int32 (documents,): the group of each document; of size 0 without groups.
         frequent: ``frequent.N.G``, the stored counts of frequent n-grams.
-        column: Column of ``frequent`` with the counts for these documents; -1 if there is none.
+        column: The column of ``frequent`` with the counts for these documents; -1 if there is none.
     """
 
     documents: Array
@@ -103,7 +103,7 @@ def count_range(rows: Rows, selection: Selection, low: int, high: int, stop: Arr
     return occurrences, found
 
 
-#: No groups, for counts of whole shards.
+#: Used for counts without groups.
 NO_GROUPS = np.zeros(0, np.int32)
 
 
@@ -114,8 +114,8 @@ def count_ngram(
 ) -> tuple[Any, Any]:  # fmt: skip
     """Find a token sequence (an array of ids) and return :func:`count_range` of its rows.
 
-    The arguments are the fields of :class:`SuffixArray`, :class:`Rows` and :class:`Selection`: unpacking these tuples
-    from Python takes 2 us, half of the time of a count.
+    The arguments are the fields of :class:`SuffixArray`, :class:`Rows` and :class:`Selection`. Passing these tuples
+    from Python would take 2 us, half the time of a count.
     """
     low, high = find(SuffixArray(stream, table, width, token_bytes, first, types), ids.view(np.uint8))
     if low >= high:
@@ -126,7 +126,7 @@ def count_ngram(
 
 @compiled()
 def count_ranges(rows: Rows, selection: Selection, ranges: Array, stop: Array, counts: Array) -> None:
-    """Add :func:`count_range` of many ranges, int64 (n, 2), to ``counts``, int64 (n, 2)."""
+    """Add the result of :func:`count_range` for many ranges, int64 (n, 2), to ``counts``, int64 (n, 2)."""
     for i in range(ranges.shape[0]):
         if stop[0]:
             return
@@ -138,7 +138,7 @@ def count_ranges(rows: Rows, selection: Selection, ranges: Array, stop: Array, c
 
 @compiled()
 def count_by_group(rows: Rows, selection: Selection, low: int, high: int, stop: Array, counts: Array) -> None:
-    """Add occurrences and documents of the rows [low, high) to ``counts``, int64 (groups, 2), by document's group."""
+    """Add occurrences and documents of the rows [low, high) per group to ``counts``, int64 (groups, 2)."""
     marked = np.zeros(rows.document_starts.size, np.bool_)
     for row in range(low, high):
         if (row - low) % STRIDE == 0 and stop[0]:

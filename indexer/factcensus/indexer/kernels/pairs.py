@@ -1,7 +1,7 @@
-"""Mentions of an entity, and pairs of mentions of two: the semantics of every co-occurrence number.
+"""Mentions of an entity and pairs of mentions of two entities, which define every co-occurrence count.
 
-A mention is found leftmost-longest and non-overlapping over all surface forms. Two mentions pair when they stand in
-the same document and share no token; within a window of w when, besides, at most w tokens stand strictly between.
+Mentions are leftmost-longest, non-overlapping matches of any surface form. Two mentions form a pair if they are in the
+same document and share no token. A pair is within a window of w if at most w tokens are strictly between the mentions.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Array = npt.NDArray[Any]
 
 
 def check_windows(windows: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The windows as an array.
+    """Return the windows as an array.
 
     Raises:
-        TypeError: they are not a list.
-        InputError: one is negative, or not an integer.
+        TypeError: The windows are not a list.
+        InputError: A window is negative or not an integer.
     """
     return np.array(windows_of(windows), np.int64)
 
@@ -35,8 +35,8 @@ class Mentions:
 
     Attributes:
         starts: int64 (mentions,): position of the first token.
-        ends: int64 (mentions,): position behind the last token.
-        documents: int64 (mentions,): number of the document inside the shard.
+        ends: int64 (mentions,): position after the last token.
+        documents: int64 (mentions,): number of the document within the shard.
     """
 
     starts: npt.NDArray[np.int64]
@@ -48,17 +48,17 @@ class Mentions:
 
 
 def select_mentions(positions: list[Array], lengths: list[int]) -> tuple[Array, Array]:
-    """Leftmost-longest, non-overlapping mentions out of all occurrences of an entity's surface forms.
+    """Select leftmost-longest, non-overlapping mentions from all occurrences of the surface forms of an entity.
 
     Args:
-        positions: occurrences of each form, in any order.
-        lengths: tokens of each form.
+        positions: Occurrences of each form, in any order.
+        lengths: Number of tokens of each form.
 
     Returns:
         Starts and ends, in order.
     """
     longest = max(lengths, default=1)
-    # One integer a candidate, so that sorting puts the leftmost first and of those the longest.
+    # One integer per candidate; sorting puts the leftmost first, and the longest first among those.
     keys = [found * (longest + 1) + (longest - length) for found, length in zip(positions, lengths, strict=True)]
     candidates = np.sort(np.concatenate(keys)) if keys else np.zeros(0, np.int64)
     starts = candidates // (longest + 1)
@@ -81,18 +81,18 @@ def _greedy(starts: Array, ends: Array) -> Array:
 
 
 def count_pairs(subject: Mentions, object: Mentions, windows: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-    """Pairs of mentions, per document.
+    """Count pairs of mentions per document.
 
     Args:
-        subject: of the same shard as ``object``.
-        object: see above.
-        windows: int64 (windows,): the windows to count besides the whole document.
+        subject: Mentions of one entity.
+        object: Mentions of another entity in the same shard.
+        windows: int64 (windows,): the windows to count in addition to the whole document.
 
     Returns:
-        int64 (documents,), the documents that have both, in order, and int64 (documents, 1 + windows) with the pairs
-        in the document and in each window; 0 where all mentions overlap, or none is near enough.
+        int64 (documents,), the documents that contain both, in order, and int64 (documents, 1 + windows), the pairs in
+        the whole document and in each window; 0 if all mentions overlap or none are close enough.
     """
-    if len(subject) > len(object):  # the numbers are symmetric, and the rarer side leads
+    if len(subject) > len(object):  # the counts are symmetric; iterate over the rarer entity
         subject, object = object, subject
     return _pairs(
         subject.starts, subject.ends, subject.documents, object.starts, object.ends, object.documents, windows
@@ -155,7 +155,7 @@ def _pairs(
 def overlapping_pairs(
     starts: Array, ends: Array, i: int, i_end: int, other_starts: Array, other_ends: Array, j: int, j_end: int
 ) -> int:
-    """Pairs that share a token; both sides are in order and do not overlap themselves."""
+    """Return the number of pairs that share a token; the mentions of each side are sorted and do not overlap."""
     total = 0
     while i < i_end and j < j_end:
         if ends[i] <= other_starts[j]:
@@ -176,17 +176,17 @@ def near_pairs(
     starts: Array, ends: Array, i: int, i_end: int,
     other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,
 ) -> int:  # fmt: skip
-    """Pairs with at most ``window`` tokens between them: four places that only move forward."""
+    """Return the number of pairs with at most ``window`` tokens between, by four indexes that only move forward."""
     total = 0
     before_low = before_high = after_low = after_high = j
     for k in range(i, i_end):
-        # Others that end at or before our start, and not further than the window.
+        # Other mentions that end at or before this start, within the window.
         while before_high < j_end and other_ends[before_high] <= starts[k]:
             before_high += 1
         while before_low < before_high and other_ends[before_low] < starts[k] - window:
             before_low += 1
         total += before_high - before_low
-        # Others that start at or behind our end, and not further than the window.
+        # Other mentions that start at or after this end, within the window.
         while after_low < j_end and other_starts[after_low] < ends[k]:
             after_low += 1
         after_high = max(after_high, after_low)

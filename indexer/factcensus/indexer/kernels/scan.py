@@ -1,14 +1,14 @@
-"""The compiled fact scanner: the token ids of documents to the counts of entities and facts, in one pass.
+"""The compiled fact scanner, which counts entities and facts in the token ids of documents in one pass.
 
-All surface forms stand in one trie. From every position the pass walks down as far as the text goes along; most
-tokens begin no form and are dismissed by one look-up. A document's mentions are then put together by entity, and only
-facts both of whose entities are among them are touched.
+All surface forms are in one trie. From every position, the scanner walks down the trie as far as the text matches. Most
+tokens do not begin a form, which takes a single lookup. The mentions of a document are then grouped by entity, and only
+facts with both entities in the document are processed.
 
-For 5,000 facts (12,150 forms) in 58 MB of Wikipedia, the walk alone takes a CPU second for 360 MB of text under
-``words``. Aho-Corasick by ahocorasick_rs finds the same at 55 MB/s, after as long again to put the analysed text
-together from the ids; only where nearly every token begins a form, under ``bytes``, it is ahead (51 MB/s, not 29).
-Binary search among a node's children instead of the hash table took 1.2 to 1.4 times as long, and 2.3 times
-for 250,000 forms.
+With 5,000 facts (12,150 forms) and 58 MB of Wikipedia, the walk alone processes 360 MB of text per CPU second with
+``words``. Aho-Corasick (ahocorasick_rs) processes 55 MB/s, and takes the same time again to build its input text from
+the ids. It is only faster if nearly every token begins a form, as with ``bytes`` (51 instead of 29 MB/s). A binary
+search among the children of a node, instead of the hash table, took 1.2 to 1.4 times as long, and 2.3 times for 250,000
+forms.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from factcensus.indexer.kernels.pairs import near_pairs
 Array = npt.NDArray[Any]
 TokenIds = tuple[int, ...]
 
-#: A window that no document exceeds.
+#: A window larger than any document.
 WHOLE_DOCUMENT = 1 << 60
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 
 
-# Tuples of arrays, which compiled functions take as they are.
+# Compiled functions accept tuples of arrays directly.
 
 
 class Trie(NamedTuple):
-    """Token sequences, and the entities that each is a form of.
+    """A trie of token sequences, each with the entities that have it as a form.
 
     Attributes:
-        root: int32 (tokens,): the node of each token as the first of a form, 0 where it begins none. A token id
-            beyond the end stands in no form.
-        keys: int64 (slots,): ``node << 32 | token``; a hash table with linear probing, ``slots`` a power of two.
-        children: int32 (slots,): the node that this token leads to from that one; 0 where the slot is empty.
-        owner_starts: int64 (nodes + 1,).
-        owners: int32: the entities that have the sequence down to node n as a form are
-            ``owners[owner_starts[n]:owner_starts[n + 1]]``.
-        longest: tokens of the longest form.
+        root: int32 (tokens,): the node of each token as the first token of a form, 0 if no form begins with it. A token
+            id beyond the end of the array is not in any form.
+        keys: int64 (slots,): ``node << 32 | token``; a hash table with linear probing; ``slots`` is a power of two.
+        children: int32 (slots,): the child of this node for this token; 0 if the slot is empty.
+        owner_starts: int64 (nodes + 1,): the start of each node in ``owners``.
+        owners: int32: ``owners[owner_starts[n]:owner_starts[n + 1]]`` are the entities that have the sequence of
+            node n as a form.
+        longest: Number of tokens of the longest form.
     """
 
     root: npt.NDArray[np.int32]
@@ -57,11 +57,11 @@ class Trie(NamedTuple):
 
 
 class FactsByEntity(NamedTuple):
-    """The facts, each with that of its two entities that has fewer of them.
+    """Facts listed by entity; each fact is listed under the entity with fewer facts.
 
     Attributes:
-        starts: int64 (entities + 1,).
-        facts: int64 (facts,): the rows of the facts that are with entity e are ``facts[starts[e]:starts[e + 1]]``.
+        starts: int64 (entities + 1,): the start of each entity in ``facts``.
+        facts: int64 (facts,): ``facts[starts[e]:starts[e + 1]]`` are the rows of the facts listed under entity e.
         others: int64 (facts,): the other entity of each of ``facts``.
     """
 
@@ -85,19 +85,19 @@ class Counts(NamedTuple):
 
     @classmethod
     def zeros(cls, entities: int, facts: int, windows: int) -> Counts:
-        """Nothing counted yet."""
+        """Return counts of zero."""
         shape = (facts, windows, 2)
         return cls(np.zeros(entities, np.int64), np.zeros(entities, np.int64), np.zeros(shape, np.int64))
 
 
 def build_trie(entities: Sequence[Sequence[TokenIds]], token_count: int) -> Trie:
-    """The trie of the forms of all entities.
+    """Build the trie of the forms of all entities.
 
     Args:
-        entities: the distinct forms of each entity, none of them empty; an entity's number is its place.
-        token_count: one more than the largest token id that a form may have.
+        entities: The distinct, non-empty forms of each entity; the number of an entity is its index.
+        token_count: One more than the largest token id in a form.
     """
-    nodes: dict[tuple[int, int], int] = {}  # (node, token) to node, numbered from 1 on; 0 is the root
+    nodes: dict[tuple[int, int], int] = {}  # (node, token) to node, numbered from 1; 0 is the root
     owners: list[tuple[int, int]] = []
     for entity, forms in enumerate(entities):
         for form in forms:
@@ -124,12 +124,12 @@ def build_trie(entities: Sequence[Sequence[TokenIds]], token_count: int) -> Trie
 
 
 def group_facts(subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64], entity_count: int) -> FactsByEntity:
-    """The facts by entity: a country that is the object of 1,000 facts does not have all of them looked at each time.
+    """Group facts by the entity with fewer facts, so that a mention of a country need not check 1,000 facts each time.
 
     Args:
-        subjects: int64 (facts,): the entity of each fact's subject.
-        objects: int64 (facts,): that of its object.
-        entity_count: all entities.
+        subjects: int64 (facts,): the entity of the subject of each fact.
+        objects: int64 (facts,): the entity of the object of each fact.
+        entity_count: Number of entities.
     """
     fact_counts = np.bincount(np.concatenate([subjects, objects]), minlength=entity_count)
     by_subject = fact_counts[subjects] <= fact_counts[objects]
@@ -150,11 +150,11 @@ def count_documents(
 
     Args:
         ids: uint32: the tokens of all documents.
-        document_starts: int64 (documents + 1,): where each begins in ``ids``, and where the last ends.
-        trie: the forms of the entities.
-        facts: the facts by entity.
-        windows: int64 (windows,): most tokens strictly between two mentions, WHOLE_DOCUMENT for any number.
-        counts: what is added to.
+        document_starts: int64 (documents + 1,): the start of each document in ``ids``, and the end of the last.
+        trie: The forms of the entities.
+        facts: The facts by entity.
+        windows: int64 (windows,): maximum number of tokens strictly between two mentions; WHOLE_DOCUMENT for no limit.
+        counts: The counts to add to.
     """
     entities = counts.mentions.size
     free = np.zeros(entities, np.int64)
@@ -174,20 +174,20 @@ def count_documents(
 def _find_mentions(
     ids: Array, begin: int, end: int, trie: Trie, free: Array, path: Array, found: Array
 ) -> tuple[Array, int]:
-    """The mentions in one document: leftmost-longest, those of one entity not overlapping.
+    """Find the leftmost-longest mentions in one document; mentions of the same entity do not overlap.
 
     Args:
-        ids: see above.
-        begin: where the document begins in ``ids``.
-        end: where it ends.
-        trie: see above.
-        free: int64 (entities,): the position behind each entity's last mention.
+        ids: See :func:`count_documents`.
+        begin: The start of the document in ``ids``.
+        end: The end of the document in ``ids``.
+        trie: See :func:`count_documents`.
+        free: int64 (entities,): the position after the last mention of each entity.
         path: int64 (trie.longest, 2), scratch.
         found: int64 (rows, 3), scratch.
 
     Returns:
-        ``found``, or a larger array in its place, and the number of mentions: a row each with the entity, the first
-        position and the one behind the last, in order of the first.
+        ``found``, or a larger array that replaces it, and the number of mentions. Each row has the entity, the first
+        position and the position after the last; rows are sorted by first position.
     """
     root, keys, children, owner_starts, owners, _ = trie
     count = 0
@@ -210,7 +210,7 @@ def _find_mentions(
             if token >= root.size:
                 break
             node = _child(keys, children, node << 32 | token)
-        while forms > 0:  # the longest first, so that no shorter one takes its place
+        while forms > 0:  # try the longest first, so that a shorter one cannot win
             forms -= 1
             node = path[forms, 0]
             stop = path[forms, 1]
@@ -233,15 +233,15 @@ def _find_mentions(
 def _add_document(
     found: Array, here: Array, stops: Array, facts: FactsByEntity, windows: Array, counts: Counts
 ) -> None:
-    """Add the mentions of one document, and the pairs of those facts whose entities are both among them.
+    """Add the mentions of one document, and the pairs of all facts with both entities in it.
 
     Args:
-        found: int64 (mentions, 3), see above.
+        found: int64 (mentions, 3), see :func:`_find_mentions`.
         here: int64 (entities,), scratch: mentions in the document; all 0 before and after.
-        stops: int64 (entities,), scratch: where an entity's mentions end when they are put in order of the entities.
-        facts: see above.
-        windows: see above.
-        counts: see above.
+        stops: int64 (entities,), scratch: the end of the mentions of each entity, when they are grouped by entity.
+        facts: See :func:`count_documents`.
+        windows: See :func:`count_documents`.
+        counts: See :func:`count_documents`.
     """
     mentions = found.shape[0]
     distinct = np.empty(mentions, np.int64)
@@ -285,7 +285,7 @@ def _add_document(
 
 @compiled()
 def _child(keys: Array, children: Array, key: Any) -> Any:
-    """The node that a key leads to; 0 for none."""
+    """Return the child for a key; 0 if there is none."""
     slot = _first_slot(key, keys.size)
     while children[slot] != 0 and keys[slot] != key:
         slot = (slot + 1) & (keys.size - 1)
@@ -294,7 +294,7 @@ def _child(keys: Array, children: Array, key: Any) -> Any:
 
 @compiled()
 def _fill(keys: Array, children: Array, new_keys: Array) -> None:
-    """Enter distinct keys in the order of the nodes they lead to, from 1 on."""
+    """Insert distinct keys; key i leads to node i + 1."""
     for i in range(new_keys.size):
         slot = _first_slot(new_keys[i], keys.size)
         while children[slot] != 0:

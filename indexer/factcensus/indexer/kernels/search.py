@@ -1,7 +1,7 @@
-"""Compiled search in one shard: a token sequence to its range of the suffix array.
+"""Compiled search in one shard, from a token sequence to its range in the suffix array.
 
-Everything takes the files as they are mapped, of any token and entry width, so that a shard built by infini-gram is
-searched by the same code.
+All functions work on the mapped files with any token and entry width, so the same code searches shards built by
+infini-gram.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SuffixArray(NamedTuple):
         width: Elements per entry.
         token_bytes: Bytes of a token id: 1, 2 or 4.
         first: ``first.N``, or of size 0 without one; it saves about the first ten steps of a search.
-        types: Number of token ids that ``first`` covers; a larger id occurs nowhere in the shard.
+        types: Number of token ids covered by ``first``; larger ids do not occur in the shard.
     """
 
     stream: Array
@@ -38,13 +38,13 @@ class SuffixArray(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows of one suffix array and the way from a row to its document.
+    """The rows of one suffix array, and the arrays for finding the document of a row.
 
     Attributes:
-        table: See :class:`SuffixArray`, as ``width`` and ``token_bytes``.
+        table: See :class:`SuffixArray`, also for ``width`` and ``token_bytes``.
         document_starts: int64 (documents,): position of the separator of each document.
         blocks: int32: rank structure over the positions (:func:`block_documents`).
-        size: Tokens of the shard, separators included.
+        size: Number of tokens of the shard, including separators.
     """
 
     table: Array
@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 
 @compiled(inline="always")
 def entry(table: Any, row: Any, width: Any) -> Any:
-    """The byte offset in a row of the suffix array, whose entries are ``width`` elements each, the lowest first."""
+    """Return the byte offset in a row of the suffix array; an entry has ``width`` elements, the lowest first."""
     value = np.int64(0)
     for i in range(width):
         value |= np.int64(table[row * width + i]) << (8 * i)
@@ -66,7 +66,7 @@ def entry(table: Any, row: Any, width: Any) -> Any:
 
 @compiled()
 def _side(stream: Array, at: Any, query: Array) -> Any:
-    """Where the suffix at an offset stands: -1 before those that start with ``query``, 0 among them, 1 behind."""
+    """Compare the suffix at an offset with ``query``: -1 if smaller, 0 if it starts with ``query``, 1 if larger."""
     for i in range(query.size):
         if at + i >= stream.size:
             return -1  # a proper prefix of the query
@@ -77,7 +77,7 @@ def _side(stream: Array, at: Any, query: Array) -> Any:
 
 @compiled()
 def _bound(stream: Array, table: Array, width: int, query: Array, low: Any, high: Any, behind: int) -> Any:
-    """The first of the rows [low, high] that does not precede ``query``; with ``behind`` 1, nor starts with it."""
+    """Return the first row in [low, high] not smaller than ``query``; if ``behind`` is 1, it must not start with it."""
     while low < high:
         middle = (low + high) // 2
         if _side(stream, entry(table, middle, width), query) < behind:
@@ -89,13 +89,13 @@ def _bound(stream: Array, table: Array, width: int, query: Array, low: Any, high
 
 @compiled()
 def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
-    """How many of the ids 0 … types - 1 come before an id when compared as little-endian bytes."""
+    """Return how many of the ids 0 … types - 1 precede an id when compared as little-endian bytes."""
     rank: Any = 0
-    below: Any = np.int64(1)  # 256 ** i: so many ids lie between two that agree in the bytes before
-    same = np.int64(0)  # the value of those bytes
+    below: Any = np.int64(1)  # 256 ** i, the distance between ids that agree in the previous bytes
+    same = np.int64(0)  # the value of the previous bytes
     for i in range(token_bytes):
         byte = (token_id >> (8 * i)) & 0xFF
-        # Of the ids whose bytes before are the same, same + below * q, those come first whose q % 256 is smaller.
+        # Of the ids with the same previous bytes, same + below * q, those with a smaller q % 256 come first.
         alike = max(np.int64(0), (types - same + below - 1) // below)
         rank += alike // 256 * byte + min(alike % 256, byte)
         same += below * byte
@@ -105,7 +105,7 @@ def byte_order_rank(token_id: Any, types: Any, token_bytes: Any) -> Any:
 
 @compiled()
 def _rows_of_first(suffixes: SuffixArray, query: Array, low: Any, high: Any) -> Any:
-    """Return the rows among [low, high) that ``first`` leaves for a query."""
+    """Return the rows in [low, high) to which ``first`` narrows a query."""
     if suffixes.first.size and query.size >= suffixes.token_bytes:
         token_id = np.int64(0)
         for i in range(suffixes.token_bytes):
@@ -124,24 +124,24 @@ def find(suffixes: SuffixArray, query: Array) -> tuple[int, int]:
     stream, table, width = suffixes.stream, suffixes.table, suffixes.width
     low, high = _rows_of_first(suffixes, query, np.int64(0), np.int64(table.size // width))
     low = _bound(stream, table, width, query, low, high, 0)
-    # Most queries have few rows or none, so the end is searched from the beginning on, in steps that double.
+    # Most queries have few rows or none, so the end is searched from the beginning, in doubling steps.
     step = 1
     while low + step - 1 < high and _side(stream, entry(table, low + step - 1, width), query) == 0:
         step *= 2
     return low, _bound(stream, table, width, query, low + step // 2, min(high, low + step - 1), 1)
 
 
-#: Queries that are looked for side by side. Each step waits for memory, and so all of theirs wait at the same time.
+#: Number of interleaved queries. Each step waits for memory, so interleaving makes these waits overlap.
 SIDE_BY_SIDE = 32
 _BEGIN, _DOUBLE, _END, _DONE = 0, 1, 2, 3
 
 
 @compiled()
 def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:
-    """Run :func:`find` for many queries (an arena of bytes and its starts) and fill ``ranges``, int64 (queries, 2).
+    """Run :func:`find` for many queries (concatenated bytes and their starts) and fill ``ranges``, int64 (queries, 2).
 
     Args:
-        order: The order of the searches. If neighbours are close in the table, more of it is in the cache.
+        order: The order of the searches. If consecutive queries are close in the table, the cache works better.
 
     An empty query has an empty range.
     """
@@ -197,20 +197,20 @@ def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array,
 
 @compiled()
 def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int) -> Array:
-    """Token positions of the rows [low, high), in table order: one sequential read."""
+    """Return the token positions of the rows [low, high) in table order, by one sequential read."""
     positions = np.empty(high - low, np.int64)
     for i in range(positions.size):
         positions[i] = entry(table, low + i, width) >> (token_bytes >> 1)
     return positions
 
 
-#: Positions a block of :func:`block_documents` stands for; from the block's first document a few steps are left.
+#: Logarithm of the number of positions per block of :func:`block_documents`.
 BLOCK_BITS = 8
 
 
 @compiled()
 def block_documents(document_starts: Array, size: int) -> Array:
-    """int32: the document that every 256th of ``size`` positions falls into (the rank structure of this shard)."""
+    """Return int32, the document of every 256th of ``size`` positions (the rank structure of a shard)."""
     blocks = np.empty((size >> BLOCK_BITS) + 1, np.int32)
     document = 0
     for block in range(blocks.size):
@@ -265,9 +265,9 @@ def mark_documents(rows: Rows, low: int, high: int, seen: Array) -> int:
 
 @compiled()
 def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_bytes: int) -> Any:
-    """The first of ``rows`` whose suffix does not strictly precede that of the next row; -1 when all do.
+    """Return the first of ``rows`` whose suffix does not strictly precede the next one; -1 if all do.
 
-    Suffixes that agree in ``most_bytes`` pass: copies of a document would take the square of its length otherwise.
+    Suffixes that agree in ``most_bytes`` pass; otherwise copies of a document would take time quadratic in its length.
     """
     for i in range(rows.size):
         left = entry(table, rows[i], width)
@@ -287,13 +287,14 @@ def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_by
 
 @compiled()
 def first_wrong_row(stream: Array, table: Array, width: int, token_bytes: int, row_of: Array) -> Any:
-    """The first row of the table that is not where it belongs, -1 when the whole table is right: a proof in one pass.
+    """Return the first row of the table in the wrong place; -1 proves in one pass that the whole table is right.
 
-    A table that holds every position once is in order when each row's first token is below the next one's, or equal
-    to it and the suffix behind it is, by the table itself, below the one behind the next.
+    A table with every position exactly once is sorted if this holds for every row: either its first token is smaller
+    than that of the next row, or both are equal and the suffix after this token precedes, according to the table, the
+    suffix after the other.
 
     Args:
-        stream: ``tokenized.N`` as uint8; the other arguments as for :func:`find`.
+        stream: ``tokenized.N`` as uint8; for the other arguments, see :class:`SuffixArray`.
         row_of: uint32 or uint64 (rows + 1,), scratch.
     """
     rows = table.size // width

@@ -1,1 +1,1 @@
-"""Processes, progress and the console: what the other packages need of the operating system."""
+"""Processes, progress display and console output."""

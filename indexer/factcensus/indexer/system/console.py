@@ -1,4 +1,4 @@
-"""What commands show people: progress on stderr, tables and JSON on stdout."""
+"""Console output of commands: progress on stderr, tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40
 
 
 class ConsoleProgress:
-    """One line a stage on stderr, with rate and time left; rewritten in place on a terminal."""
+    """One line per stage on stderr, with rate and remaining time; updated in place on a terminal."""
 
     def __init__(self, interval_s: float | None = None) -> None:
         self._live = sys.stderr.isatty()
@@ -63,7 +63,7 @@ class ConsoleProgress:
 
 
 def size_text(size_bytes: float) -> str:
-    """A size in decimal units, such as 1.5 GB."""
+    """Format a size in decimal units, such as 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size_bytes < 1000 or unit == "TB":
             return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -72,15 +72,15 @@ def size_text(size_bytes: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration such as 42 s or 3:05 min."""
+    """Format a duration, such as 42 s or 3:05 min."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
 def parse_size(text: str) -> int:
-    """Bytes from a size such as 8GiB, 500MB or 1048576.
+    """Return the number of bytes of a size such as 8GiB, 500MB or 1048576.
 
     Raises:
-        InputError: it is none.
+        InputError: The text is not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:
@@ -89,12 +89,12 @@ def parse_size(text: str) -> int:
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON on stdout; what JSON has no type for, such as a path, becomes text."""
+    """Print one line of JSON on stdout; values without a JSON type, such as paths, become text."""
     print(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def print_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
-    """A plain table on stdout: numbers to the right, thousands separated."""
+    """Print a plain table on stdout; numbers are right-aligned, with thousands separators."""
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(header), *texts]) for i in range(len(header))]
     numeric = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(header))]

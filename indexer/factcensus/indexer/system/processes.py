@@ -1,8 +1,8 @@
-"""Work on many files in as many processes as asked for: results as they come, progress in bytes, a stop at once.
+"""Processing of many files in several processes, with results as they are ready, progress in bytes, and quick stops.
 
-Each process has a pipe of its own to this one, over which come its results, its notices and how far it is. Nothing
-is shared, so nothing is lost or waited for when a process ends, by an error, by Ctrl-C, or killed for its memory. The
-standard library's pool of processes lost notices, and could hang, when it was stopped while it started.
+Each process sends its results, notices and progress through its own pipe. Nothing is shared. So nothing is lost and
+nothing hangs when a process ends through an error, Ctrl-C, or a lack of memory. The process pool of the standard
+library lost notices, and could hang, if it was stopped while starting.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from typing import Any, TypeVar, cast
 
 from factcensus.indexer.errors import IndexerError, InputError
 
-#: Below this, starting processes would take longer than the work.
+#: Below this number of bytes, starting processes would take longer than the work.
 LEAST_BYTES = 16 << 20
 
-#: The name of processes started here, and their exit status if the user's script has no main guard.
+#: The name of worker processes, and their exit status if the script of the user has no main guard.
 _NAME, _UNGUARDED = "factcensus-worker", 97
 _NO_GUARD = (
-    "this script starts its work again in every process that it starts; put the call under  if __name__ == "
+    "every worker process runs this script again from the start; put the call under  if __name__ == "
     "'__main__':  (or give jobs=1)"
 )
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-#: What is done with one task; it tells now and then how many bytes of the task are done, and what is to be noticed.
+#: A function that processes one task; it calls back with the number of bytes done, and with notices.
 Work = Callable[[Task, Callable[[int], None], Callable[[str], None]], Result]
 
 
 def check_main_guard() -> None:
-    """Refuse to start work while a script is imported again by a process that it started.
+    """Refuse to start work while a worker process imports the script of the user.
 
-    A new process first imports the script that started it. Without a main guard the script would get here again, and
-    again in each further process. A process of ours ends without a word: the one that started it says what is wrong.
+    A new process first imports the script that started it. Without a main guard, the script would start its work again
+    in each process. A worker process exits silently in this case, and the process that started it reports the error.
 
     Raises:
-        InputError: the script lacks a main guard.
+        InputError: The script lacks a main guard.
     """
     current = multiprocessing.current_process()
     if getattr(current, "_inheriting", False):
@@ -61,25 +61,26 @@ def map_tasks(
     progress: Callable[[int, int], None],
     notice: Callable[[str], None],
 ) -> Iterator[Result]:
-    """Do all tasks; their results in the order in which they are ready.
+    """Process all tasks and yield their results in the order in which they are ready.
 
     Args:
-        start: called once in each process; gives what does the tasks there. Picklable, as are tasks and results.
-        tasks: what to do.
-        sizes: the bytes of each task.
-        jobs: most processes; with one, or little to do, the work is done in this one.
-        progress: told (bytes done, all).
-        notice: told what the work notices.
+        start: Called once in each process; returns the function that processes tasks. Picklable, like tasks and
+        results.
+        tasks: The tasks.
+        sizes: The number of bytes of each task.
+        jobs: Maximum number of processes; with one job, or little work, everything runs in this process.
+        progress: Called with (bytes done, all bytes).
+        notice: Called with the notices of the tasks.
 
     Raises:
-        IndexerError: a process was killed.
-        InputError: the script that called this has no main guard.
-        Exception: what the work raises. All processes have ended then, as they have when no more results are taken.
+        IndexerError: A process was killed.
+        InputError: The calling script has no main guard.
+        Exception: Any error raised by a task. By then all processes have ended, as they have when the generator closes.
     """
     total = sum(sizes)
 
     def report(done: int) -> None:
-        if done < total:  # the end is told once
+        if done < total:  # the end is reported only once
             progress(done, total)
 
     jobs = min(jobs, len(tasks))
@@ -158,13 +159,13 @@ def _new_worker() -> tuple[Connection, SpawnProcess]:
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), name=_NAME, daemon=True)
     process.start()
-    there.close()  # what is read here ends when the process does
+    there.close()  # so that reading here ends when the process ends
     return here, process
 
 
 @contextmanager
 def _lives(process: SpawnProcess) -> Iterator[None]:
-    """What is sent to a process or received from it."""
+    """Report the end of a process while sending to it or receiving from it."""
     try:
         yield
     except (EOFError, BrokenPipeError, ConnectionResetError) as error:
@@ -172,15 +173,14 @@ def _lives(process: SpawnProcess) -> Iterator[None]:
         if process.exitcode == _UNGUARDED:
             raise InputError(_NO_GUARD) from error
         raise IndexerError(
-            f"a process ended before its work was done (exit code {process.exitcode}); where memory is short, give "
-            "fewer --jobs"
+            f"a worker process ended unexpectedly (exit code {process.exitcode}); if memory is short, give fewer --jobs"
         ) from error
 
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes that start here never see Ctrl-C, which a terminal sends to all of them: this one ends them."""
-    resource_tracker.ensure_running()  # starting it with the first process would let interrupts through again
+    """Block Ctrl-C, which a terminal sends to all processes, in processes started here; this process ends them."""
+    resource_tracker.ensure_running()  # starting it later, with the first process, would unblock interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -189,7 +189,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """What a process does: one task after another, until it is told that there is none, or whoever asks is gone."""
+    """Process tasks in a worker until there are none, or until the main process is gone."""
 
     def sender(kind: str) -> Callable[[Any], None]:
         return lambda value: connection.send((kind, value))
