@@ -126,7 +126,7 @@ class CountIndex(OpenedIndex):
     def _flat_ngrams(self, ngrams: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         starts = np.zeros(len(ngrams) + 1, np.int64)
         if any(isinstance(ngram, (str, bytes)) or not hasattr(ngram, "__len__") for ngram in ngrams):
-            raise TypeError("n-grams are a list of lists of token ids; use count_many for texts")
+            raise TypeError("n-grams must be a list of lists of token ids; use count_many for texts")
         np.cumsum(np.fromiter(map(len, ngrams), np.int64, len(ngrams)), out=starts[1:])
         tokens = np.fromiter(map(operator.index, chain.from_iterable(ngrams)), np.int64, int(starts[-1]))
         separator = min((int(np.iinfo(shard.token_dtype).max) for shard in self.shards), default=0xFFFFFFFF)

@@ -263,7 +263,7 @@ def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, Sourc
 
 
 def _remote_identity(file: SourceFile) -> Hashable:
-    """Return what is equal for two URLs of one file; a chain such as ``simplecache::`` may lead to a local one."""
+    """Return a key that is equal for two URLs of the same file; ``simplecache::`` may lead to a local file."""
     path = file.url.removeprefix("file://")
     return file.url if path == file.url else _identity(path, os.stat(path))
 

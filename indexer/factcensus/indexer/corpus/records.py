@@ -304,13 +304,13 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
 
 
 def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
-    """Raise if two columns, or two fields of a struct, have one name: which of them is meant cannot be known."""
+    """Refuse two columns, or two fields of a struct, with the same name, because the name would be ambiguous."""
     import pyarrow as pa
 
     seen = set()
     for column in fields:
         if column.name in seen:
-            raise InputError(f"{file.name}: two columns are called {inside + column.name!r}; rename one of them")
+            raise InputError(f"{file.name}: two columns have the name {inside + column.name!r}; rename one of them")
         seen.add(column.name)
         if pa.types.is_struct(column.type):
             _refuse_repeated(file, column.type, f"{inside}{column.name}.")
