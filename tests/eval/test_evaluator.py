@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.asking.generation import continue_greedily
 from factcensus.eval.asking.token_record import score_answers
-from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.evaluator import MEASURED, StandardEvaluator
 from factcensus.indexer import InputError
 from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.evaluation import get_evaluator
@@ -111,3 +111,17 @@ def test_a_fact_that_cannot_be_encoded_is_named(model: PreTrainedModel, tokenize
 
 def test_the_worker_finds_it_by_name() -> None:
     assert isinstance(get_evaluator("standard"), StandardEvaluator)
+
+
+@pytest.mark.parametrize("name", ["prompt", "Match", "choices", "seed", "method", "point", "probability"])
+def test_column_that_evaluation_adds_is_refused_and_not_replaced(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    table = facts().append_column(name, pa.array(["mine"] * 3))
+    with pytest.raises(InputError, match=f"a column '{name}' of its own, and evaluation adds one"):
+        StandardEvaluator().check(tokenizer, table, template="plain")
+
+
+def test_every_column_that_evaluation_adds_is_known_before(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    rows, _ = evaluate(model, tokenizer, facts())
+    assert {*rows.column_names} - {*facts().column_names} - {"answer"} == {*MEASURED}

@@ -194,3 +194,31 @@ def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, a
     (tmp_path / "a.toml").write_text(TOML)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "a.toml", [assignment])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": True}, "seed is a number, got true"),
+        ({"training": {"passes": True}}, "passes is a number, got true"),
+        ({"training": {"passes": float("inf")}}, "training.passes"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
+        ({"index": {"name": "wiki"}}, "nothing is counted without url or folder"),
+        ({"index": {"folder": "i", "windows": [10, -1]}}, "a window is a number of tokens, 0 or more; got -1"),
+        ({"index": {"folder": "i", "bins": "quantile:0"}}, "bins 'quantile:0' are not understood"),
+        ({"selection": {"forget": {"relations": "capital"}}}, 'expected a list, such as ["a", "b"]'),
+    ],
+)
+def test_values_that_would_be_taken_for_others_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_config({"model": "m", "facts": "f.csv", "out": "o", "methods": ["npo"], **settings})
+
+
+def test_yaml_numbers_are_decimal(tmp_path: Path) -> None:
+    text = "seed: 010\nmodel: m\nfacts: f.csv\nout: 007\nmethods: [npo]\ntraining: {learning_rate: 1e-5}\n"
+    (tmp_path / "run.YAML").write_text("\ufeff" + text)
+    config = load_config(tmp_path / "run.YAML")
+    assert (config.seed, str(config.out), config.training.learning_rate) == (10, "007", 1e-5)
+    (tmp_path / "run.yaml").write_text(text.replace("010", "1:30"))
+    with pytest.raises(ConfigError, match="'seed'"):
+        load_config(tmp_path / "run.yaml")

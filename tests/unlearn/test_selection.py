@@ -148,3 +148,26 @@ def test_a_table_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, text
         (tmp_path / name).write_text(text)
     with pytest.raises((ConfigError, InputError), match=message):
         read_fact_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"forget": {"relations": ["birth_city", "emploier"]}}, "names 'emploier'.*did you mean 'employer'"),
+        ({"retain": {"relations": ["employer", "x"]}}, "selection.retain.relations names 'x'"),
+        ({"forget": {"roles": ["forget", "retian"]}}, "names 'retian'.*did you mean 'retain'"),
+        ({"count_column": "exposure"}, "count_column is 'exposure'.*did you mean 'exposures'"),
+    ],
+)
+def test_unknown_value_of_a_condition_is_an_error_that_names_the_nearest(
+    world: Path, settings: dict[str, Any], message: str
+) -> None:
+    config = SelectionConfig.model_validate(settings)
+    with pytest.raises(ConfigError, match=message):
+        select(read_fact_table(world / "facts.jsonl"), config, 0)
+
+
+def test_own_column_used_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("subject,object,used\nPeru,Lima,yes\n")
+    with pytest.raises(InputError, match=r"a column 'used' of its own.*--columns my_used=used"):
+        read_fact_table(tmp_path / "f.csv")

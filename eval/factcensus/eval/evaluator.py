@@ -21,8 +21,9 @@ from factcensus.eval.asking.neighbours import neighbour_distances
 from factcensus.eval.asking.probes import ANSWER, Probe, knows_labels, probes_of
 from factcensus.eval.asking.questions import FORMS, Asked, questions_of
 from factcensus.eval.asking.token_record import TokenScores, score_answers
-from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
+from factcensus.eval.metrics.record import KEYS, METRICS, measures, zlib_ratio
 from factcensus.eval.metrics.texts import is_degenerate, token_f1
+from factcensus.indexer.tables.added import refuse_columns
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.limits import NO_LIMITS, Limits, limits_of
@@ -120,9 +121,11 @@ class StandardEvaluator:
 
         Raises:
             EvaluationInputError: the table has nothing to ask in these forms.
+            InputError: it has a column of its own with the name of one that evaluation adds.
             ExampleError: an answer cannot be encoded, or the model cannot read it.
         """
         facts = complete_facts(facts)
+        refuse_columns(facts, ("seed", "method", *MEASURED), "evaluation")
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         rows = facts.to_pylist()
         _Encoder(tokenizer, template, limits).probes(asked, probes_of(asked, rows, [()] * len(rows), labels=False))
@@ -274,6 +277,16 @@ _SAID = pa.schema(
         ("sample_matches", pa.int32()),
     ]
 )  # fmt: skip
+
+
+#: Every column that an evaluation adds to those of the facts, but the answer, which is completed.
+MEASURED = (
+    "point",
+    *(name for name in _SAID.names if name not in _ASKING),
+    *METRICS,
+    "zlib_ratio",
+    "neighbour_distance",
+)
 
 
 def _fact_table(

@@ -49,7 +49,9 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     if there is not None:
         return there
     from factcensus.indexer import read_facts, stratify
+    from factcensus.indexer.names import suggestion
     from factcensus.indexer.tables.added import without_strata
+    from factcensus.indexer.tables.counts import count_names
 
     facts = without_strata(read_facts(config.facts, columns=config.columns))  # refuses before anything is counted
     index, path = config.index, _path(config, folder)
@@ -57,12 +59,13 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     has_counts = config.selection.count_column in columns
     with locked(folder):
         if not has_counts:
+            added = count_names(index.windows)
+            if config.selection.count_column not in added:
+                raise ConfigError(
+                    f"selection.count_column is {config.selection.count_column!r}, which counting does not add"
+                    f"{suggestion(config.selection.count_column, added)}"
+                )
             facts = _counted(facts, index, folder / path.stem.replace("strata", "counts"), progress or silent)
-        if config.selection.count_column not in facts.column_names:
-            raise ConfigError(
-                f"selection.count_column is {config.selection.count_column!r}, and counting gives: "
-                + ", ".join(column for column in facts.column_names if column not in columns)
-            )
         _write(stratify(facts, config.selection.count_column, index.bins), path)
     return path
 

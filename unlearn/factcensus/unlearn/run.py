@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import torch
 
+from factcensus.indexer.paths import check_output_folder
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
 from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
@@ -79,6 +80,7 @@ def run_unlearning(
     """
     evaluator = evaluator or get_evaluator(config.evaluator)
     trackers = get_trackers(config.trackers)
+    check_output_folder(config.out)
     ranks = current_ranks(cpu=config.device == "cpu")
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from factcensus.indexer import InputError, read_facts
+from factcensus.indexer.names import suggestion
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.config.run_config import ForgetConfig, RetainConfig, SelectionConfig
@@ -167,6 +168,33 @@ def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
             hints = {"stratum": " (`factcensus facts stratify` adds it)", config.count_column: counted}
             hint = hints.get(column, "")
             raise ConfigError(f"the selection asks for the column {column!r}, and the fact table has none{hint}")
+    default = SelectionConfig.model_fields["count_column"].default
+    if config.count_column != default and config.count_column not in table.column_names:
+        near = suggestion(config.count_column, table.column_names)
+        raise ConfigError(f"selection.count_column is {config.count_column!r}, a column the fact table lacks{near}")
+    _check_values(table, "relation", "relations", config)
+    _check_values(table, "role", "roles", config)
+
+
+def _check_values(table: pa.Table, column: str, key: str, config: SelectionConfig) -> None:
+    """Check that the table has every value that a condition names: a misspelt one would leave its facts out silently.
+
+    Raises:
+        ConfigError: it lacks one.
+    """
+    if column not in table.column_names:
+        return
+    there = sorted({value for value in table[column].to_pylist() if value is not None})
+    for section, conditions in (("forget", config.forget), ("retain", config.retain)):
+        default = type(conditions).model_fields[key].default
+        asked = getattr(conditions, key)
+        unknown = [value for value in asked or () if value not in there]
+        # A set for which no value exists is reported as empty.
+        if unknown and asked != default and len(unknown) < len(asked):
+            raise ConfigError(
+                f"selection.{section}.{key} names {unknown[0]!r}, and no fact has this {column}"
+                f"{suggestion(unknown[0], there)}"
+            )
 
 
 def _nothing_meets(name: str, section: ForgetConfig | RetainConfig, rows: Sequence[Row]) -> ConfigError:

@@ -45,7 +45,8 @@ def refuse_columns(table: pa.Table, added: Sequence[str], what: str) -> None:
         if own is not None:
             raise InputError(
                 f"the table has a column {own!r} of its own, and {what} adds one of that name; rename it, for example "
-                f"with --columns my_{name.strip().lower()}={own.strip()}, or leave it out"
+                f"with --columns my_{name.strip().lower()}={own.strip()} (in a run's configuration, "
+                f"columns.my_{name.strip().lower()} = {own.strip()!r}), or leave it out"
             )
 
 

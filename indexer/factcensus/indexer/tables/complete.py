@@ -13,6 +13,9 @@ from factcensus.indexer.tables.facts import Facts, as_facts
 from factcensus.indexer.tables.restored import restored
 from factcensus.indexer.tables.values import as_list, list_column, text_column
 
+#: Values of the column ``used``: how training used a fact.
+USES = frozenset(("forget", "retain", "none", None))
+
 
 def complete_facts(facts: Facts) -> pa.Table:
     """Return a fact table with everything that training and evaluation ask for.
@@ -22,13 +25,15 @@ def complete_facts(facts: Facts) -> pa.Table:
     lists.
 
     Raises:
-        InputError: a fact has no id or one that another fact has, or a column of counts or strata holds no integers.
+        InputError: a fact has no id or one that another fact has, a column of counts or strata holds no integers, or
+            the column ``used`` is not the one that training adds.
     """
     table = as_facts(facts)
     names = table.column_names
     if "fact_id" not in names:
         table = table.add_column(0, "fact_id", pa.array([f"fact-{number:06d}" for number in range(table.num_rows)]))
     _check_ids(table["fact_id"].to_pylist())
+    _check_uses(table)
     objects = table["object"]
     answers = compute("coalesce", [_blank_to_null(table["answer"]), objects]) if "answer" in names else objects
     table = _with(table, "answer", answers)
@@ -59,6 +64,17 @@ def _check_ids(ids: list[str | None]) -> None:
         if identifier in seen:
             raise InputError(f"fact_id {identifier!r} occurs in rows {seen[identifier]} and {row} of the fact table")
         seen[identifier] = row
+
+
+def _check_uses(table: pa.Table) -> None:
+    """Check that a column ``used``, which training replaces and evaluation follows, is not one of the user's own."""
+    uses = set(table["used"].to_pylist()) if "used" in table.column_names else set()
+    if foreign := sorted(str(use) for use in uses - USES):
+        raise InputError(
+            f"the table has a column 'used' of its own (such as {foreign[0]!r:.60}), and training adds one "
+            "with forget, retain or none; rename it, for example with --columns my_used=used (in a run's "
+            "configuration, columns.my_used = 'used'), or leave it out"
+        )
 
 
 def _blank_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -58,6 +58,15 @@ def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "q
 Bounds = list[tuple[int, int | None]]
 
 
+def check_bins(bins: str) -> None:
+    """Check that bins can be read, before anything is counted for them.
+
+    Raises:
+        InputError: they cannot.
+    """
+    _bounds(np.zeros(1, np.int64), bins)
+
+
 def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
     kind, _, argument = bins.partition(":")
     if kind == "quantile" and argument.isdecimal() and int(argument) >= 1:

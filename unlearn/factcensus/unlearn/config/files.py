@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,21 @@ class _Loader(yaml.SafeLoader):
                 raise ValueError(f"the key {key!r} is given twice (line {key_node.start_mark.line + 1})")
             seen.add(str(key) if isinstance(key, list | dict) else key)
         return super().construct_mapping(node, deep)
+
+
+def _add_numbers_of_yaml_1_2() -> None:
+    """Read ``010`` and ``1:30`` as texts, which YAML 1.1 takes for 8 and 90, and ``1e-5`` as a number."""
+    number = r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+    tags = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    _Loader.yaml_implicit_resolvers = {
+        start: [(tag, pattern) for tag, pattern in resolvers if tag not in tags]
+        for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    _Loader.add_implicit_resolver(tags[0], re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+    _Loader.add_implicit_resolver(tags[1], re.compile(f"(?:{number})$"), list("-+.0123456789"))
+
+
+_add_numbers_of_yaml_1_2()
 
 
 def _read_yaml(text: str) -> Any:
@@ -79,10 +95,11 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]
         raise ConfigError(
             f"{not_found('configuration file', path)} (`factcensus unlearn config --example > run.toml` makes one)"
         )
-    if path.suffix not in _READERS:
+    ending = path.suffix.lower()
+    if ending not in _READERS:
         raise ConfigError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
     try:
-        settings = _READERS[path.suffix](path.read_text(encoding="utf-8"))
+        settings = _READERS[ending](path.read_text(encoding="utf-8-sig"))
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(settings, dict):

@@ -23,8 +23,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest, suggestion
+from factcensus.indexer.records import windows_of
 from factcensus.indexer.system.console import parse_size
+from factcensus.indexer.tables.strata import check_bins
 from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
@@ -155,7 +158,26 @@ class IndexConfig(Section):
             raise ValueError("give url or folder, not both")
         if self.url is not None and self.name is None:
             raise ValueError("url needs the index's name there: set index.name")
+        if not self.counts and (self.name is not None or self.digest is not None or self.windows):
+            raise ValueError("nothing is counted without url or folder; set one of them, or remove this section")
         return self
+
+    @field_validator("windows")
+    @classmethod
+    def _lengths(cls, windows: tuple[int, ...]) -> tuple[int, ...]:
+        try:
+            return tuple(windows_of(windows))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("bins")
+    @classmethod
+    def _known_bins(cls, bins: str) -> str:
+        try:
+            check_bins(bins)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return bins
 
     @property
     def counts(self) -> bool:
@@ -307,6 +329,8 @@ def _explain(details: Any) -> str:
     if details["type"] == "missing":
         return f"{path!r} is missing"
     message, given = details["msg"].removeprefix("Value error, "), details["input"]
+    if details["type"] == "tuple_type":
+        message = 'expected a list, such as ["a", "b"]'
     if details["type"] == "value_error" and isinstance(given, Mapping):  # it names what it is about
         return f"{path!r}: {message}" if path else message
     return f"{path!r}: {message} (got {given!r})" if path else message

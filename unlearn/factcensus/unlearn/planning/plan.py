@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from factcensus.indexer.paths import check_output_folder
 from factcensus.indexer.system.console import parse_size, size_text
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig, check_config
@@ -44,6 +45,7 @@ from factcensus.unlearn.prepare import check_evaluation, index_provenance, open_
 from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
 from factcensus.unlearn.selection import Row, doubts, select
+from factcensus.unlearn.trackers import get_trackers
 from factcensus.unlearn.training.ranks import current_ranks
 from factcensus.unlearn.training.runtime import resolve_device
 from factcensus.unlearn.training.sampling import Sampler
@@ -125,12 +127,14 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
         ConfigError, ExampleError: as `run_unlearning` would, before any training.
         MemoryPlanError: a method cannot fit the device; the message has what would.
     """
+    evaluator, _ = get_evaluator(config.evaluator), get_trackers(config.trackers)
+    check_output_folder(config.out)
     device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
     table = read_counted_facts(config, inputs or config.out / INPUTS, progress)
     selection = select(table, config.selection, config.seed, needs_retain=config.needs_retain)
     model_config, asker = open_asker(config, datetime.now())
     material = prepare(selection, asker)
-    check_evaluation(get_evaluator(config.evaluator), asker, selection)
+    check_evaluation(evaluator, asker, selection)
     methods = plan_methods(config, material, model_config, device)
     refuse_what_cannot_fit(config, methods, material, device)
     return Plan(
