@@ -1,4 +1,4 @@
-"""Tiny real models and a real tokenizer, made on the spot."""
+"""Fixtures: tiny real models and a real tokenizer, made on the spot."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of sixteen words; spaces separate, a line break is a word of its own."""
+    """Make a word-level tokenizer of sixteen words; spaces separate words, and a line break is a word."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unk>")
@@ -70,7 +70,7 @@ def _gpt2() -> PreTrainedModel:
 
 @pytest.fixture(params=[_llama, _gpt2], ids=["llama", "gpt2"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    """A random model of a real class, the same every time; dropout is on, as after loading for training."""
+    """Make a random model of a real class, always the same; dropout is on, as after loading for training."""
     make: Callable[[], PreTrainedModel] = request.param
     torch.manual_seed(0)
     return make().train()

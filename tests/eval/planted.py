@@ -1,4 +1,4 @@
-"""Rows of facts.parquet with a planted effect, for tests that need numbers and no model."""
+"""Rows of facts.parquet with a planted effect, for tests of statistics without a model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def planted_facts(
     subject_noise: float = 0.4,
     forms: tuple[str, ...] = ("question", "cloze"),
 ) -> pd.DataFrame:
-    """A world of ``people`` forget people and a few of every other group, at counts 1 to 64.
+    """Make a world of ``people`` forget people and a few of every other group, at counts 1 to 64.
 
-    Answers have two tokens and start at log-probability -0.5; unlearning changes that of a forget fact by
-    -6 + ``slope`` * log10(count) plus noise per subject and fact, and leaves the others alone. Phantoms lie at -8
-    (-4 a token). A fact is generated after unlearning when its log-probability is above -5.
+    Answers have two tokens and start at log-probability -0.5. Unlearning changes that of a forget fact by -6 +
+    ``slope`` * log10(count) plus noise per subject and fact, and does not change the others. Phantoms are at -8 (-4 per
+    token). A fact is generated after unlearning if its log-probability is above -5.
     """
     generator = np.random.default_rng(seed)
     groups = {"forget": people, "retain": 14, "retain_held": 14, "bystander": 14, "phantom": 28}

@@ -11,7 +11,7 @@ from factcensus.eval.statistics.agreement import LEAST_SAMPLES, agreement
 
 
 def rows(p: Any, said: Any, *, group: str, samples: int = 16, facts_each: int = 1) -> pd.DataFrame:
-    """A row a fact: its score and how many of its samples match."""
+    """Make one row per fact, with its score and number of matching samples."""
     n = len(p)
     return pd.DataFrame(
         {
@@ -55,7 +55,7 @@ def test_hand_computed_index() -> None:
     assert facts["excess"].mean() == pytest.approx(found["excess"])
 
 
-def test_no_threshold_decides_any_increasing_function_of_the_score_gives_the_same() -> None:
+def test_increasing_functions_of_the_score_give_the_same_index() -> None:
     generator = np.random.default_rng(0)
     after = both(
         rows(generator.normal(-2, 1, 40), generator.binomial(16, 0.2, 40), group="forget"),
@@ -68,8 +68,8 @@ def test_no_threshold_decides_any_increasing_function_of_the_score_gives_the_sam
     assert agreement(stretched, before)[0]["excess"] == pytest.approx(agreement(after, before)[0]["excess"])
 
 
-def test_the_number_of_samples_does_not_move_it() -> None:
-    """The same chances, 8 or 128 samples: the prototype's index moved with their number."""
+def test_index_does_not_depend_on_the_number_of_samples() -> None:
+    """Equal probabilities with 8 or 128 samples give equal indices; an earlier index depended on the number."""
     found: dict[int, list[float]] = {8: [], 128: []}
     for samples, values in found.items():
         for seed in range(30):
@@ -84,7 +84,7 @@ def test_the_number_of_samples_does_not_move_it() -> None:
     assert np.mean(found[8]) == pytest.approx(np.mean(found[128]), abs=0.01)
 
 
-def test_few_samples_leave_the_greedy_continuation_and_a_margin_goes_before_the_log_probability() -> None:
+def test_few_samples_fall_back_to_greedy_and_margins_are_preferred() -> None:
     few = BEFORE.assign(samples=LEAST_SAMPLES - 1)
     assert agreement(few, few)[0]["scores"] == {
         "probability": "log_probability_mean", "generation": "greedy", "samples": 1
@@ -95,7 +95,7 @@ def test_few_samples_leave_the_greedy_continuation_and_a_margin_goes_before_the_
     assert found["probability"] == 0.0, "every fact is below every phantom by that score"
 
 
-def test_without_phantoms_or_known_facts_there_is_nothing_to_say() -> None:
+def test_index_is_null_without_phantoms_or_known_facts() -> None:
     alone = BEFORE[BEFORE["group"] == "forget"]
     found, facts = agreement(alone, alone)
     assert (found["n"], found["excess"], found["ci95"]) == (0, None, None)
@@ -105,7 +105,7 @@ def test_without_phantoms_or_known_facts_there_is_nothing_to_say() -> None:
 
 
 def world(seed: int, hidden: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """40 people with three facts each and 40 phantoms; after unlearning P's chance is ``hidden`` above its null."""
+    """Make 40 people with three facts each and 40 phantoms; after unlearning, P is ``hidden`` above its null value."""
     generator = np.random.default_rng(seed)
     shift = np.sqrt(2) * stats.norm.ppf(0.5 + hidden)
     person = np.repeat(generator.normal(size=40), 3)

@@ -28,7 +28,7 @@ CITIES = ("rome", "oslo", "new york")
 
 
 def table() -> pa.Table:
-    """Six forgotten facts (three subjects, twice), three kept ones and three phantoms, in two strata."""
+    """Make six forgotten facts (three subjects, two each), three kept ones and three phantoms, in two strata."""
     rows = []
     names = ("ada", "bo", "cy", "born", "new", "is", "it", "in", "where")
     for number, name in enumerate(names):
@@ -62,7 +62,7 @@ def parameters_of(model: PreTrainedModel) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_gives_the_documented_rows_and_leaves_the_model_as_it_was(
+def test_every_attack_returns_the_documented_rows_and_restores_the_model(
     name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)
@@ -87,12 +87,12 @@ def test_every_attack_gives_the_documented_rows_and_leaves_the_model_as_it_was(
     assert {row["part"] for row in facts.to_pylist()} <= {"forget", "relearned", "held_out", "phantom"}
 
 
-def test_an_unknown_attack_is_named_with_the_nearest_one() -> None:
+def test_unknown_attack_suggests_the_nearest_name() -> None:
     with pytest.raises(EvaluationInputError, match="'bribe'; did you mean 'probe'"):
         check_attacks(["relearn", "bribe"])
 
 
-def test_restoring_undoes_even_an_interrupted_change(model: PreTrainedModel) -> None:
+def test_model_is_restored_even_after_an_interrupt(model: PreTrainedModel) -> None:
     before = parameters_of(model)
 
     def interrupted() -> None:
@@ -111,7 +111,7 @@ def test_restoring_undoes_even_an_interrupted_change(model: PreTrainedModel) -> 
 # --- relearning ---
 
 
-def test_relearned_facts_come_back_and_their_subjects_are_not_held_out(
+def test_relearned_facts_are_recalled_and_their_subjects_are_not_held_out(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     facts, strata = run_attack("relearn", make_target(model, tokenizer))
@@ -133,7 +133,7 @@ def test_relearned_facts_come_back_and_their_subjects_are_not_held_out(
             assert row["value"] == row["reference"], "level 0 is the model without attack"
 
 
-def test_relearning_needs_a_subject_to_hold_out(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_relearning_requires_a_subject_to_hold_out(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     target = make_target(model, tokenizer)
     alone = [{**fact, "used": "none" if fact["subject"] in ("bo", "cy") else fact["used"]} for fact in target.facts]
     target = Target(model, tokenizer, alone, target.asked, target.measured, "plain", 0, target.settings)
@@ -141,7 +141,7 @@ def test_relearning_needs_a_subject_to_hold_out(model: PreTrainedModel, tokenize
         run_attack("relearn", target)
 
 
-def test_relearned_subjects_are_spread_over_the_strata() -> None:
+def test_relearned_subjects_cover_all_strata() -> None:
     facts = [
         {"fact_id": str(n), "subject": f"s{n}", "object": "rome", "used": "forget", "stratum": n // 20}
         for n in range(80)
@@ -155,7 +155,7 @@ def test_relearned_subjects_are_spread_over_the_strata() -> None:
 
 
 @given(st.integers(0, 2**31), st.sampled_from([2, 3, 4, 8]), st.sampled_from([0, 1]))
-def test_rounded_weights_are_the_nearest_of_few_levels(seed: int, bits: int, inputs: int) -> None:
+def test_weights_are_rounded_to_the_nearest_level(seed: int, bits: int, inputs: int) -> None:
     weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     found = rounded(weight, bits, inputs)
     channels = zip(weight.unbind(1 - inputs), found.unbind(1 - inputs), strict=True)
@@ -166,7 +166,7 @@ def test_rounded_weights_are_the_nearest_of_few_levels(seed: int, bits: int, inp
         assert float((before - after).abs().max()) <= step / 2 * (1 + 1e-9)
 
 
-def test_a_channel_of_zeros_stays_zero_and_wrong_bits_are_refused() -> None:
+def test_zero_channels_stay_zero_and_invalid_bits_are_refused() -> None:
     weight = torch.tensor([[0.0, 0.0], [1.0, -0.4]])
     assert rounded(weight, 2, 1).tolist() == [[0.0, 0.0], [1.0, 0.0]]
     with pytest.raises(ValueError, match="bits must be 2 to 8, got 9"):
@@ -182,10 +182,10 @@ def test_embeddings_and_the_output_layer_are_not_rounded(model: PreTrainedModel)
     assert all(name.endswith("weight") for name in changed)
 
 
-# --- asking otherwise ---
+# --- other prompts ---
 
 
-def test_solved_questions_are_of_others_and_never_say_the_answer(
+def test_solved_questions_are_about_others_and_never_contain_the_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)
@@ -201,7 +201,7 @@ def test_solved_questions_are_of_others_and_never_say_the_answer(
     assert set(facts["level"].to_pylist()) == {1.0, 2.0}
 
 
-def test_worst_paraphrase_is_any_and_recall_their_share(
+def test_worst_is_any_matching_paraphrase_and_recall_their_share(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)
@@ -215,7 +215,7 @@ def test_worst_paraphrase_is_any_and_recall_their_share(
         assert row["score"] == (any(matches) if row["measure"] == "worst" else sum(matches) / 2)
 
 
-def test_the_leak_is_estimated_from_the_samples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_leak_is_estimated_from_the_samples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     target = make_target(model, tokenizer)
     facts, _ = run_attack("sample", target)
     row = next(each for each in facts.to_pylist() if each["form"] == "cloze" and each["level"] == 4)
@@ -231,7 +231,7 @@ def test_the_leak_is_estimated_from_the_samples(model: PreTrainedModel, tokenize
 # --- the probe ---
 
 
-def test_a_probe_reads_what_is_written_and_nothing_else() -> None:
+def test_probe_finds_encoded_objects_and_no_others() -> None:
     generator = np.random.default_rng(0)
     classes = np.tile(np.arange(4), 30)
     folds = np.repeat(np.arange(5), 24)
@@ -242,18 +242,18 @@ def test_a_probe_reads_what_is_written_and_nothing_else() -> None:
     assert (predicted(written.astype(np.float32), shuffled, folds, everything) == shuffled).mean() < 0.45
 
 
-def test_a_probe_is_not_trained_on_its_own_fold_nor_on_phantoms() -> None:
-    """Features that name the row itself: whatever is learned of one row says nothing of another."""
+def test_probe_is_not_trained_on_its_test_fold_or_on_phantoms() -> None:
+    """Features identify the row, so a probe cannot learn anything about one row from another."""
     features = np.eye(40, dtype=np.float32) * 10
     classes = np.tile([0, 1], 20)
     folds = np.arange(40) % 4
-    usable = classes == 0  # were the others trained on, class 1 would be known
+    usable = classes == 0  # if the others were used for training, class 1 would be known
     usable[:2] = True
     found = predicted(features, classes, folds, usable)
     assert set(found[2:].tolist()) <= {0, -1}
 
 
-def test_all_facts_of_a_subject_are_in_one_fold() -> None:
+def test_all_facts_about_a_subject_are_in_one_fold() -> None:
     subjects = [f"s{number // 3}" for number in range(60)]
     folds = _folds(subjects, 5, seed=1)
     assert all(len({fold for name, fold in zip(subjects, folds, strict=True) if name == s}) == 1 for s in subjects)
@@ -263,13 +263,11 @@ def test_all_facts_of_a_subject_are_in_one_fold() -> None:
 @pytest.mark.parametrize(
     ("number", "most", "layers"), [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (33, 4, [8, 16, 24, 32]), (9, 1, [8])]
 )
-def test_probed_layers_are_even_and_have_the_last(number: int, most: int, layers: list[int]) -> None:
+def test_probed_layers_are_evenly_spaced_and_include_the_last(number: int, most: int, layers: list[int]) -> None:
     assert _layers(number, most) == layers
 
 
-def test_hidden_states_are_those_of_each_prompt_alone(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_hidden_states_do_not_depend_on_the_batch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     target = make_target(model, tokenizer)
     questions = target.questions("cloze", "question")[:5]
     found = hidden_states(target, questions)
@@ -295,7 +293,7 @@ def test_auc_is_the_share_of_pairs_within_relations() -> None:
 
 
 @given(st.floats(0, 1), st.integers(2, 200), st.integers(2, 200))
-def test_newcombes_interval_holds_the_auc_and_is_symmetric(auc: float, members: int, others: int) -> None:
+def test_newcombes_interval_contains_the_auc_and_is_symmetric(auc: float, members: int, others: int) -> None:
     low, high = newcombe(auc, members, others)
     assert 0 <= low <= auc + 1e-9
     assert auc - 1e-9 <= high <= 1
@@ -316,7 +314,7 @@ def test_newcombes_interval_covers_the_true_auc() -> None:
     assert 0.92 <= covered / 400 <= 0.99
 
 
-def test_membership_without_never_seen_facts_says_what_it_needs(
+def test_membership_without_phantoms_names_the_missing_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)

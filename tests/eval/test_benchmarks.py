@@ -1,4 +1,4 @@
-"""lm-eval over a task of our own: local data, no network. Skips itself where the extra is not installed."""
+"""lm-eval on a local task, without network; skipped if the extra is not installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ITEMS = [
 
 @pytest.fixture
 def model() -> PreTrainedModel:
-    """One architecture is enough here: what is tested is how lm-eval is called."""
+    """Use one architecture; these tests are about calling lm-eval."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=16, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
@@ -33,7 +33,7 @@ def model() -> PreTrainedModel:
 
 @pytest.fixture
 def task_folder(tmp_path: Path) -> Path:
-    """A multiple-choice task over a JSON Lines file."""
+    """Write a multiple-choice task over a JSON Lines file."""
     data = tmp_path / "items.jsonl"
     data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     task = {
@@ -49,7 +49,7 @@ def task_folder(tmp_path: Path) -> Path:
 
 
 def by_hand(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> float:
-    """Accuracy by the log-probability of each choice after the question."""
+    """Compute the accuracy from the log-probability of each choice after the question."""
     right = 0
     for item in ITEMS:
         scores = []
@@ -63,8 +63,8 @@ def by_hand(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> float
     return right / len(ITEMS)
 
 
-@pytest.mark.filterwarnings("ignore")  # lm-eval's and its dependencies' own
-def test_lm_eval_runs_the_model_in_memory_on_a_task_of_ones_own(
+@pytest.mark.filterwarnings("ignore")  # warnings of lm-eval and its dependencies
+def test_lm_eval_runs_a_loaded_model_on_a_local_task(
     task_folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("lm_eval")
@@ -86,11 +86,11 @@ def test_lm_eval_runs_the_model_in_memory_on_a_task_of_ones_own(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_task_that_there_is_not_is_named(
+def test_unknown_task_is_named(
     task_folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = pytest.importorskip("lm_eval.tasks")
-    manager = tasks.TaskManager  # reading lm-eval's own thousands of task files takes a minute
+    manager = tasks.TaskManager  # reading the thousands of task files of lm-eval takes a minute
     monkeypatch.setattr(tasks, "TaskManager", lambda **given: manager(**{**given, "include_defaults": False}))
     with pytest.raises(EvaluationInputError, match=r"task 'riddles' \(also not in"):
         of_benchmarks(model, tokenizer, BenchmarkSettings(("riddles",), task_folder), template="plain", seed=0)
@@ -99,7 +99,7 @@ def test_a_task_that_there_is_not_is_named(
         of_benchmarks(model, tokenizer, missing, template="plain", seed=0)
 
 
-def test_without_the_extra_the_error_says_how_to_install_it(
+def test_error_without_the_extra_has_the_install_command(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)

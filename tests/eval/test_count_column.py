@@ -1,4 +1,4 @@
-"""The count that a run follows is the one its evaluation compares with, whatever its column is called."""
+"""The evaluation uses the count column of the run, whatever its name is."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FOLLOWS_EXPOSURES = {"config": {"selection": {"count_column": "exposures"}}}
 
 
 def renamed(facts: pd.DataFrame) -> pd.DataFrame:
-    """The counts in another column; the usual one has numbers that say nothing."""
+    """Move the counts to another column, and put meaningless numbers in the usual one."""
     noise = np.random.default_rng(0).permutation(facts["cooccurrence_documents"].to_numpy())
     return facts.assign(exposures=facts["cooccurrence_documents"], cooccurrence_documents=noise)
 
 
-def test_the_summary_follows_the_runs_count(tmp_path: Path) -> None:
+def test_summary_uses_the_count_column_of_the_run(tmp_path: Path) -> None:
     facts = planted_facts()
     usual = summary_of(read_run(write_run(tmp_path / "usual", facts)))
     other = read_run(write_run(tmp_path / "other", renamed(facts), **FOLLOWS_EXPOSURES))
@@ -39,7 +39,7 @@ def test_the_summary_follows_the_runs_count(tmp_path: Path) -> None:
     assert "co-occurrence documents" not in page
 
 
-def test_runs_that_follow_different_counts_are_not_pooled(tmp_path: Path) -> None:
+def test_runs_with_different_count_columns_are_not_pooled(tmp_path: Path) -> None:
     facts = planted_facts()
     usual = read_run(write_run(tmp_path / "usual", facts))
     other = read_run(write_run(tmp_path / "other", renamed(facts).assign(seed=9), **FOLLOWS_EXPOSURES))
@@ -47,7 +47,7 @@ def test_runs_that_follow_different_counts_are_not_pooled(tmp_path: Path) -> Non
         pool_runs([usual, other])
 
 
-def test_a_run_whose_table_lacks_the_count_has_none(tmp_path: Path) -> None:
+def test_run_without_the_count_column_has_no_counts(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run", planted_facts(), **FOLLOWS_EXPOSURES))
     [method, *_] = summary_of(run)["methods"]
     assert method["slope_per_decade"]["question"]["value"] is None
@@ -55,7 +55,7 @@ def test_a_run_whose_table_lacks_the_count_has_none(tmp_path: Path) -> None:
 
 
 def outcomes(**columns: list[Any]) -> pd.DataFrame:
-    """120 facts before and after npo and simnpo: frequent ones are forgotten less often; nothing but matches."""
+    """Make 120 facts before and after npo and simnpo, matches only; frequent facts are forgotten less often."""
     random, rows = np.random.default_rng(1), []
     for number in range(120):
         count = int(random.choice([1, 4, 16, 64, 256]))
@@ -71,7 +71,7 @@ def outcomes(**columns: list[Any]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("command", [False, True])
-def test_a_table_of_matches_alone_is_imported_with_its_counts(tmp_path: Path, command: bool) -> None:
+def test_table_with_matches_only_is_imported_with_its_counts(tmp_path: Path, command: bool) -> None:
     source, out = tmp_path / "outcomes.csv", tmp_path / "run"
     outcomes().to_csv(source, index=False)
     if command:
@@ -90,7 +90,7 @@ def test_a_table_of_matches_alone_is_imported_with_its_counts(tmp_path: Path, co
         assert method["adjusted_slope_per_decade"]["question"]["covariates"] == []
 
 
-def test_an_import_without_that_column_is_refused(tmp_path: Path) -> None:
+def test_import_without_the_count_column_is_refused(tmp_path: Path) -> None:
     outcomes().to_csv(tmp_path / "outcomes.csv", index=False)
     with pytest.raises(EvaluationInputError, match="no count column 'count'"):
         import_results([Source(tmp_path / "outcomes.csv")], tmp_path / "run", count_column="count")

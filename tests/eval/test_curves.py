@@ -17,15 +17,15 @@ def rows(counts: list[int], forgotten: list[bool | None]) -> pd.DataFrame:
     )
 
 
-def test_points_are_the_shares_at_each_count_and_what_is_unknown_is_left_out() -> None:
+def test_points_are_shares_at_each_count_without_unknown_facts() -> None:
     found = forgotten_by_count(rows([1] * 4 + [10] * 4 + [0, 10], [True, True, True, False] * 2 + [True, None]))
     assert [(each["low"], each["high"], each["n"], each["value"]) for each in found["points"]] == [
         (1, 1, 4, 0.75), (10, 10, 4, 0.75)
     ]  # fmt: skip
 
 
-def test_isotonic_curve_pools_what_goes_the_wrong_way() -> None:
-    """1.0, 0.25, 0.75 falls; the last two are pooled to 0.5 (equal numbers)."""
+def test_isotonic_curve_pools_points_that_violate_its_direction() -> None:
+    """1.0, 0.25, 0.75 falls, and the last two are pooled to 0.5 (equal numbers of facts)."""
     forgotten = [True] * 4 + [True, False, False, False] + [True, True, True, False]
     found = forgotten_by_count(rows([1] * 4 + [10] * 4 + [100] * 4, list(forgotten)))
     assert [each["isotonic"] for each in found["points"]] == pytest.approx([1.0, 0.5, 0.5])
@@ -36,7 +36,7 @@ def test_a_rising_share_has_a_rising_curve() -> None:
     assert [each["isotonic"] for each in found["points"]] == [0.0, 1.0]
 
 
-def test_many_counts_become_ranges_and_the_logistic_curve_lies_within_its_band() -> None:
+def test_many_counts_become_ranges_and_the_band_contains_the_logistic_curve() -> None:
     generator = np.random.default_rng(0)
     counts = generator.integers(1, 2000, 400)
     forgotten = generator.random(400) < 1 / (1 + np.exp(2 * (np.log10(counts) - 2)))
@@ -52,5 +52,5 @@ def test_many_counts_become_ranges_and_the_logistic_curve_lies_within_its_band()
     )
 
 
-def test_without_rows_there_is_nothing() -> None:
+def test_no_rows_give_no_curve() -> None:
     assert forgotten_by_count(rows([], [])) == {"points": [], "logistic": None}

@@ -7,13 +7,13 @@ from factcensus.eval.demo import Console, clock
 from factcensus.unlearn.progress import Progress
 
 
-def test_console_shows_time_gone_and_time_left(
+def test_console_shows_elapsed_and_remaining_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    times = iter([100.0, 100.0, 103.0, 110.0, 110.0, 120.0, 120.0])  # asked once a report, and once a line
+    times = iter([100.0, 100.0, 103.0, 110.0, 110.0, 120.0, 120.0])  # read once per report, and once per line
     monkeypatch.setattr(demo.time, "monotonic", lambda: next(times))
     console = Console(begun=100.0)
-    for done in (50, 60, 75, 100):  # continued from the middle
+    for done in (50, 60, 75, 100):  # continues a half-finished stage
         console.progress("seed 0", Progress("pretrain", done, 100, "loss 1.5"))
     assert capsys.readouterr().err.splitlines() == [
         "[ 0:00] seed 0: pretrain 50%, loss 1.5",

@@ -1,4 +1,4 @@
-"""The whole way through the real command line and a real service: about a minute on a free core."""
+"""The whole demo through the real command line and a real service; takes about a minute on a free core."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def summary(finished: tuple[Path, Any]) -> dict[str, Any]:
     return found
 
 
-def test_demo_leaves_the_run_folder_of_the_contract(finished: tuple[Path, Any], summary: dict[str, Any]) -> None:
+def test_demo_writes_the_documented_run_folder(finished: tuple[Path, Any], summary: dict[str, Any]) -> None:
     out, done = finished
     files = {"run.json", "facts.parquet", "steps.parquet", "tokens.parquet", "summary.json", "report.html"}
     assert files <= {path.name for path in out.iterdir()}
@@ -66,7 +66,7 @@ def test_every_section_of_the_report_is_there(page: Page, finished: tuple[Path, 
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_shares_forgotten_are_those_of_the_facts_in_every_form(
+def test_shares_forgotten_agree_with_the_facts_in_every_form(
     page: Page, finished: tuple[Path, Any], place: int
 ) -> None:
     form = ("question", "cloze", "paraphrase", "document")[place]
@@ -91,7 +91,7 @@ def test_shares_forgotten_are_those_of_the_facts_in_every_form(
     }
 
 
-def test_recall_training_and_cost_are_those_of_the_tables(page: Page, finished: tuple[Path, Any]) -> None:
+def test_recall_training_and_cost_agree_with_the_tables(page: Page, finished: tuple[Path, Any]) -> None:
     out = finished[0]
     facts = pd.read_parquet(out / "facts.parquet")
     held_out = facts[(facts["method"] == "original") & facts["role"].isin(["forget", "bystander"])]
@@ -111,7 +111,7 @@ def test_every_point_of_the_plane_is_a_fact_known_before(page: Page, summary: di
         assert of_form == {form: method["misalignment"]["by_form"][form]["n"] for form in ("question", "cloze")}
 
 
-def test_counts_measured_by_the_index_are_the_exposures_that_were_drawn(finished: tuple[Path, Any]) -> None:
+def test_counts_of_the_index_equal_the_drawn_exposures(finished: tuple[Path, Any]) -> None:
     facts = pd.read_parquet(finished[0] / "facts.parquet")
     drawn = facts[facts["role"].isin(["forget", "bystander", "phantom"])]
     assert (drawn["cooccurrence_documents"] == drawn["exposures"]).all()
@@ -125,13 +125,13 @@ def test_cloze_recall_before_unlearning_rises_with_the_count(summary: dict[str, 
 
 
 def test_frequent_facts_resist_when_asked_as_a_cloze(summary: dict[str, Any]) -> None:
-    """The direction only, and of the cloze only: the question's slope does not replicate from seed to seed."""
+    """Test only the direction, and only for the cloze: the question's slope does not replicate across seeds."""
     for method in summary["methods"]:
         assert method["slope_per_decade"]["cloze"]["value"] > 0
         assert method["residual_slope_per_decade"]["cloze"]["ci95"][0] > 0
 
 
-def test_a_finished_demo_is_shown_again_at_once(finished: tuple[Path, Any]) -> None:
+def test_finished_demo_is_shown_again_immediately(finished: tuple[Path, Any]) -> None:
     out, done = finished
     written = (out / "summary.json").stat().st_mtime_ns
     started = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_finished_demo_is_shown_again_at_once(finished: tuple[Path, Any]) -> N
 
 
 @pytest.mark.full
-def test_a_demo_continues_from_what_is_there(finished: tuple[Path, Any]) -> None:
+def test_demo_continues_from_existing_stages(finished: tuple[Path, Any]) -> None:
     out, _ = finished
     (out / "report.html").unlink()
     done = run_demo(out)

@@ -43,7 +43,7 @@ def test_every_command_has_help_with_a_worked_example(command: list[str], capsys
         ),
     ],
 )
-def test_wrong_usage_ends_with_2_and_one_line(
+def test_wrong_usage_exits_with_2_and_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -60,7 +60,7 @@ def test_wrong_usage_ends_with_2_and_one_line(
         (["eval", "run", "no/such/model", "--facts", "facts.csv", "--out", "x"], "model 'no/such/model'"),
     ],
 )
-def test_wrong_input_ends_with_2_and_one_line(
+def test_wrong_input_exits_with_2_and_one_line(
     arguments: list[str],
     said: str,
     capsys: pytest.CaptureFixture[str],
@@ -75,10 +75,10 @@ def test_wrong_input_ends_with_2_and_one_line(
     assert said in error
 
 
-def test_facts_that_cannot_be_asked_leave_nothing_behind(
+def test_unaskable_facts_leave_no_run_folder(
     tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So that the same command, with the table mended, is not told that the folder holds something else."""
+    """The same command with a corrected table must not be refused because of files in the folder."""
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(str(tmp_path / "model"))
     facts, out = tmp_path / "facts.csv", tmp_path / "out"
@@ -101,7 +101,7 @@ def test_demo_refuses_a_folder_of_another_preset(tmp_path: Path, capsys: pytest.
     assert "demo of preset 'gpu'" in capsys.readouterr().err
 
 
-def test_report_pools_runs_and_says_where_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_pools_runs_and_prints_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [write_run(tmp_path / f"seed {seed}", planted_facts(seed=seed, people=14)) for seed in (0, 1)]
     out = tmp_path / "new" / "report.html"
     assert main(["report", *map(str, folders), "--out", str(out), "--title", "Mine"]) == 0

@@ -35,9 +35,7 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, table: 
     return StandardEvaluator().evaluate(model, tokenizer, table, template="plain", point="before", seed=3)
 
 
-def test_rows_are_what_was_asked_and_what_was_measured(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_rows_have_the_questions_and_the_measures(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     rows, tokens = evaluate(model, tokenizer, facts())
     assert rows.num_rows == 3 * 3
     by_key: dict[Any, dict[str, Any]] = {(row["fact_id"], row["form"]): row for row in rows.to_pylist()}
@@ -70,9 +68,7 @@ def test_rows_are_what_was_asked_and_what_was_measured(
     assert sum(each["log_probability"] for each in of_row) == pytest.approx(row["log_probability"], abs=1e-5)
 
 
-def test_numbers_do_not_depend_on_what_else_is_asked(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_numbers_do_not_depend_on_other_questions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     together, _ = evaluate(model, tokenizer, facts())
     alone, _ = evaluate(model, tokenizer, facts().slice(1, 1))
     wanted = [row for row in together.to_pylist() if row["fact_id"] == "f1"]
@@ -81,7 +77,7 @@ def test_numbers_do_not_depend_on_what_else_is_asked(
         assert found["generation"] == expected["generation"]
 
 
-def test_a_collapsed_model_has_no_probability_but_null(
+def test_probabilities_of_a_collapsed_model_are_null(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     for parameter in model.parameters():
@@ -91,10 +87,10 @@ def test_a_collapsed_model_has_no_probability_but_null(
     assert rows["margin_least"].null_count == rows.num_rows
 
 
-def test_facts_without_ids_get_the_ids_that_training_gives_them_and_a_repeated_id_is_refused(
+def test_missing_ids_are_those_of_training_and_repeated_ids_are_refused(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """`eval run RUN` finds by its id what the run used a fact for."""
+    """`eval run RUN` finds the use of a fact in the run by its id."""
     rows, _ = evaluate(model, tokenizer, facts().drop_columns(["fact_id"]))
     ids = dict.fromkeys(rows["fact_id"].to_pylist())
     assert list(ids) == ["fact-000000", "fact-000001", "fact-000002"]
@@ -103,13 +99,13 @@ def test_facts_without_ids_get_the_ids_that_training_gives_them_and_a_repeated_i
         evaluate(model, tokenizer, twice)
 
 
-def test_a_fact_that_cannot_be_encoded_is_named(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_unencodable_fact_is_named(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     table = facts().set_column(2, "object", pa.array(["rome", "atlantis", "oslo"]))
     with pytest.raises(ExampleError, match="row 2"):
         evaluate(model, tokenizer, table)
 
 
-def test_the_worker_finds_it_by_name() -> None:
+def test_worker_finds_the_evaluator_by_name() -> None:
     assert isinstance(get_evaluator("standard"), StandardEvaluator)
 
 

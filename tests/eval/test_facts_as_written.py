@@ -1,4 +1,4 @@
-"""The texts of a fact reach training and evaluation as written, from every format."""
+"""Training and evaluation get the texts of a fact unchanged, from every format."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def write(rows: list[dict[str, Any]], path: Path) -> Path:
 
 @pytest.mark.parametrize("between", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
-def test_texts_are_counted_trained_and_asked_as_written(
+def test_texts_are_counted_trained_and_asked_unchanged(
     ending: str, between: str, index: CountIndex, tmp_path: Path
 ) -> None:
     rows = rows_of(TEXTS)
@@ -112,7 +112,7 @@ def test_any_text_survives_counting_stratifying_selecting_and_asking(
     assert [(each.prompt, each.answer) for each in asked] == [(row["question"], row["answer"]) for row in rows]
 
 
-def test_null_answer_is_the_object_and_never_the_word_none(tmp_path: Path) -> None:
+def test_null_answer_becomes_the_object_and_not_the_word_none(tmp_path: Path) -> None:
     (tmp_path / "f.jsonl").write_text(
         '{"subject": "a", "object": "b", "answer": null}\n{"subject": "c", "object": "d", "answer": "e"}\n'
     )
@@ -126,7 +126,7 @@ def test_aliases_in_a_csv_cell_are_names_and_not_letters(tmp_path: Path) -> None
     assert accepted_answers(row) == ("Lima", "a b", "c")
 
 
-def test_one_fact_without_a_stratum_is_warned_of_before_training() -> None:
+def test_fact_without_a_stratum_causes_a_warning_before_training() -> None:
     rows = [{"subject": f"s{n}", "object": "o", "relation": "ab"[n % 2], "stratum": n or None} for n in range(4)]
     selection = select(facts_from_rows([{**row, "fact_id": row["subject"]} for row in rows]), SELECTION, 0)
     (warning,) = doubts(selection)
@@ -147,7 +147,7 @@ def test_imported_outcomes_keep_their_ids_and_texts(ending: str, tmp_path: Path)
         assert facts[name].to_pylist() == [row[name] for row in rows], name
 
 
-def test_dates_of_pandas_are_dates(tmp_path: Path) -> None:
+def test_pandas_timestamps_become_dates(tmp_path: Path) -> None:
     frame = pd.DataFrame({"subject": ["Wall"], "object": pd.to_datetime(["1989-11-09"]), "question": ["When?"]})
     frame.to_parquet(tmp_path / "f.parquet")
     assert read_fact_table(tmp_path / "f.parquet")["answer"].to_pylist() == ["1989-11-09"]

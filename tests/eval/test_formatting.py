@@ -31,5 +31,5 @@ from factcensus.eval.report.formatting import (
         (duration(42.4), "42 s"), (duration(203.0), "3.4 min"), (duration(9000.0), "2.5 h"), (duration(None), "-"),
     ],
 )  # fmt: skip
-def test_numbers_for_people(text: str, expected: str) -> None:
+def test_numbers_are_formatted_for_readers(text: str, expected: str) -> None:
     assert text == expected

@@ -47,7 +47,7 @@ def summary(facts: pd.DataFrame) -> dict[str, Any]:
         ("retain_accuracy >= 0.5 + base", "cannot parse"),
     ],
 )
-def test_clauses_that_cannot_be_parsed_are_named(summary: dict[str, Any], text: str, said: str) -> None:
+def test_unparsable_clauses_are_named(summary: dict[str, Any], text: str, said: str) -> None:
     with pytest.raises(EvaluationInputError) as error:
         check(summary, text)
     assert said in str(error.value)
@@ -71,7 +71,7 @@ def test_comparisons_are_those_of_python(summary: dict[str, Any], comparison: st
 # --- the summary ---
 
 
-def test_a_clause_holds_for_every_method_and_form_and_says_where_it_fails(summary: dict[str, Any]) -> None:
+def test_clause_must_hold_for_every_method_and_form_and_failures_are_listed(summary: dict[str, Any]) -> None:
     strata = [
         (method["name"], form, min(row["generation"]["value"] for row in method["forgotten_by_stratum"][form]))
         for method in summary["methods"][:2]
@@ -113,7 +113,7 @@ def test_base_is_the_original_models_value(summary: dict[str, Any]) -> None:
         ("not_finite < 1", ("simnpo", None), lambda m: m["not_finite"]),
     ],
 )  # fmt: skip
-def test_names_lead_to_the_summarys_numbers(summary: dict[str, Any], text: str, where: Any, wanted: Any) -> None:
+def test_names_resolve_to_numbers_of_the_summary(summary: dict[str, Any], text: str, where: Any, wanted: Any) -> None:
     [verdict] = check(summary, text)
     first = verdict.checked[0]
     assert (first.method, first.form) == where
@@ -121,14 +121,14 @@ def test_names_lead_to_the_summarys_numbers(summary: dict[str, Any], text: str, 
     assert first.left is not None
 
 
-def test_share_forgotten_over_all_strata_is_that_of_the_facts(summary: dict[str, Any], facts: pd.DataFrame) -> None:
+def test_share_forgotten_over_all_strata_agrees_with_the_facts(summary: dict[str, Any], facts: pd.DataFrame) -> None:
     [verdict] = check(summary, "simnpo.forgotten.cloze > 0")
     rows = facts[(facts["role"] == "forget") & (facts["form"] == "cloze")].set_index("fact_id")
     before, after = rows[rows["method"] == "original"]["match"], rows[rows["method"] == "simnpo"]["match"]
     assert verdict.checked[0].left == pytest.approx(1 - after[before].mean(), abs=1e-5)
 
 
-def test_methods_with_a_sign_in_their_name_go_in_quotes_and_the_oracle_is_only_named(summary: dict[str, Any]) -> None:
+def test_quoted_method_names_may_have_signs_and_the_oracle_must_be_named(summary: dict[str, Any]) -> None:
     [verdict] = check(summary, '"grad-diff".retain_accuracy >= 0.1 * retrained.retain_accuracy')
     assert verdict.passed
     assert len(verdict.checked) == 1
@@ -136,7 +136,7 @@ def test_methods_with_a_sign_in_their_name_go_in_quotes_and_the_oracle_is_only_n
     assert [each.method for each in every.checked] == ["simnpo", "grad-diff"]
 
 
-def test_what_was_not_measured_meets_nothing(summary: dict[str, Any]) -> None:
+def test_unmeasured_values_fail_every_clause(summary: dict[str, Any]) -> None:
     empty = json.loads(json.dumps(summary))
     for method in empty["methods"]:
         method["retain_accuracy"] = None
@@ -163,13 +163,13 @@ def test_what_was_not_measured_meets_nothing(summary: dict[str, Any]) -> None:
         ("retain_accuracy > forgotten", "is more than one number"),
     ],
 )
-def test_unknown_names_are_refused_with_what_is_near(summary: dict[str, Any], text: str, said: str) -> None:
+def test_unknown_names_are_refused_with_suggestions(summary: dict[str, Any], text: str, said: str) -> None:
     with pytest.raises(EvaluationInputError) as error:
         check(summary, text)
     assert said in str(error.value)
 
 
-def test_every_number_is_in_the_module_text_and_in_the_documentation(summary: dict[str, Any]) -> None:
+def test_every_number_is_documented(summary: dict[str, Any]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     names = {name.partition(".")[0] for _, _, name in gate._Numbers(summary).values}
     assert len(names) == 14
@@ -184,7 +184,7 @@ def test_commands_have_help_with_a_worked_example(verb: str, capsys: pytest.Capt
     assert f"example:\n  factcensus eval {verb} " in capsys.readouterr().out
 
 
-def test_command_exits_with_3_and_the_failing_clause(
+def test_command_exits_with_3_and_prints_the_failing_clause(
     tmp_path: Path, facts: pd.DataFrame, summary: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_run(tmp_path / "run", facts)

@@ -19,7 +19,7 @@ PROMPTS = [[2, 3, 4, 7], [2, 3, 5, 7], [5], [4, 3, 7, 8], [6, 3]]
 
 
 def one_by_one(model: PreTrainedModel, prompt: list[int], limit: int) -> list[int]:
-    """Greedy decoding of one prompt without a cache, up to the end token."""
+    """Decode one prompt greedily without a cache, up to the end-of-text token."""
     ids = list(prompt)
     with torch.no_grad():
         for _ in range(limit):
@@ -31,7 +31,7 @@ def one_by_one(model: PreTrainedModel, prompt: list[int], limit: int) -> list[in
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
-def test_continuations_are_those_of_each_prompt_alone(
+def test_continuations_do_not_depend_on_the_batch(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, batch_tokens: int
 ) -> None:
     limits = [5, 3, 6, 0, 4]
@@ -44,7 +44,7 @@ def test_continuations_are_those_of_each_prompt_alone(
 
 
 class Script(nn.Module):
-    """Says the tokens of a script, whatever it is asked, and knows no cache."""
+    """A model that outputs the tokens of a script, whatever the prompt, and has no cache."""
 
     device = torch.device("cpu")
     generation_config = None
@@ -75,7 +75,7 @@ class Script(nn.Module):
         ([0], Continuation("", (), True)),
     ],
 )
-def test_stops_at_the_end_of_text_of_the_line_or_at_the_cap(
+def test_continuation_stops_at_end_of_text_end_of_line_or_limit(
     tokenizer: PreTrainedTokenizerFast, script: list[int], expected: Continuation
 ) -> None:
     model = Script(script, prompt_tokens=2)
@@ -89,7 +89,7 @@ def test_the_prompt_is_never_part_of_the_text(tokenizer: PreTrainedTokenizerFast
     assert found.text == "oslo"
 
 
-def test_cap_is_twice_the_answer_and_a_few() -> None:
+def test_limit_is_twice_the_answer_plus_a_few_tokens() -> None:
     assert token_limit(1) == 6
     assert token_limit(5) == 14
 
@@ -100,7 +100,7 @@ def test_first_line(text: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
-def test_samples_of_a_prompt_do_not_depend_on_what_else_is_asked(
+def test_samples_of_a_prompt_do_not_depend_on_other_prompts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, batch_tokens: int
 ) -> None:
     limits = [5, 3, 6, 0, 4]
@@ -114,8 +114,10 @@ def test_samples_of_a_prompt_do_not_depend_on_what_else_is_asked(
     assert together != sample_continuations(model, tokenizer, PROMPTS, limits, samples=4, seed=2)
 
 
-def test_samples_have_the_models_frequencies(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """First tokens of 4000 samples against the softmax: the G statistic of 16 tokens stays below its 99.99 % point."""
+def test_samples_follow_the_distribution_of_the_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """First tokens of 4000 samples against the softmax: the G statistic of 16 tokens is below its 99.99 % quantile."""
     with torch.no_grad():
         p = model.eval()(torch.tensor([PROMPTS[0]])).logits[0, -1].double().softmax(0).numpy()
     [drawn] = sample_continuations(model, tokenizer, PROMPTS[:1], [1], samples=4000, seed=0)
@@ -125,7 +127,9 @@ def test_samples_have_the_models_frequencies(model: PreTrainedModel, tokenizer: 
     assert 2 * (seen[there] * np.log(seen[there] / expected[there])).sum() < 45
 
 
-def test_a_cold_sample_is_the_greedy_continuation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_sample_at_low_temperature_is_the_greedy_continuation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
     greedy = continue_greedily(model, tokenizer, PROMPTS, [6] * 5)
     cold = sample_continuations(model, tokenizer, PROMPTS, [6] * 5, samples=3, seed=0, temperature=1e-4)
     assert cold == [[each] * 3 for each in greedy]

@@ -1,4 +1,4 @@
-"""Results of other code, in the shapes that code writes."""
+"""Import of results of other code, in its original formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CITIES = ("Rome", "Oslo", "New York", "Lima", "Cairo", "Quito", "Paris", "Hanoi"
 
 
 def tofu(path: Path, *, forgets_below: int | None) -> Path:
-    """A TOFU_EVAL.json: facts of the first people are forgotten, those above ``forgets_below`` are still said."""
+    """Make a TOFU_EVAL.json; the facts below ``forgets_below`` are forgotten, and the others are still answered."""
     prob, rouge = {}, {}
     for i in range(PEOPLE):
         kept = forgets_below is None or i >= forgets_below
@@ -61,7 +61,7 @@ def counts(path: Path) -> Path:
     return path
 
 
-def test_open_unlearning_becomes_a_run_with_slopes(tmp_path: Path) -> None:
+def test_open_unlearning_results_become_a_run_with_slopes(tmp_path: Path) -> None:
     sources = [
         Source(tofu(tmp_path / "base" / "TOFU_EVAL.json", forgets_below=None), "original"),
         Source(tofu(tmp_path / "npo" / "TOFU_EVAL.json", forgets_below=20).parent, "npo"),
@@ -82,7 +82,7 @@ def test_open_unlearning_becomes_a_run_with_slopes(tmp_path: Path) -> None:
     assert "nats per token" in page
 
 
-def test_a_match_needs_the_object_where_counts_bring_one_else_the_whole_answer(tmp_path: Path) -> None:
+def test_match_requires_the_object_if_counts_have_one_or_the_whole_answer(tmp_path: Path) -> None:
     path = tofu(tmp_path / "TOFU_EVAL.json", forgets_below=None)
     with_object = read_run(import_results([Source(path, "original")], tmp_path / "a", facts=counts(tmp_path / "c.csv")))
     assert with_object.facts["match"].dropna().all()
@@ -100,7 +100,7 @@ def test_a_match_needs_the_object_where_counts_bring_one_else_the_whole_answer(t
         ("[]", "its metrics: none"),
     ],
 )
-def test_what_is_no_open_unlearning_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
+def test_invalid_open_unlearning_files_are_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "TOFU_SUMMARY.json"
     path.write_text(content)
     with pytest.raises(EvaluationInputError, match=said):
@@ -109,7 +109,7 @@ def test_what_is_no_open_unlearning_file_is_refused(tmp_path: Path, content: str
 
 
 def paper(folder: Path, split: str, *, loss: str = "simnpo_gd", after: float = 0.3) -> Path:
-    """The folder that the paper's training script makes, with results of two checkpoints."""
+    """Write the folder of the paper's training script, with results of two checkpoints."""
     place = folder / f"{loss}_1.0_42" / split / "checkpoints"
     place.mkdir(parents=True)
     (place / "config.yaml").write_text(f"loss_type: {loss}\nseed: 42\ndataset:\n  forget_split: {split}\n")
@@ -121,7 +121,7 @@ def paper(folder: Path, split: str, *, loss: str = "simnpo_gd", after: float = 0
     return place
 
 
-def test_the_papers_means_stand_in_a_section_of_their_own(tmp_path: Path) -> None:
+def test_means_of_the_paper_get_a_separate_section(tmp_path: Path) -> None:
     for split, after in (("forget_low_count", 0.1), ("forget_high_count", 0.5)):
         paper(tmp_path / "models", split, after=after)
     run = read_run(import_results([Source(tmp_path / "models")], tmp_path / "run"))
@@ -144,14 +144,14 @@ def test_the_papers_means_stand_in_a_section_of_their_own(tmp_path: Path) -> Non
     ("line", "said"),
     [("{", "line 1"), ('{"step": 3}', "line 1"), ('{"checkpoint": "last"}', "checkpoint_N"), ("", "is empty")],
 )
-def test_what_is_no_paper_file_is_refused(tmp_path: Path, line: str, said: str) -> None:
+def test_invalid_files_of_the_paper_are_refused(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(EvaluationInputError, match=said):
         import_results([Source(path)], tmp_path / "out")
 
 
-def test_a_table_may_be_long_or_wide_and_gives_the_same_run(tmp_path: Path) -> None:
+def test_long_and_wide_tables_give_the_same_run(tmp_path: Path) -> None:
     facts = planted_facts(people=14, forms=("question",))
     facts = facts[facts["role"] == "forget"]
     columns = [
@@ -195,14 +195,16 @@ def test_a_table_may_be_long_or_wide_and_gives_the_same_run(tmp_path: Path) -> N
         ("fact_id,method,match\n1,npo,1\n", "no rows of the original model"),
     ],
 )
-def test_what_a_table_lacks_is_said(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_tables_are_refused_with_the_reason(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "outcomes.csv"
     path.write_text(text)
     with pytest.raises(EvaluationInputError, match=said):
         import_results([Source(path)], tmp_path / "out")
 
 
-def test_command_imports_reports_and_leaves_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_imports_and_reports_and_keeps_existing_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = tofu(tmp_path / "base_EVAL.json", forgets_below=None)
     npo = tofu(tmp_path / "npo_EVAL.json", forgets_below=15)
     out = tmp_path / "run"
@@ -220,7 +222,7 @@ def test_command_imports_reports_and_leaves_what_is_there(tmp_path: Path, capsys
     assert "different formats" in capsys.readouterr().err
 
 
-def test_a_source_may_name_its_method_and_a_path_may_hold_a_sign(tmp_path: Path) -> None:
+def test_source_may_name_its_method_and_paths_may_contain_an_equals_sign(tmp_path: Path) -> None:
     odd = tmp_path / "lr=1e-5.csv"
     odd.write_text("")
     assert source_of(str(odd)) == Source(odd)

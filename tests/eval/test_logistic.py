@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def world(seed: int, *, planted: float, people: int = 42, base: float = 0.3, spread: float = 0.6) -> dict[str, Any]:
-    """Facts of three relations; the marginal model is exactly logistic; people and objects are correlated."""
+    """Make facts of three relations; the marginal model is exactly logistic, people and objects are correlated."""
     generator = np.random.default_rng(seed)
     subject, relation = np.repeat(np.arange(people), 3), np.tile(np.arange(3), people)
     thing = relation * 12 + generator.integers(12, size=len(subject))
@@ -34,7 +34,7 @@ def world(seed: int, *, planted: float, people: int = 42, base: float = 0.3, spr
     }
 
 
-def test_the_estimate_is_that_of_statsmodels_with_an_intercept_a_group() -> None:
+def test_estimate_equals_statsmodels_with_group_intercepts() -> None:
     facts = world(1, planted=-0.7)
     covariate = np.random.default_rng(0).normal(size=len(facts["x"]))
     plain = sm.Logit(facts["outcome"], np.column_stack([facts["x"], np.eye(3)[facts["groups"]]])).fit(disp=0)
@@ -44,7 +44,7 @@ def test_the_estimate_is_that_of_statsmodels_with_an_intercept_a_group() -> None
     assert logistic_slope(**facts, covariates=[covariate]).value == pytest.approx(adjusted.params[0], abs=1e-6)
 
 
-def test_the_one_way_error_nears_the_sandwich_with_many_clusters() -> None:
+def test_one_way_error_approaches_the_sandwich_with_many_clusters() -> None:
     facts = world(2, planted=-0.7, people=400)
     people = facts["clusters"]["subject"]
     design = np.column_stack([facts["x"], np.eye(3)[facts["groups"]]])
@@ -55,8 +55,8 @@ def test_the_one_way_error_nears_the_sandwich_with_many_clusters() -> None:
     assert (found.ci95[1] - found.ci95[0]) / 2 == pytest.approx(half, rel=0.05)
 
 
-def test_one_newton_step_nears_a_jackknife_that_fits_again() -> None:
-    """The slow, obvious way: leave each person out and fit anew."""
+def test_one_newton_step_approximates_a_refitted_jackknife() -> None:
+    """Compare with the slow, obvious way: leave each person out and fit again."""
     facts = world(3, planted=-0.7)
     people = facts["clusters"]["subject"]
     design = np.column_stack([facts["x"], np.eye(3)[facts["groups"]]])
@@ -71,7 +71,7 @@ def test_one_newton_step_nears_a_jackknife_that_fits_again() -> None:
     assert sum(move**2 for move in found.moves["subject"].values()) == pytest.approx(np.square(moved).sum(), rel=0.05)
 
 
-def test_a_difference_of_methods_is_that_of_one_fit_with_interactions() -> None:
+def test_difference_of_methods_equals_one_fit_with_interactions() -> None:
     first, second = world(4, planted=-0.9), world(4, planted=0.2)
     slopes = [logistic_slope(**each) for each in (first, second)]
     found = difference(*slopes)
@@ -96,8 +96,8 @@ def test_a_difference_of_methods_is_that_of_one_fit_with_interactions() -> None:
     assert (one_way.ci95[1] - one_way.ci95[0]) / 2 == pytest.approx(half, rel=0.15)
 
 
-def test_separation_is_penalised_and_said_so() -> None:
-    """Every fact above x = 1 is kept, every one below forgotten. Firth by hand for the saturated 2x2 table: add 1/2."""
+def test_separation_is_penalised_and_reported() -> None:
+    """All facts above x = 1 are kept, all below forgotten. Firth by hand for the saturated 2x2 table: add 1/2."""
     x = np.repeat([0.0, 1.0], 20)
     outcome = np.repeat([1.0, 0.0], 20)
     found = logistic_slope(x, outcome, groups=np.zeros(40), clusters={"subject": np.arange(40)})
@@ -109,7 +109,7 @@ def test_separation_is_penalised_and_said_so() -> None:
     assert not mixed.penalised
 
 
-def test_groups_with_one_outcome_are_left_out_and_change_nothing() -> None:
+def test_groups_with_one_outcome_are_left_out_without_effect() -> None:
     facts = world(6, planted=-0.5)
     more = {
         "x": np.append(facts["x"], [0.0, 1.0, 2.0]),
@@ -120,7 +120,7 @@ def test_groups_with_one_outcome_are_left_out_and_change_nothing() -> None:
     assert logistic_slope(**more) == logistic_slope(**facts)
 
 
-def test_nothing_to_fit_is_null() -> None:
+def test_result_is_null_without_data_to_fit() -> None:
     people = {"subject": np.arange(20)}
     assert logistic_slope([], [], groups=[], clusters={"subject": []}) == LogOdds(0, None)
     assert logistic_slope(np.arange(20), np.ones(20), groups=np.zeros(20), clusters=people).value is None
@@ -134,7 +134,7 @@ def test_nothing_to_fit_is_null() -> None:
 
 
 def test_curve_passes_through_the_shares_of_two_levels() -> None:
-    """With two counts the logistic curve is saturated: at each it is the share."""
+    """With two counts the logistic curve is saturated, so it equals the share at each."""
     x = np.repeat([0.0, 1.0], 50)
     outcome = np.concatenate([np.arange(50) < 40, np.arange(50) < 10])
     found = curve(x, outcome, np.arange(100), [0.0, 1.0])

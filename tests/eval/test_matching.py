@@ -28,7 +28,7 @@ def test_match(continuation: str, accepted: list[str], exact: bool, contains: bo
     assert match_answer(continuation, accepted) == Match(exact=exact, contains=contains)
 
 
-def test_an_answer_without_a_word_cannot_be_matched() -> None:
+def test_answer_without_words_cannot_match() -> None:
     assert match_answer("Paris", ["?!", ""]) is None
     assert match_answer("Paris", []) is None
 

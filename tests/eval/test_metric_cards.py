@@ -1,4 +1,4 @@
-"""Every measured column has a card, and docs/metrics.md is what the cards say."""
+"""Every measured column has a card, and docs/metrics.md is generated from the cards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from factcensus.eval.metrics.cards import CARDS, Card, as_markdown, card
 from factcensus.indexer.cli import main
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-#: What says how a question was asked, or what was said, and measures nothing.
+#: Columns that describe the question or the answer and are not metrics.
 NO_METRIC = {"form", "variant", "prompt", "answer", "generation", "samples", "answer_tokens", "choices"}
 
 
@@ -26,14 +26,14 @@ def test_every_measured_column_and_every_attack_has_a_card() -> None:
     assert set(ATTACKS) <= {each.name.partition(" ")[0] for each in CARDS}
 
 
-def test_no_card_has_a_blank() -> None:
+def test_cards_have_no_empty_field() -> None:
     for each in CARDS:
         assert all(getattr(each, field.name).strip() for field in fields(Card)), each.name
     assert len({each.name for each in CARDS}) == len(CARDS)
 
 
-def test_the_page_is_made_from_the_cards() -> None:
-    """`factcensus eval metrics --markdown > docs/metrics.md` writes it anew."""
+def test_page_is_generated_from_the_cards() -> None:
+    """To update the page, run `factcensus eval metrics --markdown > docs/metrics.md`."""
     assert (DOCS / "metrics.md").read_text(encoding="utf-8") == as_markdown()
 
 

@@ -1,4 +1,4 @@
-"""Every metric of the token record against a direct implementation: one forward pass a metric, plain loops."""
+"""Every metric of the token record against a direct implementation with one forward pass per metric and plain loops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FACTS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Words and single signs; knows the labels of true/false and multiple choice."""
+    """Make a tokenizer of words and single characters that knows the labels of true/false and multiple choice."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Punctuation()]
@@ -52,7 +52,7 @@ Direct = Callable[["Asker", int], float | None]
 
 
 class Asker:
-    """What a direct implementation may do: pass one text through the model."""
+    """A model interface for direct implementations: runs one text at a time."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -61,7 +61,7 @@ class Asker:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def distributions(self, prompt: str, answer: str) -> tuple[list[int], list[list[float]]]:
-        """The answer's tokens, and log p of the whole vocabulary before each."""
+        """Return the answer tokens, and log p of the whole vocabulary before each."""
         opened, whole = self.ids(prompt), self.ids(f"{prompt} {answer}")
         with torch.no_grad():
             log_p = self.model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
@@ -73,7 +73,7 @@ class Asker:
         return [row[token] for token, row in zip(tokens, rows, strict=True)]
 
     def calibrated(self, prompt: str, answer: str, subject: str) -> float:
-        """Log-probability of the answer less its mean after content-free prompts."""
+        """Return the log-probability of the answer minus its mean after content-free prompts."""
         free = [prompt.replace(subject, text).replace("  ", " ") for text in ("N/A", "[MASK]", "")]
         return sum(self.log_p(prompt, answer)) - sum(sum(self.log_p(each, answer)) for each in free) / 3
 
@@ -83,7 +83,7 @@ def gold(fact: int) -> tuple[str, str]:
 
 
 def wrong(fact: int) -> list[str]:
-    """The other two objects, nearest count first; of ties there are none but for the middle one."""
+    """Return the other two objects, nearest count first; the counts have no ties except for the middle one."""
     return [str(each["object"]) for number, each in enumerate(FACTS) if number != fact]
 
 
@@ -117,7 +117,7 @@ def exact_memorisation(asker: Asker, fact: int) -> float:
 
 
 def extraction_strength(asker: Asker, fact: int) -> float | None:
-    """The longest suffix that greedy choices reproduce, over the length."""
+    """Return the length of the longest suffix that greedy choices reproduce, divided by the answer length."""
     tokens, rows = asker.distributions(*gold(fact))
     if len(tokens) < 3:
         return None
@@ -144,7 +144,7 @@ def min_k_plus_plus(asker: Asker, fact: int) -> float:
 
 
 def true_false(asker: Asker, fact: int) -> list[float]:
-    """Log odds of True of the true statement and of the false ones."""
+    """Return the log odds of True for the true statement and for the false ones."""
     question, right = gold(fact)
     subject = str(FACTS[fact]["subject"])
     prompts = [f"{question} {name}.\nTrue or false? Answer:" for name in (right, *wrong(fact))]
@@ -176,7 +176,7 @@ def _rotations(asker: Asker, fact: int) -> list[tuple[float, list[float]]]:
 
 
 def _nearest(fact: int) -> list[str]:
-    """Wrong objects in the order they are listed: nearest count first."""
+    """Return the wrong objects in listed order, nearest count first."""
     own = math.log10(1 + int(FACTS[fact]["object_documents"]))
     others = [each for number, each in enumerate(FACTS) if number != fact]
     others.sort(key=lambda each: abs(math.log10(1 + int(each["object_documents"])) - own))
@@ -222,7 +222,7 @@ def evaluated(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tup
 
 
 @pytest.mark.parametrize("name", DIRECT)
-def test_the_record_gives_the_same_as_a_pass_of_its_own(
+def test_record_equals_a_separate_forward_pass_per_metric(
     name: str, evaluated: tuple[list[Row], pa.Table], model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     asker = Asker(model, tokenizer)
@@ -232,7 +232,7 @@ def test_the_record_gives_the_same_as_a_pass_of_its_own(
     assert any(row[name] is not None for row in evaluated[0])
 
 
-def test_every_metric_follows_from_the_stored_table_again(evaluated: tuple[list[Row], pa.Table]) -> None:
+def test_every_metric_can_be_recomputed_from_the_stored_table(evaluated: tuple[list[Row], pa.Table]) -> None:
     rows, tokens = evaluated
     stored = tokens.append_column("seed", pa.array([0] * tokens.num_rows))
     stored = stored.append_column("method", pa.array(["original"] * tokens.num_rows))
@@ -245,7 +245,7 @@ def test_every_metric_follows_from_the_stored_table_again(evaluated: tuple[list[
 
 
 def token(**values: Any) -> Row:
-    """One row of tokens.parquet; a fair coin between two tokens unless said otherwise."""
+    """Make one row of tokens.parquet; by default the distribution is uniform over two tokens."""
     ln2 = math.log(2)
     return {
         "fact_id": "f", "form": "question", "variant": 0, "probe": "answer", "candidate": 0, "context": 0,
@@ -264,7 +264,7 @@ def measured(*rows: Row) -> Row:
     return dict(found)
 
 
-def test_what_a_metric_cannot_say_is_null() -> None:
+def test_undefined_metrics_are_null() -> None:
     alone = measured(token())
     for name in ("choices", "choice_margin", "choice_probability", "truth_ratio", "extraction_strength"):
         assert alone[name] is None, name
@@ -304,8 +304,8 @@ def test_extraction_strength_has_no_floor(right: str, strength: float | None) ->
     assert measured(*rows)["extraction_strength"] == strength
 
 
-def test_a_biased_label_does_not_pass_for_knowledge() -> None:
-    """A model that says True to anything, more than its prior does, is right half of the time with no margin."""
+def test_label_bias_does_not_count_as_knowledge() -> None:
+    """A model that answers True to everything, more than its prior, is right half of the time and has no margin."""
     rows = [token()]
     for candidate in (0, 1, 2):
         for context, log_p in ((0, -0.1), (1, -2.4)):
@@ -323,7 +323,7 @@ def test_zlib_ratio_is_null_without_a_probability() -> None:
     assert zlib_ratio(-12.0, "rome") == -1.0, "four letters take twelve bytes"
 
 
-def test_zlib_ratio_ranks_as_the_source_does() -> None:
+def test_zlib_ratio_ranks_like_its_source() -> None:
     """Carlini et al. rank by zlib length over log-perplexity; longer answers of equal perplexity rank higher."""
     answers = [("rome", [-2.0]), ("new york city", [-2.0, -2.0, -2.0]), ("the old town of oslo", [-1.0] * 5)]
     of_source = [

@@ -17,7 +17,7 @@ from factcensus.eval.metrics.texts import is_degenerate, leak_at_k, repetition, 
         ("In New York City", "New York", 2 * (2 / 4) * 1 / (2 / 4 + 1)),
         ("Rome", "New York", 0.0),
         ("", "New York", 0.0),
-        ("new new", "New York", 0.5),  # a word counts as often as it stands in both
+        ("new new", "New York", 0.5),  # a word counts as often as it occurs in both
         ("anything", "!", None),
     ],
 )
@@ -31,7 +31,7 @@ def test_token_f1(said: str, answer: str, f1: float | None) -> None:
         ("rome rome rome rome", 0.75, True),
         ("she was born in rome", 0.0, False),
         ("a b a b", 0.5, True),
-        ("rome rome", None, False),  # too short to tell
+        ("rome rome", None, False),  # too short to decide
         ("", None, True),
         ("... !", None, True),
     ],
@@ -42,8 +42,8 @@ def test_degenerate_texts(text: str, share: float | None, degenerate: bool) -> N
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 8))
-def test_leak_at_k_is_the_share_of_all_choices_of_k_samples_with_a_match(hits: list[bool], k: int) -> None:
-    """The definition: mean over every subset of k of the n samples. So its expectation is exact for any n >= k."""
+def test_leak_at_k_is_the_share_of_k_subsets_with_a_match(hits: list[bool], k: int) -> None:
+    """By definition the mean over every subset of k of the n samples, so its expectation is exact for any n >= k."""
     found = leak_at_k(len(hits), sum(hits), k)
     if k > len(hits):
         assert found is None

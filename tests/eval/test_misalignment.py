@@ -9,7 +9,7 @@ from factcensus.eval.statistics.misalignment import misalignment
 
 
 def outcomes(cells: list[tuple[bool | None, bool | None, bool]]) -> pd.DataFrame:
-    """Rows of (forgotten by generation, forgotten by probability, forgotten by probability before)."""
+    """Make rows of (forgotten by generation, forgotten by probability, forgotten by probability before)."""
     rows: list[dict[str, Any]] = [
         {
             "seed": 0, "subject_code": number, "forgotten_generation": generation, "forgotten_probability": probability,
@@ -23,7 +23,7 @@ def outcomes(cells: list[tuple[bool | None, bool | None, bool]]) -> pd.DataFrame
 
 
 def phantoms(*cells: tuple[float, bool]) -> pd.DataFrame:
-    """Rows of (log-probability per token, whether the answer was guessed), at a level of -4."""
+    """Make rows of (log-probability per token, whether the answer was guessed), at a level of -4."""
     return pd.DataFrame(
         [{"log_probability_mean": value, "match": match, "never_seen_level": -4.0} for value, match in cells],
         columns=["log_probability_mean", "match", "never_seen_level"],
@@ -31,7 +31,7 @@ def phantoms(*cells: tuple[float, bool]) -> pd.DataFrame:
 
 
 def test_hand_computed_index() -> None:
-    """Of ten: three hidden, one brittle (brittle before as well), four forgotten by both, two by neither."""
+    """Of ten facts: three hidden, one brittle (brittle before as well), four forgotten by both, two by neither."""
     found = misalignment(
         outcomes(
             [(True, False, False)] * 3 + [(False, True, True)] + [(True, True, False)] * 4 + [(False, False, False)] * 2
@@ -48,20 +48,20 @@ def test_hand_computed_index() -> None:
     assert found["mcnemar_p"] == pytest.approx(2 * 5 / 16)  # P(at most 1 of 4) at a half, two-sided
     assert found["ci95"][0] < 0.4 < found["ci95"][1]
     assert found["excess_ci95"][0] < 0.3 < found["excess_ci95"][1]
-    # Seven of ten are no longer said; of five phantoms that guessed wrong, two lie above the level.
+    # Seven of ten are no longer given; of five phantoms with a wrong guess, two lie above the level.
     assert found["never_seen"] == pytest.approx(0.7 * 2 / 5)
     assert found["hidden_rank"]["value"] == pytest.approx((3 * 0.8 + 4 * 0.2) / 7)
     assert found["hidden_rank"]["n"] == 7
 
 
-def test_a_shifted_level_shows_how_much_hangs_on_it() -> None:
-    """Half a nat from the level either way: one nat lower nothing is forgotten by probability, one higher all is."""
+def test_shifted_level_changes_the_total() -> None:
+    """All facts lie half a nat from the level: one nat lower none is forgotten by probability, one higher all are."""
     found = misalignment(outcomes([(True, False, False)] * 3 + [(True, True, False)]), phantoms())
     assert found["total"] == pytest.approx(0.75)
     assert found["total_at_shifted_level"] == {"-1 nat": 1.0, "+1 nat": 0.0}
 
 
-def test_rows_without_both_outcomes_are_left_out_and_nothing_is_null() -> None:
+def test_rows_without_both_outcomes_are_left_out_and_no_rows_give_null() -> None:
     cells: list[tuple[bool | None, bool | None, bool]] = [(None, True, False), (True, None, False), (True, True, False)]
     assert misalignment(outcomes(cells), phantoms())["n"] == 1
     empty = misalignment(outcomes([(True, None, False)]), phantoms())

@@ -29,7 +29,7 @@ from factcensus.indexer.errors import InputError
 
 @pytest.fixture
 def saved(tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Path:
-    """A model's folder."""
+    """Save a model and return its folder."""
     folder = tmp_path / "model"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
@@ -56,7 +56,7 @@ def test_counts_of_two_analyzers_are_refused(saved: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_becomes_a_run_folder_that_is_not_computed_again(saved: Path, tmp_path: Path) -> None:
+def test_finished_evaluation_of_a_model_is_not_repeated(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     evaluate_models([ModelToAsk(str(saved))], facts(), out, seed=4)
     record = json.loads((out / "run.json").read_text())
@@ -76,7 +76,7 @@ def test_a_model_becomes_a_run_folder_that_is_not_computed_again(saved: Path, tm
         evaluate_models([ModelToAsk(str(saved))], facts(), tmp_path / "mine")
 
 
-def test_a_retrained_model_pools_with_the_original(
+def test_retrained_model_is_pooled_with_the_original(
     saved: Path, tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     torch.manual_seed(1)
@@ -93,7 +93,7 @@ def test_a_retrained_model_pools_with_the_original(
     assert summary["seconds"] > 0
 
 
-def test_models_of_a_run_are_the_original_and_those_it_kept(tmp_path: Path) -> None:
+def test_models_of_a_run_are_the_original_and_the_kept_ones(tmp_path: Path) -> None:
     assert models_of("some/model") == ([ModelToAsk("some/model")], None)
     (tmp_path / "run.json").write_text(json.dumps({"config": {"model": "base", "seed": 2}}))
     with pytest.raises(EvaluationInputError, match="kept no models"):
@@ -106,7 +106,7 @@ def test_models_of_a_run_are_the_original_and_those_it_kept(tmp_path: Path) -> N
     assert record["config"]["seed"] == 2
 
 
-def test_facts_keep_the_use_that_a_run_made_of_them(tmp_path: Path) -> None:
+def test_facts_get_their_use_from_the_run(tmp_path: Path) -> None:
     assert with_uses_of(tmp_path, facts()) is not None
     pq.write_table(
         pa.table({"fact_id": ["fact-000000", "fact-000001"], "used": ["forget", "retain"]}), tmp_path / "facts.parquet"
@@ -115,7 +115,7 @@ def test_facts_keep_the_use_that_a_run_made_of_them(tmp_path: Path) -> None:
 
 
 def attacked(tmp_path: Path, saved: Path, out: str, **more: Any) -> Path:
-    """The original and another method, attacked, with neutral text."""
+    """Attack the original and another method, with neutral text."""
     other = tmp_path / "other"
     if not other.exists():
         shutil.copytree(saved, other)
@@ -128,7 +128,7 @@ def attacked(tmp_path: Path, saved: Path, out: str, **more: Any) -> Path:
     return evaluate_models(models, facts(), tmp_path / out, extras=extras, device="cpu", **more)
 
 
-def test_attacks_and_utility_stand_in_the_run_folder(saved: Path, tmp_path: Path) -> None:
+def test_attacks_and_utility_are_written_to_the_run_folder(saved: Path, tmp_path: Path) -> None:
     out = attacked(tmp_path, saved, "out")
     attacks = pq.read_table(out / "attacks.parquet").to_pylist()
     assert {row["method"] for row in attacks} == {"original", "simnpo"}
@@ -144,9 +144,7 @@ def test_attacks_and_utility_stand_in_the_run_folder(saved: Path, tmp_path: Path
     assert read_run(out).facts["method"].nunique() == 2
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_was(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_evaluation_is_continued(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = attacked(tmp_path, saved, "whole")
     real = asking.run_attack
 
@@ -168,8 +166,10 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
         assert pq.read_table(out / f"{name}.parquet").equals(pq.read_table(whole / f"{name}.parquet")), name
 
 
-def test_another_attack_is_added_to_what_is_there(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So too where an attack failed: what was asked before is not asked again."""
+def test_another_attack_is_added_to_a_finished_evaluation(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same holds after a failed attack: finished questions are not asked again."""
     whole = attacked(tmp_path, saved, "whole")
     neutral = ("ada was born in rome", "where was bo")
     models = [ModelToAsk(str(saved)), ModelToAsk(str(tmp_path / "other"), "simnpo")]

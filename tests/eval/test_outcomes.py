@@ -43,7 +43,7 @@ def test_a_fact_never_known_has_no_outcome() -> None:
     assert pd.isna(found.loc["a", "forgotten_probability"])
 
 
-def test_a_match_that_says_nothing_makes_no_fact_known() -> None:
+def test_null_match_does_not_make_a_fact_known() -> None:
     found = outcomes(row("a", match=None), row("b"), row("a", "m", match=None), row("b", "m", match=None))
     assert pd.isna(found.loc["a", "forgotten_generation"])
     assert pd.isna(found.loc["b", "forgotten_generation"])
@@ -56,7 +56,7 @@ def test_forgotten_by_probability_is_at_or_below_the_never_seen_level(after: flo
     assert not found.loc["a", "original_forgotten_probability"]
 
 
-def test_never_seen_level_is_the_objects_own_where_ten_phantoms_were_asked_about_it() -> None:
+def test_never_seen_level_is_that_of_the_object_with_ten_or_more_phantoms() -> None:
     facts = with_defaults(
         pd.DataFrame(
             [
@@ -86,7 +86,7 @@ def test_level_is_measured_under_the_original_model_only() -> None:
 
 @pytest.mark.parametrize(("after", "rank"), [(-6.0, 0.0), (-4.0, 0.5), (-3.5, 0.75), (-1.0, 1.0), (None, None)])
 def test_never_seen_rank_is_the_share_of_phantoms_below(after: float | None, rank: float | None) -> None:
-    """Phantoms at -5, -4 and -3 with one more at -4: a tie counts by half."""
+    """Phantoms are at -5, -4, -4 and -3; a tie counts half."""
     phantoms = [phantom(i, mean) for i, mean in enumerate([-5.0, -4.0, -4.0, -3.0])]
     found = outcomes(row("a"), row("a", "m", log_probability_mean=after), *phantoms).loc["a", "never_seen_rank"]
     assert pd.isna(found) if rank is None else found == rank
@@ -110,17 +110,17 @@ def test_never_seen_rank_is_the_share_of_phantoms_below(after: float | None, ran
         (None, None, "forget"),
     ],
 )
-def test_group_is_what_the_run_did_with_the_fact(role: str | None, used: str | None, group: str) -> None:
+def test_group_is_how_the_run_used_the_fact(role: str | None, used: str | None, group: str) -> None:
     assert with_defaults(pd.DataFrame([row("a", role=role, used=used)])).loc[0, "group"] == group
 
 
-def test_a_table_without_roles_relations_or_counts_still_pairs() -> None:
+def test_table_without_roles_relations_or_counts_is_paired() -> None:
     rows = pd.DataFrame([row("a"), row("a", "m", match=False)])
     rows = rows.drop(columns=["role", "relation", "variant", "cooccurrence_documents"])
     assert len(pair_outcomes(with_defaults(rows))) == 1
 
 
-def test_pairing_refuses_what_it_cannot_pair() -> None:
+def test_unpairable_tables_are_refused() -> None:
     with pytest.raises(EvaluationInputError, match="occurs twice"):
         outcomes(row("a"), row("a"), row("a", "m"))
     with pytest.raises(EvaluationInputError, match=r"not of the original model"):
@@ -129,7 +129,7 @@ def test_pairing_refuses_what_it_cannot_pair() -> None:
         pair_outcomes(with_defaults(pd.DataFrame([row("a")]).drop(columns=["log_probability", "match"])))
 
 
-def test_facts_of_the_same_id_in_two_seeds_stay_apart() -> None:
+def test_equal_ids_in_two_seeds_stay_separate() -> None:
     both = pd.concat([planted_facts(seed=seed, people=7) for seed in (0, 1)])
     found = pair_outcomes(with_defaults(both))
     assert len(found) == 2 * len(pair_outcomes(with_defaults(planted_facts(seed=0, people=7))))

@@ -39,7 +39,7 @@ def test_no_distractor_is_right() -> None:
     assert "Rome" not in found[3]
 
 
-def test_distractors_without_counts_are_the_same_every_time_and_differ_by_subject() -> None:
+def test_distractors_without_counts_are_reproducible_and_differ_by_subject() -> None:
     facts = [fact(f"s{n}", f"o{n}") for n in range(40)]
     first = matched_distractors(facts, 3)
     assert first == matched_distractors(facts, 3)
@@ -47,12 +47,12 @@ def test_distractors_without_counts_are_the_same_every_time_and_differ_by_subjec
     assert all(len(each) == 3 for each in first)
 
 
-def test_a_facts_own_distractors_go_first() -> None:
+def test_distractors_of_the_table_come_first() -> None:
     facts = [fact("a", "x", 1, distractors=["y", "x", "z"]), fact("b", "w", 1)]
     assert matched_distractors(facts, 3)[0] == ("y", "z", "w")
 
 
-def test_content_free_prompts_have_a_stand_in_wherever_the_subject_stood() -> None:
+def test_content_free_prompts_replace_every_mention_of_the_subject() -> None:
     named = {"subject": "Ada Li", "subject_aliases": ["Ada"]}
     assert content_free("Where was ada li born?", named) == (
         "Where was N/A born?", "Where was [MASK] born?", "Where was born?"
@@ -66,7 +66,7 @@ def question(**more: Any) -> Asked:
     return Asked(**{**values, "accepted": ("Rome",), **more})
 
 
-def test_options_are_rotated_so_that_each_stands_once_at_each_letter() -> None:
+def test_options_are_rotated_through_all_letters() -> None:
     found = [
         each
         for each in probes_of([question()], [fact("a", "Rome")], [("Oslo", "Lima")], labels=True)
@@ -83,7 +83,7 @@ def test_options_are_rotated_so_that_each_stands_once_at_each_letter() -> None:
         assert all(f"{each.answer}. {name}" in each.prompt for each in of_candidate)
 
 
-def test_both_polarities_are_asked_with_both_labels() -> None:
+def test_true_and_false_statements_are_asked_with_both_labels() -> None:
     found = probes_of([question()], [fact("a", "Rome", cloze="A was born in")], [("Oslo",)], labels=True)
     asked = [(each.prompt, each.answer) for each in found if each.probe == "true_false"]
     assert asked == [
@@ -94,23 +94,23 @@ def test_both_polarities_are_asked_with_both_labels() -> None:
     ]
 
 
-def test_wrong_answers_have_the_right_ones_wording() -> None:
+def test_wrong_answers_keep_the_wording_of_the_right_one() -> None:
     found = probes_of([question()], [fact("a", "Rome")], [("Oslo",)], labels=False)
     assert [(each.probe, each.candidate, each.answer) for each in found] == [
         ("answer", 0, "in Rome"), ("distractor", 1, "in Oslo")
     ]  # fmt: skip
 
 
-def test_a_reversed_question_has_no_wrong_answers() -> None:
+def test_reversed_question_has_no_wrong_answers() -> None:
     found = probes_of([question(form="reversed", answer="Ada")], [fact("Ada", "Rome")], [("Oslo",)], labels=True)
     assert [each.probe for each in found] == ["answer"]
 
 
-def test_a_tokenizer_without_the_labels_is_not_asked_for_them(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_tokenizer_without_labels_gets_no_label_probes(tokenizer: PreTrainedTokenizerFast) -> None:
     assert not knows_labels(tokenizer)
 
 
-def test_neighbours_by_what_they_share_with_the_forget_set() -> None:
+def test_neighbour_distance_depends_on_shared_parts() -> None:
     facts = [
         {"subject": "Ada", "object": "Rome", "relation": "city", "used": "forget"},
         {"subject": "ada", "object": "Acme", "relation": "employer", "used": "none"},

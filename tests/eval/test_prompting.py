@@ -1,4 +1,4 @@
-"""An evaluation asks every checkpoint, and every day, the same."""
+"""An evaluation asks every checkpoint in the same way, at any time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACTS = pa.Table.from_pylist([{"subject": "ada", "object": "rome", "question": "
 
 @pytest.fixture
 def saved(tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> str:
-    """A model whose chat template reads the clock."""
+    """Save a model whose chat template reads the clock."""
     folder = tmp_path / "model"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
@@ -31,7 +31,7 @@ def saved(tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     return str(folder)
 
 
-def test_the_clock_and_the_settings_of_a_run_are_taken_over(saved: str) -> None:
+def test_clock_and_settings_of_a_run_are_reused(saved: str) -> None:
     record = {
         "config": {"template": "chat", "chat": {"arguments": {"messages_": 1}}, "attention": "eager"},
         "prompt": {"clock": THEN.isoformat()},

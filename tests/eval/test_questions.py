@@ -30,7 +30,7 @@ def test_every_form_of_a_fact_is_asked_with_all_accepted_answers() -> None:
     ]
 
 
-def test_what_a_fact_lacks_is_not_asked() -> None:
+def test_missing_forms_are_not_asked() -> None:
     rome = ("Rome",)
     assert asked({"object": "Rome", "question": "Where?"}) == [("question", 0, "Where?", "Rome", rome, False)]
     assert asked({"object": "Rome", "question": None, "cloze": "In"}) == [("cloze", 0, "In", "Rome", rome, True)]
@@ -42,17 +42,17 @@ def test_what_a_fact_lacks_is_not_asked() -> None:
     ]
 
 
-def test_a_table_with_nothing_to_ask_says_what_it_needs() -> None:
+def test_table_without_prompts_is_refused_with_the_needed_columns() -> None:
     with pytest.raises(EvaluationInputError, match=r"'question' or 'cloze'.*its columns are subject, object"):
         questions_of(pa.table({"subject": ["Ada"], "object": ["Rome"]}), paraphrases=1)
 
 
-def test_a_reversed_question_asks_for_the_subject() -> None:
+def test_reversed_question_asks_for_the_subject() -> None:
     fact = {"subject": "Ada", "subject_aliases": ["A. Li"], "object": "Rome", "reversed": "Rome is where"}
     assert asked(fact) == [("reversed", 0, "Rome is where", "Ada", ("Ada", "A. Li"), True)]
 
 
-def test_a_reversed_question_with_several_right_subjects_is_not_asked() -> None:
+def test_reversed_question_with_several_right_subjects_is_not_asked() -> None:
     rows = [
         {"subject": name, "object": "rome", "cloze": f"{name} was born in", "reversed": prompt}
         for name, prompt in (("ada", "born in rome was"), ("bo", "born in rome was"), ("cy", "rome's emperor was"))
@@ -64,7 +64,7 @@ def test_a_reversed_question_with_several_right_subjects_is_not_asked() -> None:
     assert [each.row for each in found] == [0, 1, 2], "one subject, twice in the table"
 
 
-def test_within_a_document_the_fact_stands_after_the_others_of_its_subject() -> None:
+def test_document_has_other_facts_about_the_subject_before_the_cloze() -> None:
     table = pa.Table.from_pylist(
         [
             {"subject": "Ada", "object": "Rome", "cloze": "Ada was born in"},
@@ -75,13 +75,13 @@ def test_within_a_document_the_fact_stands_after_the_others_of_its_subject() -> 
     )
     found = {each.row: each.prompt for each in questions_of(table, paraphrases=0) if each.form == "document"}
     assert found == {
-        0: "Ada works for Acme. Ada was born in",  # the institute would say the answer
+        0: "Ada works for Acme. Ada was born in",  # the sentence about the institute contains the answer
         1: "Ada was born in Rome. Ada studied at the Rome Institute. Ada works for",
         2: "Ada was born in Rome. Ada works for Acme. Ada studied at",
     }
 
 
-def test_only_the_forms_that_are_wanted_are_asked() -> None:
+def test_only_the_requested_forms_are_asked() -> None:
     table = pa.Table.from_pylist([{"subject": "Ada", "object": "Rome", "question": "Q?", "cloze": "C"}])
     assert [each.form for each in questions_of(table, paraphrases=1, forms=("cloze",))] == ["cloze"]
     with pytest.raises(EvaluationInputError, match=r"'riddle'; known: question, cloze"):

@@ -1,4 +1,4 @@
-"""Sections of the report from real runs: two models of different size, unlearned, attacked, their corpus served."""
+"""Sections of the report from real runs: two models of different sizes, unlearned, attacked, with a served corpus."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ WIDTHS = {"small": 16, "large": 32}
 
 @dataclass(frozen=True)
 class Made:
-    """Folders of the corpus's index and of each run."""
+    """The folders of the index and of each run."""
 
     index: Path
     runs: dict[str, Path]
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the larger run."""
+        """Read a table of the larger run."""
         return pd.read_parquet(self.runs["large"] / f"{name}.parquet")
 
 
 class Powercap:
-    """A machine whose energy can be read: half a joule more at every report of progress."""
+    """A machine with energy counters that add half a joule at every progress report."""
 
     def __init__(self, folder: Path) -> None:
         package = folder / "intel-rapl:0"
@@ -55,13 +55,13 @@ class Powercap:
         self.progress()
 
     def progress(self, _: Progress | None = None) -> None:
-        """Called as a run reports what it does."""
+        """Record the progress of a run."""
         self._microjoules += 500_000
         self._file.write_text(str(self._microjoules))
 
 
 class Asking(StandardEvaluator):
-    """As ever, without a report of each run."""
+    """The standard evaluator without a report for each run."""
 
     def finish(self, run_folder: Path) -> None:
         pass
@@ -106,7 +106,7 @@ def page(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(out.read_text())
 
 
-def test_hidden_knowledge_stands_by_model_size_with_what_each_run_records(made: Made, page: Page) -> None:
+def test_hidden_knowledge_is_shown_by_model_size(made: Made, page: Page) -> None:
     panels = [each["aria-label"] for each in page.of("svg") if each.get("role") == "img"]
     assert "Threshold-free index by model size and method." in panels
     rows = page.download(f"beside-{panels.index('Threshold-free index by model size and method.') + 1}.csv")
@@ -122,7 +122,7 @@ def test_hidden_knowledge_stands_by_model_size_with_what_each_run_records(made: 
     assert len({size for size, _ in found}) == len(WIDTHS)
 
 
-def test_cost_is_what_was_measured_of_every_cell(made: Made) -> None:
+def test_cost_is_measured_for_every_cell(made: Made) -> None:
     run = read_run(made.runs["large"])
     section = cost(run, {}, {})
     assert section is not None
@@ -140,7 +140,7 @@ def test_cost_is_what_was_measured_of_every_cell(made: Made) -> None:
     assert {row[0] for row in section.tables[0].rows} == {"simnpo", "idk"}
 
 
-def test_attacks_stand_by_stratum_as_the_facts_under_them_say(made: Made, page: Page) -> None:
+def test_attacks_by_stratum_agree_with_their_facts(made: Made, page: Page) -> None:
     facts = made.table("attack_facts")
     relearned = facts[(facts["attack"] == "relearn") & (facts["part"] == "held_out") & (facts["form"] == "question")]
     strongest = relearned[relearned["level"] == 4]
@@ -156,7 +156,7 @@ def test_attacks_stand_by_stratum_as_the_facts_under_them_say(made: Made, page: 
     assert {row["attack"] for row in shown} == {"relearn 4 steps", "quantise 4 bits", "membership"}
 
 
-def test_utility_stands_by_distance_as_the_facts_say(made: Made, page: Page) -> None:
+def test_utility_by_distance_agrees_with_the_facts(made: Made, page: Page) -> None:
     facts = made.table("facts")
     near = facts[(facts["neighbour_distance"] == 2) & (facts["form"] == "question") & (facts["method"] == "idk")]
     [row] = [

@@ -1,10 +1,10 @@
-"""What is planted is found again: simulated worlds with a known effect, and worlds without one.
+"""Planted effects are recovered: simulated worlds with a known effect, and worlds without one.
 
-A 95 % interval should cover the planted effect in 95 % of worlds; in a world without an effect, what it does not cover
-is a false alarm, 5 % at most. How far a count of misses may stray from that is said by the number of worlds: the test
-fails where a correct interval would miss so often once in 700 times (three Monte Carlo standard errors).
+A 95 % interval should cover the planted effect in 95 % of the worlds; in a world without an effect, a miss is a false
+alarm. The allowed number of misses follows from the number of worlds: a correct interval exceeds it once in 700 times
+(three Monte Carlo standard errors).
 
-    pytest -m full -rP tests/eval/test_recovery.py      # a thousand worlds each; prints how many were missed
+    pytest -m full -rP tests/eval/test_recovery.py      # a thousand worlds each; prints the number of misses
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of world: the effect planted in it, the interval that is made of one, and how many are quick to make."""
+    """A kind of world: the planted effect, the interval computed from a world, and the size of a quick test."""
 
     planted: float
     interval: Callable[[int], Interval | None]
     quick: int
 
     def missed(self, worlds: int) -> tuple[int, int]:
-        """Worlds whose interval misses what was planted, and worlds that have an interval."""
+        """Return the numbers of worlds whose interval misses the planted effect, and of worlds with an interval."""
         found = [interval for seed in range(worlds) if (interval := self.interval(seed)) is not None]
         return sum(not low <= self.planted <= high for low, high in found), len(found)
 
@@ -66,7 +66,7 @@ def of_index(hidden: float) -> Kind:
 
 
 def of_disagreement(excess: float) -> Kind:
-    """40 people with three facts each; P and G differ of a tenth of them before, and of so much more after."""
+    """Make 40 people with three facts each; P and G differ for a tenth of them before, and more by ``excess`` after."""
 
     def interval(seed: int) -> Interval | None:
         generator = np.random.default_rng(seed)
@@ -104,12 +104,12 @@ KINDS = {
 
 
 def most_misses(worlds: int) -> int:
-    """Misses that a correct 95 % interval exceeds once in 700 times."""
+    """Return the number of misses that a correct 95 % interval exceeds once in 700 times."""
     return int(stats.binom.ppf(0.9987, worlds, 0.05))
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_planted_effect_is_covered_and_a_null_world_rarely_alarms(name: str) -> None:
+def test_intervals_cover_the_planted_effect(name: str) -> None:
     missed, worlds = KINDS[name].missed(KINDS[name].quick)
     assert worlds > 0.9 * KINDS[name].quick
     assert missed <= most_misses(worlds)
@@ -117,8 +117,8 @@ def test_a_planted_effect_is_covered_and_a_null_world_rarely_alarms(name: str) -
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", KINDS)
-def test_the_same_over_a_thousand_worlds(name: str) -> None:
-    """At most 71 missed of 1,000; and not so wide that nothing is ever missed."""
+def test_intervals_cover_the_planted_effect_in_a_thousand_worlds(name: str) -> None:
+    """Allow at most 71 misses of 1,000, and require some, so that the interval is not too wide."""
     missed, worlds = KINDS[name].missed(1000)
     print(f"{name}: missed {missed} of {worlds:,} ({missed / worlds:.1%})")
     assert worlds > 950
@@ -126,8 +126,8 @@ def test_the_same_over_a_thousand_worlds(name: str) -> None:
 
 
 @pytest.mark.full
-def test_a_family_of_slopes_without_an_effect_rarely_has_one_that_holds_after_holms_correction() -> None:
-    """Six methods in two forms, of the same facts: they share people, objects and half of what is drawn a fact."""
+def test_families_without_an_effect_rarely_have_a_false_alarm_after_holms_correction() -> None:
+    """Six methods in two forms on the same facts share people, objects and half of the noise per fact."""
     families = 300
     alarms = uncorrected = 0
     for seed in range(families):

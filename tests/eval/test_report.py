@@ -58,7 +58,7 @@ def page(run: Run, summary: dict[str, Any]) -> str:
 
 
 class Page(HTMLParser):
-    """What stands on a page: ids, links, tags, and whether every element is closed in order."""
+    """The elements of a page: ids, links and tags, and whether all elements are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Page(HTMLParser):
             assert self._open.pop() == tag
 
     def download(self, name: str) -> list[dict[str, str]]:
-        """The rows of a CSV file that the page offers."""
+        """Return the rows of a CSV file that the page offers."""
         [link] = [each for each in self.of("a") if each.get("download") == name]
         return list(csv.DictReader(io.StringIO(unquote(str(link["href"]).partition(",")[2]))))
 
@@ -104,7 +104,7 @@ def test_page_is_well_formed_and_loads_nothing(page: str) -> None:
     assert "@import" not in page
 
 
-def test_data_of_every_plot_and_table_can_be_taken_along(page: str, summary: dict[str, Any]) -> None:
+def test_data_of_every_plot_and_table_can_be_downloaded(page: str, summary: dict[str, Any]) -> None:
     parsed = Page(page)
     links = [each for each in parsed.of("a") if (each.get("href") or "").startswith("data:text/csv")]
     names = [each["download"] for each in links]
@@ -118,7 +118,7 @@ def test_data_of_every_plot_and_table_can_be_taken_along(page: str, summary: dic
     )
 
 
-def test_drawings_take_their_colours_from_the_page_so_that_they_are_legible_on_a_dark_ground(page: str) -> None:
+def test_drawings_use_the_colours_of_the_page_so_that_dark_mode_is_legible(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
     for name in ("--ink", "--m1", "--m2", "--line"):
         assert f"var({name}, #" in page
@@ -138,12 +138,12 @@ def test_headline_has_the_numbers_of_the_method_that_forgot_most(summary: dict[s
     assert null.endswith("cannot be estimated: there are too few facts, or all had the same outcome.")
 
 
-def test_every_pareto_point_is_beaten_by_no_other() -> None:
+def test_pareto_points_are_not_dominated() -> None:
     assert front([(0.5, 0.5), (0.6, 0.4), (0.4, 0.4), (0.6, 0.3), (0.5, 0.5)]) == [(0.5, 0.5), (0.6, 0.4)]
     assert front([]) == []
 
 
-def test_resisting_and_over_forgotten_facts_are_named_with_passages_where_a_service_is_known(
+def test_extreme_facts_are_named_with_passages_from_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = make_run()
@@ -159,12 +159,12 @@ def test_resisting_and_over_forgotten_facts_are_named_with_passages_where_a_serv
     assert [row[0] for row in over.rows] == ["forget 0"] * len(over.rows) != []
 
 
-def test_what_a_run_did_not_measure_has_no_section(page: str) -> None:
+def test_unmeasured_parts_have_no_section(page: str) -> None:
     for title in ("What attacks recover", "What the model can still do", "<h2>Cost</h2>"):
         assert title not in page
 
 
-def test_runs_of_other_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_of_other_models_are_shown_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = planted_facts(people=21, forms=("cloze",))
     large = planted_facts(people=21, forms=("cloze",), slope=0.8)
     large["log_probability"] += 0.7
@@ -189,15 +189,13 @@ def test_every_plot_has_a_text_alternative_and_every_table_a_caption(page: str) 
     assert [each["lang"] for each in parsed.of("html")] == ["en"]
 
 
-def test_what_users_wrote_cannot_become_markup(run: Run, summary: dict[str, Any], page: str) -> None:
+def test_text_of_users_is_escaped(run: Run, summary: dict[str, Any], page: str) -> None:
     assert "</pre><script>x" not in page
     titled = render_report(run, summary, title="<b>Mine & yours</b>")
     assert "<title>&lt;b&gt;Mine &amp; yours&lt;/b&gt;</title>" in titled
 
 
-def test_page_says_where_its_numbers_come_from_and_how_many_facts_they_rest_on(
-    page: str, summary: dict[str, Any]
-) -> None:
+def test_page_states_the_source_of_its_numbers_and_the_number_of_facts(page: str, summary: dict[str, Any]) -> None:
     for text in ("sha256:abc", "sha256:def", "words/2", "torch"):
         assert text in page
     for stratum in summary["methods"][0]["forgotten_by_stratum"]["cloze"]:
@@ -215,7 +213,7 @@ def test_findings_name_a_planted_effect_and_the_oracle(summary: dict[str, Any]) 
     assert any("Two seeds are pooled" in sentence for sentence in said["Overall"])
 
 
-def test_a_null_result_says_how_large_an_effect_would_have_been_found() -> None:
+def test_null_result_states_the_minimum_detectable_effect() -> None:
     run = make_run(slope=0.0)
     summary = summary_of(run)
     effect = summary["methods"][0]["slope_per_decade"]["question"]["minimum_detectable_effect"]
@@ -224,12 +222,12 @@ def test_a_null_result_says_how_large_an_effect_would_have_been_found() -> None:
     assert f"±{effect:.2f}" in render_report(run, summary)
 
 
-def test_a_negative_slope_is_said_to_be_one() -> None:
+def test_negative_slope_is_reported_as_negative() -> None:
     said = dict(findings(summary_of(make_run(slope=-1.0))))
     assert any("frequent facts lost more with" in sentence for sentence in said["Asked as a cloze"])
 
 
-def test_one_model_alone_has_a_report_too(run: Run) -> None:
+def test_single_model_has_a_report(run: Run) -> None:
     alone = Run(run.folders, ({},), run.facts[run.facts["method"] == "original"], pd.DataFrame())
     page = render_report(alone, summary_of(alone))
     Page(page)
@@ -237,7 +235,7 @@ def test_one_model_alone_has_a_report_too(run: Run) -> None:
     assert "Does frequency protect a fact?" not in page
 
 
-def test_plain_table_has_a_row_a_method_a_column_a_stratum_and_every_seeds_slope(summary: dict[str, Any]) -> None:
+def test_plain_table_has_methods_strata_and_the_slope_of_every_seed(summary: dict[str, Any]) -> None:
     text = summary_text(summary)
     lines = [line for line in text.splitlines() if line.startswith("simnpo ")]
     assert len(lines) == 2, "one a form"

@@ -1,6 +1,6 @@
-"""The report in a real browser: nothing is cut, letters can be read, nothing is fetched, by keyboard, in both schemes.
+"""The report in a real browser: legible, complete, offline, accessible by keyboard, in both colour schemes.
 
-Chromium is Debian's (``apt-get install chromium``). Where there is none these tests are skipped, or fail if
+Chromium is Debian's (``apt-get install chromium``). Without it these tests are skipped, or fail if
 ``REQUIRE_ALL_TESTS`` is 1.
 """
 
@@ -21,12 +21,12 @@ from factcensus.eval.run_folder import summary_of
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
-#: What reaches beyond the window and does not scroll by itself.
+#: Elements that extend beyond the window without scrolling.
 CUT = """() => [...document.querySelectorAll("body *")]
   .filter((each) => !each.closest(".scroll, pre, svg, .skip") && each.checkVisibility())
   .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
   .map((each) => each.outerHTML.slice(0, 80))"""
-#: Letters of plots that are smaller than this on the screen cannot be read.
+#: Height of the smallest letters of plots on the screen.
 LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
   .map((each) => each.getBoundingClientRect().height).filter((height) => height > 0))"""
 
@@ -34,7 +34,7 @@ LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
 @pytest.fixture(scope="module")
 def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
     if CHROMIUM is None:
-        missing("no chromium is installed (Debian: apt-get install chromium)")
+        missing("Chromium is not installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield chromium
@@ -50,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(browser: Browser, file: Path, width: int, scheme: str) -> tuple[Page, list[str]]:
-    """The page with everything unfolded, and what it asked for beyond itself."""
+    """Open the page with everything unfolded; return it with its requests to other addresses."""
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -60,7 +60,7 @@ def opened(browser: Browser, file: Path, width: int, scheme: str) -> tuple[Page,
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_nothing_is_cut_and_plots_can_be_read(browser: Browser, file: Path, width: int, scheme: str) -> None:
+def test_nothing_is_cut_off_and_plots_are_legible(browser: Browser, file: Path, width: int, scheme: str) -> None:
     page, asked = opened(browser, file, width, scheme)
     assert page.evaluate(CUT) == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -69,7 +69,7 @@ def test_nothing_is_cut_and_plots_can_be_read(browser: Browser, file: Path, widt
     page.close()
 
 
-def test_every_table_that_scrolls_can_be_reached_by_keyboard(browser: Browser, file: Path) -> None:
+def test_every_scrolling_table_is_reachable_by_keyboard(browser: Browser, file: Path) -> None:
     page, _ = opened(browser, file, 360, "light")
     wide = page.evaluate(
         "() => [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth).length"
@@ -82,7 +82,7 @@ def test_every_table_that_scrolls_can_be_reached_by_keyboard(browser: Browser, f
     page.close()
 
 
-def test_colours_follow_the_scheme(browser: Browser, file: Path) -> None:
+def test_colours_follow_the_colour_scheme(browser: Browser, file: Path) -> None:
     ground = {}
     for scheme in ("light", "dark"):
         page, _ = opened(browser, file, 800, scheme)

@@ -19,7 +19,7 @@ def write_run(folder: Path, facts: pd.DataFrame, **record: object) -> Path:
     return folder
 
 
-def test_a_folder_that_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+def test_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationInputError, match="no run folder"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(EvaluationInputError, match=r"has no run\.json"):
@@ -52,7 +52,7 @@ def test_seeds_and_methods_are_pooled_and_the_original_is_kept_once(tmp_path: Pa
     assert (tmp_path / "report.html").is_file()
 
 
-def test_seconds_are_those_of_the_cells_when_the_record_has_none(tmp_path: Path) -> None:
+def test_seconds_are_summed_over_cells_if_the_record_has_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", planted_facts(people=14))
     for name in ("original", "simnpo"):
         (folder / "cells" / name).mkdir(parents=True)

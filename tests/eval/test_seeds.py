@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from factcensus.eval.statistics.seeds import holm, random_effects
 
 
-def test_random_effects_are_those_of_statsmodels_where_seeds_differ() -> None:
+def test_random_effects_equal_statsmodels_if_seeds_differ() -> None:
     values, errors = [0.1, 0.9, 0.4, 1.4], [0.2, 0.25, 0.15, 0.3]
     theirs = combine_effects(np.array(values), np.square(errors), method_re="dl")
     found = random_effects(values, errors)
@@ -27,7 +27,7 @@ def test_seeds_that_agree_by_chance_do_not_shrink_the_interval() -> None:
     assert found.between == 0.0
 
 
-def test_one_seed_has_a_value_and_two_no_interval() -> None:
+def test_one_seed_has_a_value_and_two_have_no_interval() -> None:
     assert random_effects([], []).value is None
     assert random_effects([0.3], [0.1]).value == pytest.approx(0.3)
     two = random_effects([0.0, 1.0], [0.1, 0.1])
@@ -39,7 +39,7 @@ def test_one_seed_has_a_value_and_two_no_interval() -> None:
 @pytest.mark.parametrize("between", [0.0, 0.5])
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_the_interval_covers_the_mean_over_seeds(seeds: int, between: float) -> None:
-    """95 % of 1,000 draws, three Monte Carlo standard errors allowed (2.1 points)."""
+    """Coverage is 95 % in 1,000 draws, within three Monte Carlo standard errors (2.1 points)."""
     covered = 0
     for draw in range(1000):
         generator = np.random.default_rng(draw)
@@ -51,7 +51,7 @@ def test_the_interval_covers_the_mean_over_seeds(seeds: int, between: float) -> 
     assert covered >= 930
 
 
-def test_holm_is_that_of_statsmodels_and_skips_what_is_no_test() -> None:
+def test_holm_equals_statsmodels_and_skips_missing_tests() -> None:
     p = [0.01, 0.04, 0.03, 0.005, 0.9]
     assert holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]))
     assert holm([0.02, None, 0.5]) == [0.04, None, 0.5]

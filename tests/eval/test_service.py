@@ -12,7 +12,7 @@ from factcensus.eval.service import serving
 from factcensus.indexer import build_index
 
 
-def test_service_answers_while_it_lasts_and_is_gone_afterwards(tmp_path: Path) -> None:
+def test_service_answers_inside_the_context_and_is_stopped_afterwards(tmp_path: Path) -> None:
     from factcensus.api.client import Client
 
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"text": "Ada was born in Rome."}) + "\n")
@@ -31,7 +31,7 @@ def test_service_answers_while_it_lasts_and_is_gone_afterwards(tmp_path: Path) -
         assert connection.connect_ex(("127.0.0.1", urlsplit(addresses[0]).port or 0)) != 0
 
 
-def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_failed_start_of_the_service_has_its_reason(tmp_path: Path) -> None:
     with (
         pytest.raises(EvaluationError, match=r"did not start.*nowhere"),
         serving([tmp_path / "nowhere"], tmp_path / "log"),

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def world(seed: int, *, planted: float, people: int = 42, relations: int = 3, objects: int = 12) -> dict[str, Any]:
-    """Facts with effects of the subject, the object and the relation; counts go by subject, three in four are known."""
+    """Make facts with effects of subject, object and relation; counts depend on the subject, 3 in 4 facts are known."""
     generator = np.random.default_rng(seed)
     subject = np.repeat(np.arange(people), relations)
     relation = np.tile(np.arange(relations), people)
@@ -43,7 +43,7 @@ def test_slope_is_least_squares_with_an_intercept_per_group() -> None:
 
 
 def test_one_way_interval_agrees_with_the_sandwich() -> None:
-    """statsmodels' cluster-robust error is the analytic counterpart of the bootstrap's."""
+    """The cluster-robust error of statsmodels is the analytic counterpart of the bootstrap error."""
     facts = world(2, planted=0.7, people=140)
     design = np.column_stack([facts["x"], np.eye(3)[facts["groups"]]])
     for kind, labels in facts["clusters"].items():
@@ -65,7 +65,7 @@ def test_reported_interval_is_never_narrower_than_either_one_way_interval() -> N
             assert found.ci95[0] <= interval[0] <= interval[1] <= found.ci95[1]
 
 
-def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:
+def test_minimum_detectable_effect_has_80_percent_power() -> None:
     effects = [slope(**world(seed, planted=0.0), replicates=300).minimum_detectable_effect for seed in range(20)]
     effect = float(np.mean([each for each in effects if each is not None]))
     found = [slope(**world(1000 + seed, planted=effect), replicates=300).ci95 for seed in range(150)]
@@ -73,8 +73,8 @@ def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:
     assert 0.7 <= power <= 0.9
 
 
-def test_seeds_of_different_level_are_no_effect() -> None:
-    """Seed 1 has larger counts and a higher level, and no slope within either: carelessly pooled it looks strong."""
+def test_different_levels_of_seeds_are_not_an_effect() -> None:
+    """Seed 1 has larger counts and a higher level, but no slope; naive pooling finds a strong slope."""
     x = np.concatenate([np.tile([0.0, 1.0], 50), np.tile([1.0, 2.0], 50)])
     y = np.repeat([0.0, 5.0], 100) + np.random.default_rng(0).normal(scale=0.1, size=200)
     seeds = np.repeat([0, 1], 100)
@@ -86,7 +86,7 @@ def test_seeds_of_different_level_are_no_effect() -> None:
     assert careless > 2
 
 
-def test_same_data_and_seed_give_the_same_interval_and_order_of_rows_changes_no_value() -> None:
+def test_interval_is_reproducible_and_row_order_does_not_change_the_value() -> None:
     facts = world(3, planted=0.2)
     assert slope(**facts) == slope(**facts)
     order = np.random.default_rng(0).permutation(len(facts["x"]))
@@ -99,7 +99,7 @@ def test_same_data_and_seed_give_the_same_interval_and_order_of_rows_changes_no_
     assert shuffled.value == pytest.approx(slope(**facts).value)
 
 
-def test_nothing_to_say_is_null() -> None:
+def test_undefined_slope_is_null() -> None:
     nothing = slope([], [], groups=[], clusters={"subject": [], "object": []})
     assert nothing == Slope(0, None, None, {"subject": None, "object": None}, {"subject": 0, "object": 0})
     constant = slope([3.0] * 20, range(20), groups=[0] * 20, clusters={"subject": range(20)})
@@ -108,7 +108,7 @@ def test_nothing_to_say_is_null() -> None:
     assert only_between.value is None, "x varies between groups only"
 
 
-def test_few_clusters_have_a_value_and_no_interval() -> None:
+def test_few_clusters_give_a_value_without_an_interval() -> None:
     size = MIN_CLUSTERS - 1
     found = slope(range(size), range(size), groups=[0] * size, clusters={"subject": range(size)})
     assert found.value == pytest.approx(1.0)
@@ -125,12 +125,12 @@ def test_an_interval_needs_enough_clusters_of_every_kind() -> None:
     assert found.ci95 is None
 
 
-def test_collinear_covariate_does_no_harm() -> None:
+def test_collinear_covariate_does_not_change_the_slope() -> None:
     facts = world(5, planted=0.5)
     once = slope(**facts, covariates=[np.ones(len(facts["x"]))])
     assert once.value == pytest.approx(slope(**facts).value)
 
 
-def test_a_number_that_is_not_finite_is_refused() -> None:
+def test_non_finite_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         slope([1.0, np.nan], [1.0, 2.0], groups=[0, 0], clusters={"subject": [0, 1]})

@@ -11,7 +11,7 @@ from factcensus.eval.statistics.intervals import design_effect, label_codes, mcn
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 17), (160, 400)])
-def test_wilson_is_that_of_statsmodels(successes: int, n: int) -> None:
+def test_wilson_equals_statsmodels(successes: int, n: int) -> None:
     low, high = proportion_confint(successes, n, method="wilson")
     assert wilson(successes, n) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
     assert 0.0 <= wilson(successes, n)[0] < wilson(successes, n)[1] <= 1.0
@@ -24,11 +24,11 @@ def test_wilson_by_hand() -> None:
     assert wilson(5, 10) == (pytest.approx(0.5 - half, abs=1e-6), pytest.approx(0.5 + half, abs=1e-6))
 
 
-def test_share_of_independent_facts_is_wilson_and_copies_add_nothing() -> None:
+def test_share_of_independent_facts_is_wilson_and_copies_add_no_information() -> None:
     values = np.array([True, True, False, True, False, True, True, True])
     alone = share(values, range(8))
     assert alone.value == 0.75
-    # n - 1 in the variance over clusters: eight facts count as seven.
+    # The variance over clusters has n - 1, so eight facts count as seven.
     assert alone.ci95 == (pytest.approx(wilson(0.75 * 7, 7)[0]), pytest.approx(wilson(0.75 * 7, 7)[1]))
     twins = share(np.repeat(values, 2), np.repeat(np.arange(8), 2))
     assert twins.n == 16
@@ -37,7 +37,7 @@ def test_share_of_independent_facts_is_wilson_and_copies_add_nothing() -> None:
     assert twins.ci95 == (pytest.approx(alone.ci95[0]), pytest.approx(alone.ci95[1])), "a copy adds nothing"
 
 
-def test_share_of_nothing_is_null() -> None:
+def test_share_without_rows_is_null() -> None:
     empty = share(np.array([], bool), [])
     assert (empty.n, empty.value, empty.ci95) == (0, None, None)
     assert mean(np.array([]), []).value is None
@@ -49,7 +49,7 @@ def test_design_effect_by_hand() -> None:
     assert design_effect(np.array([1.0, 1.0]), ["a", "b"]) == 1.0, "no variation"
 
 
-def test_mean_of_one_row_a_cluster_is_students_interval() -> None:
+def test_mean_with_one_row_per_cluster_has_students_interval() -> None:
     values = [1.0, 2.0, 3.0, 4.0]
     found = mean(values, range(4))
     half = 3.182446 * np.std(values, ddof=1) / 2  # t with 3 degrees of freedom
@@ -58,13 +58,13 @@ def test_mean_of_one_row_a_cluster_is_students_interval() -> None:
     assert mean([1.0, 2.0], ["a", "a"]).ci95 is None
 
 
-def test_mcnemar_is_the_exact_one_and_null_without_discordant_facts() -> None:
+def test_mcnemar_is_exact_and_null_without_discordant_facts() -> None:
     assert mcnemar(9, 2) == pytest.approx(statsmodels_mcnemar([[5, 9], [2, 5]], exact=True).pvalue)
     assert mcnemar(1, 1) == 1.0
     assert mcnemar(0, 0) is None
 
 
-def test_label_codes_tell_labels_apart_by_value() -> None:
+def test_label_codes_distinguish_labels_by_value() -> None:
     codes, count = label_codes([("a", 0), ("b", 0), ("a", 0)])
     assert codes.tolist() == [0, 1, 0]
     assert count == 2
@@ -73,7 +73,7 @@ def test_label_codes_tell_labels_apart_by_value() -> None:
 
 @pytest.mark.parametrize(("facts_each", "wanted"), [(1, 200), (3, 200)])
 def test_clustered_share_covers_the_true_share(facts_each: int, wanted: int) -> None:
-    """People know all of their facts (30 %) or none: 40 people say as much as 40 facts, not 120."""
+    """People know all of their facts (30 %) or none: 40 people carry the information of 40 facts, not 120."""
     covered = 0
     for seed in range(wanted):
         generator = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ def summary(facts: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def test_summary_has_what_the_contract_promises(summary: dict[str, Any]) -> None:
+def test_summary_has_the_documented_fields(summary: dict[str, Any]) -> None:
     assert summary["facts"] == 2 * 3 * (70 + 3 * 14)
     assert 0 < summary["known_before"] <= summary["facts"]
     assert summary["seeds"] == [0, 1]
@@ -43,7 +43,7 @@ def test_summary_has_what_the_contract_promises(summary: dict[str, Any]) -> None
     json.dumps(summary, allow_nan=False)
 
 
-def test_planted_slope_is_recovered_with_every_seeds_own(summary: dict[str, Any]) -> None:
+def test_planted_slope_is_recovered_overall_and_per_seed(summary: dict[str, Any]) -> None:
     found = summary["methods"][0]["slope_per_decade"]["cloze"]
     assert found["value"] == pytest.approx(0.5, abs=0.2)
     assert [each["seed"] for each in found["per_seed"]] == [0, 1]
@@ -84,7 +84,7 @@ def test_share_forgotten_by_hand(facts: pd.DataFrame, summary: dict[str, Any]) -
     assert found["n"] == before.sum()
 
 
-def test_recall_by_count_leaves_out_the_people_whose_questions_were_trained(summary: dict[str, Any]) -> None:
+def test_recall_by_count_excludes_people_with_trained_questions(summary: dict[str, Any]) -> None:
     levels = summary["original"]["recall_by_count"]["question"]
     assert [level["count"] for level in levels] == [1, 2, 4, 8, 16, 32, 64]
     assert sum(level["n"] for level in levels) == 2 * 3 * (70 + 14)
@@ -99,7 +99,7 @@ def test_three_seeds_have_an_interval_across_them() -> None:
     assert method["retain_accuracy"] is not None, "accuracy falls back on the form that was asked"
 
 
-def test_a_collapsed_model_is_counted_and_its_facts_left_out_of_the_slope() -> None:
+def test_non_finite_facts_are_counted_and_left_out_of_the_slope() -> None:
     facts = planted_facts(people=28)
     lost = (facts["method"] == "simnpo") & (facts["role"] == "forget") & (facts["cooccurrence_documents"] == 64)
     facts.loc[lost, ["log_probability", "log_probability_mean"]] = np.nan
@@ -117,7 +117,7 @@ def test_a_count_of_zero_is_excluded_and_counted() -> None:
     assert method["slope_per_decade"]["cloze"]["excluded"]["count_zero_or_missing"] > 0
 
 
-def test_a_table_of_ones_own_needs_no_role_relation_or_stratum() -> None:
+def test_user_table_needs_no_role_relation_or_stratum() -> None:
     facts = planted_facts(people=28)
     facts = facts[facts["role"] == "forget"]
     facts = facts[
@@ -133,7 +133,7 @@ def test_a_table_of_ones_own_needs_no_role_relation_or_stratum() -> None:
 
 
 @pytest.mark.parametrize("missing", [1, None])
-def test_facts_without_a_stratum_are_left_out_by_a_stated_number(missing: int | None) -> None:
+def test_facts_without_a_stratum_are_counted_and_left_out(missing: int | None) -> None:
     facts = planted_facts(people=28)
     ids = facts.loc[(facts["role"] == "forget") & (facts["form"] == "cloze"), "fact_id"].unique()[:missing]
     facts["stratum"] = facts["stratum"].astype(float).mask(facts["fact_id"].isin(ids))
@@ -148,24 +148,24 @@ def test_facts_without_a_stratum_are_left_out_by_a_stated_number(missing: int | 
     assert (f"Facts without a stratum, which are left out here: {len(ids)}." in page) == (missing is not None)
 
 
-def test_one_model_alone_gives_recall_and_no_method() -> None:
+def test_single_model_gives_recall_and_no_method() -> None:
     facts = planted_facts(people=14)
     summary = summarise(facts[facts["method"] == "original"])
     assert summary["methods"] == []
     assert summary["original"]["slope_per_decade"]["cloze"]["n"] == 14 * 3
 
 
-def test_odds_of_forgetting_fall_with_the_count_where_frequent_facts_lose_less(summary: dict[str, Any]) -> None:
+def test_odds_of_forgetting_fall_with_the_count_if_frequent_facts_lose_less(summary: dict[str, Any]) -> None:
     found = summary["methods"][0]["forgotten_odds_per_decade"]["cloze"]["generation"]
     assert found["ci95"][1] < 0
     assert found["odds_ratio"] == pytest.approx(np.exp(found["value"]), rel=1e-4)
-    # Every answer has two tokens: their number is no covariate.
+    # Every answer has two tokens, so the number of tokens is not a covariate.
     assert found["adjusted"]["covariates"] == ["log_probability_before", "log_object_documents"]
     oracle = summary["methods"][-1]["forgotten_odds_per_decade"]["cloze"]["generation"]
     assert oracle["value"] is None, "it forgot every fact: there is nothing to compare"
 
 
-def test_holm_is_over_all_methods_but_the_oracle_in_both_forms(summary: dict[str, Any]) -> None:
+def test_holm_covers_all_methods_except_the_oracle_in_both_forms(summary: dict[str, Any]) -> None:
     slopes = [method["slope_per_decade"][form] for method in summary["methods"] for form in ("question", "cloze")]
     assert [("p_holm" in found) for found in slopes] == [True] * 4 + [False] * 2
     least = min(found["p"] for found in slopes[:4])
@@ -173,7 +173,7 @@ def test_holm_is_over_all_methods_but_the_oracle_in_both_forms(summary: dict[str
     assert all(found["p_holm"] >= found["p"] for found in slopes[:4])
 
 
-def test_agreement_stands_beside_the_index_with_its_slope_on_the_count(summary: dict[str, Any]) -> None:
+def test_misalignment_has_the_agreement_with_its_slope_on_the_count(summary: dict[str, Any]) -> None:
     for method in summary["methods"]:
         found = method["misalignment"]["by_form"]["cloze"]["agreement"]
         assert found["n"] == method["slope_per_decade"]["cloze"]["n"]
@@ -187,7 +187,7 @@ def test_agreement_stands_beside_the_index_with_its_slope_on_the_count(summary: 
     )
 
 
-def test_subject_frequency_is_a_covariate_unless_it_is_the_count_again() -> None:
+def test_subject_frequency_is_a_covariate_unless_it_follows_the_count() -> None:
     facts = planted_facts(people=28, forms=("cloze",))
     same = facts.assign(subject_documents=facts["cooccurrence_documents"] * 3)
     generator = np.random.default_rng(0)
@@ -199,7 +199,7 @@ def test_subject_frequency_is_a_covariate_unless_it_is_the_count_again() -> None
         assert ("log_subject_documents" in covariates) is wanted
 
 
-def test_contrasts_go_by_name() -> None:
+def test_contrasts_are_chosen_by_method_name() -> None:
     methods = ["grad_diff", "simnpo", "simnpo_count", "simnpo_shuffled_count"]
     assert contrasted(methods) == [("simnpo_count", "simnpo"), ("simnpo_shuffled_count", "simnpo")]
 

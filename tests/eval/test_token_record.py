@@ -19,15 +19,15 @@ EXAMPLES = [
     Example("", (4, 3, 7, 8), (12,)),
     Example("", (2, 3, 6, 7), (10, 11, 15, 13)),
     Example("", (2, 3, 6), (9, 10, 11)),
-    Example("", (2, 3, 6), (9, 10, 4)),  # shares the pass of the one above
-    Example("", (2, 3, 6, 9), (10, 11)),  # and so do this one and, to other answers, the next
+    Example("", (2, 3, 6), (9, 10, 4)),  # shares the pass of the example above
+    Example("", (2, 3, 6, 9), (10, 11)),  # so do this one and the next, with other answers
     Example("", (2, 3, 6, 9, 10), (5,)),
 ]
 FIELDS = ("log_probability", "entropy", "surprisal_deviation", "vocabulary_mean", "vocabulary_deviation", "margin")
 
 
 def by_definition(model: PreTrainedModel, example: Example) -> dict[str, list[float]]:
-    """The token record of one example, from one forward pass over it alone, in plain float64 loops."""
+    """Compute the token record of one example from a separate forward pass, in plain float64 loops."""
     ids = [*example.prompt_ids, *example.answer_ids]
     with torch.no_grad():
         logits = model.eval()(torch.tensor([ids])).logits[0].double()
@@ -53,7 +53,7 @@ def by_definition(model: PreTrainedModel, example: Example) -> dict[str, list[fl
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 12, 4096])
-def test_record_is_that_of_each_sequence_alone(model: PreTrainedModel, batch_tokens: int) -> None:
+def test_record_does_not_depend_on_the_batch(model: PreTrainedModel, batch_tokens: int) -> None:
     found = score_answers(model, EXAMPLES, batch_tokens=batch_tokens)
     assert model.training, "the model's mode is left as it was"
     for example, scores in zip(EXAMPLES, found, strict=True):
@@ -64,7 +64,7 @@ def test_record_is_that_of_each_sequence_alone(model: PreTrainedModel, batch_tok
 
 
 class Fixed(nn.Module):
-    """A model that knows no context: the same logits everywhere."""
+    """A model without context, which returns the same logits everywhere."""
 
     device = torch.device("cpu")
 
@@ -77,7 +77,7 @@ class Fixed(nn.Module):
         return CausalLMOutput(logits=self.logits.expand(*input_ids.shape, -1))
 
 
-def test_answers_that_need_the_same_tokens_share_a_pass(model: PreTrainedModel) -> None:
+def test_answers_with_the_same_input_share_a_pass(model: PreTrainedModel) -> None:
     seen: list[int] = []
     hook = model.register_forward_pre_hook(
         lambda _, __, arguments: seen.append(len(arguments["input_ids"])), with_kwargs=True
@@ -120,5 +120,5 @@ def test_extraction_strength(right: str, strength: float | None) -> None:
     assert scores.extraction_strength == strength
 
 
-def test_no_example_gives_no_record(model: PreTrainedModel) -> None:
+def test_no_examples_give_an_empty_record(model: PreTrainedModel) -> None:
     assert score_answers(model, []) == []

@@ -15,7 +15,7 @@ TEXTS = ["ada was born in rome", "bo was born in new york", "where is it", "cy w
 
 
 def other_model(model: PreTrainedModel) -> PreTrainedModel:
-    """The same class with other weights."""
+    """Make a model of the same class with other weights."""
     import copy
 
     other = copy.deepcopy(model)
@@ -25,7 +25,7 @@ def other_model(model: PreTrainedModel) -> PreTrainedModel:
     return other
 
 
-def test_loss_and_divergence_are_those_of_each_text_alone(
+def test_loss_and_divergence_do_not_depend_on_the_batch(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     original = other_model(model)
@@ -49,7 +49,7 @@ def test_loss_and_divergence_are_those_of_each_text_alone(
         assert score.divergence == pytest.approx(divergence, rel=1e-3, abs=1e-5)
 
 
-def test_a_model_does_not_diverge_from_itself(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_model_does_not_diverge_from_itself(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     rows = {row["measure"]: row for row in utility.of_text(model, tokenizer, TEXTS, model)}
     assert rows["kl_to_original_nats"]["value"] == pytest.approx(0, abs=1e-6)
     assert rows["perplexity"]["n"] == 4
@@ -68,7 +68,7 @@ def test_hand_computed_mean_per_token() -> None:
     assert (high - low) / 2 == pytest.approx(12.7062 * 0.375, rel=1e-4)
 
 
-def test_the_interval_per_token_covers() -> None:
+def test_interval_per_token_covers_the_true_mean() -> None:
     generator = np.random.default_rng(5)
     covered = 0
     for _ in range(400):
@@ -79,7 +79,7 @@ def test_the_interval_per_token_covers() -> None:
     assert 0.92 <= covered / 400 <= 0.98
 
 
-def test_shares_are_by_group_and_by_distance() -> None:
+def test_shares_are_computed_by_group_and_by_distance() -> None:
     rows = [
         {"subject": "a", "object": "x", "role": "forget", "used": "forget", "neighbour_distance": 0, "match": False},
         {"subject": "b", "object": "x", "role": "retain", "used": "none", "neighbour_distance": 2, "match": True},
@@ -101,6 +101,6 @@ def test_shares_are_by_group_and_by_distance() -> None:
     assert utility.as_table(utility.of_facts(table)).num_rows == len(found)
 
 
-def test_distances_have_words() -> None:
+def test_distances_have_labels_in_words() -> None:
     assert utility.distance_label("distance 2") == "distance 2: same object"
     assert utility.distance_label("retain") == "retain"

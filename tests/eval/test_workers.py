@@ -33,7 +33,7 @@ def quiet(name: str, progress: Progress) -> None:
     pass
 
 
-def test_tasks_run_in_processes_of_their_own_and_report(tmp_path: Path) -> None:
+def test_tasks_run_in_separate_processes_and_report_progress(tmp_path: Path) -> None:
     reports: list[tuple[str, str]] = []
     tasks = [Task(f"task {i}", write, (tmp_path / str(i), f"text {i}")) for i in range(3)]
     run_tasks(tasks, jobs=2, report=lambda name, progress: reports.append((name, progress.detail)))
@@ -55,6 +55,6 @@ def test_a_failure_names_the_task_keeps_the_exit_code_and_stops_the_others(tmp_p
             os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_a_process_that_dies_without_a_word_is_noticed() -> None:
+def test_process_that_dies_without_a_message_is_detected() -> None:
     with pytest.raises(TaskError, match="gone: the process ended with code 7"):
         run_tasks([Task("gone", vanish, (7,))], jobs=1, report=quiet)
