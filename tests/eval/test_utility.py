@@ -57,7 +57,7 @@ def test_model_does_not_diverge_from_itself(model: PreTrainedModel, tokenizer: P
     [alone] = utility.of_text(model, tokenizer, TEXTS[:1])
     assert alone["measure"] == "perplexity"
     assert alone["low"] is None, "one document has no spread"
-    with pytest.raises(EvaluationInputError, match="no document of two or more tokens"):
+    with pytest.raises(EvaluationInputError, match="no document with at least two tokens"):
         utility.of_text(model, tokenizer, ["rome"])
 
 
