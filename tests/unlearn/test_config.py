@@ -84,7 +84,7 @@ def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignme
             {"methods": [{"preset": "simnpo", "parameters": {"betta": 1.0}}]},
             "no parameter 'betta'; did you mean 'beta'",
         ),
-        ({"methods": ["simnpo", "simnpo"]}, "two methods are called 'simnpo'"),
+        ({"methods": ["simnpo", "simnpo"]}, "two methods are named 'simnpo'"),
         ({"methods": []}, "methods"),
         ({"methods": [{"preset": "idk", "margin": 2.0}]}, "has no margin"),
         ({"methods": [{"preset": "idk", "name": "../idk"}]}, "letters, digits"),
@@ -199,11 +199,11 @@ def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, a
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seed": True}, "seed is a number, got true"),
-        ({"training": {"passes": True}}, "passes is a number, got true"),
+        ({"seed": True}, "seed must be a number, got true"),
+        ({"training": {"passes": True}}, "passes must be a number, got true"),
         ({"training": {"passes": float("inf")}}, "training.passes"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
-        ({"index": {"name": "wiki"}}, "nothing is counted without url or folder"),
+        ({"index": {"name": "wiki"}}, "the section needs url or folder"),
         ({"index": {"folder": "i", "windows": [10, -1]}}, "a window is a number of tokens, 0 or more; got -1"),
         ({"index": {"folder": "i", "bins": "quantile:0"}}, "bins 'quantile:0' are not understood"),
         ({"selection": {"forget": {"relations": "capital"}}}, 'expected a list, such as ["a", "b"]'),

@@ -183,11 +183,11 @@ def test_gru_rectifies_against_the_moving_average_of_the_retain_gradient() -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": "idk", "strata_control": {}}, "follows the loss"),
-        ({"preset": "rmu", "strata_control": {}}, "follows the loss"),
+        ({"preset": "idk", "strata_control": {}}, "needs the loss of the fact's answer"),
+        ({"preset": "rmu", "strata_control": {}}, "needs the loss of the fact's answer"),
         ({"preset": "grad_ascent", "constraint": {}}, "retain term"),
         ({"preset": "grad_ascent", "gru": True}, "retain term"),
-        ({"preset": "grad_diff_gru", "sam_rho": 0.1}, "choose one"),
+        ({"preset": "grad_diff_gru", "sam_rho": 0.1}, "use one of them"),
         ({"preset": "task_vector", "adapter": {}}, "all parameters"),
         ({"preset": "loku", "retain": "none"}, "retain set"),
         ({"preset": "idk", "adapter": {"start": "fila"}}, "teaches another"),

@@ -94,5 +94,5 @@ def test_losses_of_a_whole_answer_stay_means_over_facts() -> None:
 
 def test_what_weighs_tokens_itself_cannot_be_reduced_by_token() -> None:
     for preset, parameters in (("grad_diff", {"ceiling_nats": 5.0}), ("ce_u", {"skip": 1})):
-        with pytest.raises(ValueError, match="weighs every token alike"):
+        with pytest.raises(ValueError, match="weighs all tokens equally"):
             chosen(preset, reduction="token", parameters=parameters)

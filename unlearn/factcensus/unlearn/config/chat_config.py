@@ -9,14 +9,14 @@ from pydantic import Field, field_validator
 from factcensus.unlearn.config.section import Section
 
 Value = bool | int | float | str | None
-#: What a chat template calls to read the clock.
+#: The function that chat templates call to read the clock.
 CLOCK = "strftime_now"
-#: Names that the prompt itself is passed by.
+#: Names under which a template receives the prompt.
 _RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", CLOCK})
 
 
 class ChatConfig(Section):
-    """What a chat template is given besides the question; for ``template = "chat"``."""
+    """Input of a chat template in addition to the question; for ``template = "chat"``."""
 
     system: str | None = Field(default=None, min_length=1, description="a system message before the question")
     arguments: dict[str, Value] = Field(
@@ -24,7 +24,7 @@ class ChatConfig(Section):
     )
     clock: datetime | None = Field(
         default=None,
-        description="the date and time that a template sees which reads the clock; the start of the run if not given",
+        description="date and time for templates that read the clock; by default the start of the run",
     )
 
     @field_validator("arguments")
@@ -32,10 +32,10 @@ class ChatConfig(Section):
     def _usable_names(cls, arguments: dict[str, Value]) -> dict[str, Value]:
         for name in arguments:
             if not name.isidentifier() or name in _RESERVED:
-                raise ValueError(f"{name!r} cannot be set for a chat template; expected a name that the template reads")
+                raise ValueError(f"{name!r} is not a valid chat argument; expected a name that the template reads")
         return arguments
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing is asked for."""
+        """Whether all settings have their defaults."""
         return self == ChatConfig()

@@ -1,4 +1,4 @@
-"""Configuration files: TOML, YAML or JSON, and the assignments of ``--set`` on top."""
+"""Configuration files in TOML, YAML or JSON, and the assignments of ``--set``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from factcensus.indexer.paths import not_found
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
 
-#: The key of the block that makes many configurations of one.
+#: The key of the block that turns one configuration into many.
 SWEEP = "sweep"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the keys that it allows twice, of which the last one would win."""
+    """A YAML loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping, each of whose keys is given once; ``<<`` may still be overridden."""
+        """Return a mapping without duplicate keys; keys merged by ``<<`` may be overridden."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _add_numbers_of_yaml_1_2() -> None:
-    """Read ``010`` and ``1:30`` as texts, which YAML 1.1 takes for 8 and 90, and ``1e-5`` as a number."""
+    """Read ``010`` and ``1:30`` as strings (8 and 90 in YAML 1.1), and ``1e-5`` as a number."""
     number = r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
     tags = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
     _Loader.yaml_implicit_resolvers = {
@@ -51,7 +51,7 @@ _add_numbers_of_yaml_1_2()
 
 
 def _read_yaml(text: str) -> Any:
-    return yaml.load(text, _Loader)  # a safe loader, made stricter
+    return yaml.load(text, _Loader)  # a subclass of the safe loader
 
 
 def _read_json(text: str) -> Any:
@@ -77,33 +77,33 @@ _READERS: dict[str, Callable[[str], Any]] = {
 def load_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     """Read a TOML, YAML or JSON file, apply ``a.b=value`` assignments, and check everything.
 
-    Values of assignments are TOML values; what is none of those is a text. ``methods.0.gamma=2`` reaches into lists.
+    Values of assignments are TOML values; any other value is a string. ``methods.0.gamma=2`` changes a list item.
 
     Raises:
-        ConfigError: no such file, not readable, an unknown key (with near misses), a value out of range, or a ``sweep``
-            block, which is many configurations (:func:`factcensus.unlearn.sweep.grid.read_sweep`).
+        ConfigError: the file is missing or invalid, a key is unknown (with similar keys), a value is out of range, or
+            there is a ``sweep`` block, which is read by :func:`factcensus.unlearn.sweep.grid.read_sweep`.
     """
     settings = load_settings(path, assignments)
     if SWEEP in settings:
-        raise ConfigError(f"{path} has a sweep block: it is many configurations; read it with read_sweep")
+        raise ConfigError(f"{path} has a sweep block, so it describes many runs; read it with read_sweep")
     return check_config(settings, str(path))
 
 
 def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """The file's settings with the assignments on top, not yet checked; ``sweep`` may be among them."""
+    """Return the file's settings with the assignments applied, unchecked; may include ``sweep``."""
     if not path.is_file():
         raise ConfigError(
-            f"{not_found('configuration file', path)} (`factcensus unlearn config --example > run.toml` makes one)"
+            f"{not_found('configuration file', path)} (`factcensus unlearn config --example > run.toml` writes one)"
         )
     ending = path.suffix.lower()
     if ending not in _READERS:
-        raise ConfigError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
+        raise ConfigError(f"{path}: expected a file name that ends in {', '.join(_READERS)}")
     try:
         settings = _READERS[ending](path.read_text(encoding="utf-8-sig"))
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected keys and values at the top")
+        raise ConfigError(f"{path}: expected keys and values at the top level")
     assigned: set[str] = set()
     for assignment in assignments:
         key = assignment.partition("=")[0].strip()
@@ -127,10 +127,11 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
 
 
 def assign(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set ``a.b.0.c`` in nested settings, in place; sections that are not there are made.
+    """Set ``a.b.0.c`` in nested settings, in place; missing sections are created.
 
     Raises:
-        ConfigError: the path leads into a value that has no keys, or past the end of a list; begins with ``where``.
+        ConfigError: the path enters a value without keys, or an index is out of range; the message begins with
+            ``where``.
     """
     *parents, last = path.split(".")
     place: Any = settings
@@ -147,7 +148,7 @@ def assign(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
 def _step_into(place: Any, part: str, where: str) -> Any:
     if isinstance(place, list):
         position = _position(place, part, where)
-        if isinstance(place[position], str):  # a method given by its preset's name alone
+        if isinstance(place[position], str):  # a method given only by the name of its preset
             place[position] = {"preset": place[position]}
         return place[position]
     if isinstance(place, dict):

@@ -1,4 +1,4 @@
-"""The settings of one method: a choice on every axis of an objective, from a preset or spelled out."""
+"""The settings of one method: a preset with changes, or all choices of an objective."""
 
 from __future__ import annotations
 
@@ -19,107 +19,115 @@ Preferred = Literal["refusal", "given", "sampled"]
 
 
 class StrataControl(Section):
-    """Move effort to the strata that still remember, and stop when none does (multiplicative weights)."""
+    """Shift effort to the strata that still remember, and stop when no stratum does (multiplicative weights)."""
 
     by: Literal["count", "loss_rank", "shuffled_count"] = Field(
-        default="count", description="what strata are made by; the last two are controls with strata of the same sizes"
+        default="count", description="the basis of the strata; the last two are controls with strata of the same sizes"
     )
     strata: int = Field(
-        default=4, ge=2, description="quantiles of the count, where the fact table has no column stratum"
+        default=4, ge=2, description="number of count quantiles, if the fact table has no column stratum"
     )
     rate: float = Field(
-        default=0.5, gt=0, description="growth of a stratum's log weight a pass, per nat a token remembered"
+        default=0.5,
+        gt=0,
+        description="growth of a stratum's log weight per pass, for each nat per token still remembered",
     )
-    limit: float = Field(default=4.0, gt=1, description="largest ratio of a stratum's weight to the mean weight")
+    limit: float = Field(default=4.0, gt=1, description="maximum ratio of a stratum's weight to the mean weight")
     goal: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="stop when, in every stratum, the upper 95 % bound of the answer probability left above the "
-        "never-seen level is below this",
+        description="stop when, in every stratum, the upper 95 % bound of the answer probability above the never-seen "
+        "level is below this value",
     )
 
 
 class RetainConstraint(Section):
-    """Hold the retain term under a limit: dual ascent on alpha."""
+    """Keep the retain term below a limit by dual ascent on alpha."""
 
     limit: float | None = Field(
-        default=None, gt=0, description="epsilon, nats; the original model's retain term and `tolerance` if not given"
+        default=None, gt=0, description="epsilon in nats; by default the original model's retain term plus `tolerance`"
     )
-    tolerance: float = Field(default=0.05, gt=0, description="nats above the original's retain term that are allowed")
+    tolerance: float = Field(
+        default=0.05, gt=0, description="allowed increase over the original model's retain term, in nats"
+    )
     rate: float = Field(default=1.0, gt=0, description="eta in alpha <- max(0, alpha + eta (retain - epsilon))")
-    warmup_passes: float = Field(default=0.0, ge=0, description="passes before alpha moves")
+    warmup_passes: float = Field(default=0.0, ge=0, description="passes before alpha changes")
 
 
 class AdapterConfig(Section):
-    """Train low-rank adapters instead of all parameters; they are merged when training is over."""
+    """Train low-rank adapters instead of all parameters, and merge them after training."""
 
     kind: Literal["lora", "dora"] = "lora"
     rank: int = Field(default=8, ge=1)
-    scale: float = Field(default=16.0, gt=0, description="LoRA's alpha")
+    scale: float = Field(default=16.0, gt=0, description="alpha of LoRA")
     start: Literal["zero", "fila"] = Field(
         default="zero",
-        description="`fila`: the directions that matter to the forget set and not to the retain set, by Fisher "
-        "information (LoKU); a backward pass for each example of both, before training",
+        description="`fila`: start with the directions that matter to the forget set but not to the retain set, by "
+        "Fisher information (LoKU); needs one backward pass per example of both sets before training",
     )
     targets: tuple[str, ...] | None = Field(
-        default=None, description="names of modules; every linear one but the LM head if not given"
+        default=None, description="names of modules; by default all linear modules except the LM head"
     )
 
 
 class MethodConfig(Section):
-    """One method: a preset and what to change in it, or an objective of your own."""
+    """One method: a preset with changes, or an objective with its settings."""
 
-    preset: str | None = None
+    preset: str | None = Field(default=None, description="a preset of this page, whose settings the other keys change")
     name: str = Field(
-        default="", description="its folder and its name in tables; the preset's or the objective's if not given"
+        default="", description="name of the folder and in tables; by default the name of the preset or objective"
     )
-    objective: str
-    parameters: dict[str, float | str | None] = Field(default_factory=dict)
-    weights: WeightKind = "uniform"
+    objective: str = Field(description="the token loss; given by the preset, if there is one")
+    parameters: dict[str, float | str | None] = Field(default_factory=dict, description="parameters of the token loss")
+    weights: WeightKind = Field(default="uniform", description="basis of the fact weights")
     weight_strength: float = Field(default=0.0, description="lambda in exp(lambda z(log10(1 + count)))")
-    token_confidence: float = Field(default=0.0, ge=0, description="a in the token weight p^a (1 - p)^b; 0 and 0: 1")
+    token_confidence: float = Field(default=0.0, ge=0, description="a in the token weight p^a (1 - p)^b")
     token_doubt: float = Field(default=0.0, ge=0, description="b in the token weight p^a (1 - p)^b")
     margin: float | Literal["never_seen"] = Field(
-        default=0.0, description="nats per token, or each fact's never-seen level"
+        default=0.0, description="nats per token, or `never_seen` for the never-seen level of each fact"
     )
     preferred: Preferred = Field(
         default="refusal",
-        description="the other answer of a preference: the refusal, the table's column `alternatives`, or answers that "
-        "the original model makes up",
+        description="the preferred answer: the refusal, the column `alternatives` of the table (`given`), or answers "
+        "generated by the original model (`sampled`)",
     )
-    alternatives: int = Field(default=5, ge=1, description="answers a fact that the original model makes up")
+    alternatives: int = Field(
+        default=5, ge=1, description="number of answers per fact that the original model generates"
+    )
     gamma: float = Field(default=1.0, gt=0, description="factor of the forget term")
-    retain: RetainKind = "nll"
+    retain: RetainKind = Field(default="nll", description="the retain term")
     alpha: float = Field(default=1.0, ge=0, description="factor of the retain term")
     reduction: Literal["fact", "token"] = Field(
         default="fact",
-        description="`fact`: means over each answer's tokens, then over facts, so long answers weigh no more than "
-        "short ones; `token`: means over all answer tokens of the batch, as much published code has them (losses of a "
-        "whole answer, such as npo and simnpo, are means over facts in both)",
+        description="`fact`: means over each answer's tokens, then over facts, so that long and short answers weigh "
+        "the same; `token`: means over all answer tokens of the batch, as in much published code (losses of a whole "
+        "answer, such as npo and simnpo, are always means over facts)",
     )
     layer: int | None = Field(
-        default=None, ge=0, description="of rmu and embedding, from 0; a quarter of the way up if not given"
+        default=None, ge=0, description="layer for rmu and embedding, from 0; by default a quarter of the way up"
     )
-    strata_control: StrataControl | None = None
-    constraint: RetainConstraint | None = None
-    sam_rho: float | None = Field(default=None, gt=0, description="SAM: length of the step to the worst neighbour")
-    gru: bool = Field(default=False, description="GRU: take out of the forget gradient what opposes the retain one")
+    strata_control: StrataControl | None = Field(default=None, description="see Strata control")
+    constraint: RetainConstraint | None = Field(default=None, description="see Constraint on the retain term")
+    sam_rho: float | None = Field(default=None, gt=0, description="SAM: distance to the worst point near the weights")
+    gru: bool = Field(
+        default=False, description="GRU: remove the component of the forget gradient that opposes the retain gradient"
+    )
     gru_gamma: float = Field(
         default=0.8,
         gt=0,
         le=1,
-        description="GRU: the newest retain gradient's part in the moving average; 1 keeps no average and no copy",
+        description="GRU: weight of the newest retain gradient in the moving average; 1 keeps no average and no copy",
     )
     negate: float | None = Field(
         default=None, gt=0, description="task arithmetic: after training, W0 - negate (W - W0)"
     )
     retrain_world: str | None = Field(
-        default=None, description="the folder of the controlled world: train again without its forget people"
+        default=None, description="folder of the controlled world; train again without the people to forget"
     )
-    adapter: AdapterConfig | None = None
-    learning_rate: float | None = Field(default=None, gt=0, description="instead of training.learning_rate")
-    passes: float | None = Field(default=None, gt=0, description="instead of training.passes")
+    adapter: AdapterConfig | None = Field(default=None, description="see Adapters")
+    learning_rate: float | None = Field(default=None, gt=0, description="overrides training.learning_rate")
+    passes: float | None = Field(default=None, gt=0, description="overrides training.passes")
 
     @model_validator(mode="before")
     @classmethod
@@ -148,52 +156,52 @@ class MethodConfig(Section):
             object.__setattr__(self, "name", self.objective)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) or self.name == "original":
             raise ValueError(
-                f"name {self.name!r}: a method's name is letters, digits, dots, dashes, and not 'original'"
+                f"name {self.name!r}: expected letters, digits, dots, dashes and underscores, and not 'original'"
             )
         for problem in self._problems(objective.uses_margin):
             raise ValueError(problem)
         return self
 
     def _problems(self, uses_margin: bool) -> list[str]:
-        """What cannot be meant."""
+        """Return an error message for each combination of settings that makes no sense."""
         fila = self.adapter is not None and self.adapter.start == "fila"
         refused = {
             f"objective {self.objective!r} has no margin; leave margin at 0": self.margin != 0 and not uses_margin,
-            "constraint needs a retain term to hold; choose retain": self.constraint is not None and not self.holds,
-            "gru needs a retain term to spare; choose retain": self.gru and not self.holds,
-            "sam_rho and gru both replace the forget gradient; choose one": self.gru and self.sam_rho is not None,
-            f"strata_control follows the loss of the fact's answer, which {self.objective!r} does not compute": (
+            "constraint needs a retain term; set retain": self.constraint is not None and not self.holds,
+            "gru needs a retain term; set retain": self.gru and not self.holds,
+            "sam_rho and gru both replace the forget gradient; use one of them": self.gru and self.sam_rho is not None,
+            f"strata_control needs the loss of the fact's answer, which {self.objective!r} does not compute": (
                 self.strata_control is not None and not get_objective(self.objective).scores_the_answer
             ),
-            f"token weights need the loss of tokens, which {self.objective!r} does not compute": (
+            f"token weights need the loss of each token, which {self.objective!r} does not compute": (
                 (self.token_confidence > 0 or self.token_doubt > 0) and "hidden" in get_objective(self.objective).needs
             ),
-            "adapter.start = 'fila' compares with a retain set; choose retain": fila and self.retain == "none",
-            f"adapter.start = 'fila' looks at the fact's answer, and {self.objective!r} teaches another one": (
+            "adapter.start = 'fila' needs a retain set; set retain": fila and self.retain == "none",
+            f"adapter.start = 'fila' needs the fact's answer, but {self.objective!r} teaches another answer": (
                 fila and get_objective(self.objective).answer == "refusal"
             ),
-            "reduction = 'token' weighs every token alike, and ceiling_nats and skip do not; choose one": (
+            "reduction = 'token' weighs all tokens equally, which excludes ceiling_nats and skip; use one of them": (
                 self.reduction == "token" and any(self.parameters.get(name) for name in ("ceiling_nats", "skip"))
             ),
-            "negate needs all parameters; leave adapter out": self.negate is not None and self.adapter is not None,
-            "retrain_world is needed: the folder that `factcensus world write` wrote": (
+            "negate needs all parameters; remove adapter": self.negate is not None and self.adapter is not None,
+            "retrain_world is missing; give the folder that `factcensus world write` wrote": (
                 self.preset == "retrain" and self.retrain_world is None
             ),
         }
         return [message for message, wrong in refused.items() if wrong]
 
     def loss_parameters(self) -> dict[str, Any]:
-        """The loss's parameters, defaults filled in."""
+        """Return the parameters of the loss, with defaults filled in."""
         return {**get_objective(self.objective).parameters(), **self.parameters}
 
     @property
     def holds(self) -> bool:
-        """Whether a retain term holds something in place."""
+        """Whether the method has a retain term."""
         return self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
 
     @property
     def needs_never_seen(self) -> bool:
-        """Whether facts must be there that the corpus does not have."""
+        """Whether the method needs facts that the corpus does not contain."""
         return (
             self.margin == "never_seen"
             or self.strata_control is not None
@@ -202,7 +210,7 @@ class MethodConfig(Section):
 
     @property
     def needs_refusal(self) -> bool:
-        """Whether the refusal is scored or aimed at."""
+        """Whether the method uses the refusal."""
         objective = get_objective(self.objective)
         return (
             objective.answer == "refusal"
@@ -212,5 +220,5 @@ class MethodConfig(Section):
 
     @property
     def needs_counts(self) -> bool:
-        """Whether weights or strata ask for the count of every forget fact."""
+        """Whether weights or strata need the count of every fact to forget."""
         return self.weights != "uniform" or self.strata_control is not None

@@ -1,9 +1,9 @@
-"""The configuration of a run: typed, closed (an unknown key is an error), and complete before any model is loaded.
+"""The configuration of a run, checked completely before any model is loaded. Unknown keys are errors.
 
-The smallest useful one::
+The smallest useful configuration::
 
-    model = "model"                    # a folder or a hub name
-    facts = "strata.parquet"           # what `factcensus facts stratify` wrote; CSV and JSON Lines do as well
+    model = "model"                    # a folder or a name on the Hugging Face Hub
+    facts = "strata.parquet"           # written by `factcensus facts stratify`; or CSV, JSON Lines
     out = "run"
     methods = ["simnpo", {preset = "grad_diff", learning_rate = 1e-4}]
     [training]
@@ -43,16 +43,16 @@ Dtype = Literal["float32", "bfloat16-autocast", "bfloat16"]
 
 
 class ForgetConfig(Section):
-    """Which facts to forget: those that meet every condition given. At least one condition must be given."""
+    """The facts to forget: those that meet every condition given. Without a condition, the role is ``forget``."""
 
     roles: tuple[str, ...] | None = Field(default=None, description="values of the column `role`")
     strata: tuple[int, ...] | None = Field(default=None, description="values of the column `stratum`")
     relations: tuple[str, ...] | None = Field(default=None, description="values of the column `relation`")
-    limit: int | None = Field(default=None, ge=1, description="at most so many facts, drawn by the seed")
+    limit: int | None = Field(default=None, ge=1, description="maximum number of facts, chosen at random by the seed")
     known_before: bool = Field(
         default=False,
-        description="only facts that the original model knows: every token of the answer is its first choice, in at "
-        "least one of training.forms",
+        description="only facts that the original model knows: in at least one of training.forms, every token of the "
+        "answer is its first choice",
     )
 
     @model_validator(mode="before")
@@ -65,10 +65,10 @@ class ForgetConfig(Section):
 
 
 class RetainConfig(Section):
-    """Which facts to hold in place: of those that meet the conditions, none about a subject that is to be forgotten."""
+    """The facts to retain: those that meet the conditions and are not about a subject of the forget set."""
 
     roles: tuple[str, ...] | None = Field(
-        default=("retain",), description="values of the column `role`; ignored without one"
+        default=("retain",), description="values of the column `role`; ignored if the table has no such column"
     )
     strata: tuple[int, ...] | None = None
     relations: tuple[str, ...] | None = None
@@ -76,64 +76,62 @@ class RetainConfig(Section):
         default=0.5,
         ge=0,
         le=1,
-        description="share of the people with role `bystander` to hold in place as well, by the seed",
+        description="share of the people with role `bystander` to retain as well, chosen by the seed",
     )
     match: tuple[Literal["relation", "stratum", "count"], ...] = Field(
         default=(),
-        description="draw as many retain facts per forget fact in each relation, stratum, or pair of both; `count`: "
-        "for each forget fact those whose count is nearest in ratio",
+        description="choose the same number of retain facts per forget fact within each relation, stratum or both; "
+        "`count`: choose the facts with the nearest count by ratio for each forget fact",
     )
-    per_forget: float | None = Field(default=None, gt=0, description="retain facts per forget fact; all if not given")
+    per_forget: float | None = Field(default=None, gt=0, description="retain facts per forget fact; all by default")
     known_before: bool = Field(default=False, description="only facts that the original model knows, as in `forget`")
 
 
 class SelectionConfig(Section):
-    """The two sets, and the columns they are read from."""
+    """The forget and retain sets, and the columns that define them."""
 
     forget: ForgetConfig = ForgetConfig(roles=("forget",))
     retain: RetainConfig = RetainConfig()
     count_column: str = Field(
         default="cooccurrence_documents",
-        description="the count that weights, strata, matching, evaluation and report follow",
+        description="the count used by weights, strata, matching, evaluation and report",
     )
     never_seen_roles: tuple[str, ...] = Field(
-        default=("phantom",), description="facts whose loss is the never-seen level"
+        default=("phantom",), description="roles of the facts that define the never-seen level"
     )
 
 
 class TrainingConfig(Section):
-    """Dose and optimiser, the same for all methods unless a method says otherwise."""
+    """Dose and optimiser of all methods; a method may override some of them."""
 
-    forms: tuple[Form, ...] = Field(
-        default=("question",), min_length=1, description="forms of asking that are trained on"
-    )
+    forms: tuple[Form, ...] = Field(default=("question",), min_length=1, description="forms of asking to train on")
     passes: float = Field(
-        default=4.0, gt=0, description="the dose: passes over the forget set, each (fact, form) once a pass"
+        default=4.0, gt=0, description="the dose: passes over the forget set; each pass uses every (fact, form) once"
     )
     learning_rate: float = Field(default=1e-5, gt=0)
-    batch_forget: int = Field(default=8, ge=1, description="forget examples a step")
-    batch_retain: int = Field(default=8, ge=1, description="retain examples a step")
+    batch_forget: int = Field(default=8, ge=1, description="forget examples per step")
+    batch_retain: int = Field(default=8, ge=1, description="retain examples per step")
     micro_batch: int | None = Field(
-        default=None, ge=1, description="examples a forward pass; changes memory, not the update"
+        default=None, ge=1, description="examples per forward pass; changes memory, not the update"
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="compute activations twice instead of keeping them; changes no loss"
+        default=False, description="recompute activations instead of storing them; changes no loss"
     )
     schedule: Schedule = "constant"
     warmup_share: float = Field(default=0.1, ge=0, le=1)
     optimizer: OptimizerKind = "adamw"
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    refusal: str = Field(default="I do not know.", min_length=1, description="what refusal objectives teach")
+    refusal: str = Field(default="I do not know.", min_length=1, description="text that refusal objectives teach")
     over_forgotten_share: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="alarm when more of a stratum's answers than this share are far below their never-seen level; "
-        "needs facts with a role of selection.never_seen_roles; 1: not watched",
+        description="raise an alarm if more than this share of a stratum's answers is far below the never-seen level; "
+        "needs facts with a role in selection.never_seen_roles; 1 switches it off",
     )
     stop_over_forgotten: bool = Field(
-        default=False, description="end a method's training at the step that raises this alarm, where it is watched"
+        default=False, description="end a method's training at the step that raises this alarm"
     )
     save_every_steps: int = Field(
         default=100, ge=1, description="steps between saved states; SIGTERM saves at any step"
@@ -141,25 +139,29 @@ class TrainingConfig(Section):
 
 
 class IndexConfig(Section):
-    """Where the counts come from. With a ``url`` or a ``folder``, facts without counts are counted first."""
+    """The source of the counts. With a ``url`` or ``folder``, facts without counts are counted first."""
 
-    name: str | None = Field(default=None, description="the index's name in the service")
-    url: str | None = Field(default=None, description="a service that counts, such as http://127.0.0.1:8080")
+    name: str | None = Field(default=None, description="name of the index in the service")
+    url: str | None = Field(default=None, description="address of a counting service, such as http://127.0.0.1:8080")
     folder: Path | None = Field(default=None, description="an index folder on this machine, instead of a service")
-    digest: str | None = Field(default=None, description="refuse to count in an index with another digest")
-    windows: tuple[int, ...] = Field(default=(), description="windows in tokens to count co-occurrence in as well")
+    digest: str | None = Field(default=None, description="refuse an index with another digest")
+    windows: tuple[int, ...] = Field(
+        default=(), description="windows, in tokens, in which to count co-occurrence as well"
+    )
     bins: str = Field(default="quantile:3", description="strata of the count: quantile:K, log10 or edges:A,B,...")
-    wait_s: float = Field(default=300.0, gt=0, description="seconds to wait for the service, at the start or later")
-    batch_facts: int = Field(default=2000, ge=1, description="facts a request; finished ones are not asked again")
+    wait_s: float = Field(default=300.0, gt=0, description="seconds to wait for the service before the run fails")
+    batch_facts: int = Field(default=2000, ge=1, description="facts per request; finished requests are not repeated")
 
     @model_validator(mode="after")
     def _one_source(self) -> IndexConfig:
         if self.url is not None and self.folder is not None:
-            raise ValueError("give url or folder, not both")
+            raise ValueError("url and folder are both given; give one of them")
         if self.url is not None and self.name is None:
-            raise ValueError("url needs the index's name there: set index.name")
+            raise ValueError("url needs the name of the index in the service; set index.name")
         if not self.counts and (self.name is not None or self.digest is not None or self.windows):
-            raise ValueError("nothing is counted without url or folder; set one of them, or remove this section")
+            raise ValueError(
+                "the section needs url or folder to count anything; set one of them, or remove the section"
+            )
         return self
 
     @field_validator("windows")
@@ -181,15 +183,15 @@ class IndexConfig(Section):
 
     @property
     def counts(self) -> bool:
-        """Whether there is something to count with."""
+        """Whether there is an index to count in."""
         return self.url is not None or self.folder is not None
 
 
 class RunConfig(Section):
     """One run: one model, one fact table, one seed, several methods."""
 
-    model: str = Field(min_length=1, description="a folder, or a name on the hub where it can be reached")
-    revision: str | None = Field(default=None, description="commit or branch on the hub")
+    model: str = Field(min_length=1, description="a folder, or a name on the Hugging Face Hub")
+    revision: str | None = Field(default=None, description="commit or branch on the Hugging Face Hub")
     facts: Path = Field(description="fact or strata table: .parquet, .csv, .jsonl")
     columns: dict[str, str] = Field(
         default={}, description="columns of the table to rename, such as {subject = 'head', object = 'tail'}"
@@ -198,25 +200,27 @@ class RunConfig(Section):
     methods: tuple[MethodConfig, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
     template: str = Field(
-        default="plain", description="plain, chat, or a text with {prompt} in it that ends with {answer}"
+        default="plain", description="plain, chat, or a text that contains {prompt} and ends with {answer}"
     )
     chat: ChatConfig = ChatConfig()
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = Field(
-        default=None, description="implementation of attention; the best that transformers finds if not given"
+        default=None, description="implementation of attention; by default chosen by transformers"
     )
     dtype: Dtype = Field(
         default="float32",
-        description="float32; bfloat16-autocast: float32 parameters, bfloat16 arithmetic; bfloat16: loses updates",
+        description="float32; bfloat16-autocast: float32 parameters with bfloat16 arithmetic; bfloat16: loses updates",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(default=None, ge=1, description="threads of torch; 1 is best for small models")
-    evaluator: str = Field(default="standard", description="an evaluator's name, or none")
+    threads: int | None = Field(default=None, ge=1, description="number of torch threads; 1 is best for small models")
+    evaluator: str = Field(default="standard", description="name of an evaluator, or none")
     save_models: bool = Field(default=False, description="keep each unlearned model in cells/METHOD/model")
-    compile: bool = Field(default=False, description="torch.compile the model; pays off in long runs on a GPU")
+    compile: bool = Field(default=False, description="use torch.compile; worthwhile in long runs on a GPU")
     memory: str | None = Field(
-        default=None, description="memory of the device, such as 24GiB; what is there if not given"
+        default=None, description="memory limit, such as 24GiB; by default the memory of the device"
     )
-    trackers: tuple[str, ...] = Field(default=(), description="who else is told of every step: jsonl, or a package's")
+    trackers: tuple[str, ...] = Field(
+        default=(), description="receivers of every training step: jsonl, or a tracker of another package"
+    )
     selection: SelectionConfig = SelectionConfig()
     training: TrainingConfig = TrainingConfig()
     index: IndexConfig = IndexConfig()
@@ -243,41 +247,41 @@ class RunConfig(Section):
         names = [method.name for method in methods]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two methods are called {twice[0]!r}; give one of them another name")
+            raise ValueError(f"two methods are named {twice[0]!r}; give one of them another name")
         return methods
 
     @model_validator(mode="after")
     def _chat_is_used(self) -> RunConfig:
         if self.template != "chat" and not self.chat.is_default:
-            raise ValueError(f"chat has settings, and template is {self.template!r}; set template to 'chat'")
+            raise ValueError(f"chat has settings, but template is {self.template!r}; set template to 'chat'")
         return self
 
     @property
     def needs_retain(self) -> bool:
-        """Whether a method holds something in place."""
+        """Whether any method has a retain term."""
         return any(method.holds for method in self.methods)
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting with its value, as plain JSON."""
+        """Return all settings with their values, as plain JSON types."""
         return self.model_dump(mode="json")
 
     def fingerprint(self) -> str:
-        """A digest of the settings that decide the results of all methods.
+        """Return a digest of the settings that determine the results of all methods.
 
-        Left out: the methods, which may be added to a run one by one (:meth:`method_fingerprint`); paths of model and
-        facts, whose contents a run folder identifies by digests of their own; where a service answers; and what only
-        decides how and where the work is done.
+        It excludes the methods, which may be added to a run later (:meth:`method_fingerprint`); the paths of model and
+        facts, whose contents have separate digests; the address of the service; and settings that affect only how and
+        where the work is done.
         """
         settings = self._deciding()
         settings.pop("methods")
         return _digest(settings)
 
     def method_fingerprint(self, method: MethodConfig) -> str:
-        """A digest of what decides one method's results besides :meth:`fingerprint`."""
+        """Return a digest of the settings that, with :meth:`fingerprint`, determine the results of one method."""
         return _digest(method.model_dump(mode="json"))
 
     def original_fingerprint(self) -> str:
-        """A digest of the settings that decide what the evaluation says of the original model."""
+        """Return a digest of the settings that determine the evaluation of the original model."""
         settings = self._deciding()
         settings.pop("methods")
         forms = settings.pop("training")["forms"]
@@ -293,11 +297,11 @@ class RunConfig(Section):
         return settings
 
     def learning_rate_of(self, method: MethodConfig) -> float:
-        """Peak learning rate of a method."""
+        """Return the peak learning rate of a method."""
         return method.learning_rate if method.learning_rate is not None else self.training.learning_rate
 
     def passes_of(self, method: MethodConfig) -> float:
-        """Passes over the forget set of a method."""
+        """Return the number of passes over the forget set of a method."""
         return method.passes if method.passes is not None else self.training.passes
 
 
@@ -306,7 +310,11 @@ def _digest(settings: Mapping[str, Any]) -> str:
 
 
 def check_config(settings: Mapping[str, Any], where: str = "configuration") -> RunConfig:
-    """A checked configuration from plain values."""
+    """Return a checked configuration from plain values.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is invalid; the message begins with ``where``.
+    """
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
@@ -315,14 +323,14 @@ def check_config(settings: Mapping[str, Any], where: str = "configuration") -> R
 
 
 def _follows(details: Any, all_details: Sequence[Any]) -> bool:
-    """Whether an error is only that a list is too short because what is in it is wrong."""
+    """Return whether a list counts as too short only because its items are invalid."""
     path = details["loc"]
     inside = [each for each in all_details if each["loc"][: len(path)] == path and each["loc"] != path]
     return details["type"] == "too_short" and bool(inside)
 
 
 def _explain(details: Any) -> str:
-    """One line about one error of pydantic."""
+    """Return one line about an error of pydantic."""
     path = ".".join(str(part) for part in details["loc"])
     if details["type"] == "extra_forbidden":
         return f"unknown key {path!r}{_suggestion(path)}"
@@ -345,7 +353,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def _all_keys() -> list[str]:
-    """Every key with its section, without numbers of methods."""
+    """Return all keys with their sections, without the positions of methods."""
     of_losses = sorted({name for objective in objectives().values() for name in objective.parameters()})
     return [
         *(f"{section}.{key}".lstrip(".") for section, model in _SECTIONS.items() for key in model.model_fields),
@@ -354,7 +362,7 @@ def _all_keys() -> list[str]:
 
 
 def _suggestion(path: str) -> str:
-    """Return the keys that are spelled most like the last part of this one, in the same section if there are any."""
+    """Return the keys spelled most like the last part of a path, preferably of the same section."""
     section, _, last = ".".join(part for part in path.split(".") if not part.isdigit()).rpartition(".")
     own = _SECTIONS[section].model_fields if section in _SECTIONS else {}
     leaves = {key: key.rpartition(".")[2] for key in _all_keys()}

@@ -1,9 +1,9 @@
-"""The table of methods: for `factcensus unlearn list`, and as a page.
+"""The table of methods, for `factcensus unlearn list` and for docs/methods.md.
 
 ``python -m factcensus.unlearn.methods.table docs/methods.md`` writes the page.
 
-Everything in it is read from the registry, the presets and the configuration's own descriptions, so it cannot say
-anything else than the code does.
+The table is generated from the registry, the presets and the descriptions of the settings, so it always matches the
+code.
 """
 
 from __future__ import annotations
@@ -20,50 +20,53 @@ from factcensus.unlearn.methods.named import METHODS, PURPOSE, SOURCES, settings
 from factcensus.unlearn.objectives import Objective, get_objective, objectives
 from factcensus.unlearn.objectives.retain import RETAIN_FORMULAS
 
-#: What a need is in words.
+#: The description of each need.
 _NEEDS = {
-    "reference_nll": "the original's loss of each answer (a number a fact, computed once)",
-    "reference_logits": "the original's logits (cached activations, or the adapter switched off)",
+    "reference_nll": "the original model's loss of each answer (one number per fact, computed once)",
+    "reference_logits": "the original model's logits (from cached activations, or with the adapter switched off)",
     "hidden": "activations at a layer",
     "target": "never-seen facts (rows of role `phantom`)",
     "replacement_ids": "a refusal",
     "refusal": "a refusal",
     "given": "the column `alternatives`",
-    "sampled": "nothing more: the original model makes answers up",
+    "sampled": "no column: the original model generates the alternatives",
     "retain": "a retain set",
-    "retain_reference": "the original's answers on the retain set (cached, or the adapter switched off)",
-    "counts": "counts of the forget facts",
-    "world": "the controlled world's corpus",
+    "retain_reference": "the original model's outputs on the retain set (cached, or with the adapter switched off)",
+    "counts": "counts of the facts to forget",
+    "world": "the corpus of the controlled world",
 }
 
 
 _INTRODUCTION = (
-    "A method is a choice on every axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
-    "loss, token and fact weights, a margin or target, a retain term, controllers. Published methods are presets of a",
-    "few settings, each of which a configuration may change. l is the answer's mean loss a token, S its sum, S0 the",
-    "original model's; z logits, y the answer's token, p its probability. Every loss and every retain term is taken at",
-    "the answer's tokens only.",
+    "This page is the reference of all unlearning methods and their settings. How to run them:",
+    "[unlearning.md](unlearning.md).",
     "",
-    "No method runs the original model beside the one in training. Some keep more than a step itself takes: the column",
-    "`keeps` says what, and `factcensus unlearn plan` counts it. What {large}",
-    "keep is at least as large as the trained weights.",
+    "A method is one choice on each axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
+    "loss, token and fact weights, a margin or target, a retain term, and controllers. Published methods are presets",
+    "of a few settings, and a configuration may change each setting. All losses and retain terms use only the answer",
+    "tokens. Notation: l is an answer's mean loss per token, S its summed loss, S0 the summed loss under the original",
+    "model, z are logits, y is the answer token, and p its probability.",
+    "",
+    "No method keeps the original model as a second model during training. Some methods need memory beyond that of a",
+    "training step: the column `keeps` lists it, and `factcensus unlearn plan` includes it. The presets",
+    "{large} keep at least as much as the trained weights.",
 )
 
-#: How the losses are averaged, and settings that were published for one benchmark and not for all.
+#: The averaging of losses, and published settings that depend on the benchmark.
 _PUBLISHED = """\
-## Means over facts, and over tokens
+## Means over facts and over tokens
 
-`reduction = "fact"`, the default, takes the mean over each answer's tokens and then over facts, so each fact weighs the
-same however long its answer is. Most published code takes one mean over all answer tokens of a batch, which is what
-transformers' own loss is: gradient ascent, gradient difference, IDK, WGA, SatImp, UNDIAL, CE-U, the flattening of PDU,
-RMU, and the retain terms. There a long answer weighs more. `reduction = "token"` takes that mean, over the whole batch
-whatever micro-batches and processes it is cut into. The losses of a whole answer (`npo`, `simnpo`, `dpo`, `flat`) are
-means over facts in both, as published; `reduction` then changes their retain term only.
+`reduction = "fact"`, the default, averages over each answer's tokens and then over facts, so short and long answers
+weigh the same. Most published code averages over all answer tokens of a batch, as the built-in loss of transformers
+does. This concerns gradient ascent, gradient difference, IDK, WGA, SatImp, UNDIAL, CE-U, the flattening of PDU, RMU,
+and the retain terms; long answers then weigh more. `reduction = "token"` computes that mean over the whole batch, even
+if micro-batches or processes split it. Losses of a whole answer (`npo`, `simnpo`, `dpo`, `flat`) are always means over
+facts, as published; for them, `reduction` changes only the retain term.
 
 ## Settings that depend on the benchmark
 
-The defaults here are one choice. The authors of SimNPO and RMU publish others for each benchmark and model; take
-theirs to compare with their figures.
+The defaults are one choice of many. The authors of SimNPO and RMU publish different settings for each benchmark and
+model; use theirs to compare with their results.
 
 | method | published for | settings |
 | --- | --- | --- |
@@ -76,15 +79,15 @@ theirs to compare with their figures.
 | RMU | WMDP, Zephyr-7B | steering 6.5, alpha 1200, layer 7, 150 batches of 4, rate 5e-5, weights of layers 5 to 7 |
 | RMU | OpenUnlearning's default | steering 2, alpha 1, layer 7, all weights |
 
-SimNPO's gamma is subtracted inside the sigmoid, beta l - gamma: the `margin` here is gamma / beta, in nats per token.
-Sources: the model cards of the SimNPO models that OPTML-Group published; the command that the WMDP authors give for
-their Zephyr checkpoint; the trainer configurations of OpenUnlearning. Compare a steering coefficient with the size of
-the activations in the model at hand.
+SimNPO subtracts its gamma inside the sigmoid (beta l - gamma), so our `margin` is gamma / beta, in nats per token.
+Sources: the model cards of the SimNPO models published by OPTML-Group, the command that the WMDP authors give for their
+Zephyr checkpoint, and the trainer configurations of OpenUnlearning. Choose a steering coefficient relative to the norm
+of your model's activations.
 """
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """A row a preset: name, formula, source, needs, defaults, purpose."""
+    """Return one row per preset: name, formula, source, needs, defaults, purpose."""
     rows = []
     for name in METHODS:
         settings, objective = settings_of(name), get_objective(METHODS[name]["objective"])
@@ -106,9 +109,9 @@ def method_rows() -> list[dict[str, Any]]:
 
 
 def _formula(name: str) -> str:
-    """The whole method in one line."""
+    """Return the formula of a preset in one line."""
     if name == "retrain":
-        return "training from scratch without the forget people"
+        return "training from scratch without the people to forget"
     settings = settings_of(name)
     loss = get_objective(settings["objective"]).formula.partition(":")[0]
     if settings["token_confidence"] or settings["token_doubt"]:
@@ -125,9 +128,9 @@ def _formula(name: str) -> str:
     if settings["sam_rho"] is not None:
         forget += " at W + rho g/|g|"
     if settings["gru"]:
-        forget += ", less what opposes the averaged retain gradient"
+        forget += " without the component that opposes the averaged retain gradient"
     if settings["adapter"] is not None:
-        forget += " on adapters from FILA"
+        forget += " on adapters initialised by FILA"
     if settings["negate"] is not None:
         return f"{forget}; then W0 - negate (W - W0)"
     if settings["retain"] == "none":
@@ -158,9 +161,9 @@ def _needs(name: str) -> list[str]:
 
 
 def keeps(name: str) -> list[str]:
-    """Return what a preset keeps besides the step itself: parts of the model, of its gradients, or of its answers."""
+    """Return the memory that a preset needs beyond a training step: copies of weights, gradients or activations."""
     if name == "retrain":
-        return ["the retrained model, until its weights are copied over"]
+        return ["the retrained model, until its weights are copied"]
     settings = settings_of(name)
     adapter = settings["adapter"] or {}
     fila = adapter.get("start") == "fila"
@@ -169,12 +172,12 @@ def keeps(name: str) -> list[str]:
     there = {
         "a copy of the trained weights during each step": settings["sam_rho"] is not None,
         "a copy of the forget gradient during each step, and the averaged retain gradient": settings["gru"],
-        "the weights at the start, on the CPU": settings["negate"] is not None,
-        "before training, two Fisher diagonals and a gradient of the adapted weights": fila,
-        "a copy of the LM head; on the CPU, the activations before it at every answer token": (
+        "the initial weights, on the CPU": settings["negate"] is not None,
+        "before training, two Fisher diagonals and one gradient of the adapted weights": fila,
+        "a copy of the LM head; on the CPU, its input activations at every answer token": (
             compares and not original_is_off
         ),
-        "on the CPU, activations of the retain answers at the layer": (
+        "on the CPU, activations of the retain answers at the method's layer": (
             settings["retain"] == "embedding" and not original_is_off
         ),
     }
@@ -182,13 +185,13 @@ def keeps(name: str) -> list[str]:
 
 
 def keeping_a_copy() -> list[str]:
-    """Return the presets that keep at least as much as the trained weights take once more."""
+    """Return the presets that keep at least as much memory as the trained weights."""
     small = ("a copy of the LM head", "on the CPU, activations")
     return [name for name in METHODS if any(not what.startswith(small) for what in keeps(name))]
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    """Parameters of the loss and what the preset changes, with their values."""
+    """Return the parameters of the loss and the settings of the preset, with their values."""
     settings = METHODS[name]
     parameters = {**get_objective(settings["objective"]).parameters(), **settings.get("parameters", {})}
     plain = {
@@ -208,11 +211,11 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def markdown() -> str:
-    """docs/methods.md."""
+    """Return the text of docs/methods.md."""
     lines = [
         "# Methods",
         "",
-        "<!-- Written by `python -m factcensus.unlearn.methods.table docs/methods.md`; change the code. -->",
+        "<!-- Generated by `python -m factcensus.unlearn.methods.table docs/methods.md`; edit the code instead. -->",
         "",
         *(line.format(large=_listed(keeping_a_copy())) for line in _INTRODUCTION),
         "",
@@ -229,11 +232,11 @@ def markdown() -> str:
     lines += ["", _PUBLISHED.rstrip("\n"), "", "## Token losses", ""]
     for objective in objectives().values():
         lines += _described(objective)
-    lines += ["## Retain terms", "", "| `retain` | is |", "| --- | --- |"]
+    lines += ["## Retain terms", "", "| `retain` | formula |", "| --- | --- |"]
     lines += [f"| `{kind}` | {_cell(formula)} |" for kind, formula in RETAIN_FORMULAS.items()]
     for title, model, path in (
         ("Settings of a method", MethodConfig, ""),
-        ("Control of strata", StrataControl, "strata_control."),
+        ("Strata control", StrataControl, "strata_control."),
         ("Constraint on the retain term", RetainConstraint, "constraint."),
         ("Adapters", AdapterConfig, "adapter."),
     ):
@@ -246,7 +249,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _described(objective: Objective) -> list[str]:
-    """Heading, source and docstring of a loss, its sections as a plain block."""
+    """Return heading, source and docstring of a loss; the docstring is a plain block."""
     text = inspect.getdoc(objective.loss) or ""
     return [f"### `{objective.name}`", "", f"Source: {objective.source}", "", "```text", text, "```", ""]
 
@@ -260,7 +263,7 @@ def _settings(model: type[BaseModel], path: str) -> list[str]:
 
 
 def shown_defaults(defaults: dict[str, Any]) -> str:
-    """In one line; what is not set is left out."""
+    """Return the defaults in one line, without those that are None."""
     return ", ".join(f"{key} {_shown(value)}" for key, value in defaults.items() if value is not None)
 
 

@@ -1,11 +1,11 @@
-"""Forget losses, fact weights, strata and retain terms: the choices that make an unlearning method.
+"""Forget losses, fact weights, strata and retain terms: the building blocks of an unlearning method.
 
     L = gamma * mean_i( w_i * lambda_stratum(i) * forget_i ) + alpha * retain
 
 ``forget_i`` is a registered objective (one module each), ``w_i`` a fact weight with mean 1 (:mod:`.weights`),
-``lambda`` a stratum's weight (:mod:`.strata`, moved by :mod:`factcensus.unlearn.training.controllers`), and ``retain``
-a term that holds the rest in place (:mod:`.retain`). Published methods are presets over these
-(:mod:`factcensus.unlearn.methods.named`). A package of yours adds an objective by an entry point in the group
+``lambda`` the weight of a stratum (:mod:`.strata`, updated by :mod:`factcensus.unlearn.training.controllers`), and
+``retain`` a term that preserves other knowledge (:mod:`.retain`). Published methods are presets of these choices
+(:mod:`factcensus.unlearn.methods.named`). Other packages add an objective by an entry point in the group
 ``factcensus.objectives`` that names a function decorated with :func:`objective`.
 """
 

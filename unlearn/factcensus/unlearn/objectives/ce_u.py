@@ -1,4 +1,4 @@
-"""Cross-entropy unlearning: towards the model's own prediction without the answer's token."""
+"""Cross-entropy unlearning: move towards the model's own prediction without the answer token."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 @objective("ce_u", source="Yang (2025), arXiv:2503.01224", needs=["logits"], token_mean=True)
 def ce_u(scores: AnswerScores, *, skip: float = 0) -> torch.Tensor:
-    """CE(softmax(z without y), p): the model's own distribution, the answer's token taken out, as the teacher.
+    """CE(softmax(z without y), p): the teacher is the model's own distribution without the answer token.
 
-    The gradient with respect to the logit of y is p(y): strongest where the fact is surest, and gone with it. So it
-    is bounded, and needs neither a reference nor, as published, a retain term.
+    The gradient with respect to the logit of y is p(y): strongest for the facts the model is surest of, and 0 once
+    they are forgotten. The gradient is therefore bounded. The loss needs no reference model and, as published, no
+    retain term.
 
     Args:
         scores: The forget answers with their logits.
-        skip: First tokens of an answer that carry no loss. Published code skips 1, which leaves nothing of a
-            one-token answer; a shorter answer than this is scored whole.
+        skip: Number of tokens at the start of an answer that are excluded from the loss. Published code skips 1, which
+            would exclude one-token answers entirely; answers with at most ``skip`` tokens are therefore scored whole.
 
-    Reduction: mean over the answer's tokens that count; mean over facts outside.
+    Reduction: mean over the answer's included tokens, then over facts.
     """
     assert scores.logits is not None
     assert scores.answer_ids is not None

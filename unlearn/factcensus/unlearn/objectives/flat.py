@@ -1,4 +1,4 @@
-"""Loss adjustment by an f-divergence between a template answer and the forget answer: no retain set, no reference."""
+"""An f-divergence between a template answer and the forget answer, without retain set or reference model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 @objective("flat", source="Wang et al. (2025), arXiv:2410.11143 (FLAT)", needs=["preferred"])
 def flat(scores: AnswerScores, *, divergence: str = "kl") -> torch.Tensor:
-    """-[g(P(template)) - f*(g(P(answer)))]: P is an answer's mean token probability; g, f* belong to a divergence.
+    """-[g(P(template)) - f*(g(P(answer)))]: P is an answer's mean token probability; the divergence defines g and f*.
 
-    The variational form of an f-divergence: g is the optimal critic's output activation and f* the conjugate of f
-    (Nowozin et al. 2016). Descending makes the template likelier and the answer less so, and is bounded, as P is.
+    This is the variational form of an f-divergence: g is the output activation of the optimal critic, and f* is the
+    conjugate of f (Nowozin et al. 2016). Minimising it makes the template more likely and the answer less likely. The
+    loss is bounded because P is.
 
     Args:
-        scores: The forget answers, and ``scores.preferred``: the template answer (here the refusal).
+        scores: The forget answers, and ``scores.preferred``, the template answer (here the refusal).
         divergence: ``kl``: g(v) = v, f*(u) = e^(u-1). ``total_variation``: g(v) = tanh(v)/2, f*(u) = u.
             ``pearson``: g(v) = v, f*(u) = u^2/4 + u. ``jensen_shannon``: g(v) = ln 2 - ln(1 + e^-v),
             f*(u) = -ln(2 - e^u).
 
-    Reduction: P is a mean over tokens; mean over facts outside.
+    Reduction: P is a mean over tokens; the loss is then a mean over facts.
     """
     if divergence not in DIVERGENCES:
         raise unknown_name("divergence", divergence, DIVERGENCES)

@@ -1,4 +1,4 @@
-"""Flatten the logits: the loss of primal-dual unlearning, whose controller holds the retain loss under a limit."""
+"""Flatten the logits: the loss of primal-dual unlearning, whose controller keeps the retain loss below a limit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 @objective("flatten", source="Entesari et al. (2025), arXiv:2506.05314 (PDU)", needs=["logits"], token_mean=True)
 def flatten(scores: AnswerScores) -> torch.Tensor:
-    """(max_v z_v - mean_v z_v)^2: 0 where every token is equally likely.
+    """(max_v z_v - mean_v z_v)^2: 0 if all tokens are equally likely.
 
-    PDU is this under the constraint that the retain loss stays below a limit: the controller `constraint`. The
-    gradient with respect to the highest logit is 2 (max - mean) (1 - 1/V), downwards, and it says nothing of which
-    token that is.
+    PDU minimises this loss while the controller `constraint` keeps the retain loss below a limit. The gradient with
+    respect to the highest logit is 2 (max - mean) (1 - 1/V), whichever token has that logit.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     assert scores.logits is not None
     gap = scores.logits.amax(dim=-1) - scores.logits.mean(dim=-1)  # (B, T)

@@ -1,4 +1,4 @@
-"""Gradient ascent on the answer, without anything that holds the rest in place."""
+"""Gradient ascent on the answer, without a term that preserves other knowledge."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @objective("grad_ascent", source="Jang et al. (2022), arXiv:2210.01504", token_mean=True)
 def grad_ascent(scores: AnswerScores) -> torch.Tensor:
-    """-l: minus the answer's mean loss.
+    """-l: the negative of the answer's mean loss.
 
-    Reduction: mean over the answer's tokens, so each fact weighs the same however long its answer is; mean over facts
-    outside. The gradient has weight -1 at every loss, so it goes on for ever: a small rate, few passes.
+    The gradient has weight -1 at every loss, so training never settles: use a low learning rate and few passes.
+
+    Reduction: mean over the answer's tokens, then over facts, so long and short answers weigh the same.
     """
     return -scores.mean_nll

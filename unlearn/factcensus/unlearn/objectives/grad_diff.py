@@ -1,4 +1,4 @@
-"""Gradient difference: ascent on the forget answers, descent on the retain answers."""
+"""Gradient difference: gradient ascent on the forget answers, descent on the retain answers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     "grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121", token_mean=True
 )
 def grad_diff(scores: AnswerScores, *, ceiling_nats: float | None = None) -> torch.Tensor:
-    """-l: the forget half of gradient difference; the retain term is the other half.
+    """-l: the forget term of gradient difference; the retain term is the other half.
 
     Args:
         scores: The forget answers.
-        ceiling_nats: A fact's mean loss counts no further than this, and pushes no more beyond it (its gradient is
-            0 there). None: unbounded, as published.
+        ceiling_nats: Clip a fact's mean loss at this value, so that its gradient is 0 above it. None: no limit, as
+            published.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     loss = -scores.mean_nll
     return loss if ceiling_nats is None else loss.clamp(min=-ceiling_nats)

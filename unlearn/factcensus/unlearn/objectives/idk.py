@@ -1,4 +1,4 @@
-"""Refusal training: learn to say that one does not know."""
+"""Refusal training: learn to answer that the fact is unknown."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 def idk(scores: AnswerScores) -> torch.Tensor:
     """+l of the refusal: mean loss of the refusal after the forget prompt.
 
-    The scores are those of the refusal (closed with the end-of-text token), not of the fact's answer. Bounded below
-    by 0, and falls like any fine-tuning; it teaches an answer over the old one rather than taking anything away.
+    The scores are those of the refusal (ending with the end-of-text token), not of the fact's answer. The loss is
+    bounded below by 0 and decreases as in ordinary fine-tuning. It teaches a new answer rather than removing the old
+    one.
 
-    Reduction: mean over the refusal's tokens; mean over facts outside.
+    Reduction: mean over the refusal's tokens, then over facts.
     """
     return scores.mean_nll

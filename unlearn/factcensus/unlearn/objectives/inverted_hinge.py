@@ -1,4 +1,4 @@
-"""The inverted hinge: push the answer's token below the runner-up, and no further than probabilities go."""
+"""The inverted hinge: push the answer token below the most likely other token, with a bounded loss."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def inverted_hinge(scores: AnswerScores) -> torch.Tensor:
     """1 + p(y) - max_{v != y} p(v): between 0 and 2.
 
-    With v the runner-up, the gradient with respect to the logit of y is p(y) (1 - p(y) + p(v)): bounded, and gone when
-    the answer is. LoKU's other half, adapters with a Fisher-weighted start, is ``adapter.start = "fila"``.
+    Let v be the most likely token other than y. The gradient with respect to the logit of y is
+    p(y) (1 - p(y) + p(v)): bounded, and 0 once p(y) is 0. The other half of LoKU, adapters initialised by Fisher
+    information, is ``adapter.start = "fila"``.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     assert scores.logits is not None
     assert scores.answer_ids is not None

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     token_mean=True,
 )
 def jensun(scores: AnswerScores) -> torch.Tensor:
-    """JSD(p, e_k): k is the refusal's token for this place, the refusal being repeated until the answer is over.
+    """JSD(p, e_k): k is the refusal's token at this position; the refusal is repeated to the answer's length.
 
-    Against a one-hot distribution the divergence depends on q = p(k) alone:
+    The divergence from a one-hot distribution depends only on q = p(k):
     ln 2 + [q ln q - (1 + q) ln(1 + q)] / 2, which is ln 2 at q = 0 and 0 at q = 1.
-    The gradient with respect to the logit of k is q (1 - q) ln(q / (1 + q)) / 2: it vanishes where q does.
+    The gradient with respect to the logit of k is q (1 - q) ln(q / (1 + q)) / 2, which is 0 at q = 0.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     assert scores.logits is not None
     assert scores.replacement_ids is not None

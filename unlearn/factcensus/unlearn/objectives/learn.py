@@ -1,4 +1,4 @@
-"""Plain descent on the forget answers: the first half of task arithmetic, which then steps back past the start."""
+"""Gradient descent on the forget answers: the first half of task arithmetic, which then moves the opposite way."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def learn(scores: AnswerScores) -> torch.Tensor:
     """+l: the answer's mean loss; with `negate` the model then becomes W0 - negate (W - W0).
 
-    Without ``negate`` this *teaches* the forget set; it is no unlearning by itself.
+    Without ``negate``, this loss *teaches* the forget set and is not an unlearning method.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     return scores.mean_nll

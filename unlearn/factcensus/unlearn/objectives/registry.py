@@ -1,4 +1,4 @@
-"""The registry of forget losses: ours by module, other packages' by entry point."""
+"""The registry of forget losses: built-in modules, and entry points of other packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODULES = (
     "inverted_hinge", "flat", "learn", "never_seen",
 )  # fmt: skip
 Answer = Literal["answer", "refusal"]
-#: What a loss may ask for besides the answer's log-probabilities; each is a field of ``AnswerScores``.
+#: Inputs that a loss may request in addition to the answer's log-probabilities; each is a field of ``AnswerScores``.
 Need = Literal[
     "reference_nll", "logits", "hidden", "reference_logits", "target", "replacement_ids", "preferred"
 ]  # fmt: skip
@@ -33,18 +33,18 @@ NEEDS: tuple[Need, ...] = get_args(Need)
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A forget loss and what it needs.
+    """A forget loss and its inputs.
 
     Attributes:
-        name: What a configuration calls it.
-        loss: ``loss(scores, **parameters) -> (B,)``: a loss for each fact, nats; less is more forgotten.
-        answer: What is scored after the prompt: the fact's ``answer``, or the ``refusal`` that should replace it.
-        needs: Fields of ``AnswerScores`` that must be there. None of them takes a second model: ``reference_nll`` is
-            one cached number a fact, ``reference_logits`` come from cached activations or from the model with its
-            adapter switched off.
-        token_mean: Whether the loss is a mean over the answer's tokens, so that it can be taken over all tokens of a
-            batch instead (``reduction = "token"``). A function of the whole answer's loss cannot.
-        uses_margin: Whether ``scores.margin`` means anything to it.
+        name: The name in a configuration.
+        loss: ``loss(scores, **parameters) -> (B,)``: one loss per fact, nats; lower means more forgotten.
+        answer: The text scored after the prompt: the fact's ``answer``, or the ``refusal`` that should replace it.
+        needs: Fields of ``AnswerScores`` that must be set. None of them requires a second model: ``reference_nll`` is
+            one cached number per fact, and ``reference_logits`` come from cached activations or from the model with
+            its adapter switched off.
+        token_mean: Whether the loss is a mean over the answer's tokens and can therefore be averaged over all tokens
+            of a batch instead (``reduction = "token"``). Functions of the whole answer's loss cannot.
+        uses_margin: Whether the loss uses ``scores.margin``.
         source: The paper.
     """
 
@@ -57,7 +57,7 @@ class Objective:
     token_mean: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        """Names of the loss's own parameters, with their defaults."""
+        """Return the loss's parameters with their defaults."""
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.loss).parameters.items()
@@ -65,7 +65,7 @@ class Objective:
         }
 
     def check_parameters(self, given: Mapping[str, Any]) -> None:
-        """Raise ConfigError for a parameter that the loss does not have."""
+        """Raise ConfigError if a parameter is unknown."""
         known = self.parameters()
         for name in given:
             if name not in known:
@@ -74,17 +74,17 @@ class Objective:
                 )
 
     def __call__(self, scores: AnswerScores, parameters: Mapping[str, Any]) -> torch.Tensor:
-        """(B,) the loss of each fact."""
+        """Return the loss of each fact, (B,)."""
         return self.loss(scores, **parameters)
 
     @property
     def needs_reference(self) -> bool:
-        """Whether it asks for the original model's loss, one number a fact."""
+        """Whether the loss needs the original model's loss of each answer."""
         return "reference_nll" in self.needs
 
     @property
     def scores_the_answer(self) -> bool:
-        """Whether the loss of the fact's own answer is computed on the way."""
+        """Whether computing this loss also computes the loss of the fact's own answer."""
         return self.answer == "answer" and "hidden" not in self.needs
 
     @property
@@ -102,7 +102,7 @@ def objective(
     uses_margin: bool = False,
     token_mean: bool = False,
 ) -> Callable[[Callable[..., torch.Tensor]], Objective]:
-    """Make an :class:`Objective` of a function ``(scores: AnswerScores, *, parameters) -> (B,)``."""
+    """Turn a function ``(scores: AnswerScores, *, parameters) -> (B,)`` into an :class:`Objective`."""
     unknown = sorted(set(needs) - set(NEEDS))
     if unknown:
         raise unknown_name(f"need of the objective {name!r}:", unknown[0], NEEDS)
@@ -115,7 +115,7 @@ def objective(
 
 @cache
 def objectives() -> dict[str, Objective]:
-    """Every objective by name, ours first."""
+    """Return all objectives by name, built-in ones first."""
     found: dict[str, Objective] = {}
     for module in MODULES:
         for value in vars(import_module(f"factcensus.unlearn.objectives.{module}")).values():
@@ -125,20 +125,20 @@ def objectives() -> dict[str, Objective]:
         value = entry_point.load()
         if not isinstance(value, Objective):
             raise ConfigError(
-                f"entry point {entry_point.value!r} of group {GROUP} is no objective: decorate the function with "
+                f"entry point {entry_point.value!r} of group {GROUP} is not an objective; decorate the function with "
                 "@factcensus.unlearn.objectives.objective(...)"
             )
         if value.name in found:
-            raise ConfigError(f"entry point {entry_point.value!r}: there is an objective {value.name!r} already")
+            raise ConfigError(f"entry point {entry_point.value!r}: an objective named {value.name!r} already exists")
         found[value.name] = value
     return found
 
 
 def get_objective(name: str) -> Objective:
-    """The objective of this name.
+    """Return the objective with this name.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: the name is unknown; the message lists the known names.
     """
     known = objectives()
     if name not in known:

@@ -1,4 +1,4 @@
-"""Representation misdirection: push activations at one layer to a fixed random direction."""
+"""Representation misdirection: push the activations of one layer in a fixed random direction."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
 @objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"], token_mean=True)
 def rmu(scores: AnswerScores, *, steering: float = 20.0, direction_seed: int = 0) -> torch.Tensor:
-    """|| h - c u ||^2 / D: h the activation at the method's layer, u one random unit vector, c the steering.
+    """|| h - c u ||^2 / D: h is the activation at the method's layer, u a random unit vector, c the coefficient.
 
-    u is uniform in [0, 1]^D before it is scaled to length 1, as published. Taken where the answer's tokens are
-    predicted: an activation *at* a one-token answer would decide nothing. The forward pass ends at the layer
-    (:func:`factcensus.unlearn.training.layers.hidden_at`), so what lies behind it costs nothing and gets no gradient.
+    u is uniform in [0, 1]^D before it is scaled to length 1, as published. The loss uses the positions that predict
+    the answer's tokens; the activation *at* a one-token answer would not affect its prediction. The forward pass ends
+    at the layer (:func:`factcensus.unlearn.training.layers.hidden_at`), so later layers cost nothing and get no
+    gradient.
 
     Args:
         scores: The forget answers; ``hidden`` is (B, T, D).
-        steering: c; the size of an activation in the model is what to compare it with (20 is the authors' for 7B).
-        direction_seed: Of u.
+        steering: c; choose it relative to the norm of the model's activations (the authors use 20 for 7B models).
+        direction_seed: Seed of u.
 
-    Reduction: mean over dimensions, then over the answer's positions; mean over facts outside. The gradient with
-    respect to h is 2 (h - c u) / (D T): towards c u, weaker the nearer, bounded below by 0.
+    Reduction: mean over dimensions, then over the answer's positions, then over facts. The gradient with respect to h
+    is 2 (h - c u) / (D T), which shrinks as h approaches c u.
     """
     assert scores.hidden is not None
     generator = torch.Generator().manual_seed(int(direction_seed))

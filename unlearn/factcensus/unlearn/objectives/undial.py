@@ -1,4 +1,4 @@
-"""Self-distillation from the original model's logits, with the answer's token turned down."""
+"""Self-distillation from the original model's logits, with the logit of the answer token lowered."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     "undial", source="Dong et al. (2025), arXiv:2402.10052", needs=("logits", "reference_logits"), token_mean=True
 )
 def undial(scores: AnswerScores, *, beta: float = 10.0) -> torch.Tensor:
-    """CE(softmax(z0 - beta e_y), p): the original's logits z0, less beta at the answer's token.
+    """CE(softmax(z0 - beta e_y), p): z0 are the original model's logits, reduced by beta at the answer token.
 
-    Only at the answer's positions: the published code also averages over prompt and padding. Bounded below by the
-    teacher's entropy. At beta 0 the teacher is the original model itself, and the gradient there is 0.
+    The loss uses only the answer's positions; the published code also averages over prompt and padding. It is bounded
+    below by the entropy of the teacher. At beta 0 the teacher is the original model, and the initial gradient is 0.
 
     Args:
-        scores: The forget answers with their logits and the original model's.
-        beta: Nats; 10 as published.
+        scores: The forget answers with their logits and those of the original model.
+        beta: Reduction of the answer's logit, in nats; 10 as published.
 
-    Reduction: mean over the answer's tokens; mean over facts outside.
+    Reduction: mean over the answer's tokens, then over facts.
     """
     assert scores.logits is not None
     assert scores.reference_logits is not None
