@@ -1,21 +1,21 @@
-# Every target makes its own virtual environment in .venv. PYTHON may name another Python 3.11 or newer.
+# Every target creates a virtual environment in .venv if needed. PYTHON may name another Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread for the arithmetic of each process: small models are many times slower with several on shared cores.
+# One thread per process, because small models are many times slower with several threads on shared cores.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test check lint check-full bench lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo        the whole way once, on a plain CPU: index, counts, unlearning, evaluation, report"
-	@echo "make test        the tests"
-	@echo "make check       ruff, mypy, pyright, import-linter, tests"
-	@echo "make check-full  the linters, the slow tests that 'make test' leaves out, and the container stack where an engine runs"
-	@echo "make bench       us and the peers side by side; BENCH='NAME... --corpus CORPUS --facts FACTS' says what and on what"
-	@echo "make lock        pin all packages again, after a change of the dependencies in pyproject.toml"
+	@echo "make demo        run the whole pipeline once on a CPU: index, counts, unlearning, evaluation, report"
+	@echo "make test        run the tests"
+	@echo "make check       run ruff, mypy, pyright, import-linter and the tests"
+	@echo "make check-full  run the linters, the slow tests, and the container stack if a container engine is running"
+	@echo "make bench       compare with other programs; BENCH='NAME... --corpus CORPUS --facts FACTS' chooses benchmarks and input"
+	@echo "make lock        pin all packages again after a change of the dependencies in pyproject.toml"
 
-# The locks pin every package with its hashes; torch is pinned in constraints.txt, because its CPU build has other hashes.
+# The locks pin every package with its hashes. torch is pinned in constraints.txt, because its CPU build has other hashes.
 define install
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
@@ -40,7 +40,7 @@ endef
 demo: .venv/user
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/factcensus demo --out demo
 
-# In so many processes, a file of tests in one of them; TEST_JOBS=0 runs all in this one.
+# Number of test processes; each file of tests runs in one of them. TEST_JOBS=0 runs all tests in this process.
 TEST_JOBS ?= 2
 
 test: .venv/dev

@@ -252,7 +252,7 @@ def _picked(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def _fields(name: str, found: Mapping[str, Any] | None, *fields: str) -> Iterator[tuple[str, float | None]]:
-    """Yield an estimate's fields and the bounds of its interval; the first field is also the number's own value."""
+    """Yield the fields of an estimate and its interval bounds; the first field is also yielded under the bare name."""
     found = found or {}
     yield name, found.get(fields[0])
     for field in fields:

@@ -168,7 +168,7 @@ def _extra_options(function: Function) -> Function:
     "--count-column",
     metavar="NAME",
     default_text="that of the run, or cooccurrence_documents",
-    help="column of the fact table with the count that the report compares with",
+    help="count column of the fact table used in all comparisons",
 )
 @_evaluator_options
 @option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")

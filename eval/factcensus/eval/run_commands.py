@@ -70,7 +70,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     "--count-column",
     metavar="NAME",
     default="cooccurrence_documents",
-    help="column with the count that the report compares with",
+    help="count column used in all comparisons",
 )
 @json_option
 def import_results(

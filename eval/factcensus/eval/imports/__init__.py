@@ -1,4 +1,4 @@
-"""Import of other code's results as run folders that the report can pool and compare.
+"""Import of results from other code as run folders that the report can pool and compare.
 
 ========================  ==========================================================================================
 ``open-unlearning``       ``*_EVAL.json`` of OpenUnlearning: probability and generation for each question

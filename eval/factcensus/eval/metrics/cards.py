@@ -313,7 +313,7 @@ def as_markdown(cards: Iterable[Card] = CARDS) -> str:
         "lists the columns, and [statistics.md](statistics.md) explains how the numbers are combined.",
         "",
         "Every probability metric is computed from one token record, made by one forward pass over each text. A metric",
-        "that is undefined for a fact is null and does not enter any mean. Every share forgotten refers to one form of",
+        "that is undefined for a fact is null and left out of all means. Every share forgotten refers to one form of",
         "asking.",
     ]
     family = ""

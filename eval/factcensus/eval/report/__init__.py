@@ -1,1 +1,1 @@
-"""The report: a section a module, the figures and sentences they share, and the page that holds them."""
+"""The report: one module per section, shared figures and sentences, and the page that contains them."""

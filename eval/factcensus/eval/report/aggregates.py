@@ -1,4 +1,4 @@
-"""Means reported by other code, in a section of their own because nothing can be computed from them."""
+"""Means reported by other code, in a separate section because no statistics can be computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section: each measure before and after by split, with a plot of the forget measures."""
+    """Build the section on imported means: each measure before and after by split, with a plot of the forget measures."""
     table = run.aggregates
     if not len(table):
         return None

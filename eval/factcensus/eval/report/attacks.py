@@ -44,7 +44,7 @@ MOST_OPEN_ROWS = 30
 
 
 def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """Build the section: a panel per attack by stratum, and by level if there are several."""
+    """Build the section on attacks: one panel per attack by stratum, and by level if there are several."""
     if not len(run.attacks) or not summary["methods"]:
         return None
     table = run.attacks[run.attacks["method"].isin([*look, "original"])]

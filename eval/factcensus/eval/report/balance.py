@@ -20,7 +20,7 @@ UTILITY = ("bystander", "retain_held", "retain")
 
 
 def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section, one panel per form."""
+    """Build the section on forgetting against utility, one panel per form."""
     group = next((each for each in UTILITY if summary["original"]["accuracy"].get(each)), None)
     if group is None or not summary["methods"]:
         return None

@@ -1,4 +1,4 @@
-"""Cost of each method: seconds, operations, memory and, where it can be measured, energy."""
+"""Cost of each method: seconds, operations, memory, and energy if it can be measured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Cell:
 
 
 def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section: one row per method and seed, methods in the order of the report."""
+    """Build the section on cost: one row per method and seed, methods in the order of the report."""
     order = list(look)
     cells = sorted(_cells(run), key=lambda cell: order.index(cell.method) if cell.method in order else len(order))
     if not cells:

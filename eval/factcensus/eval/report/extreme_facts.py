@@ -28,7 +28,7 @@ _CELL = ["seed", "relation", "form", "variant"]
 
 
 def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section: two tables over all methods except the oracle."""
+    """Build the section on extreme facts: two tables over all methods except the oracle."""
     if not any(method["name"] != ORACLE for method in summary["methods"]):
         return None
     rows = _rows(run)

@@ -78,7 +78,7 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], co
 
 
 def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section with points, isotonic and logistic curves, one panel per method."""
+    """Build the section on forgetting by count: points, isotonic and logistic curves, one panel per method."""
     forms = asked_forms(summary)
     methods = [
         method for method in summary["methods"]

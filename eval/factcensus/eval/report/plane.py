@@ -29,7 +29,7 @@ FORMS = ("question", "cloze")
 
 
 def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
-    """Build the section, one panel per method."""
+    """Build the section with the scatter plots, one panel per method."""
     if not summary["methods"]:
         return None
     rows = _rows(run)

@@ -32,7 +32,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
 
 
 def notes(run: Run) -> list[str]:
-    """Return what the runs' records say a reader must know: notes, methods that failed, doubts about the facts."""
+    """Return the notes for readers in the records of the runs: notes, failed methods, warnings about the facts."""
     found: list[str] = []
     for record in (each for whole in run.records for each in (whole, *whole.get("runs", ()))):
         found += record.get("notes") or ()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section on slopes of the change on the count."""
+    """Build the section on how the change in log-probability depends on the count."""
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None
@@ -62,7 +62,7 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
 
 
 def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section on slopes of the remaining log-probability on the count."""
+    """Build the section on how the remaining log-probability depends on the count."""
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None

@@ -22,7 +22,7 @@ NAMES = {"kl_to_original_nats": "KL to the original, nats per token", "perplexit
 
 
 def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section, averaged over seeds."""
+    """Build the section on the remaining abilities, averaged over seeds."""
     if not len(run.utility):
         return None
     table = run.utility.assign(form=run.utility["form"].fillna(""))
