@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
-    """Build the section on imported means: each measure before and after by split, with a plot of the forget measures."""
+    """Build the section on imported means: each measure before and after by split, with plots of forget measures."""
     table = run.aggregates
     if not len(table):
         return None
