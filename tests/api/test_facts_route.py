@@ -154,6 +154,29 @@ def test_an_answer_in_no_accepted_format_is_refused(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([2**62], pa.duration("s")),
+        pa.array([5], pa.timestamp("us", "Not/AZone")),
+    ],
+    ids=str,
+)
+def test_times_that_only_arrow_can_hold_are_no_fault_of_the_service(http: httpx.Client, values: pa.Array) -> None:
+    carried = pa.table({"subject": ["Paris"], "object": ["France"], "x": values})
+    for media_type in ("application/json", "application/x-ndjson", "text/csv"):
+        answer = http.post(ROUTE, content=arrow_of(carried), headers={"Content-Type": ARROW, "Accept": media_type})
+        assert answer.status_code == 406, answer.text
+        assert "'x'" in answer.json()["detail"]
+    assert http.post(ROUTE, content=arrow_of(carried), headers={"Content-Type": ARROW}).status_code == 200
+    for name in ("subject", "fact_id"):
+        asked = pa.table({"subject": ["Paris"], "object": ["France"]} | {name: values})
+        answer = http.post(ROUTE, content=arrow_of(asked), headers={"Content-Type": ARROW})
+        assert answer.status_code == 422, answer.text
+        assert f"the column '{name}'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
     ("facts", "windows", "says"),
     [
         ([{"subject": "a", "object": "b"}] * 51, [], "FACTCENSUS_MAX_JOB_FACTS"),

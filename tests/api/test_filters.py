@@ -182,6 +182,13 @@ def test_a_cursor_of_an_index_that_was_replaced_is_refused(tmp_path: Path) -> No
     assert "or it is of another index" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("route", ["count", "cooccurrence", "documents"])
+def test_a_number_beyond_64_bits_is_compared_like_any_other(http: httpx.Client, route: str) -> None:
+    asked = {"subject": {"name": "end"}, "object": {"name": "end"}} if route == "cooccurrence" else {"text": "end"}
+    answer = http.post(f"{ROUTE}/{route}", json={**asked, "filter": {"n": 9**50}})
+    assert answer.status_code == 200, answer.text
+
+
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
 
 

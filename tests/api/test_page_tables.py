@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi import Request
 from loopback import serving
@@ -200,3 +202,14 @@ def test_a_long_table_shows_its_ends(http: httpx.Client) -> None:
     reader = Reader(page.text)
     assert "21 facts between these" in page.text
     assert reader.rows[-1] == ["Warsaw", "Curie", "3"]
+
+
+def test_a_table_with_times_that_only_arrow_can_hold_is_shown(http: httpx.Client) -> None:
+    file = BytesIO()
+    odd = pa.array([2**31 - 1], pa.date32())
+    pq.write_table(pa.table({"subject": ["Paris"], "object": ["France"], "x": odd}), file)
+    address = f"/{upload(http, file.getvalue(), 'facts.parquet').headers['Location']}"
+    assert "Paris" in finished(http, address).text
+    bins = http.get(f"{address}?bins=edges:1,{10**30}")
+    assert bins.status_code == 200
+    assert "are not understood" in bins.text

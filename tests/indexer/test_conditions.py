@@ -223,6 +223,9 @@ REFUSED = [
     "source =",
     "lang > 5",
     "NOT " * 5000 + "true",
+    "true) WINDOW w AS (ORDER BY id",
+    "id = '\udcff'",
+    "metadata ->> '$.' = 'x'",
 ]
 
 
@@ -236,6 +239,13 @@ def test_condition_that_does_anything_else_is_refused(folder: Path, tmp_path: Pa
         delete_documents(folder, where=where)
     assert list(tmp_path.iterdir()) == []
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_half_a_character_is_no_name_and_no_damage(folder: Path, index: CountIndex) -> None:
+    with pytest.raises(UnknownNameError, match="unknown column or metadata field"):
+        index.count("a", by="\udcff")
+    with pytest.raises(InputError, match="no document has the id"):
+        delete_documents(folder, ids=["1", "\udcff"])
 
 
 def test_connection_itself_can_neither_read_nor_write_elsewhere(folder: Path, tmp_path: Path) -> None:

@@ -105,6 +105,29 @@ def test_typed_value_has_its_obvious_text(values: pa.Array, texts: list[str], en
     assert read_facts(tmp_path / f"f.{ending}")["object"].to_pylist() == texts
 
 
+ODD_TIMES = {
+    "a date after the year 9999": pa.array([2**31 - 1], pa.date32()),
+    "a duration of ages": pa.array([2**62], pa.duration("s")),
+    "a time zone of nowhere": pa.array([5], pa.timestamp("us", "Not/AZone")),
+    "a moment of ages": pa.array([2**62], pa.timestamp("s")),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TIMES)
+@pytest.mark.parametrize("name", ["object", "object_aliases", "note"])
+def test_time_that_python_cannot_hold_is_an_error_that_names_the_column(kind: str, name: str, tmp_path: Path) -> None:
+    values = ODD_TIMES[kind]
+    if name == "object_aliases":
+        values = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), values)
+    table = pa.table({"subject": ["a"], "object": ["b"]})
+    table = table.drop_columns([name] if name in table.column_names else []).append_column(name, values)
+    if name == "object" and kind == "a moment of ages":  # Arrow itself writes it as a text
+        as_facts(table)
+        return
+    with pytest.raises(InputError, match=f"the column '{name}' of type .* cannot be written as text"):
+        write_table(as_facts(table), tmp_path / "out.csv")
+
+
 def ipc(table: pa.Table, folder: Path) -> None:
     with pa.ipc.new_file(folder / "f.arrow", table.schema) as writer:
         writer.write_table(table)

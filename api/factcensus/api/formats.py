@@ -17,6 +17,7 @@ from factcensus.api.decoding.bounds import Ending
 from factcensus.api.http.negotiation import media_type_of, preferred
 from factcensus.api.http.problems import Problem
 from factcensus.indexer.tables.files import render
+from factcensus.indexer.tables.values import python_rows
 
 #: Rows that are made into text at a time.
 CHUNK_ROWS = 1000
@@ -44,7 +45,7 @@ def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[byte
     before = b'{"facts":['
     for piece in pieces:
         for chunk in _chunks(piece):
-            yield before + orjson.dumps(chunk.to_pylist())[1:-1]
+            yield before + orjson.dumps(python_rows(chunk))[1:-1]
             before = b","
     yield b"]}"
 

@@ -34,6 +34,7 @@ from factcensus.api.infini_gram.tokens import Cnf, name_ids, query_of_text
 from factcensus.api.infini_gram.wire import RANGES, Refusal
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import InputError, MissingExtraError
+from factcensus.indexer.tables.values import python_rows
 
 Row = dict[str, Any]
 
@@ -91,7 +92,7 @@ def count_as_notebook(
     """
     settings = settings or NotebookSettings()
     engine, count = _counter(index, models, limit, settings)
-    rows: list[Row] = index.count_facts(facts, limit=limit).to_pylist()
+    rows: list[Row] = python_rows(index.count_facts(facts, limit=limit))
     for row in rows:
         asked = []
         for text in questions(row["subject"], row["object"]):

@@ -259,7 +259,8 @@ def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
 
 def _preview(rows: pa.Table, job: Job, by: str) -> Iterator[dict[str, Any]]:
     """A few facts, each with the address of the page that asks for it alone."""
-    for row in rows.to_pylist():
+    shown = {"subject", "subject_aliases", "object", "object_aliases", by}
+    for row in rows.select([name for name in rows.column_names if name in shown]).to_pylist():
         question = Question(
             index=job.index,
             subject=row["subject"],

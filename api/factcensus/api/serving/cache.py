@@ -6,11 +6,10 @@ The key holds the index's digest, so an answer never outlives the content that i
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import OrderedDict
 from typing import Any
-
-import orjson
 
 from factcensus.api.http.metrics import Metrics
 from factcensus.indexer import CountIndex
@@ -40,7 +39,8 @@ class AnswerCache:
         if index.digest is None:
             return None
         # The name as well: one content may be served under two, and the answer has the name in it.
-        return hashlib.sha256(orjson.dumps([index.name, index.digest, index.analyzer.label, *question])).digest()
+        asked = json.dumps([index.name, index.digest, index.analyzer.label, *question])  # orjson refuses large numbers
+        return hashlib.sha256(asked.encode()).digest()
 
     def get(self, key: bytes | None) -> bytes | None:
         """The answer of a key, if it is kept."""

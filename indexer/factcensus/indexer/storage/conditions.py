@@ -15,7 +15,7 @@ import duckdb
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
-from factcensus.indexer.storage.fields import COLUMNS, find_field, known_fields, quote_name, quote_text
+from factcensus.indexer.storage.fields import COLUMNS, find_field, is_encodable, known_fields, quote_name, quote_text
 
 #: Kinds of expressions that a condition is made of.
 _KINDS = {
@@ -73,7 +73,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[
     for node in _expressions(statement["node"]["select_list"]):
         _check_expression(node, where)
         _compare_as_written(connection, node)
-        _check_path(connection, node)
+        _check_path(connection, node, where)
         if node["class"] == "COLUMN_REF":
             node["column_names"] = [_column(connection, node["column_names"], added)]
     statement["node"]["select_list"][0]["alias"] = ""
@@ -84,13 +84,14 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[
 
 def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
     """Return the syntax tree of ``SELECT (where)`` if that is one expression without a table."""
-    if "\0" in where or not where.strip():
-        raise _unusable(where, "it is empty or holds a NUL character")
+    if "\0" in where or not where.strip() or not is_encodable(where):
+        raise _unusable(where, "it is empty, or holds a NUL character or half a character")
     try:
-        query = {"query": f"SELECT (\n{where}\n)"}  # a comment at its end must not hide the bracket
+        # A comment at its end must not hide the brackets; no text can close two of them and open two in another clause.
+        query = {"query": f"SELECT ((\n{where}\n))"}
         (row,) = connection.execute("SELECT json_serialize_sql($query)", query).fetchall()
         tree = json.loads(row[0])
-    except (duckdb.ParserException, UnicodeError) as error:
+    except duckdb.ParserException as error:
         raise _unusable(where, str(error)) from error
     except RecursionError as error:
         raise InputError(f"the condition {where!r:.200} is nested too deeply; simplify it") from error
@@ -225,7 +226,7 @@ def _column(connection: duckdb.DuckDBPyConnection, names: list[str], added: dict
     return added.setdefault(expression, f"field {len(added)}")
 
 
-def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], where: str) -> None:
     """Refuse a path into the metadata that no document has."""
     if node["class"] == "LAMBDA":
         arguments = [node.get("lhs", {}), node["expr"]]
@@ -240,7 +241,11 @@ def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> 
     if arguments[1].get("class") != "CONSTANT" or not isinstance(path, str) or "*" in path or ".." in path:
         return
     query = "SELECT 1 FROM documents WHERE (metadata -> CAST($path AS VARCHAR)) IS NOT NULL LIMIT 1"
-    if not connection.execute(query, {"path": path}).fetchall():
+    try:
+        found = connection.execute(query, {"path": path}).fetchall()
+    except duckdb.BinderException as error:
+        raise _unusable(where, str(error)) from error
+    if not found:
         name = path.removeprefix("$.").removeprefix("/").replace("/", ".")
         raise unknown_name("metadata field", name, known_fields(connection))
 

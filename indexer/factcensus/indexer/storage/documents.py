@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from factcensus.indexer.errors import IndexerError, IndexFormatError, InputError, too_many_files
 from factcensus.indexer.storage.conditions import check_condition, selecting
-from factcensus.indexer.storage.fields import find_field, quote_text
+from factcensus.indexer.storage.fields import find_field, is_encodable, quote_text
 from factcensus.indexer.storage.layout import HeldFile, explain_full_disk
 
 #: Documents by shard number: their numbers in the shard, in rising order.
@@ -98,7 +98,8 @@ def select_documents(
     with _documents(tables, {} if ids else deleted) as connection:
         if ids:
             known = connection.execute(
-                "SELECT DISTINCT id FROM documents WHERE id IN (SELECT unnest($ids))", {"ids": list(ids)}
+                "SELECT DISTINCT id FROM documents WHERE id IN (SELECT unnest($ids))",
+                {"ids": [each for each in ids if is_encodable(each)]},
             )
             missing = sorted(set(ids) - {row[0] for row in known.fetchall()})
             if missing:

@@ -45,7 +45,8 @@ def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str])
     """
     if isinstance(name, str) and name in COLUMNS:
         return quote_name(name)
-    for paths in _readings(name):
+    encodable = is_encodable(name if isinstance(name, str) else "".join(name))
+    for paths in _readings(name) if encodable else ():
         values = [f"json_extract_string(metadata, {json_pointer(path)})" for path in paths if _exists(connection, path)]
         if values:
             return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
@@ -112,6 +113,15 @@ def _joined(parts: Sequence[str]) -> Iterator[FieldPath]:
 
 def _unquoted(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a text is UTF-8; halves of surrogate pairs, which command lines can carry, are not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, path: FieldPath) -> bool:

@@ -21,7 +21,7 @@ from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, Column
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, refuse_utf16, settled
 from factcensus.indexer.tables.shapes import Shape
-from factcensus.indexer.tables.values import as_list, json_cell, texts_of
+from factcensus.indexer.tables.values import as_list, json_cell, python_rows, python_values, texts_of
 
 TableFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
 #: Endings of tables that are read; those of OUTPUTS are written too.
@@ -185,7 +185,7 @@ def check_writable(table: pa.Table, path: str | Path) -> None:
             if format == "parquet":
                 pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([(name, column.type)])).close()
             elif _may_have_no_form(column.type, format):
-                for value in column.to_pylist():
+                for value in python_values(column, name):
                     _check_form(value, format)
         except (InputError, pa.ArrowException) as error:
             other = ".arrow" if format == "parquet" else ".parquet or .arrow"
@@ -249,7 +249,7 @@ def render(table: pa.Table, format: Literal["csv", "jsonl"]) -> Iterable[bytes]:
     if format == "csv":
         yield csv_line(table.column_names).encode()
     for batch in table.to_batches(max_chunksize=1000):
-        rows = batch.to_pylist()
+        rows = python_rows(batch)
         if format == "csv":
             yield "".join(csv_line([_cell(value) for value in row.values()]) for row in rows).encode()
         else:

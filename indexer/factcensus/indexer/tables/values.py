@@ -75,8 +75,8 @@ def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
     if pa.types.is_timestamp(kind):
-        return pa.chunked_array([pa.array(_timestamps(column), pa.string())])
-    values = column.to_pylist()
+        return pa.chunked_array([pa.array(_timestamps(column, name), pa.string())])
+    values = python_values(column, name)
     if pa.types.is_floating(kind) and kind != pa.float64():
         narrow = {pa.float16(): np.float16, pa.float32(): np.float32}[kind]
         values = [None if value is None else narrow(value) for value in values]
@@ -128,8 +128,41 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _timestamps(column: pa.ChunkedArray) -> list[str | None]:
-    texts = column.cast(pa.string()).to_pylist()
+def python_values(column: pa.ChunkedArray | pa.Array, name: str) -> list[Any]:
+    """Return the values of a column in Python.
+
+    Raises:
+        InputError: Python has no form for one: a date after the year 9999, nanoseconds of a time, an unknown time zone.
+    """
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, LookupError) as error:
+        raise _without_text(column, name, error) from error
+
+
+def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return the rows of a table in Python.
+
+    Raises:
+        InputError: Python has no form for a value; the message names the column.
+    """
+    names = table.schema.names
+    columns = [python_values(column, name) for name, column in zip(names, table.columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _without_text(column: pa.ChunkedArray | pa.Array, name: str, error: Exception) -> InputError:
+    return InputError(
+        f"the column {name[:100]!r} of type {str(column.type)[:100]} holds a value that cannot be written as text "
+        f"({str(error)[:100]}); write the column as text, or leave it out"
+    )
+
+
+def _timestamps(column: pa.ChunkedArray, name: str) -> list[str | None]:
+    try:
+        texts = column.cast(pa.string()).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise _without_text(column, name, error) from error
     dates = [None if text is None else _MIDNIGHT.fullmatch(text) for text in texts]
     if all(date is not None or text is None for date, text in zip(dates, texts, strict=True)):
         return [None if date is None else date[1] for date in dates]
@@ -209,7 +242,7 @@ def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
         InputError: an item is not a text; the message names the row.
     """
     column = plain_column(column)
-    cells = column.to_pylist()
+    cells = python_values(column, name)
     if is_list(column.type) and not pa.types.is_string(column.type.value_type):
         items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
         with suppress(InputError):  # which names the item; below, the row is named
