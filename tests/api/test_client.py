@@ -16,6 +16,7 @@ from loopback import serving
 
 from factcensus.api.client import Client, count_facts, tables
 from factcensus.api.errors import (
+    AddressError,
     NotReadyError,
     RejectedError,
     ServerFailureError,
@@ -161,7 +162,7 @@ def test_nothing_at_the_address_names_it_and_the_remedy() -> None:
         pytest.raises(UnreachableError, match=rf"nothing answers at http://127.0.0.1:{port} .*factcensus serve"),
     ):
         client.indexes()
-    with pytest.raises(ServiceError, match="'localhost:8080' is no address"):
+    with pytest.raises(AddressError, match="'localhost:8080' is not the address"):
         Client("localhost:8080")
     with pytest.raises(ServiceError, match="cannot be asked"), Client("http://127.0.0.1:notaport") as client:
         client.indexes()

@@ -56,6 +56,26 @@ def test_wrong_usage_exits_with_2_and_one_line(
     ("arguments", "said"),
     [
         (["report", "nowhere", "--out", "x.html"], "no run folder at nowhere"),
+        (["report", "runs", "--out", "x.html"], "runs is a folder of runs; give them, such as runs/first"),
+        (["report", "runs/first", "--out", "x.html"], "no facts.parquet"),
+        (["report", "empty", "--out", "x.html"], "empty is not a run folder"),
+        (["report", "runs/first", "--out", "runs/first/run.json"], "the page is HTML; give a name that ends in .html"),
+        (
+            [
+                "eval",
+                "run",
+                "m",
+                "--facts",
+                "facts.csv",
+                "--out",
+                "x",
+                "--attacks",
+                "quantise",
+                "--relearn-rate",
+                "0.1",
+            ],
+            "--relearn-rate has no effect without the attack relearn",
+        ),
         (["eval", "run", "model", "--facts", "nowhere.csv", "--out", "x"], "nowhere.csv"),
         (["eval", "run", "no/such/model", "--facts", "facts.csv", "--out", "x"], "model 'no/such/model'"),
     ],
@@ -69,7 +89,11 @@ def test_wrong_input_exits_with_2_and_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "facts.csv").write_text("subject,object,question\nada,rome,where was ada born\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text("{}")
     assert main(arguments) == 2
+    assert (tmp_path / "runs" / "first" / "run.json").read_text() == "{}"
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("factcensus: error: ")
     assert said in error

@@ -114,6 +114,9 @@ def test_misspelt_and_shortened_options_are_named_before_anything_is_missed(
         ("demo --preset dem", "--preset must be one of smoke, demo, gpu, got 'dem'; did you mean 'demo'?"),
         ("eval run m --facts f --out o --forms clozee", "got 'clozee'; did you mean 'cloze'?"),
         ("eval run m --facts f --out o --attacks relern", "got 'relern'; did you mean 'relearn'?"),
+        ("eval run m --facts f --out o --relearn-steps 2", "--relearn-steps has no effect without --attacks"),
+        ("eval run m --facts f --out o --task-limit 2", "--task-limit has no effect without --tasks"),
+        ("report r --out r.html --index wiki", "--index has no effect without --service"),
         ("eval run m --facts f --out o --relearn-steps 2,x", "must be integers of at least 1 separated by commas"),
     ],
 )
@@ -240,3 +243,20 @@ def test_documented_command_line_is_one_that_exists(place: str, line: str) -> No
 
 def test_pages_and_help_have_command_lines_to_check() -> None:
     assert len(DOCUMENTED) > len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["count", "", "Paris"], "INDEX is empty; give a path"),
+        (["index", "build", "c", "--out", ""], "--out is empty; give a path"),
+        (["facts", "stratify", "", "--out", "o.csv"], "COUNTS is empty; give a path"),
+        (["facts", "count", "f.csv", "--index", "", "--out", "o.csv"], "--index or --scan is empty"),
+        (["report", "", "--out", "r.html"], "is empty; give a path"),
+    ],
+)
+def test_empty_path_is_not_the_working_directory(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

@@ -44,6 +44,12 @@ class ServiceError(FactcensusError):
         self.request_id = request_id
 
 
+class AddressError(ServiceError):
+    """A text that is not the address of a service (exit 2)."""
+
+    exit_code = 2
+
+
 class UnreachableError(ServiceError):
     """Nothing answers at the address, or the connection broke."""
 

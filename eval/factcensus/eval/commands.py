@@ -43,7 +43,11 @@ def demo(preset: str, out: Path, as_json: bool) -> None:
     show_summary(summary, out / "report.html", as_json=as_json)
 
 
-@command("report", example="factcensus report runs/seed-0 runs/seed-1 --out report.html")
+@command(
+    "report",
+    needs={"index": "service"},
+    example="factcensus report runs/seed-0 runs/seed-1 --out report.html",
+)
 @argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="a finished run folder")
 @option("--out", type=OUTPUT_FILE, required=True, metavar="FILE", help="the page, such as report.html")
 @option("--title", metavar="TEXT", help="heading of the page")
@@ -68,7 +72,10 @@ def report(
     from factcensus.eval.report.page import write_report
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import read_run, with_passages
+    from factcensus.indexer.errors import InputError
 
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: the page is HTML; give a name that ends in .html")
     found = experiments([read_run(folder) for folder in runs])
     run = found[0].run
     if service:

@@ -149,6 +149,14 @@ def _extra_options(function: Function) -> Function:
 
 @command(
     "run",
+    needs={
+        "relearn_rate": "attacks",
+        "relearn_steps": "attacks",
+        "neutral_documents": "neutral",
+        "task_folder": "tasks",
+        "task_limit": "tasks",
+        "task_shots": "tasks",
+    },
     example="factcensus eval run model/ --facts strata.parquet --out runs/before\n"
     "factcensus eval run runs/simnpo --facts strata.parquet --out runs/again --attacks relearn,quantise",
 )
@@ -202,11 +210,16 @@ def run(
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
     from factcensus.eval.run_folder import count_column_of, read_run
-    from factcensus.indexer import read_facts
+    from factcensus.indexer import InputError, read_facts
     from factcensus.indexer.tables.added import check_one_analyzer
     from factcensus.indexer.tables.complete import complete_facts
 
+    for name in ("relearn_rate", "relearn_steps"):
+        if extras[name] is not None and not {"relearn", "all"} & {*extras["attacks"]}:
+            raise InputError(f"--{name.replace('_', '-')} has no effect without the attack relearn")
     models, record = models_of(model)
+    if record is not None and method is not None:
+        raise InputError(f"--method names a single model, and {model} is a run, whose models have names; leave it out")
     table = complete_facts(read_facts(facts, columns=columns, notice=notice))
     check_one_analyzer(table)
     if record is None:

@@ -56,9 +56,17 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise EvaluationInputError(not_found("run folder", folder))
-    for name in ("run.json", "facts.parquet"):
-        if not (folder / name).is_file():
-            raise EvaluationInputError(f"{folder} has no {name}, so the run is not finished; is it still in progress?")
+    if not (folder / "run.json").is_file():
+        inside = sorted(each.parent for each in folder.glob("*/run.json"))
+        raise EvaluationInputError(
+            f"{folder} is a folder of runs; give them, such as {inside[0]}"
+            if inside
+            else f"{folder} is not a run folder, or its run has not begun: it has no run.json"
+        )
+    if not (folder / "facts.parquet").is_file():
+        raise EvaluationInputError(
+            f"{folder} has no facts.parquet, so the run is not finished; is it still in progress?"
+        )
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         facts = _read_parquet(folder / "facts.parquet")

@@ -24,6 +24,7 @@ from factcensus.api.client.jobs import RemoteJob, count_as_job, submit, take_cou
 from factcensus.api.client.replies import error_of, json_of, pause_s
 from factcensus.api.client.tables import batches, counted_batch
 from factcensus.api.errors import (
+    AddressError,
     NotReadyError,
     RejectedError,
     ServiceError,
@@ -64,7 +65,7 @@ class Client:
         self, base_url: str, timeout_s: float = 30.0, *, attempts: int = 5, api_key: str | None = None
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise ServiceError(f"{base_url!r} is no address of a service; give one such as http://127.0.0.1:8080")
+            raise AddressError(f"{base_url!r} is not the address of a service; give one such as http://127.0.0.1:8080")
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._attempts = attempts

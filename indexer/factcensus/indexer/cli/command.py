@@ -16,7 +16,7 @@ A command is a function with decorators for its options::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -73,6 +73,7 @@ class Command(click.Command):
         example: One or more complete command lines, shown at the end of the help.
         exclusive: Groups of option names of which at most one may be given.
         one_of: Groups of option names of which exactly one must be given.
+        needs: Names of options without effect unless another one is given, with the name of that one.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class Command(click.Command):
         example: str = "",
         exclusive: Sequence[Sequence[str]] = (),
         one_of: Sequence[Sequence[str]] = (),
+        needs: Mapping[str, str] | None = None,
         **attributes: Any,
     ) -> None:
         super().__init__(*arguments, **attributes)
         self.example = example
         self.one_of = one_of
         self.exclusive = (*exclusive, *one_of)
+        self.needs = needs or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Check the whole command line, then let click convert the values."""
@@ -94,6 +97,17 @@ class Command(click.Command):
         if not ctx.resilient_parsing:  # while a shell completes it, the command line is unfinished
             self._check(ctx, args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless an option that is given has no effect."""
+        given = {
+            name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        }
+        names = {each.name: spelling(each) for each in self.params}
+        for name, needed in self.needs.items():
+            if name in given and needed not in given:
+                raise click.UsageError(f"{names[name]} has no effect without {names[needed]}", ctx)
+        return super().invoke(ctx)
 
     def _with_each_value_named(self, args: Sequence[str]) -> list[str]:
         """Write ``--scan A B`` as ``--scan A --scan B``."""

@@ -121,6 +121,8 @@ _INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "de
 
 def _check_options(ctx: click.Context) -> None:
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    if ctx.params["index"] == "" or "" in ctx.params["scan"]:
+        raise InputError("--index or --scan is empty; give a path or a name")
     if {"scan", "url"} <= given:
         raise InputError(
             "--scan reads a corpus on this machine and --url uses an index of a service; give only one of them"

@@ -27,11 +27,25 @@ if TYPE_CHECKING:
 else:  # in older versions of click, these classes take no type parameter
     ParamType, BaseChoice = click.ParamType, click.Choice
 
+
+class AnyPath(click.Path):
+    """A path; an empty text, such as from a variable that is not set, is refused and not taken for the folder ``.``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "":
+            raise click.UsageError(f"{_name(param)} is empty; give a path", ctx)
+        return super().convert(value, param, ctx)
+
+
 #: A path that the command reads or writes; the library that opens it reports errors.
-PATH = click.Path(path_type=Path, readable=False)
+PATH = AnyPath()
 
 
-class Output(click.Path):
+class Output(AnyPath):
     """An output path; a folder given for a file, or a file for a folder, is refused before any work starts.
 
     Args:
@@ -39,13 +53,13 @@ class Output(click.Path):
     """
 
     def __init__(self, check: Callable[[Path], None]) -> None:
-        super().__init__(path_type=Path, readable=False)
+        super().__init__()
         self._check = check
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         try:
-            if "://" not in str(value):
+            if value != "" and "://" not in str(value):
                 self._check(Path(value))
         except InputError as error:
             raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
