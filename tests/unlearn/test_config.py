@@ -204,7 +204,7 @@ def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, a
         ({"training": {"passes": float("inf")}}, "training.passes"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
         ({"index": {"name": "wiki"}}, "the section needs url or folder"),
-        ({"index": {"folder": "i", "windows": [10, -1]}}, "a window is a number of tokens, 0 or more; got -1"),
+        ({"index": {"folder": "i", "windows": [10, -1]}}, "a window must be a number of tokens of at least 0, got -1"),
         ({"index": {"folder": "i", "bins": "quantile:0"}}, "bins 'quantile:0' are not understood"),
         ({"selection": {"forget": {"relations": "capital"}}}, 'expected a list, such as ["a", "b"]'),
     ],

@@ -1,1 +1,1 @@
-"""One model, one method, one dose: the loop and everything that a step needs."""
+"""Training with one model, one method and one dose."""

@@ -1,6 +1,7 @@
-"""Low-rank adapters of peft: trained in place of all parameters, off for the original model, merged at the end.
+"""Low-rank adapters of peft, trained instead of all parameters and merged after training.
 
-How they start is :mod:`factcensus.unlearn.training.fila`'s, where a method asks for it.
+With the adapter switched off, the model is the original. :mod:`factcensus.unlearn.training.fila` initialises adapters
+if a method asks for it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Adapter:
-    """An adapter in a model's own modules: the model's forward pass goes through it until it is merged.
+    """An adapter inside a model's modules; the model uses it until it is merged.
 
     Raises:
-        ConfigError: peft finds no module of the names given, or a weight is shared with another module.
+        ConfigError: no module has the given names, or a weight is shared with another module.
     """
 
     def __init__(self, model: PreTrainedModel, settings: AdapterConfig, seed: int) -> None:
@@ -41,7 +42,7 @@ class Adapter:
         with torch.random.fork_rng(), warnings.catch_warnings():
             # peft asks transformers for an attribute by its old name.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2's; peft sets it right
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2; peft corrects it
             warnings.filterwarnings("ignore", message=".*tie_word_embeddings")  # refused below
             torch.manual_seed(seed)
             try:
@@ -50,17 +51,17 @@ class Adapter:
                 raise ConfigError(f"adapter.targets {settings.targets}: {error}") from error
         _refuse_shared_weights(model)
         self._wrapped.eval()
-        #: With `fila` a part of the original's weights moves into the adapter.
+        #: False with `fila`, which moves part of the original weights into the adapter.
         self.off_is_original = settings.start == "zero"
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Inside, the model is the original one."""
+        """Switch the adapter off inside the block, which restores the original model."""
         with self._wrapped.disable_adapter():
             yield
 
     def merge(self) -> None:
-        """Add the adapter to the weights it stands beside, and take it out of the model."""
+        """Merge the adapter into the weights and remove it from the model."""
         merged: torch.nn.Module = self._wrapped.merge_and_unload()
         for parameter in merged.parameters():
             parameter.requires_grad_(True)
@@ -68,11 +69,11 @@ class Adapter:
 
 
 def _refuse_shared_weights(model: PreTrainedModel) -> None:
-    """Do nothing if no adapted weight is also another module's.
+    """Refuse adapters on weights that several modules share.
 
     Raises:
-        ConfigError: one is, such as that of an LM head tied to the input embedding. Training would change one of the
-            two, and merging both: the model that is evaluated and saved would not be the one that was trained.
+        ConfigError: a weight is shared, such as that of an LM head tied to the input embedding. Training would change
+            only one of the modules but merging would change both, so the saved model would differ from the trained one.
     """
     from peft.tuners.lora.layer import LoraLayer
 
@@ -82,7 +83,7 @@ def _refuse_shared_weights(model: PreTrainedModel) -> None:
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer) and len(owners[id(module.get_base_layer().weight)]) > 1:
             raise ConfigError(
-                f"adapter.targets names {name.rpartition('.')[2]!r}, whose weight is tied to another module's (as LM "
-                "head and input embedding share one): merging the adapter would change both, and only one was trained; "
-                "leave it out of adapter.targets"
+                f"adapter.targets names {name.rpartition('.')[2]!r}, whose weight is tied to another module (such as "
+                "LM head and input embedding); merging the adapter would change both, but only one was trained; "
+                "remove it from adapter.targets"
             )

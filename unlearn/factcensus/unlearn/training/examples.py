@@ -1,9 +1,9 @@
-"""From a prompt and an answer to token ids with answer-only labels, and to batches whose padding changes nothing.
+"""Encode prompts and answers as token ids with answer-only labels, and collate them into batches.
 
-Two mistakes are designed out. A tokenizer may merge the answer's first characters with the prompt's last ones; the
-labels are then wrong by a token, or empty, and training goes on quietly: here that is an error which names the fact.
-And masks are made from lengths, never from ``id != pad_id``: where the padding token is the end-of-text or
-end-of-turn token, as it often is, such a mask hides tokens inside the prompt.
+Two common mistakes cannot happen here. If a tokenizer merges the first characters of the answer with the end of the
+prompt, labels are silently off by a token or empty; here this is an error that names the fact. Masks come from lengths,
+never from ``id != pad_id``: the padding token is often the end-of-text or end-of-turn token, and such a mask would hide
+tokens inside the prompt.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from factcensus.unlearn.errors import ConfigError, ExampleError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Templates by name; any other is a text with ``{prompt}`` in it that ends with ``{answer}``.
+#: Named templates; any other template is a text that contains ``{prompt}`` and ends with ``{answer}``.
 TEMPLATES = ("plain", "chat")
 
 
 def check_template(template: str) -> str:
-    """The template, if it can be used.
+    """Return the template if it is valid.
 
     Raises:
-        ConfigError: it is neither a name nor such a text.
+        ConfigError: it is neither a known name nor a text with both placeholders.
     """
     if template in TEMPLATES:
         return template
     if template.count("{prompt}") == 1 and template.count("{answer}") == 1 and template.endswith("{answer}"):
         return template
     raise ConfigError(
-        f"template is {template!r}: expected {', '.join(TEMPLATES)}, or a text with {{prompt}} in it that ends with "
+        f"template is {template!r}: expected {', '.join(TEMPLATES)}, or a text that contains {{prompt}} and ends with "
         "{answer}, such as 'Q: {prompt}\nA: {answer}'"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of a prompt (with whatever opens the text) and of its answer; a loss is taken over the answer only."""
+    """Token ids of a prompt, with the tokens that open a text, and of its answer. Losses use only the answer."""
 
     name: str
     prompt_ids: tuple[int, ...]
@@ -60,22 +60,21 @@ def encode(
     name: str = "",
     end: bool = False,
 ) -> Example:
-    """Token ids of one prompt and its answer.
+    """Return the token ids of a prompt and its answer.
 
     Args:
         tokenizer: Any tokenizer of transformers.
         prompt: A question, or the beginning of a sentence.
-        answer: What should follow.
-        template: ``plain``: prompt, a space, answer, after the tokens with which the tokenizer opens a text.
-            ``chat``: the prompt as a user's message in the tokenizer's chat template, the answer as the reply.
-            Any other: a text around ``{prompt}`` that ends with ``{answer}``, after the tokens that open a text.
-        name: The fact, for messages.
-        end: Close the answer with the end-of-text token, where the tokenizer has one.
+        answer: The expected continuation.
+        template: ``plain``: prompt, a space, answer, after the tokens that open a text. ``chat``: the prompt as a
+            user message in the tokenizer's chat template, and the answer as the reply. Any other template is a text
+            around ``{prompt}`` that ends with ``{answer}``, after the tokens that open a text.
+        name: Name of the fact, for error messages.
+        end: Append the end-of-text token to the answer, if the tokenizer has one.
 
     Raises:
-        ExampleError: the answer is empty or has a token unknown to the tokenizer, or its first token merges with the
-            prompt.
-        ConfigError: an unknown template, or ``chat`` with a tokenizer that has no chat template.
+        ExampleError: the answer is empty or contains an unknown token, or its first token merges with the prompt.
+        ConfigError: the template is unknown, or it is ``chat`` and the tokenizer has no chat template.
     """
     prompt, answer = prompt.rstrip(), answer.strip()
     if not answer or not prompt:
@@ -88,14 +87,14 @@ def encode(
     else:
         text = "{prompt} {answer}" if template == "plain" else template
         text = text.replace("{prompt}", prompt)
-        # What stands between prompt and answer belongs to the answer's first token where it is a space.
+        # A space between prompt and answer belongs to the answer's first token.
         opened = _opened(tokenizer, text.removesuffix("{answer}").removesuffix(" "))
         whole = _opened(tokenizer, text.removesuffix("{answer}") + answer)
     if whole[: len(opened)] != opened or len(whole) == len(opened):
         raise ExampleError(_merged(tokenizer, name, answer, opened, whole))
     answer_ids = whole[len(opened) :]
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in answer_ids:
-        raise ExampleError(f"fact {name!r}: the answer {answer!r} has a word that the tokenizer does not know")
+        raise ExampleError(f"fact {name!r}: the answer {answer!r} contains a word that the tokenizer does not know")
     if end and tokenizer.eos_token_id is not None:
         answer_ids = [*answer_ids, tokenizer.eos_token_id]
     return Example(name, tuple(opened), tuple(answer_ids))
@@ -104,7 +103,7 @@ def encode(
 def _merged(
     tokenizer: PreTrainedTokenizerBase, name: str, answer: str, opened: Sequence[int], whole: Sequence[int]
 ) -> str:
-    """Why an answer has no first token of its own: where the prompt's tokens end alone, and before the answer."""
+    """Return the error message for an answer that merges with its prompt; it shows the tokens of both cases."""
     same = 0
     while same < min(len(opened), len(whole)) and opened[same] == whole[same]:
         same += 1
@@ -113,8 +112,8 @@ def _merged(
     together = tokenizer.convert_ids_to_tokens(list(whole[first : len(opened) + 2]))
     return (
         f"fact {name!r}: the tokenizer merges the end of the prompt with the answer {answer!r}, so the answer has no "
-        f"first token of its own: the prompt ends in {alone}, and with the answer this reads {together}. End the "
-        "prompt in another character (a colon, a line break), or choose a template that puts one there, such as "
+        f"separate first token: the prompt alone ends with {alone}, but with the answer this becomes {together}. End "
+        "the prompt with another character (a colon, a line break), or use a template that adds one, such as "
         "template = 'Question: {prompt}\nAnswer: {answer}'"
     )
 
@@ -124,7 +123,7 @@ def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text after what the tokenizer puts before it, without what it puts after it."""
+    """Return the ids of a text with the special tokens before it, but without those after it."""
     encoding = tokenizer(text, return_special_tokens_mask=True)
     ids, special = list(encoding["input_ids"]), list(encoding["special_tokens_mask"])
     while special and special[-1]:
@@ -135,18 +134,16 @@ def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded examples, and where their answers are.
-
-    B examples of at most L tokens, with answers of at most T tokens.
+    """B padded examples of at most L tokens, and the positions of their answers of at most T tokens.
 
     Attributes:
         input_ids: (B, L) int64.
-        attention_mask: (B, L) int64, 1 where there is text.
-        position_ids: (B, L) int64: a token's place in its own text, whatever the side of the padding.
-        answer_ids: (B, T) int64; 0 where the answer is over.
-        answer_positions: (B, T) int64: places in L whose logits predict the answer's tokens; 0 where it is over.
-        answer_mask: (B, T) bool: where the answer has a token.
-        padded_left: Whether any text begins after place 0.
+        attention_mask: (B, L) int64, 1 for text and 0 for padding.
+        position_ids: (B, L) int64: position of each token in its own text, independent of the padding side.
+        answer_ids: (B, T) int64; 0 after the end of the answer.
+        answer_positions: (B, T) int64: positions in L whose logits predict the answer's tokens; 0 after its end.
+        answer_mask: (B, T) bool: true at the answer's tokens.
+        padded_left: Whether any text begins after position 0.
     """
 
     input_ids: torch.Tensor
@@ -158,7 +155,7 @@ class Batch:
     padded_left: bool
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch there."""
+        """Return the batch on this device."""
         return Batch(
             input_ids=self.input_ids.to(device),
             attention_mask=self.attention_mask.to(device),
@@ -171,7 +168,7 @@ class Batch:
 
 
 def collate(examples: Sequence[Example], pad_id: int, side: Literal["right", "left"] = "right") -> Batch:
-    """Pad examples to the longest one. No loss depends on ``pad_id`` or ``side``: lengths say what is padding."""
+    """Pad examples to the length of the longest one. No loss depends on ``pad_id`` or ``side``."""
     length = max(map(len, examples))
     answer_length = max(len(example.answer_ids) for example in examples)
     shape, answer_shape = (len(examples), length), (len(examples), answer_length)

@@ -1,18 +1,18 @@
-"""FILA: adapters that start from what matters to the forget set and not to the retain set.
+"""FILA: initialise adapters with the weights that matter to the forget set but not to the retain set.
 
-A new adapter adds nothing, in directions drawn at random. Here each starts as the part B A of its weight W that the
-forget set depends on most, relative to the retain set, and W gives that part up, so the model says the same as before
-and training begins where it counts. From each set the diagonal of the Fisher information of W,
+A new adapter usually adds nothing, in random directions. Here each adapter starts as the part B A of its weight W that
+the forget set depends on most, relative to the retain set. This part is subtracted from W, so the model's output does
+not change, and training starts with the relevant weights. From each set, the diagonal of the Fisher information of W,
 
     F(D) = sum_i T_i (d l_i / dW)^2 / sum_i T_i      (l_i mean loss of answer i over its T_i tokens)
 
-is measured one example at a time; squares of a batch's mean gradient, which are cheaper, would not be it. A row j of W
-gets the importance f_j = sum_k F_f[j, k] / (F_r[j, k] + 1e-5), and with diag(sqrt f) W = U S V^T, cut to the rank,
+is measured one example at a time; squaring the mean gradient of a batch would be cheaper but wrong. A row j of W gets
+the importance f_j = sum_k F_f[j, k] / (F_r[j, k] + 1e-5). With diag(sqrt f) W = U S V^T, truncated to the rank,
 
     A = sqrt(S / s) V^T,   B = diag(1 / sqrt f) U sqrt(S / s)      (s the adapter's scale over its rank)
 
-minimise sum_j f_j |W_j - s (B A)_j|^2. Cost: a forward and a backward pass for every forget and retain example, and
-two more copies of the adapted weights while it lasts.
+minimise sum_j f_j |W_j - s (B A)_j|^2. The cost is one forward and one backward pass per forget and retain example, and
+two temporary copies of the adapted weights.
 
 Source: Cha et al. (2025), arXiv:2408.06621 (LoKU), with the 1e-5 of their implementation.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DAMPING = 1e-5
-#: Directions more than the rank in the randomised decomposition, and its power iterations.
+#: Extra directions beyond the rank in the randomised decomposition, and its power iterations.
 OVERSAMPLING, ITERATIONS = 8, 4
 
 
@@ -46,29 +46,29 @@ def start_adapter(
     seed: int,
     arithmetic: Arithmetic,
 ) -> None:
-    """Give every fresh adapter in the model its start, and take it out of the weight beside it.
+    """Initialise every new adapter in the model and subtract it from its base weight.
 
-    Afterwards the model with its adapters *off* is no longer the original.
+    Afterwards, the model with its adapters switched *off* is no longer the original.
 
     Args:
-        model: With adapters that peft has just made, in evaluation mode.
-        forget: Examples with the forget facts' answers.
+        model: A model with new adapters of peft, in evaluation mode.
+        forget: Examples with the answers of the facts to forget.
         retain: Examples of the retain set.
         pad_id: Any token id.
-        seed: Of the randomised decomposition.
-        arithmetic: As in training.
+        seed: Seed of the randomised decomposition.
+        arithmetic: The arithmetic used in training.
 
     Raises:
-        ConfigError: one of the sets is empty, or an adapted weight is the input embedding's.
+        ConfigError: one of the sets is empty, or an adapted weight is that of the input embedding.
     """
     if not forget or not retain:
-        raise ConfigError("adapter.start = 'fila' compares the forget set with a retain set, and one of them is empty")
+        raise ConfigError("adapter.start = 'fila' needs a forget set and a retain set, but one of them is empty")
     layers = _adapters(model)
     embedding = cast("Any", model).get_input_embeddings().weight
     if any(layer.get_base_layer().weight is embedding for layer in layers):
         raise ConfigError(
-            "adapter.start = 'fila' cannot take from the input embedding (an LM head may share its weight); "
-            "leave it out of adapter.targets"
+            "adapter.start = 'fila' cannot adapt the input embedding (an LM head may share its weight); "
+            "remove it from adapter.targets"
         )
     weights = [layer.get_base_layer().weight for layer in layers]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -91,7 +91,7 @@ def fisher(
     pad_id: int,
     arithmetic: Arithmetic,
 ) -> list[torch.Tensor]:
-    """The diagonal of the Fisher information of each weight, float32, in the weight's shape; see the module."""
+    """Return the diagonal Fisher information of each weight, float32, in the weight's shape; see the module."""
     totals = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     device = weights[0].device
     for example in examples:
@@ -111,13 +111,13 @@ def fisher(
 def factors(
     weight: torch.Tensor, importance: torch.Tensor, rank: int, scaling: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A (rank, in) and B (out, rank) whose product, times ``scaling``, is nearest to ``weight`` (out, in) by rows.
+    """Return A (rank, in) and B (out, rank) such that ``scaling`` * B A best approximates ``weight`` (out, in).
 
     Args:
         weight: (out, in) float32.
-        importance: (out,) weight of each row's squared error; rows of 0 are left out.
-        rank: Of the product; rows and columns beyond the weight's own rank are 0.
-        scaling: What the adapter multiplies B A by.
+        importance: (out,) weight of each row's squared error; rows with weight 0 are ignored.
+        rank: Rank of the product; rows and columns beyond the rank of ``weight`` are 0.
+        scaling: The factor by which the adapter multiplies B A.
     """
     root = importance.sqrt()
     q = min(rank + OVERSAMPLING, *weight.shape)
@@ -131,9 +131,9 @@ def factors(
 
 
 def _start(layer: Any, importance: torch.Tensor) -> None:
-    """Set an adapter's two factors, and subtract their product from the weight beside it."""
+    """Set the two factors of an adapter and subtract their product from the base weight."""
     (name,) = layer.active_adapters
-    across = bool(getattr(layer, "fan_in_fan_out", False))  # GPT-2 keeps weights as (in, out)
+    across = bool(getattr(layer, "fan_in_fan_out", False))  # GPT-2 stores weights as (in, out)
     base, down, up = layer.get_base_layer().weight, layer.lora_A[name].weight, layer.lora_B[name].weight
     weight = (base.T if across else base).float()
     rows = (importance.T if across else importance).sum(dim=1)

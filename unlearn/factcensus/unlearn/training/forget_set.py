@@ -1,4 +1,4 @@
-"""The forget set as a method sees it: sequences, and the numbers that only the original model can tell."""
+"""The forget set of a method: its examples, and reference values computed with the original model."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ if TYPE_CHECKING:
     from factcensus.unlearn.material import Key, Material
 
 SCORING_BATCH = 64
-#: Never-seen subjects a fact's answer is tried on, at most; evenly spaced over those there are.
+#: Maximum number of never-seen subjects on which each answer is scored; they are evenly spaced over all of them.
 NEVER_SEEN_SUBJECTS = 8
-#: Quantiles of the count in which over-forgetting is watched, where the fact table has no column `stratum`.
+#: Number of count quantiles for the over-forgetting alarm, if the fact table has no column `stratum`.
 WATCHED_STRATA = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetSet:
-    """What to forget: n examples (answers or refusals, as the objective asks) and numbers for each.
+    """A forget set of n examples (answers or refusals, depending on the objective), with values for each.
+
+    Fields that the objective does not need are empty, None or NaN.
 
     Attributes:
         examples: The scored sequences.
-        weights: (n,) mean 1 over facts.
+        weights: (n,) weights with mean 1 over facts.
         margin: (n,) nats per token.
-        reference_nll: (n,) nats, summed over tokens; NaN where the objective does not ask for it.
-        targets: n tensors (T_i,), nats: the never-seen log-probability of each token; empty where not asked for.
-        replacements: n tuples: the refusal's tokens, without what closes it; empty where not asked for.
-        preferred: n tuples of other answers to the same prompt, one after the other pass by pass; empty likewise.
-        preferred_nll: n tensors, as many numbers as other answers: the original's summed loss of each, nats.
-        strata: What a controller of strata needs; None without one.
-        watch: What the alarm for over-forgetting needs; None where it is off or has no never-seen level to go by.
+        reference_nll: (n,) loss under the original model in nats, summed over tokens.
+        targets: n tensors (T_i,), nats: the never-seen log-probability of each token.
+        replacements: n tuples: the tokens of the refusal, without the end-of-text token.
+        preferred: n tuples of other answers to the same prompt; each pass uses the next one.
+        preferred_nll: n tensors: the summed loss of each of these answers under the original model, nats.
+        strata: The input of the strata controller.
+        watch: The input of the over-forgetting alarm; None if it is off or there is no never-seen level.
     """
 
     examples: tuple[Example, ...]
@@ -65,7 +67,7 @@ class ForgetSet:
 
 @dataclass
 class OriginalScores:
-    """What the original model says of the forget set; each thing is computed when first asked for, and kept."""
+    """Scores of the forget set under the original model; each is computed on first use and cached."""
 
     material: Material
     model: PreTrainedModel
@@ -79,37 +81,38 @@ class OriginalScores:
         return token_log_probabilities_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
 
     def summed_nll(self, examples: Sequence[Example]) -> torch.Tensor:
-        """(n,) summed loss of each answer, nats."""
+        """Return the summed loss of each answer, (n,), nats."""
         device = next(self.model.parameters()).device
         mean = mean_nll_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
         return mean * torch.tensor([float(len(example.answer_ids)) for example in examples])
 
     def answers(self) -> list[torch.Tensor]:
-        """n tensors (T_i,): log-probability of each token of the forget answers, nats."""
+        """Return the log-probability of each token of the forget answers, n tensors (T_i,), nats."""
         if self._answers is None:
             self._answers = self._tokens(self.material.answers)
         return self._answers
 
     def answer_nll(self) -> torch.Tensor:
-        """(n,) mean loss of each forget example's answer, nats per token."""
+        """Return the mean loss of each forget answer, (n,), nats per token."""
         return torch.stack([-tokens.mean() for tokens in self.answers()])
 
     def facts(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """(m,) mean loss of each forget fact over its examples."""
+        """Return the mean loss of each fact to forget over its examples, (m,)."""
         totals, numbers = np.zeros(len(self.material.relations)), np.zeros(len(self.material.relations))
         np.add.at(totals, list(self.material.fact_of), self.answer_nll().numpy())
         np.add.at(numbers, list(self.material.fact_of), 1)
         return totals / numbers
 
     def never_seen(self) -> tuple[torch.Tensor, ...]:
-        """n tensors (T_i,), nats: each token's log-probability for subjects that the corpus does not have.
+        """Return each answer token's never-seen log-probability, n tensors (T_i,), nats.
 
-        The forget fact's *own* answer is tried on the prompts of at most 8 never-seen facts of the same relation and
-        form, and log-probabilities are averaged. So an answer's popularity, and whatever follows from its first
-        tokens, is in the level; and the level is never above what the original says of the fact itself.
+        It is the log-probability for subjects that the corpus does not contain. The answer of the *fact itself* is
+        scored after the prompts of at most 8 never-seen facts of the same relation and form, and the log-probabilities
+        are averaged. The level thus includes the popularity of the answer and the predictability of its later tokens.
+        It is never above the log-probability for the fact itself.
 
         Raises:
-            ConfigError: the fact table has none of a relation that is to be forgotten.
+            ConfigError: the table has no never-seen facts of a relation to forget.
         """
         if self._never_seen is None:
             self._never_seen = self._measure_never_seen()
@@ -124,8 +127,8 @@ class OriginalScores:
             if key not in prompts:
                 raise ConfigError(
                     f"the never-seen level needs facts of the relation {key[0]!r} (form {key[1]}) that the corpus does "
-                    "not have (selection.never_seen_roles), and the table has none; add some, such as the same "
-                    "questions about invented names, or choose a method without a never-seen level"
+                    "not contain (selection.never_seen_roles), but the table has none; add some, such as the same "
+                    "questions about invented names, or use a method without a never-seen level"
                 )
             there = prompts[key]
             places = np.unique(np.linspace(0, len(there) - 1, min(len(there), NEVER_SEEN_SUBJECTS)).round().astype(int))
@@ -143,13 +146,13 @@ class OriginalScores:
         )
 
     def never_seen_nll(self) -> torch.Tensor:
-        """(n,) mean loss of each forget answer at its never-seen level, nats per token."""
+        """Return the mean loss of each forget answer at its never-seen level, (n,), nats per token."""
         return torch.stack([-tokens.mean() for tokens in self.never_seen()])
 
     def over_forgotten_nll(self) -> torch.Tensor | None:
-        """(n,) mean loss above which an answer is over-forgotten, nats per token; None if it cannot be told.
+        """Return the mean loss above which an answer is over-forgotten, (n,), nats per token.
 
-        It cannot without never-seen facts of every relation and form, two of each at least.
+        Returns None unless there are at least two never-seen facts of every relation and form.
         """
         if not set(self.material.keys) <= {key for key, _ in self.material.never_seen}:
             return None
@@ -159,7 +162,7 @@ class OriginalScores:
         return levels + DEVIATIONS * torch.tensor([self._spread[key] for key in self.material.keys])
 
     def preferred(self, method: MethodConfig, seed: int) -> tuple[tuple[Example, ...], ...]:
-        """n tuples: the other answers that a preference method is to prefer."""
+        """Return the answers that a preference method should prefer, n tuples."""
         if method.preferred == "refusal":
             return tuple((example,) for example in self.material.refusals)
         if method.preferred == "given":
@@ -184,7 +187,7 @@ def _pooled_spread(means: Mapping[tuple[Key, tuple[int, ...]], torch.Tensor]) ->
 
 
 def forget_set(method: MethodConfig, material: Material, scores: OriginalScores, seed: int) -> ForgetSet:
-    """The forget set of a method."""
+    """Return the forget set of a method."""
     objective = get_objective(method.objective)
     examples = material.refusals if objective.answer == "refusal" else material.answers
     n, fact_of = len(examples), list(material.fact_of)
@@ -213,7 +216,7 @@ def forget_set(method: MethodConfig, material: Material, scores: OriginalScores,
 
 
 def _replacements(material: Material) -> tuple[tuple[int, ...], ...]:
-    """The refusal's tokens after each prompt, without the end-of-text token."""
+    """Return the refusal's tokens after each prompt, without the end-of-text token."""
     return tuple(
         example.answer_ids[:-1] if len(example.answer_ids) > 1 else example.answer_ids for example in material.refusals
     )

@@ -1,7 +1,7 @@
-"""The gradients of one step: forget and retain term over a batch, in micro-batches and shares of several processes.
+"""The gradients of one step: forget and retain terms of a batch, split into micro-batches and over processes.
 
-A loss is divided by the size of the whole batch wherever its examples are, so the update is the same for every split.
-Micro-batches are cut from the batch in order of length, so little is padded.
+Every loss is divided by the size of the whole batch, so the update is the same for every split. Micro-batches are
+formed in order of length to reduce padding.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 
 def arithmetic(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
-    """bfloat16 over float32 parameters inside, or as the parameters are."""
+    """Return a context that computes in bfloat16 over float32 parameters, or in the type of the parameters."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if autocast else nullcontext()
 
 
 def batch_share(mask: torch.Tensor, examples: Sequence[Example], draws: Sequence[Draw]) -> torch.Tensor:
-    """Return (B,) what part of the tokens of a whole batch each answer has.
+    """Return each answer's share of the tokens of the whole batch, (B,).
 
     Args:
-        mask: (B, T) bool: where these answers have a token.
+        mask: (B, T) bool: true at the tokens of these answers.
         examples: The forget set.
-        draws: The whole batch, whatever process and micro-batch its parts are in.
+        draws: The whole batch, across processes and micro-batches.
     """
     return mask.sum(dim=1) / sum(len(examples[draw.index].answer_ids) for draw in draws)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One place of a forget batch: which example, and in which pass over the set it stands."""
+    """One position of a forget batch: an example, and the pass over the set that it belongs to."""
 
     index: int
     epoch: int
@@ -55,17 +55,17 @@ class Draw:
 
 @dataclass
 class Gradients:
-    """Adds gradients to a model's parameters. Losses that are returned are this process's part of the batch's mean.
+    """Adds gradients to a model's parameters. Returned losses are this process's share of the batch mean.
 
     Attributes:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         forget, retain: The two sets.
-        method: What to compute.
+        method: The terms to compute.
         pad_id: Any token id.
-        micro_batch: Examples a forward pass; None is all.
-        autocast: bfloat16 arithmetic.
-        layer: The layer of objectives and terms that look at activations.
-        forget_reference, retain_reference: The original model, where the method compares with it.
+        micro_batch: Examples per forward pass; None means all.
+        autocast: Whether to compute in bfloat16.
+        layer: The layer for objectives and terms that use activations.
+        forget_reference, retain_reference: The original model, if the method compares with it.
         ranks: The processes that share a batch.
     """
 
@@ -89,7 +89,8 @@ class Gradients:
         """Add the gradient of gamma * mean_i(w_i * forget_i).
 
         Returns:
-            The mean, without gamma; and each draw's mean answer loss, nats per token, 0 where it is another process's.
+            The mean, without gamma, and the mean answer loss of each draw in nats per token (0 for draws of other
+            processes).
         """
         objective, parameters = get_objective(self.method.objective), self.method.loss_parameters()
         total, observed = 0.0, [0.0] * len(draws)
@@ -114,7 +115,7 @@ class Gradients:
         return total, observed
 
     def add_retain(self, indices: Sequence[int], alpha: float) -> float:
-        """Add the gradient of alpha * retain; returns the retain term, without alpha."""
+        """Add the gradient of alpha * retain, and return the retain term without alpha."""
         total = 0.0
         mine = self.ranks.share(indices)
         for part in self._parts(range(len(mine)), [self.retain[index] for index in mine]):
@@ -129,7 +130,7 @@ class Gradients:
 
     @torch.no_grad()
     def retain_term(self, indices: Sequence[int]) -> float:
-        """The retain term of these examples, without gradient, the same in every process."""
+        """Return the retain term of these examples without gradient; equal in every process."""
         total = 0.0
         for part in self._parts(range(len(indices)), [self.retain[index] for index in indices]):
             chosen = [indices[place] for place in part]
@@ -138,7 +139,7 @@ class Gradients:
         return total
 
     def _retain_size(self, indices: Sequence[int]) -> int:
-        """Return what the retain term is a mean over: facts, or their answers' tokens."""
+        """Return the number of items that the retain term averages: facts, or tokens of their answers."""
         if self.method.reduction == "fact":
             return len(indices)
         return sum(len(self.retain[index].answer_ids) for index in indices)
@@ -159,7 +160,7 @@ class Gradients:
         return term(logits, self.retain_reference(indices, batch), batch.answer_mask, by_token)
 
     def _scores(self, draws: Sequence[Draw]) -> AnswerScores:
-        """The forget examples of these draws, with everything that the objective needs."""
+        """Return the scores of these draws, with all fields that the objective needs."""
         needs = get_objective(self.method.objective).needs
         forget, indices = self.forget, [draw.index for draw in draws]
         batch = self._batch([forget.examples[index] for index in indices])
@@ -188,7 +189,7 @@ class Gradients:
         )
 
     def _token_weights(self, tokens: torch.Tensor) -> torch.Tensor | None:
-        """p^a (1 - p)^b of each token, no gradient."""
+        """Return p^a (1 - p)^b for each token, without gradient."""
         a, b = self.method.token_confidence, self.method.token_doubt
         if a == 0 and b == 0:
             return None
@@ -200,7 +201,7 @@ class Gradients:
         return self.forget_reference(indices, batch)
 
     def _replacement_ids(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
-        """(B, T) the refusal's tokens, over and over."""
+        """Return the refusal's tokens, repeated to the length of the batch, (B, T)."""
         length = batch.answer_ids.shape[1]
         repeated = [
             [tokens[place % len(tokens)] for place in range(length)]
@@ -209,7 +210,7 @@ class Gradients:
         return torch.tensor(repeated, device=self.device)
 
     def _preferred(self, draws: Sequence[Draw]) -> AnswerScores:
-        """Another answer of each draw: the next one in every pass."""
+        """Return the scores of another answer for each draw; each pass uses the next one."""
         choices = [(draw.index, draw.epoch % len(self.forget.preferred[draw.index])) for draw in draws]
         batch = self._batch([self.forget.preferred[index][choice] for index, choice in choices])
         nan = float("nan")
@@ -232,7 +233,7 @@ class Gradients:
         return collate(examples, self.pad_id).to(self.device)
 
     def _parts(self, places: Sequence[int], examples: Sequence[Example]) -> Iterator[list[int]]:
-        """Micro-batches of places, neighbours in length together; ``examples`` is what stands at all places."""
+        """Yield micro-batches of positions with similar lengths; ``examples`` holds the example at each position."""
         width = self.micro_batch or max(1, len(places))
         ordered = sorted(places, key=lambda place: len(examples[place])) if width < len(places) else list(places)
         for start in range(0, len(ordered), width):

@@ -1,7 +1,7 @@
-"""Activations at one decoder layer, without computing the layers behind it; and gradient checkpointing without dropout.
+"""Activations at one decoder layer, without computing later layers; and gradient checkpointing without dropout.
 
-The layer behind the wanted one is replaced, for one forward pass, by a module that keeps what it is given and stops
-the pass. So RMU at layer 7 of 32 costs a quarter of a forward pass, and the LM head nothing.
+For one forward pass, the layer after the requested one is replaced by a module that stores its input and stops the
+pass. RMU at layer 7 of 32 therefore costs a quarter of a forward pass and skips the LM head.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class _Reached(Exception):
-    """The forward pass has got as far as it should."""
+    """The forward pass has reached the requested layer."""
 
 
 class _Stop(torch.nn.Module):
-    """Stands where a decoder layer was; the rest of the model may look at the layer's attributes through it."""
+    """Replaces a decoder layer and forwards access to the attributes of that layer."""
 
     def __init__(self, stands_for: torch.nn.Module) -> None:
         super().__init__()
-        self._stands_for = [stands_for]  # in a list: no submodule, so no parameter moves
+        self._stands_for = [stands_for]  # in a list, so that torch does not register it as a submodule
         self.seen: torch.Tensor | None = None
 
     def forward(self, *arguments: Any, **named: Any) -> None:
@@ -46,34 +46,34 @@ class _Stop(torch.nn.Module):
 
 
 def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The list of a model's decoder layers.
+    """Return the list of a model's decoder layers.
 
     Raises:
-        ConfigError: there is no list of modules as long as the configuration says.
+        ConfigError: no list of modules has the length that the configuration gives.
     """
     configuration: Any = model.config
     number = int(configuration.get_text_config().num_hidden_layers)
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == number:
             return module
-    raise ConfigError(f"{type(model).__name__}: no list of {number} decoder layers was found, which layer needs")
+    raise ConfigError(f"{type(model).__name__}: found no list of {number} decoder layers, which `layer` needs")
 
 
 def resolve_layer(model: PreTrainedModel, layer: int | None) -> int:
-    """The layer meant, from 0: a quarter of the way up if None.
+    """Return the index of the layer, from 0; by default a quarter of the way up.
 
     Raises:
-        ConfigError: there is none behind it, so that nothing could be steered by it.
+        ConfigError: no layer follows it, so it could not affect the output.
     """
     number = len(decoder_layers(model))
     chosen = number // 4 if layer is None else layer
     if chosen > number - 2:
-        raise ConfigError(f"layer is {chosen}, and the model has {number} layers: expected 0 to {number - 2}")
+        raise ConfigError(f"layer is {chosen}, but the model has {number} layers: expected 0 to {number - 2}")
     return chosen
 
 
 def hidden_at(model: PreTrainedModel, batch: Batch, layer: int) -> torch.Tensor:
-    """(B, T, D) output of a layer where the answers' tokens are predicted. Gradients flow if they are on."""
+    """Return a layer's output where the answers' tokens are predicted, (B, T, D). Gradients flow if enabled."""
     layers = decoder_layers(model)
     behind = layers[layer + 1]
     stop = _Stop(behind)
@@ -91,10 +91,10 @@ def hidden_at(model: PreTrainedModel, batch: Batch, layer: int) -> torch.Tensor:
 
 @contextmanager
 def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:
-    """Keep a layer's input instead of all its activations while this lasts.
+    """Inside the block, store only each layer's input and recompute its activations.
 
-    Transformers checkpoints layers in training mode only, which also turns dropout on. So each layer's own flag is
-    set, and those of the modules in it, where dropout is, are not.
+    Transformers checkpoints layers only in training mode, which also enables dropout. Therefore only the flag of each
+    layer is set, not those of its submodules, which contain dropout.
     """
     if not on:
         yield
@@ -103,7 +103,10 @@ def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:
 
     layers: list[Any] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise ConfigError(f"{type(model).__name__} has no layer that can be checkpointed; set it to false")
+        raise ConfigError(
+            f"{type(model).__name__} does not support gradient checkpointing; "
+            "set training.gradient_checkpointing to false"
+        )
     rates = [
         (layer, name, value)
         for layer in layers
@@ -112,7 +115,9 @@ def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:
     ]
     for layer, name, _ in rates:
         setattr(layer, name, 0.0)
-    for layer in layers:  # by its flags: the method that sets them has another name in every version
+    for (
+        layer
+    ) in layers:  # set the flags directly, because the method that sets them has different names across versions
         layer.gradient_checkpointing = layer.training = True
         layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
     try:

@@ -1,9 +1,9 @@
-"""The lost-update meter: how much of each optimiser step rounding throws away.
+"""The share of parameter updates that rounding discards in each optimiser step.
 
-A bfloat16 number near 0.02 moves in steps of 1e-4. With AdamW at learning rate 5e-6 nine updates of ten are smaller
-than half of that, and vanish; the run then unlearns too little, and the cause is in no other log. Float32 parameters
-lose next to nothing. So every step record has the share of parameter elements that should have moved and did not, and
-a run whose share is above 1 % says so.
+A bfloat16 number near 0.02 changes in steps of 1e-4. With AdamW at learning rate 5e-6, nine of ten updates are smaller
+than half a step and vanish. The run then unlearns too little, and no other log shows the cause. Float32 parameters lose
+almost nothing. Every step record therefore has the share of parameter elements that should have changed but did not,
+and a run with a share above 1 % logs a warning.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 
 from factcensus.unlearn.training.optimizers import RoundedAdamW
 
-#: Elements of each tensor that are watched: evenly spaced, all of a small tensor. A share near 0.1 is then known to
-#: about 0.1 percentage points a tensor, at 64 KiB each.
+#: Number of monitored elements per tensor, evenly spaced; small tensors are monitored completely. A share near 0.1 is
+#: then accurate to about 0.1 percentage points per tensor, at 64 KiB each.
 WATCHED = 16_384
-#: A run that loses more than this says so.
+#: Share of lost updates above which a run logs a warning.
 TOLERATED_SHARE = 0.01
 _log = logging.getLogger("factcensus.unlearn")
 
 
 class LostUpdateMeter:
-    """Compare watched elements before and after a step of AdamW or Adam."""
+    """Compares monitored elements before and after a step of AdamW or Adam."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -42,7 +42,7 @@ class LostUpdateMeter:
 
     @torch.no_grad()
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remember the watched elements."""
+        """Store the monitored elements before a step."""
         pairs = list(zip(self._parameters, self._watched, strict=True))
         self._before = [self._read(parameter, index) for parameter, index in pairs]
         self._due = [
@@ -59,12 +59,12 @@ class LostUpdateMeter:
 
     @torch.no_grad()
     def lost_share(self, optimizer: torch.optim.Optimizer) -> float:
-        """Share of watched elements with a nonzero update that did not change by it; NaN where none had one.
+        """Return the share of monitored elements with a nonzero update that did not change; NaN without such updates.
 
-        An element has an update where its gradient or its first moment is not 0 (weight decay aside). With Kahan
-        summation a change of the compensation is a change. With stochastic rounding most elements rightly stay where
-        they are, so it is the share of the *distance* that is missing: 1 - sum(moved towards it) / sum(update), which
-        is 0 on average; chance makes it a little more or less.
+        An element has an update if its gradient or first moment is not 0 (apart from weight decay). With Kahan
+        summation, a change of the compensation counts as a change. With stochastic rounding, most elements correctly
+        stay unchanged, so the result is the missing share of the *distance*: 1 - sum(distance moved) / sum(update). It
+        is 0 on average and fluctuates around it.
         """
         if isinstance(optimizer, RoundedAdamW) and not optimizer.kahan:
             return self._lost_distance(optimizer)
@@ -106,8 +106,8 @@ def warn_of_lost_updates(name: str, shares: Sequence[float]) -> None:
     mean = sum(known) / len(known) if known else 0.0
     if mean > TOLERATED_SHARE:
         _log.warning(
-            "%s: rounding threw away %.1f %% of the parameter updates, so it has unlearned less than its learning rate "
-            "says; use dtype = 'float32' or 'bfloat16-autocast', or training.optimizer = 'adamw_kahan'",
+            "%s: rounding discarded %.1f %% of the parameter updates, so the model unlearned less than the learning "
+            "rate implies; use dtype = 'float32' or 'bfloat16-autocast', or training.optimizer = 'adamw_kahan'",
             name,
             100 * mean,
         )

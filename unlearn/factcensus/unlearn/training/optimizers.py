@@ -1,10 +1,10 @@
-"""AdamW in float32, and three ways to spend less: bfloat16 parameters that round at random or keep what rounding took,
-and 8-bit moments.
+"""AdamW in float32, and three variants that use less memory.
 
-A bfloat16 number near 0.02 moves in steps of 1e-4, so rounding to the nearest throws a small update away, every time
-(:mod:`factcensus.unlearn.training.lost_updates`). *Stochastic rounding* takes it with a probability that makes it
-right on average; *Kahan summation* keeps what was lost in a second bfloat16 number and adds it next time. Both compute
-in float32 and keep float32 moments: 12 and 14 bytes a parameter with its gradient, against 16 for float32 throughout.
+Two variants have bfloat16 parameters and one has 8-bit moments. A bfloat16 number near 0.02 changes in steps of 1e-4,
+so rounding to nearest always discards small updates (:mod:`factcensus.unlearn.training.lost_updates`). *Stochastic
+rounding* rounds up or down at random so that the mean is correct. *Kahan summation* keeps the rounding error in a
+second bfloat16 number and adds it in the next step. Both compute in float32 and keep float32 moments. They need 12 and
+14 bytes per parameter including the gradient, instead of 16 for float32.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 def make_optimizer(
     kind: OptimizerKind, parameters: Iterable[torch.nn.Parameter], rate: float, weight_decay: float, seed: int
 ) -> torch.optim.Optimizer:
-    """An optimiser over these parameters.
+    """Return an optimiser over these parameters.
 
     Args:
-        kind: ``adamw``: torch's. ``adamw_stochastic``, ``adamw_kahan``: :class:`RoundedAdamW`. ``adamw_8bit``:
-            bitsandbytes', moments in 8 bits.
-        seed: Of stochastic rounding.
+        kind: ``adamw``: AdamW of torch. ``adamw_stochastic``, ``adamw_kahan``: :class:`RoundedAdamW`. ``adamw_8bit``:
+            8-bit moments of bitsandbytes.
+        seed: Seed of stochastic rounding.
 
     Raises:
-        ConfigError: ``adamw_8bit`` without bitsandbytes.
+        ConfigError: ``kind`` is ``adamw_8bit`` and bitsandbytes is not installed.
     """
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, betas=BETAS, eps=EPSILON, weight_decay=weight_decay)
     if kind == "adamw_8bit":
         if find_spec("bitsandbytes") is None:
             raise ConfigError(
-                "training.optimizer is 'adamw_8bit' and bitsandbytes is not installed: `pip install bitsandbytes`, or "
-                f"choose another: {', '.join(other for other in OPTIMIZERS if other != kind)}"
+                "training.optimizer is 'adamw_8bit', but bitsandbytes is not installed; run `pip install bitsandbytes` "
+                f"or use another optimiser: {', '.join(other for other in OPTIMIZERS if other != kind)}"
             )
         made: torch.optim.Optimizer = import_module("bitsandbytes").optim.AdamW8bit(
             list(parameters), lr=rate, betas=BETAS, eps=EPSILON, weight_decay=weight_decay
@@ -52,10 +52,10 @@ def make_optimizer(
 
 
 class RoundedAdamW(torch.optim.Optimizer):
-    """AdamW (Loshchilov and Hutter 2019) that computes in float32 over parameters of a narrower type.
+    """AdamW (Loshchilov and Hutter 2019) in float32 arithmetic over parameters of a narrower type.
 
-    State of a parameter: ``step``, ``exp_avg`` and ``exp_avg_sq`` in float32, and with Kahan summation
-    ``compensation`` in the parameter's type: what is to be added to the parameter to have its true value.
+    The state of a parameter is ``step``, ``exp_avg`` and ``exp_avg_sq`` in float32. With Kahan summation,
+    ``compensation`` has the parameter's type; the sum of parameter and compensation is the exact value.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class RoundedAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update; coins of stochastic rounding follow from seed and step, so a continued run throws the same."""
-        assert closure is None, "this optimiser looks at gradients once"
+        """Perform one update. Random rounding depends only on seed and step, so a resumed run rounds the same way."""
+        assert closure is None, "this optimiser evaluates gradients only once"
         generators: dict[torch.device, torch.Generator] = {}
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -93,7 +93,7 @@ class RoundedAdamW(torch.optim.Optimizer):
                 parameter.copy_(round_stochastically(parameter.float() + update, parameter.dtype, generators[device]))
 
     def update_of(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> torch.Tensor:
-        """What the last step should have added to the parameter, float32 (its weight decay by the present value)."""
+        """Return the exact update of the last step, float32, with weight decay from the current value."""
         state = self.state[parameter]
         first = state["exp_avg"] / (1 - BETAS[0] ** state["step"])
         second = state["exp_avg_sq"] / (1 - BETAS[1] ** state["step"])
@@ -102,7 +102,7 @@ class RoundedAdamW(torch.optim.Optimizer):
         return scaled
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Torch would turn the float32 moments into the parameters' type; a continued run needs them as they were."""
+        """Load a state without casting float32 moments to the parameters' type, as torch would."""
         super().load_state_dict(state_dict)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for number, values in state_dict["state"].items():
@@ -114,9 +114,9 @@ class RoundedAdamW(torch.optim.Optimizer):
 
 
 def round_stochastically(values: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    """Float32 values in bfloat16, up or down with the probability that makes the mean right; other types: as usual.
+    """Round float32 values to bfloat16 at random such that the mean is exact; other types are rounded to nearest.
 
-    bfloat16 is the upper half of a float32, so a random 16-bit number is added to the lower half and the half dropped.
+    bfloat16 is the upper half of a float32. A random 16-bit number is added to the lower half, which is then dropped.
     """
     if dtype != torch.bfloat16:
         return values.to(dtype)
@@ -127,7 +127,7 @@ def round_stochastically(values: torch.Tensor, dtype: torch.dtype, generator: to
 
 
 def _add_with_compensation(parameter: torch.Tensor, update: torch.Tensor, compensation: torch.Tensor) -> None:
-    """parameter + compensation grows by the update, as exactly as two numbers of the parameter's type can say."""
+    """Add the update to parameter + compensation as exactly as two numbers of the parameter's type allow."""
     wanted = update + compensation.float()
     before = parameter.to(torch.float32, copy=True)
     parameter.copy_(before + wanted)

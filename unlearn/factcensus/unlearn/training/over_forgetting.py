@@ -1,10 +1,10 @@
-"""An alarm for what was pushed too far: forget answers that are far less likely than of a person who never existed.
+"""An alarm for over-forgetting: forget answers far less likely than for a person who never existed.
 
-Forgetting is over when a fact is as unlikely as it would be without the corpus. Beyond that a model does not know less:
-it avoids the answer, which gives away that it was there, and pays for it elsewhere. An answer counts as over-forgotten
-when its loss is more than 3 standard deviations above its never-seen level. The level is the fact's own
-(:meth:`OriginalScores.never_seen`); the deviation is that of single never-seen subjects about the mean of their
-answer, pooled over all answers of the relation and form.
+A fact is forgotten when its answer is as unlikely as without the corpus. If the answer becomes even less likely, the
+model does not know less. It avoids the answer, which reveals that the fact was there, and other knowledge suffers. An
+answer counts as over-forgotten if its loss is more than 3 standard deviations above its never-seen level. Each fact has
+its own level (:meth:`OriginalScores.never_seen`). The deviation is that of single never-seen subjects around the mean
+for their answer, pooled over all answers of the relation and form.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _COLUMN = "over_forgotten_stratum_"
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is watched: n examples of the forget set.
+    """The n monitored examples of a forget set.
 
     Attributes:
-        of: (n,) int64: the stratum of each example by its count, from 0 = rarest.
-        original: (n,) nats per token: its mean loss under the original model.
-        limit: (n,) nats per token: the mean loss above which it is over-forgotten.
+        of: (n,) int64: count stratum of each example, from 0 = rarest.
+        original: (n,) mean loss under the original model, nats per token.
+        limit: (n,) mean loss above which an example is over-forgotten, nats per token.
     """
 
     of: torch.Tensor
@@ -39,9 +39,9 @@ class Watch:
 
 
 class OverForgetting:
-    """The share of over-forgotten answers in each stratum, by each answer's loss when it was last trained on.
+    """Tracks the share of over-forgotten answers per stratum, from the last training loss of each answer.
 
-    That loss is from before the step's update and up to a pass old, so shares lag behind what an evaluation would find.
+    This loss is from before the step's update and up to one pass old, so the shares lag behind an evaluation.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -50,33 +50,34 @@ class OverForgetting:
         self.latest = watch.original.double().clone()
 
     def observe(self, indices: Sequence[int], losses: Sequence[float]) -> None:
-        """Take note of the mean losses (nats per token) of the examples of a step."""
+        """Record the mean losses (nats per token) of a step's examples."""
         self.latest[list(indices)] = torch.tensor(losses, dtype=torch.float64)
 
     def shares(self) -> list[float]:
-        """The over-forgotten share of each stratum."""
+        """Return the over-forgotten share of each stratum."""
         over = (self.latest > self._watch.limit.double()).double()
         shares: list[float] = (torch.bincount(self._watch.of, weights=over) / self._sizes).tolist()
         return shares
 
     def record(self) -> dict[str, float]:
-        """Columns of a step record."""
+        """Return the columns of a step record."""
         return {f"{_COLUMN}{stratum}": share for stratum, share in enumerate(self.shares())}
 
     def state(self) -> torch.Tensor:
-        """All that changes."""
+        """Return the state to save."""
         return self.latest
 
     def load(self, state: torch.Tensor) -> None:
-        """Continue from a state."""
+        """Restore a saved state."""
         self.latest = state.cpu()
 
 
 def over_forgetting_alarms(rows: Sequence[dict[str, int | float]], tolerated: float) -> list[dict[str, Any]]:
-    """One alarm for each stratum of which more than this share was over-forgotten at the end of the training.
+    """Return one alarm per stratum whose over-forgotten share at the end of training exceeds ``tolerated``.
 
     Returns:
-        Records with ``alarm`` ("over_forgetting"), ``stratum``, ``share`` at the end, and the ``first_step`` above.
+        Records with ``alarm`` ("over_forgetting"), ``stratum``, ``share`` at the end, and the ``first_step`` above the
+        threshold.
     """
     columns = [name for name in rows[-1] if name.startswith(_COLUMN)] if rows else []
     return [
@@ -95,8 +96,8 @@ def warn_of_over_forgetting(method: str, alarms: Sequence[dict[str, Any]]) -> No
     """Log a warning for each alarm."""
     for alarm in alarms:
         log.warning(
-            "%s: in stratum %d, %.0f %% of the answers are far below the never-seen level (first at step %d): more was "
-            "forgotten than never having seen them explains; lower the dose or the learning rate",
+            "%s: in stratum %d, %.0f %% of the answers are far below the never-seen level (first at step %d), so they "
+            "are avoided rather than forgotten; lower the dose or the learning rate",
             method,
             alarm["stratum"],
             100 * alarm["share"],

@@ -1,12 +1,11 @@
-"""Several processes, one update: each takes a part of every batch, and gradients are *summed* over all of them.
+"""Training with several processes: each takes part of every batch, and gradients are *summed* over all processes.
 
-A loss is divided by the size of the whole batch wherever its examples are, so the update is the one that a single
-process would take, up to the order of the sums (data-parallel wrappers average over ranks, which is another update
-whenever parts differ in size). Parts come from one shared order of the examples, a function of seed, name, epoch and
-place: ranks draw different rows by construction, and no row twice.
+Every loss is divided by the size of the whole batch, so the update equals that of a single process up to the order of
+summation. (Data-parallel wrappers average over ranks, which differs if parts have different sizes.) Parts come from one
+shared order of the examples, which depends only on seed, name, epoch and position, so no two ranks use the same row.
 
-Processes are started by ``accelerate launch`` or ``torchrun``; the back end (NCCL, gloo) is accelerate's choice.
-Every rank holds the whole model. The first one evaluates and writes; the others wait for it.
+Start the processes with ``accelerate launch`` or ``torchrun``; accelerate chooses the back end (NCCL, gloo). Every rank
+holds the whole model. The first rank evaluates and writes; the others wait for it.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ import torch
 
 Item = TypeVar("Item")
 
-#: How long a rank waits for another one: an evaluation by the first rank may take hours.
+#: Maximum time that a rank waits for another one; an evaluation by the first rank may take hours.
 PATIENCE = timedelta(hours=24)
-#: Gradients are summed in pieces of at most so many elements (64 MiB in float32), one message each.
+#: Maximum number of elements per message when summing gradients (64 MiB in float32).
 BUCKET_ELEMENTS = 1 << 24
 
 
 class Ranks:
-    """The processes of a run. This one, alone, is also a case: it sums nothing and waits for nobody.
+    """The processes of a run. This base class is a single process: it sums nothing and never waits.
 
     Attributes:
-        index: This process, from 0.
-        count: How many there are.
+        index: Index of this process, from 0.
+        count: Number of processes.
     """
 
     index, count = 0, 1
@@ -44,22 +43,22 @@ class Ranks:
         return self.index == 0
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """This process's part of a batch: every ``count``-th item. May be empty."""
+        """Return this process's part of a batch: every ``count``-th item. May be empty."""
         return list(items[self.index :: self.count])
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes; a process without a part counts as zero."""
 
     def sum(self, *values: float) -> tuple[float, ...]:
-        """Each number's sum over all processes."""
+        """Return the sum of each number over all processes."""
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
+        """Return whether the flag is true in any process."""
         return self.sum(float(flag))[0] > 0
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes have called this."""
 
     def now(self) -> datetime:
         """Return the local time of the first process, in whole seconds; the same in every process."""
@@ -68,7 +67,7 @@ class Ranks:
 
 
 class ManyRanks(Ranks):
-    """Processes connected by torch.distributed, as accelerate set it up."""
+    """Processes connected by torch.distributed, as set up by accelerate."""
 
     def __init__(self, index: int, count: int, device: torch.device) -> None:
         self.index, self.count, self.device = index, count, device
@@ -89,14 +88,14 @@ class ManyRanks(Ranks):
             _sum_bucket(bucket)
 
     def sum(self, *values: float) -> tuple[float, ...]:
-        """Each number's sum over all processes."""
+        """Return the sum of each number over all processes."""
         total = torch.tensor(values, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
         total = total.to(self.device)
         torch.distributed.all_reduce(total)
         return tuple(total.tolist())
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes have called this."""
         self.sum(0.0)
 
 
@@ -117,10 +116,10 @@ ALONE = Ranks()
 
 @cache
 def current_ranks(cpu: bool = False) -> Ranks:
-    """The processes that the launcher started, connected; :data:`ALONE` without a launcher.
+    """Return the connected processes of the launcher; :data:`ALONE` without a launcher.
 
     Args:
-        cpu: Compute on the CPU even where there are other devices.
+        cpu: Compute on the CPU even if there are other devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE

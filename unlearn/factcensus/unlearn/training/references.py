@@ -1,9 +1,9 @@
-"""What the original model says, without a second model in memory.
+"""Outputs of the original model, without a second model in memory.
 
-With an adapter the original is the model with its adapter off: one more forward pass without gradient, no memory.
-Otherwise everything is computed once, before training: for logits the last activations before the LM head, (D,) a
-token instead of (V,), and one copy of the head, which gives the same logits (0.5 GB instead of 14 GB for a model of
-7e9 parameters); for activations at a layer those activations.
+With an adapter, the original is the model with its adapter switched off, which costs one more forward pass without
+gradient and no memory. Otherwise the outputs are computed once, before training. For logits, the input of the LM head
+is cached, (D,) per token instead of (V,), together with one copy of the head, which gives the same logits (0.5 GB
+instead of 14 GB for a model of 7e9 parameters). For activations at a layer, these activations are cached.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ BATCH = 32
 
 
 class Reference(Protocol):
-    """The original model's logits (B, T, V), float32, or activations (B, T, D) for a batch of known examples."""
+    """Returns the original model's logits (B, T, V), float32, or activations (B, T, D) for a batch."""
 
     def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
-        """No gradient; where an answer is over the values mean nothing.
+        """Return the values without gradient; after the end of an answer they are meaningless.
 
         Args:
-            indices: Which examples the batch is made of, in its order.
-            batch: On the device where the answer is wanted.
+            indices: Indices of the batch's examples, in order.
+            batch: The batch, on the device of the result.
         """
         ...
 
 
 class AdapterOffReference:
-    """The model itself, its adapter off."""
+    """The model itself with its adapter switched off."""
 
     def __init__(self, model: PreTrainedModel, adapter: Adapter, layer: int | None, arithmetic: Arithmetic) -> None:
         self._model, self._adapter, self._layer, self._arithmetic = model, adapter, layer, arithmetic
 
     @torch.no_grad()
-    def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:  # noqa: ARG002 - the protocol's
+    def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:  # noqa: ARG002 - required by the protocol
         """See :class:`Reference`."""
         with self._adapter.off(), self._arithmetic():
             if self._layer is None:
@@ -57,15 +57,15 @@ class AdapterOffReference:
 
 
 class CachedReference:
-    """What the model said of each example when this was made, on the CPU.
+    """Outputs of the model at the time of construction, cached on the CPU.
 
     Args:
-        model: The original; it may be trained afterwards.
-        examples: Those that may be asked about.
-        wanted: Indices of those that will be.
+        model: The original model; it may be trained afterwards.
+        examples: All examples.
+        wanted: Indices of the examples to cache.
         pad_id: Any token id.
-        layer: The layer whose activations are kept; None for logits.
-        arithmetic: As in training.
+        layer: The layer whose activations are cached; None for logits.
+        arithmetic: The arithmetic used in training.
     """
 
     @torch.no_grad()
@@ -93,7 +93,7 @@ class CachedReference:
                 else:
                     output = forward_answers(model, batch)
                     if start == 0 and not self._says(output):
-                        self._head = None  # the model changes logits after its head: those themselves are kept
+                        self._head = None  # the model changes logits after its head, so cache the logits
                     values = output.logits if self._head is None else output.hidden
             for row, index in enumerate(chosen):
                 self._kept[index] = values[row, : len(examples[index].answer_ids)].cpu()
@@ -111,11 +111,11 @@ class CachedReference:
             return self._head(values).float()  # type: ignore[no-any-return]
 
     def _says(self, output: AnswerOutput) -> bool:
-        """Whether the head alone gives the model's logits."""
+        """Return whether the head alone gives the model's logits."""
         return torch.allclose(self._head(output.hidden).float(), output.logits, rtol=1e-4, atol=1e-4)
 
     @property
     def size_bytes(self) -> int:
-        """Memory of what is kept, the head's copy included."""
+        """Memory of the cache, including the copy of the head."""
         head = 0 if self._head is None else sum(each.nbytes for each in self._head.parameters())
         return head + sum(each.nbytes for each in self._kept.values())

@@ -1,4 +1,4 @@
-"""What training needs from the machine: a device, threads, and saved states that are always complete."""
+"""The device, threads, and saved states of a training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from factcensus.unlearn.training.ranks import ALONE, ManyRanks, Ranks
 
 
 def resolve_device(device: str, ranks: Ranks = ALONE) -> torch.device:
-    """``auto`` is a GPU where there is one; asking for a GPU that is not there is an error.
+    """Return the device; ``auto`` means a GPU if there is one.
 
-    Of several processes each has the GPU that the launcher gave it.
+    With several processes, each uses the GPU assigned by the launcher.
+
+    Raises:
+        ConfigError: the device is ``cuda``, but there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda' and torch sees no CUDA device here; use device = 'auto' or 'cpu'")
+        raise ConfigError("device is 'cuda', but torch finds no CUDA device; use device = 'auto' or 'cpu'")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if isinstance(ranks, ManyRanks) and device == "cuda":
@@ -30,9 +33,10 @@ def resolve_device(device: str, ranks: Ranks = ALONE) -> torch.device:
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Use so many threads inside; None changes nothing.
+    """Set the number of torch threads inside the block; None changes nothing.
 
-    On small models one thread is the fastest: with two on a busy machine a 4096-token step took 8 times the CPU time.
+    One thread is fastest for small models: with two threads on a busy machine, a step of 4096 tokens took 8 times the
+    CPU time.
     """
     before = torch.get_num_threads()
     if threads is not None:
@@ -44,7 +48,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a state so that a reader finds the old one or the new one, whenever the process ends."""
+    """Write a state atomically."""
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("wb") as file:
         torch.save(state, file)
@@ -54,7 +58,7 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state saved here, or None. Only tensors and plain values are read (``weights_only``)."""
+    """Return the saved state, or None. Only tensors and plain values are read (``weights_only``)."""
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)

@@ -1,7 +1,7 @@
-"""Which examples a step sees: a pure function of seed, name and step, so a continued run sees what it would have seen.
+"""The examples of each step, a pure function of seed, name and step, so a resumed run uses the same examples.
 
-Each epoch is another permutation of all examples, and steps read the epochs one after the other: in k passes every
-example is seen k times, however the batch size divides the set.
+Each epoch is another permutation of all examples, and steps read the epochs in sequence. In k passes, every example is
+used k times, even if the batch size does not divide the number of examples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Sampler:
-    """Batches of indices into ``size`` examples, without replacement within an epoch."""
+    """Draws batches of indices below ``size``, without replacement within an epoch."""
 
     def __init__(self, size: int, batch_size: int, seed: int, name: str) -> None:
         if size < 1 or batch_size < 1:
@@ -24,11 +24,11 @@ class Sampler:
         self._order: list[int] = []
 
     def steps(self, passes: float) -> int:
-        """Steps in so many passes over the examples, at least 1."""
+        """Return the number of steps in ``passes`` passes over the examples, at least 1."""
         return max(1, math.ceil(passes * self.size / self.batch_size - 1e-9))
 
     def batch(self, step: int) -> list[int]:
-        """The indices of a step, from 0."""
+        """Return the indices of a step; steps count from 0."""
         first = step * self.batch_size
         return [self._at(position) for position in range(first, first + self.batch_size)]
 

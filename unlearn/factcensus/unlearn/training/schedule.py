@@ -1,4 +1,4 @@
-"""How the learning rate moves: up in a line, then constant, in a line to 0, or as a cosine to 0."""
+"""The learning-rate schedule: linear warm-up, then constant, linear to 0, or cosine to 0."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 def rate_at(step: int, steps: int, peak: float, warmup_share: float, schedule: Schedule) -> float:
-    """Learning rate of a step.
+    """Return the learning rate of a step.
 
     Args:
         step: The step, from 0 to ``steps`` - 1.
-        steps: Steps in all.
+        steps: Total number of steps.
         peak: The highest rate.
         warmup_share: Share of the steps in which the rate rises to the peak; no step has rate 0.
-        schedule: What comes after: ``linear`` and ``cosine`` end just above 0.
+        schedule: The schedule after the warm-up; ``linear`` and ``cosine`` end just above 0.
     """
     warmup = math.ceil(warmup_share * steps)
     if step < warmup:

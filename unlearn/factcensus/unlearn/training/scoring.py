@@ -1,7 +1,7 @@
-"""What a model says of answers: log-probabilities of the answer's tokens, with gradients or without.
+"""Log-probabilities of answer tokens under a model, with or without gradients.
 
-Answer positions are gathered *before* the LM head: logits are (B, T, V) instead of (B, L, V), which is what fills a GPU
-when prompts are long and the vocabulary is large. They are float32 whatever the arithmetic before them.
+Answer positions are gathered *before* the LM head, so logits are (B, T, V) instead of (B, L, V). The latter would fill
+a GPU if prompts are long and the vocabulary is large. Logits are always float32.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class AnswerOutput(NamedTuple):
-    """What the model computes where answers are predicted: (B, T, V) float32, and (B, T, D) that the LM head saw."""
+    """Model output where answers are predicted: logits (B, T, V) float32, and the input of the LM head (B, T, D)."""
 
     logits: torch.Tensor
     hidden: torch.Tensor
 
 
 def forward_answers(model: PreTrainedModel, batch: Batch) -> AnswerOutput:
-    """Run the model; its LM head sees the positions that predict the answers, and no other. Gradients flow if on.
+    """Run the model and apply its LM head only where answers are predicted. Gradients flow if enabled.
 
     Raises:
         ConfigError: the model has no LM head.
@@ -53,7 +53,7 @@ def forward_answers(model: PreTrainedModel, batch: Batch) -> AnswerOutput:
 
 
 def model_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
-    """Keyword arguments of a forward pass over a batch."""
+    """Return the keyword arguments of a forward pass over a batch."""
     arguments: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if batch.padded_left:
         arguments["position_ids"] = batch.position_ids
@@ -63,18 +63,18 @@ def model_arguments(model: PreTrainedModel, batch: Batch) -> dict[str, Any]:
 
 
 def answer_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Logits (B, T, V), float32, that predict the answers' tokens. Gradients flow if they are on."""
+    """Return the logits (B, T, V), float32, that predict the answers' tokens. Gradients flow if enabled."""
     return forward_answers(model, batch).logits
 
 
 def token_log_probabilities(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """(B, T) log p of the answers' tokens in nats, 0 where an answer is over; ``logits`` is (B, T, V)."""
+    """Return log p of the answers' tokens in nats, (B, T), 0 after the end of an answer; ``logits`` is (B, T, V)."""
     chosen = logits.log_softmax(dim=-1).gather(-1, batch.answer_ids.unsqueeze(-1)).squeeze(-1)
     return chosen.masked_fill(~batch.answer_mask, 0.0)
 
 
 def by_length(examples: Sequence[Example]) -> list[int]:
-    """Indices of the examples, shortest first: neighbours have about equal lengths, so little is padded."""
+    """Return the indices of the examples, shortest first, which reduces padding in batches."""
     return sorted(range(len(examples)), key=lambda index: len(examples[index]))
 
 
@@ -82,7 +82,7 @@ def by_length(examples: Sequence[Example]) -> list[int]:
 def token_log_probabilities_of(
     model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int, device: torch.device
 ) -> list[torch.Tensor]:
-    """log p of each token of each answer under the model, nats, float32 on the CPU: n tensors (T_i,), in order."""
+    """Return log p of each answer token under the model, n tensors (T_i,), nats, float32 on the CPU."""
     order = by_length(examples)
     result: list[torch.Tensor] = [torch.empty(0)] * len(examples)
     for start in range(0, len(order), batch_size):
@@ -98,6 +98,6 @@ def token_log_probabilities_of(
 def mean_nll_of(
     model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int, device: torch.device
 ) -> torch.Tensor:
-    """(n,) mean negative log-likelihood of each answer under the model, nats per token, on the CPU, float32."""
+    """Return the mean negative log-likelihood of each answer, (n,), nats per token, float32 on the CPU."""
     scored = token_log_probabilities_of(model, examples, pad_id, batch_size, device)
     return torch.stack([-scores.mean() for scores in scored]) if scored else torch.empty(0)

@@ -1,9 +1,9 @@
-"""The unlearning loop: one model, one method, one dose. Read it from top to bottom.
+"""The unlearning loop for one model, one method and one dose.
 
-A step draws a forget and a retain batch, takes ``gamma * forget + alpha * retain``, clips, and steps AdamW. The dose is
-passes over the forget set. Dropout is off, so the losses here are those an evaluation sees. On one thread of a CPU
-a run that was killed and continued gives the same bytes as one that was not: every draw follows from the seed and
-the step, and the saved state is the whole state, controllers included.
+Each step draws a forget and a retain batch, computes the gradient of ``gamma * forget + alpha * retain``, clips it, and
+updates with AdamW. The dose is the number of passes over the forget set. Dropout is off, so losses match those of an
+evaluation. On one CPU thread, a killed and resumed run gives the same bytes as an uninterrupted one: every random
+choice depends only on seed and step, and the saved state is complete, including controllers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ StepRow = dict[str, int | float]
 
 @dataclass(frozen=True, slots=True)
 class Dose:
-    """How much: the parts of the configuration that a method may change, resolved."""
+    """The resolved learning rate and number of passes of a method."""
 
     learning_rate: float
     passes: float
@@ -72,25 +72,25 @@ def unlearn(
     progress: ProgressFunction | None = None,
     ranks: Ranks = ALONE,
 ) -> list[StepRow]:
-    """Train ``model`` in place; returns one record a step.
+    """Train ``model`` in place and return one record per step.
 
     Args:
-        model: The original model, on its device; left in evaluation mode, an adapter merged.
+        model: The original model, on its device. Afterwards it is in evaluation mode, with any adapter merged.
         forget, retain: The two sets.
-        method: A choice on every axis.
+        method: The settings of the method.
         training: Batch sizes, optimiser, schedule, clipping.
         dose: Learning rate and passes.
-        seed: Of the order of examples, of adapters' first weights, of stochastic rounding.
+        seed: Seed of the order of examples, initial adapter weights and stochastic rounding.
         pad_id: Any token id; no loss depends on it.
-        state_path: Where the state is saved and continued from.
-        autocast: bfloat16 arithmetic over float32 parameters.
-        progress: Called after each step; ``values`` is the step's record.
+        state_path: The file in which the state is saved and from which training resumes.
+        autocast: Whether to compute in bfloat16 over float32 parameters.
+        progress: Called after each step; ``values`` is the record of the step.
         ranks: The processes that share each batch; the first one saves.
 
     Raises:
-        ConfigError: the method cannot work on this model or these sets; nothing has been trained.
-        NumericsError: a loss, a gradient or a parameter is not finite.
-        InterruptedRunError: SIGTERM; the state is saved.
+        ConfigError: the method does not work with this model or these sets; nothing was trained.
+        NumericsError: a loss, gradient or parameter is not finite.
+        InterruptedRunError: SIGTERM was received; the state is saved.
     """
     report = progress or silent
     if method.retrain_world is not None:
@@ -151,7 +151,7 @@ class _Loop:
         self._make_references(forget, retain, pad_id, as_trained)
         self.strata: StrataController | None = None
         if method.strata_control is not None:
-            assert forget.strata is not None, "forget_set() makes them for a method that controls strata"
+            assert forget.strata is not None, "forget_set() sets strata for methods with strata control"
             self.strata = StrataController(method.strata_control, forget.strata)
         self.watch = None if forget.watch is None else OverForgetting(forget.watch)
         self.constraint: ConstraintController | None = None
@@ -162,7 +162,7 @@ class _Loop:
         self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
         self.parameters = list(self.named.values())
         self.rectifier = Rectifier(self.parameters, method.gru_gamma) if method.gru else None
-        #: What task arithmetic steps back from; on the CPU.
+        #: The initial weights for task arithmetic, on the CPU.
         self.start = [each.detach().to("cpu", copy=True) for each in self.parameters] if method.negate else []
         self.optimizer = make_optimizer(
             training.optimizer, self.parameters, dose.learning_rate, training.weight_decay, seed
@@ -176,7 +176,7 @@ class _Loop:
     def _make_references(
         self, forget: ForgetSet, retain: Sequence[Example], pad_id: int, as_trained: Arithmetic
     ) -> None:
-        """Ask the original model while it is still there, for what the steps will need and no more."""
+        """Compute the outputs of the original model that the steps will need, before the weights change."""
         gradients = self.gradients
 
         def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
@@ -193,11 +193,11 @@ class _Loop:
 
     @property
     def alpha(self) -> float:
-        """The present factor of the retain term."""
+        """The current weight of the retain term."""
         return self.method.alpha if self.constraint is None else self.constraint.alpha
 
     def is_over(self) -> bool:
-        """Whether the dose is given, the goal reached at the end of a pass, or too much forgotten."""
+        """Return whether the dose is complete, the goal is reached at the end of a pass, or the alarm ends it."""
         if len(self.rows) >= self.steps:
             return True
         watched = self.watch.shares() if self.watch is not None and self.rows else [0.0]
@@ -210,7 +210,7 @@ class _Loop:
         return ended and self.strata.is_enough()
 
     def step(self) -> None:
-        """One update, and its record."""
+        """Perform one update and append its record."""
         step = len(self.rows)
         first = step * self.training.batch_forget
         draws = [
@@ -258,7 +258,7 @@ class _Loop:
     def _update(self, step: int) -> None:
         try:
             self.optimizer.step()
-        except RuntimeError as error:  # a step size that no parameter's type can hold
+        except RuntimeError as error:  # the step size overflows the parameter type
             if "overflow" not in str(error):
                 raise
             raise NumericsError(
@@ -266,7 +266,7 @@ class _Loop:
             ) from error
 
     def _add_gradients(self, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
-        """Both terms' gradients, summed over processes; this process's part of both losses and of what it saw."""
+        """Add the gradients of both terms, summed over processes; return this process's share of losses and records."""
         gradients, method = self.gradients, self.method
         forget_loss, observed = gradients.add_forget(draws, self.strata)
         retain_batch = self.retain_sampler.batch(step) if self.retains else []
@@ -286,7 +286,7 @@ class _Loop:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Do what comes after the last step: task arithmetic, merging, a word about lost updates.
+        """Finish training: apply task arithmetic, merge the adapter, and warn of lost updates.
 
         Raises:
             NumericsError: a parameter is not finite.
@@ -304,7 +304,7 @@ class _Loop:
         warn_of_lost_updates(self.method.name, [row["lost_update_share"] for row in self.rows])
 
     def state(self) -> dict[str, Any]:
-        """All that changes from step to step."""
+        """Return the complete state between two steps."""
         return {
             "parameters": {name: each.detach() for name, each in self.named.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -317,7 +317,7 @@ class _Loop:
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a saved state."""
         for name, value in state["parameters"].items():
             self.named[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])

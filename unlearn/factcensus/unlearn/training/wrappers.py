@@ -1,6 +1,6 @@
-"""Wrappers of the forget gradient: SAM takes it at the worst neighbour of the weights, GRU spares the retain term.
+"""Wrappers of the forget gradient: SAM computes it at the worst point near the weights, GRU protects the retain term.
 
-Both look at gradients only, so they go with every objective. SAM keeps nothing between steps, GRU a moving average.
+Both use only gradients, so they work with every objective. SAM keeps nothing between steps; GRU keeps a moving average.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Parameters = Sequence[torch.nn.Parameter]
 
 @contextmanager
 def worst_neighbour(parameters: Parameters, rho: float) -> Iterator[None]:
-    """Inside, the weights are W + rho g / |g|, g the gradients at hand; these are then dropped.
+    """Inside the block, set the weights to W + rho g / |g|, where g are the current gradients, and clear the gradients.
 
-    Afterwards the weights have their old bytes again, and the gradients that were computed inside.
+    Afterwards the weights have their old bytes again; gradients computed inside the block remain.
     Source: Foret et al. (2021), arXiv:2010.01412; for unlearning Fan et al. (2025), arXiv:2502.05374.
     """
     norm = _norm(parameters)
@@ -37,7 +37,7 @@ def worst_neighbour(parameters: Parameters, rho: float) -> Iterator[None]:
 
 @torch.no_grad()
 def take_gradients(parameters: Parameters) -> list[torch.Tensor]:
-    """The gradients at hand, zeros where there is none; they are taken away from the parameters."""
+    """Return the current gradients (zeros for missing ones) and clear them."""
     taken = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
     for parameter in parameters:
         parameter.grad = None
@@ -45,12 +45,12 @@ def take_gradients(parameters: Parameters) -> list[torch.Tensor]:
 
 
 class Rectifier:
-    """GRU: adds a forget gradient to the retain gradients at hand, without the part that opposes retaining.
+    """GRU: adds a forget gradient to the current retain gradients, without the component that opposes retaining.
 
-    g_f - min(0, <g_f, m>) / |m|^2 m, inner products over all parameters, where m <- gamma g_r + (1 - gamma) m, from 0,
-    is a moving average of the retain gradient: to first order the forget step never raises the retain term, of this
-    batch (gamma = 1, which keeps no copy) or of the last ones. Only the direction of m matters.
-    Source: Wang et al. (2025), arXiv:2503.09117; gamma = 0.8 as in its version for open-unlearning.
+    The added gradient is g_f - min(0, <g_f, m>) / |m|^2 m, with inner products over all parameters. m is a moving
+    average of the retain gradient: m <- gamma g_r + (1 - gamma) m, starting at 0. To first order, the forget step never
+    increases the retain term of this batch (gamma = 1, which keeps no copy) or of recent batches. Only the direction of
+    m matters. Source: Wang et al. (2025), arXiv:2503.09117; gamma = 0.8 as in their open-unlearning implementation.
     """
 
     def __init__(self, parameters: Parameters, gamma: float) -> None:
@@ -59,7 +59,7 @@ class Rectifier:
 
     @torch.no_grad()
     def add(self, forget: Sequence[torch.Tensor]) -> bool:
-        """Returns whether something opposed."""
+        """Add the forget gradient; return whether it opposed the retain gradient."""
         for average, parameter in zip(self._average, self._parameters, strict=False):
             average.mul_(1 - self._gamma)
             if parameter.grad is not None:
@@ -77,12 +77,12 @@ class Rectifier:
         return opposed
 
     def state(self) -> list[torch.Tensor]:
-        """All that changes from step to step."""
+        """Return the complete state between two steps."""
         return self._average
 
     @torch.no_grad()
     def load(self, state: Sequence[torch.Tensor]) -> None:
-        """Continue from a state."""
+        """Restore a saved state."""
         for average, value in zip(self._average, state, strict=True):
             average.copy_(value)
 
