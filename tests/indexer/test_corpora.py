@@ -369,6 +369,17 @@ def test_field_with_a_dot_in_its_name_goes_before_a_nested_one(tmp_path: Path) -
         documents(corpus, text_field="data.text")
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    texts, others = pa.array(["a"]), pa.array(["b"])
+    for repeated, table in {
+        "text": pa.Table.from_arrays([texts, others], ["text", "text"]),
+        "data.id": pa.table({"text": texts, "data": pa.StructArray.from_arrays([texts, others], ["id", "id"])}),
+    }.items():
+        pq.write_table(table, tmp_path / f"{repeated}.parquet")
+        with pytest.raises(InputError, match=rf"\.parquet: two columns are called '{repeated}'"):
+            documents(tmp_path / f"{repeated}.parquet")
+
+
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 @pytest.mark.parametrize(("field", "near"), [("txt", "text"), ("data.txet", "data.text"), ("Text", "text")])
 def test_missing_text_field_names_the_nearest(ending: str, field: str, near: str, tmp_path: Path) -> None:
