@@ -191,6 +191,36 @@ def test_nor_is_one_in_an_address(http: httpx.Client, query: dict[str, str]) -> 
         assert "did you mean 'source'?" in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('{"facts": [{"subject": "Curie", "subject": "Warsaw", "object": "Paris"}]}', "subject"),
+        ('{"facts": [{"subject": 1, "subject": 2, "object": "Paris"}]}', "subject"),
+        ('{"facts": [{"subject": "Curie", "object": "Paris"}], "windows": [1], "windows": [2]}', "windows"),
+        ('{"facts": [{"subject": "Curie", "object": "Paris"}], "facts": [{"subject": "a", "object": "b"}]}', "facts"),
+        ('{"facts": [{"subject": "Curie", "object": "Paris", "more": {"a": 1, "a": 2}}]}', "a"),
+        ('{"facts": [{"subject": "Curie", "object": "Paris", "more": "\\": ", "more": "x"}]}', "more"),
+    ],
+)
+def test_facts_give_no_field_twice(http: httpx.Client, body: str, name: str) -> None:
+    answer = http.post(FACTS, content=body, headers={"Content-Type": "application/json"})
+    problem = assert_problem(answer, 422, "invalid-input")
+    assert f"the key {name!r} is given twice" in problem["detail"]
+
+
+def test_a_colon_in_a_value_of_a_fact_is_no_field(http: httpx.Client) -> None:
+    fact = {"subject": "Curie", "object": "Paris", "more": '"a": 1', "deep": {"subject": {"subject": "x"}}}
+    (counted,) = http.post(FACTS, json={"facts": [fact], "windows": [1]}).raise_for_status().json()["facts"]
+    assert {name: counted[name] for name in fact} == fact
+
+
+def test_a_filter_in_an_address_gives_no_column_twice(http: httpx.Client) -> None:
+    for path, asked in ((COUNT, {"text": "Paris"}), (COOC, {"subject": "Curie", "object": "Warsaw"})):
+        query = {**asked, "filter": '{"source": "wiki", "source": "books"}'}
+        problem = assert_problem(http.get(path, params=query), 422, "invalid-request")
+        assert "'source' is given 2 times" in problem["detail"]
+
+
 @pytest.mark.parametrize("query", [{"by": "sorce"}, {"by": "sorce", "only": "wiki"}])
 def test_nor_is_one_on_the_page(http: httpx.Client, query: dict[str, str]) -> None:
     asked = {"index": "tiny", "subject": "Curie", "object": "Warsaw", **query}

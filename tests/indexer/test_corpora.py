@@ -369,6 +369,39 @@ def test_field_with_a_dot_in_its_name_goes_before_a_nested_one(tmp_path: Path) -
         documents(corpus, text_field="data.text")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": "a", "id": 1, "text": "b"}',
+        '{"id": 1, "text": "a", "id" : 2}',
+        '{"text": "a", "data": {"text": "b", "text": "c"}}',
+        '{"text": "a", "id": 1, "text": "a much longer text than the line has elsewhere"}',
+        '{"text": "a much longer text than the line has elsewhere", "id": 1, "text": "b"}',
+        '{"id": 1, "text": "\\u00e9\\"text\\": \\u00e9", "id": 2}',
+    ],
+)
+def test_a_text_or_an_id_that_is_given_twice_is_a_bad_line(line: str, tmp_path: Path) -> None:
+    good = '{"text": "a", "id": 1, "kind": "text", "more": {"text": "b", "id": 2}, "again": 1, "again": 2}\n'
+    (tmp_path / "c.jsonl").write_text(good + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: the key '(text|id)' is given twice"):
+        documents(tmp_path / "c.jsonl")
+    assert len(documents(tmp_path / "c.jsonl", on_bad_line="skip")) == 1
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_source_may_be_a_number(ending: str, tmp_path: Path) -> None:
+    for field, rows in (
+        ("source", [{"text": "a", "source": 7}, {"text": "a", "source": 7}, {"text": "a"}]),
+        ("meta", [{"text": "a", "meta": {"pile_set_name": n}} for n in (7, 7, None)]),
+    ):
+        build_index([write_corpus(tmp_path / f"{field}{ending}", rows)], tmp_path / field, jobs=1)
+        with CountIndex.open(tmp_path / field) as index:
+            assert {name: n["documents"] for name, n in index.count("a", by="source")["by_source"].items()} == {
+                "7": 2,
+                "unknown": 1,
+            }
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     texts, others = pa.array(["a"]), pa.array(["b"])
     for repeated, table in {

@@ -5,6 +5,8 @@ An unknown field is refused: a misspelt ``aliases`` would otherwise change a cou
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from factcensus.api.http.parameters import unique_fields
 from factcensus.api.http.problems import UNKNOWN_FIELD
 from factcensus.api.infini_gram.wire import RANGES
 from factcensus.indexer import Entity, Scope
@@ -121,7 +124,10 @@ def filter_of_text(text: str) -> Any:
 
     Raises:
         InputError: it is no filter.
+        Problem: ``invalid-request``; it names a column twice.
     """
+    with suppress(ValueError, RecursionError):  # what is no JSON at all is told below
+        json.loads(text, object_pairs_hook=unique_fields)
     try:
         return _FILTERS.validate_json(text)
     except ValidationError as error:

@@ -33,7 +33,7 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import ColumnNames
 from factcensus.indexer.tables.facts import check_facts
 from factcensus.indexer.tables.files import rows_of, table_of
-from factcensus.indexer.tables.json_rows import rows_as_written
+from factcensus.indexer.tables.json_rows import check_keys_once, rows_as_written
 from factcensus.indexer.tables.shapes import Shape, ShapeError
 
 #: Facts of a piece.
@@ -132,6 +132,7 @@ class FactsReader:
         if self._ending == "json":
             content = self._file.read()
             body = read_json(content, self._form)
+            check_keys_once(content, len(body.model_fields_set) + sum(map(len, body.facts)))
             for row in body.facts:
                 shape.check(row)
             # Windows that a body does not name may be named in the address.

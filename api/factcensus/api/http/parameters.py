@@ -60,10 +60,15 @@ class UniqueRequest(Request):
             Problem: ``invalid-request``; it names the field.
             json.JSONDecodeError: the body is not JSON.
         """
-        return json.loads(await self.body(), object_pairs_hook=_unique)
+        return json.loads(await self.body(), object_pairs_hook=unique_fields)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of an object of JSON; a hook for its parser.
+
+    Raises:
+        Problem: ``invalid-request``; a name is given twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         (name, times), *_ = Counter(name for name, _ in pairs).most_common(1)

@@ -90,11 +90,15 @@ def read_documents(
         records = _parquet_rows(file, text_field, on_bytes)
     else:
         records = _json_lines(file, limit, on_bytes)
+    repeats = _Repeats(text_field, id_field)
     for record, fields, line in records:
         try:
             if isinstance(fields, str):
                 raise BadRecordError(fields)
-            yield _document(record, fields, text_field, id_field, line)
+            document = _document(record, fields, text_field, id_field, line)
+            if line is not None and repeats.possible(line, len(document.text)):
+                repeats.refuse(line)
+            yield document
         except BadRecordError as error:
             message = f"{file.name}, line {record + 1}: {error}"
             if on_bad_line == "fail":
@@ -146,6 +150,53 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
     return document
 
 
+class _Repeats:
+    """Finds objects that give the key of a text or an id twice; JSON readers silently take the last value."""
+
+    def __init__(self, text_field: str, id_field: str) -> None:
+        text_keys = {text_field, text_field.rpartition(".")[2]}
+        others = {*text_field.split("."), id_field, *id_field.split(".")} - text_keys
+        self._keys = text_keys | others
+        self._text_keys, self._others = ([b'"%b"' % key.encode() for key in keys] for keys in (text_keys, others))
+
+    def possible(self, line: bytes, text_bytes: int) -> bool:
+        """Return whether a line may do so, without a look at its text, which is most of it.
+
+        Args:
+            line: as it is written.
+            text_bytes: of the text in UTF-8; in the line it takes as many or more.
+        """
+        end = len(line) - text_bytes
+        found = 0
+        for key in self._text_keys:
+            if (at := line.find(key, 0, end)) >= 0:
+                behind = at + len(key)
+                found += 1 if line.find(key, behind, end) < 0 else 2
+        if found != 1:
+            return True
+        for key in self._others:
+            at = line.find(key, 0, behind)
+            if at < 0:
+                at = line.find(key, behind + text_bytes)
+            elif line.find(key, at + 1, behind) >= 0 or line.find(key, behind + text_bytes) >= 0:
+                return True
+            if at >= behind and line.find(key, at + 1) >= 0:
+                return True
+        return False
+
+    def refuse(self, line: bytes) -> None:
+        """Raise if a line does so."""
+        json.loads(line, object_pairs_hook=self._each_once, parse_int=str, parse_float=str)
+
+    def _each_once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs if name in self._keys]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise BadRecordError(f"the key {twice[0]!r} is given twice")
+        return found
+
+
 def take_field(fields: dict[str, Any], name: str) -> Any:
     """Remove a field from a record and return it: the key ``name`` itself, or a path of keys separated by dots.
 
@@ -175,12 +226,12 @@ def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any
     Raises:
         BadRecordError: The fields are nested too deeply.
     """
-    source = fields.get("source")
-    if isinstance(source, str) and source:
+    source = _source_text(fields.get("source"))
+    if source:
         del fields["source"]
     else:
         meta = fields.get("meta")
-        source = meta.get("pile_set_name") if isinstance(meta, dict) else None
+        source = _source_text(meta.get("pile_set_name")) if isinstance(meta, dict) else None
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
@@ -189,9 +240,14 @@ def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any
         encoded,
         record,
         _id_text(name),
-        clean_text(source) if isinstance(source, str) and source else UNKNOWN_SOURCE,
+        source or UNKNOWN_SOURCE,
         _dump(fields),
     )
+
+
+def _source_text(value: Any) -> str | None:
+    """Return a source as text; None if the value cannot name a source."""
+    return _id_text(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
 
 
 def _id_text(value: Any) -> str | None:
@@ -286,7 +342,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
 
     try:
         with open_raw(file.url) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
-            _refuse_repeated(file, parquet.schema_arrow)
+            _refuse_repeated_columns(file, parquet.schema_arrow)
             names = _column_names(parquet.schema_arrow)
             if text_field not in names:
                 raise InputError(f"{file.name}: no column {text_field!r}{suggestion(text_field, names)}")
@@ -303,7 +359,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
         raise InputError(f"{file.name}: not a readable Parquet file ({error}); replace the file") from error
 
 
-def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
+def _refuse_repeated_columns(file: SourceFile, fields: Any, inside: str = "") -> None:
     """Refuse two columns, or two fields of a struct, with the same name, because the name would be ambiguous."""
     import pyarrow as pa
 
@@ -313,7 +369,7 @@ def _refuse_repeated(file: SourceFile, fields: Any, inside: str = "") -> None:
             raise InputError(f"{file.name}: two columns have the name {inside + column.name!r}; rename one of them")
         seen.add(column.name)
         if pa.types.is_struct(column.type):
-            _refuse_repeated(file, column.type, f"{inside}{column.name}.")
+            _refuse_repeated_columns(file, column.type, f"{inside}{column.name}.")
 
 
 def _column_names(fields: Any) -> list[str]:

@@ -146,6 +146,24 @@ def _colons(line: bytes) -> int:
     return len(_COLON.findall(line))
 
 
+def check_keys_once(body: bytes, keys: int) -> None:
+    """Check that no object of a JSON document gives a key twice; a reader that takes the last one does not say so.
+
+    Args:
+        body: the document, which such a reader could read.
+        keys: the keys that the reader found.
+
+    Raises:
+        InputError: an object does; or the document has an infinite number.
+    """
+    if _colons(body) == keys:
+        return
+    try:
+        decoded(body)
+    except ValueError as error:
+        raise InputError(f"not JSON that can be used ({error})") from error
+
+
 def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[dict[str, Any]]:
     """Return the rows of a JSON document again, if a reader that forgets how numbers are written gave them.
 
