@@ -409,7 +409,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         "data.id": pa.table({"text": texts, "data": pa.StructArray.from_arrays([texts, others], ["id", "id"])}),
     }.items():
         pq.write_table(table, tmp_path / f"{repeated}.parquet")
-        with pytest.raises(InputError, match=rf"\.parquet: two columns are called '{repeated}'"):
+        with pytest.raises(InputError, match=rf"\.parquet: two columns have the name '{repeated}'"):
             documents(tmp_path / f"{repeated}.parquet")
 
 
