@@ -130,7 +130,7 @@ def _record(material: Material, *, contrast: bool) -> dict[str, Values]:
     return found
 
 
-# ------------------------------------------------------------------------------- a forward pass of its own for each
+# ---------------------------------------------------------------------------------- a separate forward pass for each
 
 
 def _pass(model: Any, examples: Sequence[Example]) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -175,7 +175,7 @@ def test_zero_channels_stay_zero_and_invalid_bits_are_refused() -> None:
 
 def test_embeddings_and_the_output_layer_are_not_rounded(model: PreTrainedModel) -> None:
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    assert round_weights(model, 4) in (8, 14), "4 matrices a layer in GPT-2, 7 in Llama"
+    assert round_weights(model, 4) in (8, 14), "4 matrices per layer in GPT-2, 7 in Llama"
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert changed
     assert not any("embed" in name or "wte" in name or "wpe" in name or "lm_head" in name for name in changed)

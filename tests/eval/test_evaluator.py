@@ -53,7 +53,7 @@ def test_rows_have_the_questions_and_the_measures(model: PreTrainedModel, tokeni
     assert row["match"] == any(answer in said.text for answer in ("new york", "it"))
     assert row["extraction_strength"] is None
     assert row["point"] == "before"
-    assert (row["note"], row["stratum"], row["used"]) == ("kept", 1, "forget"), "the facts' own columns are carried"
+    assert (row["note"], row["stratum"], row["used"]) == ("kept", 1, "forget"), "the columns of the fact table are kept"
     assert "paraphrases" not in rows.column_names
     assert "object_aliases" not in rows.column_names
     of_row = [each for each in tokens.to_pylist() if (each["fact_id"], each["form"]) == ("f1", "question")]

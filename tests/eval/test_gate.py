@@ -203,4 +203,4 @@ def test_command_exits_with_3_and_prints_the_failing_clause(
     assert main([*command, "second < 1"]) == 2
     assert "did you mean 'seconds'" in capsys.readouterr().err
     (run / "summary.json").unlink()
-    assert main([*command, "known_before > 0"]) == 0, "the summary is made from the tables where there is none"
+    assert main([*command, "known_before > 0"]) == 0, "a missing summary is computed from the tables"

@@ -110,7 +110,7 @@ def test_samples_of_a_prompt_do_not_depend_on_other_prompts(
         assert alone == drawn
         assert len(drawn) == 4
     [fewer] = sample_continuations(model, tokenizer, PROMPTS[:1], limits[:1], samples=2, seed=1)
-    assert fewer == together[0][:2], "more samples are the same ones and others"
+    assert fewer == together[0][:2], "more samples are the same ones plus others"
     assert together != sample_continuations(model, tokenizer, PROMPTS, limits, samples=4, seed=2)
 
 

@@ -88,7 +88,7 @@ def test_match_requires_the_object_if_counts_have_one_or_the_whole_answer(tmp_pa
     assert with_object.facts["match"].dropna().all()
     alone = read_run(import_results([Source(path, "original")], tmp_path / "b"))
     row = alone.facts[alone.facts["fact_id"] == "forget/3"].iloc[0]
-    assert row["match"], "the generation goes on after the answer, which is there whole"
+    assert row["match"], "the generation contains the whole answer and continues after it"
     assert row["object"] == "P3 was born in Lima."
 
 

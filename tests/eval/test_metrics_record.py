@@ -271,7 +271,7 @@ def test_undefined_metrics_are_null() -> None:
     assert alone["true_false_margin"] is None
     assert alone["multiple_choice_probability"] is None
     certain = measured(token(surprisal_deviation=0.0, log_probability=0.0, entropy=0.0))
-    assert certain["min_k_plus_plus"] == 0, "a distribution of one point says nothing of its only token"
+    assert certain["min_k_plus_plus"] == 0, "a distribution with a single point carries no information"
     collapsed = measured(token(log_probability=math.nan))
     assert collapsed["log_probability"] is None
     assert collapsed["probability"] is None

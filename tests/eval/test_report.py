@@ -122,7 +122,7 @@ def test_drawings_use_the_colours_of_the_page_so_that_dark_mode_is_legible(page:
     assert "prefers-color-scheme: dark" in page
     for name in ("--ink", "--m1", "--m2", "--line"):
         assert f"var({name}, #" in page
-        assert page.count(f"{name}: #") == 2, "once for each ground"
+        assert page.count(f"{name}: #") == 2, "once for each background"
     assert not re.search(r"(?<!, )#1b1f24(?=[;\"])(?!;)", page.partition("<body>")[2])
 
 
@@ -175,7 +175,7 @@ def test_runs_of_other_models_are_shown_side_by_side(tmp_path: Path, capsys: pyt
     Page(page)
     assert "Runs side by side" in page
     assert "large: simnpo" in page
-    assert "Hidden knowledge and the size of the model" not in page, "the records do not say a size"
+    assert "Hidden knowledge and the size of the model" not in page, "the records state no size"
     assert main(["report", str(folders[0]), str(folders[0]), "--out", str(out)]) == 2
     assert "is given twice" in capsys.readouterr().err
 
@@ -238,7 +238,7 @@ def test_single_model_has_a_report(run: Run) -> None:
 def test_plain_table_has_methods_strata_and_the_slope_of_every_seed(summary: dict[str, Any]) -> None:
     text = summary_text(summary)
     lines = [line for line in text.splitlines() if line.startswith("simnpo ")]
-    assert len(lines) == 2, "one a form"
+    assert len(lines) == 2, "one per form"
     assert all(line.count("%") == 3 for line in lines)
     assert "seed 0  seed 1" in " ".join(text.split("  ")) or re.search(r"seed 0\s+seed 1", text)
     slope = summary["methods"][0]["slope_per_decade"]["question"]

@@ -34,7 +34,7 @@ def test_share_of_independent_facts_is_wilson_and_copies_add_no_information() ->
     assert twins.n == 16
     assert twins.ci95 is not None
     assert alone.ci95 is not None
-    assert twins.ci95 == (pytest.approx(alone.ci95[0]), pytest.approx(alone.ci95[1])), "a copy adds nothing"
+    assert twins.ci95 == (pytest.approx(alone.ci95[0]), pytest.approx(alone.ci95[1])), "a copy adds no information"
 
 
 def test_share_without_rows_is_null() -> None:

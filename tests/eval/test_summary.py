@@ -47,7 +47,7 @@ def test_planted_slope_is_recovered_overall_and_per_seed(summary: dict[str, Any]
     found = summary["methods"][0]["slope_per_decade"]["cloze"]
     assert found["value"] == pytest.approx(0.5, abs=0.2)
     assert [each["seed"] for each in found["per_seed"]] == [0, 1]
-    assert found["ci95_across_seeds"] is None, "two seeds say nothing about a third"
+    assert found["ci95_across_seeds"] is None, "two seeds give no interval for a third"
     values = [each["value"] for each in found["per_seed"]]
     assert min(values) <= found["value"] <= max(values)
     assert found["clusters"]["subject"] == 140, "a subject of another seed is another cluster"
@@ -162,7 +162,7 @@ def test_odds_of_forgetting_fall_with_the_count_if_frequent_facts_lose_less(summ
     # Every answer has two tokens, so the number of tokens is not a covariate.
     assert found["adjusted"]["covariates"] == ["log_probability_before", "log_object_documents"]
     oracle = summary["methods"][-1]["forgotten_odds_per_decade"]["cloze"]["generation"]
-    assert oracle["value"] is None, "it forgot every fact: there is nothing to compare"
+    assert oracle["value"] is None, "all facts are forgotten, so nothing can be compared"
 
 
 def test_holm_covers_all_methods_except_the_oracle_in_both_forms(summary: dict[str, Any]) -> None:

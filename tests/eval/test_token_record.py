@@ -100,7 +100,7 @@ def test_hand_computed_record() -> None:
     np.testing.assert_allclose(scores.margin, [ln2, -ln2], rtol=1e-6)
     assert scores.top1_id.tolist() == [0, 0]
     assert scores.exact_memorisation == 0.5
-    assert scores.extraction_strength is None, "two tokens: the metric can say nothing"
+    assert scores.extraction_strength is None, "the metric is undefined for two tokens"
 
 
 def test_collapsed_model_gives_nan_not_a_number() -> None:

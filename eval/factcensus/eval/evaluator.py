@@ -121,7 +121,7 @@ class StandardEvaluator:
 
         Raises:
             EvaluationInputError: the table has nothing to ask in these forms.
-            InputError: it has a column of its own with the name of one that evaluation adds.
+            InputError: the table already has a column that evaluation adds.
             ExampleError: an answer cannot be encoded, or the model cannot read it.
         """
         facts = complete_facts(facts)

@@ -154,7 +154,7 @@ class _Numbers:
             self.values[BASE, form, name] = value
 
     def keys(self, text: str, clause: str) -> list[Key]:
-        """Return what a name stands for: one key per method and form that it leaves open.
+        """Return the keys that a name refers to: one per method and form that the name leaves open.
 
         Raises:
             EvaluationInputError: The summary has no such number.
@@ -210,7 +210,7 @@ def _of_method(method: Mapping[str, Any]) -> Iterator[tuple[str | None, str, flo
 
 
 def _of_original(summary: Mapping[str, Any]) -> Iterator[tuple[str | None, str, float | None]]:
-    """Yield (form, name, value) of every number that the original model has of its own."""
+    """Yield (form, name, value) of every number of the original model."""
     accuracy = summary["original"]["accuracy"]
     yield from _accuracies(accuracy)
     for group in ("retain", "bystander"):

@@ -262,7 +262,7 @@ class _Originals:
         self._model: PreTrainedModel | None = None
 
     def beside(self, other: ModelToAsk) -> PreTrainedModel | None:
-        """Return the original model, or None if there is none or ``asked`` is the original itself."""
+        """Return the original model, or None if there is none or ``other`` is the original itself."""
         if self._asked is None or other is self._asked:
             return None
         if self._model is None:

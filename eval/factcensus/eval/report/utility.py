@@ -74,7 +74,7 @@ def _grid(rows: pd.DataFrame, methods: Sequence[str], columns: Sequence[str], ce
 
 
 def _texts(table: pd.DataFrame, methods: Sequence[str]) -> Table:
-    """Return measures on neutral text and benchmarks, with intervals where there are any."""
+    """Return measures on neutral text and benchmarks, with their intervals if there are any."""
     rows = table[~table["measure"].isin(SHARES)]
     cells = [
         [f"{NAMES.get(str(measure), measure)}, {of}", *(_number(found[found["method"] == name]) for name in methods)]
