@@ -320,6 +320,10 @@ def test_a_deletion_that_fails_leaves_no_record(folder: Path, tmp_path: Path, mo
         (lambda kept: kept | {"key": "xyz"}, "is damaged"),
         (lambda kept: kept | {"documents": [{**kept["documents"][0], "same_id_left": "x"}]}, "same_id_left is 'x'"),
         (lambda kept: kept | {"probes": ["Ann"]}, "is damaged"),
+        (lambda kept: kept | {"key": ""}, "is damaged"),
+        (lambda kept: kept | {"key": "00" * 65}, "is damaged"),
+        (lambda kept: {name: value for name, value in kept.items() if name != "seal"}, "is damaged"),
+        (lambda _: b"[" * 100_000, "is damaged"),
         (lambda kept: kept | {"asked_by": 7}, "asked_by is 7"),
         (lambda kept: {name: value for name, value in kept.items() if name != "after"}, "is damaged"),
         (lambda kept: kept | {"documents": [{"id": "x"}]}, "is damaged"),
@@ -333,6 +337,32 @@ def test_a_file_that_is_no_record_is_refused(
     path.write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
     with pytest.raises(InputError, match=message):
         verify_index(folder, record=path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept | {"key": "00" * 32},
+        lambda kept: kept | {"documents": []},
+        lambda kept: kept | {"probes": []},
+        lambda kept: kept | {"asked_by": "Bob"},
+        lambda kept: kept | {"after": kept["before"]},
+        lambda kept: kept | {"documents": [each | {"text_digest": "00" * 16} for each in kept["documents"]]},
+        lambda kept: kept | {"documents": [each | {"id_digest": None} for each in kept["documents"]]},
+        lambda kept: kept | {"documents": [each | {"same_text_left": 9} for each in kept["documents"]]},
+        lambda kept: kept | {"documents": [each | {"id": "copy"} for each in kept["documents"]]},
+    ],
+)
+def test_a_record_that_was_changed_proves_nothing(
+    change: Callable[[Any], Any], record: Path, folder: Path, tmp_path: Path
+) -> None:
+    kept = json.loads(record.read_bytes())
+    (tmp_path / "same").write_text(json.dumps(kept, sort_keys=True), encoding="utf-8")
+    assert verify_index(folder, record=tmp_path / "same")["record"]["documents"] == 2
+    (tmp_path / "changed").write_text(json.dumps(change(kept)), encoding="utf-8")
+    with pytest.raises(VerificationError, match="was changed since it was written") as error:
+        verify_index(folder, record=tmp_path / "changed")
+    assert error.value.exit_code == 3
 
 
 def test_an_absent_record_is_said_before_the_index_is_read(folder: Path, tmp_path: Path) -> None:

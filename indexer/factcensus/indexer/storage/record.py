@@ -17,6 +17,9 @@ It is one JSON object, readable by its owner only:
     the same text were left (``same_id_left``, ``same_text_left``).
 ``probes``
     For each: its ``text``, and ``occurrences`` and ``documents`` ``before`` and ``after``.
+``seal``
+    BLAKE2b with the key over all of this but the ids, so that a record that was damaged or changed is not taken for a
+    proof. It is no signature: whoever has the record has its key.
 
 The digests alone prove the deletion, so a copy of the record may leave out the ids.
 """
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
 
 KIND, VERSION = "factcensus deletion", 1
+_KEY_BYTES = 32
 #: Contradictions that a failed verification names.
 _MOST_NAMED = 5
 
@@ -141,7 +145,7 @@ def record_of(
     Raises:
         EmptyQueryError: a probe has no token.
     """
-    key = secrets.token_bytes(32)
+    key = secrets.token_bytes(_KEY_BYTES)
     deleted = join_documents({shard.number: np.asarray(shard.deleted) for shard in after.shards}, {})
     documents = [
         Removed(
@@ -180,7 +184,8 @@ def refuse_existing(path: Path) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record to a new file that only its owner can read, and wait until it is on the disk."""
-    content = json.dumps({"record": KIND, "version": VERSION, **asdict(record)}, indent=1, ensure_ascii=False)
+    fields = {"record": KIND, "version": VERSION, **asdict(record), "seal": _seal(record)}
+    content = json.dumps(fields, indent=1, ensure_ascii=False)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -200,12 +205,13 @@ def read_record(path: Path) -> Record:
 
     Raises:
         InputError: it cannot be read, is not a record of a deletion, or is of another version.
+        VerificationError: it was changed since it was written.
     """
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"the record {path} cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the record {path} is damaged: it is not JSON ({error})") from error
     if not isinstance(content, dict) or content.get("record") != KIND:
         raise InputError(f"{path} is not a record of a deletion; 'factcensus index delete --record' writes one")
@@ -223,10 +229,26 @@ def read_record(path: Path) -> Record:
             documents=tuple(map(_removed_of, _field(content, "documents", list))),
             probes=tuple(map(_probe_of, _field(content, "probes", list))),
         )
-        bytes.fromhex(record.key)
+        if len(bytes.fromhex(record.key)) != _KEY_BYTES:
+            raise ValueError(f"its key is not {_KEY_BYTES} bytes")
+        seal = _field(content, "seal", str)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the record {path} is damaged ({type(error).__name__}: {error})") from error
+    key = bytes.fromhex(record.key)
+    other_ids = [
+        each.id for each in record.documents if each.id is not None and _id_digest(key, each.id) != each.id_digest
+    ]
+    if other_ids or seal != _seal(record):
+        what = f"the id {other_ids[0]!r} is not the one it was written with" if other_ids else "its seal does not hold"
+        raise VerificationError(f"the record {path} was changed since it was written: {what}; use an unchanged copy")
     return record
+
+
+def _seal(record: Record) -> str:
+    fields = asdict(record)
+    for each in fields["documents"]:
+        del each["id"]  # a copy may leave them out
+    return _keyed(bytes.fromhex(record.key), b"record\0" + json.dumps(fields, sort_keys=True).encode())
 
 
 def _field(content: dict[str, Any], name: str, kind: type, *others: None) -> Any:
