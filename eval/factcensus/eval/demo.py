@@ -283,8 +283,12 @@ def _pool(
     concatenate(folders, out)
     records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
     kept = ("seed", "model", "facts", "index", "sets", "config", "identity")
-    update(runs=[{"folder": folder.name, **{name: record[name] for name in kept if name in record}}
-                 for folder, record in zip(folders, records, strict=True)])  # fmt: skip
+    update(
+        runs=[
+            {"folder": folder.name, **{name: record[name] for name in kept if name in record}}
+            for folder, record in zip(folders, records, strict=True)
+        ]
+    )
     seconds = round(before + time.monotonic() - console.begun, 1)
     summary = write_results(read_run(out), out, seconds=seconds)
     update(seconds=seconds)

@@ -46,8 +46,13 @@ BASE = "base"
 OF_THE_RUN = ("facts", "known_before", "seconds")
 SLOPES = ("slope_per_decade", "adjusted_slope_per_decade", "residual_slope_per_decade")
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
-}  # fmt: skip
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 _NAME = r"(?:\"[^\"]+\"|[^\W\d]\w*)(?:\.(?:\"[^\"]+\"|\w+))*"
 _DECIMAL = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _CLAUSE = re.compile(

@@ -31,8 +31,10 @@ def serving(indexes: Sequence[Path], log: Path) -> Iterator[str]:
     with log.open("ab") as file:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, process, log)

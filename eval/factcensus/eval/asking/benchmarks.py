@@ -114,9 +114,13 @@ def rows_of(results: dict[str, Any]) -> list[dict[str, Any]]:
             label = f"{task}/{metric}" + (f" ({kind})" if kind != "none" else "")
             rows.append(
                 {
-                    "measure": label, "of": LM_EVAL, "form": None, "value": float(value),
+                    "measure": label,
+                    "of": LM_EVAL,
+                    "form": None,
+                    "value": float(value),
                     "low": None if spread is None else value - spread,
-                    "high": None if spread is None else value + spread, "n": samples,
+                    "high": None if spread is None else value + spread,
+                    "n": samples,
                 }
-            )  # fmt: skip
+            )
     return rows

@@ -28,10 +28,15 @@ NEUTRAL = "neutral text"
 DOCUMENT_TOKENS = 512
 SCHEMA = pa.schema(
     [
-        ("measure", pa.string()), ("of", pa.string()), ("form", pa.string()), ("value", pa.float64()),
-        ("low", pa.float64()), ("high", pa.float64()), ("n", pa.int64()),
+        ("measure", pa.string()),
+        ("of", pa.string()),
+        ("form", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
     ]
-)  # fmt: skip
+)
 Row = dict[str, Any]
 
 
@@ -60,9 +65,14 @@ def _by(frame: pd.DataFrame, column: str, label: Any) -> Iterator[Row]:
             found = share(~truth if measure == "unfinished" else truth, known["subject_code"].to_numpy())
             low, high = found.ci95 or (None, None)
             yield {
-                "measure": measure, "of": label(value), "form": str(form), "value": found.value, "low": low,
-                "high": high, "n": found.n,
-            }  # fmt: skip
+                "measure": measure,
+                "of": label(value),
+                "form": str(form),
+                "value": found.value,
+                "low": low,
+                "high": high,
+                "n": found.n,
+            }
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,15 @@ def membership(target: Target) -> Iterator[Row]:
             continue
         for measure, column in SCORES.items():
             yield result(
-                question, 0, "", target.part_of(question.row), row[column], measure=measure,
-                log_probability=row["log_probability"], reference=0.5,
-            )  # fmt: skip
+                question,
+                0,
+                "",
+                target.part_of(question.row),
+                row[column],
+                measure=measure,
+                log_probability=row["log_probability"],
+                reference=0.5,
+            )
 
 
 def auc_of(

@@ -60,9 +60,14 @@ def probe(target: Target) -> Iterator[Row]:
                     continue
                 for measure, score in (("accuracy", right[place]), ("control", control[place])):
                     yield result(
-                        question, layer, f"layer {layer}", part, bool(score), measure=measure,
+                        question,
+                        layer,
+                        f"layer {layer}",
+                        part,
+                        bool(score),
+                        measure=measure,
                         reference=bool(control[place]),
-                    )  # fmt: skip
+                    )
 
 
 def _form(target: Target) -> str:

@@ -40,10 +40,14 @@ def few_shot(target: Target) -> Iterator[Row]:
             encoded.append(example)
         for question, answered in zip(asked, answer_all(target, asked, encoded), strict=True):
             yield result(
-                question, shots, f"{shots} solved", target.part_of(question.row), answered.match,
+                question,
+                shots,
+                f"{shots} solved",
+                target.part_of(question.row),
+                answered.match,
                 log_probability=answered.log_probability,
                 reference=reference.get(target.key(question), {}).get("match"),
-            )  # fmt: skip
+            )
 
 
 def _knows_line_breaks(target: Target) -> bool:
@@ -111,9 +115,15 @@ def paraphrase(target: Target) -> Iterator[Row]:
         as_question = reference.get((target.key(first)[0], "question", 0), {}).get("match")
         for measure, score in (("recall", sum(map(bool, matches)) / len(matches)), ("worst", float(any(matches)))):
             yield result(
-                first, number, f"{number} paraphrases", target.part_of(first.row), score, measure=measure,
-                log_probability=max(answers[each].log_probability for each in questions), reference=as_question,
-            )  # fmt: skip
+                first,
+                number,
+                f"{number} paraphrases",
+                target.part_of(first.row),
+                score,
+                measure=measure,
+                log_probability=max(answers[each].log_probability for each in questions),
+                reference=as_question,
+            )
 
 
 def sample(target: Target) -> Iterator[Row]:
@@ -138,9 +148,14 @@ def sample(target: Target) -> Iterator[Row]:
         hits = sum(match.contains for match in matches if match is not None)
         for k in _powers_of_two(number):
             yield result(
-                question, k, f"{k} samples", target.part_of(question.row), leak_at_k(number, hits, k), measure="leak",
+                question,
+                k,
+                f"{k} samples",
+                target.part_of(question.row),
+                leak_at_k(number, hits, k),
+                measure="leak",
                 reference=reference.get(target.key(question), {}).get("match"),
-            )  # fmt: skip
+            )
 
 
 def _powers_of_two(most: int) -> Sequence[int]:

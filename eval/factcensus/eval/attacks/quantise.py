@@ -37,9 +37,14 @@ def quantise(target: Target) -> Iterator[Row]:
         for question, answered in zip(questions, answers, strict=True):
             before = reference.get(target.key(question), {}).get("match")
             yield result(
-                question, bits, f"{bits} bits", target.part_of(question.row), answered.match,
-                log_probability=answered.log_probability, reference=before,
-            )  # fmt: skip
+                question,
+                bits,
+                f"{bits} bits",
+                target.part_of(question.row),
+                answered.match,
+                log_probability=answered.log_probability,
+                reference=before,
+            )
 
 
 @torch.no_grad()

@@ -46,17 +46,27 @@ def relearn(target: Target) -> Iterator[Row]:
 
     for question, row in zip(questions, before, strict=True):  # 0 steps: the measures without attack
         yield result(
-            question, 0, "0 steps", part_of(question), row.get("match"),
-            log_probability=row.get("log_probability"), reference=row.get("match"),
-        )  # fmt: skip
+            question,
+            0,
+            "0 steps",
+            part_of(question),
+            row.get("match"),
+            log_probability=row.get("log_probability"),
+            reference=row.get("match"),
+        )
     with restored(target.model):
         for steps in _after_each(target, trained):
             answers = answer_all(target, questions, encoded)
             for question, row, answered in zip(questions, before, answers, strict=True):
                 yield result(
-                    question, steps, f"{steps} steps", part_of(question), answered.match,
-                    log_probability=answered.log_probability, reference=row.get("match"),
-                )  # fmt: skip
+                    question,
+                    steps,
+                    f"{steps} steps",
+                    part_of(question),
+                    answered.match,
+                    log_probability=answered.log_probability,
+                    reference=row.get("match"),
+                )
 
 
 def _subject(target: Target, question: Asked) -> str:

@@ -31,23 +31,37 @@ ATTACKS: dict[str, Callable[[Target], Iterator[Row]]] = {
 }
 
 _WHAT = [
-    ("attack", pa.string()), ("level", pa.float64()), ("level_label", pa.string()), ("form", pa.string()),
+    ("attack", pa.string()),
+    ("level", pa.float64()),
+    ("level_label", pa.string()),
+    ("form", pa.string()),
     ("part", pa.string()),
-]  # fmt: skip
+]
 FACTS_SCHEMA = pa.schema(
     [
-        *_WHAT, ("fact_id", pa.string()), ("subject", pa.string()), ("stratum", pa.int64()),
-        ("stratum_label", pa.string()), ("measure", pa.string()), ("score", pa.float64()),
+        *_WHAT,
+        ("fact_id", pa.string()),
+        ("subject", pa.string()),
+        ("stratum", pa.int64()),
+        ("stratum_label", pa.string()),
+        ("measure", pa.string()),
+        ("score", pa.float64()),
         ("log_probability", pa.float64()),
     ]
-)  # fmt: skip
+)
 STRATA_SCHEMA = pa.schema(
     [
-        *_WHAT, ("stratum", pa.int64()), ("stratum_label", pa.string()), ("measure", pa.string()),
-        ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64()), ("n", pa.int64()),
+        *_WHAT,
+        ("stratum", pa.int64()),
+        ("stratum_label", pa.string()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
         ("reference", pa.float64()),
     ]
-)  # fmt: skip
+)
 
 
 def check_attacks(names: Sequence[str]) -> tuple[str, ...]:

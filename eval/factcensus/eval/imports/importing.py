@@ -58,8 +58,10 @@ def import_results(
             raise EvaluationInputError(not_found("file or folder of results", source.path))
     kind = _kind(sources) if kind == "auto" else kind
     readers: dict[str, Callable[..., Imported]] = {
-        "open-unlearning": open_unlearning.read, "paper": paper.read, "table": table.read
-    }  # fmt: skip
+        "open-unlearning": open_unlearning.read,
+        "paper": paper.read,
+        "table": table.read,
+    }
     counted = None if facts is None else _counted(facts)
     imported = readers[kind](sources, counted, seed)
     if count_column != COUNT and count_column not in imported.facts.columns:

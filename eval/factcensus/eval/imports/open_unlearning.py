@@ -93,11 +93,15 @@ def _measured(found: Mapping[str, Any], fact: Mapping[str, Any], truth: str) -> 
     if isinstance(found.get("generation"), str):
         match = match_answer(found["generation"], tuple(accepted))
     return {
-        "log_probability": mean, "log_probability_mean": mean, "generation": found.get("generation"),
-        "match": None if match is None else match.contains, "exact_match": None if match is None else match.exact,
-        "rouge_l_recall": found.get("rougeL_recall"), "rouge_l_f1": found.get("rougeL_f1"),
+        "log_probability": mean,
+        "log_probability_mean": mean,
+        "generation": found.get("generation"),
+        "match": None if match is None else match.contains,
+        "exact_match": None if match is None else match.exact,
+        "rouge_l_recall": found.get("rougeL_recall"),
+        "rouge_l_f1": found.get("rougeL_f1"),
         "exact_memorisation": found.get("score"),
-    }  # fmt: skip
+    }
 
 
 def _records(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:

@@ -50,12 +50,14 @@ def _no_facts() -> pd.DataFrame:
     texts = ("method", "point", "fact_id", "form", "subject", "object")
     return pd.DataFrame(
         {
-            "seed": pd.Series(dtype="int64"), "variant": pd.Series(dtype="int64"),
+            "seed": pd.Series(dtype="int64"),
+            "variant": pd.Series(dtype="int64"),
             **{name: pd.Series(dtype="string") for name in texts},
-            "log_probability": pd.Series(dtype="float64"), "log_probability_mean": pd.Series(dtype="float64"),
+            "log_probability": pd.Series(dtype="float64"),
+            "log_probability_mean": pd.Series(dtype="float64"),
             "match": pd.Series(dtype="boolean"),
         }
-    )  # fmt: skip
+    )
 
 
 def _rows(path: Path, method: str | None, seed: int) -> Iterator[dict[str, Any]]:
@@ -71,12 +73,16 @@ def _rows(path: Path, method: str | None, seed: int) -> Iterator[dict[str, Any]]
                 yield {
                     "seed": int(config.get("seed", seed)),
                     "method": method or str(config.get("loss_type", "unknown")).lower(),
-                    "point": BEFORE if checkpoint == 0 else AFTER, "checkpoint": checkpoint,
+                    "point": BEFORE if checkpoint == 0 else AFTER,
+                    "checkpoint": checkpoint,
                     "is_last": checkpoint == lines[-1][0],
-                    "measure": measure.removeprefix("eval_"), "split": split,
-                    "stratum": None if level is None else STRATA[level], "stratum_label": level or split,
-                    "value": float(value), "source": str(path),
-                }  # fmt: skip
+                    "measure": measure.removeprefix("eval_"),
+                    "split": split,
+                    "stratum": None if level is None else STRATA[level],
+                    "stratum_label": level or split,
+                    "value": float(value),
+                    "source": str(path),
+                }
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -25,9 +25,7 @@ def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
     kept = table[(table["point"] == BEFORE) | table["is_last"].astype(bool)]
     rows = []
     for (method, seed, split, measure), found in kept.groupby(["method", "seed", "split", "measure"], sort=False):
-        values = {
-            point: _shown(found.loc[found["point"] == point, "value"]) for point in (BEFORE, AFTER)
-        }  # fmt: skip
+        values = {point: _shown(found.loc[found["point"] == point, "value"]) for point in (BEFORE, AFTER)}
         rows.append([str(method), str(seed), str(split), str(measure), values[BEFORE], values[AFTER]])
     panels = []
     forget = kept[kept["measure"].str.startswith("forget") & kept["stratum"].notna()]
@@ -46,10 +44,16 @@ def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         "Scores that other code reported over all facts of a split, for comparison with the runs above. Without single "
         "facts there are no intervals and no slopes, and it is unknown which facts were known before.",
         panels,
-        [Table("Imported means before unlearning and at the last checkpoint",
-               ["method", "seed", "split", "measure", "before", "after"], rows, open=len(rows) <= 20)],
+        [
+            Table(
+                "Imported means before unlearning and at the last checkpoint",
+                ["method", "seed", "split", "measure", "before", "after"],
+                rows,
+                open=len(rows) <= 20,
+            )
+        ],
         note="Open marks: before unlearning. Filled: at the last checkpoint.",
-    )  # fmt: skip
+    )
 
 
 def _shown(values: pd.Series[float]) -> str:

@@ -69,14 +69,16 @@ def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
             Table(
                 "Attacks at their strongest level, by stratum, with 95 % intervals; in parentheses the value without "
                 "the attack, or by guessing. Never seen: people without any text",
-                head, strata, open=len(strata) <= MOST_OPEN_ROWS,
+                head,
+                strata,
+                open=len(strata) <= MOST_OPEN_ROWS,
             ),
             _every(table),
         ],
         legend=True,
         note="Open marks: without the attack, or by guessing. Dotted: never-seen people. Values and interval bounds "
         "are averages over seeds, so the intervals are wider than that of the mean. The last table shows each seed.",
-    )  # fmt: skip
+    )
 
 
 def _strata(table: pd.DataFrame) -> dict[int, str]:
@@ -136,17 +138,23 @@ def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn:
                 for row in means.to_dict("records")
             ]
             axes.plot(
-                x, means["reference"], style.marker, color=style.colour, markerfacecolor=figures.PAPER, markersize=5,
-            )  # fmt: skip
+                x,
+                means["reference"],
+                style.marker,
+                color=style.colour,
+                markerfacecolor=figures.PAPER,
+                markersize=5,
+            )
             figures.whiskers(axes, x, points, style, line=True)
             never = phantoms.loc[phantoms["method"] == name, "value"]
             if never.notna().any():
                 axes.axhline(float(never.mean()), color=style.colour, linestyle=":", linewidth=1)
         axes.set_xticks(range(len(at)), [names[each] for each in at])
         axes.set(
-            ylim=(-0.03, 1.03), ylabel=drawn.label,
+            ylim=(-0.03, 1.03),
+            ylabel=drawn.label,
             xlabel="stratum of the count" if key == "stratum" else unit,
-        )  # fmt: skip
+        )
         axes.grid(visible=False, axis="x")
         axes.yaxis.set_major_formatter(figures.percent_axis())
 

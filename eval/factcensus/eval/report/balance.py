@@ -41,22 +41,30 @@ def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
             Panel(
                 f"Asked as a {form}",
                 _draw(places, best, look, group, _before(summary, group)),
-                csv_of([
-                    {**{f"forgotten_{key}": value for key, value in flat(place["forgotten"]).items()},
-                     **{f"kept_{key}": value for key, value in flat(place["kept"]).items()}, "method": place["name"]}
-                    for place in places
-                ]),
+                csv_of(
+                    [
+                        {
+                            **{f"forgotten_{key}": value for key, value in flat(place["forgotten"]).items()},
+                            **{f"kept_{key}": value for key, value in flat(place["kept"]).items()},
+                            "method": place["name"],
+                        }
+                        for place in places
+                    ]
+                ),
             )
-        )  # fmt: skip
+        )
         rows += [
             [
-                place["name"], form,
-                percent(place["forgotten"]["value"]), interval(place["forgotten"]["ci95"], percent),
-                percent(place["kept"]["value"]), interval(place["kept"]["ci95"], percent),
+                place["name"],
+                form,
+                percent(place["forgotten"]["value"]),
+                interval(place["forgotten"]["ci95"], percent),
+                percent(place["kept"]["value"]),
+                interval(place["kept"]["ci95"], percent),
                 "yes" if (place["kept"]["value"], place["forgotten"]["value"]) in best else "",
             ]
             for place in places
-        ]  # fmt: skip
+        ]
     head = ["method", "form", "forgotten, worst stratum", "95 % interval", "kept", "95 % interval", "on the front"]
     return Section(
         "balance",
@@ -74,11 +82,10 @@ def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
 def front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the Pareto-optimal (kept, forgotten) pairs, from left to right."""
     kept = [
-        place for place in set(places)
-        if not any(
-            other != place and other[0] >= place[0] and other[1] >= place[1] for other in places
-        )
-    ]  # fmt: skip
+        place
+        for place in set(places)
+        if not any(other != place and other[0] >= place[0] and other[1] >= place[1] for other in places)
+    ]
     return sorted(kept)
 
 
@@ -92,9 +99,10 @@ def _places(summary: Mapping[str, Any], form: str, group: str) -> list[dict[str,
     places = []
     for method in summary["methods"]:
         strata = [
-            row["generation"] for row in method["forgotten_by_stratum"].get(form, [])
+            row["generation"]
+            for row in method["forgotten_by_stratum"].get(form, [])
             if row["generation"]["value"] is not None
-        ]  # fmt: skip
+        ]
         kept = method["accuracy"].get(group, {}).get("question", {})
         if strata and kept.get("value") is not None:
             worst = min(strata, key=lambda found: found["value"])

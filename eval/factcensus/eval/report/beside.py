@@ -70,8 +70,9 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
     for form in forms:
         rows = [
             charts.ForestRow(f"{each.label}: {method['name']}", odds)
-            for each, method, odds in _rows(found, form) if odds["value"] is not None
-        ]  # fmt: skip
+            for each, method, odds in _rows(found, form)
+            if odds["value"] is not None
+        ]
         values = [0.0, *(value for row in rows for value in (row.found["value"], *(row.found["ci95"] or ())))]
         room = 0.06 * (max(values) - min(values) or 1.0)
         look = {
@@ -85,25 +86,32 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
             Panel(
                 f"Odds of forgetting by count, asked as a {form}",
                 charts.forest(
-                    rows, look, reference=0.0, limits=(min(values) - room, max(values) + room),
+                    rows,
+                    look,
+                    reference=0.0,
+                    limits=(min(values) - room, max(values) + room),
                     label="log-odds per factor 10 of the count",
                     alternative=f"Log-odds by run and method, {form} form.",
                 ),
                 csv_of([flat(row.found, run_and_method=row.method) for row in rows]),
             )
-        )  # fmt: skip
+        )
     panels += _sizes(found)
     table = [
         [
-            each.label, method["name"], form, *_ends(method["forgotten_by_stratum"][form]),
+            each.label,
+            method["name"],
+            form,
+            *_ends(method["forgotten_by_stratum"][form]),
             f"{ratio(odds['odds_ratio'])} {interval(odds['odds_ratio_ci95'], ratio)}",
             f"{number(agreement['excess'])} {interval(agreement['ci95'], number)}",
-            percent(method["retain_accuracy"]), percent(method["bystander_accuracy"]),
+            percent(method["retain_accuracy"]),
+            percent(method["bystander_accuracy"]),
         ]
         for form in forms
         for each, method, odds in _rows(found, form)
         for agreement in [method["misalignment"]["by_form"][form]["agreement"]]
-    ]  # fmt: skip
+    ]
     head = [
         "run", "method", "form", "forgotten, rarest", "forgotten, most frequent", "odds ratio", "hidden (index)",
         "retain", "bystander",

@@ -152,9 +152,14 @@ def misalignment_parts(methods: Sequence[Mapping[str, Any]], form: str, limit: f
             }  # the fills alone are faint on paper
             axes.barh(row, found["hidden"], color=HIDDEN, label="hidden" if row == 0 else None, **edge)
             axes.barh(
-                row, found["brittle"], left=found["hidden"], color=BRITTLE, hatch="////",
-                label="brittle" if row == 0 else None, **edge,
-            )  # fmt: skip
+                row,
+                found["brittle"],
+                left=found["hidden"],
+                color=BRITTLE,
+                hatch="////",
+                label="brittle" if row == 0 else None,
+                **edge,
+            )
             axes.plot(found["ci95"], [row, row], color=INK, linewidth=1.4)
             axes.plot([found["original"]] * 2, [row - 0.4, row + 0.4], color=INK, linewidth=3)
             if found["never_seen"] is not None:
@@ -217,9 +222,13 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str], counted: 
                 axes, np.array([point["count"] for point in points]) * shift, points, style, line=False, label=form
             )
             axes.step(
-                [point["count"] for point in points], [point["isotonic"] for point in points], where="mid",
-                color=style.colour, linewidth=1, linestyle=":",
-            )  # fmt: skip
+                [point["count"] for point in points],
+                [point["isotonic"] for point in points],
+                where="mid",
+                color=style.colour,
+                linewidth=1,
+                linestyle=":",
+            )
         axes.set_xscale("log")
         if ticks:
             spread = _apart(sorted(ticks))
@@ -256,9 +265,15 @@ def training_curves(steps: pd.DataFrame, column: str, look: Mapping[str, Look], 
                 axes.plot(of_seed["step"], of_seed[column], color=style.colour, linewidth=0.8, alpha=0.4)
             mean = rows.groupby("step")[column].mean()
             axes.plot(
-                mean.index, mean, color=style.colour, linewidth=1.8, marker=style.marker, markersize=6,
-                markevery=max(1, len(mean) // 5), linestyle=style.dashes,
-            )  # fmt: skip
+                mean.index,
+                mean,
+                color=style.colour,
+                linewidth=1.8,
+                marker=style.marker,
+                markersize=6,
+                markevery=max(1, len(mean) // 5),
+                linestyle=style.dashes,
+            )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="step", ylabel=label)
 

@@ -36,11 +36,16 @@ class Cell:
         """Return the table row."""
         memory, joules = self.training.get("peak_memory_bytes"), self.training.get("energy_joules")
         return [
-            self.method, self.seed, str(self.done.get("steps", NONE)), duration(self.training.get("wall_seconds")),
-            duration(self.training.get("cpu_seconds")), duration(self.done.get("wall_seconds")),
+            self.method,
+            self.seed,
+            str(self.done.get("steps", NONE)),
+            duration(self.training.get("wall_seconds")),
+            duration(self.training.get("cpu_seconds")),
+            duration(self.done.get("wall_seconds")),
             quantity(self.planned.get("estimated_flop"), "FLOP"),
-            NONE if memory is None else f"{memory / 2**20:,.0f} MiB", quantity(joules, "J"),
-        ]  # fmt: skip
+            NONE if memory is None else f"{memory / 2**20:,.0f} MiB",
+            quantity(joules, "J"),
+        ]
 
 
 def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001

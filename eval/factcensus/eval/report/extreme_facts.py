@@ -75,10 +75,15 @@ def _rows(run: Run) -> pd.DataFrame:
 def _by_fact(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     """Return facts by the number of methods that agree, then by the remaining log-probability."""
     found = rows.groupby(["seed", "fact_id"], sort=False).agg(
-        subject=("subject", "first"), object=("object", "first"), relation=("relation", "first"),
-        count=(COUNT, "first"), before=("log_probability_before", "mean"), after=("log_probability_after", "mean"),
-        agree=(what, "sum"), methods=(what, "count"),
-    )  # fmt: skip
+        subject=("subject", "first"),
+        object=("object", "first"),
+        relation=("relation", "first"),
+        count=(COUNT, "first"),
+        before=("log_probability_before", "mean"),
+        after=("log_probability_after", "mean"),
+        agree=(what, "sum"),
+        methods=(what, "count"),
+    )
     found = found[found["agree"].astype(float) > 0]
     by_rest = what == "over_forgotten"
     return found.sort_values(["agree", "after"], ascending=[False, by_rest], kind="stable").head(SHOWN)
@@ -89,10 +94,14 @@ def _table(caption: str, found: pd.DataFrame, agree: str, counted: str, passages
     rows: list[Sequence[str]] = []
     for row in found.to_dict("records"):
         cells = [
-            str(row["subject"]), str(row["object"]), str(row["relation"]),
-            NONE if pd.isna(row["count"]) else f"{row['count']:,.0f}", _nats(row["before"]), _nats(row["after"]),
+            str(row["subject"]),
+            str(row["object"]),
+            str(row["relation"]),
+            NONE if pd.isna(row["count"]) else f"{row['count']:,.0f}",
+            _nats(row["before"]),
+            _nats(row["after"]),
             f"{row['agree']:.0f} of {row['methods']:.0f}",
-        ]  # fmt: skip
+        ]
         rows.append([*cells, passages.of(cells[0], cells[1])] if passages else cells)
     return Table(caption, [*head, "corpus passage"] if passages else head, rows, open=True)
 

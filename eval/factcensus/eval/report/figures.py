@@ -29,10 +29,16 @@ _FORM_COLOURS = (INK, "#00857c", "#9439ef", "#ec6413", "#713714")
 HIDDEN, BRITTLE = "#7fb2d9", "#f0c27a"
 #: CSS variable for each colour.
 VARIABLES = {
-    INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", ORACLE_COLOUR: "--oracle", HIDDEN: "--hidden",
-    BRITTLE: "--brittle", **{colour: f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    PAPER: "--paper",
+    ORACLE_COLOUR: "--oracle",
+    HIDDEN: "--hidden",
+    BRITTLE: "--brittle",
+    **{colour: f"--m{number}" for number, colour in enumerate(_COLOURS, 1)},
     **{colour: f"--f{number}" for number, colour in enumerate(_FORM_COLOURS[1:], 2)},
-}  # fmt: skip
+}
 _STYLE: Any = {  # rc_context wants its keys as literals
     "font.family": "sans-serif", "font.size": 11, "text.color": INK,
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 11, "axes.spines.top": False,

@@ -26,13 +26,19 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
     ]  # fmt: skip
     rows = [
         [
-            method["name"], form, row["label"],
-            percent(row["generation"]["value"]), interval(row["generation"]["ci95"], percent),
-            percent(row["probability"]["value"]), interval(row["probability"]["ci95"], percent),
+            method["name"],
+            form,
+            row["label"],
+            percent(row["generation"]["value"]),
+            interval(row["generation"]["ci95"], percent),
+            percent(row["probability"]["value"]),
+            interval(row["probability"]["ci95"], percent),
             f"{row['generation']['n']} of {row['asked']}",
         ]
-        for form in forms for method in methods for row in method["forgotten_by_stratum"][form]
-    ]  # fmt: skip
+        for form in forms
+        for method in methods
+        for row in method["forgotten_by_stratum"][form]
+    ]
     without = max((number for method in methods for number in method.get("without_stratum", {}).values()), default=0)
     head = ["method", "form", "count", "by generation", "95 % interval", "by probability", "95 % interval", "n"]
     return Section(
@@ -63,9 +69,7 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], co
     """Return shares forgotten with one row per method and stratum and one column per form of asking."""
     rows = []
     for method in methods:
-        found = {
-            (row["stratum"], form): row for form in forms for row in method["forgotten_by_stratum"][form]
-        }  # fmt: skip
+        found = {(row["stratum"], form): row for form in forms for row in method["forgotten_by_stratum"][form]}
         labels = {stratum: row["label"] for (stratum, _), row in found.items()}
         for stratum in sorted(labels):
             shares = [found[stratum, form]["generation"] if (stratum, form) in found else {} for form in forms]
@@ -73,39 +77,47 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], co
             rows.append([method["name"], labels[stratum], *cells])
     return Table(
         f"Forgotten by generation in each stratum ({counted}), by form of asking, with 95 % intervals",
-        ["method", "count", *forms], rows, open=True,
-    )  # fmt: skip
+        ["method", "count", *forms],
+        rows,
+        open=True,
+    )
 
 
 def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
     """Build the section on forgetting by count: points, isotonic and logistic curves, one panel per method."""
     forms = asked_forms(summary)
     methods = [
-        method for method in summary["methods"]
-        if any(method["forgotten_by_count"][form]["points"] for form in forms)
-    ]  # fmt: skip
+        method for method in summary["methods"] if any(method["forgotten_by_count"][form]["points"] for form in forms)
+    ]
     if not methods or not forms:
         return None
     panels = [
         Panel(
             method["name"],
             charts.forgetting_curves(method, forms, count_label(summary)),
-            csv_of([
-                flat(point, form=form, count_low=point["low"], count_high=point["high"], isotonic=point["isotonic"])
-                for form in forms for point in method["forgotten_by_count"][form]["points"]
-            ]),
+            csv_of(
+                [
+                    flat(point, form=form, count_low=point["low"], count_high=point["high"], isotonic=point["isotonic"])
+                    for form in forms
+                    for point in method["forgotten_by_count"][form]["points"]
+                ]
+            ),
         )
         for method in methods
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            method["name"], form, *_odds(found), *_odds(found["adjusted"]),
+            method["name"],
+            form,
+            *_odds(found),
+            *_odds(found["adjusted"]),
             detectable(found["minimum_detectable_effect"]),
             str(found["n"]) + (" (penalised)" if found["penalised"] else ""),
         ]
-        for form in forms for method in methods
+        for form in forms
+        for method in methods
         for found in [method["forgotten_odds_per_decade"][form]["generation"]]
-    ]  # fmt: skip
+    ]
     return Section(
         "curves",
         "How forgetting depends on the count",
@@ -118,12 +130,13 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
                 "facts resist. Adjusted: at equal confidence before, object and subject frequency and answer length. "
                 "Detectable: minimum detectable log-odds slope at 80 % power",
                 ["method", "form", "odds ratio", "95 % interval", "adjusted", "95 % interval", "detectable", "n"],
-                rows, open=True,
+                rows,
+                open=True,
             )
         ],
         note="If the adjusted ratio is near 1 and the total ratio is not, frequent facts resist only because the model "
         "was surer of them.",
-    )  # fmt: skip
+    )
 
 
 def _odds(found: Mapping[str, Any]) -> tuple[str, str]:

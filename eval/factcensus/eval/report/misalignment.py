@@ -40,12 +40,15 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
         Panel(
             f"Asked as a {form}",
             charts.misalignment_parts(methods, form, limit),
-            csv_of([
-                {"method": name, "form": form, **{key: each[key] for key in _MISALIGNMENT_KEYS}} for name, each in rows
-            ]),
+            csv_of(
+                [
+                    {"method": name, "form": form, **{key: each[key] for key in _MISALIGNMENT_KEYS}}
+                    for name, each in rows
+                ]
+            ),
         )
         for form, rows in found.items()
-    ]  # fmt: skip
+    ]
     panels += _agreement_panels(found, look)
     head = ["method", "form", "total", "95 % interval", "hidden", "brittle", "original", "if none left", "excess"]
     return Section(
@@ -98,10 +101,11 @@ def _agreement_panels(
     rows = {
         form: [
             charts.ForestRow(name, {**each["agreement"], "value": each["agreement"]["excess"]})
-            for name, each in of_form if each["agreement"]["n"]
+            for name, each in of_form
+            if each["agreement"]["n"]
         ]
         for form, of_form in found.items()
-    }  # fmt: skip
+    }
     rows = {form: of_form for form, of_form in rows.items() if of_form}
     return forests(
         rows, look, "excess of the threshold-free index", "How much better probability finds facts than generation"

@@ -102,17 +102,27 @@ def _draw(rows: pd.DataFrame, forms: Sequence[str], look: figures.Look, name: st
             jitter = generator.uniform(-0.09, 0.09, len(y))
             drawn = generator.permutation(len(y))[:MOST_POINTS]
             axes.plot(
-                np.clip(x, -reach, reach)[drawn], (y + jitter)[drawn], look.marker, color=look.colour, markersize=3.2,
-                alpha=0.5, markeredgewidth=0,
-            )  # fmt: skip
+                np.clip(x, -reach, reach)[drawn],
+                (y + jitter)[drawn],
+                look.marker,
+                color=look.colour,
+                markersize=3.2,
+                alpha=0.5,
+                markeredgewidth=0,
+            )
             for right, upper in ((True, False), (False, True), (True, True), (False, False)):
                 inside = int(((x > 0) == right)[said == upper].sum())
                 word = {(True, False): "hidden ", (False, True): "brittle "}.get((right, upper), "")
                 axes.text(
-                    0.97 if right else 0.03, 0.965 if upper else 0.035, f"{word}{inside}", transform=axes.transAxes,
-                    ha="right" if right else "left", va="top" if upper else "bottom", fontsize=10,
+                    0.97 if right else 0.03,
+                    0.965 if upper else 0.035,
+                    f"{word}{inside}",
+                    transform=axes.transAxes,
+                    ha="right" if right else "left",
+                    va="top" if upper else "bottom",
+                    fontsize=10,
                     fontweight="bold" if word else "normal",
-                )  # fmt: skip
+                )
             axes.axvline(0, color=figures.INK, linewidth=0.9)
             axes.set(xlim=(-reach, reach), ylim=(-0.34, 1.34), yticks=(0, 0.5, 1), xlabel="nats above never seen")
             axes.set_title(form, fontsize=11)

@@ -71,9 +71,10 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
     groups = [group for group in GROUPS if any(group in accuracy for _, accuracy in models)]
     groups += sorted({group for _, accuracy in models for group in accuracy} - set(groups))
     forms = [
-        form for form in summary["forms"]
+        form
+        for form in summary["forms"]
         if any(by_form.get(form, {}).get("n") for _, accuracy in models for by_form in accuracy.values())
-    ]  # fmt: skip
+    ]
     if not groups or not forms:
         return None
     rows = []
@@ -118,11 +119,14 @@ def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
     last = run.steps.sort_values("step").groupby(["method", "seed"], sort=False).tail(1)
     rows = [
         [
-            str(row["method"]), str(row["seed"]), str(row["step"]), *(number(row[name]) for name in columns),
+            str(row["method"]),
+            str(row["seed"]),
+            str(row["step"]),
+            *(number(row[name]) for name in columns),
             percent(row["lost_update_share"]) if "lost_update_share" in run.steps.columns else "-",
         ]
         for row in last.to_dict("records")
-    ]  # fmt: skip
+    ]
     head = ["method", "seed", "step", *(labels[name] for name in columns), "updates lost"]
     return Section(
         "training",

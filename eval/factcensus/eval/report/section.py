@@ -93,6 +93,5 @@ def asked_forms(summary: Mapping[str, Any]) -> list[str]:
 def every_asked_form(summary: Mapping[str, Any]) -> list[str]:
     """Return all forms in which forget facts were asked."""
     return [
-        form for form in summary["forms"]
-        if any(method["forgotten_by_stratum"][form] for method in summary["methods"])
-    ]  # fmt: skip
+        form for form in summary["forms"] if any(method["forgotten_by_stratum"][form] for method in summary["methods"])
+    ]

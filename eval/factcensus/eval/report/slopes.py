@@ -69,12 +69,17 @@ def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
     rows = {form: [_forest_row(method, "residual_slope_per_decade", form) for method in methods] for form in forms}
     numbers = [
         [
-            row.method, form, number(row.found["value"]), interval(row.found["ci95"], number),
-            ", ".join(map(number, row.seeds)), detectable(row.found["minimum_detectable_effect"]), str(row.found["n"]),
+            row.method,
+            form,
+            number(row.found["value"]),
+            interval(row.found["ci95"], number),
+            ", ".join(map(number, row.seeds)),
+            detectable(row.found["minimum_detectable_effect"]),
+            str(row.found["n"]),
         ]
         for form in forms
         for row in rows[form]
-    ]  # fmt: skip
+    ]
     return Section(
         "residual",
         "Does the remaining knowledge still depend on the count?",
@@ -153,12 +158,16 @@ def _slope_row(method: Mapping[str, Any], form: str) -> list[str]:
 def _contrasts(summary: Mapping[str, Any], forms: Sequence[str]) -> list[Table]:
     rows = [
         [
-            f"{each['method']} {MINUS} {each['reference']}", form, number(found["value"]),
-            interval(found["ci95"], number), detectable(found["minimum_detectable_effect"]), str(found["n"]),
+            f"{each['method']} {MINUS} {each['reference']}",
+            form,
+            number(found["value"]),
+            interval(found["ci95"], number),
+            detectable(found["minimum_detectable_effect"]),
+            str(found["n"]),
         ]
         for each in summary["contrasts"]
         for form in forms
         for found in [each["slope_per_decade"][form]]
-    ]  # fmt: skip
+    ]
     head = ["difference", "form", "slope", "95 % interval", "detectable", "n"]
     return [Table("Differences between methods, on the same facts", head, rows)] if rows else []

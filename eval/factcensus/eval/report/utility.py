@@ -44,8 +44,9 @@ def _distances(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     return Table(
         "Facts answered, by what they have in common with the nearest fact to be forgotten",
         ["model", "form", *(distance_label(each).partition(": ")[2] for each in columns)],
-        _grid(rows, methods, columns, lambda found: percent(_mean(found))), open=True,
-    )  # fmt: skip
+        _grid(rows, methods, columns, lambda found: percent(_mean(found))),
+        open=True,
+    )
 
 
 def _endings(table: pd.DataFrame, methods: Sequence[str]) -> Table:

@@ -165,10 +165,16 @@ def _place(facts: _Side, phantoms: _Side) -> _Placed:
         weight = len(ours.p) / len(theirs.p)
         parts.append(
             (
-                np.flatnonzero(rows), p.mean(axis=1), g.mean(axis=1), then.mean(axis=1), excess.mean(axis=1),
-                ours.subject, (stranger - stranger.mean()) * weight, theirs.subject,
+                np.flatnonzero(rows),
+                p.mean(axis=1),
+                g.mean(axis=1),
+                then.mean(axis=1),
+                excess.mean(axis=1),
+                ours.subject,
+                (stranger - stranger.mean()) * weight,
+                theirs.subject,
             )
-        )  # fmt: skip
+        )
     if not parts:
         return _Placed(*(np.zeros(0, np.int64 if field.name in _INTEGERS else float) for field in fields(_Placed)))
     return _Placed(*(np.concatenate(each) for each in zip(*parts, strict=True)))
@@ -195,10 +201,16 @@ def _index(placed: _Placed) -> dict[str, Any]:
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, min(size for _, size in parts) - 1)) * error
         interval, effect = (excess - half, excess + half), DETECTABLE_STANDARD_ERRORS * error
     return {
-        "n": n, "phantoms": len(placed.stranger), "probability": probability, "generation": generation,
-        "index": probability - generation, "original": float(placed.original.mean()), "excess": excess,
-        "ci95": interval, "minimum_detectable_effect": effect,
-    }  # fmt: skip
+        "n": n,
+        "phantoms": len(placed.stranger),
+        "probability": probability,
+        "generation": generation,
+        "index": probability - generation,
+        "original": float(placed.original.mean()),
+        "excess": excess,
+        "ci95": interval,
+        "minimum_detectable_effect": effect,
+    }
 
 
 def _variance(parts: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, int]:

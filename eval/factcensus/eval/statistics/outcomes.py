@@ -128,8 +128,12 @@ def pair_outcomes(facts: pd.DataFrame) -> pd.DataFrame:
     measured = ["log_probability", "log_probability_mean", "match"]
     paired = after[["method", *ASKED, "group", *measured]].merge(
         before[[*ASKED, *carried, *measured, "never_seen_level"]],
-        on=ASKED, how="left", suffixes=("_after", "_before"), indicator=True, validate="many_to_one",
-    )  # fmt: skip
+        on=ASKED,
+        how="left",
+        suffixes=("_after", "_before"),
+        indicator=True,
+        validate="many_to_one",
+    )
     if (unpaired := paired[paired["_merge"] != "both"]).size:
         first = unpaired.iloc[0]
         raise EvaluationInputError(
