@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from planted import planted_facts
 from test_run_folder import write_run
@@ -227,3 +228,56 @@ def test_source_may_name_its_method_and_paths_may_contain_an_equals_sign(tmp_pat
     odd.write_text("")
     assert source_of(str(odd)) == Source(odd)
     assert source_of("npo=a/b.json") == Source(Path("a/b.json"), "npo")
+
+
+OUTCOMES = (
+    "fact_id,method,match,log_probability\n007,original,true,-1\n007,npo,false,-5\n8,original,true,-1\n8,npo,true,-2\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "ids", "message"),
+    [
+        (OUTCOMES, ("7", "08"), "no result has a fact_id of .*'007'.*'7'"),
+        (OUTCOMES.replace("-5", "5"), ("007", "8"), "fact '007': log_probability is 5, and .* at most 0"),
+        (OUTCOMES.replace("match", "form").replace("true", "qestion"), ("007", "8"), "unknown form .*'qestion'"),
+        (
+            OUTCOMES.replace("match", "point").replace("true", "before").replace("false", "aftr"),
+            ("007", "8"),
+            "row 2 has the point 'aftr' for the method 'npo'",
+        ),
+    ],
+)
+def test_outcome_that_would_be_lost_silently_is_refused(
+    outcomes: str, ids: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "o.csv").write_text(outcomes)
+    (tmp_path / "f.csv").write_text("fact_id,subject,object\n" + "".join(f"{each},a,b\n" for each in ids))
+    with pytest.raises(ValueError, match=message):
+        import_results([source_of(str(tmp_path / "o.csv"))], tmp_path / "run", facts=tmp_path / "f.csv")
+    assert not (tmp_path / "run").exists()
+
+
+def test_results_without_a_counted_fact_are_noted_and_other_counts_stay_integers(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text(OUTCOMES)
+    (tmp_path / "f.csv").write_text("fact_id,subject,object,cooccurrence_documents\n7,a,b,3\n8,c,d,9\n")
+    out = import_results([source_of(str(tmp_path / "o.csv"))], tmp_path / "run", facts=tmp_path / "f.csv")
+    (note,) = [each for each in json.loads((out / "run.json").read_text())["notes"] if "no counts" in each]
+    assert note.startswith("1 of 2 facts are not in the fact table")
+    assert "'007'" in note
+    counts = pq.read_table(out / "facts.parquet")["cooccurrence_documents"]
+    assert (str(counts.type), sorted(set(counts.to_pylist()), key=str)) == ("int64", [9, None])
+
+
+def test_null_of_a_joined_fact_is_not_the_word_nan_and_missing_facts_are_noted(tmp_path: Path) -> None:
+    base, npo = tofu(tmp_path / "a_EVAL.json", forgets_below=None), tofu(tmp_path / "b_EVAL.json", forgets_below=3)
+    (tmp_path / "f.csv").write_text("fact_id,subject,object,relation\n0,P0,Rome,\n1,P1,Oslo,city\n")
+    sources = [Source(base, "original"), Source(npo, "npo")]
+    out = import_results(sources, tmp_path / "run", facts=tmp_path / "f.csv")
+    rows = pq.read_table(out / "facts.parquet", columns=["relation", "object"]).to_pylist()
+    assert "nan" not in {value for row in rows for value in row.values()}
+    notes = json.loads((out / "run.json").read_text())["notes"]
+    assert any(note.startswith(f"{PEOPLE - 2} of {PEOPLE} facts are not in the fact table") for note in notes)
+    (tmp_path / "f.csv").write_text("fact_id,subject,object\nq-0,P0,Rome\n")
+    with pytest.raises(EvaluationInputError, match=r"no result has a fact_id of the fact table.*'0'.*'q-0'"):
+        import_results(sources, tmp_path / "other", facts=tmp_path / "f.csv")

@@ -171,3 +171,9 @@ def test_own_column_used_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("subject,object,used\nPeru,Lima,yes\n")
     with pytest.raises(InputError, match=r"a column 'used' of its own.*--columns my_used=used"):
         read_fact_table(tmp_path / "f.csv")
+
+
+def test_negative_counts_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("subject,object,cooccurrence_documents\nPeru,Lima,-1\n")
+    with pytest.raises(InputError, match=r"'cooccurrence_documents' of the fact table holds negative numbers"):
+        read_fact_table(tmp_path / "f.csv")

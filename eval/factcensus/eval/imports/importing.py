@@ -124,7 +124,9 @@ def _counted(path: Path) -> pd.DataFrame:
         checked = complete_facts(facts)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    frame: pd.DataFrame = checked.select(facts.column_names).to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = checked.select(facts.column_names).to_pandas(
+        ignore_metadata=True, types_mapper={pa.int64(): pd.Int64Dtype()}.get
+    )
     return frame
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports.results import Imported, Source
+from factcensus.eval.imports.results import Imported, Source, unjoined
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
 #: Prefixes of the metric names, and the role of the facts; no loss uses real authors and world facts.
@@ -50,7 +50,10 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
             )
         for path in _files(source.path):
             rows += list(_rows(path, source.method, counted, seed))
-    return Imported(pd.DataFrame(rows), notes=(NOTE,))
+    notes = [NOTE]
+    if counted is not None:
+        notes += unjoined([row["fact_id"].rpartition("/")[2] for row in rows if row["role"] == "forget"], counted)
+    return Imported(pd.DataFrame(rows), notes=tuple(notes))
 
 
 def _files(path: Path) -> list[Path]:
@@ -66,7 +69,9 @@ def _files(path: Path) -> list[Path]:
 
 def _rows(path: Path, method: str, counted: pd.DataFrame | None, seed: int) -> Iterator[dict[str, Any]]:
     records = _records(path)
-    rows: list[dict[Any, Any]] = [] if counted is None else counted.to_dict("records")
+    # Null is None in every column: the NaN of pandas would become the text "nan".
+    plain = pd.DataFrame() if counted is None else counted.astype(object).where(counted.notna(), None)
+    rows: list[dict[Any, Any]] = plain.to_dict("records")
     table: dict[str, dict[str, Any]] = {row["fact_id"]: row for row in rows}
     point = BEFORE if method == ORIGINAL else AFTER
     for (group, form, index), found in records.items():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+
+from factcensus.eval.errors import EvaluationInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +26,28 @@ class Imported:
     facts: pd.DataFrame
     aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
+
+
+def unjoined(ids: Iterable[str], counted: pd.DataFrame) -> list[str]:
+    """Return a note on results whose fact is not in the fact table, and so has no counts.
+
+    Args:
+        ids: The ids of the results that are joined with the fact table.
+        counted: The fact table.
+
+    Raises:
+        EvaluationInputError: none of them is.
+    """
+    asked, known = dict.fromkeys(map(str, ids)), set(map(str, counted["fact_id"]))
+    unknown = [each for each in asked if each not in known]
+    if not unknown:
+        return []
+    if len(unknown) == len(asked):
+        raise EvaluationInputError(
+            f"no result has a fact_id of the fact table: the results have ids such as {unknown[0]!r}, the table "
+            f"{counted['fact_id'].iloc[0]!r}; ids must be equal as texts (007 is not 7)"
+        )
+    return [
+        f"{len(unknown):,} of {len(asked):,} facts are not in the fact table and have no counts (such as "
+        f"{unknown[0]!r})."
+    ]

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports.results import Imported, Source
+from factcensus.eval.imports.results import Imported, Source, unjoined
 from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
+from factcensus.indexer.names import unknown_name
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS, TEXT_COLUMNS, is_count
 from factcensus.indexer.tables.files import read_table
 from factcensus.indexer.tables.restored import restored
@@ -46,7 +47,9 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
             "import results of another original model as a separate run"
         )
     facts = facts[~(originals & facts.duplicated(_KEY))]
+    notes = ["Imported from a table of outcomes."]
     if counted is not None:
+        notes += unjoined(facts["fact_id"], counted)
         brought = [name for name in counted.columns if name == "fact_id" or name not in facts.columns]
         plain = [name for name in brought if not counted[name].map(lambda value: isinstance(value, list)).any()]
         facts = facts.merge(counted[plain], on="fact_id", how="left", validate="many_to_one")
@@ -57,7 +60,7 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
             "there are no rows of the original model; add rows with method 'original', or the columns match_before and "
             "match_after"
         )
-    return Imported(facts, notes=("Imported from a table of outcomes.",))
+    return Imported(facts, notes=tuple(notes))
 
 
 def _read(source: Source, seed: int) -> pd.DataFrame:
@@ -79,12 +82,40 @@ def _read(source: Source, seed: int) -> pd.DataFrame:
         )
     if "method" not in frame.columns:
         raise EvaluationInputError(f"{source.path} has no column 'method'; add it, or write METHOD={source.path}")
-    frame = frame.assign(point=[BEFORE if method == ORIGINAL else AFTER for method in frame["method"]])
+    points = [BEFORE if method == ORIGINAL else AFTER for method in frame["method"]]
+    if "point" in frame.columns:
+        _check_points(frame, points, source.path)
+    frame = frame.assign(point=points)
     defaults: dict[str, Any] = {"seed": seed, "form": "question", "variant": 0}
     for name, value in defaults.items():
         if name not in frame.columns:
             frame = frame.assign(**{name: value})
     return _typed(frame, source.path)
+
+
+def _check_points(frame: pd.DataFrame, points: Sequence[str], path: Path) -> None:
+    for row, (given, point) in enumerate(zip(frame["point"], points, strict=True), 1):
+        if pd.notna(given) and given != point:
+            raise EvaluationInputError(
+                f"{path}: row {row} has the point {given!r} for the method {frame['method'].iloc[row - 1]!r}; the "
+                f"point of {ORIGINAL!r} is {BEFORE!r}, and that of every other method {AFTER!r}; correct or remove it"
+            )
+
+
+def _check_values(frame: pd.DataFrame, path: Path) -> None:
+    """Check forms and log-probabilities, whose wrong values would only show in the report."""
+    from factcensus.eval.asking.questions import FORMS
+
+    for form in frame["form"].unique():
+        if form not in FORMS:
+            raise unknown_name(f"form in {path}:", str(form), FORMS)
+    for name in ("log_probability", "log_probability_mean"):
+        above = frame[frame[name] > 1e-6]
+        if len(above):
+            raise EvaluationInputError(
+                f"{path}, fact {above['fact_id'].iloc[0]!r}: {name} is {above[name].iloc[0]:g}, and the logarithm of a "
+                "probability is at most 0; write losses with the opposite sign"
+            )
 
 
 def _frame(path: Path) -> pd.DataFrame:
@@ -156,4 +187,6 @@ def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "answer_tokens" in frame.columns:
         per_token = frame["log_probability"] / frame["answer_tokens"].astype(float)
         frame = frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(per_token))
-    return frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(frame["log_probability"]))
+    frame = frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(frame["log_probability"]))
+    _check_values(frame, path)
+    return frame

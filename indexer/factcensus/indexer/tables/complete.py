@@ -53,6 +53,8 @@ def complete_facts(facts: Facts) -> pa.Table:
                 f"the column {name!r} of the fact table holds {table[name].type} values, not integers such as "
                 "`factcensus facts count` and `facts stratify` write; rename it"
             )
+        if is_count(name) and (compute("min", [table[name]]).as_py() or 0) < 0:
+            raise InputError(f"the column {name!r} of the fact table holds negative numbers, not counts; rename it")
     return table
 
 
