@@ -174,6 +174,8 @@ def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, 
         ("{} IN (7.4, 7)", ["7", "007", "7.0", "7.4"]),
         ("length({}) = 1 AND tokens = 1 AND (tokens = 2) = false", ["7"]),
         ("record IN (0, 2)", ["7", "7.0"]),
+        ("7 IN ({})", ["7"]),
+        ("nullif({}, 7) IS NULL", ["7"]),
     ],
 )
 def test_number_equals_texts_that_are_written_like_it(where: str, ids: list[str], tmp_path: Path) -> None:
@@ -186,6 +188,33 @@ def test_number_equals_texts_that_are_written_like_it(where: str, ids: list[str]
             assert [each["id"] for each in index.find_documents(text="a", scope=scope)["documents"]] == [
                 name for name in written if name in ids
             ]
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (1990, [1990, 1990.0, "1990"]),
+        (1990.0, [1990, 1990.0, "1990"]),
+        (1990.4, [1990.4]),
+        (10**22, [1e22, 10**22]),
+        (1e22, [1e22, 10**22]),
+        (1e-7, [1e-7]),
+        ("1990", [1990, "1990"]),
+        (True, [True]),
+    ],
+)
+def test_filter_by_a_number_finds_it_however_it_is_written(
+    value: float | str, stored: list[float | str], tmp_path: Path
+) -> None:
+    numbers = [1990, 1990.0, "1990", "01990", 1990.4, 1e22, 10**22, 1e-7, True, None]
+    rows = [{"id": str(place), "text": "a", "n": number} for place, number in enumerate(numbers)]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        found = index.find_documents(text="a", scope=Scope(where=condition({"n": value})))["documents"]
+        assert [repr(numbers[int(each["id"])]) for each in found] == [
+            repr(number) for number in numbers if repr(number) in map(repr, stored)
+        ]
+        assert index.count("a", scope=Scope(where=condition({"tokens": 1.0})))["documents"] == len(numbers)
 
 
 REFUSED = [

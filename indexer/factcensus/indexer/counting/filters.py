@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from factcensus.indexer.errors import InputError
@@ -59,18 +60,31 @@ def condition(filter: Filter) -> str | None:
             raise InputError(
                 f"the filter has no value for {column!r}, so no document could match; add a value or remove the column"
             )
-        parts.append(f"{value} IN ({', '.join(_literal(each) for each in values)})")
+        parts.append(f"{value} IN ({', '.join(_literal(text) for each in values for text in _texts(each))})")
     return " AND ".join(parts) or None
 
 
-def _literal(value: Value) -> str:
-    """Return a value as the SQL literal of the text with which stored values are compared."""
+def _texts(value: Value) -> list[str]:
+    """Return the texts that stored values equal to a value may have: 1990 may be stored as ``1990`` or ``1990.0``."""
     if value is None:
-        text = ""
-    elif isinstance(value, bool):
-        text = "true" if value else "false"
-    else:
-        text = str(value)
+        return [""]
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if isinstance(value, str):
+        return [value]
+    texts = [str(value)]
+    with suppress(OverflowError):
+        number = float(value)
+        if number == value:
+            mantissa, _, exponent = repr(number).partition("e")
+            texts += [f"{mantissa}e{int(exponent)}", f"{mantissa}e{int(exponent):+}"] if exponent else [mantissa]
+    if isinstance(value, float) and value.is_integer():
+        texts.append(str(int(value)))
+    return list(dict.fromkeys(texts))
+
+
+def _literal(text: str) -> str:
+    """Return a text as an SQL literal."""
     return "'" + _printable(text).replace("'", "''") + "'"
 
 

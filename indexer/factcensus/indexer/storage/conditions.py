@@ -152,6 +152,9 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
     which takes the type of what it is compared with; a fraction is compared as one.
     """
     if node.get("type") not in _EQUALITIES:
+        if node.get("class") == "FUNCTION" and node["function_name"].lower() == "nullif":
+            for each in node.get("arguments") or node.get("children") or []:
+                _as_text(connection, each.get("expression", each))
         return
     several = "children" in node
     sides = node["children"] if several else [node["left"], node["right"]]
@@ -159,6 +162,8 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
         sides.reverse()
     one, others = sides[0], sides[1:]
     kinds = [_number_kind(other) for other in others]
+    if one.get("class") == "CONSTANT" and None in kinds:  # 7 IN (id)
+        _as_text(connection, one)
     if one.get("class") == "CONSTANT" or not any(kinds):
         return
     if "fraction" in kinds:
@@ -179,6 +184,12 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
         _replace(node, instead)
     else:
         _replace(others[0], spellings[0])
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+    """Make a text of a whole number or truth value."""
+    if _number_kind(node) == "whole":
+        _replace(node, _expression(connection, quote_text(_spellings(node)[0])))
 
 
 def _replace(node: dict[str, Any], new: dict[str, Any]) -> None:
