@@ -82,7 +82,7 @@ def test_forged_manifest_is_refused_before_anything_is_opened(
     forge(folder, FORGED[name])
     before = sorted(path.name for path in tmp_path.rglob("*"))
     for use in (CountIndex.open, verify_index, lambda path: delete_documents(path, where="true")):
-        with pytest.raises(FactcensusError, match=r"manifest\.json cannot be read \(ValueError"):
+        with pytest.raises(FactcensusError, match=r"manifest\.json is invalid \(ValueError"):
             use(folder)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 

@@ -1,1 +1,1 @@
-"""What lies on the disk: layout, manifest, stored words and counts, documents, deletion, verification."""
+"""Files of an index: layout, manifest, stored words and counts, documents, deletion, verification."""

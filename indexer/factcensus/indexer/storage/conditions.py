@@ -1,8 +1,8 @@
-"""Conditions that users write: one SQL expression over a document's columns and metadata, and nothing else.
+"""Conditions written by users: a single SQL expression over document columns and metadata fields.
 
-DuckDB parses the text; its syntax tree may hold comparisons, logic, arithmetic, constants, columns, metadata fields and
-the functions listed here. Subqueries, parameters, other tables and functions that read files or settings are refused
-before anything runs.
+DuckDB parses the text. Its syntax tree may contain comparisons, logic, arithmetic, constants, columns, metadata fields
+and the functions listed here. Subqueries, parameters, other tables, and functions that read files or settings are
+refused before anything runs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
 from factcensus.indexer.storage.fields import COLUMNS, find_field, is_encodable, known_fields, quote_name, quote_text
 
-#: Kinds of expressions that a condition is made of.
+#: The kinds of expressions allowed in a condition.
 _KINDS = {
     "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "COLUMN_REF", "CONSTANT", "FUNCTION",
     "COLLATE", "TYPE", "LAMBDA",
 }  # fmt: skip
-#: Functions whose result depends on their arguments only and is not much larger than these.
+#: Functions whose result depends only on their arguments and is not much larger than them.
 _LIST = """
 ~~ !~~ ~~* !~~* ~~~ like_escape ilike_escape not_like_escape not_ilike_escape ^@ || lower upper lcase ucase trim
 ltrim rtrim length len strlen left right substr substring replace reverse concat concat_ws contains starts_with
@@ -38,9 +38,9 @@ list_value list_contains list_has array_contains array_has list_has_any list_has
 array_extract array_slice list_slice array_length
 """
 FUNCTIONS = frozenset(_LIST.split())
-#: Functions that take a path into the metadata as their second argument, and are NULL where there is none.
+#: Functions with a metadata path as second argument, which return NULL if the path does not exist.
 _EXTRACTING = {"->", "->>", "json_extract", "json_extract_string", "json_extract_path", "json_extract_path_text"}
-#: Columns of the document table that conditions may use besides those that can be grouped by.
+#: Document columns that conditions may use, in addition to those by which counts can be grouped.
 _MORE_COLUMNS = ("text_digest", "metadata")
 _EQUALITIES = {
     "COMPARE_EQUAL",
@@ -54,7 +54,7 @@ _INSTEAD = "write one condition over columns and metadata fields, such as  sourc
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[str, dict[str, str]]:
-    """Check a user's condition, and return it as SQL that can be run.
+    """Check a condition of a user, and return it as executable SQL.
 
     Args:
         connection: Has the view ``documents``.
@@ -62,11 +62,12 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[
             text, or as JSON (``metadata ->> '$.meta.lang'``).
 
     Returns:
-        The condition over the columns of the document table and some more, and the names of these by expression.
+        The condition over the document columns and additional columns, and the names of the additional columns by
+        expression.
 
     Raises:
-        InputError: It is not one expression, or uses what a condition may not.
-        UnknownNameError: A column or field that no document has; the message names the nearest one.
+        InputError: The text is not one expression, or uses a forbidden element.
+        UnknownNameError: No document has a column or field; the message suggests the most similar one.
     """
     statement = _parse(connection, where)
     added: dict[str, str] = {}
@@ -83,11 +84,11 @@ def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
-    """Return the syntax tree of ``SELECT (where)`` if that is one expression without a table."""
+    """Return the syntax tree of ``SELECT (where)`` if it is one expression without a table."""
     if "\0" in where or not where.strip() or not is_encodable(where):
-        raise _unusable(where, "it is empty, or holds a NUL character or half a character")
+        raise _unusable(where, "it is empty, or contains a NUL character or a lone surrogate")
     try:
-        # A comment at its end must not hide the brackets; no text can close two of them and open two in another clause.
+        # A comment at the end must not hide the parentheses; no text can close two and open two in another clause.
         query = {"query": f"SELECT ((\n{where}\n))"}
         (row,) = connection.execute("SELECT json_serialize_sql($query)", query).fetchall()
         tree = json.loads(row[0])
@@ -104,7 +105,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
 
 
 def _is_expression(node: dict[str, Any]) -> bool:
-    """Return whether a statement is ``SELECT`` and one expression: no table, no other clause."""
+    """Return whether a statement is ``SELECT`` with one expression, without a table or other clauses."""
     clauses = ("where_clause", "having", "qualify", "sample", "group_expressions", "group_sets", "modifiers")
     return (
         node.get("type") == "SELECT_NODE"
@@ -116,7 +117,7 @@ def _is_expression(node: dict[str, Any]) -> bool:
 
 
 def _expressions(tree: Any) -> Iterator[dict[str, Any]]:
-    """Yield every expression of a tree, and whatever else has a type of its own, without recursion."""
+    """Yield every expression and every other typed node of a tree, without recursion."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -133,7 +134,8 @@ def _check_expression(node: dict[str, Any], where: str) -> None:
     if kind not in _KINDS:
         what = str(kind or node.get("type")).lower().replace("_", " ")
         raise InputError(f"the condition {where!r:.200} uses a {what}; {_INSTEAD}")
-    if kind == "LAMBDA" and node.get("expr", {}).get("class") != "CONSTANT":  # else the JSON operator ->
+    # A lambda with a constant is the JSON operator ->.
+    if kind == "LAMBDA" and node.get("expr", {}).get("class") != "CONSTANT":
         raise InputError(f"the condition {where!r:.200} uses a lambda; {_INSTEAD}")
     if kind != "FUNCTION":
         return
@@ -142,14 +144,14 @@ def _check_expression(node: dict[str, Any], where: str) -> None:
         raise unknown_name("function in a condition", name, sorted(each for each in FUNCTIONS if each[0].isalpha()))
     plain = not any(node.get(key) for key in ("schema", "catalog", "filter", "distinct", "export_state"))
     if not plain or (node.get("order_bys") or {}).get("orders"):
-        raise InputError(f"the function {name!r} in the condition {where!r:.200} takes arguments only; {_INSTEAD}")
+        raise InputError(f"the function {name!r} in the condition {where!r:.200} may only have arguments; {_INSTEAD}")
 
 
 def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
-    """Let a number equal the texts that are written like it; DuckDB rounds the text to the number's type.
+    """Rewrite an expression so that a number equals only texts written like it; DuckDB rounds text to the number type.
 
-    For DuckDB ``id = 7`` holds for the ids 7.4 and 007 too, and ``score = 0.5`` for 0.54. A whole number becomes text,
-    which takes the type of what it is compared with; a fraction is compared as one.
+    In DuckDB, ``id = 7`` also holds for the ids 7.4 and 007, and ``score = 0.5`` for 0.54. So whole numbers become
+    text, which takes the type of the other side, and fractions are compared as DOUBLE.
     """
     if node.get("type") not in _EQUALITIES:
         if node.get("class") == "FUNCTION" and node["function_name"].lower() == "nullif":
@@ -198,14 +200,14 @@ def _replace(node: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def _expression(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
-    """Return the syntax tree of an expression without its alias and place."""
+    """Return the syntax tree of an expression, without the statement around it."""
     (expression,) = _parse(connection, text)["node"]["select_list"]
     assert isinstance(expression, dict)
     return expression
 
 
 def _number_kind(node: dict[str, Any]) -> str | None:
-    """Return whether a node is a constant ``whole`` number or truth value, or a ``fraction``; None if neither."""
+    """Return ``whole`` for a constant integer or truth value, ``fraction`` for another number, otherwise None."""
     if node.get("class") != "CONSTANT":
         return None
     literal, value = node.get("literal") or {}, node.get("value") or {}
@@ -216,21 +218,21 @@ def _number_kind(node: dict[str, Any]) -> str | None:
 
 
 def _spellings(node: dict[str, Any]) -> list[str]:
-    """Return how a whole number or truth value is written as text; JSON has 1990.0 where a table held floats."""
+    """Return the spellings of an integer or truth value as text; JSON has 1990.0 if a table had floats."""
     constant = node.get("literal") or node.get("value") or {}
     text = str(constant.get("text", constant.get("value"))).lower()
     return [text] if text in ("true", "false") else [text, f"{text}.0"]
 
 
 def _column(connection: duckdb.DuckDBPyConnection, names: list[str], added: dict[str, str]) -> str:
-    """Return the column that stands for a name in a condition; a metadata field is added as a new one."""
+    """Return the column for a name in a condition; a metadata field is added as a new column."""
     columns = (*COLUMNS, *_MORE_COLUMNS)
     if len(names) == 1 and names[0] in columns:
         return names[0]
     try:
         expression = find_field(connection, names[0] if len(names) == 1 else names)
     except InputError:
-        # SQL does not regard the case of columns; a metadata field that is spelled like this comes first.
+        # SQL ignores the case of columns; a metadata field with exactly this spelling comes first.
         if len(names) == 1 and names[0].lower() in columns:
             return names[0].lower()
         raise
@@ -238,7 +240,7 @@ def _column(connection: duckdb.DuckDBPyConnection, names: list[str], added: dict
 
 
 def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], where: str) -> None:
-    """Refuse a path into the metadata that no document has."""
+    """Refuse a metadata path that no document has."""
     if node["class"] == "LAMBDA":
         arguments = [node.get("lhs", {}), node["expr"]]
     elif node["class"] == "FUNCTION" and node["function_name"].lower() in _EXTRACTING:
@@ -262,9 +264,9 @@ def _check_path(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], whe
 
 
 def _unusable(where: str, reason: str) -> InputError:
-    return InputError(f"the condition {where!r:.200} cannot be used ({reason.strip().partition(chr(10))[0]})")
+    return InputError(f"invalid condition {where!r:.200}: {reason.strip().partition(chr(10))[0]}")
 
 
 def selecting(added: dict[str, str]) -> str:
-    """Return the columns that a condition uses besides those of the document table, as a list of SQL."""
+    """Return the additional columns of a condition as SQL."""
     return "".join(f", {expression} AS {quote_name(name)}" for expression, name in added.items())

@@ -1,7 +1,7 @@
-"""Questions about the document table of a whole index, answered by DuckDB over its Parquet files.
+"""Queries of the document table of a whole index, run by DuckDB on its Parquet files.
 
-The result is always a set of documents or a number per document, by shard; counting then goes by the documents'
-numbers alone.
+The result is always a set of documents or one number per document, by shard. Counting then uses only the numbers of
+documents.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from factcensus.indexer.storage.conditions import check_condition, selecting
 from factcensus.indexer.storage.fields import find_field, is_encodable, quote_text
 from factcensus.indexer.storage.layout import HeldFile, explain_full_disk
 
-#: Documents by shard number: their numbers in the shard, in rising order.
+#: For each shard number, the sorted numbers of some documents in the shard.
 Chosen = Mapping[int, npt.NDArray[np.uint32]]
-#: The document table of each shard, by its number: its path, or the file that an opened index holds.
+#: For each shard number, its document table: a path, or a file held by an open index.
 Tables = Mapping[int, Path | HeldFile]
 #: What Linux puts after the name of an open file that was removed.
 _REMOVED = " (deleted)"
@@ -55,7 +55,7 @@ def _ask_again_if_moved(function: Callable[Arguments, Answer]) -> Callable[Argum
 
 
 def count_sources(tables: Tables, deleted: Chosen) -> dict[str, dict[str, int]]:
-    """Documents and tokens of each source."""
+    """Return the number of documents and tokens of each source."""
     query = "SELECT source, count(*), sum(tokens) FROM documents GROUP BY source ORDER BY source"
     with _documents(tables, deleted) as connection:
         rows = connection.execute(query).fetchall()
@@ -63,13 +63,13 @@ def count_sources(tables: Tables, deleted: Chosen) -> dict[str, dict[str, int]]:
 
 
 def count_text_bytes(tables: Tables, deleted: Chosen) -> int:
-    """UTF-8 bytes of all texts."""
+    """Return the number of UTF-8 bytes of all texts."""
     with _documents(tables, deleted) as connection:
         return int(connection.execute("SELECT coalesce(sum(text_bytes), 0) FROM documents").fetchall()[0][0])
 
 
 def find_repeated(tables: Tables, deleted: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """The documents whose text an earlier one has: equal 64-bit digests of texts of equal length."""
+    """Return the documents that repeat the text of an earlier one: the 64-bit digests and the lengths are equal."""
     query = """
         SELECT shard, row FROM documents
         QUALIFY row_number() OVER (PARTITION BY text_digest, text_bytes, tokens ORDER BY shard, row) > 1
@@ -82,17 +82,17 @@ def find_repeated(tables: Tables, deleted: Chosen) -> dict[int, npt.NDArray[np.u
 def select_documents(
     tables: Tables, deleted: Chosen, *, ids: Sequence[str] = (), where: str | None = None
 ) -> dict[int, npt.NDArray[np.uint32]]:
-    """The documents with one of some ids, or for which a condition holds.
+    """Return the documents with one of several ids, or for which a condition holds.
 
     Args:
-        tables: the document tables.
-        deleted: documents to leave out.
-        ids: values of the column ``id``.
-        where: a condition in DuckDB's SQL over columns and metadata fields (:mod:`conditions`).
+        tables: The document tables.
+        deleted: Documents to exclude.
+        ids: Values of the column ``id``.
+        where: A condition in DuckDB's SQL over columns and metadata fields (:mod:`conditions`).
 
     Raises:
-        InputError: no document, deleted or not, has one of the ids; or the condition is not one.
-        UnknownNameError: a column or metadata field that no document has.
+        InputError: No document, deleted or not, has one of the ids; or the condition is invalid.
+        UnknownNameError: No document has a column or metadata field.
     """
     found: dict[int, npt.NDArray[np.uint32]] = {}
     with _documents(tables, {} if ids else deleted) as connection:
@@ -104,7 +104,10 @@ def select_documents(
             missing = sorted(set(ids) - {row[0] for row in known.fetchall()})
             if missing:
                 shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-                raise InputError(f"no document has the id {shown} ({len(missing)} of the {len(ids)} ids given)")
+                raise InputError(
+                    f"unknown id {shown} ({len(missing)} of {len(ids)} given ids); give only ids of "
+                    "documents in the index"
+                )
     with _documents(tables, deleted) as connection:
         if ids:
             query = "SELECT shard, row FROM documents WHERE id IN (SELECT unnest($ids))"
@@ -126,14 +129,14 @@ def _select_where(connection: duckdb.DuckDBPyConnection, where: str) -> dict[int
         reason = first_line(error)
         for expression, name in added.items():
             reason = reason.replace(name, expression)
-        raise InputError(f"the condition {where!r:.200} cannot be used ({reason})") from error
+        raise InputError(f"invalid condition {where!r:.200}: {reason}") from error
 
 
 def find_replaced(tables: Tables, deleted: Chosen, added: Sequence[Path]) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the documents that have the id of one in other document tables, which are about to be added.
+    """Return the documents that have the same id as a document in the tables to be added.
 
     Raises:
-        InputError: an added document has no id, or two have the same one.
+        InputError: An added document has no id, or two added documents have the same id.
     """
     files = ", ".join(map(_pattern, added))
     with _documents(tables, deleted, added) as connection:
@@ -143,8 +146,8 @@ def find_replaced(tables: Tables, deleted: Chosen, added: Sequence[Path]) -> dic
         nameless = connection.execute("SELECT path, record FROM added WHERE id IS NULL ORDER BY ALL LIMIT 1").fetchone()
         if nameless:
             raise InputError(
-                f"record {nameless[1]} of {nameless[0]} has no id, so it is not known which document it would replace; "
-                "give every document an id, or add without --replace"
+                f"record {nameless[1]} of {nameless[0]} has no id, so it cannot replace a document; give every "
+                "document an id, or add without --replace"
             )
         repeated = connection.execute(
             "SELECT id, list(struct_pack(path, record) ORDER BY path, record) FROM added GROUP BY id "
@@ -152,14 +155,14 @@ def find_replaced(tables: Tables, deleted: Chosen, added: Sequence[Path]) -> dic
         ).fetchone()
         if repeated:
             places = ", ".join(f"record {place['record']} of {place['path']}" for place in repeated[1][:3])
-            raise InputError(f"the id {repeated[0]!r} stands more than once in the new documents: {places}")
+            raise InputError(f"several new documents have the id {repeated[0]!r}: {places}; give each id once")
         query = "SELECT shard, row FROM documents SEMI JOIN added USING (id)"
         return _by_shard(connection.sql(query).to_arrow_table())
 
 
 @_ask_again_if_moved
 def count_ids(tables: Tables, ids: Sequence[str]) -> dict[str, int]:
-    """Return for each of some ids the number of documents that have it, in the order of the ids; deleted ones count."""
+    """Return the number of documents with each of several ids, in the order of the ids, including deleted documents."""
     query = "SELECT id, count(*) FROM documents WHERE id IN (SELECT unnest($ids)) GROUP BY id"
     with _documents(tables, {}) as connection:
         found = dict(connection.execute(query, {"ids": list(ids)}).fetchall())
@@ -168,16 +171,16 @@ def count_ids(tables: Tables, ids: Sequence[str]) -> dict[str, int]:
 
 @_ask_again_if_moved
 def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[dict[str, Any]]:
-    """Return what a record says of removed documents, in corpus order.
+    """Describe removed documents for a record, in corpus order.
 
     Args:
-        tables: the document tables.
-        removed: the documents to describe.
-        deleted: all documents that are deleted, those included.
+        tables: The document tables.
+        removed: The documents to describe.
+        deleted: All deleted documents, including the removed ones.
 
     Returns:
-        For each ``shard``, ``row``, ``id``, ``text_digest`` and ``text_bytes``, and how many documents that are not
-        deleted have the same id (``same_id_left``) or the same text (``same_text_left``).
+        For each document ``shard``, ``row``, ``id``, ``text_digest`` and ``text_bytes``, and the number of remaining
+        documents with the same id (``same_id_left``) or the same text (``same_text_left``).
     """
     query = """
         WITH picked AS (SELECT shard, row, id, text_digest, text_bytes
@@ -197,7 +200,7 @@ def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[d
 
 
 def join_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the documents that are among some or among others."""
+    """Return the union of two sets of documents."""
     nothing = np.zeros(0, np.uint32)
     return {
         number: np.union1d(some.get(number, nothing), others.get(number, nothing)).astype(np.uint32)
@@ -206,22 +209,21 @@ def join_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uin
 
 
 def without_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the documents that are among some but not among others."""
+    """Return the documents in ``some`` that are not in ``others``."""
     left = {number: np.setdiff1d(rows, others.get(number, rows[:0])) for number, rows in some.items()}
     return {number: rows for number, rows in left.items() if len(rows)}
 
 
 @_ask_again_if_moved
 def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
-    """The values of a column in alphabetical order, and each document's place among them, by shard.
+    """Return the values of a column in alphabetical order, and for each shard the index of the value of each document.
 
     Args:
-        tables: the document tables.
-        by: a column of the document table, or a field of the metadata (:mod:`fields`). Documents that have no such
-            field have the value ``""``.
+        tables: The document tables.
+        by: A document column or a metadata field (:mod:`fields`). Documents without the field have the value ``""``.
 
     Raises:
-        UnknownNameError: no document has such a field.
+        UnknownNameError: No document has the field.
     """
     with _documents(tables, {}) as connection:
         value = f"coalesce(cast({find_field(connection, by)} AS VARCHAR), '')"
@@ -239,14 +241,14 @@ def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.N
 
 @contextmanager
 def _documents(tables: Tables, deleted: Chosen, more: Sequence[Path] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the view ``documents``: shard, row, and the columns of the document table.
+    """Yield a connection with the view ``documents``: shard, row, and the columns of the document table.
 
     Args:
-        tables: the document tables.
-        deleted: documents to leave out of the view.
-        more: further files that the connection may read.
+        tables: The document tables.
+        deleted: Documents to exclude from the view.
+        more: Other files that the connection may read.
     """
-    # Without hive_partitioning = false, an index below a folder called source=c4 would have that source throughout.
+    # Without hive_partitioning = false, all documents of an index below a folder "source=c4" would have this source.
     parts = [
         f"SELECT {int(number)} AS shard, * RENAME (file_row_number AS row) "
         f"FROM read_parquet({_pattern(path)}, file_row_number = true, hive_partitioning = false)"
@@ -267,16 +269,16 @@ def _documents(tables: Tables, deleted: Chosen, more: Sequence[Path] = ()) -> It
             yield connection
         except duckdb.OutOfMemoryException as error:
             raise IndexerError(
-                f"not enough memory for a question about {len(tables)} document tables ({first_line(error)}); close "
-                "other programs or use a machine with more memory"
+                f"not enough memory to query {len(tables)} document tables ({first_line(error)}); close other programs "
+                "or use a machine with more memory"
             ) from error
         except duckdb.Error as error:
             raise _damaged(tables, error) from error
 
 
 def _closed(files: Sequence[Path | HeldFile]) -> Iterator[str]:
-    """Yield the settings after which a connection reads these files and can do nothing else outside itself."""
-    # A path is allowed as it is named, which is not as it is spelled if it has the characters of a pattern.
+    """Yield the settings after which a connection can read only these files and cannot access anything else."""
+    # DuckDB compares allowed paths as passed to it, which differ from the path if that contains pattern characters.
     paths = ", ".join(name for table in files for name in (_pattern(table), *map(quote_text, _names_of(table))))
     yield "SET autoinstall_known_extensions = false"
     yield "SET autoload_known_extensions = false"
@@ -300,7 +302,7 @@ def _names_of(table: Path | HeldFile) -> list[str]:
 
 
 def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
-    """Return the error that says why document tables cannot be read."""
+    """Return the error for document tables that cannot be read."""
     reason = first_line(error)
     if "No space left" in reason or "Disk quota" in reason:
         return OSError(errno.ENOSPC, reason)
@@ -308,7 +310,7 @@ def _damaged(tables: Tables, error: duckdb.Error) -> Exception:
         return too_many_files(_shown(next(iter(tables.values()))))
     names = ", ".join(str(_shown(table)) for table in tables.values())
     kind = _MovedError if isinstance(error, duckdb.PermissionException) else IndexFormatError
-    return kind(f"a document table cannot be read ({reason}; {names}); run 'factcensus index verify'")
+    return kind(f"cannot read a document table ({reason}; {names}); run 'factcensus index verify'")
 
 
 def _rows_of(chosen: Chosen) -> pa.Table:
@@ -332,7 +334,7 @@ def _shown(table: Path | HeldFile) -> Path:
 
 
 def _pattern(table: Path | HeldFile) -> str:
-    """Return a path as an SQL string that names this one file, whatever characters it has."""
+    """Return a path as an SQL string with pattern characters escaped, so that it names exactly this file."""
     return quote_text(re.sub(r"[*?\[]", r"[\g<0>]", str(_readable(table))))
 
 

@@ -1,8 +1,8 @@
-"""Names of what documents have: columns of the document table, and fields of their metadata.
+"""Names of document columns and metadata fields.
 
 A name is a column (``source``), a key of the metadata (``lang``), or a path into it (``meta.year``). Keys may contain
-dots: in each document, the key ``a.b`` is looked for before the key ``b`` of the object ``a``. Double quotes
-take a part as it is (``"a.b".c``). A key named like a column is written ``metadata.tokens`` or ``"tokens"``.
+dots: in each document, the key ``a.b`` comes before the key ``b`` of the object ``a``. Parts in double quotes are taken
+literally (``"a.b".c``). A key with the name of a column is written ``metadata.tokens`` or ``"tokens"``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import duckdb
 
 from factcensus.indexer.names import unknown_name
 
-#: Columns that can be grouped and selected by as they are; anything else is a field of the metadata.
+#: Columns by which documents can be grouped and selected; any other name is a metadata field.
 COLUMNS = ("id", "source", "path", "record", "tokens", "text_bytes")
-#: The keys that lead to a value in the metadata.
+#: The path of keys to a value in the metadata.
 FieldPath = tuple[str, ...]
 
 _PART = r'"(?:[^"]|"")*"|[^."]+'
 _NAME = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
-#: Parts of a name that are tried in all combinations with dots in keys.
+#: Maximum number of parts of a name for which all combinations of keys with dots are tried.
 _MOST_JOINED = 6
-#: Forms of metadata that are looked at for a suggestion, fields that are collected, and objects in objects.
+#: Limits for suggestions: number of different metadata structures, number of fields, and depth of nested objects.
 _MOST_FORMS, _MOST_FIELDS, _DEEPEST = 1000, 2000, 3
 
 
@@ -35,13 +35,13 @@ def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str])
 
     Args:
         connection: Has the view ``documents``.
-        name: As the module describes, or its parts, each taken as it is.
+        name: A name as described in the module, or its parts, each taken literally.
 
     Returns:
-        The column, or the text of the field's value; NULL where a document has none.
+        The column, or the value of the field as text; NULL for documents without it.
 
     Raises:
-        UnknownNameError: No document has such a field; the message names the nearest one.
+        UnknownNameError: No document has the field; the message suggests the most similar one.
     """
     if isinstance(name, str) and name in COLUMNS:
         return quote_name(name)
@@ -55,10 +55,10 @@ def find_field(connection: duckdb.DuckDBPyConnection, name: str | Sequence[str])
 
 
 def known_fields(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the names of metadata fields, as a user writes them, in alphabetical order.
+    """Return the names of metadata fields as users write them, in alphabetical order.
 
-    Objects are looked into three levels deep in documents of up to 1,000 different forms, and at most 2,000 names are
-    returned; those with control characters are left out.
+    This searches objects up to three levels deep in up to 1,000 different structures, and returns at most 2,000 names.
+    Names with control characters are left out.
     """
     query = f"SELECT DISTINCT json_structure(metadata) FROM documents LIMIT {_MOST_FORMS}"
     forms = [json.loads(form) for (form,) in connection.execute(query).fetchall() if form is not None]
@@ -78,13 +78,13 @@ def _add_paths(paths: dict[FieldPath, None], parent: FieldPath, form: Any) -> No
 
 
 def field_name(path: FieldPath) -> str:
-    """Return a field's name as a user writes it."""
+    """Return the name of a field as users write it."""
     parts = [part if part and not set(part) & {".", '"'} else quote_name(part) for part in path]
     return f"metadata.{parts[0]}" if path[0] in COLUMNS and len(path) == 1 else ".".join(parts)
 
 
 def _readings(name: str | Sequence[str]) -> Iterator[list[FieldPath]]:
-    """Yield what a name may mean: the paths it may stand for in one document or another, the longest keys first."""
+    """Yield the interpretations of a name, each a list of possible paths, those with the longest keys first."""
     if not isinstance(name, str):
         if any({".", '"'} & set(part) or not part for part in name):
             yield [tuple(name)]
@@ -100,7 +100,7 @@ def _readings(name: str | Sequence[str]) -> Iterator[list[FieldPath]]:
 
 
 def _joined(parts: Sequence[str]) -> Iterator[FieldPath]:
-    """Yield the ways to join unquoted parts that follow each other to keys with dots, the fewest keys first."""
+    """Yield all ways to join consecutive unquoted parts into keys with dots, those with the fewest keys first."""
     gaps = range(1, len(parts))
     sizes = range(len(parts)) if len(parts) <= _MOST_JOINED else (0, len(parts) - 1)
     for size in sizes:
@@ -130,7 +130,7 @@ def _exists(connection: duckdb.DuckDBPyConnection, path: FieldPath) -> bool:
 
 
 def json_pointer(path: FieldPath) -> str:
-    """Return a path as an SQL string with a JSON pointer, which takes every character in a key."""
+    """Return a path as an SQL string with a JSON pointer, which allows all characters in keys."""
     return quote_text("".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path))
 
 
@@ -140,6 +140,6 @@ def quote_name(name: str) -> str:
 
 
 def quote_text(text: str) -> str:
-    """Return a text as an SQL string; a NUL character, at which SQL would end, becomes a call."""
+    """Return a text as an SQL string; a NUL character, which would end the SQL, becomes ``chr(0)``."""
     parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
     return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"

@@ -1,8 +1,8 @@
-"""``frequent.N``: how often the frequent n-grams of a shard occur, and in how many documents, counted once.
+"""``frequent.N``: precomputed occurrences and documents of the frequent n-grams of a shard.
 
-The suffix array gives the occurrences of any n-gram at once, but its documents only by a look at every occurrence.
-For an n-gram that occurs a million times that look is taken while the index is built; then no count is slow: either
-its range stands in this table, or it is short.
+The suffix array gives the number of occurrences of an n-gram at once, but counting its documents requires a visit to
+every occurrence. For frequent n-grams, this is done when the index is built. Then no count is slow: the range of an
+n-gram is either in this table or short.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factcensus.indexer.kernels.search import Array, Rows, document_of, entry, p
 if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
 
-#: N-grams that occur more often than this are counted in advance, if they are at most so many tokens long.
+#: N-grams that occur more often than this are counted in advance, up to a maximum number of tokens.
 FREQUENT = 1024
 LONGEST = 8
 
@@ -26,16 +26,16 @@ LONGEST = 8
 def count_frequent(
     shard: Shard, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.uint32]:
-    """The table of one shard.
+    """Return the table of one shard.
 
     Args:
-        shard: the opened files.
-        living: bool (documents,), False for deleted documents; None when there is none.
-        distinct: bool (documents,), False for deleted and for repeated documents; None when there is none.
+        shard: The open shard.
+        living: bool (documents,), False for deleted documents; None if there are none.
+        distinct: bool (documents,), False for deleted and repeated documents; None if there are none.
 
     Returns:
         uint32 (n-grams, 6): the range [low, high) of the suffix array, in order of (low, high); occurrences and
-        documents that are not deleted; the same without repeated documents.
+        documents without deleted documents; both numbers without repeated documents as well.
     """
     everything = np.zeros(0, np.bool_)
     most = LONGEST * (shard.size // FREQUENT + 1)
@@ -56,7 +56,7 @@ def count_frequent(
 
 @compiled()
 def _token(stream: Array, token_bytes: int, at: int) -> Any:
-    """The token at a byte offset; -1 at the end of the stream, and at a separator, which no n-gram holds."""
+    """Return the token at a byte offset; -1 at the end of the stream and for separators, which end n-grams."""
     if at + token_bytes > stream.size:
         return np.int64(-1)
     token = np.int64(0)
@@ -69,7 +69,7 @@ def _token(stream: Array, token_bytes: int, at: int) -> Any:
 def _count_frequent(
     stream: Array, suffixes: Rows, living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int
 ) -> int:
-    """Fill ``rows``: from the whole table on, ranges are split by their next token; those of over ``least`` stay."""
+    """Fill ``rows``: split the whole table again and again by the next token, keeping ranges over ``least`` rows."""
     table, width, token_bytes = suffixes.table, suffixes.width, suffixes.token_bytes
     count = 0
     stack[0, 0], stack[0, 1], stack[0, 2] = 0, table.size // width, 0
@@ -80,7 +80,7 @@ def _count_frequent(
         parent = low
         behind = depth * token_bytes
         probe = low + least
-        while probe < high:  # a run of more than least rows holds one of these
+        while probe < high:  # a run of more than ``least`` rows contains one of these rows
             token = _token(stream, token_bytes, entry(table, probe, width) + behind)
             if token < 0:
                 probe += least
@@ -109,7 +109,7 @@ def _count_frequent(
                 if depth + 1 < LONGEST:
                     stack[top, 0], stack[top, 1], stack[top, 2] = begin, end, depth + 1
                     top += 1
-            low = end  # no run reaches over its end
+            low = end  # no run extends beyond its end
             probe = max(probe + least, end + least)
     return count
 
@@ -118,7 +118,7 @@ def _count_frequent(
 def _count_range(
     suffixes: Rows, low: int, high: int, living: Array, distinct: Array, stamps: Array, stamp: Any, row: Array
 ) -> None:
-    """One row of the table; documents get ``stamp``, and every count of ``row`` is exact."""
+    """Fill one row of the table with exact counts; documents are marked with ``stamp``."""
     occurrences, documents, distinct_occurrences, distinct_documents = 0, 0, 0, 0
     for i in range(low, high):
         document = document_of(suffixes, position_of(suffixes, i))

@@ -1,4 +1,4 @@
-"""The analyzer of an index: it must be the one, in name and version, that analysed the index's text."""
+"""Loading the analyzer of an index, which must have the name and version that analysed its text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from factcensus.indexer.storage.manifest import TOKENIZER, Manifest
 
 
 def load_analyzer(index: Path, manifest: Manifest) -> Analyzer:
-    """Load the analyzer that an index was built with.
+    """Load the analyzer with which an index was built.
 
     Raises:
-        IndexFormatError: this version of factcensus has another version of it, which takes the same text as other
-            tokens; the index must be built again.
+        IndexFormatError: This version of factcensus has another version of the analyzer, which splits text into
+            different tokens; the index must be rebuilt.
     """
     chosen: Analyzer
     if TOKENIZER in manifest.files:
@@ -25,7 +25,7 @@ def load_analyzer(index: Path, manifest: Manifest) -> Analyzer:
         chosen = get_analyzer(manifest.analyzer)
     if chosen.label != manifest.analyzer_label:
         raise IndexFormatError(
-            f"{index} was built with {manifest.analyzer_label}, this version of factcensus has {chosen.label}; "
+            f"{index} was built with {manifest.analyzer_label}, but this version of factcensus has {chosen.label}; "
             "rebuild it from its corpus with 'factcensus index build'"
         )
     return chosen

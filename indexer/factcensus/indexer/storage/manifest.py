@@ -1,6 +1,6 @@
-"""``manifest.json``: what an index is, and the size and checksum of each of its files.
+"""``manifest.json``: the description of an index, with the size and checksum of each of its files.
 
-It holds no time, host or path, so the same corpus and settings give the same bytes.
+It contains no time, host or absolute path, so the same corpus and settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 #: The tokenizer of an ``hf:`` index.
 TOKENIZER = "tokenizer.json"
-#: Changes that a manifest remembers. Answers from before them are taken for outdated, which is safe.
+#: Maximum number of changes listed in a manifest. Older answers are treated as outdated, which is safe.
 MOST_CHANGES = 100
-#: What a build is made of; in a folder that is not finished.
+#: The plan of a build, in an unfinished folder.
 PLAN = "plan.json"
-#: The end of the name of a folder in which an index is built.
+#: The suffix of the folder in which an index is built.
 STAGING_ENDING = ".building"
-#: Names that indexes of infini-gram's do not have.
+#: File names that do not occur in indexes built by infini-gram.
 _ONLY_OURS = re.compile(r"documents\.\d+\.parquet|first\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise if a folder without a manifest is one of ours all the same; its shards look like infini-gram's.
+    """Refuse a factcensus folder without a manifest, whose shards look like those of infini-gram.
 
     Raises:
-        NoIndexError: it is a build that was interrupted.
-        IndexFormatError: the manifest is lost. Without it, deleted documents would count again.
+        NoIndexError: The folder is an interrupted build.
+        IndexFormatError: The manifest is missing. Without it, deleted documents would be counted again.
     """
     if (folder / PLAN).exists():
-        raise NoIndexError(f"{folder} is not finished: start the 'factcensus index' command again that makes it")
+        raise NoIndexError(f"{folder} is unfinished; run the 'factcensus index' command that creates it again")
     if any(_ONLY_OURS.fullmatch(path.name) for path in folder.iterdir()):
-        raise IndexFormatError(f"{folder / MANIFEST} is missing; copy the index anew or rebuild it")
+        raise IndexFormatError(f"{folder / MANIFEST} is missing; copy the index again or rebuild it")
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Size and SHA-256 of one file."""
+    """The size and SHA-256 of one file."""
 
     bytes: int
     sha256: str
@@ -58,14 +58,14 @@ class ShardRecord:
     """One shard.
 
     Attributes:
-        number: in the names of its files.
-        documents: all of them, deleted ones included.
-        tokens: of all documents, separators not counted.
-        types: token ids that its ``first.N`` knows: 0 … types - 1.
-        generation: in the names of the files that deleting or adding documents makes anew.
-        deleted_documents: those that no count takes notice of.
-        deleted_tokens: their tokens.
-        repeated_documents: those whose text an earlier document of the index has.
+        number: The shard number in the names of its files.
+        documents: Number of documents, including deleted ones.
+        tokens: Number of tokens of all documents, without separators.
+        types: Number of token ids covered by ``first.N``: 0 … types - 1.
+        generation: The number in the names of files that are rewritten when documents are deleted or added.
+        deleted_documents: Number of documents excluded from all counts.
+        deleted_tokens: Number of tokens of deleted documents.
+        repeated_documents: Number of documents with the text of an earlier document of the index.
     """
 
     number: int
@@ -79,7 +79,7 @@ class ShardRecord:
 
     @property
     def state_files(self) -> tuple[str, str, str]:
-        """The names of ``frequent``, ``deleted`` and ``repeated``; of the last two there may be none."""
+        """The names of ``frequent``, ``deleted`` and ``repeated``; the last two files may not exist."""
         frequent, deleted, repeated = (
             f"{what}.{self.number}.{self.generation}" for what in ("frequent", "deleted", "repeated")
         )
@@ -103,14 +103,14 @@ class Manifest:
     """The content of ``manifest.json``.
 
     Attributes:
-        analyzer: the name it is asked for by (``words``), and ``analyzer_label`` that name with its version.
-        vocabulary_size: types of a words index, one more than the largest id of the others.
-        vocabulary_generation: which ``vocabulary.G.*`` holds, or None where the analyzer brings its own.
-        sources: documents and tokens of each source, deleted documents left out; likewise ``text_bytes``.
-        generation: number of changes since the index was built.
-        changes: the latest of them, at most :data:`MOST_CHANGES`, oldest first.
-        contents: a digest of the ids and texts of each corpus file that went in, by which repeated additions are found.
-        files: every file but this one.
+        analyzer: The name by which users choose it (``words``); ``analyzer_label`` also has the version.
+        vocabulary_size: Number of types of a words index; otherwise one more than the largest id.
+        vocabulary_generation: The current generation of ``vocabulary.G.*``; None for an analyzer with fixed ids.
+        sources: Documents and tokens of each source, without deleted documents; likewise ``text_bytes``.
+        generation: Number of changes since the index was built.
+        changes: The latest changes, at most :data:`MOST_CHANGES`, oldest first.
+        contents: A digest of the ids and texts of each corpus file in the index, which reveals repeated additions.
+        files: All files except the manifest.
     """
 
     analyzer: str
@@ -129,32 +129,32 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """Documents of all shards that are not deleted."""
+        """Number of documents of all shards, without deleted ones."""
         return sum(shard.documents - shard.deleted_documents for shard in self.shards)
 
     @property
     def tokens(self) -> int:
-        """Tokens of these documents, separators not counted."""
+        """Number of tokens of these documents, without separators."""
         return sum(shard.tokens - shard.deleted_tokens for shard in self.shards)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all of this: equal for equal content, whoever built it and when."""
+        """SHA-256 of the whole content; equal for equal content, independent of time and machine."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def after(self, old: Manifest, what: What) -> Manifest:
-        """Return this manifest as the next generation of an index, made from ``old`` by the change ``what``."""
+        """Return this manifest as the generation after ``old``, created by the change ``what``."""
         changes = (*old.changes, Change(old.digest, what))[-MOST_CHANGES:]
         return replace(self, generation=old.generation + 1, changes=changes)
 
     def descends_from(self, digest: str | None) -> bool:
-        """Return whether the index had this digest at some time, as far as its manifest remembers."""
+        """Return whether the index had this digest before, as far as the listed changes show."""
         return digest == self.digest or any(change.digest == digest for change in self.changes)
 
     def held_digests(self) -> Iterator[str]:
-        """Yield the digests of this generation and of the earlier ones that held no document that is deleted now.
+        """Yield the digests of this generation and of earlier ones without any document that was deleted since.
 
-        Counts, cursors and results with other digests must not be shown any more.
+        Counts, cursors and results with other digests must no longer be shown.
         """
         yield self.digest
         for change in reversed(self.changes):
@@ -163,14 +163,14 @@ class Manifest:
             yield change.digest
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return whether the index had this digest and has lost no document since."""
+        """Return whether the index had this digest and no document was deleted since."""
         return any(digest == held for held in self.held_digests())
 
     def check_files(self) -> None:
-        """Check that the files are those of the shards, the vocabulary and the tokenizer, and none is missing.
+        """Check that the files are exactly those of the shards, the vocabulary and the tokenizer.
 
         Raises:
-            ValueError: A shard stands there twice, or a file is missing or too many; the message names it.
+            ValueError: A shard is listed twice, or a file is missing or superfluous; the message names it.
         """
         numbers = [shard.number for shard in self.shards]
         if len(set(numbers)) != len(numbers):
@@ -183,10 +183,10 @@ class Manifest:
         if missing := wanted - self.files.keys():
             raise ValueError(f"it does not list the file {min(missing)}")
         if more := self.files.keys() - wanted - allowed:
-            raise ValueError(f"it lists {min(more)!r:.80}, which is no file of this index")
+            raise ValueError(f"it lists {min(more)!r:.80}, which is not a file of this index")
 
     def render(self) -> bytes:
-        """The bytes of ``manifest.json``."""
+        """Return the bytes of ``manifest.json``."""
         content = {
             "format": FORMAT,
             "digest": self.digest,
@@ -197,15 +197,15 @@ class Manifest:
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
     def write(self, folder: Path) -> None:
-        """Write ``manifest.json`` in one step, and wait until it is on the disk."""
+        """Write ``manifest.json`` in one step, and wait until it is on disk."""
         write_atomically(folder / MANIFEST, self.render(), durable=True)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of an index folder.
+        """Read the manifest of an index folder.
 
         Raises:
-            IndexFormatError: it cannot be read, or is of another format version.
+            IndexFormatError: The manifest cannot be read, or has another format version.
         """
         path = folder / MANIFEST
         try:
@@ -214,32 +214,38 @@ class Manifest:
             intact = manifest.render() == stored
         except FormatVersionError as error:
             raise IndexFormatError(
-                f"{path} has format {error}, this version reads {FORMAT}; rebuild the index with "
+                f"{path} has format {error}, but this version reads {FORMAT}; rebuild the index with "
                 "'factcensus index build'"
             ) from error
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise too_many_files(path) from error
-            raise IndexFormatError(f"{path} cannot be read ({error.strerror})") from error
+            raise IndexFormatError(
+                f"cannot read {path} ({error.strerror}); copy the index again or rebuild it"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise IndexFormatError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+            raise IndexFormatError(
+                f"{path} is invalid ({type(error).__name__}: {error}); copy the index again or rebuild it"
+            ) from error
         if not intact:
-            raise IndexFormatError(f"{path} is damaged: it does not hold what its digest says")
+            raise IndexFormatError(
+                f"{path} is damaged: its content does not match its digest; copy the index again or rebuild it"
+            )
         return manifest
 
 
 class FormatVersionError(ValueError):
-    """A manifest of another format version; the message is the version."""
+    """The manifest has another format version; the message is the version."""
 
 
 def read_content(content: Any) -> Manifest:
-    """Return the manifest that parsed JSON stands for, if every value has the type and form that it must have.
+    """Return the manifest for parsed JSON, after checking the type and form of every value.
 
-    A manifest names files and numbers that are opened, deleted and asked for, so nothing in it is taken on trust.
+    A manifest names files that are opened and deleted, so nothing in it is trusted.
 
     Raises:
-        FormatVersionError: It has another format version.
-        ValueError, KeyError, TypeError: It is no manifest; the message names the value.
+        FormatVersionError: The manifest has another format version.
+        ValueError, KeyError, TypeError: A value is invalid; the message names it.
     """
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
@@ -280,47 +286,47 @@ _HEX = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")
 def _number(content: dict[str, Any], name: str) -> int:
     value = content[name]
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{name} is not a number of at least 0 but {value!r:.80}")
+        raise ValueError(f"{name} must be an integer of at least 0, got {value!r:.80}")
     return value
 
 
 def _text(content: dict[str, Any], name: str) -> str:
     value = content[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} is not a string but {value!r:.80}")
+        raise ValueError(f"{name} must be a string, got {value!r:.80}")
     return value
 
 
 def _one_of(content: dict[str, Any], name: str, known: tuple[str, ...]) -> Any:
     value = content[name]
     if value not in known:
-        raise ValueError(f"{name} is not one of {', '.join(known)} but {value!r:.80}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r:.80}")
     return value
 
 
 def _matching(content: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
     value = _text(content, name)
     if not pattern.fullmatch(value):
-        raise ValueError(f"{name} is not a digest but {value!r:.80}")
+        raise ValueError(f"{name} must be a digest, got {value!r:.80}")
     return value
 
 
 def _list(content: dict[str, Any], name: str) -> list[Any]:
     value = content[name]
     if not isinstance(value, list):
-        raise ValueError(f"{name} is not a list but {value!r:.80}")
+        raise ValueError(f"{name} must be a list, got {value!r:.80}")
     return value
 
 
 def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
     value = content[name]
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
-        raise ValueError(f"{name} is not an object of objects but {value!r:.80}")
+        raise ValueError(f"{name} must be an object of objects, got {value!r:.80}")
     return value
 
 
 def _numbers_of(kind: type[ShardRecord], content: Any) -> ShardRecord:
     names = [each.name for each in dataclass_fields(kind)]
     if not isinstance(content, dict) or set(content) != set(names):
-        raise ValueError(f"a shard is not described by {', '.join(names)} but by {content!r:.80}")
+        raise ValueError(f"a shard must have {', '.join(names)}, got {content!r:.80}")
     return kind(**{name: _number(content, name) for name in names})

@@ -18,7 +18,7 @@ from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfin
 from factcensus.indexer.storage.record import read_record, verify_record
 from factcensus.indexer.storage.shard import Shard
 
-#: Neighbouring suffixes of each shard that are compared unless the order is proven in full.
+#: Number of neighbouring suffixes per shard that are compared if only a sample is verified.
 SAMPLED_ROWS = 100_000
 
 
@@ -31,28 +31,28 @@ def verify_index(
 ) -> dict[str, Any]:
     """Check all files of an index against its manifest, and the order of its tables.
 
-    An index of infini-gram's has no manifest; only sizes and order are checked there.
+    An index built by infini-gram has no manifest, so only sizes and order are checked.
 
     Args:
-        path: the folder.
-        full: prove the order of the whole table (4 bytes of memory a token of the largest shard), instead of that of
-            a sample.
-        record: the record of a deletion, to be proven as well (:mod:`record`).
-        progress: called with (bytes done, all).
+        path: The index folder.
+        full: Verify the order of the whole table instead of a sample (4 bytes of memory per token of the largest
+            shard).
+        record: The record of a deletion to verify as well (:mod:`record`).
+        progress: Called with (bytes done, all bytes).
 
     Returns:
-        What was checked: ``files``, ``bytes`` and ``rows_compared``; with a record also ``record``, see
+        The numbers of checked ``files``, ``bytes`` and ``rows_compared``; with a record also ``record``, see
         :class:`record.Proof`.
 
     Raises:
-        VerificationError: a file is missing, cut off or altered, or a table is out of order; the message names it. Or
-            the record does not hold.
-        InputError: the record cannot be read.
-        IndexFormatError: there is no index.
+        VerificationError: A file is missing, truncated or altered, or a table is out of order (the message names it);
+            or the record is contradicted.
+        InputError: The record cannot be read.
+        IndexFormatError: There is no index.
     """
     folder = Path(path)
     if record is not None:
-        read_record(Path(record))  # a wrong path is said before hours of checks
+        read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
         raise no_index(folder)
     checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
@@ -65,12 +65,14 @@ def verify_index(
         for name, expected in manifest.files.items():
             file = folder / name
             if not file.is_file():
-                raise VerificationError(f"{file} is missing")
+                raise VerificationError(f"{file} is missing; copy the index again or rebuild it")
             if file.stat().st_size != expected.bytes:
-                raise VerificationError(f"{file} has {file.stat().st_size} bytes, the manifest says {expected.bytes}")
+                raise VerificationError(
+                    f"{file} has {file.stat().st_size} bytes, but the manifest requires {expected.bytes}"
+                )
         for name, expected in manifest.files.items():
             if hash_file(folder / name) != expected.sha256:
-                raise VerificationError(f"{folder / name} is altered: its SHA-256 is not the manifest's")
+                raise VerificationError(f"{folder / name} was altered: its SHA-256 differs from the manifest")
             checked["files"] += 1
             checked["bytes"] += expected.bytes
             if progress:
@@ -96,7 +98,7 @@ def verify_index(
     if record is not None:
         if not (folder / MANIFEST).exists():
             raise InputError(
-                f"{folder} was built by infini-gram, which deletes no documents; the record is of another index"
+                f"{folder} was built by infini-gram, which cannot delete documents; give the index of the record"
             )
         with CountIndex.open(folder) as index:
             checked["record"] = asdict(verify_record(index, Path(record)))
@@ -104,9 +106,9 @@ def verify_index(
 
 
 def _shards_of(folder: Path) -> list[Shard]:
-    """The shards of an index, opened with all checks that opening makes."""
+    """Open the shards of an index with all checks of opening."""
     try:
-        if not (folder / MANIFEST).exists():  # infini-gram's; in which tokens does not matter here
+        if not (folder / MANIFEST).exists():  # built by infini-gram; the tokenizer does not matter here
             return [published.shard for published in read_published([folder])]
         with CountIndex.open(folder) as index:
             return list(index.shards)

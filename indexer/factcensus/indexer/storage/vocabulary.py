@@ -1,9 +1,9 @@
-"""The stored vocabulary of a ``words`` index: word to id and back, mapped from disk, nothing to load.
+"""The stored vocabulary of a ``words`` index, which maps words to ids and back; mapped from disk without loading.
 
-Three files: ``vocabulary.G.utf8`` (the words one after another, in id order), ``vocabulary.G.starts`` (u32 per word
-and one for the end; u64 where the words take 4 GiB or more) and ``vocabulary.G.sorted`` (u32 ids in byte order of
-their words, for binary search). G counts the times the index has grown: ids are never given out anew, and the
-manifest names the generation that holds.
+There are three files: ``vocabulary.G.utf8`` (the concatenated words in id order), ``vocabulary.G.starts`` (u32 per word
+and one for the end; u64 if the words take 4 GiB or more) and ``vocabulary.G.sorted`` (u32 ids in byte order of their
+words, for binary search). G is the number of times the index has grown. Ids are never reassigned, and the manifest
+names the current generation.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Array = npt.NDArray[Any]
 
 
 def _id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:
-    """Return the id of a word; by a weak reference, so that nobody's last use of a vocabulary unmaps its files."""
+    """Return the id of a word; takes a weak reference, so that the cache does not keep the files mapped."""
     known = vocabulary()
-    assert known is not None  # the caller has it
+    assert known is not None  # the caller holds it
     return int(known.ids([word])[0])
 
 
@@ -39,12 +39,12 @@ class Vocabulary:
 
     Attributes:
         utf8: uint8; word i is ``utf8[starts[i]:starts[i + 1]]``.
-        starts: see above.
+        starts: See above.
     """
 
-    #: Words in the sample, which stays in a processor's cache and saves the first fifteen steps of a search.
+    #: Number of words in the sample, which stays in the CPU cache and saves the first fifteen steps of a search.
     _SAMPLED = 1 << 15
-    #: Words that are looked up together from which on it is used.
+    #: Minimum number of words looked up together for which the sample is used.
     _MANY = 1024
 
     def __init__(self, folder: Path, generation: int) -> None:
@@ -53,9 +53,12 @@ class Vocabulary:
         self._sorted = _mapped(order, "<u4")
         self.starts = _mapped(starts, _starts_dtype(self.utf8.size))
         if self.starts.size != self._sorted.size + 1 or int(self.starts[-1]) != self.utf8.size:
-            raise IndexFormatError(f"{folder}: the files vocabulary.{generation}.* do not belong together")
+            raise IndexFormatError(
+                f"{folder}: the files vocabulary.{generation}.* do not belong together; copy the "
+                "index again or rebuild it"
+            )
         self._view = memoryview(cast(Any, self.utf8))
-        #: The id of a word, -1 where no document has it; known ones are remembered.
+        #: Returns the id of a word, or -1 if no document has it; results are cached.
         self.id = lru_cache(1 << 16)(partial(_id_in, weakref.ref(self)))
 
     def __len__(self) -> int:
@@ -63,15 +66,15 @@ class Vocabulary:
 
     @cached_property
     def _sample(self) -> npt.NDArray[np.uint64]:
-        """The first eight bytes, as a big-endian number, of words at even distances in their order."""
+        """The first eight bytes, as big-endian numbers, of words at even distances in byte order."""
         places = np.arange(self._SAMPLED + 1) * len(self) // (self._SAMPLED + 1)
         return _first_eights(self.utf8, self.starts, self._sorted, places)
 
     def word(self, token_id: int) -> str:
-        """The word of an id.
+        """Return the word of an id.
 
         Raises:
-            IndexFormatError: there is none; the index is damaged.
+            IndexFormatError: There is none; the index is damaged.
         """
         if not 0 <= token_id < len(self):
             raise IndexFormatError(f"no word has the id {token_id}; run 'factcensus index verify'")
@@ -79,14 +82,14 @@ class Vocabulary:
         return bytes(word).decode(errors="replace")
 
     def ids(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The id of each word, -1 where no document has it."""
+        """Return the id of each word, or -1 if no document has it."""
         encoded = [word.encode() for word in words]
         starts = np.zeros(len(words) + 1, np.int64)
         np.cumsum([len(word) for word in encoded], out=starts[1:])
         return self._find(np.frombuffer(b"".join(encoded), np.uint8), starts)
 
     def _find(self, words: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        # Few words are not worth reading a sample of the vocabulary.
+        # For few words, reading a sample of the vocabulary does not pay.
         sample = self._sample if len(starts) > self._MANY else np.zeros(0, np.uint64)
         ids = _find_words(self.utf8, self.starts, self._sorted, sample, words, starts)
         if ids.min(initial=0) < -1:
@@ -94,15 +97,15 @@ class Vocabulary:
         return ids
 
     def ids_of(self, table: WordTable) -> npt.NDArray[np.int64]:
-        """The id of each word of a table, -1 where no document has it."""
+        """Return the id of each word of a table, or -1 if no document has it."""
         return self._find(table.arena[: table.used[1]], table.starts[: len(table) + 1])
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
-        """The words of many ids."""
+        """Return the words of many ids."""
         return [self.word(token_id) for token_id in token_ids]
 
     def table(self) -> WordTable:
-        """A word table that continues from here."""
+        """Return a word table with these words, to which new words can be added."""
         table = WordTable()
         table.extend(np.asarray(self.utf8, np.uint8), np.asarray(self.starts).astype(np.int64))
         return table
@@ -110,7 +113,7 @@ class Vocabulary:
 
 @compiled()
 def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
-    """The first eight bytes of a word as a big-endian number, zeros behind a shorter one: in the order of the words."""
+    """Return the first eight bytes of a word, padded with zeros, as a big-endian number, which sorts like words."""
     number = np.uint64(0)
     for i in range(8):
         byte = np.uint64(arena[begin + i]) if begin + i < end else np.uint64(0)
@@ -120,7 +123,7 @@ def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
 
 @compiled()
 def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Array:
-    """:func:`_first_eight` of the words at some places of the order; 0 where the files hold what cannot be."""
+    """Run :func:`_first_eight` for the words at some places of the order; 0 for impossible values in the files."""
     eights = np.zeros(places.size, np.uint64)
     for i in range(places.size):
         if places[i] < order.size and order[places[i]] < order.size:
@@ -132,10 +135,10 @@ def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Ar
 
 @compiled()
 def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: Array, word_starts: Array) -> Array:
-    """The id of each of ``words[word_starts[i]:word_starts[i + 1]]``, by binary search in the sorted words; or -1.
+    """Return the id of each ``words[word_starts[i]:word_starts[i + 1]]``, by binary search; -1 if there is none.
 
-    -2 where the files hold what cannot be. ``sample`` is of size 0, or has :func:`_first_eight` of words at even
-    distances.
+    The result is -2 for impossible values in the files. ``sample`` is empty, or has :func:`_first_eight` of words at
+    even distances.
     """
     ids = np.full(word_starts.size - 1, -1, np.int64)
     for i in range(ids.size):
@@ -143,7 +146,7 @@ def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: 
         low, high = 0, order.size
         if sample.size:
             wanted = _first_eight(words, word_starts[i], word_starts[i + 1])
-            # Words before the first sample that is not smaller, and behind the last one that is not larger.
+            # From just before the first sample that is not smaller, to just after the last that is not larger.
             low = max(0, (np.searchsorted(sample, wanted, "left") - 1) * order.size // sample.size)
             high = min(order.size, np.searchsorted(sample, wanted, "right") * order.size // sample.size + 1)
         while low < high:
@@ -169,7 +172,7 @@ def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: 
 
 
 def file_names(generation: int) -> tuple[str, str, str]:
-    """The files of a generation."""
+    """Return the file names of a generation."""
     return tuple(f"vocabulary.{generation}.{part}" for part in ("utf8", "starts", "sorted"))  # type: ignore[return-value]
 
 
@@ -180,16 +183,16 @@ def _starts_dtype(arena_bytes: int) -> str:
 def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
     content = map_file(path)
     if content.size % np.dtype(dtype).itemsize:
-        raise IndexFormatError(f"{path} is cut off: it has {content.size} bytes; copy the index anew or rebuild it")
+        raise IndexFormatError(f"{path} is truncated: it has {content.size} bytes; copy the index again or rebuild it")
     return content.view(dtype)
 
 
 def write_vocabulary(folder: Path, generation: int, table: WordTable) -> dict[str, str]:
-    """Write a word table; the SHA-256 of each file by name."""
+    """Write a word table and return the SHA-256 of each file by name."""
     words = len(table)
     starts = table.starts[: words + 1]
     arena = table.arena[: starts[-1]]
-    # Arrow compares binaries byte by byte, the shorter first.
+    # Arrow compares binaries byte by byte, and a prefix sorts first.
     binaries = pa.Array.from_buffers(pa.large_binary(), words, [None, pa.py_buffer(starts), pa.py_buffer(arena)])
     order = pc.sort_indices(binaries).to_numpy().astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
     contents: tuple[npt.NDArray[Any], ...] = (arena, starts.astype(_starts_dtype(arena.size)), order)
