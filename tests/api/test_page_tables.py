@@ -80,7 +80,7 @@ def test_own_stratum_is_counted_and_not_overwritten(http: httpx.Client) -> None:
     finished(http, address)
     answer = http.get(f"{address}/strata.csv")
     assert answer.status_code == 422
-    assert "column 'stratum' of its own" in answer.text
+    assert "already has a column 'stratum'" in answer.text
 
 
 def test_a_fact_of_the_table_leads_to_its_own_page(http: httpx.Client) -> None:

@@ -95,7 +95,7 @@ def test_missing_ids_are_those_of_training_and_repeated_ids_are_refused(
     ids = dict.fromkeys(rows["fact_id"].to_pylist())
     assert list(ids) == ["fact-000000", "fact-000001", "fact-000002"]
     twice = facts().set_column(0, "fact_id", pa.array([7, 8, 7]))
-    with pytest.raises(InputError, match="'7' occurs in rows 1 and 3"):
+    with pytest.raises(InputError, match=r"rows 1 and 3 .* the same fact_id '7'"):
         evaluate(model, tokenizer, twice)
 
 

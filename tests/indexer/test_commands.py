@@ -652,7 +652,7 @@ def test_arguments_that_are_not_utf8_are_counted_and_printed(tmp_path: Path, run
     build = ["index", "build", corpus, "--analyzer", "bytes", "--jobs", 1, "--out"]
     refused = run(*build, tmp_path / odd)
     assert refused.code == 2
-    assert "is not UTF-8" in refused.err
+    assert "is not valid UTF-8" in refused.err
     assert run(*build, tmp_path / "ix").code == 0
     counted = run("count", tmp_path / "ix", odd, "--json").json
     assert (counted["text"], counted["documents"]) == ("caf\ufffd", 1)

@@ -143,7 +143,7 @@ def test_replacing_exchanges_documents_by_id_in_one_generation(folder: Path, tmp
     [
         (
             [{"id": "x", "text": "a"}, {"id": "ann", "text": "b"}, {"id": "x", "text": "c"}],
-            "the id 'x' .*record 0 .* 2",
+            "have the id 'x': record 0 .*record 2",
         ),
         ([{"id": "ann", "text": "a"}, {"text": "b"}], "record 1 of .*new.jsonl has no id"),
     ],
@@ -250,7 +250,7 @@ def test_a_record_holds_after_the_deletion_after_compaction_and_without_its_ids(
         ({"id": "bob", "text": "another text"}, r"the document 'bob' is in the index \(documents with its id: 1\)"),
         ({"id": "x", "text": ROWS[1]["text"]}, r"the text of the document 'bob' is in the index \(documents: 1\)"),
         ({"id": "x", "text": ROWS[0]["text"]}, r"the text of the document 'ann' is in the index \(documents: 2\)"),
-        ({"id": "x", "text": "Rome"}, r"the probe 'Rome' occurs 3 times in 3 documents, in the record 2 times in 2"),
+        ({"id": "x", "text": "Rome"}, r"the probe 'Rome' occurs 3 times in 3 documents, but the record has 2 in 2"),
     ],
 )
 def test_a_record_does_not_hold_once_a_document_its_text_or_a_probe_comes_back(
@@ -281,9 +281,9 @@ def test_what_was_deleted_before_is_recorded_too(folder: Path, tmp_path: Path) -
 
 def test_a_record_is_never_overwritten(record: Path, folder: Path, tmp_path: Path) -> None:
     before, kept = content(folder), record.read_bytes()
-    with pytest.raises(InputError, match="exists; a record is never overwritten"):
+    with pytest.raises(InputError, match="exists, and a record is never overwritten"):
         delete_documents(folder, ids=["copy"], record=record)
-    with pytest.raises(InputError, match="does not exist; make it first"):
+    with pytest.raises(InputError, match="does not exist; create it first"):
         delete_documents(folder, ids=["copy"], record=tmp_path / "absent" / "record.json")
     assert (content(folder), record.read_bytes()) == (before, kept)
 
@@ -316,7 +316,7 @@ def test_a_deletion_that_fails_leaves_no_record(folder: Path, tmp_path: Path, mo
         (lambda _: b"{", "is damaged"),
         (lambda _: b"[]", "is not a record of a deletion"),
         (lambda _: b'{"a": 1}', "is not a record of a deletion"),
-        (lambda kept: kept | {"version": 2}, "has version 2, this release reads 1"),
+        (lambda kept: kept | {"version": 2}, "has version 2, but this release reads version 1"),
         (lambda kept: kept | {"key": "xyz"}, "is damaged"),
         (lambda kept: kept | {"documents": [{**kept["documents"][0], "same_id_left": "x"}]}, "same_id_left is 'x'"),
         (lambda kept: kept | {"probes": ["Ann"]}, "is damaged"),
@@ -366,7 +366,7 @@ def test_a_record_that_was_changed_proves_nothing(
 
 
 def test_an_absent_record_is_said_before_the_index_is_read(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read"):
         verify_index(folder, record=tmp_path / "absent", progress=lambda *_: pytest.fail("it began"))
 
 

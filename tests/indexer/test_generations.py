@@ -164,7 +164,7 @@ def test_a_manifest_that_was_only_touched_is_no_change_and_a_damaged_one_is(fold
         assert not index.changed
         (folder / "manifest.json").write_bytes(content[:-9])
         assert index.changed
-        with pytest.raises(IndexFormatError, match="cannot read"):
+        with pytest.raises(IndexFormatError, match="is invalid"):
             index.reopen()
         assert index.count("a")["documents"] == 4
 

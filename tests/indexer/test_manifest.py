@@ -182,7 +182,7 @@ def test_too_many_mapped_files_are_not_taken_for_a_damaged_index(folder: Path, m
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(np, "memmap", full)
-    with pytest.raises(IndexerError, match=r"cannot be mapped.*max_map_count"):
+    with pytest.raises(IndexerError, match=r"cannot map .*max_map_count"):
         CountIndex.open(folder)
 
 

@@ -63,7 +63,7 @@ COUNT = "facts count facts.csv --index indexes/wiki --out "
         ("index delete indexes/wiki --ids empty", "no file of ids at empty: that is a folder"),
         (
             "facts count folder.csv --index indexes/wiki --out o.csv",
-            "folder.csv is a folder; a table is a file that ends in",
+            "folder.csv is a folder; give a table file that ends in",
         ),
         ("facts count fatcs.csv --index indexes/wiki --out o.csv", "no table at fatcs.csv; did you mean 'facts.csv'?"),
         (COUNT + "folder.csv", "--out: folder.csv is a folder; give the name of a file"),
@@ -71,7 +71,7 @@ COUNT = "facts count facts.csv --index indexes/wiki --out "
             COUNT + "facts.csv/o.csv",
             "--out: facts.csv is a file, so facts.csv/o.csv cannot be created; give another path",
         ),
-        ("facts stratify folder.csv --out o.csv", "folder.csv is a folder; a table is a file that ends in"),
+        ("facts stratify folder.csv --out o.csv", "folder.csv is a folder; give a table file that ends in"),
         ("facts stratify facts.csv --out empty", "--out: empty is a folder; give the name of a file"),
         ("key create a --file empty", "--file: empty is a folder; give the name of a file"),
         ("report indexes --out empty", "--out: empty is a folder; give the name of a file"),

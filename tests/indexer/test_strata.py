@@ -155,7 +155,7 @@ def test_number_that_no_count_can_be_is_refused_by_row(bad: float) -> None:
 
 @pytest.mark.parametrize("value", [True, "1_000", "007", "٣", "1e3", float("inf")])
 def test_value_that_only_python_takes_for_a_number_is_no_count(value: object) -> None:
-    with pytest.raises(InputError, match=r"row 1: n is .* not a count"):
+    with pytest.raises(InputError, match=r"row 1: n must be an integer of at least 0"):
         stratify(pa.table({"n": [value]}), by="n", bins="log10")
 
 
@@ -166,5 +166,5 @@ def test_counts_beyond_the_integers_of_a_float_are_counts() -> None:
 
 @pytest.mark.parametrize("bins", ["edges:1_0,20", f"edges:1,{2**63}", "edges:1,,2", "edges:1,2,"])
 def test_edges_that_are_no_counts_are_refused(bins: str) -> None:
-    with pytest.raises(InputError, match="are not understood"):
+    with pytest.raises(InputError, match="invalid bins"):
         stratify(pa.table({"n": [1, 5]}), by="n", bins=bins)

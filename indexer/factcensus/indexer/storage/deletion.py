@@ -1,6 +1,6 @@
-"""Deleting documents of an index: no count takes notice of them any more.
+"""Deletion of documents of an index, which excludes them from all counts.
 
-Their tokens, words and metadata stay in the files until ``factcensus index compact`` writes them again without them.
+Their tokens, words and metadata stay in the files until ``factcensus index compact`` rewrites the files without them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from factcensus.indexer.storage.manifest import Manifest
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
 
-#: Documents that a deletion names with their titles.
+#: Maximum number of documents that a deletion lists with their titles.
 MOST_NAMED = 20
-#: Words of a document that stand for a title it does not have.
+#: Number of words shown instead of a missing title.
 _TITLE_TOKENS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A deleted document, as people recognise it: its id, and the title in its metadata or its first words."""
+    """A deleted document with its id, and the title from its metadata or else its first words."""
 
     id: str | None
     title: str
@@ -48,16 +48,16 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a deletion did, or would do.
+    """The actual or planned effect of a deletion.
 
     Attributes:
-        before: the manifest before it.
-        manifest: the manifest after it; the same if nothing was deleted, or nothing should be yet.
-        documents: number of documents that it deletes.
-        already_deleted: number of documents that were asked for too, but are deleted already.
-        matched: number of documents for each id that was asked for, deleted ones included.
-        named: the first of the documents, at most :data:`MOST_NAMED`.
-        dry_run: whether nothing was changed.
+        before: The manifest before the deletion.
+        manifest: The manifest after the deletion; the same if nothing was deleted.
+        documents: Number of documents to delete.
+        already_deleted: Number of selected documents that were already deleted.
+        matched: Number of documents with each given id, including deleted ones.
+        named: The first of the documents, at most :data:`MOST_NAMED`.
+        dry_run: Whether nothing was changed.
     """
 
     before: Manifest
@@ -81,28 +81,28 @@ def delete_documents(
     probes: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Deletion:
-    """Delete documents: those with one of some ids, those that have a text, and those for which a condition holds.
+    """Delete documents with given ids, documents that contain a text, and documents for which a condition holds.
 
-    The new generation takes effect in one step. A running service follows by itself; a program that has the index open
-    keeps what it opened (:attr:`CountIndex.changed`).
+    The new generation takes effect in one step. A running service follows automatically. A program that has the index
+    open continues with the old generation (:attr:`CountIndex.changed`).
 
     Args:
-        index: an index folder of factcensus's.
-        ids: values of the document table's column ``id``.
-        text: a text, found as :meth:`CountIndex.count` finds it.
-        where: a condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
+        index: A factcensus index folder.
+        ids: Values of the document column ``id``.
+        text: A text, found as in :meth:`CountIndex.count`.
+        where: A condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
             ``metadata ->> '$.url' LIKE 'https://example.org/%'``.
-        dry_run: only return what would be deleted.
-        record: a new file for the proof of the deletion (:mod:`record`).
-        asked_by: for the record, who asked for the deletion.
-        probes: for the record, texts that are counted before and after the deletion.
-        progress: called with (shards done, all).
+        dry_run: Only return the effect, without deleting.
+        record: A new file for the proof of the deletion (:mod:`record`).
+        asked_by: Who asked for the deletion, for the record.
+        probes: Texts to count before and after the deletion, for the record.
+        progress: Called with (shards done, all shards).
 
     Raises:
-        InputError: nothing was asked for; no document has one of the ids (nothing is deleted then); the condition or a
-            text cannot be used; the record exists; another process is changing the index.
-        VerificationError: the list of documents that are deleted already is damaged.
-        DiskFullError: there is no room for the few files that a deletion writes.
+        InputError: No documents are selected by the arguments; an id is unknown (then nothing is deleted); the
+            condition or a text is invalid; the record exists; or another process is changing the index.
+        VerificationError: The list of already deleted documents is damaged.
+        DiskFullError: The disk has no space for the few files that a deletion writes.
     """
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.storage import record as records
@@ -112,14 +112,14 @@ def delete_documents(
     if not ids and text is None and where is None:
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")
     if record is None and (asked_by is not None or probes):
-        raise InputError("who asked for a deletion, and probes, are kept in a record; give a file for it (--record)")
+        raise InputError("--asked-by and --probe are stored in a record; give a file for it with --record")
     if record is not None:
         records.refuse_existing(record)
     read_manifest(folder)
     if dry_run:
         with CountIndex.open(folder) as opened:
             return _Choice(opened, _deleted_in(opened), ids, text, where).planned(dry_run=True)
-    with lock_folder(folder), explain_full_disk(folder, "it deletes what is not deleted yet"):
+    with lock_folder(folder), explain_full_disk(folder, "it deletes the remaining documents"):
         old = read_manifest(folder)
         deleted = read_documents_of(folder, old, "deleted")
         with CountIndex.open(folder) as opened:
@@ -134,7 +134,7 @@ def delete_documents(
             if planned.documents:
                 commit(folder, old, new)
             else:
-                remove_strays(folder, old)  # if this very deletion was killed before it could do that
+                remove_strays(folder, old)  # if this deletion was killed before it could do so
         except BaseException:
             if record is not None:
                 record.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def delete_documents(
 
 
 def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int, int], None] | None) -> Manifest:
-    """Write the files of the next generation, and return its manifest, which does not hold yet."""
+    """Write the files of the next generation, and return its manifest, which is not yet in effect."""
     tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
     shards, files = write_states({folder: old.shards}, folder, deleted, old, progress)
     return replace(
@@ -156,11 +156,11 @@ def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int
 
 
 class _Choice:
-    """The documents of an index that were asked for.
+    """The documents of an index that were selected.
 
     Attributes:
-        found: all of them, those that are deleted already included.
-        asked: how they were asked for, such as ``("ids", "where")``.
+        found: All selected documents, including already deleted ones.
+        asked: How they were selected, such as ``("ids", "where")``.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class _Choice:
         )
 
     def planned(self, *, dry_run: bool) -> Deletion:
-        """Return what deleting them means."""
+        """Return the effect of deleting the documents."""
         manifest = self._index.manifest
         assert manifest is not None
         fresh = without_documents(self.found, self._deleted)

@@ -1,8 +1,7 @@
-"""An index that changes: which documents are deleted or repeated, and how one generation replaces another.
+"""Changes of an index: its deleted and repeated documents, and the step from one generation to the next.
 
-A deleted document stays in the files until the index is compacted, but no count takes notice of it. What counts must
-know of it lies in small files of their own (:mod:`layout`), of which a change writes a new generation; the manifest
-then replaces the old one in one step.
+Deleted documents stay in the files until the index is compacted, but are excluded from all counts. Small separate files
+(:mod:`layout`) list them. A change writes new versions of these files, and then replaces the manifest in one step.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from factcensus.indexer.storage.layout import hash_file, sync_files, write_hashe
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.shard import Shard
 
-#: The names that files of an index have.
+#: A pattern for the file names of an index.
 _OWN_FILE = re.compile(
     r"(tokenized|table|offset|first)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
     r"|vocabulary\.\d+\.(utf8|starts|sorted)|manifest\.json\.partial"
@@ -35,37 +34,37 @@ _OWN_FILE = re.compile(
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an index that can be changed.
+    """Read the manifest of an index to change.
 
     Raises:
-        NoIndexError: there is none.
-        IndexFormatError: its text was analysed by another version of the analyzer.
+        NoIndexError: There is no factcensus index.
+        IndexFormatError: The index was built with another version of the analyzer.
     """
     if not (folder / MANIFEST).is_file():
         if not folder.is_dir() or indexes_in(folder):
             raise no_index(folder)
-        raise NoIndexError(f"no index of factcensus's at {folder}; make one with 'factcensus index build'")
+        raise NoIndexError(f"no factcensus index at {folder}; build one with 'factcensus index build'")
     manifest = Manifest.read(folder)
     load_analyzer(folder, manifest)
     return manifest
 
 
 def commit(folder: Path, old: Manifest, new: Manifest) -> None:
-    """Let a new manifest, whose files are all in the folder, replace the old one in one step."""
+    """Replace the old manifest in one step by a new one, whose files are all in the folder."""
     sync_files(folder / name for name in new.files.keys() - old.files.keys())
     new.write(folder)
     remove_strays(folder, new)
 
 
 def remove_strays(folder: Path, manifest: Manifest) -> None:
-    """Remove what changes that were made, or interrupted, left of files that are not the index's (any more)."""
+    """Remove files that completed or interrupted changes left and that are not, or no longer, part of the index."""
     for path in folder.iterdir():
         if path.name not in manifest.files and _OWN_FILE.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def read_documents_of(folder: Path, manifest: Manifest, what: str) -> dict[int, npt.NDArray[np.uint32]]:
-    """The documents that are ``deleted``, or ``repeated``, by shard."""
+    """Return the ``deleted`` or ``repeated`` documents by shard."""
     names = {shard.number: f"{what}.{shard.number}.{shard.generation}" for shard in manifest.shards}
     return {number: _stored(folder, manifest, name) for number, name in names.items() if name in manifest.files}
 
@@ -77,17 +76,17 @@ def write_states(
     old: Manifest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[ShardRecord], dict[str, FileRecord]]:
-    """Write the files about documents of every shard for which they have changed.
+    """Write ``frequent``, ``deleted`` and ``repeated`` of every shard for which they have changed.
 
     Args:
-        shards: by the folder in which their files lie; those of ``old`` come first.
-        out: where to write.
-        deleted: the deleted documents of all shards.
-        old: what held so far.
-        progress: called with (shards done, all).
+        shards: The shards by the folder of their files; those of ``old`` come first.
+        out: The folder to write to.
+        deleted: The deleted documents of all shards.
+        old: The current manifest.
+        progress: Called with (shards done, all shards).
 
     Returns:
-        All shards, and the files of the whole index: those of ``old`` that still hold, and the written ones.
+        All shards, and the files of the whole index: those of ``old`` that are still valid, and the new ones.
     """
     folder_of = {shard.number: folder for folder, records in shards.items() for shard in records}
     records = [shard for part in shards.values() for shard in part]
@@ -130,29 +129,29 @@ def write_states(
 def check_files(
     folder: Path, manifest: Manifest, names: Sequence[str], progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Compare files of an index with their checksums before something new is made of them.
+    """Compare files of an index with their checksums before new files are derived from them.
 
-    What is made gets checksums of its own, so damage would be sealed and never be found again.
+    The new files get new checksums, so damage in the old files could never be found again.
 
     Args:
-        folder: the index.
-        manifest: its manifest.
-        names: the files.
-        progress: called with (bytes done, all).
+        folder: The index folder.
+        manifest: Its manifest.
+        names: The names of the files.
+        progress: Called with (bytes done, all bytes).
 
     Raises:
-        VerificationError: a file is altered; the message names it.
+        VerificationError: A file was altered; the message names it.
     """
     done, total = 0, sum(manifest.files[name].bytes for name in names)
     for name in names:
         try:
             intact = hash_file(folder / name) == manifest.files[name].sha256
         except FileNotFoundError as error:
-            raise VerificationError(f"{folder / name} is missing; copy the index anew or rebuild it") from error
+            raise VerificationError(f"{folder / name} is missing; copy the index again or rebuild it") from error
         if not intact:
             raise VerificationError(
-                f"{folder / name} is altered: its SHA-256 is not the manifest's; nothing was changed; copy the index "
-                "anew or rebuild it"
+                f"{folder / name} was altered: its SHA-256 differs from the manifest; nothing was changed; copy the "
+                "index again or rebuild it"
             )
         done += manifest.files[name].bytes
         if progress:

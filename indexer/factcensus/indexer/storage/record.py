@@ -1,27 +1,27 @@
-"""The record of a deletion: the file by which ``factcensus index verify --record`` proves it later.
+"""The record of a deletion: a file with which ``factcensus index verify --record`` can verify it later.
 
-It is one JSON object, readable by its owner only:
+It is one JSON object, readable only by its owner:
 
 ``record``, ``version``
     ``"factcensus deletion"`` and 1.
 ``index``, ``made``, ``asked_by``, ``chosen_by``
-    The name of the index, the moment (UTC), who asked for the deletion, and how the documents were chosen (``ids``,
-    ``text``, ``where``); the text and the condition themselves are not kept.
+    The name of the index, the time (UTC), who asked for the deletion, and how the documents were selected (``ids``,
+    ``text``, ``where``). The text and the condition themselves are not stored.
 ``before``, ``after``
     ``generation``, ``digest`` and ``documents`` of the index.
 ``key``
-    32 random bytes, hexadecimal, of this record alone.
+    32 random bytes in hexadecimal, different for every record.
 ``documents``
-    For each one that was asked for: its ``id``; ``id_digest`` and ``text_digest``, BLAKE2b with the key over the id,
-    and over the digest and length of the text that the document table has; how many documents with the same id and with
-    the same text were left (``same_id_left``, ``same_text_left``).
+    For each selected document: its ``id``; ``id_digest`` and ``text_digest``, which are BLAKE2b hashes with the key of
+    the id, and of the digest and length of the text in the document table; and the number of remaining documents with
+    the same id and the same text (``same_id_left``, ``same_text_left``).
 ``probes``
-    For each: its ``text``, and ``occurrences`` and ``documents`` ``before`` and ``after``.
+    For each probe: its ``text``, and its ``occurrences`` and ``documents`` ``before`` and ``after`` the deletion.
 ``seal``
-    BLAKE2b with the key over all of this but the ids, so that a record that was damaged or changed is not taken for a
-    proof. It is no signature: whoever has the record has its key.
+    BLAKE2b with the key over all fields except the ids, so that a damaged or changed record is not accepted as proof. It
+    is not a signature, because the record contains its key.
 
-The digests alone prove the deletion, so a copy of the record may leave out the ids.
+The digests are sufficient for verification, so a copy of the record may omit the ids.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 KIND, VERSION = "factcensus deletion", 1
 _KEY_BYTES = 32
-#: Contradictions that a failed verification names.
+#: Maximum number of contradictions listed by a failed verification.
 _MOST_NAMED = 5
 
 
@@ -64,7 +64,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """One document; ``id`` is None if it has none, or in a copy of the record without ids."""
+    """One document; ``id`` is None if it has no id, or in a copy of the record without ids."""
 
     id: str | None
     id_digest: str | None
@@ -92,7 +92,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the file holds; see the module."""
+    """The content of the file; see the module."""
 
     index: str
     made: str
@@ -107,14 +107,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        documents: number of documents in the record.
-        hidden: how many of them still lie in the files, deleted; a compaction removes them.
-        same_text_left: number of documents with the text of a removed one that were not deleted with it.
-        probes: number of probes whose counts are as recorded.
-        descends: whether the index is a later generation of the one in the record, as far as its manifest remembers.
+        documents: Number of documents in the record.
+        hidden: Number of these documents that are deleted but still in the files; compaction removes them.
+        same_text_left: Number of remaining documents with the text of a removed document.
+        probes: Number of probes with the recorded counts.
+        descends: Whether the index is a later generation of the one in the record, as far as its manifest shows.
     """
 
     documents: int
@@ -135,15 +135,15 @@ def record_of(
     """Return the record of a deletion.
 
     Args:
-        before: the index without the deletion.
-        after: the index with it; both have the same document tables.
-        removed: the documents that were asked for.
-        chosen_by: how they were chosen.
-        asked_by: who asked for the deletion.
-        probes: texts to count.
+        before: The index before the deletion.
+        after: The index after the deletion; both have the same document tables.
+        removed: The selected documents.
+        chosen_by: How they were selected.
+        asked_by: Who asked for the deletion.
+        probes: Texts to count.
 
     Raises:
-        EmptyQueryError: a probe has no token.
+        EmptyQueryError: A probe has no tokens.
     """
     key = secrets.token_bytes(_KEY_BYTES)
     deleted = join_documents({shard.number: np.asarray(shard.deleted) for shard in after.shards}, {})
@@ -171,19 +171,19 @@ def record_of(
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise unless a record can be written to a new file.
+    """Check that a record can be written to a new file.
 
     Raises:
-        InputError: the file exists, or its folder does not.
+        InputError: The file exists, or its folder does not exist.
     """
     if path.exists():
-        raise InputError(f"{path} exists; a record is never overwritten: choose another file")
+        raise InputError(f"{path} exists, and a record is never overwritten; choose another file")
     if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} of the record does not exist; make it first")
+        raise InputError(f"the folder {path.parent} of the record does not exist; create it first")
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record to a new file that only its owner can read, and wait until it is on the disk."""
+    """Write a record to a new file that only its owner can read, and wait until it is on disk."""
     fields = {"record": KIND, "version": VERSION, **asdict(record), "seal": _seal(record)}
     content = json.dumps(fields, indent=1, ensure_ascii=False)
     try:
@@ -204,19 +204,23 @@ def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        InputError: it cannot be read, is not a record of a deletion, or is of another version.
-        VerificationError: it was changed since it was written.
+        InputError: The file cannot be read, is not a record of a deletion, or has another version.
+        VerificationError: The record was changed after it was written.
     """
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"the record {path} cannot be read ({error.strerror or error})") from error
+        raise InputError(
+            f"cannot read the record {path} ({error.strerror or error}); give the path of a record"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the record {path} is damaged: it is not JSON ({error})") from error
+        raise InputError(f"the record {path} is damaged: it is not valid JSON ({error})") from error
     if not isinstance(content, dict) or content.get("record") != KIND:
-        raise InputError(f"{path} is not a record of a deletion; 'factcensus index delete --record' writes one")
+        raise InputError(
+            f"{path} is not a record of a deletion; give a file written by 'factcensus index delete --record'"
+        )
     if content.get("version") != VERSION:
-        raise InputError(f"{path} has version {content.get('version')!r}, this release reads {VERSION}")
+        raise InputError(f"{path} has version {content.get('version')!r}, but this release reads version {VERSION}")
     try:
         record = Record(
             index=_field(content, "index", str),
@@ -252,7 +256,7 @@ def _seal(record: Record) -> str:
 
 
 def _field(content: dict[str, Any], name: str, kind: type, *others: None) -> Any:
-    """Return a field of the kind it should be; ``others`` is None if it may be null."""
+    """Return a field after checking its type; ``others`` is None if the field may be null."""
     value = content[name] if not others else content.get(name)
     if not isinstance(value, kind) and not (others and value is None):
         raise TypeError(f"{name} is {value!r:.60}")
@@ -284,12 +288,12 @@ def _probe_of(content: dict[str, Any]) -> Probe:
 
 
 def verify_record(index: CountIndex, path: Path) -> Proof:
-    """Prove that no document of a record is in an index, and that its probes are counted as the record says.
+    """Verify that an index has no document of a record, and that its probes have the recorded counts.
 
     Raises:
-        InputError: the record cannot be read.
-        VerificationError: a document is there (again), a text of one is in more documents than were left, or a probe
-            has other counts. The message names up to 5 of these.
+        InputError: The record cannot be read.
+        VerificationError: A document is (again) in the index, more documents than recorded have its text, or a probe
+            has other counts. The message lists up to 5 of these.
     """
     record = read_record(path)
     key = bytes.fromhex(record.key)
@@ -309,12 +313,12 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
     for probe in record.probes:
         if (now := _count(index, probe.text)) != probe.after:
             wrong.append(
-                f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, in the record "
-                f"{probe.after.occurrences} times in {probe.after.documents}"
+                f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, but the record "
+                f"has {probe.after.occurrences} in {probe.after.documents}"
             )
     if wrong:
         more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
-        raise VerificationError(f"{path} does not hold for {index.folder}: {'; '.join(wrong[:_MOST_NAMED])}{more}")
+        raise VerificationError(f"{path} is contradicted by {index.folder}: {'; '.join(wrong[:_MOST_NAMED])}{more}")
     manifest = index.manifest
     return Proof(
         documents=len(record.documents),
@@ -326,7 +330,7 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
 
 
 def _look_through(shard: Shard, key: bytes, wanted: Set[str], living: Counter[str], hidden: Counter[str]) -> None:
-    """Count the documents of a shard whose id or text has one of the wanted digests; those that are deleted apart."""
+    """Count the documents of a shard whose id or text has a wanted digest, separately for living and deleted ones."""
     for first, batch in shard.row_batches(["id", "text_digest", "text_bytes"]):
         gone = set(shard.deleted[(shard.deleted >= first) & (shard.deleted < first + batch.num_rows)].tolist())
         columns = (batch[name].to_pylist() for name in ("id", "text_digest", "text_bytes"))

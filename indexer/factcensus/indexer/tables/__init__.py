@@ -1,1 +1,1 @@
-"""Tables: files in every format, fact tables, counts tables, strata."""
+"""Tables: table files, fact tables, counts tables and strata."""

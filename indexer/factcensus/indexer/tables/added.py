@@ -1,4 +1,4 @@
-"""Columns that counting and stratifying add: never in place of a user's own, and never mixed from several analyzers."""
+"""Checks of the columns that counting and stratifying add, which never replace columns of the user."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from factcensus.indexer.tables.facts import Facts, as_facts
 
 
 def countable(facts: Facts, by: str | None = None) -> pa.Table:
-    """Return a checked fact table that counting can add its columns to.
+    """Return a checked fact table to which counting can add its columns.
 
-    Facts that were counted before, and still have all columns of a counts table, are counted anew: their old counts,
-    and strata made of them, are left out.
+    If the table has all columns of a counts table, its old counts and strata are removed, so it can be counted again.
 
     Raises:
-        InputError: the table has a column of its own that counting adds; the message has the remedy.
+        InputError: The user's table has a column that counting adds; the message gives the remedy.
     """
     table = as_facts(facts)
     if _is_counts_table(table):
@@ -34,24 +33,24 @@ def countable(facts: Facts, by: str | None = None) -> pa.Table:
 
 
 def refuse_columns(table: pa.Table, added: Sequence[str], what: str) -> None:
-    """Check that a table has no columns of its own with the names of those that are to be added.
+    """Check that a table has no columns with the names of columns to be added.
 
     Raises:
-        InputError: it has one; the message has the remedy.
+        InputError: The table has one; the message gives the remedy.
     """
     names = {name.strip().casefold(): name for name in table.column_names}
     for name in added:
         own = names.get(name.strip().casefold())
         if own is not None:
             raise InputError(
-                f"the table has a column {own!r} of its own, and {what} adds one of that name; rename it, for example "
-                f"with --columns my_{name.strip().lower()}={own.strip()} (in a run's configuration, "
-                f"columns.my_{name.strip().lower()} = {own.strip()!r}), or leave it out"
+                f"the table already has a column {own!r}, and {what} adds a column with this name; rename it, for "
+                f"example with --columns my_{name.strip().lower()}={own.strip()} (in the configuration of a run, "
+                f"columns.my_{name.strip().lower()} = {own.strip()!r}), or remove it"
             )
 
 
 def _is_counts_table(table: pa.Table) -> bool:
-    """Return whether a table has all columns that counting adds, with the types it gives them."""
+    """Return whether a table has all columns that counting adds, with their types."""
     schema = table.schema
     return (
         {*BASE_COUNTS, *LABEL_COLUMNS} <= set(schema.names)
@@ -61,7 +60,7 @@ def _is_counts_table(table: pa.Table) -> bool:
 
 
 def _is_by(table: pa.Table, name: str) -> bool:
-    """Return whether a column has the numbers by source that an earlier count added, as a list or as a CSV's text."""
+    """Return whether a column has the counts by source of an earlier count, as a list or as text from CSV."""
     if not name.startswith("by_"):
         return False
     kind = table.schema.field(name).type
@@ -73,10 +72,10 @@ def _is_by(table: pa.Table, name: str) -> bool:
 
 
 def check_one_analyzer(table: pa.Table) -> None:
-    """Check that all counts of a table were made with one version of one analyzer.
+    """Check that all counts of a table come from the same analyzer version.
 
     Raises:
-        InputError: there are several; their counts cannot be compared.
+        InputError: There are several analyzers, so the counts cannot be compared.
     """
     if "analyzer" not in table.column_names:
         return
@@ -92,7 +91,7 @@ def without_strata(table: pa.Table) -> pa.Table:
     """Return a table without the strata of an earlier call.
 
     Raises:
-        InputError: it has a column of its own with the name of one that stratifying adds.
+        InputError: The user's table has a column that stratifying adds.
     """
     if _has_strata(table):
         return table.drop_columns(list(STRATUM_COLUMNS))
@@ -101,7 +100,7 @@ def without_strata(table: pa.Table) -> pa.Table:
 
 
 def _has_strata(table: pa.Table) -> bool:
-    """Return whether a table has all columns that stratifying adds, with the types it gives them."""
+    """Return whether a table has all columns that stratifying adds, with their types."""
     return set(STRATUM_COLUMNS) <= set(table.column_names) and all(
         pa.types.is_integer(kind) or pa.types.is_null(kind)
         for kind in (table.schema.field(name).type for name in STRATUM_COLUMNS if name != "stratum_label")

@@ -1,4 +1,4 @@
-"""Names of the columns of fact, counts and strata tables, and how a table's own names are matched to them."""
+"""Column names of fact, counts and strata tables, and how the names in a user's table are matched to them."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest, suggestion
 
 REQUIRED = ("subject", "object")
-#: Columns that are text and stay as written.
+#: Text columns, which stay as written.
 TEXT_COLUMNS = ("fact_id", "subject", "object", "relation", "question", "answer", "paraphrase")
-#: Columns that hold lists of texts.
+#: Columns with lists of texts.
 LIST_COLUMNS = ("subject_aliases", "object_aliases", "paraphrases")
-#: Further columns of text and of lists that training and evaluation read; counting leaves them as they are.
+#: Other text and list columns for training and evaluation; counting copies them unchanged.
 ASKED_TEXT_COLUMNS = ("cloze", "reversed", "document", "role")
 ASKED_LIST_COLUMNS = ("distractors", "alternatives")
 FACT_COLUMNS = (*TEXT_COLUMNS, *LIST_COLUMNS)
 
 STRATUM_COLUMNS = ("stratum", "stratum_label", "stratum_low", "stratum_high")
-#: Columns that counting adds besides the counts: where and how the facts were counted.
+#: Columns that counting adds in addition to the counts, with the index and the analyzer.
 LABEL_COLUMNS = ("index", "index_digest", "analyzer", "exact")
-#: The counts that every counts table has; each window adds ``cooccurrence_documents_w…`` and ``cooccurrence_pairs_w…``.
+#: The counts in every counts table; each window adds ``cooccurrence_documents_w…`` and ``cooccurrence_pairs_w…``.
 BASE_COUNTS = (
     "subject_mentions", "object_mentions", "subject_documents", "object_documents",
     "cooccurrence_documents", "cooccurrence_pairs",
 )  # fmt: skip
 _COUNT = re.compile(r"(subject|object)_(mentions|documents)|cooccurrence_(documents|pairs)(_w\d+)?")
-#: Likeness (difflib's ratio, 0 to 1) from which an unknown column is taken for a misspelt one: ``subjct`` is 0.92 like
-#: ``subject``, while ``subject_id`` (0.82) and ``object_type`` (0.71) are names of their own.
+#: Minimum similarity (difflib's ratio, 0 to 1) of an unknown column that is reported as misspelt: ``subjct`` has 0.92
+#: with ``subject``, but the valid names ``subject_id`` and ``object_type`` have 0.82 and 0.71.
 _MISSPELT = 0.85
 
 
 def is_count(name: str) -> bool:
-    """Return whether a column of this name holds counts."""
+    """Return whether a column with this name has counts."""
     return _COUNT.fullmatch(name) is not None
 
 
 def plain(name: str) -> str:
-    """Return a name without regard to case and padding."""
+    """Return a name in lower case and without surrounding spaces, for comparisons."""
     return name.strip().casefold()
 
 
 class ColumnNames:
-    """Matches a table's own column names to the known ones, without regard to case and padding.
+    """Matches the column names of a table to the known names, ignoring case and surrounding spaces.
 
     Args:
-        columns: The user's own names by the name each is to have, such as ``{"subject": "head"}``.
+        columns: A mapping from new names to names in the table, such as ``{"subject": "head"}``.
     """
 
     def __init__(self, columns: Mapping[str, str] | None = None) -> None:
@@ -56,9 +56,9 @@ class ColumnNames:
         if len(self._wanted) < len(columns):
             sources = [plain(source) for source in columns.values()]
             twice = next(source for source in sources if sources.count(source) > 1)
-            raise InputError(f"the column {twice!r} is to have two names; a column has one")
+            raise InputError(f"two new names are given for the column {twice!r}; give only one")
         if "" in self._wanted or "" in self._wanted.values():
-            raise InputError("a column to be renamed has no name; write it like subject=head,object=tail")
+            raise InputError("a name in the renaming of columns is empty; write it like subject=head,object=tail")
         self._targets = known | self._wanted
         self._sources = {plain(source): source for source in columns.values()}
         self._found: set[str] = set()
@@ -66,14 +66,14 @@ class ColumnNames:
         self._of_header: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def preview(self, header: Sequence[str]) -> tuple[str, ...]:
-        """Return what :meth:`of` would, without a check: for a header that may have been split wrongly."""
+        """Return the result of :meth:`of` without its check, for a header that may be split wrongly."""
         return tuple(self._targets.get(plain(name), name) for name in header)
 
     def of(self, header: Sequence[str]) -> tuple[str, ...]:
-        """Return the names that a table's columns have from here on, in the same order.
+        """Return the new names of the columns of a table, in the same order.
 
         Raises:
-            InputError: two columns have the same name.
+            InputError: Two columns have the same name.
         """
         key = tuple(header)
         names = self._of_header.get(key)
@@ -83,15 +83,15 @@ class ColumnNames:
                 raise InputError(_same_name(key, names))
             self._found |= {plain(name) for name in key} & self._wanted.keys()
             self._seen |= dict.fromkeys(key)
-            if len(self._of_header) < 1000:  # rows of JSON Lines may each have other names
+            if len(self._of_header) < 1000:  # every row of JSON Lines may have different names
                 self._of_header[key] = names
         return names
 
     def check_found(self) -> None:
-        """Check that every column that was to be renamed exists.
+        """Check that every column to be renamed exists.
 
         Raises:
-            InputError: one does not; the message has the nearest column.
+            InputError: A column does not exist; the message suggests the most similar one.
         """
         for source in self._wanted:
             if source not in self._found:
@@ -111,32 +111,34 @@ def _same_name(header: Sequence[str], names: Sequence[str]) -> str:
 
 
 def parse_columns(texts: Iterable[str]) -> dict[str, str]:
-    """Return the mapping that ``subject=head,object=tail`` stands for.
+    """Parse renamings of columns such as ``subject=head,object=tail``.
 
     Raises:
-        InputError: a part is not of this form, or one name is given to two columns.
+        InputError: A part does not have this form, or two columns get the same name.
     """
     found: dict[str, str] = {}
     for part in (part for text in texts for part in text.split(",")):
         name, equals, source = (each.strip() for each in part.partition("="))
         if not (name and equals and source):
-            raise InputError(f"--columns {part.strip()!r} is not NAME=COLUMN, such as subject=head,object=tail")
+            raise InputError(f"--columns must be NAME=COLUMN, such as subject=head,object=tail, got {part.strip()!r}")
         if found.setdefault(name, source) != source:
-            raise InputError(f"--columns gives the name {name!r} to two columns, {found[name]!r} and {source!r}")
+            raise InputError(
+                f"--columns gives the name {name!r} to two columns, {found[name]!r} and {source!r}; give it to only one"
+            )
     return found
 
 
 def missing_column(name: str, names: Sequence[str]) -> str:
-    """Return the message about a required column that is missing: the nearest column, the remedy, and all columns."""
+    """Return the message about a missing required column, with the most similar column, the remedy and all columns."""
     if len(names) == 1 and any(mark in names[0] for mark in "|: "):
         return (
-            f"the fact table has the one column {names[0]!r}; commas, semicolons or tabs have to separate the names of "
-            "several, subject and object among them"
+            f"the fact table has only the column {names[0]!r}; separate columns by commas, semicolons or tabs, and "
+            "name two of them subject and object"
         )
     if "data" in names:
         return (
-            f"the fact table has no column {name!r}, but one called 'data'; rows have to be objects of their own, such "
-            "as pandas writes with orient='records'"
+            f"the fact table has no column {name!r}, but a column 'data'; write one object per row, as pandas does "
+            "with orient='records'"
         )
     near = nearest(name, [each for each in names if each not in FACT_COLUMNS])
     remedy = f"; if it is {near!r}, rename it with --columns {name}={near}" if near else ""
@@ -144,7 +146,7 @@ def missing_column(name: str, names: Sequence[str]) -> str:
 
 
 def misspelt_columns(names: Sequence[str]) -> dict[str, str]:
-    """Return unknown columns that look like misspelt known ones, each with the known name."""
+    """Return unknown columns whose names look misspelt, each with the most similar known name."""
     from difflib import SequenceMatcher
 
     absent = [name for name in FACT_COLUMNS if name not in names]
@@ -161,4 +163,4 @@ Notice = Callable[[str], None]
 
 
 def silent(_message: str) -> None:
-    """Drop a notice."""
+    """Ignore a notice."""

@@ -1,4 +1,4 @@
-"""Fact tables as training and evaluation need them: ids, answers and paraphrases filled in."""
+"""Fact tables for training and evaluation, with ids, answers and paraphrases filled in."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ USES = frozenset(("forget", "retain", "none", None))
 
 
 def complete_facts(facts: Facts) -> pa.Table:
-    """Return a fact table with everything that training and evaluation ask for.
+    """Return a fact table with all columns that training and evaluation need.
 
-    ``fact_id`` is the row's number (``fact-000000``) in a table without ids, ``answer`` the object where it is null,
-    and ``paraphrases`` the one ``paraphrase`` where there are no others. ``alternatives`` and ``distractors`` are
+    In a table without ids, ``fact_id`` is the number of the row (``fact-000000``). A null ``answer`` becomes the
+    object. ``paraphrases`` without values become the single ``paraphrase``. ``alternatives`` and ``distractors`` are
     lists.
 
     Raises:
-        InputError: a fact has no id or one that another fact has, a column of counts or strata holds no integers, or
-            the column ``used`` is not the one that training adds.
+        InputError: A fact has no id or the id of another fact, a column of counts or strata has values other than
+            integers, or the column ``used`` was not added by training.
     """
     table = as_facts(facts)
     names = table.column_names
@@ -50,8 +50,8 @@ def complete_facts(facts: Facts) -> pa.Table:
             table = _with(table, name, restored(table[name], name))
         if (is_count(name) or name in ("stratum", "stratum_low", "stratum_high")) and table[name].type != pa.int64():
             raise InputError(
-                f"the column {name!r} of the fact table holds {table[name].type} values, not integers such as "
-                "`factcensus facts count` and `facts stratify` write; rename it"
+                f"the column {name!r} of the fact table must have integers, as written by `factcensus facts count` and "
+                f"`facts stratify`, got {table[name].type}; rename it"
             )
         if is_count(name) and (compute("min", [table[name]]).as_py() or 0) < 0:
             raise InputError(f"the column {name!r} of the fact table holds negative numbers, not counts; rename it")
@@ -62,9 +62,11 @@ def _check_ids(ids: list[str | None]) -> None:
     seen: dict[str, int] = {}
     for row, identifier in enumerate(ids, 1):
         if identifier is None or not identifier.strip():
-            raise InputError(f"row {row} of the fact table has no fact_id; give every row one, or leave the column out")
+            raise InputError(f"row {row} of the fact table has no fact_id; give every row an id, or remove the column")
         if identifier in seen:
-            raise InputError(f"fact_id {identifier!r} occurs in rows {seen[identifier]} and {row} of the fact table")
+            raise InputError(
+                f"rows {seen[identifier]} and {row} of the fact table have the same fact_id {identifier!r}; change one"
+            )
         seen[identifier] = row
 
 
@@ -92,7 +94,7 @@ def _paraphrases(table: pa.Table) -> pa.Array:
 
 
 def _single(cell: Any, row: int) -> list[str]:
-    """Return the texts of the column ``paraphrase``: one text, whatever ``|`` it has, or a list in brackets."""
+    """Return the texts in a cell of ``paraphrase``: a single text, even with ``|`` in it, or a list in brackets."""
     found = as_list(cell, "paraphrase", row) or []
     is_bar_list = isinstance(cell, str) and "|" in cell and not cell.lstrip().startswith("[")
     return [cell] if is_bar_list else found

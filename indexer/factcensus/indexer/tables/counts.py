@@ -1,4 +1,4 @@
-"""Counts tables: every fact of a table, counted in an index."""
+"""Counts tables, made by counting every fact of a table in an index."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def count_facts(
     """Count every fact of a table in an index.
 
     Args:
-        index: an opened index.
-        facts: a path, a list of records, or a table of pandas, polars or Arrow; see :func:`read_facts` for its columns.
-        windows: besides the whole document, count within so many tokens.
-        by: adds a column ``by_…`` with, for each fact, a list of the numbers of each value of a column of the document
-            table or field of the metadata in whose documents the subject or the object is mentioned.
-        scope: the documents that are counted.
-        limit: stops a count that takes too long.
-        threads: threads that count; the result does not depend on it.
-        progress: called with (facts done, all).
+        index: An open index.
+        facts: A path, a list of records, or a pandas, polars or Arrow table; see :func:`read_facts` for its columns.
+        windows: Maximum distances in tokens for which pairs are also counted, in addition to whole documents.
+        by: A document column or metadata field. Adds a column ``by_…`` that lists, for each fact, the counts per value,
+            for values whose documents mention the subject or the object.
+        scope: The documents to count.
+        limit: Stops a count that takes too long.
+        threads: Number of threads that count; the result does not depend on it.
+        progress: Called with (facts done, all facts).
 
     Returns:
-        The counts table: the facts' columns, then those of CONTRACT section 4. Counts and strata of an earlier count
-        are left out, see :func:`countable`.
+        The counts table: the columns of the facts, followed by the counts and the columns ``index``, ``index_digest``,
+        ``analyzer`` and ``exact``. Old counts and strata are removed, see :func:`countable`.
 
     Raises:
-        InputError: the facts have a column that counting adds, or nothing is left of a subject or object under the
-            index's analyzer; the message names the row.
-        DeadlineError: the limit was reached.
+        InputError: The facts have a column that counting adds, or the analyzer of the index finds no token in a subject
+            or object; the message names the column or the row.
+        DeadlineError: The limit was reached.
     """
     from factcensus.indexer.counting.fact_counts import count_pairs  # compiled code, which reading a table does without
 
@@ -92,17 +92,17 @@ def count_facts(
 
 
 def check_names(index: OpenedIndex, facts: pa.Table) -> None:
-    """Raise what :func:`count_facts` would for a checked fact table, without counting: before a long answer begins.
+    """Check a checked fact table for the errors of :func:`count_facts` without counting, before a long answer begins.
 
     Raises:
-        InputError: nothing is left of a subject or object under the index's analyzer, one is too long, or the table has
-            a column that counting adds.
+        InputError: The analyzer of the index finds no token in a subject or object, one is too long, or the table has a
+            column that counting adds.
     """
     _lay_out(index, countable(facts))
 
 
 def count_names(windows: Sequence[int]) -> list[str]:
-    """The columns of a counts table that hold counts, in order."""
+    """Return the names of the count columns of a counts table, in order."""
     names = ["subject_mentions", "object_mentions", "subject_documents", "object_documents"]
     for suffix in ("", *(f"_w{window}" for window in windows)):
         names += [f"cooccurrence_documents{suffix}", f"cooccurrence_pairs{suffix}"]
@@ -112,7 +112,7 @@ def count_names(windows: Sequence[int]) -> list[str]:
 def counts_table(
     facts: pa.Table, counts: Mapping[str, npt.NDArray[np.int64]], *, index: str, digest: str | None, analyzer: str
 ) -> pa.Table:
-    """The counts table (CONTRACT section 4) of facts and their counts by column; where they were counted, and how."""
+    """Return the counts table of facts and their counts by column, with the name of the index and the analyzer."""
     size = facts.num_rows
     columns = {
         **{name: pa.array(values) for name, values in counts.items()},
@@ -128,7 +128,7 @@ def counts_table(
 
 
 def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The forms of all entities of a checked table, each name analysed once; int64 (facts,) subjects and objects."""
+    """Return the forms of all entities of a checked table, and int64 (facts,), the entities of subjects and objects."""
     from factcensus.indexer.counting.forms import forms_of_texts  # compiled code, which reading a table does without
 
     names = pa.chunked_array([*facts["subject"].chunks, *facts["object"].chunks], pa.string())

@@ -1,4 +1,4 @@
-"""Rows of CSV: every cell is the text it is. Comma, semicolon or tab separates, as the header shows."""
+"""Rows of CSV; every cell is kept as text. The header decides whether comma, semicolon or tab separates."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from factcensus.indexer.tables.json_rows import refuse_utf16
 
 DELIMITERS = (",", ";", "\t")
 _TO_QUOTE = re.compile(r'[,"\r\n]')
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')  # Excel's own first line
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')  # a first line for Excel
 csv.field_size_limit(1 << 27)
 
 
 def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a CSV, with the names that their columns have from here on.
+    """Yield the rows of a CSV with the new names of their columns.
 
-    CSV has no null: an empty cell of a fact's own columns is one.
+    CSV has no null, so an empty cell in a column of facts is null.
 
     Raises:
-        InputError: a row cannot be read; the message names it.
+        InputError: A row cannot be read; the message names it.
     """
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
@@ -35,7 +35,7 @@ def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
         else:
             delimiters = DELIMITERS
         if not line.strip():
-            raise InputError("the CSV has no header line")
+            raise InputError("the CSV has no header line; write the names of the columns in the first line")
         delimiter, own = _header(line, delimiters, names)
         header = names.of(own)
         nullable = [name in FACT_COLUMNS for name in header]
@@ -44,8 +44,8 @@ def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
                 continue
             if len(cells) != len(header):
                 raise InputError(
-                    f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}; a cell that holds "
-                    f"{delimiter!r} has to be in quotation marks, which follow the separator directly"
+                    f"row {number} of the CSV has {len(cells)} cells, but the header has {len(header)}; put cells that "
+                    f"contain {delimiter!r} in quotation marks, without a space before them"
                 )
             yield {
                 name: cell or (None if null else cell) for name, cell, null in zip(header, cells, nullable, strict=True)
@@ -53,13 +53,13 @@ def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
     except (csv.Error, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError):
             refuse_utf16(error.object)
-        raise InputError(f"the CSV cannot be read ({error}); it must be UTF-8") from error
+        raise InputError(f"cannot read the CSV ({error}); it must be valid UTF-8") from error
     finally:
         text.detach()
 
 
 def _first_line(text: io.TextIOWrapper) -> str:
-    """Return the next record; a quoted name may hold a line break."""
+    """Return the next record; a quoted name may contain a line break."""
     line = more = text.readline()
     while more and line.count('"') % 2:
         more = text.readline()
@@ -68,10 +68,10 @@ def _first_line(text: io.TextIOWrapper) -> str:
 
 
 def _header(line: str, delimiters: tuple[str, ...], names: ColumnNames) -> tuple[str, list[str]]:
-    """Return the delimiter and the names it separates: the one that shows the required columns, else most columns.
+    """Return the delimiter and the column names: the delimiter that gives the required columns, or else most columns.
 
     Raises:
-        InputError: several delimiters show the required columns.
+        InputError: Several delimiters give the required columns.
     """
     split = {}
     for delimiter in delimiters:
@@ -83,19 +83,21 @@ def _header(line: str, delimiters: tuple[str, ...], names: ColumnNames) -> tuple
             continue
         split[delimiter] = _named(cells)
     if not split:
-        raise InputError("the header of the CSV cannot be read: a quotation mark is not closed, or followed by text")
+        raise InputError(
+            "the header of the CSV has a quotation mark that is not closed, or is followed by text; fix the header"
+        )
     fitting = [delimiter for delimiter, cells in split.items() if {*REQUIRED} <= {*names.preview(cells)}]
     if len(fitting) > 1:
         raise InputError(
-            f"the header of the CSV has subject and object whether {' or '.join(map(repr, fitting))} separates its "
-            "names; quote the names, or write the table as JSON Lines"
+            f"the separator of the CSV is ambiguous: {' and '.join(map(repr, fitting))} both give the columns subject "
+            "and object; quote the names, or write the table as JSON Lines"
         )
     chosen = fitting[0] if fitting else max(split, key=lambda delimiter: len(split[delimiter]))
     return chosen, split[chosen]
 
 
 def _named(cells: list[str]) -> list[str]:
-    """Return names for columns without one, such as the row numbers that pandas writes in front, as pandas does."""
+    """Name columns without a name as pandas does, such as the row numbers that pandas writes first."""
     names: list[str] = []
     for place, cell in enumerate(cells):
         name = cell if cell.strip() else f"Unnamed: {place}"
@@ -106,9 +108,9 @@ def _named(cells: list[str]) -> list[str]:
 
 
 def csv_line(cells: list[str | None]) -> str:
-    """Return one line of CSV with its line break. Null is an empty cell, an empty text a quoted one.
+    """Return one line of CSV with its line break; null is an empty cell, and an empty text a quoted one.
 
-    Python's writer leaves a lone carriage return without quotes, which every reader takes for the end of a row.
+    Python's writer does not quote a lone carriage return, which every reader interprets as the end of a row.
     """
     return (",".join(map(_quoted, cells)) or '""') + "\n"
 

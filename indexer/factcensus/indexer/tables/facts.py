@@ -1,4 +1,4 @@
-"""Fact tables: reading and checking them. This is the one reader of facts, for every command and every part."""
+"""Reading and checking of fact tables, used by every command and every part."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from factcensus.indexer.tables.values import is_list, list_column, readable_colu
 
 
 class ArrowStream(Protocol):
-    """A table of pandas, polars, DuckDB or another library that hands its data over as an Arrow stream."""
+    """A table of pandas, polars, DuckDB or another library that can export an Arrow stream."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return the stream."""
         ...
 
 
-#: A fact table in any form: a path, records, or a table of pandas, polars or Arrow.
+#: A fact table in any form: a path, records, or a pandas, polars or Arrow table.
 Facts: TypeAlias = str | PathLike[str] | pa.Table | ArrowStream | Iterable[Mapping[str, Any]]
 
 
@@ -53,17 +53,17 @@ def read_facts(
     """Read and check a fact table (CSV, JSON Lines, Parquet or Arrow).
 
     Args:
-        source: a path, or an open binary file whose ``format`` is given.
-        format: needed for an open file only; a path's ending says it.
-        columns: the table's own names by the names they are to have: ``{"subject": "head", "object": "tail"}``.
-        notice: called with remarks about cells and columns that may have been meant otherwise.
+        source: A path, or an open binary file with a ``format``.
+        format: Only needed for an open file; for a path, the ending determines it.
+        columns: A mapping from new names to names in the table: ``{"subject": "head", "object": "tail"}``.
+        notice: Called with remarks about doubtful cells and columns.
 
     Returns:
-        The table with the columns of CONTRACT section 3 as strings or lists of strings, as written; counts and strata
-        as integers; and all other columns as they are.
+        The table with the text and list columns (:mod:`columns`) as strings or lists of strings, as written; counts and
+        strata as integers; and all other columns unchanged.
 
     Raises:
-        InputError: a column is missing or given twice, or a row has an empty subject or object; the message names it.
+        InputError: A column is missing or occurs twice, or a row has an empty subject or object; the message names it.
     """
     names = ColumnNames(columns)
     table = read_table(source, format, names)
@@ -86,7 +86,7 @@ def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, 
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise InputError(
-                f"record {number} is {row!r:.60}; every record is a dict such as "
+                f"record {number} is {row!r:.60}; every record must be a dict such as "
                 "{'subject': 'France', 'object': 'Paris'}"
             )
         renamed.append(dict(zip(names.of([str(name) for name in row]), row.values(), strict=True)))
@@ -95,11 +95,11 @@ def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, 
 
 
 def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Table:
-    """Return the checked fact table of a path, of records, or of a table of pandas, polars or Arrow.
+    """Return the checked fact table of a path, of records, or of a pandas, polars or Arrow table.
 
     Raises:
-        TypeError: it is none of these.
-        InputError: as :func:`read_facts`.
+        TypeError: The facts are none of these.
+        InputError: As in :func:`read_facts`.
     """
     if isinstance(facts, (str, PathLike)):
         return read_facts(Path(facts), columns=columns)
@@ -124,28 +124,28 @@ def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Ta
 def _records(facts: object) -> Iterable[Mapping[str, Any]]:
     if isinstance(facts, (Mapping, bytes)) or not isinstance(facts, Iterable):
         raise TypeError(
-            "facts are a path, a list of records (dicts), or a table of pandas, polars or Arrow; got "
+            "facts must be a path, a list of records (dicts), or a pandas, polars or Arrow table, got "
             f"{type(facts).__name__}"
         )
     return facts
 
 
 def _arrow_of(frame: Any) -> pa.Table:
-    """Return a data frame as an Arrow table, without the row numbers that pandas brings along."""
+    """Return a data frame as an Arrow table, without the row numbers of pandas."""
     try:
         table = pa.table(frame)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         table = _objects_of(frame)
         if table is None:
-            raise InputError(f"the table cannot be read: {error}") from error
+            raise InputError(f"cannot read the table: {error}") from error
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
 
 
 def _objects_of(frame: Any) -> pa.Table | None:
-    """Return a pandas table that Arrow has no type for: a column of objects such as ``[7, "007"]``, or large integers.
+    """Convert a pandas table with columns that Arrow has no type for, such as ``[7, "007"]`` or large integers.
 
     Returns:
-        None for another table, or one with a name twice.
+        None for any other table, or a table with two columns of the same name.
     """
     if not hasattr(frame, "reset_index") or not frame.columns.is_unique:
         return None
@@ -155,15 +155,15 @@ def _objects_of(frame: Any) -> pa.Table | None:
 
 
 def check_facts(table: pa.Table) -> pa.Table:
-    """Return a fact table with its columns checked and of the right types; see :func:`read_facts`."""
+    """Check the columns of a fact table and convert their types; see :func:`read_facts`."""
     table = renamed(table, ColumnNames())
     names = table.column_names
     missing = [name for name in REQUIRED if name not in names]
     if missing and names:
         raise InputError(missing_column(missing[0], names))
     if table.num_rows == 0:
-        raise InputError("the fact table has no rows")
-    has_strata = set(STRATUM_COLUMNS) <= set(names)  # a single one may be a user's own
+        raise InputError("the fact table has no rows; add at least one fact")
+    has_strata = set(STRATUM_COLUMNS) <= set(names)  # a single column may belong to the user
     for place, name in enumerate(names):
         if name in STRATUM_COLUMNS and not has_strata:
             continue
@@ -174,7 +174,7 @@ def check_facts(table: pa.Table) -> pa.Table:
 
 
 def _checked(column: pa.ChunkedArray, name: str) -> Any:
-    """Return a column with the type that its name asks for; the column itself if there is nothing to do."""
+    """Return a column with the type required by its name; an unchanged column is returned itself."""
     several = is_list(column.type)
     if name in LIST_COLUMNS or (several and name in ("paraphrase", *ASKED_LIST_COLUMNS)):
         return column if _is_clean_list(column) else list_column(column, name)
@@ -192,17 +192,17 @@ def _check_names(column: pa.ChunkedArray, name: str) -> None:
     """Check that every cell of subject or object has a text.
 
     Raises:
-        InputError: one has none; the message names the row.
+        InputError: A cell is empty; the message names the row.
     """
     trimmed = compute("binary_length", [compute("utf8_trim_whitespace", [column])])
     if not column.null_count and compute("min", [trimmed]).as_py():
         return
     row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip())
-    raise InputError(f"row {row} of the fact table: the {name} is empty; every fact needs one")
+    raise InputError(f"row {row} of the fact table: the {name} is empty; every fact needs a subject and an object")
 
 
 def _is_clean_list(column: pa.ChunkedArray) -> bool:
-    """Return whether a column holds lists of strings without blanks already."""
+    """Return whether a column already has lists of strings without blank ones."""
     if column.type != pa.list_(pa.string()):
         return False
     items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.string())

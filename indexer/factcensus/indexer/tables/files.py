@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON Lines, Parquet and Arrow, chosen by the ending. All tables are read and written here."""
+"""Reading and writing of all table files: CSV, JSON Lines, Parquet and Arrow, chosen by the ending."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from factcensus.indexer.tables.shapes import Shape
 from factcensus.indexer.tables.values import as_list, json_cell, python_rows, python_values, texts_of
 
 TableFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
-#: Endings of tables that are read; those of OUTPUTS are written too.
+#: Endings of readable tables; tables with the endings in OUTPUTS can also be written.
 ENDINGS: dict[str, TableFormat] = {
     "parquet": "parquet", "csv": "csv", "jsonl": "jsonl", "arrow": "arrow",
     "tsv": "csv", "ndjson": "jsonl", "json": "json", "feather": "arrow",
@@ -33,10 +33,10 @@ OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
 def format_of(path: str | Path) -> TableFormat:
-    """Return the format that a file's ending stands for, without regard to case."""
+    """Return the format for the ending of a file, ignoring case."""
     format = ENDINGS.get(Path(path).suffix.lower().removeprefix("."))
     if format is None:
-        raise InputError(f"{path}: a table ends in {_listed(ENDINGS)}")
+        raise InputError(f"{path} is not a known kind of table; give a file that ends in {_listed(ENDINGS)}")
     return format
 
 
@@ -45,16 +45,16 @@ def _listed(endings: Iterable[str]) -> str:
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Check that a table can be written to a path, before the work for it begins.
+    """Check that a table can be written to a path, before the work begins.
 
     Raises:
-        InputError: the ending is unknown, or the file is one of the inputs, also by a link or inside an input folder.
+        InputError: The ending is unknown, or the file is one of the inputs, through a link or in an input folder.
     """
     path = Path(path)
     if path.suffix.lower().removeprefix(".") not in OUTPUTS:
-        raise InputError(f"{path}: a table is written to a file that ends in {_listed(OUTPUTS)}")
+        raise InputError(f"{path} is not a known kind of output; give a file that ends in {_listed(OUTPUTS)}")
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it")
+        raise InputError(f"{path} is a folder; give the name of a file")
     for source in map(Path, inputs) if path.exists() else ():
         if source.exists() and (path.samefile(source) or (source.is_dir() and _lies_in(path, source))):
             raise InputError(f"--out {path} would overwrite the input {source}; choose another file")
@@ -67,18 +67,18 @@ def _lies_in(path: Path, folder: Path) -> bool:
 def read_table(
     source: str | Path | BinaryIO, format: TableFormat | None = None, names: ColumnNames | None = None
 ) -> pa.Table:
-    """Read a table from a file, or from an open binary file whose ``format`` is given.
+    """Read a table from a path, or from an open binary file with a ``format``.
 
-    Numbers in text columns of CSV and JSON Lines are texts as written; Parquet and Arrow keep their types.
+    Numbers in text columns of CSV and JSON Lines become texts as written; Parquet and Arrow keep their types.
 
     Raises:
-        InputError: there is no such file, or a row cannot be read; the message names it.
+        InputError: The file does not exist, or a row cannot be read; the message names it.
     """
     names = names or ColumnNames()
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.is_dir():
-            raise InputError(f"{path} is a folder; a table is a file that ends in {_listed(ENDINGS)}")
+            raise InputError(f"{path} is a folder; give a table file that ends in {_listed(ENDINGS)}")
         if not path.is_file():
             raise InputError(not_found("table", path))
         format = format or format_of(path)
@@ -99,7 +99,7 @@ def read_table(
 
 
 def renamed(table: pa.Table, names: ColumnNames) -> pa.Table:
-    """Return a table with the names that its columns have from here on; Arrow would drop its metadata."""
+    """Return a table with the new names of its columns; Arrow would drop its metadata."""
     own = tuple(table.column_names)
     if (known := names.of(own)) == own:
         return table
@@ -121,10 +121,10 @@ def _read_arrow(file: BinaryIO) -> pa.Table:
 def rows_of(
     file: BinaryIO, format: TableFormat | None, names: ColumnNames | None = None, shape: Shape | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in CSV or JSON as they are asked for; ``shape`` bounds how wide and deep they are.
+    """Yield the rows of a CSV or JSON table lazily; ``shape`` limits their width and depth.
 
     Raises:
-        InputError: a row cannot be read; the message names it.
+        InputError: A row cannot be read; the message names it.
     """
     names, shape = names or ColumnNames(), shape or Shape()
     if format == "csv":
@@ -137,7 +137,7 @@ def rows_of(
 
 
 def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a .json file: an array of objects, as pandas writes it, or JSON Lines."""
+    """Yield the rows of a .json file, which is an array of objects, as pandas writes it, or JSON Lines."""
     first = next((line for line in file if line.strip()), b"")
     refuse_utf16(first)
     if not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
@@ -146,7 +146,7 @@ def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
     try:
         rows = decoded(first + file.read())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON ({error})") from error
+        raise InputError(f"not valid JSON ({error})") from error
     for number, row in enumerate(rows, 1):
         try:
             yield settled(row, names)
@@ -155,7 +155,7 @@ def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return a table of rows, with texts in the text columns; a row may lack columns that others have."""
+    """Return a table of rows, with texts in the text columns; rows may lack columns of other rows."""
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -171,10 +171,11 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def check_writable(table: pa.Table, path: str | Path) -> None:
-    """Check that the format of a path has a form for every value of a table, before the work for it begins.
+    """Check that the format of a path can represent every value of a table, before the work begins.
 
     Raises:
-        InputError: it has none, such as JSON for an infinite number; the message names column and remedy.
+        InputError: The format cannot represent a value, such as an infinite number in JSON; the message names the
+            column and the remedy.
     """
     format = format_of(path)
     if format == "arrow":
@@ -191,12 +192,12 @@ def check_writable(table: pa.Table, path: str | Path) -> None:
             other = ".arrow" if format == "parquet" else ".parquet or .arrow"
             raise InputError(
                 f"the column {name!r} cannot be written to a .{format} file ({error}); write a file that ends in "
-                f"{other}, or leave the column out"
+                f"{other}, or remove the column"
             ) from error
 
 
 def _may_have_no_form(kind: pa.DataType, format: TableFormat) -> bool:
-    """Return whether a column of this type can hold values that a text format has no form for."""
+    """Return whether a column of this type can have values that a text format cannot represent."""
     if pa.types.is_floating(kind):
         return format == "jsonl"
     return not (
@@ -213,19 +214,19 @@ def _check_form(value: Any, format: TableFormat) -> None:
         value = list(value.values())
     if isinstance(value, (list, tuple)) and not isinstance(value, pa.MonthDayNano):
         for each in value:
-            _check_form(each, "jsonl")  # in a cell of CSV, too, a list is JSON
+            _check_form(each, "jsonl")  # lists in CSV cells are JSON too
     elif isinstance(value, float):
         if format == "jsonl" and math.isinf(value):
-            raise InputError(f"JSON has no form for {value!r}")
+            raise InputError(f"JSON cannot represent {value!r}")
     elif not isinstance(value, (str, int, type(None))):
         _json_value(value)
 
 
 def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table in the format that the file's ending stands for; the file appears in one step.
+    """Write a table in the format for the ending of the file; the file appears in one step.
 
     Raises:
-        InputError: the path cannot be written, or a value has no form there; see :func:`check_writable`.
+        InputError: The path cannot be written, or the format cannot represent a value; see :func:`check_writable`.
     """
     path = Path(path)
     check_output(path)
@@ -245,7 +246,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
 
 
 def render(table: pa.Table, format: Literal["csv", "jsonl"]) -> Iterable[bytes]:
-    """Yield a table as CSV or JSON Lines, piece by piece."""
+    """Yield a table as CSV or JSON Lines in pieces."""
     if format == "csv":
         yield csv_line(table.column_names).encode()
     for batch in table.to_batches(max_chunksize=1000):
@@ -267,7 +268,7 @@ def _cell(value: Any) -> str | None:
 
 
 def _json_value(value: Any) -> Any:
-    """Return what stands in JSON or a CSV cell for a value that JSON has no form for."""
+    """Return a JSON representation of a value that JSON has no type for."""
     if isinstance(value, decimal.Decimal):
         return format(value, "f")
     if isinstance(value, bytes):
@@ -279,4 +280,4 @@ def _json_value(value: Any) -> Any:
         return str(value)
     if isinstance(value, (int, float)):
         return value
-    raise InputError(f"a {type(value).__name__} has no form there")
+    raise InputError(f"it cannot represent {type(value).__name__}")

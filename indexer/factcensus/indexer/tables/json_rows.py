@@ -1,7 +1,7 @@
-"""Rows of JSON without a loss: numbers in text columns as written, integers of any size, NaN as null.
+"""Lossless rows of JSON: numbers in text columns as written, integers of any size, NaN as null.
 
-orjson is quick, but gives integers beyond 64 bits as floats and forgets how a number was written. So a line is read by
-it first, and once more by Python's reader if it has a number that matters.
+orjson is fast, but converts integers beyond 64 bits to floats and loses the spelling of numbers. So it reads a line
+first, and Python's reader reads it again if the spelling of a number matters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, FACT_COLUMNS, ColumnNames
 
-#: Columns in which numbers are text.
+#: Columns in which numbers become text.
 AS_WRITTEN = frozenset((*FACT_COLUMNS, *ASKED_LIST_COLUMNS))
 _MANY_DIGITS = re.compile(rb"\d{19}")
 _COLON = re.compile(rb'"\s*:')
@@ -33,11 +33,11 @@ class Literal(str):
 
 
 def decoded(text: str | bytes) -> Any:
-    """Return a JSON value whose numbers are :class:`Literal`; NaN is None.
+    """Return a JSON value with :class:`Literal` for numbers and None for NaN.
 
     Raises:
-        ValueError: it is not JSON, holds an infinite number, or gives a key of an object twice.
-        RecursionError: it is nested too deep.
+        ValueError: The text is not JSON, has an infinite number, or repeats a key of an object.
+        RecursionError: The value is nested too deeply.
     """
     return json.loads(
         text, parse_int=Literal, parse_float=Literal, parse_constant=_constant, object_pairs_hook=_each_once
@@ -49,17 +49,17 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r:.80} is given twice, and only one of its values could be used; remove one")
+        raise ValueError(f"the key {twice!r:.80} is given twice, but only one value can be used; remove one")
     return found
 
 
 def _constant(name: str) -> None:
     if name != "NaN":
-        raise ValueError(f"{name} is not a number in JSON; write null, or a text")
+        raise ValueError(f"{name} is not a number in JSON; write null or a text")
 
 
 def numbers_in(value: Any) -> Any:
-    """Return a decoded value with numbers for its literals; a number too large for any type stays a text."""
+    """Convert the literals of a decoded value to numbers; a number too large for any type stays a text."""
     if isinstance(value, Literal):
         try:
             return int(value)
@@ -76,7 +76,7 @@ def numbers_in(value: Any) -> Any:
 
 
 def texts_in(value: Any) -> Any:
-    """Return a decoded value with the texts of its literals, true and false; only lists are looked into."""
+    """Convert the literals of a decoded value, and true and false, to texts, also inside lists."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -85,10 +85,10 @@ def texts_in(value: Any) -> Any:
 
 
 def json_rows(lines: Iterable[bytes], names: ColumnNames) -> Iterator[dict[str, Any]]:
-    """Yield the rows of JSON Lines, with the names that their columns have from here on.
+    """Yield the rows of JSON Lines with the new names of their columns.
 
     Raises:
-        InputError: a line is not a JSON object; the message names it.
+        InputError: A line is not a JSON object; the message names it.
     """
     for number, line in enumerate(lines, 1):
         if number == 1:
@@ -104,10 +104,10 @@ def json_rows(lines: Iterable[bytes], names: ColumnNames) -> Iterator[dict[str, 
 
 
 def refuse_utf16(start: bytes) -> None:
-    """Check that a file does not begin like UTF-16, the "Unicode text" of spreadsheets.
+    """Check that a file does not begin like UTF-16, which spreadsheets call "Unicode text".
 
     Raises:
-        InputError: it does.
+        InputError: The file begins like UTF-16.
     """
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError("the file is UTF-16; save it as UTF-8")
@@ -117,11 +117,11 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     """Return one row.
 
     Raises:
-        ValueError: it is not a JSON object.
+        ValueError: The line is not a JSON object.
     """
     try:
         row = orjson.loads(line)
-        # A colon more than there are keys: inside a text, inside an object, or after a key that is given twice.
+        # More colons than keys: colons in texts, in nested objects, or after a repeated key.
         exact = _MANY_DIGITS.search(line) is not None or (isinstance(row, dict) and _colons(line) != len(row))
     except orjson.JSONDecodeError:
         row, exact = None, True
@@ -136,9 +136,9 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
         try:
             row = decoded(line)
         except RecursionError:
-            raise InputError("not JSON that can be read: it is nested too deep") from None
+            raise InputError("not readable JSON: it is nested too deeply") from None
         except ValueError as error:
-            raise InputError(f"not JSON ({error})") from error
+            raise InputError(f"not valid JSON ({error})") from error
     return settled(row, names)
 
 
@@ -165,12 +165,12 @@ def check_keys_once(body: bytes, keys: int) -> None:
 
 
 def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[dict[str, Any]]:
-    """Return the rows of a JSON document again, if a reader that forgets how numbers are written gave them.
+    """Read the rows of a JSON document again if the first reader lost the spelling of numbers.
 
     Args:
-        rows: as that reader gave them.
-        key: where they lie in the document.
-        body: the document.
+        rows: The rows from the first reader.
+        key: The key of the rows in the document.
+        body: The document.
     """
     names = ColumnNames()
     for row in rows:
@@ -184,10 +184,10 @@ def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
     """Return a decoded row with texts in the text columns, and numbers elsewhere.
 
     Raises:
-        InputError: it is not an object, or two of its columns have the same name.
+        InputError: The row is not an object, or two of its columns have the same name.
     """
     if not isinstance(row, dict):
-        raise InputError(f"not a JSON object but {'a number' if isinstance(row, Literal) else type(row).__name__}")
+        raise InputError(f"not a JSON object, got {'a number' if isinstance(row, Literal) else type(row).__name__}")
     return {
         clean_text(column): texts_in(value) if column in AS_WRITTEN else numbers_in(value)
         for column, value in zip(names.of(tuple(row)), row.values(), strict=True)
@@ -195,7 +195,7 @@ def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
 
 
 def _has_number(value: Any) -> bool:
-    """Return whether a value of a text column has a number, whose text orjson has forgotten."""
+    """Return whether a value of a text column has a number, whose spelling orjson has lost."""
     kind = type(value)
     if kind is list:
         return any(type(each) is not str and _has_number(each) for each in value)
@@ -203,10 +203,10 @@ def _has_number(value: Any) -> bool:
 
 
 def column_of(values: list[Any], name: str) -> pa.Array:
-    """Return an Arrow array of Python values; numbers that no type holds exactly become texts, all of the column.
+    """Return an Arrow array of Python values; if no type can represent all numbers exactly, all become texts.
 
     Raises:
-        InputError: the values are of several kinds.
+        InputError: The values have several types.
     """
     try:
         return pa.array(values)
@@ -214,11 +214,13 @@ def column_of(values: list[Any], name: str) -> pa.Array:
         try:
             return pa.array(_numbers_as_texts(values))
         except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-            raise InputError(f"column {name!r} mixes values of several types ({error})") from error
+            raise InputError(
+                f"the column {name!r} has values of several types ({error}); give all of them the same type"
+            ) from error
 
 
 def _numbers_as_texts(values: list[Any]) -> list[Any]:
-    """Return the values with texts for numbers if their size is what kept them apart; else unchanged."""
+    """Convert numbers to texts if only their size prevents a common type; otherwise return the values unchanged."""
     numbers = list(_numbers(values))
     integers = [number for number in numbers if type(number) is int]
     inexact = any(number not in _INT64 for number in integers) or (

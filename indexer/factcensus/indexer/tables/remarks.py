@@ -1,4 +1,4 @@
-"""Remarks about a fact table that is read as it stands, but may have been meant otherwise."""
+"""Remarks about doubtful cells and columns of a fact table, which are still read as written."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pyarrow.compute import call_function as compute
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, misspelt_columns
 from factcensus.indexer.tables.values import is_list, looks_like_broken_list
 
-#: Words for null that programs write into cells of text: R, spreadsheets, pandas, SQL.
+#: Words that programs such as R, spreadsheets, pandas and SQL write for null.
 _NULL_WORDS = frozenset(("NA", "N/A", "#N/A", "<NA>", "nan", "NaN", "NULL", "null", "None"))
 
-#: Aliases that the index is asked about for a hint.
+#: Maximum number of aliases that are looked up in the index for a hint.
 _MOST_ASKED = 1000
 _SEPARATORS = frozenset(",;")
 
 
 def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
-    """Yield remarks about columns and cells that may have been meant otherwise."""
+    """Yield remarks about doubtful columns and cells."""
     for name, known in misspelt_columns(facts.column_names).items():
-        yield f"the column {name!r} is carried through unread; if it is {known!r}, rename it: --columns {known}={name}"
+        yield f"the column {name!r} is copied but not used; if you meant {known!r}, rename it: --columns {known}={name}"
     for name in TEXT_COLUMNS:
         if name in facts.column_names and pa.types.is_floating(raw.schema.field(name).type):
             yield (
-                f"the column {name!r} holds floating-point numbers, which do not say how they were written (3.10 is "
-                "3.1); store it as text to be sure"
+                f"the column {name!r} has floating-point numbers, which lose their spelling (3.10 becomes 3.1); store "
+                "it as text if the spelling matters"
             )
     yield from _doubtful_texts(facts)
     for name in LIST_COLUMNS:
@@ -36,13 +36,13 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
             broken = [row for row, cell in enumerate(lists, 1) if cell and looks_like_broken_list(cell[0])]
             if broken:
                 yield (
-                    f"{len(broken):,} cells of {name!r} begin like a list but cannot be read as one, so each is one "
-                    f"text (first: row {broken[0]})"
+                    f"{len(broken):,} cells of {name!r} begin like a list but are not valid lists, so each is read as "
+                    f"one text (first: row {broken[0]})"
                 )
 
 
 def _doubtful_texts(facts: pa.Table) -> Iterable[str]:
-    """Yield remarks about texts that may stand for null, or that have spaces around them."""
+    """Yield remarks about texts that may mean null, or that have surrounding spaces."""
     for name in (*TEXT_COLUMNS, *LIST_COLUMNS):
         if name not in facts.column_names:
             continue
@@ -53,13 +53,13 @@ def _doubtful_texts(facts: pa.Table) -> Iterable[str]:
         if len(found):
             yield (
                 f"{len(found):,} {'texts' if several else 'cells'} of {name!r} are the word {found[0].as_py()!r}, "
-                "which is read as a text; if it stands for no value, leave the cell empty"
+                "which is read as text; if it means a missing value, leave the cell empty"
             )
         padded = column.filter(compute("not_equal", [compute("utf8_trim_whitespace", [column]), column]))
         if len(padded) and not several:
             yield (
-                f"{len(padded):,} cells of {name!r} have spaces around the text, which stay (first: "
-                f"{padded[0].as_py()!r:.60}); remove them if they are not meant"
+                f"{len(padded):,} cells of {name!r} have spaces around the text, which are kept (first: "
+                f"{padded[0].as_py()!r:.60}); remove them if they are unintended"
             )
 
 
@@ -68,12 +68,12 @@ def _items(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = None) -> str | None:
-    """Return a hint about names and aliases with a comma or semicolon that match nothing: often a wrong separator.
+    """Return a hint about names and aliases with a comma or semicolon that match nothing, often a wrong separator.
 
     Args:
-        counts: a counts table.
-        occurs: whether a text occurs at all; without it only names and aliases of entities without a mention are
-            looked at.
+        counts: A counts table.
+        occurs: A function that returns whether a text occurs; without it, only names and aliases of entities without
+            mentions are checked.
     """
     found: dict[str, None] = {}
     asked: set[str] = set()
@@ -97,5 +97,5 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
         return None
     return (
         f"{len(found):,} names or aliases contain a comma or semicolon and match nothing (such as "
-        f"{next(iter(found))[:60]!r}); lists are separated by | or written as JSON"
+        f"{next(iter(found))[:60]!r}); separate lists by | or write them as JSON"
     )

@@ -1,4 +1,4 @@
-"""Columns of counts and strata as other tools write them back, and what pandas noted about columns."""
+"""Restoring of count and stratum columns written back by other tools, and of the metadata of pandas."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from factcensus.indexer.tables.columns import (
 )
 from factcensus.indexer.tables.values import plain_column
 
-#: Metadata that describes a whole table by its columns.
+#: Keys of metadata that describe the columns of a table.
 _NOTES = (b"pandas", b"huggingface")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0)?")
-#: What a cell of numbers may hold for null, as pandas and other tools write it.
+#: Texts for null in number columns, as written by pandas and other tools.
 _NULLS = frozenset(("", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"))
 
 
 def restored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Return a column of counts or strata with the type it was written with, out of CSV's texts or pandas' floats.
+    """Restore the original type of a column of counts or strata from texts of CSV or floats of pandas.
 
-    A column that holds something else is a user's own, and is returned as it is.
+    A column with other values belongs to the user and is returned unchanged.
     """
     kind = pa.bool_() if name == "exact" else pa.int64()
     if name in ("stratum_label", "index", "index_digest", "analyzer"):
@@ -44,7 +44,7 @@ def restored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         elif _is_text(column.type):
             column = pa.chunked_array([pa.array(_numbers_in(column.to_pylist(), name), kind)])
         elif pa.types.is_boolean(column.type):
-            return column  # no count
+            return column  # not a count
         return column.cast(kind)
     except (ValueError, pa.ArrowException, OverflowError):
         return column
@@ -62,10 +62,10 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _numbers_in(texts: list[str | None], name: str) -> list[int | bool | None]:
-    """Return the integers (truth values for ``exact``) that cells hold: ``12``, ``12.0``, nothing.
+    """Convert cells such as ``12``, ``12.0`` or nothing to integers (truth values for ``exact``).
 
     Raises:
-        ValueError: one holds something else.
+        ValueError: A cell has another value.
     """
     found: list[int | bool | None] = []
     for text in (None if text is None else text.strip() for text in texts):
@@ -81,10 +81,10 @@ def _numbers_in(texts: list[str | None], name: str) -> list[int | bool | None]:
 
 
 def _whole(text: str) -> int:
-    """Return the integer that ``12`` or ``12.0`` stands for; ``012`` is a code.
+    """Convert ``12`` or ``12.0`` to an integer; ``012`` is a code rather than a number.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: The text is not an integer.
     """
     if _WHOLE.fullmatch(text) is None:
         raise ValueError(text)
@@ -92,11 +92,11 @@ def _whole(text: str) -> int:
 
 
 def carried_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
-    """Return a table's metadata without notes that are no longer true, on which readers rely and fail.
+    """Return the metadata of a table without outdated entries, on which readers would fail.
 
-    Of what pandas noted, the columns that are carried through stay, so that they keep their types there; its index and
-    columns that have other types now do not. The description that Hugging Face's `datasets` writes goes: it has to list
-    all columns.
+    The metadata of pandas keeps the entries of copied columns, so that they keep their pandas types. It loses the index
+    and columns with changed types. The description by Hugging Face's `datasets` is removed, because it must list all
+    columns.
     """
     metadata = {name: value for name, value in (schema.metadata or {}).items() if name not in _NOTES}
     try:

@@ -1,7 +1,7 @@
-"""How wide and how deep the rows of a text table may be.
+"""Limits for the width and depth of the rows of a text table.
 
-Types are found in the rows, so every key makes a column for all rows, and every level of nesting a type around a type:
-900 levels in 5 KB took 6.5 GB and 39 s.
+Types are inferred from the rows. So every key adds a column to all rows, and every level of nesting another type: 900
+levels in 5 KB took 6.5 GB and 39 s.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Any, BinaryIO
 
 from factcensus.indexer.errors import InputError
 
-#: Lists and objects inside each other, in one cell.
+#: Maximum nesting depth of lists and objects in one cell.
 MOST_NESTING = 32
 _NESTED = frozenset({dict, list})
 
 
 class ShapeError(InputError):
-    """Rows are wider or deeper than they may be."""
+    """The rows of a table are too wide or too deep."""
 
 
 class Shape:
-    """The columns of all rows so far, those inside objects included.
+    """The columns of all rows so far, including fields of objects, with their limits.
 
     Args:
-        nesting: levels of lists and objects in one cell.
-        columns: of all rows together; None for any number.
-        name_chars: of a column's name; None for any number.
-        line_bytes: of a row in JSON Lines; None for any number.
+        nesting: Maximum depth of lists and objects in one cell.
+        columns: Maximum number of columns of all rows together; None for no limit.
+        name_chars: Maximum number of characters of a column name; None for no limit.
+        line_bytes: Maximum number of bytes of a row of JSON Lines; None for no limit.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Shape:
         """Yield the lines of a file.
 
         Raises:
-            ShapeError: one is too long; it is not read to its end.
+            ShapeError: A line is too long; the rest of it is not read.
         """
         if self._line_bytes is None:
             yield from file
@@ -55,14 +55,16 @@ class Shape:
         while line := file.readline(self._line_bytes + 1):
             number += 1
             if len(line) > self._line_bytes:
-                raise ShapeError(f"line {number} has more than {self._line_bytes} bytes; a row is a line of its own")
+                raise ShapeError(
+                    f"line {number} has more than {self._line_bytes} bytes; write each row in a separate line"
+                )
             yield line
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Take the columns of another row.
+        """Add the columns of another row.
 
         Raises:
-            ShapeError: there are too many now, or one is too deep, or its name too long.
+            ShapeError: There are too many columns, or a column is too deep, or its name is too long.
         """
         if not row.keys() <= self._top:
             for name in row.keys() - self._top:
@@ -80,7 +82,7 @@ class Shape:
             if len(path) > self._nesting:
                 raise ShapeError(
                     f"column {name[:100]!r} is nested more than {self._nesting} levels deep; write it as text, or "
-                    "leave it out"
+                    "remove it"
                 )
             if type(value) is dict:
                 for key in value:
@@ -96,7 +98,7 @@ class Shape:
     def _check_number(self) -> None:
         if self._most is not None and len(self._top) + len(self._inner) > self._most:
             raise ShapeError(
-                f"the table has more than {self._most} columns, fields of objects included; leave out those that "
+                f"the table has more than {self._most} columns, including fields of objects; remove those that "
                 "counting does not need"
             )
 

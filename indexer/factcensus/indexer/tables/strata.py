@@ -1,4 +1,4 @@
-"""Frequency strata: facts binned by a count, equal counts never apart."""
+"""Frequency strata: facts binned by a count, with equal counts always in the same bin."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _WHOLE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.0)?")
 
 
 def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
-    """Add each row's stratum by the count in one column.
+    """Add the stratum of each row, determined by the count in one column.
 
     Args:
-        table: a counts table.
-        by: the column; non-negative integers.
-        bins: ``quantile:K`` – K bins of as nearly equal size as ties allow, fewer where ties leave fewer;
-            ``log10`` – 0, 1 to 9, 10 to 99, …; ``edges:A,B,…`` – below A, from A to below B, …
+        table: A counts table.
+        by: The column, with non-negative integers.
+        bins: ``quantile:K`` – K bins of nearly equal size, which ties may make unequal or fewer; ``log10`` – 0, 1 to 9,
+            10 to 99, …; ``edges:A,B,…`` – below A, from A to below B, …
 
     Returns:
         The table with ``stratum`` (0 = rarest), ``stratum_label``, ``stratum_low`` and ``stratum_high`` (inclusive;
-        null where open). Quantile bounds are the counts seen; those of the other bins are the rule's.
+        null if open-ended). Bounds of quantiles are counts in the table; the other bins have fixed bounds.
 
     Raises:
-        InputError: no such column, a value that is not a count, bins that cannot be read, counts of different
-            analyzers, or columns of the table's own with the names of those that are added.
+        InputError: The column does not exist, a value is not a count, the bins are invalid, the counts come from
+            different analyzers, or the user's table has columns that stratifying adds.
     """
     table = without_strata(table)
     check_one_analyzer(table)
@@ -87,7 +87,7 @@ def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
             and all(low < high for low, high in pairwise(edges))
         ):
             return _edge_bounds(edges)
-    raise InputError(f"bins {bins!r} are not understood; known: quantile:K, log10, edges:A,B,… (rising, from 1)")
+    raise InputError(f"invalid bins {bins!r}; give quantile:K, log10 or edges:A,B,… (ascending, from 1)")
 
 
 def _edge_bounds(edges: Sequence[int]) -> Bounds:
@@ -96,12 +96,12 @@ def _edge_bounds(edges: Sequence[int]) -> Bounds:
 
 
 def _quantile_bounds(counts: npt.NDArray[np.int64], bins: int) -> Bounds:
-    """Bounds whose cumulative sizes come as near to equal shares as whole counts allow."""
+    """Return bounds whose cumulative sizes are as close to equal shares as ties allow."""
     values, sizes = np.unique(counts, return_counts=True)
     reached = np.cumsum(sizes)
-    bins = min(bins, len(counts))  # more make no difference: already each count that is there may end one
+    bins = min(bins, len(counts))  # more bins make no difference: every count may already end a bin
     wanted = len(counts) * np.arange(1, bins) / bins
-    # The last value of each bin: the one at which the share reached is nearest to the wanted one.
+    # The last value of each bin is the one whose cumulative share is closest to the wanted share.
     cuts = {int(np.abs(reached - share).argmin()) for share in wanted} - {len(values) - 1}
     firsts = [0, *(cut + 1 for cut in sorted(cuts))]
     lasts = [*(first - 1 for first in firsts[1:]), len(values) - 1]
@@ -121,18 +121,18 @@ def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
     for row, value in enumerate(table[by].to_pylist(), 1):
         count = _count(value)
         if count is None:
-            raise InputError(f"row {row}: {by} is {value!r}, not a count (an integer, 0 or more)")
+            raise InputError(f"row {row}: {by} must be an integer of at least 0, got {value!r}")
         counts.append(count)
     if not counts:
-        raise InputError("the table has no rows to stratify")
+        raise InputError("the table has no rows to stratify; add at least one fact")
     return np.array(counts, np.int64)
 
 
 def _count(value: Any) -> int | None:
-    """Return the count that a value is: an integer, a float without a fraction, or the text of one, such as ``12.0``.
+    """Convert an integer, a whole float, or the text of either, such as ``12.0``, to a count.
 
     Returns:
-        None for anything else: true and false, ``1_000``, ``007``.
+        None for any other value, such as true, false, ``1_000`` or ``007``.
     """
     if isinstance(value, (float, Decimal)):
         value = int(value) if math.isfinite(value) and value == int(value) else None

@@ -1,21 +1,21 @@
 """Values of text columns as written, and lists in cells.
 
-In CSV a cell is the text it is; in JSON Lines a number is the characters of its literal (``3.10``), true and false are
-the words. Parquet and Arrow hold typed values, which have one obvious text each:
+Cells of CSV are kept as text. In JSON Lines, a number becomes the characters of its literal (``3.10``), and true and
+false become these words. Typed values of Parquet and Arrow become text as follows:
 
 =====================  ==============================================================================================
 integers, decimals     their digits
 booleans               ``true``, ``false``
 dates, times           ISO 8601: ``1991-01-10``; a timestamp ``1991-01-10 12:30:00``, with a fraction only if it has one
-timestamps all at      ``1991-01-10``: pandas has no dates and writes them so
+timestamps all at      ``1991-01-10``, because pandas has no dates and writes timestamps instead
 midnight
-floating point, all    ``7``: pandas holds integers so where a value is missing
+floating point, all    ``7``, because pandas converts integers with missing values to floats
 whole
-floating point, else   the shortest text that reads back as the same number: ``3.1``
+other floating point   the shortest text of the same number: ``3.1``
 dictionaries           their values
 =====================  ==============================================================================================
 
-Null and NaN are null. Anything else (lists, structs, infinity) is an error that names the row.
+Null and NaN become null. Other values (lists, structs, infinity) raise an error that names the row.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.json_rows import decoded, texts_in
 
-#: A list, tuple or set of Python strings as ``str`` or NumPy writes it: with commas, or with spaces only.
+#: A list, tuple or set of Python strings as written by ``str`` or NumPy, separated by commas or spaces.
 _QUOTED = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 _ITEM = rf"{_QUOTED}|[-+]?\d[\d.eE+-]*|None|nan"
 _PYTHON_LIST = re.compile(rf"[\[({{]\s*(?:{_ITEM})(?:(?:\s*,\s*|\s+)(?:{_ITEM}))*\s*,?\s*[\])}}]", re.DOTALL)
-#: Python's lists without any text: nulls only, or an empty tuple or set, which pandas writes too.
+#: Python lists without texts: only nulls, or an empty tuple or set, which pandas also writes.
 _NO_ITEMS = re.compile(r"\[\s*(?:None|nan)(?:(?:\s*,\s*|\s+)(?:None|nan))*\s*,?\s*\]|\(\s*\)|set\(\)|frozenset\(\)")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _ITEMS = re.compile(_ITEM, re.DOTALL)
@@ -65,7 +65,7 @@ def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Return a column as strings, each value as written (see the module).
 
     Raises:
-        InputError: a value is not one value with a text; the message names the row.
+        InputError: A value has no text form; the message names the row.
     """
     kind = column.type
     if pa.types.is_string(kind):
@@ -84,7 +84,7 @@ def text_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the values of a dictionary as such; any other column as it is."""
+    """Decode a dictionary column; other columns are returned unchanged."""
     if not pa.types.is_dictionary(column.type):
         return column
     column = readable_column(column)  # Arrow cannot cast a dictionary of views
@@ -92,7 +92,7 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def readable_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column without views and runs, which polars and Arrow hand over and few libraries can read in a file."""
+    """Convert view and run-end-encoded types, which polars and Arrow use and few libraries can read from files."""
     kind = _without_views(column.type)
     if kind == column.type:
         return column
@@ -104,11 +104,11 @@ def readable_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array(chunks, kind)
     if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
         return column.cast(kind)
-    return pa.chunked_array([pa.array(column.to_pylist(), kind)])  # Arrow casts some lists of views wrongly
+    return pa.chunked_array([pa.array(column.to_pylist(), kind)])  # Arrow casts some lists of views incorrectly
 
 
 def _without_views(kind: pa.DataType) -> pa.DataType:
-    """Return the type that holds the same values without views and runs, at every level."""
+    """Return the equivalent type without views and run-end encoding, at every level."""
     if pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_binary_view(kind):
@@ -173,7 +173,7 @@ def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
     """Return Python values of one column as texts (see the module).
 
     Raises:
-        InputError: a value is not one value with a text; the message names the row.
+        InputError: A value has no text form; the message names the row.
     """
     if _are_clean(values):
         return list(values)
@@ -186,7 +186,7 @@ def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
 
 
 def _are_clean(values: Sequence[Any]) -> bool:
-    """Return whether values are texts and nulls only, as nearly always, without a lone surrogate."""
+    """Return whether all values are texts without lone surrogates, or null, which is the usual case."""
     if not {str, type(None)} >= set(map(type, values)):
         return False
     try:
@@ -197,7 +197,7 @@ def _are_clean(values: Sequence[Any]) -> bool:
 
 
 def _unboxed(value: Any) -> Any:
-    """Return a scalar of NumPy or pandas as Python's, except for narrow floats; NaN, NA and NaT are null."""
+    """Convert a NumPy or pandas scalar to Python, except for narrow floats; NaN, NA and NaT become null."""
     if value is None or isinstance(value, (str, int)):
         return value
     if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, (float, np.floating)) and value != value):
@@ -231,21 +231,21 @@ def _text(value: Any, whole: bool, midnight: bool, name: str, row: int) -> str |
             raise InputError(f"row {row} of the fact table: the {name} is not UTF-8 text ({value!r:.60})") from None
     if type(value).__name__ == "UUID":
         return str(value)
-    remedy = "; write one object for each row, as pandas does with orient='records'" if isinstance(value, dict) else ""
-    raise InputError(f"row {row} of the fact table: the {name} is {value!r:.60}, and has to be a text{remedy}")
+    remedy = "; write one object per row, as pandas does with orient='records'" if isinstance(value, dict) else ""
+    raise InputError(f"row {row} of the fact table: the {name} must be a text, got {value!r:.60}{remedy}")
 
 
 def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """Return a column as lists of strings; a cell of text is read by :func:`list_in`.
+    """Return a column as lists of strings; cells of text are parsed by :func:`list_in`.
 
     Raises:
-        InputError: an item is not a text; the message names the row.
+        InputError: An item is not a text; the message names the row.
     """
     column = plain_column(column)
     cells = python_values(column, name)
     if is_list(column.type) and not pa.types.is_string(column.type.value_type):
         items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
-        with suppress(InputError):  # which names the item; below, the row is named
+        with suppress(InputError):  # this error names the item; the code below names the row
             texts = iter(text_column(items, name).to_pylist())
             cells = [None if cell is None else [next(texts) for _ in cell] for cell in cells]
     lists = [as_list(cell, name, row) for row, cell in enumerate(cells, 1)]
@@ -253,10 +253,10 @@ def list_column(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def as_list(cell: Any, name: str, row: int) -> list[str] | None:
-    """Return a cell as a list of texts without blanks; null stays null.
+    """Return a cell as a list of texts without blank ones; null stays null.
 
     Raises:
-        InputError: it is neither a list nor a text.
+        InputError: The cell is neither a list nor a text.
     """
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return None
@@ -266,20 +266,18 @@ def as_list(cell: Any, name: str, row: int) -> list[str] | None:
         try:
             cell = texts_of(cell, name)
         except InputError:
-            raise InputError(
-                f"row {row} of the fact table: the {name} hold a value that is not a text ({cell!r:.60})"
-            ) from None
+            raise InputError(f"row {row} of the fact table: the {name} must be texts, got {cell!r:.60}") from None
     elif isinstance(cell, str):
         cell = texts_of(list_in(cell), name)
     else:
-        raise InputError(f"row {row} of the fact table: {name} is not a list of texts ({cell!r:.60})")
+        raise InputError(f"row {row} of the fact table: the {name} must be a list of texts, got {cell!r:.60}")
     return [item for item in cell if item is not None and item.strip()]
 
 
 def list_in(cell: str) -> list[str]:
     """Return the texts in a cell: a JSON list, a list as Python or NumPy prints it, or texts separated by ``|``.
 
-    Tuples and sets of Python are lists, too. A cell that begins with a bracket and is none of these is text:
+    Python tuples and sets are also lists. Any other cell that begins with a bracket is one text:
     ``[X] is the capital of [Y]``.
     """
     stripped = cell.strip()
@@ -316,5 +314,5 @@ def looks_like_broken_list(text: str) -> bool:
 
 
 def json_cell(value: Any) -> str:
-    """Return a list or struct as it is written into a CSV cell."""
+    """Return a list or struct as text for a CSV cell."""
     return json.dumps(value, ensure_ascii=False, default=str)
