@@ -18,8 +18,8 @@ It is one JSON object, readable only by its owner:
 ``probes``
     For each probe: its ``text``, and its ``occurrences`` and ``documents`` ``before`` and ``after`` the deletion.
 ``seal``
-    BLAKE2b with the key over all fields except the ids, so that a damaged or changed record is not accepted as proof. It
-    is not a signature, because the record contains its key.
+    BLAKE2b with the key over all fields except the ids, so that a damaged or changed record is not accepted as proof.
+    It is not a signature, because the record contains its key.
 
 The digests are sufficient for verification, so a copy of the record may omit the ids.
 """
