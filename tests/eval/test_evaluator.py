@@ -112,7 +112,7 @@ def test_worker_finds_the_evaluator_by_name() -> None:
 @pytest.mark.parametrize("name", ["prompt", "Match", "choices", "seed", "method", "point", "probability"])
 def test_column_that_evaluation_adds_is_refused_and_not_replaced(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
     table = facts().append_column(name, pa.array(["mine"] * 3))
-    with pytest.raises(InputError, match=f"a column '{name}' of its own, and evaluation adds one"):
+    with pytest.raises(InputError, match=f"already has a column '{name}', and evaluation adds a column with this name"):
         StandardEvaluator().check(tokenizer, table, template="plain")
 
 

@@ -169,7 +169,7 @@ def test_unknown_value_of_a_condition_is_an_error_that_names_the_nearest(
 
 def test_own_column_used_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("subject,object,used\nPeru,Lima,yes\n")
-    with pytest.raises(InputError, match=r"a column 'used' of its own.*--columns my_used=used"):
+    with pytest.raises(InputError, match=r"already has a column 'used'.*--columns my_used=used"):
         read_fact_table(tmp_path / "f.csv")
 
 
