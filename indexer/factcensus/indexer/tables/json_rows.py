@@ -121,8 +121,7 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     """
     try:
         row = orjson.loads(line)
-        # More colons than keys: colons in texts, in nested objects, or after a repeated key.
-        exact = _MANY_DIGITS.search(line) is not None or (isinstance(row, dict) and _colons(line) != len(row))
+        exact = _MANY_DIGITS.search(line) is not None or (isinstance(row, dict) and _may_repeat_a_key(line, row))
     except orjson.JSONDecodeError:
         row, exact = None, True
     if isinstance(row, dict) and not exact:
@@ -144,6 +143,21 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
 
 def _colons(line: bytes) -> int:
     return len(_COLON.findall(line))
+
+
+def _may_repeat_a_key(line: bytes, row: dict[str, Any]) -> bool:
+    """Return whether a line has more colons after quotation marks than keys: in texts, or after a repeated key."""
+    keys = _count_keys(row)
+    return line.count(b":") != keys and _colons(line) != keys
+
+
+def _count_keys(value: dict[str, Any] | list[Any]) -> int:
+    """Return the number of keys of a value and of all values inside it."""
+    number, inner = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for each in inner:
+        if type(each) is dict or type(each) is list:
+            number += _count_keys(each)
+    return number
 
 
 def check_keys_once(body: bytes, keys: int) -> None:
