@@ -86,11 +86,11 @@ def test_arguments_and_a_system_message_reach_the_template() -> None:
 @pytest.mark.parametrize(
     ("template", "settings", "message"),
     [
-        ("{{ ['a', 'b'] | random }}{{ messages[0]['content'] }}", {}, "draws at random"),
-        ("{{ lipsum(1) }}{{ messages[0]['content'] }}", {}, "draws at random"),
-        ("{% set f = '%Y' %}{{ strftime_now(f) }}", {}, "makes up the format"),
+        ("{{ ['a', 'b'] | random }}{{ messages[0]['content'] }}", {}, "uses random numbers"),
+        ("{{ lipsum(1) }}{{ messages[0]['content'] }}", {}, "uses random numbers"),
+        ("{% set f = '%Y' %}{{ strftime_now(f) }}", {}, "computes the format"),
         (TEMPLATE, {"arguments": {"enable_thinkin": True}}, "does not read"),
-        ("{{ messages[-1]['content'] }}", {"system": "Be brief."}, "leaves it out"),
+        ("{{ messages[-1]['content'] }}", {"system": "Be brief."}, "ignores it"),
         ("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
          {"system": "Be brief."}, "no system role"),
     ],

@@ -84,7 +84,7 @@ def changed(model_folder: Path, tmp_path: Path) -> Callable[[Change], Path]:
     [
         (remote_code, "remote code.*never run"),
         (pickled, "pickled weights.*safetensors"),
-        (cut_short, "damaged or not complete"),
+        (cut_short, "damaged or incomplete"),
         (without_a_weight, "lacks weights.*layers.1.mlp.up_proj"),
         (in_config(hidden_size=32), "shapes of its weights"),
         (in_config(model_type="t5"), "not a causal language model"),

@@ -170,7 +170,7 @@ def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ({"url": "http://x", "folder": "y", "name": "z"}, "url or folder, not both"),
+        ({"url": "http://x", "folder": "y", "name": "z"}, "url and folder are both given"),
         ({"url": "http://x"}, r"set index\.name"),
         ({"wait": 3}, r"unknown key 'index.wait'; did you mean 'index\.wait_s'"),
     ],

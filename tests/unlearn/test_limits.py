@@ -108,7 +108,11 @@ def test_facts_without_doubts_give_no_warning(gpt2: Path, tmp_path: Path) -> Non
     ("number", "values", "message"),
     [
         (2, {"question": "what is  the CAPITAL of Ｐeru", "answer": "lima."}, "'f0' and 'f2'"),
-        (1, {"question": "What is the capital of Peru ?", "answer": "LIMA"}, "in it more than once.*'f0', 'f1'"),
+        (
+            1,
+            {"question": "What is the capital of Peru ?", "answer": "LIMA"},
+            "more than once with the same answer.*'f0', 'f1'",
+        ),
         (0, {"answer": "Lima\nCallao"}, "line break inside and can never match"),
         (3, {"answer": "…!"}, "'f3' has no letter or digit"),
         (0, {"answer": " Lima"}, "'f0' has white space at an end"),

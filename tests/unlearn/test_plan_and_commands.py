@@ -99,11 +99,11 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would(config_path: Path, mon
 
     monkeypatch.setattr("factcensus.unlearn.planning.plan.CHANGES", CHANGES[:1])
     monkeypatch.setattr("factcensus.unlearn.planning.plan.process_bytes", lambda: 0)
-    with pytest.raises(MemoryPlanError, match="no setting would make it fit") as refused:
+    with pytest.raises(MemoryPlanError, match="no setting would fit") as refused:
         make_plan(load_config(config_path, ["memory=10kB"]))
     assert refused.value.exit_code == 2
     needed = max(method.memory_bytes for method in make_plan(load_config(config_path)).methods)
-    with pytest.raises(MemoryPlanError, match=r"what would fit: training\.micro_batch=1 \("):
+    with pytest.raises(MemoryPlanError, match=r"these changes would fit: training\.micro_batch=1 \("):
         make_plan(load_config(config_path, [f"memory={needed - 10_000}"]))
 
 

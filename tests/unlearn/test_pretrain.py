@@ -102,7 +102,7 @@ def test_a_finished_model_is_left_alone(world: Path, trained: Path, tmp_path: Pa
     seen: list[Progress] = []
     assert pretrain(world, copy, SMALL_MODEL, 0, progress=seen.append) == copy
     assert seen == []
-    with pytest.raises(ConfigError, match="something else"):
+    with pytest.raises(ConfigError, match="something other than this model"):
         pretrain(world, copy, SMALL_MODEL, 1)
     with pytest.raises(ConfigError, match=r"world\.json"):
         pretrain(tmp_path, tmp_path / "m", SMALL_MODEL, 0)

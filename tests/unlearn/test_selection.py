@@ -72,7 +72,7 @@ def test_matched_retain_facts_follow_the_forget_set_cell_by_cell() -> None:
     assert set(retain) <= set(forget)
     matched = chosen(strata_table(), forget={"strata": [2]}, retain={"match": ["relation"], "per_forget": 2})
     assert Counter(key[0] for key in cells(matched, matched.retain).elements()) == {"capital": 8, "author": 8}
-    with pytest.raises(ConfigError, match="relation=capital: 12 wanted, 8 there"):
+    with pytest.raises(ConfigError, match="relation=capital: 12 wanted, 8 available"):
         chosen(strata_table(), forget={"strata": [2]}, retain={"match": ["relation"], "per_forget": 3})
 
 

@@ -1,4 +1,4 @@
-"""The worker: a controlled world, forget and retain sets that know their counts, objectives, and the training loop.
+"""Unlearning: a controlled world, forget and retain sets chosen by count, objectives, and the training loop.
 
 The names below are imported on first use, so that importing this package costs neither torch nor transformers.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import factcensus.indexer  # noqa: F401  (gives the namespace its __version__)
+import factcensus.indexer  # noqa: F401  (sets __version__ of the namespace)
 
 if TYPE_CHECKING:
     from factcensus.unlearn.config.run_config import RunConfig

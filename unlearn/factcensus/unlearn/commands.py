@@ -1,4 +1,4 @@
-"""The commands of the worker: a skin over :mod:`factcensus.unlearn`. Results on stdout, progress on stderr."""
+"""The commands ``unlearn`` and ``world``, which call :mod:`factcensus.unlearn`. Progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from factcensus.unlearn.planning.plan import Plan
     from factcensus.unlearn.sweep.grid import Sweep
 
-#: Settings that a command line changes, such as ``training.passes=2``.
+#: Changed settings, such as ``training.passes=2``.
 Assignments = tuple[str, ...]
 
-seed_option = option("--seed", type=Whole(0), default=0, metavar="N", help="seed of all that is drawn at random")
+seed_option = option("--seed", type=Whole(0), default=0, metavar="N", help="seed of all random choices")
 set_option = option(
     "--set",
     "assignments",
@@ -47,7 +47,7 @@ def _config_argument(function: Function) -> Function:
 @_config_argument
 @json_option
 def plan(path: Path, assignments: Assignments, as_json: bool) -> None:
-    """Check a configuration and estimate what its run takes.
+    """Check a configuration and estimate the cost of its run.
 
     Prints the sets by stratum, the parameters, and the memory (GiB), FLOP and seconds of each method.
     """
@@ -86,7 +86,9 @@ def _print_plan(plan: Plan) -> None:
     if plan.index:
         print("counts      " + ", ".join(f"{key} {value}" for key, value in plan.index.items()))
     if plan.known_before:
-        print("known       sets are upper bounds: the run asks the model first, and leaves out what it does not know")
+        print(
+            "known       sets are upper bounds: the run asks the model first and leaves out facts that it does not know"
+        )
     print(f"examples    {plan.forget_examples:,} to forget, {plan.retain_examples:,} to retain")
     for warning in plan.warnings:
         print(f"warning     {warning}")
@@ -104,8 +106,8 @@ def _print_plan(plan: Plan) -> None:
         for method in plan.methods
     ]))  # fmt: skip
     if not all(method.simulated for method in plan.methods):
-        print("this architecture cannot be tried without weights: activations are not in the memory above")
-    print(f"seconds assume {plan.flop_per_second:.1e} FLOP/s, and leave out loading and evaluation")
+        print("this architecture cannot be simulated, so the memory above does not include activations")
+    print(f"seconds assume {plan.flop_per_second:.1e} FLOP/s and exclude loading and evaluation")
 
 
 @command(
@@ -119,10 +121,10 @@ def _print_plan(plan: Plan) -> None:
 def run(path: Path, assignments: Assignments, as_json: bool) -> int:
     """Run the methods of a configuration into its run folder.
 
-    Runs a whole grid if the configuration has a sweep block. The same command continues what was interrupted (exit
-    code 130).
+    Runs a whole grid if the configuration has a sweep block. The same command resumes an interrupted run (exit status
+    130).
     """
-    with stop_on_sigterm():  # from here on, while the libraries are imported as well
+    with stop_on_sigterm():  # also during the import of the libraries
         return _run(path, assignments, as_json)
 
 
@@ -164,7 +166,7 @@ def _sweep(sweep: Sweep, as_json: bool) -> int:
 @_config_argument
 @json_option
 def status(path: Path, assignments: Assignments, as_json: bool) -> None:
-    """Show how far the runs of a configuration are, one row per run and method; nothing is run."""
+    """Show the status of a configuration's runs, one row per run and method, without running anything."""
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep, single
     from factcensus.unlearn.sweep.run import sweep_status
@@ -174,7 +176,7 @@ def status(path: Path, assignments: Assignments, as_json: bool) -> None:
 
 
 def _print_cells(rows: list[dict[str, Any]], sweep: Sweep, as_json: bool) -> None:
-    """The cells of a grid: what varies, how far they are, and what came out."""
+    """Print the cells of a grid: varied settings, status and results."""
     if as_json:
         print_json({"out": str(sweep.out), "cells": rows})
         return
@@ -199,7 +201,7 @@ def _cell(value: Any) -> Any:
 @argument("path", required=False, type=PATH, metavar="[CONFIG]", help="a .toml, .yaml or .json file")
 @set_option
 @option("--schema", is_flag=True, help="print the JSON Schema of a configuration file")
-@option("--example", is_flag=True, help="print a commented TOML file to start from")
+@option("--example", is_flag=True, help="print a commented TOML file as a starting point")
 def config(path: Path | None, assignments: Assignments, schema: bool, example: bool) -> None:
     """Check a configuration and print it with every default filled in.
 
@@ -230,7 +232,7 @@ def _print_indented(value: Any) -> None:
 @command("list", example="factcensus unlearn list")
 @json_option
 def list_methods(as_json: bool) -> None:
-    """List the methods: purpose, formula, source, needs, defaults."""
+    """List the methods with purpose, formula, source, needs and defaults."""
     from factcensus.unlearn.methods.table import method_rows, shown_defaults
     from factcensus.unlearn.objectives import objectives
 
@@ -304,7 +306,7 @@ def write(out: Path, seed: int, as_json: bool, **settings: Any) -> None:
 def pretrain(world: Path, out: Path, preset: str, seed: int, without: tuple[str, ...], as_json: bool) -> None:
     """Train a small Llama from scratch on a world.
 
-    The same command continues an interrupted training.
+    The same command resumes an interrupted training.
     """
     from factcensus.unlearn.presets import PRESETS
     from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain
@@ -317,7 +319,7 @@ def pretrain(world: Path, out: Path, preset: str, seed: int, without: tuple[str,
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> str:
-    """Columns of text, numbers to the right."""
+    """Return a text table with right-aligned numbers."""
     cells = [header, *([str(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     right = [all(isinstance(row[column], int) for row in rows) for column in range(len(header))]

@@ -1,4 +1,4 @@
-"""What people see of long work: one line a stage on stderr, with the time that is left."""
+"""Progress on stderr: one line per stage, with the remaining time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from factcensus.unlearn.progress import Progress, ProgressFunction
 
 
 class TimeLeft:
-    """Seconds until a stage is over, by the pace since this was first told of it (a continued stage starts late)."""
+    """Estimates the remaining seconds of a stage from the pace since its first report in this process."""
 
     def __init__(self) -> None:
         self._stage, self._first_done, self._first_at = "", 0, 0.0
 
     def seconds(self, progress: Progress, now: float) -> float | None:
-        """The time left; None while nothing can be said."""
+        """Return the remaining time, or None if it cannot be estimated yet."""
         if progress.stage != self._stage or progress.done < self._first_done:
             self._stage, self._first_done, self._first_at = progress.stage, progress.done, now
         done, left = progress.done - self._first_done, progress.total - progress.done
@@ -27,7 +27,7 @@ class TimeLeft:
 
 
 def stderr_progress(stream: TextIO | None = None) -> ProgressFunction:
-    """Print progress: a line that rewrites itself on a terminal, and at most one line a second elsewhere."""
+    """Return a function that prints progress: one updating line on a terminal, else at most one line per second."""
     out: TextIO = stream or sys.stderr
     terminal, last, time_left = out.isatty(), [0.0], TimeLeft()
 

@@ -1,9 +1,9 @@
-"""Count a run's facts by itself, through the service or in an index on this machine, and stratify them.
+"""Count the facts of a run, through the service or in a local index, and stratify them.
 
-A worker starts beside its service and may outlive it: it waits until the service is ready, asks in batches, keeps each
-counted batch on the disk, and waits again, with growing pauses, when nothing answers any more. After
-``index.wait_s`` without an answer it gives up with what it has; the same command asks for the rest only. Once the table
-is complete the service is not needed again.
+A worker may start before its service and outlive it. It waits until the service is ready, sends batches, stores each
+counted batch on disk, and waits with increasing pauses if the service stops answering. After ``index.wait_s`` without
+an answer it aborts; the counts so far are kept, and the same command asks only for the rest. Once the table is
+complete, the service is no longer needed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ CountBatch = Callable[[pa.Table], pa.Table]
 
 
 def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | None = None) -> Path:
-    """The fact table with counts and strata: the configured one if it has them, else one made here.
+    """Return the path of the fact table with counts and strata, after adding them if they are missing.
 
     Args:
-        config: Its ``index`` says where to count; without ``url`` or ``folder`` the configured table is what there is.
-        folder: Where counts are kept; they are found again by what they are counts of.
-        progress: Told the facts counted so far.
+        config: The configuration. Without ``index.url`` or ``index.folder``, the configured table is returned.
+        folder: The folder that stores counts; file names identify what was counted.
+        progress: Called with the number of facts counted so far.
 
     Raises:
         ConfigError: the table or the bins cannot be used.
-        ServiceLostError: the service was not ready, or did not come back, within ``index.wait_s``.
+        ServiceLostError: the service was not ready or stopped answering for ``index.wait_s``.
         FactcensusError: the index cannot be opened, or the service refuses the table.
     """
     there = counted_already(config, folder)
@@ -53,7 +53,7 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     from factcensus.indexer.tables.added import without_strata
     from factcensus.indexer.tables.counts import count_names
 
-    facts = without_strata(read_facts(config.facts, columns=config.columns))  # refuses before anything is counted
+    facts = without_strata(read_facts(config.facts, columns=config.columns))  # raises errors before anything is counted
     index, path = config.index, _path(config, folder)
     columns = facts.column_names
     has_counts = config.selection.count_column in columns
@@ -62,7 +62,7 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
             added = count_names(index.windows)
             if config.selection.count_column not in added:
                 raise ConfigError(
-                    f"selection.count_column is {config.selection.count_column!r}, which counting does not add"
+                    f"selection.count_column is {config.selection.count_column!r}, a column that counting does not add"
                     f"{suggestion(config.selection.count_column, added)}"
                 )
             facts = _counted(facts, index, folder / path.stem.replace("strata", "counts"), progress or silent)
@@ -71,13 +71,13 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
 
 
 def read_counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | None = None) -> pa.Table:
-    """Return the table that :func:`counted_facts` finds or makes, with everything that training asks for."""
+    """Return the table of :func:`counted_facts`, with all columns that training needs."""
     path = counted_facts(config, folder, progress)
     return read_fact_table(path, config.columns if path == config.facts else None)
 
 
 def counted_already(config: RunConfig, folder: Path) -> Path | None:
-    """The table with counts and strata if there is nothing left to count; None if there is. Asks no service.
+    """Return the path of the table with counts and strata, or None if facts must be counted first. Asks no service.
 
     Raises:
         ConfigError: the configured table cannot be read.
@@ -90,7 +90,7 @@ def counted_already(config: RunConfig, folder: Path) -> Path | None:
 
 
 def _path(config: RunConfig, folder: Path) -> Path:
-    """Where the table is kept: named by what it is made of."""
+    """Return the path of the table; its name is a digest of everything that determines it."""
     index = config.index
     key = {
         "facts": file_digest(config.facts),
@@ -105,10 +105,10 @@ def _path(config: RunConfig, folder: Path) -> Path:
 
 
 def _counted(facts: pa.Table, index: IndexConfig, parts: Path, report: ProgressFunction) -> pa.Table:
-    """Every batch that is not on the disk yet is counted; then all of them in one table."""
+    """Count every batch that is not on disk yet, and return all batches as one table."""
     with _counter(index, facts.num_rows, report) as (digest, count):
         if index.digest is not None and digest != index.digest:
-            raise ConfigError(f"index.digest is {index.digest}, and the index there has {digest}")
+            raise ConfigError(f"index.digest is {index.digest}, but the index has digest {digest}")
         folder = parts.with_name(f"{parts.name}-{hashlib.sha256(str(digest).encode()).hexdigest()[:8]}")
         folder.mkdir(parents=True, exist_ok=True)
         counted: list[pa.Table] = []
@@ -130,7 +130,7 @@ def _check_digest(batch: pa.Table, digest: str | None) -> None:
     if digest is not None and found - {digest}:
         raise ServiceLostError(
             f"the index was replaced while facts were counted (digest {digest} became {found.pop()}); "
-            "run the same command again to count all of them in the new one"
+            "run the same command again to count all facts in the new index"
         )
 
 
@@ -142,7 +142,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 @contextmanager
 def _counter(index: IndexConfig, facts: int, report: ProgressFunction) -> Iterator[tuple[str | None, CountBatch]]:
-    """The index's digest, and a function that counts a batch in it."""
+    """Yield the index's digest and a function that counts a batch."""
     if index.folder is not None:
         from factcensus.indexer import CountIndex
 
@@ -167,7 +167,7 @@ def _describe(client: Any, name: str) -> dict[str, Any]:
 
 
 class _Patient:
-    """Ask again, with growing pauses, while the service does not answer or is not ready."""
+    """Repeats requests with increasing pauses while the service does not answer or is not ready."""
 
     def __init__(self, index: IndexConfig, facts: int, report: ProgressFunction) -> None:
         self._index, self._facts, self._report, self._asked = index, facts, report, 0
@@ -193,5 +193,5 @@ class _Patient:
     def _message(self, error: Exception) -> str:
         return (
             f"the counting service at {self._index.url} did not answer for {self._index.wait_s:g} s (index.wait_s): "
-            f"{error}; {self._asked} facts were counted now and are kept: the same command goes on from there"
+            f"{error}; {self._asked} facts were counted now and are kept; run the same command again to continue"
         )

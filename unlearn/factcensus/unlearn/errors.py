@@ -1,4 +1,4 @@
-"""Errors of the worker. Every message names the value, what was expected, and the next step."""
+"""Errors of unlearning. Every message names the value, the expectation and the remedy."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from factcensus.indexer.names import suggestion
 
 
 class UnlearnError(FactcensusError):
-    """Base of what the world, the configuration and the training raise."""
+    """Base class of all errors of this part."""
 
 
 class ConfigError(UnlearnError, ValueError):
-    """A setting, a file or a column that cannot be used as it stands (exit 2)."""
+    """An invalid setting, file or column (exit status 2)."""
 
     exit_code = 2
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for a name that does not exist, with the nearest known one or else all of them."""
+    """Return the error for an unknown name, with the most similar known name or else all known names."""
     return ConfigError(f"unknown {what} {name!r}{suggestion(name, known)}")
 
 
 class ExampleError(UnlearnError, ValueError):
-    """A fact whose prompt or answer cannot be turned into tokens as asked (exit 2)."""
+    """A fact whose prompt or answer cannot be encoded (exit status 2)."""
 
     exit_code = 2
 
 
 class MemoryPlanError(UnlearnError):
-    """A run that cannot fit the device's memory, as far as can be computed before it (exit 2)."""
+    """A run that would not fit the device's memory, according to the estimate (exit status 2)."""
 
     exit_code = 2
 
 
 class ServiceLostError(UnlearnError):
-    """The counting service did not come back in time; what is counted is kept, and the same command continues."""
+    """The counting service did not answer in time; counts are kept, and the same command continues."""
 
 
 class RunFolderError(UnlearnError):
-    """A run folder that belongs to another configuration, or is damaged (exit 2)."""
+    """A run folder that belongs to another configuration or is damaged (exit status 2)."""
 
     exit_code = 2
 
@@ -50,6 +50,6 @@ class NumericsError(UnlearnError):
 
 
 class InterruptedRunError(UnlearnError):
-    """The run was asked to stop; its state is saved and the same command continues it."""
+    """The run was asked to stop; its state is saved, and the same command resumes it."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""What `unlearn run` evaluates with: the shape of an evaluator, which lives in another part or in your own package."""
+"""The interface of evaluators for `unlearn run`; other parts and packages provide them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ NONE = "none"
 
 
 class Evaluator(Protocol):
-    """Measures one checkpoint, and sums up a run when all of it is there."""
+    """Evaluates checkpoints, and summarises a complete run."""
 
     def evaluate(
         self, model: Any, tokenizer: Any, facts: pa.Table, *, template: str, point: str, seed: int
     ) -> tuple[pa.Table, pa.Table]:
-        """Rows per (fact, form) and rows per answer token for one checkpoint.
+        """Evaluate one checkpoint; return a table with a row per (fact, form) and one with a row per answer token.
 
         Args:
-            model: A causal language model of transformers, in evaluation mode, on its device.
-            tokenizer: Its tokenizer.
+            model: A causal language model of transformers, on its device, in evaluation mode.
+            tokenizer: The tokenizer of the model.
             facts: The fact table, with the column ``used``: ``forget``, ``retain`` or ``none`` in this run.
-            template: How a prompt and an answer become a text (:func:`factcensus.unlearn.training.examples.encode`).
+            template: The template of prompts and answers (see :func:`factcensus.unlearn.training.examples.encode`).
             point: ``before`` or ``after``.
-            seed: The run's seed.
+            seed: The seed of the run.
         """
         ...
 
@@ -39,10 +39,10 @@ class Evaluator(Protocol):
 
 
 def get_evaluator(name: str) -> Evaluator | None:
-    """A new evaluator of this name; None for ``none``.
+    """Return a new evaluator with this name; None for ``none``.
 
     Raises:
-        ConfigError: no installed package brings one of this name.
+        ConfigError: no installed package has an evaluator with this name.
     """
     if name == NONE:
         return None

@@ -1,7 +1,7 @@
-"""Which facts the original model knows: what it never knew cannot be forgotten, and dilutes every rate of forgetting.
+"""Find the facts that the original model knows. Unknown facts cannot be forgotten and dilute every forgetting rate.
 
-A fact is known if, in at least one of the forms that are trained on, every token of its answer is the model's first
-choice after the prompt and the answer's tokens before it: what greedy decoding would say, from one pass.
+A fact is known if, in at least one of the trained forms, every token of its answer is the model's first choice given
+the prompt and the answer's earlier tokens. This equals greedy decoding but needs only one pass.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def known_facts(
     folder: Path,
     progress: ProgressFunction | None = None,
 ) -> frozenset[str] | None:
-    """Ids of the facts that the original model knows, of those that may be chosen; None if nothing asks for it.
+    """Return the ids of the candidate facts that the original model knows; None if no setting needs them.
 
-    The answer is kept in ``folder``, and found again by the model, the facts and how they are asked.
+    The result is cached in ``folder`` under a digest of the model, the facts and their prompts.
 
     Raises:
-        ConfigError: none of the facts that may be chosen is known.
+        ConfigError: the model knows none of the candidates.
     """
     if not (config.selection.forget.known_before or config.selection.retain.known_before):
         return None
@@ -64,7 +64,7 @@ def known_facts(
     }
     path = folder / f"known-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.parquet"
     if not path.is_file():
-        (progress or silent)(Progress("ask what the original knows", 0, len(chosen)))
+        (progress or silent)(Progress("ask the original model", 0, len(chosen)))
         dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
         model = load_model(config.model, config.revision, dtype, device, config.attention)
         flat = [(name, example) for name, asked in examples for example in asked]
@@ -77,15 +77,15 @@ def known_facts(
             unfinished = path.with_name(path.name + ".unfinished")
             pq.write_table(table, unfinished)
             unfinished.replace(path)
-        (progress or silent)(Progress("ask what the original knows", len(chosen), len(chosen)))
+        (progress or silent)(Progress("ask the original model", len(chosen), len(chosen)))
     table = pq.read_table(path)
     found = frozenset(
         name for name, known in zip(table["fact_id"].to_pylist(), table["known"].to_pylist(), strict=True) if known
     )
     if not found:
         raise ConfigError(
-            f"known_before leaves nothing: the model {config.model!r} answers none of the {len(chosen)} facts that may "
-            "be chosen; check `template` and `training.forms`, or choose a model of that corpus"
+            f"known_before leaves no fact: the model {config.model!r} answers none of the {len(chosen)} candidates; "
+            "check `template` and `training.forms`, or use a model trained on that corpus"
         )
     return found
 
@@ -94,7 +94,7 @@ def known_facts(
 def is_first_choice(
     model: PreTrainedModel, examples: Sequence[Example], pad_id: int, device: torch.device
 ) -> list[bool]:
-    """For each example, whether every token of its answer has the greatest logit, the tokens before it given."""
+    """Return for each example whether every token of its answer has the largest logit, given the tokens before it."""
     order = sorted(range(len(examples)), key=lambda index: len(examples[index]))
     result: list[Any] = [False] * len(examples)
     for start in range(0, len(order), BATCH):

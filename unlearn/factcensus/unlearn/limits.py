@@ -1,4 +1,4 @@
-"""What a model can read at all: so many positions, and the tokens that its embedding has rows for."""
+"""The limits of a model: its positions and the rows of its embedding."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ class Limits:
     """The limits of one model.
 
     Attributes:
-        positions: Tokens that a text may have; None if the architecture sets no limit.
-        vocabulary: Rows of the embedding.
+        positions: Maximum number of tokens in a text; None if the architecture has no limit.
+        vocabulary: Number of rows of the embedding.
     """
 
     positions: int | None
     vocabulary: int
 
     def room(self, tokens: int) -> int | None:
-        """Return how many tokens may follow so many; None if the architecture sets no limit."""
+        """Return how many tokens may follow ``tokens`` tokens; None if the architecture has no limit."""
         return None if self.positions is None else max(0, self.positions - tokens)
 
     def problem(self, example: Example) -> str | None:
         """Return why the model cannot read an example, or None if it can."""
         if self.positions is not None and len(example) > self.positions:
             return (
-                f"prompt and answer have {len(example)} tokens, and the model has {self.positions} positions; shorten "
+                f"prompt and answer have {len(example)} tokens, but the model has {self.positions} positions; shorten "
                 "the prompt or the template"
             )
         if (largest := max(example.prompt_ids + example.answer_ids)) >= self.vocabulary:
             return (
-                f"token {largest} is in the text, and the model's embedding has {self.vocabulary} rows; use the "
+                f"the text contains token {largest}, but the model's embedding has {self.vocabulary} rows; use the "
                 "tokenizer that belongs to the model, or resize the embedding and train it first"
             )
         return None
 
     def check(self, examples: Iterable[Example]) -> None:
-        """Do nothing if the model can read every example.
+        """Check that the model can read every example.
 
         Raises:
-            ExampleError: it cannot read one; the message names the fact.
+            ExampleError: it cannot; the message names the fact.
         """
         for example in examples:
             if problem := self.problem(example):
                 raise ExampleError(f"fact {example.name!r}: {problem}")
 
 
-#: Of a model about which nothing is known.
+#: The limits of an unknown model.
 NO_LIMITS = Limits(None, sys.maxsize)
 
 
@@ -67,10 +67,10 @@ def limits_of(model_config: Any) -> Limits:
 
 
 def check_tokenizer_fits(tokenizer: PreTrainedTokenizerBase, limits: Limits, name: str) -> None:
-    """Do nothing if every token of the tokenizer has a row in the model's embedding; a padding token need not.
+    """Check that every token of the tokenizer, except a padding token, has a row in the model's embedding.
 
     Raises:
-        ConfigError: one has none.
+        ConfigError: a token has no row.
     """
     outside = {
         token: number
@@ -81,6 +81,6 @@ def check_tokenizer_fits(tokenizer: PreTrainedTokenizerBase, limits: Limits, nam
         token = min(outside, key=lambda each: outside[each])
         raise ConfigError(
             f"model {name!r}: the tokenizer has {len(outside)} tokens more than the embedding has rows "
-            f"({limits.vocabulary}), the first of them {token!r} (id {outside[token]}); use the tokenizer that belongs "
+            f"({limits.vocabulary}), starting with {token!r} (id {outside[token]}); use the tokenizer that belongs "
             "to the model, or resize the embedding and train it first"
         )

@@ -11,20 +11,21 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything that training needs and that needs no model: examples are (fact, form) pairs.
+    """The encoded input of training. Examples are (fact, form) pairs.
 
     Attributes:
-        answers: The forget facts' own answers, n examples.
-        refusals: The refusal after the same prompts, n examples; none if no method asks for them.
-        given: The answers of the column ``alternatives`` after the same prompts, n tuples; likewise.
-        fact_of: (n,) which forget fact each example belongs to, 0 to m - 1.
+        answers: The answers of the facts to forget, n examples.
+        refusals: The refusal after the same prompts, n examples; empty if no method needs them.
+        given: The answers of the column ``alternatives`` after the same prompts, n tuples; empty if no method needs
+            them.
+        fact_of: (n,) index of the fact of each example, 0 to m - 1.
         keys: (n,) relation and form of each example.
         retain: The retain examples.
-        never_seen: Examples of facts that the corpus does not have, and their relation and form.
-        relations: (m,) relation of each forget fact.
-        counts: (m,) counts of the forget facts, or None if the table has none.
-        strata: (m,) strata of the forget facts, or None if the table has none.
-        watched: Whether the alarm for over-forgetting is on.
+        never_seen: Examples of facts that the corpus does not contain, with their relation and form.
+        relations: (m,) relation of each fact to forget.
+        counts: (m,) counts of the facts to forget, or None if the table has none.
+        strata: (m,) strata of the facts to forget, or None if the table has none.
+        watched: Whether the over-forgetting alarm is on.
     """
 
     answers: tuple[Example, ...]

@@ -1,4 +1,4 @@
-"""Things in a fact table that are allowed and seldom meant: said before a run, in its record and in the report."""
+"""Warnings about facts that are allowed but probably unintended; shown by plan, run and report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-#: Facts that a warning names.
+#: Maximum number of facts that a warning names.
 SHOWN = 3
 Question = tuple[str, str]
 
@@ -25,13 +25,13 @@ Question = tuple[str, str]
 def material_warnings(
     selection: Selection, material: Material, forms: Sequence[Form], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
-    """Return one sentence per doubt about the facts of a run, each with the number of facts and a few of their ids.
+    """Return one sentence per problem with the facts of a run, with the number of facts and a few of their ids.
 
     Args:
         selection: The facts and the two sets.
-        material: What they were encoded to.
-        forms: Forms of asking that are trained on.
-        tokenizer: Of the model.
+        material: The encoded facts.
+        forms: The forms of asking used in training.
+        tokenizer: The tokenizer of the model.
     """
     used = {"forget": selection.forget, "retain": selection.retain}
     rows = {use: [selection.rows[index] for index in indices] for use, indices in used.items()}
@@ -53,14 +53,14 @@ def warn_of_material(warnings: Iterable[str]) -> None:
 
 
 def normalised(text: str) -> str:
-    """Return a text without what spelling may vary in: case, width and form of characters, punctuation, white space."""
+    """Return a text without differences in case, character width and form, punctuation and white space."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     plain = "".join(" " if unicodedata.category(character)[0] in "PZC" else character for character in folded)
     return " ".join(plain.split()) or " ".join(folded.split())
 
 
 def _by_question(rows: Sequence[Row], forms: Sequence[Form]) -> dict[Question, list[str]]:
-    """Return the ids of the facts that ask each question with each answer, spelling aside."""
+    """Return the ids of the facts with each question and answer, ignoring spelling variants."""
     found: dict[Question, list[str]] = defaultdict(list)
     for row in rows:
         answer = normalised(str(row["answer"]))
@@ -75,7 +75,7 @@ def _in_both_sets(forget: Mapping[Question, list[str]], retain: Mapping[Question
         return []
     named = ", ".join(f"{one!r} and {other!r}" for one, other in both[:SHOWN])
     return [
-        f"the same question and answer, spelling aside, is to be forgotten and retained: {named}"
+        f"the same question and answer, ignoring spelling variants, is in the forget and the retain set: {named}"
         f"{_more(len(both))}; the two terms work against each other"
     ]
 
@@ -88,8 +88,8 @@ def _twice(use: str, asked: Mapping[Question, list[str]]) -> list[str]:
     one = len(repeated) == 1
     return [
         f"{'one question' if one else f'{len(repeated)} questions'} of the {use} set "
-        f"{'is' if one else 'are'} in it more than once with the same answer, spelling aside: {named}; a fact counts "
-        "and is trained on as often as it is there"
+        f"{'occurs' if one else 'occur'} more than once with the same answer, ignoring spelling variants: {named}; "
+        "every copy is counted and trained on"
     ]
 
 
@@ -99,11 +99,13 @@ def _never_matched(rows: Sequence[Row]) -> list[str]:
     found = []
     if broken:
         found.append(
-            f"{_answers(broken)} a line break inside and can never match: a continuation is read up to the end of its "
-            "first line"
+            f"{_answers(broken)} a line break inside and can never match, because a continuation is read only to the "
+            "end of its first line"
         )
     if wordless:
-        found.append(f"{_answers(wordless)} no letter or digit and can never match: answers are compared word by word")
+        found.append(
+            f"{_answers(wordless)} no letter or digit and can never match, because answers are compared by words"
+        )
     return found
 
 
@@ -111,7 +113,7 @@ def _surrounded(rows: Sequence[Row]) -> list[str]:
     padded = [str(row["fact_id"]) for row in rows if (text := str(row["answer"])) != text.strip()]
     if not padded:
         return []
-    return [f"{_answers(padded)} white space at an end, which is left out in training and evaluation"]
+    return [f"{_answers(padded)} white space at an end, which training and evaluation ignore"]
 
 
 def _doubled_start(material: Material, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -124,8 +126,8 @@ def _doubled_start(material: Material, tokenizer: PreTrainedTokenizerBase) -> li
     if not doubled:
         return []
     return [
-        f"every prompt begins with {tokenizer.bos_token!r} twice ({_named(doubled)}): the template writes it, and the "
-        "tokenizer adds it; leave it out of `template`"
+        f"every prompt begins with {tokenizer.bos_token!r} twice ({_named(doubled)}), because both the template and "
+        "the tokenizer add it; remove it from `template`"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Load models and tokenizers of transformers, from folders or the hub, and say exactly which one it was."""
+"""Load models and tokenizers of transformers from folders or the Hugging Face Hub, and identify them by digest."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Files of a model folder that decide what the model says.
+#: Files of a model folder that determine the model's output.
 DECIDING = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja")
-#: Our own record of a training; it has times in it.
+#: Our training record, which contains times.
 IGNORED = frozenset({"pretraining.json"})
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars of transformers inside: progress is ours to report."""
+    """Disable the progress bars of transformers inside the block, because we report progress ourselves."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
@@ -42,13 +42,13 @@ def quiet_transformers() -> Iterator[None]:
 def load_model(
     name: str, revision: str | None, dtype: torch.dtype, device: torch.device, attention: str | None = None
 ) -> PreTrainedModel:
-    """Load a causal language model in evaluation mode, its parameters of this type.
+    """Load a causal language model in evaluation mode, with parameters of this type.
 
     Args:
-        attention: An implementation that transformers knows; its own choice if None.
+        attention: An attention implementation of transformers; chosen by transformers if None.
 
     Raises:
-        ConfigError: there is no such model, it cannot be trained, or its files lack weights.
+        ConfigError: the model does not exist, cannot be trained, or lacks weights.
     """
     from transformers import AutoModelForCausalLM
 
@@ -60,8 +60,8 @@ def load_model(
         )
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
-            f"model {name!r} lacks weights that its architecture has, and they would be drawn at random: {missing[0]}"
-            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; save the whole model again"
+            f"model {name!r} lacks weights of its architecture, which would be random: {missing[0]}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; save the complete model again"
         )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
@@ -73,11 +73,11 @@ def load_tokenizer(
     """Load the tokenizer of a model.
 
     Args:
-        chat: Settings of its chat template, which is then fixed; None leaves the template alone.
-        clock: The time that the template sees; now if not given.
+        chat: Settings of the chat template, which is then fixed; None does not change the template.
+        clock: The time that the template sees; by default now.
 
     Raises:
-        ConfigError: there is none, or its prompts would not be the same each time.
+        ConfigError: there is no tokenizer, or its prompts would differ each time.
     """
     from transformers import AutoTokenizer
 
@@ -92,7 +92,7 @@ def load_model_config(name: str, revision: str | None) -> Any:
     """Load the model's configuration, without its weights.
 
     Raises:
-        ConfigError: there is none, or it is not that of a causal language model whose weights can be trained.
+        ConfigError: there is no configuration, or it does not describe a trainable causal language model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
@@ -102,8 +102,8 @@ def load_model_config(name: str, revision: str | None) -> Any:
     if (quantised := getattr(config, "quantization_config", None)) is not None:
         kind = dict(quantised).get("quant_method", "of unknown kind") if isinstance(quantised, dict) else quantised
         raise ConfigError(
-            f"model {name!r} is quantised ({kind}), and rounded weights cannot be trained; use the checkpoint it was "
-            "made from (an unlearned model can be attacked by quantisation afterwards: eval run --attacks quantise)"
+            f"model {name!r} is quantised ({kind}), and quantised weights cannot be trained; use the original "
+            "checkpoint (an unlearned model can be attacked by quantisation afterwards: eval run --attacks quantise)"
         )
     return config
 
@@ -116,37 +116,37 @@ def _from_pretrained(kind: Any, name: str, *, revision: str | None, **arguments:
     if not Path(name).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
         raise ConfigError(f"model {name!r}: no such folder")
     try:
-        # Without the argument transformers asks on the terminal whether to run code from the checkpoint.
+        # Without this argument, transformers asks on the terminal whether to run code from the checkpoint.
         return kind.from_pretrained(name, trust_remote_code=False, **arguments)
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"model {name!r} has pickled weights (.bin) with more than tensors in them, which may run code and are not "
-            "loaded; use its safetensors files, or have its publisher convert it to safetensors"
+            f"model {name!r} has pickled weights (.bin) that contain more than tensors; they may run code and are not "
+            "loaded; use its safetensors files, or ask its publisher to convert it to safetensors"
         ) from error
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"model {name!r} cannot be loaded as a folder or from the hub: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong with a checkpoint in one sentence."""
+    """Return the problem of a checkpoint in one sentence."""
     text = str(error).strip()
     if "trust_remote_code" in text or "custom code" in text:
         return (
-            "it comes with code of its own (remote code), which is never run; use a checkpoint of an architecture that "
-            "transformers has itself"
+            "it needs its own code (remote code), which is never run; use a checkpoint of an architecture that is "
+            "part of transformers"
         )
     if "ignore_mismatched_sizes" in text:
-        return "the shapes of its weights are not those that its config.json gives"
+        return "the shapes of its weights differ from its config.json"
     if type(error).__name__ == "SafetensorError":
-        return f"its safetensors file is damaged or not complete ({text.partition(chr(10))[0]})"
+        return f"its safetensors file is damaged or incomplete ({text.partition(chr(10))[0]})"
     return text.partition("\n")[0]
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int:
-    """Return some token id to fill batches with; no loss depends on which.
+    """Return a token id for padding; no loss depends on it.
 
     Args:
-        vocabulary: Rows of the model's embedding. A padding token added to the tokenizer alone lies outside.
+        vocabulary: Rows of the model's embedding. A padding token that was added only to the tokenizer is outside.
     """
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(candidate, int) and candidate < vocabulary:
@@ -155,7 +155,7 @@ def pad_id_of(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int:
 
 
 def parameter_count(name: str, revision: str | None) -> int:
-    """Parameters of a model, counted from its configuration without loading or making a weight."""
+    """Return the number of parameters of a model, without loading or allocating weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -166,7 +166,7 @@ def parameter_count(name: str, revision: str | None) -> int:
 
 
 def model_digest(name: str, revision: str | None) -> str:
-    """What identifies a model: SHA-256 over a folder's files, or the hub's commit."""
+    """Return the identity of a model: SHA-256 over a folder's files, or the commit on the Hub."""
     folder = Path(name)
     if not folder.is_dir():
         commit = getattr(load_model_config(name, revision), "_commit_hash", None) or revision or "unknown"
@@ -180,6 +180,6 @@ def model_digest(name: str, revision: str | None) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, as ``sha256:HEX``."""
+    """Return the SHA-256 of a file as ``sha256:HEX``."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

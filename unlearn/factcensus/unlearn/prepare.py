@@ -1,4 +1,4 @@
-"""From selected facts to training sets: token ids, and the counts that weights and strata follow."""
+"""Turn selected facts into training sets: token ids, counts and strata."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
-    """The prompts of a fact in these forms, each with its form; ``paraphrases`` may be several, or none.
+    """Return the prompts of a fact in these forms, each with its form. There may be several ``paraphrases``, or none.
 
     Raises:
-        ConfigError: the fact has no such column or an empty one.
+        ConfigError: a column is missing or empty.
     """
     found: list[tuple[Form, str]] = []
     for form in forms:
@@ -39,7 +39,7 @@ def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
         elif value:
             found.append((form, str(value)))
         else:
-            raise ConfigError(f"fact {row['fact_id']!r} has no {form}, and training.forms asks for it")
+            raise ConfigError(f"fact {row['fact_id']!r} has no {form}, which training.forms needs")
     if not found:
         raise ConfigError(f"fact {row['fact_id']!r} has no prompt in the forms {', '.join(forms)}")
     return found
@@ -47,7 +47,7 @@ def prompts(row: Row, forms: Sequence[Form]) -> list[tuple[Form, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Turns facts into examples as a run asks them: its forms and template, a tokenizer, and the model's limits.
+    """Encodes facts as examples, with a run's forms and template, a tokenizer and the model's limits.
 
     Attributes:
         clock: The time that the chat template sees; None if it does not read the clock.
@@ -59,10 +59,10 @@ class Asker:
     clock: datetime | None = None
 
     def __call__(self, row: Row, answer: str, end: bool = False) -> list[Example]:
-        """Return an example per prompt of a fact. A cloze is the beginning of a sentence, never a user's message.
+        """Return one example per prompt of a fact. A cloze is the beginning of a sentence, never a user message.
 
         Raises:
-            ExampleError: one of them cannot be encoded, or the model cannot read it.
+            ExampleError: an example cannot be encoded, or the model cannot read it.
         """
         template, name = self.config.template, str(row["fact_id"])
         examples = [
@@ -73,7 +73,7 @@ class Asker:
         return examples
 
     def record(self, material: Material) -> dict[str, Any]:
-        """Return what the run's record says of its prompts: the template, the time it sees, and one prompt as asked."""
+        """Return the prompt section of the run record: the template, its time, and one example prompt."""
         first = material.answers[0]
         return {
             "template": self.config.template,
@@ -83,15 +83,15 @@ class Asker:
 
 
 def open_asker(config: RunConfig, now: datetime) -> tuple[Any, Asker]:
-    """Load what facts are asked with: the model's configuration, and the tokenizer with its prompts fixed.
+    """Return the model's configuration and an :class:`Asker` with the model's tokenizer and a fixed chat template.
 
     Args:
-        now: What a chat template reads that reads the clock, unless the configuration or the run that is continued
-            has another time.
+        now: The time for chat templates that read the clock, unless the configuration or the resumed run has another
+            time.
 
     Raises:
         ConfigError: the model or its tokenizer cannot be used.
-        RunFolderError: a run that was begun without a recorded time cannot be continued with the same prompts.
+        RunFolderError: the run to resume has no recorded time, so its prompts cannot be reproduced.
     """
     model_config = load_model_config(config.model, config.revision)
     limits = limits_of(model_config)
@@ -106,10 +106,10 @@ def open_asker(config: RunConfig, now: datetime) -> tuple[Any, Asker]:
 
 
 def check_evaluation(evaluator: Evaluator | None, asker: Asker, selection: Selection) -> None:
-    """See that the evaluator can ask what it will ask, before anything is trained; for evaluators that can tell.
+    """Check before training that the evaluator can ask its questions, if the evaluator supports this check.
 
     Raises:
-        ExampleError: a fact that the model cannot be asked.
+        ExampleError: the model cannot be asked about a fact.
     """
     check = getattr(evaluator, "check", None)
     if check is not None:
@@ -117,7 +117,11 @@ def check_evaluation(evaluator: Evaluator | None, asker: Asker, selection: Selec
 
 
 def prepare(selection: Selection, encoded: Asker) -> Material:
-    """Encode both sets; the first fact that cannot be encoded is an error that names it."""
+    """Encode both sets.
+
+    Raises:
+        ExampleError: a fact cannot be encoded; the message names it.
+    """
     rows, config = selection.rows, encoded.config
 
     def answered(chosen: Sequence[Row]) -> list[tuple[int, Example]]:
@@ -155,14 +159,14 @@ def prepare(selection: Selection, encoded: Asker) -> Material:
 
 
 def _keys(row: Row, config: RunConfig) -> list[Key]:
-    """Relation and form of each of a fact's examples."""
+    """Return relation and form of each example of a fact."""
     return [(str(row.get("relation")), form) for form, _ in prompts(row, config.training.forms)]
 
 
 def _given(
     rows: Sequence[Row], config: RunConfig, encoded: Callable[[Row, str], list[Example]]
 ) -> tuple[tuple[Example, ...], ...]:
-    """The answers of the column ``alternatives`` after each prompt, if a method prefers them."""
+    """Return the answers of the column ``alternatives`` after each prompt, if a method prefers them."""
     asking = [
         method.name
         for method in config.methods
@@ -175,7 +179,7 @@ def _given(
         texts: list[str] = row.get("alternatives") or []
         if not texts:
             raise ConfigError(
-                f"method {asking[0]!r} prefers the answers of the column 'alternatives', and fact {row['fact_id']!r} "
+                f"method {asking[0]!r} needs the column 'alternatives', but fact {row['fact_id']!r} "
                 "has none; add them (a list), or set preferred to 'sampled' or 'refusal'"
             )
         found.extend(zip(*(encoded(row, text) for text in texts), strict=True))
@@ -183,13 +187,17 @@ def _given(
 
 
 def _strata(rows: Sequence[Row]) -> tuple[int, ...] | None:
-    """Strata of the forget facts, if the table has them."""
+    """Return the strata of the facts to forget, if the table has them."""
     strata = [row.get("stratum") for row in rows]
     return tuple(int(stratum) for stratum in strata if stratum is not None) if None not in strata else None
 
 
 def _counts(rows: Sequence[Row], config: RunConfig) -> tuple[int, ...] | None:
-    """Counts of the forget facts; an error only if a method needs them."""
+    """Return the counts of the facts to forget.
+
+    Raises:
+        ConfigError: a count is missing and a method needs it.
+    """
     column = config.selection.count_column
     counts = [row.get(column) for row in rows]
     if all(isinstance(count, int) and count >= 0 for count in counts):
@@ -197,14 +205,14 @@ def _counts(rows: Sequence[Row], config: RunConfig) -> tuple[int, ...] | None:
     needing = [method.name for method in config.methods if method.needs_counts]
     if needing:
         raise ConfigError(
-            f"method {needing[0]!r} goes by counts, and the fact table has no count for every forget fact in "
-            f"{column!r}: count them with `factcensus facts count`, or name another column in selection.count_column"
+            f"method {needing[0]!r} needs counts, but the fact table has no count for every fact to forget in "
+            f"{column!r}; count them with `factcensus facts count`, or name another column in selection.count_column"
         )
     return None
 
 
 def index_provenance(selection: Selection, config: RunConfig) -> dict[str, Any]:
-    """Which index the counts come from: what the table says, and what the configuration adds."""
+    """Return the index of the counts, according to the configuration and the table."""
     given = config.index.model_dump(include={"name", "url", "digest"}, exclude_none=True)
     for column, key in (("index", "name"), ("index_digest", "digest"), ("analyzer", "analyzer")):
         values = sorted({str(row[column]) for row in selection.rows if row.get(column) is not None})

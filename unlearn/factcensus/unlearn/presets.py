@@ -1,7 +1,7 @@
-"""Three sizes of the whole experiment: world, model, methods and doses that were measured to work together.
+"""Three presets of the whole experiment: world, model, methods and doses that work together.
 
-Doses are chosen so that forgetting is partial: where everything or nothing is forgotten no frequency effect can show
-(docs/log.md has the runs they were chosen from).
+Doses are chosen so that forgetting is partial. No frequency effect can show if everything or nothing is forgotten.
+docs/log.md has the underlying measurements.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A world, a model and the methods to try on it.
+    """A world, a model and methods.
 
     Attributes:
         name: ``smoke``, ``demo`` or ``gpu``.
-        world: People and texts.
-        pretraining: The model and its training.
-        training: The section ``training`` of a run's configuration.
-        methods: Its methods.
-        seeds: How many worlds and models; results of one seed do not generalise (docs/log.md).
-        oracle: Whether to train, for each seed, a second model without the forget people.
-        device: Where it runs.
+        world: Settings of people and texts.
+        pretraining: Settings of the model and its training.
+        training: The section ``training`` of the run configuration.
+        methods: The methods to run.
+        seeds: Number of worlds and models; results of one seed do not generalise (docs/log.md).
+        oracle: Whether to train a second model per seed, without the people to forget.
+        device: The device to run on.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Preset:
         evaluator: str = "standard",
         counts: bool = True,
     ) -> RunConfig:
-        """This preset's methods and doses over your paths.
+        """Return a configuration with this preset's methods and doses for the given paths.
 
         Args:
             model, facts, out: As in the configuration.
-            seed: Of the run.
-            evaluator: Its name, or ``none``.
-            counts: Whether the fact table has counts; without them the methods that weigh by count are left out.
+            seed: The seed of the run.
+            evaluator: Name of the evaluator, or ``none``.
+            counts: Whether the fact table has counts; otherwise methods that need counts are left out.
         """
         return check_config(
             {

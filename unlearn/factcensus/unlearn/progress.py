@@ -1,4 +1,4 @@
-"""How long work reports how far it is: the core calls a function, the command line prints."""
+"""Progress reports: long operations call a function, and the command line prints them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Progress:
     """One report: ``done`` of ``total`` units of the stage are finished.
 
     Attributes:
-        stage: What is going on: ``pretrain``, ``evaluate original``, ``unlearn simnpo``.
-        done: Units finished, from 0; at ``total`` the stage is over.
-        total: Units in all.
+        stage: Name of the stage, such as ``pretrain``, ``evaluate original`` or ``unlearn simnpo``.
+        done: Number of finished units; at ``total`` the stage is complete.
+        total: Total number of units.
         detail: A few words for people, such as ``loss 1.93``.
-        values: The numbers of a training step, for trackers; None for anything else.
+        values: The record of a training step, for trackers; None for other stages.
     """
 
     stage: str

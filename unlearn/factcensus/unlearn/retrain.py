@@ -1,7 +1,7 @@
-"""Retraining without the forget people: exact unlearning, where the corpus is ours (the controlled world).
+"""Retraining without the people to forget: exact unlearning in the controlled world.
 
-The model is trained again from its first weights, in the same order, on the world's documents without those about
-people of the role ``forget``. Everything else is read from the record that the first training left beside the model.
+The model is trained again from its initial weights, in the same order, on the world's documents without those about
+people with role ``forget``. All other settings come from the training record in the model's folder.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ FORGET_ROLES = ("forget",)
 def retrain(
     model: PreTrainedModel, method: MethodConfig, state_path: Path | None, report: ProgressFunction
 ) -> list[dict[str, int | float]]:
-    """Give ``model`` the weights it would have without the forget people; returns one record, the training's last.
+    """Replace the weights of ``model`` by those trained without the people to forget; return the last step record.
 
     Args:
-        model: Loaded from a folder that ``factcensus world pretrain`` wrote.
-        method: ``retrain_world`` is the world's folder.
-        state_path: Its folder holds the retrained model, which an interrupted run continues.
+        model: A model loaded from a folder that ``factcensus world pretrain`` wrote.
+        method: The method; ``retrain_world`` is the folder of the world.
+        state_path: The retrained model is kept in the folder of this file, so that an interrupted run can resume.
 
     Raises:
-        ConfigError: the model's folder has no record of its training, or it was trained on another world.
+        ConfigError: the model's folder has no training record, or the model was trained on another world.
     """
-    # Imported here: pre-training and its settings are of no use to other methods.
+    # Imported here because other methods do not need pre-training.
     from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain
     from factcensus.unlearn.world.rows import read_description
     from factcensus.unlearn.world.settings import PretrainSettings
@@ -47,12 +47,14 @@ def retrain(
     path = source / DESCRIPTION
     if not path.is_file():
         raise ConfigError(
-            f"method {method.name!r}: {source} has no {DESCRIPTION}, so how it was trained is not known; it works on "
-            "models that `factcensus world pretrain` wrote"
+            f"method {method.name!r}: {source} has no {DESCRIPTION}, so its training is unknown; the method works only "
+            "on models that `factcensus world pretrain` wrote"
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if json.loads(json.dumps(read_description(method.retrain_world))) != record["world"]:
-        raise ConfigError(f"method {method.name!r}: {source} was trained on another world than {method.retrain_world}")
+        raise ConfigError(
+            f"method {method.name!r}: {source} was trained on a different world than {method.retrain_world}"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         folder = (state_path.parent if state_path else Path(scratch)) / "retrained"
         pretrain(

@@ -1,4 +1,4 @@
-"""One run: a model, a fact table, a seed, several methods, one folder. Read it like the method section of a paper."""
+"""One run: a model, a fact table, a seed, several methods, one folder."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ def run_unlearning(
     inputs: Path | None = None,
     siblings: Sequence[Path] = (),
 ) -> Path:
-    """Run every method of a configuration that is not finished yet; returns the run folder.
+    """Run every unfinished method of a configuration and return the run folder.
 
     Args:
         config: A checked configuration.
-        evaluator: Instead of the one that the configuration names.
-        progress: Called with what goes on.
-        inputs: Where counts and known facts are kept, if not in the run folder.
-        siblings: Other run folders; where one of them has evaluated the original model on the same facts in the same
-            way, that is taken over.
+        evaluator: Overrides the evaluator that the configuration names.
+        progress: Called with progress reports.
+        inputs: Folder for counts and known facts; by default inside the run folder.
+        siblings: Other run folders. If one of them has evaluated the original model on the same facts in the same way,
+            that evaluation is copied.
 
     Raises:
-        ConfigError, ExampleError: wrong input; nothing has been trained.
-        MemoryPlanError: a method that cannot fit the device; nothing has been loaded.
-        ServiceLostError: the facts could not be counted; the same call goes on from there.
+        ConfigError, ExampleError: invalid input; nothing was trained.
+        MemoryPlanError: a method would not fit the device; nothing was loaded.
+        ServiceLostError: the facts could not be counted; the same call continues.
         RunFolderError: the folder holds another run.
-        InterruptedRunError: SIGTERM; the same call continues.
-        NumericsError: a method's loss was not finite; it is recorded as failed, and the others are finished.
+        InterruptedRunError: SIGTERM was received; the same call resumes.
+        NumericsError: a method's loss was not finite; it is recorded as failed, and the other methods are finished.
     """
     evaluator = evaluator or get_evaluator(config.evaluator)
     trackers = get_trackers(config.trackers)
@@ -89,7 +89,7 @@ def run_unlearning(
         model_config, asker = open_asker(config, ranks.now())
         inputs = inputs or config.out / INPUTS
         if not ranks.is_first:
-            ranks.wait()  # for the first one to count and to ask the model
+            ranks.wait()  # until the first rank has counted and asked the model
         table = read_counted_facts(config, inputs, report)
         known = known_facts(config, table, asker.tokenizer, device, inputs, report)
         if ranks.is_first:
@@ -150,7 +150,7 @@ def run_unlearning(
 
 
 class _Work:
-    """The cells of one run, and what they share. Only the first of several processes evaluates and writes."""
+    """The cells of one run and their shared data. Only the first of several processes evaluates and writes."""
 
     def __init__(
         self,
@@ -172,13 +172,13 @@ class _Work:
         self.pad_id = pad_id_of(asker.tokenizer, asker.limits.vocabulary)
 
     def report(self, progress: Progress) -> None:
-        """Tell who asked, and the trackers."""
+        """Pass progress to the caller and the trackers."""
         self._report(progress)
         if self.ranks.is_first:
             self.trackers.progress(progress)
 
     def all_cells(self, plans: Sequence[MethodPlan], siblings: Sequence[Path]) -> None:
-        """The original, then each method, then the tables and the summary of all."""
+        """Evaluate the original, run each method, then write the tables and the summary."""
         if self.ranks.is_first:
             self.trackers.start(self.run.folder, self.run.record)
         status = "failed"
@@ -219,7 +219,7 @@ class _Work:
         scores = OriginalScores(self.material, original, self.pad_id)
         sets = [(method, forget_set(method, self.material, scores, config.seed)) for method in pending]
         check_stop()
-        del original, scores  # The original has said all it will; no method keeps it as a second model.
+        del original, scores  # No method keeps the original as a second model.
         for method, forget in sets:
             try:
                 self.method_cell(method, forget)
@@ -228,34 +228,34 @@ class _Work:
                     self.run.cell(method.name).fail(config.method_fingerprint(method), str(error))
 
     def _is_pending(self, method: MethodConfig) -> bool:
-        """Whether there is something left to do; the settings that a method failed with would fail again."""
+        """Return whether the method is neither finished nor failed with the same settings."""
         cell = self.run.cell(method.name)
         return not cell.is_done() and not cell.has_failed(self.config.method_fingerprint(method))
 
     def _failures(self) -> list[dict[str, str]]:
-        """Name and error of each method that has failed."""
+        """Return name and error of each failed method."""
         cells = [self.run.cell(method.name) for method in self.config.methods]
         return [{"method": cell.name, "error": cell.failure()["error"]} for cell in cells if cell.has_failed()]
 
     def _raise_failures(self) -> None:
-        """Raise NumericsError if a method has failed, now or in an earlier call."""
+        """Raise NumericsError if a method failed, now or in an earlier call."""
         self.ranks.wait()
         if failed := self._failures():
             raise NumericsError(
                 f"{len(failed)} of {len(self.config.methods)} methods failed: "
                 + "; ".join(each["error"] for each in failed)
-                + f". The others are finished in {self.run.folder}. The same command skips what has failed; change the "
-                "settings of the method to run it again, or remove its folder in cells/ to try the same ones"
+                + f". The other methods are finished in {self.run.folder}. The same command skips failed methods; "
+                "change the settings of a method to run it again, or remove its folder in cells/ to retry it"
             )
 
     def _original_key(self) -> str:
-        """What an evaluation of the original must have in common with ours to be ours."""
+        """Return a key that equal evaluations of the original model share."""
         identity = self.run.record.get("identity", {})
         clock = f" {self.clock.isoformat()}" if self.clock else ""
         return f"{self.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}{clock}"
 
     def _conclude(self, plans: Sequence[MethodPlan]) -> None:
-        """Tables of all cells, what they took beside what was expected, and the evaluator's summary."""
+        """Write the tables of all cells, estimated and measured costs, alarms and the evaluator's summary."""
         self.run.concatenate([ORIGINAL, *(method.name for method in self.config.methods)])
         alarms = [
             {"method": method.name, **alarm}
@@ -269,7 +269,7 @@ class _Work:
             self.report(Progress("summary", 1, 1))
 
     def _cost(self, plan: MethodPlan) -> dict[str, Any]:
-        """One method: estimated, measured, and the ratio of both memories."""
+        """Return estimated and measured costs of one method."""
         measured = self.run.cell(plan.name).done().get("training", {})
         memory, seconds = measured.get("peak_memory_bytes"), measured.get("wall_seconds")
         return {
@@ -286,11 +286,11 @@ class _Work:
         }
 
     def load(self) -> PreTrainedModel:
-        """The original model. Parameters are float32 unless the configuration asks for what loses updates."""
+        """Load the original model, with bfloat16 parameters only if the configuration asks for them."""
         dtype = torch.bfloat16 if self.config.dtype == "bfloat16" else torch.float32
         model: Any = load_model(self.config.model, self.config.revision, dtype, self.device, self.config.attention)
         if self.config.compile:
-            model.base_model.compile(dynamic=True)  # the LM head sees a gathered batch, and stays as it is
+            model.base_model.compile(dynamic=True)  # the LM head gets gathered positions and is not compiled
         loaded: PreTrainedModel = model
         return loaded
 
@@ -333,7 +333,7 @@ class _Work:
         cell.finish({"method": described, "steps": len(rows), "training": trained, "alarms": alarms, **clocks.read()})
 
     def evaluate(self, model: PreTrainedModel, cell: Cell, point: str) -> None:
-        """Measure a checkpoint and store both tables with the run's seed and the cell's name."""
+        """Evaluate a checkpoint and store both tables with the run's seed and the cell's name."""
         if self.evaluator is None:
             return
         self.report(Progress(f"evaluate {cell.name}", 0, 1))
@@ -351,25 +351,25 @@ class _Work:
         self.report(Progress(f"evaluate {cell.name}", 1, 1))
 
     def save_model(self, model: PreTrainedModel, cell: Cell) -> None:
-        """Keep the unlearned model as a folder that ``from_pretrained`` loads."""
+        """Save the unlearned model as a folder that ``from_pretrained`` loads."""
         unfinished = cell.folder / "model.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         with quiet_transformers():
             model.save_pretrained(unfinished)
-        # As it was loaded: the prompts of this run are fixed in run.json, not in the model.
+        # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
         load_tokenizer(self.config.model, self.config.revision).save_pretrained(str(unfinished))
         shutil.rmtree(cell.folder / "model", ignore_errors=True)
         unfinished.rename(cell.folder / "model")
 
 
 class _Clocks:
-    """Seconds since it was made. They go to done.json only: tables are equal whenever the settings are."""
+    """Measures elapsed time for done.json; tables contain no times, so equal settings give equal tables."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def read(self) -> dict[str, Any]:
-        """Wall and processor seconds."""
+        """Return wall and processor seconds since construction."""
         return {
             "wall_seconds": round(time.monotonic() - self._wall, 2),
             "cpu_seconds": round(time.process_time() - self._cpu, 2),

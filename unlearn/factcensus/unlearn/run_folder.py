@@ -1,16 +1,16 @@
-"""The run folder: what is where, what is finished, and whose it is.
+"""The run folder: its files, its finished cells, and its identity.
 
     RUN/run.json                                  resolved configuration, digests, versions, sets, status
     RUN/cells/original/{facts,tokens}.parquet     the evaluation before unlearning, done.json
-    RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt while it runs; failed.json instead if the
-                                                  loss was not finite
-    RUN/{facts,tokens,steps}.parquet              all cells one after the other
-    RUN/inputs/                                   counts and known facts, where the run found them out itself
-    RUN/examples.parquet                          the token ids that were trained on
-    RUN/summary.json, RUN/report.html             the evaluator's
+    RUN/cells/METHOD/{steps,facts,tokens}.parquet and done.json; state.pt during training; failed.json instead of
+                                                  done.json if the loss was not finite
+    RUN/{facts,tokens,steps}.parquet              the tables of all cells
+    RUN/inputs/                                   counts and known facts determined by the run
+    RUN/examples.parquet                          the token ids used in training
+    RUN/summary.json, RUN/report.html             written by the evaluator
 
-A cell is finished when its ``done.json`` is there, which is written last. The same configuration continues a folder;
-another one is refused.
+A cell is finished when its ``done.json`` exists, which is written last. The same configuration resumes a run in its
+folder; any other configuration is refused.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 ORIGINAL = "original"
 TABLES = ("facts", "tokens", "steps")
-#: What may be in a folder before a run begins in it: counts and what the original model knows.
+#: Allowed content of a folder before a run starts: counts and the facts that the original model knows.
 INPUTS = "inputs"
 BEFORE_THE_RUN = frozenset({".lock", INPUTS})
 
 
 class Cell:
-    """One method's folder inside a run, or that of the original model."""
+    """The folder of one method, or of the original model, inside a run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,20 +50,20 @@ class Cell:
 
     @property
     def state_path(self) -> Path:
-        """The training's state while it runs."""
+        """Path of the training state during training."""
         return self.folder / "state.pt"
 
     @property
     def steps_path(self) -> Path:
-        """Step records; there when training is over, also before the evaluation is."""
+        """Path of the step records; exists once training is complete, even before the evaluation."""
         return self.folder / "steps.parquet"
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do here."""
+        """Return whether the cell is finished."""
         return (self.folder / "done.json").is_file()
 
     def write(self, name: str, table: pa.Table, columns: Mapping[str, Any]) -> None:
-        """Store a table with constant columns in front, whole or not at all."""
+        """Write a table atomically, with constant columns at the front."""
         for position, (column, value) in enumerate(columns.items()):
             if column in table.column_names:
                 table = table.drop_columns([column])
@@ -74,47 +74,47 @@ class Cell:
         unfinished.replace(self.folder / f"{name}.parquet")
 
     def claim(self, settings: str) -> None:
-        """Make the cell, or continue it: ``settings`` is a digest of what decides its results.
+        """Create or resume the cell; ``settings`` is a digest of everything that determines its results.
 
         Raises:
-            RunFolderError: it was begun with other settings.
+            RunFolderError: it was started with other settings.
         """
         path = self.folder / "method.json"
         begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else settings
         if begun != settings and self.has_failed():
-            shutil.rmtree(self.folder)  # it has no results that those of other settings could be mixed with
+            shutil.rmtree(self.folder)  # it has no results that could mix with other settings
         elif begun != settings:
             raise RunFolderError(
-                f"{self.folder} holds a method with other settings, and is left as it is; "
+                f"{self.folder} holds a method with other settings and was not changed; "
                 "give the method another `name`, or the run another `out`"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(path, {"settings": settings})
 
     def fail(self, settings: str, error: str) -> None:
-        """Record that the method failed with these settings, and drop its state: the same settings fail again."""
+        """Record that the method failed with these settings, and delete its state."""
         write_json(self.folder / "failed.json", {"settings": settings, "error": error})
         self.state_path.unlink(missing_ok=True)
 
     def has_failed(self, settings: str | None = None) -> bool:
-        """Return whether the method failed, with these settings if any are given."""
+        """Return whether the method failed (with these settings, if given)."""
         failure = self.failure()
         return bool(failure) and settings in (None, failure["settings"])
 
     def failure(self) -> dict[str, str]:
-        """Return the settings and the error that the method failed with; empty if it did not."""
+        """Return settings and error of the failure; empty if the method did not fail."""
         path = self.folder / "failed.json"
         noted: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return noted
 
     def done(self) -> dict[str, Any]:
-        """What was noted when the cell was finished; empty before."""
+        """Return the content of ``done.json``; empty if the cell is not finished."""
         path = self.folder / "done.json"
         noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return noted
 
     def take_over(self, runs: Sequence[Path], key: str) -> bool:
-        """Copy the cell of this name from the first of the runs that finished one with this key, if any did."""
+        """Copy the cell with this name and key from the first run that has finished it; return whether one has."""
         for run in runs:
             other = Cell(run / "cells" / self.name)
             if other.folder != self.folder and other.done().get("key") == key:
@@ -126,17 +126,17 @@ class Cell:
         return False
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Mark the cell as done, and drop its state."""
+        """Mark the cell as done and delete its state."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "done.json", facts)
         self.state_path.unlink(missing_ok=True)
 
 
 def stored_clock(folder: Path) -> datetime | None:
-    """Return the time that the prompts of the run in this folder were made at; None if there is no run.
+    """Return the time used in the prompts of the run in this folder; None if there is no run.
 
     Raises:
-        RunFolderError: the run did not record it, so its prompts cannot be made again.
+        RunFolderError: the run did not record the time, so its prompts cannot be reproduced.
     """
     path = folder / "run.json"
     if not path.is_file():
@@ -144,8 +144,8 @@ def stored_clock(folder: Path) -> datetime | None:
     clock = (json.loads(path.read_text(encoding="utf-8")).get("prompt") or {}).get("clock")
     if clock is None:
         raise RunFolderError(
-            f"{folder} holds a run whose prompts were made without a recorded time, and the chat template reads the "
-            "clock; the run is left as it is, give another `out`"
+            f"{folder} holds a run without a recorded time, but the chat template reads the clock; the run was not "
+            "changed, give another `out`"
         )
     return datetime.fromisoformat(clock)
 
@@ -155,28 +155,28 @@ def _type_of(value: Any) -> pa.DataType:
 
 
 class RunFolder:
-    """A run's folder, made or continued by :func:`open_run`."""
+    """A run folder that :func:`open_run` created or resumed."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self.folder = folder
         self.record = record
 
     def cell(self, name: str) -> Cell:
-        """The cell of a method, or of ``original``."""
+        """Return the cell of a method, or of ``original``."""
         return Cell(self.folder / "cells" / name)
 
     def update(self, **changes: Any) -> None:
-        """Change ``run.json``."""
+        """Update keys of ``run.json``."""
         self.record |= changes
         write_json(self.folder / "run.json", self.record)
 
     def write_examples(self, material: Material) -> None:
-        """Write ``examples.parquet``: the token ids of everything that training sees, and their digest in the record.
+        """Write ``examples.parquet``, the token ids of all training examples, and record their digest.
 
-        A row an example: ``used`` (forget, refusal, retain), ``fact_id``, ``prompt_ids``, ``answer_ids``.
+        Each row is an example: ``used`` (forget, refusal, retain), ``fact_id``, ``prompt_ids``, ``answer_ids``.
 
         Raises:
-            RunFolderError: the run that is continued was begun with other tokens.
+            RunFolderError: the resumed run was started with other tokens.
         """
         used = (("forget", material.answers), ("refusal", material.refusals), ("retain", material.retain))
         rows = [
@@ -201,18 +201,18 @@ class RunFolder:
         self.update(tokens={"digest": f"sha256:{digest}", "examples": len(rows)})
 
     def _refuse_other_prompts(self, there: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Compare each set that both have; a method that is added may need refusals that there were not before."""
+        """Raise RunFolderError if a set differs. Only sets of both runs are compared: methods may add refusals."""
         for use in ("forget", "refusal", "retain"):
             before, now = ([row for row in table if row["used"] == use] for table in (there, rows))
             if before and now and before != now:
                 first = next((old["fact_id"] for old, new in zip(before, now, strict=False) if old != new), "?")
                 raise RunFolderError(
-                    f"{self.folder} was begun with other prompts or answers (the tokens of fact {first!r} differ), and "
-                    "is left as it is; give another `out`"
+                    f"{self.folder} was started with other prompts or answers (the tokens of fact {first!r} differ) "
+                    "and was not changed; give another `out`"
                 )
 
     def concatenate(self, cells: Sequence[str]) -> None:
-        """Write each kind of table once for the whole run, cells in this order. Columns a cell lacks are null."""
+        """Write each kind of table for the whole run, with cells in this order; missing columns are null."""
         for name in TABLES:
             paths = [self.cell(cell).folder / f"{name}.parquet" for cell in cells]
             tables = [pq.read_table(path) for path in paths if path.is_file()]
@@ -224,22 +224,22 @@ class RunFolder:
 
 @contextmanager
 def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[RunFolder]:
-    """Make a run folder, or continue the one that is there, for this process alone.
+    """Create or resume a run folder, locked for this process.
 
     Args:
         folder: The run folder.
-        identity: What must be equal for a run to be continued: digests of settings, model and facts.
-        record: What else ``run.json`` says at the start.
+        identity: Digests of settings, model and facts, which must match to resume a run.
+        record: Other initial content of ``run.json``.
 
     Raises:
-        RunFolderError: the folder holds another run or other files, or another process works in it.
+        RunFolderError: the folder holds another run or other files, or another process uses it.
     """
     path = folder / "run.json"
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
         _refuse_another_run(folder, there, identity)
     elif folder.exists() and any(entry.name not in BEFORE_THE_RUN for entry in folder.iterdir()):
-        raise RunFolderError(f"{folder} has files in it and no run.json; it is left as it is, give another `out`")
+        raise RunFolderError(f"{folder} contains files but no run.json; it was not changed, give another `out`")
     with locked(folder):
         run = RunFolder(folder, {**record, "identity": dict(identity)})
         run.update(status="running")
@@ -255,10 +255,10 @@ def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep it for this process alone.
+    """Create a folder and lock it for this process.
 
     Raises:
-        RunFolderError: another process works in it.
+        RunFolderError: another process uses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -266,7 +266,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunFolderError(f"{folder}: another process works in this run folder") from None
+            raise RunFolderError(f"{folder}: another process uses this run folder") from None
         yield
     finally:
         os.close(lock)
@@ -278,11 +278,11 @@ def _refuse_another_run(folder: Path, there: Mapping[str, Any], identity: Mappin
     if differs:
         what = {"settings": "other settings", "model": "another model", "facts": "another fact table"}
         named = " and ".join(what.get(name, name) for name in differs)
-        raise RunFolderError(f"{folder} holds a run with {named}, and is left as it is; give another `out`")
+        raise RunFolderError(f"{folder} holds a run with {named} and was not changed; give another `out`")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
     unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""Forget and retain sets from a fact or strata table, and the table itself in one shape."""
+"""Read a fact or strata table, and choose the forget and retain sets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Selection:
     Attributes:
         facts: The table with the column ``used``: ``forget``, ``retain`` or ``none``.
         rows: Its rows.
-        forget, retain: Indices of rows, ascending.
+        forget, retain: Row indices, ascending.
     """
 
     facts: pa.Table
@@ -44,15 +44,15 @@ def read_fact_table(path: Path, columns: Mapping[str, str] | None = None) -> pa.
 
     Args:
         path: A .parquet, .csv or .jsonl file.
-        columns: The table's own names by the names they are to have.
+        columns: Names in the table by the required names.
 
     Raises:
-        ConfigError: there is no such file.
-        InputError: the table cannot be used; see :func:`factcensus.indexer.read_facts` and
+        ConfigError: the file does not exist.
+        InputError: the table is invalid; see :func:`factcensus.indexer.read_facts` and
             :func:`factcensus.indexer.tables.complete.complete_facts`.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such fact table; `facts` names a .parquet, .csv or .jsonl file")
+        raise ConfigError(f"{path}: no such fact table; set `facts` to a .parquet, .csv or .jsonl file")
     try:
         facts = complete_facts(read_facts(path, columns=columns))
         check_one_analyzer(facts)
@@ -69,18 +69,17 @@ def select(
     *,
     needs_retain: bool = True,
 ) -> Selection:
-    """The forget and the retain set of a table; draws depend on the seed only.
+    """Choose the forget and retain sets of a table; random choices depend only on the seed.
 
     Args:
-        table: As :func:`read_fact_table` returns it.
+        table: A table returned by :func:`read_fact_table`.
         config: The conditions.
-        seed: Of the draws.
-        known: Ids of the facts that the original model knows, for ``known_before``; without it that condition is not
-            looked at.
-        needs_retain: Whether the retain set may not be empty.
+        seed: Seed of random choices.
+        known: Ids of the facts that the original model knows, for ``known_before``; None ignores that condition.
+        needs_retain: Whether an empty retain set is an error.
 
     Raises:
-        ConfigError: a column that a condition asks for is missing, or a set is empty.
+        ConfigError: a column of a condition is missing, or a set is empty.
     """
     rows = tuple(table.to_pylist())
     _check_columns(table, config)
@@ -102,7 +101,7 @@ def select(
 
 
 def doubts(selection: Selection) -> list[str]:
-    """Return warnings about facts whose missing values leave them out of later numbers."""
+    """Return warnings about facts that later results will exclude because values are missing."""
     rows = [selection.rows[index] for index in (*selection.forget, *selection.retain)]
     if "stratum" not in selection.facts.column_names:
         return []
@@ -112,26 +111,26 @@ def doubts(selection: Selection) -> list[str]:
     to_forget = sum(selection.rows[index]["stratum"] is None for index in selection.forget)
     return [
         f"{missing:,} of the {len(rows):,} facts in the two sets have no stratum ({to_forget:,} of them to forget): "
-        "every number by stratum leaves them out, and training that controls strata bins the facts by count instead; "
-        "stratify the table again, or drop these rows"
+        "results by stratum exclude them, and strata control divides the facts by count instead; stratify the table "
+        "again, or remove these rows"
     ]
 
 
 def candidates(table: pa.Table, config: SelectionConfig, seed: int) -> list[int]:
-    """Indices of the rows that :func:`select` may choose, before it asks what is known and draws."""
+    """Return the indices of the rows that :func:`select` may choose, before random choices and ``known_before``."""
     rows = tuple(table.to_pylist())
     _check_columns(table, config)
     forget = _forget(rows, config.forget)
-    # With a limit any of them may be left out of the forget set, and then be retained.
+    # With a limit, facts that are not chosen for the forget set may be retained.
     losing = forget if config.forget.limit is None and not config.forget.known_before else []
     return sorted({*forget, *_retain_pool(rows, losing, config.retain, "role" in table.column_names, seed)})
 
 
 def balance(selection: Selection, column: str) -> dict[str, float | None]:
-    """How alike the two sets are in frequency: means of log10(1 + count), and their distance in standard deviations.
+    """Compare the frequencies of both sets: means of log10(1 + count) and their standardised difference.
 
-    Empty if a set is empty or one of its facts has no count. The deviation is the pooled one; None where both sets
-    have one count.
+    The result is empty if a set is empty or a fact has no count. The standard deviation is pooled; the difference is
+    None if it is 0.
     """
     logs = [
         [math.log10(1 + row[column]) for row in map(selection.rows.__getitem__, indices) if _is_count(row.get(column))]
@@ -164,10 +163,10 @@ def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
     }
     for column, asked in wanted.items():
         if asked and column not in table.column_names:
-            counted = " (`factcensus facts count` adds it, and `index.url` lets the run count by itself)"
+            counted = " (`factcensus facts count` adds it; with `index.url` the run counts the facts itself)"
             hints = {"stratum": " (`factcensus facts stratify` adds it)", config.count_column: counted}
             hint = hints.get(column, "")
-            raise ConfigError(f"the selection asks for the column {column!r}, and the fact table has none{hint}")
+            raise ConfigError(f"the selection needs the column {column!r}, but the fact table has none{hint}")
     default = SelectionConfig.model_fields["count_column"].default
     if config.count_column != default and config.count_column not in table.column_names:
         near = suggestion(config.count_column, table.column_names)
@@ -177,10 +176,10 @@ def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
 
 
 def _check_values(table: pa.Table, column: str, key: str, config: SelectionConfig) -> None:
-    """Check that the table has every value that a condition names: a misspelt one would leave its facts out silently.
+    """Check that the table has every value that a condition names, because misspelt values would match nothing.
 
     Raises:
-        ConfigError: it lacks one.
+        ConfigError: a value is missing.
     """
     if column not in table.column_names:
         return
@@ -189,16 +188,16 @@ def _check_values(table: pa.Table, column: str, key: str, config: SelectionConfi
         default = type(conditions).model_fields[key].default
         asked = getattr(conditions, key)
         unknown = [value for value in asked or () if value not in there]
-        # A set for which no value exists is reported as empty.
+        # If all values are missing, the set is empty and reported as such.
         if unknown and asked != default and len(unknown) < len(asked):
             raise ConfigError(
-                f"selection.{section}.{key} names {unknown[0]!r}, and no fact has this {column}"
+                f"selection.{section}.{key} names {unknown[0]!r}, but no fact has this {column}"
                 f"{suggestion(unknown[0], there)}"
             )
 
 
 def _nothing_meets(name: str, section: ForgetConfig | RetainConfig, rows: Sequence[Row]) -> ConfigError:
-    """The error for an empty set: what was asked for, and what the table has in those columns."""
+    """Return the error for an empty set, with the conditions and the values of the table."""
     asked = section.model_dump(exclude_none=True)
     there = {
         column: sorted({str(row.get(column)) for row in rows})
@@ -206,7 +205,7 @@ def _nothing_meets(name: str, section: ForgetConfig | RetainConfig, rows: Sequen
         if key in asked
     }
     has = "; ".join(f"{column} {', '.join(values[:20])}" for column, values in there.items())
-    advice = f"the table has {has}" if has else "loosen them"
+    advice = f"the table has {has}" if has else "relax them"
     return ConfigError(f"no fact meets the conditions of selection.{name}: {asked}; {advice}")
 
 
@@ -239,7 +238,7 @@ def _limited(indices: list[int], limit: int | None, seed: int) -> list[int]:
 def _retain_pool(
     rows: tuple[Row, ...], forget: list[int], config: RetainConfig, has_roles: bool, seed: int
 ) -> list[int]:
-    """Facts that may be held in place, of subjects that lose nothing."""
+    """Return the facts that may be retained: those of subjects without facts to forget."""
     losing = {_subject(rows[index]) for index in forget}
     bystanders = _drawn_bystanders(rows, config.bystanders_share, seed) if has_roles else set()
     roles = config.roles if has_roles else None
@@ -255,7 +254,7 @@ def _retain_pool(
 def _retain(
     rows: tuple[Row, ...], forget: list[int], pool: list[int], selection: SelectionConfig, seed: int
 ) -> list[int]:
-    """As many of the pool as the configuration asks for, matched as it says."""
+    """Choose retain facts from the pool, matched as configured."""
     config = selection.retain
     if config.match:
         return _matched(rows, forget, pool, selection, seed)
@@ -270,7 +269,7 @@ def _subject(row: Row) -> str:
 
 
 def _drawn_bystanders(rows: tuple[Row, ...], share: float, seed: int) -> set[str]:
-    """So many of the bystanders, by person, so that the others stay wholly untouched."""
+    """Choose a share of the bystanders by person, so that the other people stay untouched."""
     people = sorted({_subject(row) for row in rows if row.get("role") == "bystander"})
     number = round(share * len(people))
     return set(np.random.default_rng([seed, 12]).permutation(people)[:number].tolist()) if people else set()
@@ -279,10 +278,10 @@ def _drawn_bystanders(rows: tuple[Row, ...], share: float, seed: int) -> set[str
 def _matched(
     rows: tuple[Row, ...], forget: list[int], pool: list[int], selection: SelectionConfig, seed: int
 ) -> list[int]:
-    """The same number of retain facts per forget fact in every cell of the matched columns.
+    """Choose the same number of retain facts per forget fact in every cell of the matched columns.
 
-    Without ``per_forget`` the number is the largest one that every cell of the forget set can give. With ``count``
-    among the columns, those nearest in count are taken instead of drawn.
+    By default this is the largest number that every cell can supply. With ``count`` among the columns, facts with the
+    nearest counts are chosen instead of random ones.
     """
     config = selection.retain
     random = np.random.default_rng([seed, 13])
@@ -300,7 +299,7 @@ def _matched(
         if needed > len(there[cell]):
             named = ", ".join(f"{column}={value}" for column, value in zip(columns, cell, strict=True)) or "count"
             raise ConfigError(
-                f"retain facts matched on {named}: {needed} wanted, {len(there[cell])} there; "
+                f"retain facts matched on {named}: {needed} wanted, {len(there[cell])} available; "
                 "lower selection.retain.per_forget or match less"
             )
         if "count" in config.match:
@@ -312,7 +311,7 @@ def _matched(
 
 
 def _nearest(rows: tuple[Row, ...], forget: list[int], pool: list[int], needed: int, column: str) -> list[int]:
-    """So many of the pool: each forget fact in turn takes the one nearest in log10(1 + count) that is still there."""
+    """Choose ``needed`` facts: each forget fact in turn takes the remaining one nearest in log10(1 + count)."""
     left = sorted((_log_count(rows[index], column), index) for index in pool)
     chosen: list[int] = []
     while len(chosen) < needed:
@@ -328,7 +327,7 @@ def _nearest(rows: tuple[Row, ...], forget: list[int], pool: list[int], needed: 
 def _log_count(row: Row, column: str) -> float:
     if not _is_count(row.get(column)):
         raise ConfigError(
-            f"fact {row['fact_id']!r} has {column} = {row.get(column)!r}, which is no count; selection.retain.match "
-            "asks for the count of every fact that may be chosen"
+            f"fact {row['fact_id']!r} has {column} = {row.get(column)!r}, which is not a count; selection.retain.match "
+            "needs the count of every candidate fact"
         )
     return math.log10(1 + int(row[column]))

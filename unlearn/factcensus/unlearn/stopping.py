@@ -1,7 +1,7 @@
-"""An orderly end on SIGTERM: the signal sets a flag, and the work looks at the flag where it can stop.
+"""Clean shutdown on SIGTERM: the signal sets a flag, which the code checks where it can stop.
 
-The handler raises nothing. An exception from a handler appears wherever the interpreter happens to be, which may be
-inside a ``__del__`` or a callback that swallows it: the signal is then lost and the work goes on.
+The handler raises no exception. Such an exception could occur inside a ``__del__`` or a callback that swallows it; the
+signal would then be lost.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from types import FrameType
 
 from factcensus.unlearn.errors import InterruptedRunError
 
-#: Longest sleep without a look at the flag, in seconds.
+#: Maximum seconds of sleep between checks of the flag.
 SLICE_S = 0.2
 
 
 class StopRequest:
-    """Whether the process was asked to end."""
+    """A flag that says whether the process should stop."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def check(self, save: Callable[[], None] | None = None) -> None:
-        """Save and leave if a stop was requested.
+        """Save and raise if a stop was requested.
 
         Raises:
             InterruptedRunError: after ``save`` has returned.
@@ -34,20 +34,20 @@ class StopRequest:
         if not self.requested:
             return
         if save is None:
-            raise InterruptedRunError("stopped by SIGTERM; finished work is kept, and the same command continues")
+            raise InterruptedRunError("stopped by SIGTERM; finished work is kept, and the same command resumes")
         save()
-        raise InterruptedRunError("stopped by SIGTERM; the state is saved, and the same command continues it")
+        raise InterruptedRunError("stopped by SIGTERM; the state is saved, and the same command resumes it")
 
 
-#: The request that the handler sets while one is installed; the outermost ``stop_on_sigterm`` owns it.
+#: The request of the installed handler; the outermost ``stop_on_sigterm`` owns it.
 _installed: list[StopRequest] = []
 
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[StopRequest]:
-    """Turn SIGTERM into a request for as long as this lasts; nested uses share one request.
+    """Turn SIGTERM into a stop request inside the block; nested blocks share one request.
 
-    Outside the main thread signals are left alone.
+    Outside the main thread, signals are not handled.
     """
     if _installed:
         yield _installed[0]
@@ -57,7 +57,7 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
         yield request
         return
 
-    def ask(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    def ask(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signature of a signal handler
         request.requested = True
 
     before = signal.signal(signal.SIGTERM, ask)
@@ -70,20 +70,20 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
 
 
 def check_stop() -> None:
-    """Leave here if a stop was requested; for places where nothing is half done.
+    """Raise if a stop was requested; for places where no work is incomplete.
 
     Raises:
-        InterruptedRunError: SIGTERM arrived since ``stop_on_sigterm`` was entered.
+        InterruptedRunError: SIGTERM was received inside ``stop_on_sigterm``.
     """
     if _installed:
         _installed[0].check()
 
 
 def sleep(seconds: float) -> None:
-    """Sleep, and leave early if a stop is requested.
+    """Sleep, but raise early if a stop is requested.
 
     Raises:
-        InterruptedRunError: as ``check_stop``.
+        InterruptedRunError: see :func:`check_stop`.
     """
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

@@ -1,9 +1,9 @@
-"""Who else is told how a run goes: trackers, by plug-in. None is needed; the run folder has everything at the end.
+"""Trackers, which receive the progress of a run. They are optional: the run folder holds all results at the end.
 
-``trackers = ["jsonl"]`` writes ``events.jsonl`` into the run folder while the run goes on. A package of yours may
-bring another one by an entry point of the group ``factcensus.trackers``: a class without arguments that has the
-methods of :class:`Tracker`. A tracker that fails is named once in the log and asked no more: no run ends because a
-dashboard is away.
+``trackers = ["jsonl"]`` writes ``events.jsonl`` into the run folder during the run. Other packages can add trackers by
+an entry point in the group ``factcensus.trackers``: a class whose constructor takes no arguments, with the methods of
+:class:`Tracker`. If a tracker fails, the failure is logged once and the tracker is not called again. A failing
+dashboard never ends a run.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """What a tracker does. Calls come from one thread, in this order."""
+    """The interface of trackers. Calls come from one thread, in this order."""
 
     def start(self, folder: Path, record: Mapping[str, Any]) -> None:
-        """A run begins or goes on; ``record`` is what ``run.json`` holds."""
+        """Handle the start or resumption of a run; ``record`` is the content of ``run.json``."""
         ...
 
     def step(self, stage: str, values: Mapping[str, float]) -> None:
-        """A training step is over; ``stage`` is ``unlearn METHOD``, ``values`` its row of ``steps.parquet``."""
+        """Handle a finished training step; ``stage`` is ``unlearn METHOD``, ``values`` its row of ``steps.parquet``."""
         ...
 
     def finish(self, status: str) -> None:
-        """The run is over: ``done``, ``interrupted`` or ``failed``."""
+        """Handle the end of the run; ``status`` is ``done``, ``interrupted`` or ``failed``."""
         ...
 
 
 class JsonLines:
-    """A line an event in the run folder, written at once. A step done again after an interruption comes twice."""
+    """Writes one line per event to the run folder at once. Steps repeated after an interruption occur twice."""
 
     def __init__(self) -> None:
         self._file: IO[str] | None = None
 
     def start(self, folder: Path, record: Mapping[str, Any]) -> None:
-        """Open the file and say which run this is."""
+        """Open the file and write the identity of the run."""
         self._file = (folder / EVENTS).open("a", encoding="utf-8", buffering=1)
         self._write("start", {"identity": record.get("identity"), "seed": record.get("seed")})
 
     def step(self, stage: str, values: Mapping[str, float]) -> None:
-        """One line."""
+        """Write one line."""
         self._write("step", {"stage": stage, **values})
 
     def finish(self, status: str) -> None:
-        """The last line."""
+        """Write the last line and close the file."""
         self._write("finish", {"status": status})
         if self._file is not None:
             self._file.close()
@@ -71,7 +71,7 @@ BUILT_IN = {"jsonl": JsonLines}
 
 
 class Trackers:
-    """All trackers of a run, each held apart from the run's own fate."""
+    """All trackers of a run; their failures do not affect the run."""
 
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
         self._trackers = dict(trackers)
@@ -81,7 +81,7 @@ class Trackers:
         self._tell("start", folder, record)
 
     def progress(self, progress: Progress) -> None:
-        """Tell all, if this is about a training step."""
+        """Notify all trackers if the progress is a training step."""
         if progress.values is not None:
             self._tell("step", progress.stage, progress.values)
 
@@ -95,14 +95,14 @@ class Trackers:
                 getattr(tracker, method)(*arguments)
             except Exception as error:
                 del self._trackers[name]
-                log.warning("tracker %s failed in %s and is asked no more: %r", name, method, error)
+                log.warning("tracker %s failed in %s and is no longer called: %r", name, method, error)
 
 
 def get_trackers(names: Sequence[str]) -> Trackers:
-    """New trackers of these names.
+    """Return new trackers with these names.
 
     Raises:
-        ConfigError: no installed package brings one of such a name.
+        ConfigError: no installed package has a tracker with this name.
     """
     known: dict[str, Any] = {point.name: point for point in entry_points(group=GROUP)}
     found: dict[str, Tracker] = {}

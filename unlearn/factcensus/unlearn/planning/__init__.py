@@ -1,1 +1,1 @@
-"""What a run will take, before it takes it."""
+"""Estimates of memory, operations, time and energy."""

@@ -1,14 +1,14 @@
-"""One training step without data or weights: its peak memory and its operations, for any architecture.
+"""Simulate one training step without data or weights, to estimate peak memory and operations for any architecture.
 
-The model is built from its configuration out of *fake* tensors, which have shapes, types and lifetimes but no storage.
-A real forward and backward pass and a real optimiser step then run over them; storage that appears and disappears is
-added up, and every matrix product is counted. So no formula has to know the architecture: what a new attention or a
-tied embedding saves or costs is in the answer. Half a second to a few seconds, whatever the size of the model.
+The model is built from its configuration with *fake* tensors, which have shapes, types and lifetimes but no storage. A
+real forward pass, backward pass and optimiser step run on them. Allocated and freed storage is added up, and every
+matrix product is counted. No formula depends on the architecture, so the effect of a new attention or a tied embedding
+is included. The simulation takes half a second to a few seconds for models of any size.
 
-What a formula still has to add stands in :func:`extra_bytes`: copies of the gradient that wrappers keep, and what is
-remembered of the original model. Architectures that decide by values (mixtures of experts) cannot run on fake tensors;
-for them the older rule is used: parameters, gradients, moments and logits, and 2 operations a parameter and token
-forward, 4 backward, activations left out.
+:func:`extra_bytes` adds the rest by formula: gradient copies of wrappers, and cached outputs of the original model.
+Architectures whose computation depends on values (mixtures of experts) cannot run on fake tensors. For them a rule is
+used: parameters, gradients, moments and logits; 2 operations per parameter and token forward and 4 backward;
+activations are left out.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What a step of a method takes.
+    """The cost of one step of a method.
 
     Attributes:
-        parameters: Of the model, all of them.
-        trained: Those that move: all, or an adapter's.
-        trained_bytes: Memory of these, once.
-        peak_bytes: Most memory of tensors at any time, parameters, gradients and optimiser included.
-        flop_per_token: Operations that a padded token of a forget or retain example takes, forward and backward.
-        width, vocabulary: Of the LM head.
-        simulated: Whether a step ran on fake tensors; else the rule of thumb, without activations.
+        parameters: Number of parameters of the model.
+        trained: Number of trained parameters: all, or those of an adapter.
+        trained_bytes: Memory of one copy of the trained parameters.
+        peak_bytes: Peak memory of tensors, including parameters, gradients and optimiser.
+        flop_per_token: Operations per padded token of a forget or retain example, forward and backward.
+        width, vocabulary: Sizes of the LM head.
+        simulated: Whether a step ran on fake tensors; otherwise the rule without activations was used.
     """
 
     parameters: int
@@ -78,15 +78,15 @@ class StepCost:
 def step_cost(
     model_config: Any, config: RunConfig, method: MethodConfig, shape: Shape, *, fused_lists: bool = False
 ) -> StepCost:
-    """What a step of this method takes on a model of this configuration (transformers' own configuration object).
+    """Return the cost of one step of this method on a model with this configuration.
 
     Args:
-        model_config: As ``AutoConfig`` gives it.
+        model_config: A configuration object of transformers, as returned by ``AutoConfig``.
         config: Types, optimiser, gradient checkpointing.
         method: Adapter and terms.
         shape: The largest micro-batch.
-        fused_lists: The optimiser works on all parameters at once, as torch's does on CUDA: faster, and with
-            temporaries of the parameters' size.
+        fused_lists: Whether the optimiser updates all parameters at once, as torch does on CUDA, which needs
+            temporary tensors as large as the parameters.
     """
     step = _Step(
         model=json.dumps(model_config.to_dict(), sort_keys=True, default=str),
@@ -106,26 +106,27 @@ def step_cost(
 
 
 def keeps_distributions(method: MethodConfig) -> bool:
-    """Whether the original's whole next-token distribution is compared with."""
+    """Return whether the method compares with the original model's next-token distributions."""
     return method.retain in ORIGINAL_LOGITS or "reference_logits" in get_objective(method.objective).needs
 
 
 def starts_by_fisher(method: MethodConfig) -> bool:
-    """Whether Fisher information is measured before training."""
+    """Return whether the method measures Fisher information before training."""
     return method.adapter is not None and method.adapter.start == "fila"
 
 
 def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int, int]:
-    """Memory of a method besides its step: on the device, and on the CPU beside it.
+    """Return the memory that a method needs beyond a step: on the device, and on the CPU.
 
-    Copies of weights or gradients that wrappers keep; where the original's distributions are compared with and no
-    adapter can be switched off, a copy of the LM head, and on the CPU the activations before it for each answer token.
+    This covers copies of weights or gradients for wrappers. If the method compares with the original model's
+    distributions and no adapter can be switched off, it also covers a copy of the LM head and, on the CPU, the head's
+    input at each answer token.
     """
     averaged = method.gru and method.gru_gamma < 1
     on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes
     beside = cost.trained_bytes if method.negate is not None else 0
     fila = starts_by_fisher(method)
-    if fila:  # before training, on all parameters at most: themselves, two diagonals and a gradient
+    if fila:  # before training, for at most all parameters: weights, two diagonals and a gradient
         on_device = max(on_device, 16 * cost.parameters - cost.peak_bytes)
     if (method.adapter is None or fila) and keeps_distributions(method):
         on_device += cost.vocabulary * cost.width * 4
@@ -135,7 +136,7 @@ def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What decides a step's cost, so that equal steps are computed once."""
+    """Everything that determines the cost of a step, as a cache key."""
 
     model: str
     dtype: str
@@ -157,7 +158,7 @@ def _cost(model_config: Any, config: RunConfig, method: MethodConfig, step: _Ste
         return _simulated(model_config, config, method, step)
     except ConfigError:
         raise
-    except Exception as error:  # whatever an architecture does that fake tensors cannot
+    except Exception as error:  # the architecture does something that fake tensors cannot
         log.info("no step on fake tensors for %s: %r", type(model_config).__name__, error)
         return _by_rule(model_config, config, method, step)
 
@@ -172,7 +173,9 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
         meter.add(model.parameters())
         meter.add(model.buffers())
         if method.adapter is not None:
-            with patch.object(torch.nn.Module, "_apply", lambda module, *_: module):  # peft moves nothing to a device
+            with patch.object(
+                torch.nn.Module, "_apply", lambda module, *_: module
+            ):  # keep peft from moving tensors to a device
                 Adapter(model, method.adapter, seed=0)
             meter.add(model.parameters())
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -180,7 +183,7 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
         for group in optimizer.param_groups:
             group["foreach"] = step.fused_lists
         with meter:
-            for parameter in trained:  # the term that comes second finds the gradients of the first
+            for parameter in trained:  # the second term finds gradients of the first
                 parameter.grad = torch.zeros_like(parameter)
             with gradient_checkpointing(model, step.checkpointing):
                 head = _term(model, step, autocast=config.dtype == "bfloat16-autocast")
@@ -202,14 +205,14 @@ def _model(model_config: Any, dtype: str, attention: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     kind: Any = AutoModelForCausalLM
-    # Kernels for a GPU have no fake tensors: the implementation that the configuration brings stands in for them.
+    # GPU kernels do not support fake tensors, so the configuration's own implementation replaces them.
     arguments = {"attn_implementation": attention} if attention in ("eager", "sdpa") else {}
     kept = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     return kind.from_config(model_config, dtype=kept, **arguments).eval()
 
 
 def _term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
-    """A forget or retain term, forward and backward; returns the LM head's width and vocabulary."""
+    """Run a forget or retain term forward and backward; return the LM head's width and vocabulary."""
     shape = step.shape
     ids = torch.zeros(shape.examples, shape.length, dtype=torch.long)
     answers = torch.zeros(shape.examples, shape.answer, dtype=torch.long)
@@ -228,16 +231,16 @@ def _term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
     return head
 
 
-class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives the hook no types
-    """Adds up the storage of tensors while they live, and the operations of matrix products."""
+class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
+    """Adds up the storage of live tensors and the operations of matrix products."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
+        super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
         self.now = self.peak = self.flop = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def add(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Count these from now on, each storage once."""
+        """Count the storage of these tensors from now on, each storage once."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage not in self._seen:
@@ -260,7 +263,7 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What fake tensors cannot do is told by this module, not by torch's log."""
+    """Silence torch's log about fake tensors inside the block, because this module reports it."""
     fake = logging.getLogger("torch._subclasses.fake_tensor")
     before = fake.disabled
     fake.disabled = True
@@ -271,7 +274,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
-    """Parameters, gradients, two moments and logits; an adapter's parameters are taken as 1 % of the model's."""
+    """Estimate parameters, gradients, two moments and logits; adapters count as 1 % of the model's parameters."""
     with torch.device("meta"):
         model = _model(model_config, config.dtype, config.attention)
     every = sum(parameter.numel() for parameter in model.parameters())

@@ -1,7 +1,7 @@
-"""How much energy a piece of work took, where the machine can be asked: RAPL on Linux, NVML for a GPU.
+"""Measure the energy of a piece of work, with RAPL on Linux and NVML for GPUs.
 
-Counters are of whole packages and whole cards, so what else ran there is in the figure. Nothing is estimated: where a
-counter of the device that computes cannot be read (in most containers and virtual machines), the answer is None.
+Counters cover whole processor packages and GPUs, so other work on them is included. Nothing is estimated: if the
+counter of the computing device cannot be read (as in most containers and virtual machines), the result is None.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Counter(Protocol):
-    """Energy since some time in the past.
+    """An energy counter.
 
     Attributes:
-        name: How it is read, such as ``rapl:package-0``.
+        name: The source, such as ``rapl:package-0``.
     """
 
     name: str
 
     def joules(self) -> float:
-        """Joules since the counter was made; OSError if it cannot be read any more."""
+        """Return the joules since construction; raise OSError if the counter cannot be read."""
         ...
 
 
 class EnergyMeter:
-    """Joules since this was made. Call :meth:`update` at least every few minutes: RAPL's counters start again at 0.
+    """Measures joules since construction. Call :meth:`update` every few minutes, because RAPL counters wrap around.
 
     Args:
-        device: Where the work is done: a GPU's own counter must be readable, the processors' is added if it is.
-        powercap: Where Linux shows RAPL.
+        device: The computing device. For a GPU, its counter must be readable; processor counters are added if readable.
+        powercap: The RAPL folder of Linux.
     """
 
     def __init__(self, device: torch.device, powercap: Path = POWERCAP) -> None:
@@ -48,11 +48,11 @@ class EnergyMeter:
 
     @property
     def read_from(self) -> list[str]:
-        """The counters that are read; empty where there is none."""
+        """Names of the counters; empty if there are none."""
         return [counter.name for counter in self._counters]
 
     def update(self) -> float | None:
-        """Joules so far, or None if they cannot be read."""
+        """Return the joules so far, or None if they cannot be read."""
         try:
             return sum(counter.joules() for counter in self._counters) if self._counters else None
         except OSError:
@@ -60,13 +60,13 @@ class EnergyMeter:
             return None
 
     def read(self) -> dict[str, Any]:
-        """``energy_joules`` and how it was read."""
+        """Return ``energy_joules`` and its sources."""
         joules = self.update()
         return {"energy_joules": None if joules is None else round(joules, 3), "energy_read_from": self.read_from}
 
 
 class _Package:
-    """A processor package: microjoules that start again at 0 after a range."""
+    """Counter of a processor package, in microjoules, which wraps around."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "energy_uj"
@@ -82,7 +82,7 @@ class _Package:
 
 
 class _Card:
-    """A GPU: millijoules since the driver was loaded."""
+    """Counter of a GPU, in millijoules since the driver was loaded."""
 
     def __init__(self, nvml: Any, uuid: str) -> None:
         self._nvml, self._handle = nvml, nvml.nvmlDeviceGetHandleByUUID(uuid)
@@ -100,7 +100,7 @@ class _Card:
 
 
 def _packages(powercap: Path) -> list[Counter]:
-    """Packages only: cores and memory are parts of one, and `psys` is the whole of them."""
+    """Return the package counters; cores and memory are parts of a package, and `psys` is their total."""
     found: list[Counter] = []
     for folder in sorted(powercap.glob("*:*")):
         if (folder / "name").is_file() and (folder / "name").read_text().startswith("package"):
@@ -109,7 +109,7 @@ def _packages(powercap: Path) -> list[Counter]:
 
 
 def _card(device: torch.device) -> Counter | None:
-    """The counter of this GPU; None without the package `nvidia-ml-py`, or on a card that does not count."""
+    """Return the counter of this GPU; None without the package `nvidia-ml-py` or if the GPU has no counter."""
     try:
         nvml: Any = import_module("pynvml")
     except ImportError:

@@ -1,4 +1,4 @@
-"""How much memory a device has, and how much a piece of work took at most."""
+"""The memory of a device, and the peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 
 def total_bytes(device: torch.device) -> int:
-    """Memory that a process may use there: a GPU's, or the machine's, where a container's limit is below it."""
+    """Return the memory of a GPU, or that of the machine within the limit of its container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -26,12 +26,12 @@ def total_bytes(device: torch.device) -> int:
 
 
 def process_bytes() -> int:
-    """Resident memory of this process now; where the system does not say, the most it ever had."""
+    """Return the resident memory of this process; if the system does not report it, its peak."""
     return _status("VmRSS") or _most_ever()
 
 
 class PeakMemory:
-    """The most memory since this was made: allocated tensors on a GPU, resident memory of the process elsewhere."""
+    """Measures peak memory since construction: allocated tensors on a GPU, else resident memory of the process."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -39,17 +39,17 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             return
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak
 
     def read_bytes(self) -> int:
-        """The peak so far."""
+        """Return the peak so far."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         return _status("VmHWM") or _most_ever()
 
 
 def _status(name: str) -> int | None:
-    """A size from Linux' own record of this process."""
+    """Return a size from the Linux status of this process."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith(name + ":"):

@@ -1,10 +1,9 @@
-"""What a run will take, before it takes it: sets by stratum, parameters, memory, operations, time.
+"""Plan a run: sets by stratum, parameters, memory, operations and time.
 
-Memory and operations of a step come from :mod:`factcensus.unlearn.planning.dry_step`, for the largest micro-batch that
-the data can give. On a CPU memory is that of the whole process, which is what a machine runs out of, and the libraries'
-own part is measured in the process that plans; on a GPU it is that of the tensors. Seconds are operations divided by
-half the rate that a matrix product of the model's width reaches on the device here, measured in a moment: small
-models, which spend their time between the products, take longer. Evaluation is in neither figure.
+Memory and operations of a step come from :mod:`factcensus.unlearn.planning.dry_step`, for the largest micro-batch of
+the data. On a CPU, memory is that of the whole process; the share of the libraries is measured in the planning process.
+On a GPU, memory is that of tensors. Seconds are operations divided by half the measured rate of a matrix product of the
+model's width. Small models take longer, because they spend most time outside matrix products. Evaluation is excluded.
 """
 
 from __future__ import annotations
@@ -50,22 +49,22 @@ from factcensus.unlearn.training.ranks import current_ranks
 from factcensus.unlearn.training.runtime import resolve_device
 from factcensus.unlearn.training.sampling import Sampler
 
-#: Of a bare matrix product's rate, what training reaches: the rest goes to element-wise work and the optimiser.
+#: Share of the rate of a bare matrix product that training reaches; element-wise work and the optimiser take the rest.
 SHARE_OF_PRODUCT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class MethodPlan:
-    """One method's share: of its training alone.
+    """The plan of one method, for its training only.
 
     Attributes:
-        steps: Of the whole dose; a method that stops by itself may take fewer.
-        flop: Operations of all steps, on all processes together.
-        seconds: What they may take.
-        memory_bytes: Most memory of one process (CPU) or of its tensors (GPU).
-        parameters: Of the model, all of them.
-        trained_parameters: Those that move; None where an adapter's cannot be counted before it is made.
-        simulated: Whether memory and operations come from a step on fake tensors; else activations are left out.
+        steps: Steps of the whole dose; methods that stop early may take fewer.
+        flop: Operations of all steps over all processes.
+        seconds: Estimated duration.
+        memory_bytes: Peak memory of one process (CPU) or of its tensors (GPU).
+        parameters: Number of parameters of the model.
+        trained_parameters: Number of trained parameters; None if those of an adapter cannot be counted in advance.
+        simulated: Whether a step on fake tensors was simulated; otherwise activations are left out.
     """
 
     name: str
@@ -84,12 +83,12 @@ class MethodPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `factcensus unlearn plan` prints; ``sets`` has a row a stratum (or role).
+    """The plan of a run, as `factcensus unlearn plan` prints it; ``sets`` has one row per stratum (or role).
 
     Attributes:
-        device_bytes: Memory of the device, or what ``memory`` says.
-        known_before: Whether a filter by what the model knows is still to come, so that the sets are upper bounds.
-        warnings: What is allowed in the facts and seldom meant.
+        device_bytes: Memory of the device, or the limit ``memory``.
+        known_before: Whether the run will still remove facts that the model does not know; sets are then upper bounds.
+        warnings: Warnings about facts that are allowed but probably unintended.
     """
 
     model: str
@@ -108,24 +107,24 @@ class Plan:
     warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the plan as plain values."""
         return asdict(self)
 
 
 def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, inputs: Path | None = None) -> Plan:
-    """Check a configuration against its fact table and tokenizer, and estimate; no weight is loaded.
+    """Check a configuration against its fact table and tokenizer, and estimate costs without loading weights.
 
-    Facts that have no counts are counted as the run would do it, and the counts kept for it.
+    Facts without counts are counted as in the run, which reuses the counts.
 
     Args:
         config: A checked configuration.
-        progress: Told of the counting.
-        inputs: Where counts are kept, if not in the run folder.
+        progress: Called during counting.
+        inputs: Folder for counts; by default inside the run folder.
 
     Raises:
         ServiceLostError: the facts could not be counted.
-        ConfigError, ExampleError: as `run_unlearning` would, before any training.
-        MemoryPlanError: a method cannot fit the device; the message has what would.
+        ConfigError, ExampleError: the same errors that `run_unlearning` raises before training.
+        MemoryPlanError: a method would not fit the device; the message lists changes that would fit.
     """
     evaluator, _ = get_evaluator(config.evaluator), get_trackers(config.trackers)
     check_output_folder(config.out)
@@ -156,7 +155,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
 
 
 def plan_methods(config: RunConfig, material: Material, model_config: Any, device: torch.device) -> list[MethodPlan]:
-    """Every method's share, in the configuration's order; no weight is loaded."""
+    """Return the plan of every method, in the order of the configuration, without loading weights."""
     rate = SHARE_OF_PRODUCT * product_rate(device.type, config.dtype, _width(model_config))
     return [_method(config, method, material, model_config, device, rate) for method in config.methods]
 
@@ -164,10 +163,11 @@ def plan_methods(config: RunConfig, material: Material, model_config: Any, devic
 def refuse_what_cannot_fit(
     config: RunConfig, plans: Sequence[MethodPlan], material: Material, device: torch.device
 ) -> None:
-    """Do nothing if every method fits.
+    """Check that every method fits the device.
 
     Raises:
-        MemoryPlanError: one does not; the message says what it takes, what there is, and which changes would fit.
+        MemoryPlanError: a method does not fit; the message lists needed and available memory and changes that would
+        fit.
     """
     room = _room(config, device)
     largest = max(plans, key=lambda plan: plan.memory_bytes)
@@ -178,14 +178,14 @@ def refuse_what_cannot_fit(
         for changes, needed in _alternatives(config, largest.name, material, device)
         if needed <= room
     ]
-    advice = f"what would fit: {'; '.join(fitting)}, or" if fitting else "no setting would make it fit; it takes"
+    advice = f"these changes would fit: {'; '.join(fitting)}; or use" if fitting else "no setting would fit; use"
     raise MemoryPlanError(
-        f"method {largest.name!r} takes {size_text(largest.memory_bytes)} on {device}, and there are {size_text(room)} "
+        f"method {largest.name!r} needs {size_text(largest.memory_bytes)} on {device}, but there are {size_text(room)} "
         f"(`memory` sets another limit); {advice} a device with {size_text(largest.memory_bytes)}"
     )
 
 
-#: What to try for a run that does not fit, the changes that cost least first.
+#: Changes to suggest for a run that does not fit, cheapest first.
 CHANGES: tuple[dict[str, Any], ...] = (
     {"training.micro_batch": 1},
     {"training.micro_batch": 1, "training.gradient_checkpointing": True},
@@ -196,7 +196,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 
 
 def _alternatives(config: RunConfig, name: str, material: Material, device: torch.device) -> list[tuple[str, int]]:
-    """Changes of the settings, as one would write them, and the memory they would take."""
+    """Return changes of the settings, as assignments, with the memory they would need."""
     model_config = load_model_config(config.model, config.revision)
     found: list[tuple[str, int]] = []
     for changes in CHANGES:
@@ -210,7 +210,7 @@ def _alternatives(config: RunConfig, name: str, material: Material, device: torc
         try:
             changed = check_config(settings)
             plan = _method(changed, changed.methods[0], material, model_config, device, 1.0)
-        except ConfigError:  # a change that does not go with this method or model
+        except ConfigError:  # the change does not work with this method or model
             continue
         found.append((" ".join(f"{key}={_written(value)}" for key, value in changes.items()), plan.memory_bytes))
     return found
@@ -227,7 +227,7 @@ def _room(config: RunConfig, device: torch.device) -> int:
 
 
 def _sets(rows: tuple[Row, ...], used: list[str]) -> list[dict[str, Any]]:
-    """Facts to forget, to retain, and left alone, in each stratum of the table; in each role where it has no strata."""
+    """Return the number of facts to forget, to retain and to leave alone per stratum, or per role without strata."""
     column = "stratum" if any("stratum" in row for row in rows) else "role"
     label = "stratum_label" if column == "stratum" else "role"
     cells = Counter((row.get(column), use) for row, use in zip(rows, used, strict=True))
@@ -242,7 +242,7 @@ def _sets(rows: tuple[Row, ...], used: list[str]) -> list[dict[str, Any]]:
 
 
 def _shape(config: RunConfig, material: Material) -> Shape:
-    """The largest micro-batch that the data can give to one process."""
+    """Return the shape of the largest micro-batch of one process."""
     training = config.training
     examples = [
         *material.answers,
@@ -301,14 +301,14 @@ def _method(
 
 
 def _width(model_config: Any) -> int:
-    """The model's width, which has several names among architectures."""
+    """Return the model's width, whose name differs between architectures."""
     text = model_config.get_text_config()
     return int(getattr(text, "hidden_size", None) or getattr(text, "n_embd", None) or 1024)
 
 
 @cache
 def product_rate(device: str, dtype: str, width: int) -> float:
-    """Operations a second of a matrix product (512, width) x (width, 4 width) on this device, the best of a few."""
+    """Return the operations per second of a matrix product (512, width) x (width, 4 width), the best of four."""
     kind = torch.float32 if dtype == "float32" else torch.bfloat16
     left = torch.ones(512, width, device=device, dtype=kind)
     right = torch.ones(width, 4 * width, device=device, dtype=kind)

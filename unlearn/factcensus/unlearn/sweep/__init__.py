@@ -1,1 +1,1 @@
-"""Grids of runs: which there are, and running them one after the other."""
+"""Grids of runs: their definition and execution."""

@@ -1,15 +1,15 @@
-"""A grid of runs from one configuration file: which runs there are, and how each is called.
+"""A grid of runs from one configuration file, with the name of each run.
 
-The block ``sweep`` gives some keys several values; every combination is one run::
+The block ``sweep`` gives several values to some keys; every combination is one run::
 
     sweep:
       seed: [0, 1, 2]
       training.learning_rate: [1e-5, 1e-4]
       methods: [simnpo, npo, [grad_diff, idk]]     # one run each; the last one with two methods
 
-Keys may be dotted or nested. A list of such blocks is the union of their grids, for designs that are no full product.
-Each run has a folder of its own in ``out``. A run is recognised by what its settings decide and not by its name, so a
-grid may grow, shrink or be reordered, and what is finished stays finished.
+Keys may be dotted or nested. A list of such blocks is the union of their grids, for designs that are not a full
+product. Each run has a subfolder of ``out``. A run is identified by the settings that determine its result, not by its
+name, so values can be added, removed and reordered without repeating finished work.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class GridPoint:
     """One run of a grid.
 
     Attributes:
-        name: Its folder inside the sweep's.
-        values: The swept keys with their values here.
-        config: The whole configuration; ``out`` is the run's folder.
+        name: Its folder inside the folder of the sweep.
+        values: The varied keys with their values in this run.
+        config: The complete configuration; ``out`` is the folder of the run.
     """
 
     name: str
@@ -48,7 +48,7 @@ class GridPoint:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A grid: its folder, the keys that vary, and the runs in the order of the file."""
+    """A grid: its folder, the varied keys, and the runs in the order of the file."""
 
     out: Path
     keys: tuple[str, ...]
@@ -56,15 +56,15 @@ class Sweep:
 
 
 def has_sweep(path: Path, assignments: Sequence[str] = ()) -> bool:
-    """Whether a configuration file describes a grid."""
+    """Return whether a configuration file describes a grid."""
     return SWEEP in load_settings(path, assignments)
 
 
 def read_sweep(path: Path, assignments: Sequence[str] = ()) -> Sweep:
-    """Read a file with a ``sweep`` block and check every run of the grid; nothing is loaded or written.
+    """Read a file with a ``sweep`` block and check every run, without loading models or writing files.
 
     Raises:
-        ConfigError: the block is no grid, or a run of it is no valid configuration; the message says which one.
+        ConfigError: the block is not a grid, or the configuration of a run is invalid; the message names the run.
     """
     settings = load_settings(path, assignments)
     block = settings.pop(SWEEP, None)
@@ -72,7 +72,7 @@ def read_sweep(path: Path, assignments: Sequence[str] = ()) -> Sweep:
     grids = [_axes(each, str(path)) for each in blocks]
     keys = tuple(dict.fromkeys(key for axes in grids for key in axes))
     if "out" in keys:
-        raise ConfigError(f"{path}: sweep.out cannot vary; each run gets a folder of its own in `out`")
+        raise ConfigError(f"{path}: sweep.out cannot vary, because each run gets a subfolder of `out`; remove it")
     points: dict[str, GridPoint] = {}
     for values in itertools.chain.from_iterable(_combinations(axes) for axes in grids):
         point = _point(settings, values, keys, path)
@@ -81,12 +81,12 @@ def read_sweep(path: Path, assignments: Sequence[str] = ()) -> Sweep:
 
 
 def single(config: RunConfig) -> Sweep:
-    """One configuration as a grid of one run; its folder is the run's own."""
+    """Return a grid of one run for a configuration, in the folder of the run."""
     return Sweep(config.out.parent, (), (GridPoint(config.out.name, {}, config),))
 
 
 def _axes(block: Any, where: str) -> dict[str, list[Any]]:
-    """Dotted keys and their values."""
+    """Return dotted keys with their values."""
     if not isinstance(block, dict) or not block:
         raise ConfigError(f"{where}: sweep is {block!r}; expected keys with lists of values, such as seed = [0, 1, 2]")
     axes: dict[str, list[Any]] = {}
@@ -98,7 +98,7 @@ def _axes(block: Any, where: str) -> dict[str, list[Any]]:
         else:
             raise ConfigError(f"{where}: sweep.{key} is {value!r}; expected a list of values, such as [{value!r}]")
         if twice := sorted(found.keys() & axes.keys()):
-            raise ConfigError(f"{where}: sweep has {twice[0]!r} twice, with dots and nested; give it once")
+            raise ConfigError(f"{where}: sweep has {twice[0]!r} twice, dotted and nested; give it once")
         axes |= found
     return axes
 
@@ -120,7 +120,7 @@ def _point(settings: Mapping[str, Any], values: dict[str, Any], keys: Sequence[s
 
 
 def _name(values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """``seed=0,learning_rate=1e-05``; with a digest where that would be too long or could be another run's."""
+    """Return a name such as ``seed=0,learning_rate=1e-05``, with a digest if it would be too long or ambiguous."""
     last = [key.rpartition(".")[2] for key in keys]
     plain, exact = [], True
     for key, value in values.items():

@@ -1,8 +1,8 @@
-"""Run a grid, one run after the other, and put what came out into one table: a row a run and method.
+"""Run a grid, one run after the other, and write the results to one table with a row per run and method.
 
-A finished cell is never run again: a run is found by what its settings decide, whatever its folder is called. A run
-that fails is noted and the others go on; the next call tries it again. Facts are counted once for the whole grid, and
-the original model is evaluated once for all runs that would ask it the same.
+Finished cells are never run again: runs are identified by the settings that determine their results, not by the names
+of their folders. If a run fails, the others continue, and the next call tries it again. Facts are counted once for the
+whole grid, and the original model is evaluated once for all runs that evaluate it in the same way.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep left behind.
+    """The result of a sweep.
 
     Attributes:
-        path: ``cells.parquet``.
-        rows: Its rows.
-        failed: Messages of the runs that failed, by their folders' names.
+        path: Path of ``cells.parquet``.
+        rows: Rows of that table.
+        failed: Error messages of failed runs, by the names of their folders.
     """
 
     path: Path
@@ -50,16 +50,16 @@ def run_sweep(
     evaluator: Callable[[], Evaluator] | None = None,
     progress: ProgressFunction | None = None,
 ) -> SweepResult:
-    """Run what is not finished yet.
+    """Run all unfinished runs of a grid.
 
     Args:
         sweep: The grid.
-        evaluator: Makes one for each run, instead of the one that the configuration names.
-        progress: Told of every run's progress, and of the runs done so far.
+        evaluator: Returns a new evaluator for each run and overrides the one of the configuration.
+        progress: Called with the progress of each run and the number of finished runs.
 
     Raises:
-        RunFolderError: the folder has files of something else in it, or another process works there.
-        InterruptedRunError: SIGTERM; the same call continues.
+        RunFolderError: the folder contains other files, or another process uses it.
+        InterruptedRunError: SIGTERM was received; the same call resumes.
     """
     from factcensus.unlearn.run import run_unlearning
 
@@ -90,12 +90,12 @@ def run_sweep(
 
 
 def sweep_status(sweep: Sweep) -> list[Row]:
-    """A row a run and method as things stand; nothing is run or written."""
+    """Return the current status, one row per run and method, without running or writing anything."""
     return list(_rows(sweep, _folders(sweep), {}))
 
 
 def write_cells(sweep: Sweep, folders: dict[str, Path], failed: dict[str, str]) -> list[Row]:
-    """Write ``cells.parquet``; returns its rows."""
+    """Write ``cells.parquet`` and return its rows."""
     rows = list(_rows(sweep, folders, failed))
     with locked(sweep.out):
         unfinished = sweep.out / (CELLS + ".unfinished")
@@ -105,17 +105,17 @@ def write_cells(sweep: Sweep, folders: dict[str, Path], failed: dict[str, str]) 
 
 
 def _refuse_other_files(sweep: Sweep) -> None:
-    """A folder is a sweep's if all that is in it are runs, or what sweeps write."""
+    """Raise RunFolderError if the folder contains anything except runs and files of a sweep."""
     if not sweep.out.is_dir():
         return
     for entry in sweep.out.iterdir():
         ours = entry.name in (INPUTS, ".lock", CELLS, CELLS + ".unfinished")
         if not ours and not (entry / "run.json").is_file() and not (entry / INPUTS).is_dir() and any_file(entry):
-            raise RunFolderError(f"{sweep.out} has {entry.name!r} in it, which is no run; give another `out`")
+            raise RunFolderError(f"{sweep.out} contains {entry.name!r}, which is not a run; give another `out`")
 
 
 def any_file(path: Path) -> bool:
-    """Whether this is a file, or a folder with something in it besides a lock."""
+    """Return whether this is a file, or a folder that contains anything except a lock."""
     return not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())
 
 
@@ -124,12 +124,12 @@ def _settings(config: RunConfig) -> tuple[str, ...]:
 
 
 def _folders(sweep: Sweep) -> dict[str, Path]:
-    """Each run's folder by its name: one that holds this very run already, else the one it is called after."""
+    """Return the folder of each run by name: the folder that already holds this run, or a new one with its name."""
     there: dict[tuple[str, ...], Path] = {}
     for record in sorted(sweep.out.glob("*/run.json")):
         try:
             config = check_config(json.loads(record.read_text(encoding="utf-8"))["config"])
-        except (ConfigError, KeyError, ValueError):  # a run of another version: it is nobody's in this grid
+        except (ConfigError, KeyError, ValueError):  # a run of another version, which is not part of this grid
             continue
         there.setdefault(_settings(config), record.parent)
     return {point.name: there.get(_settings(point.config), sweep.out / point.name) for point in sweep.points}
@@ -147,7 +147,7 @@ def _rows(sweep: Sweep, folders: dict[str, Path], failed: dict[str, str]) -> Ite
 
 
 def _row(sweep: Sweep, point: GridPoint, method: MethodConfig, folder: Path, error: str | None) -> Row:
-    """One cell: what varies, how far it is, how training ended, and what the evaluation says."""
+    """Return the row of one cell: varied settings, status, last step and evaluation."""
     cell = Cell(folder / "cells" / method.name)
     done = cell.done()
     if failure := cell.failure():
@@ -167,7 +167,7 @@ def _row(sweep: Sweep, point: GridPoint, method: MethodConfig, folder: Path, err
 
 
 def _plain(value: Any) -> Any:
-    """One type a column, whatever the values: numbers stay, anything else is text."""
+    """Return a value of one type per column: numbers stay, anything else becomes text."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return None if value is None else float(value)
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -181,7 +181,7 @@ def _last_step(cell: Cell) -> Row:
 
 
 def _evaluated(folder: Path, name: str) -> Row:
-    """What the standard evaluator's summary says of a method; null where there is none."""
+    """Return a method's results from the summary of the standard evaluator; null if there are none."""
     path = folder / "summary.json"
     summary: Row = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found: Row = next((each for each in summary.get("methods", []) if each.get("name") == name), {})

@@ -1,4 +1,4 @@
-"""The controlled world: people whose exposure counts we draw, their texts, a tokenizer and a small model.
+"""The controlled world: people with known exposure counts, their texts, a tokenizer and a small model.
 
-``write`` needs only numpy; ``tokenizer`` and ``pretrain`` bring torch and transformers.
+``write`` needs only numpy; ``tokenizer`` and ``pretrain`` import torch and transformers.
 """

@@ -1,8 +1,8 @@
-"""Who lives in a world: names, groups, exposure counts, and which object each person has for each relation.
+"""The people of a world: names, groups, exposure counts, and an object per relation.
 
-The dealing of objects is what keeps frequency apart from everything else. If every object stands equally often at
-every exposure level of a group, no property of the object alone (its popularity, its length, how easily it is
-guessed) can vary with the count; where it cannot be equal it differs by at most one.
+Dealing objects separates frequency from all other properties. Every object occurs equally often (up to a difference of
+1) at every exposure level of a group, so no property of the object, such as popularity, length or guessability, can
+vary with the count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place in the world's table: a group's seat at an exposure level. Phantoms sit at level 0 of their own."""
+    """A place for a person: a group and an exposure level. Phantoms have a separate level 0."""
 
     role: Role
     level: int
@@ -38,17 +38,17 @@ class _Place:
 
 
 def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
-    """Return every person of the world, phantoms included, in an arbitrary order; the same for the same seed.
+    """Return all people of the world, including phantoms, in random order; equal seeds give equal people.
 
     Raises:
-        ConfigError: too few people for someone to forget and someone to retain.
+        ConfigError: there are too few people for a forget and a retain group.
     """
     random = np.random.default_rng([seed, 1])
     places = _places(settings)
     if missing := _missing_groups(settings, places):
         raise ConfigError(
-            f"people={settings.people} leaves nobody in the group {missing[0]!r}, so nothing could be unlearned in "
-            f"this world; the next size that works is people={_next_size(settings)}"
+            f"people={settings.people} leaves nobody in the group {missing[0]!r}, so this world cannot be used for "
+            f"unlearning; the next valid size is people={_next_size(settings)}"
         )
     names = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), size=len(places), replace=False)
     columns = [_deal(relation, places, settings, random) for relation in RELATIONS]
@@ -67,15 +67,15 @@ def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
 
 
 def _name(number: int) -> str:
-    """The name with this number, among all pairs of a first and a last name."""
+    """Return the name with this number among all pairs of a first and a last name."""
     return f"{FIRST_NAMES[number % len(FIRST_NAMES)]} {LAST_NAMES[number // len(FIRST_NAMES)]}"
 
 
 def _places(settings: WorldSettings) -> list[_Place]:
-    """The seats, level by level, and those of the phantoms.
+    """Return the places, level by level, followed by those of the phantoms.
 
-    Each level is shared out by itself, rounded so that the totals follow the shares. Where that leaves a group empty
-    that unlearning needs, as with one person a level, what rounding left over is carried from level to level.
+    Each level is divided separately, rounded so that the totals follow the shares. If this leaves a required group
+    empty (for example with one person per level), rounding errors are carried from level to level.
     """
     places = _shared_out(settings, carry=False)
     if _missing_groups(settings, places):
@@ -104,35 +104,36 @@ def _shared_out(settings: WorldSettings, *, carry: bool) -> list[_Place]:
 
 
 def _missing_groups(settings: WorldSettings, places: list[_Place]) -> list[Role]:
-    """Return the groups that unlearning needs and that the settings ask for, but in which nobody is."""
+    """Return the required groups that have a share in the settings but no member."""
     wanted: dict[Role, float] = {"forget": settings.forget_share, "retain": settings.retain_share}
     there = {place.role for place in places}
     return [role for role, share in wanted.items() if share > 0 and role not in there]
 
 
 def _next_size(settings: WorldSettings) -> int:
-    """Return the least larger number of people with somebody in every group."""
+    """Return the next larger number of people for which every group has a member."""
     size = settings.people + 1
-    # With shares so small that no world would do, the search ends where the names run out.
+    # If the shares are too small for any world, the search ends when the names run out.
     while _missing_groups(settings, _places(replace(settings, people=size))):
         size += 1
     return size
 
 
 def _running_total(shares: dict[Role, float]) -> list[tuple[Role, float]]:
-    """Each role with the sum of the shares up to and including its own."""
+    """Return each role with the cumulative sum of the shares."""
     totals = np.cumsum(list(shares.values())).tolist()
     return list(zip(shares, totals, strict=True))
 
 
 def _deal(relation: Relation, places: list[_Place], settings: WorldSettings, random: np.random.Generator) -> list[str]:
-    """An object for every place.
+    """Return an object for every place.
 
-    Balanced: each group has a shuffled deck of all objects and deals it round and round, level after level, so counts
-    per level and per group differ by at most one. Within a level the cards are shuffled among the people, so one
-    relation's object tells nothing of another's. Retain and retain_held share a deck: both are asked about in the
-    corpus, and together they make an object equally often an answer. With 7 levels and half a deck a level, the two
-    halves have the same mean level, so a straight line over the levels sees no difference between objects either.
+    With balanced assignment, each group deals a shuffled deck of all objects repeatedly, level after level, so counts
+    per level and per group differ by at most one. Within a level the cards are shuffled among the people, so the
+    objects of different relations are independent. Retain and retain_held share a deck: the corpus has questions about
+    both, and together they make every object equally often an answer. With 7 levels and half a deck per level, both
+    halves of the deck have the same mean level, so a linear fit over the levels sees no difference between objects
+    either.
     """
     objects = relation.objects[: settings.objects]
     if settings.assignment == "independent":
@@ -147,14 +148,14 @@ def _deal(relation: Relation, places: list[_Place], settings: WorldSettings, ran
 
 
 class _Deck:
-    """Objects in a shuffled order, dealt round and round."""
+    """Objects in shuffled order, dealt repeatedly."""
 
     def __init__(self, objects: tuple[str, ...], random: np.random.Generator) -> None:
         self._cards = [objects[index] for index in random.permutation(len(objects))]
         self._next = 0
 
     def take(self, number: int) -> list[str]:
-        """The next so many cards."""
+        """Return the next ``number`` cards."""
         start, self._next = self._next, self._next + number
         return [self._cards[index % len(self._cards)] for index in range(start, self._next)]
 
@@ -164,7 +165,7 @@ def _deck_of(role: Role) -> str:
 
 
 def _seats_by_deck_and_level(places: list[_Place]) -> list[list[int]]:
-    """Indices of the places that are dealt to at the same time, in dealing order."""
+    """Return groups of place indices that are dealt together, in dealing order."""
     together: dict[tuple[str, int], list[int]] = {}
     for index, place in enumerate(places):
         together.setdefault((_deck_of(place.role), place.level), []).append(index)

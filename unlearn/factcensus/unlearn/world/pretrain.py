@@ -1,8 +1,8 @@
 """Train a small Llama from scratch on a world's corpus, and save it as a folder that ``from_pretrained`` loads.
 
-Rows hold whole documents, an end-of-text token between them; attention sees the whole row. Parameters are float32.
-Everything is drawn from the seed and the step, so a training that was killed and continued ends with the same bytes
-as one that was not (on one thread of a CPU). The output folder appears when the model is finished, not before.
+Rows hold whole documents separated by an end-of-text token; attention covers the whole row. Parameters are float32. All
+random choices depend only on seed and step, so a killed and resumed training ends with the same bytes as an
+uninterrupted one (on one CPU thread). The output folder appears only when the model is complete.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DESCRIPTION = "pretraining.json"
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Where a step finds its rows."""
+    """The position of a step's rows."""
 
     epoch: int
     first_row: int
@@ -56,17 +56,17 @@ def pretrain(
     """Train a model on a world and save it with its tokenizer.
 
     Args:
-        world_dir: What ``write_world`` wrote.
-        out: The model's folder; while training, ``OUT.unfinished`` holds the state it continues from.
-        settings: Sizes and training.
-        seed: Of the first weights and of the order of the documents.
-        exclude_roles: Groups of people (``forget``) whose documents are left out: a model *retrained without* them.
-            The vocabulary is that of the whole corpus all the same, so their names are tokens it never saw trained.
+        world_dir: A folder that ``write_world`` wrote.
+        out: The folder of the model; during training, ``OUT.unfinished`` holds the state to resume from.
+        settings: Sizes and training settings.
+        seed: Seed of the initial weights and of the order of documents.
+        exclude_roles: Groups of people (``forget``) whose documents are left out, for a model *retrained without*
+            them. The vocabulary still covers the whole corpus, so their names are tokens that were never trained.
         progress: Called about a hundred times.
 
     Raises:
-        ConfigError: ``out`` holds another model, or ``world_dir`` no world.
-        InterruptedRunError: SIGTERM; the state is saved.
+        ConfigError: ``out`` holds another model, or ``world_dir`` is not a world.
+        InterruptedRunError: SIGTERM was received; the state is saved.
     """
     folder, report = Path(out), progress or silent
     unknown = sorted(set(exclude_roles) - set(ROLES))
@@ -107,16 +107,16 @@ def _refuse_another_model(folder: Path, identity: dict[str, Any]) -> None:
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     there.pop("training", None)
     if there != json.loads(json.dumps(identity)):
-        raise ConfigError(f"{folder} holds something else than this model, and is left as it is; give another --out")
+        raise ConfigError(f"{folder} holds something other than this model and was not changed; give another --out")
 
 
 def _documents(
     world_dir: str | os.PathLike[str], exclude_roles: Collection[str]
 ) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
-    """The tokenizer of the whole world (names of phantoms included), and the token ids of the documents to train on."""
+    """Return the tokenizer of the whole world, including phantoms, and the token ids of the training documents."""
     facts = read_facts(world_dir)
     everything = read_texts(world_dir)
-    # Objects in frequent use are in the texts; in a small world some belong to phantoms alone.
+    # Most objects occur in the texts, but in a small world some belong only to phantoms.
     tokenizer = build_tokenizer(
         everything + [row["question"] for row in facts], (REFUSAL, *(str(row["object"]) for row in facts))
     )
@@ -128,7 +128,7 @@ def _documents(
 
 
 def build_model(vocabulary: int, settings: PretrainSettings, end_id: int) -> LlamaForCausalLM:
-    """A Llama with random weights from torch's current seed, float32, tied embeddings."""
+    """Return a Llama model with tied embeddings and random float32 weights from torch's current seed."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -157,7 +157,7 @@ def _train(
     state_path: Path,
     report: ProgressFunction,
 ) -> tuple[Any, dict[str, Any]]:
-    """The loop; returns the trained model and what there is to tell about its training."""
+    """Train the model; return it with a summary of its training."""
     device = resolve_device(settings.device)
     end_id = cast("int", tokenizer.eos_token_id)
     with torch.random.fork_rng(devices=[]):
@@ -198,7 +198,7 @@ def _train(
 
     rows: list[list[int]] = []
     epoch = -1
-    mean_loss = 0.0  # of the last steps, for people
+    mean_loss = 0.0  # running mean for progress reports
     with stop_on_sigterm() as stop:
         for number in range(start, len(steps)):
             step = steps[number]
@@ -231,10 +231,10 @@ def _step(
     pad_id: int,
     device: torch.device,
 ) -> float:
-    """One update on these rows; returns the mean loss over their tokens, in nats."""
+    """Perform one update on these rows and return the mean loss over their tokens, in nats."""
     ids_array, text_array = pad_rows(texts, pad_id)
     ids, text = torch.from_numpy(ids_array).to(device), torch.from_numpy(text_array).to(device)
-    # Padding stands at the end, so causal attention never sees it from a token of the text: no mask is needed.
+    # Padding is at the end, so with causal attention no text token attends to it, and no mask is needed.
     logits = model(input_ids=ids, use_cache=False).logits  # (B, L, V)
     labels = ids[:, 1:].masked_fill(text[:, 1:] == 0, -100)
     loss: Any = torch.nn.functional.cross_entropy(

@@ -1,4 +1,4 @@
-"""From corpus shards to training rows: read the documents, leave some people out, pack whole documents."""
+"""Read corpus shards, leave out some people, and pack whole documents into training rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from factcensus.unlearn.errors import ConfigError
 
 
 def read_texts(world: str | os.PathLike[str], exclude_subjects: Collection[str] = ()) -> list[str]:
-    """Texts of all documents of a world's shards, in shard order.
+    """Return the texts of all documents of a world, in shard order.
 
     Args:
-        world: The folder that ``factcensus world write`` made.
-        exclude_subjects: Names; a document that mentions one of them as whole words is left out. What remains is the
-            corpus of a model *retrained without* these people.
+        world: A folder that ``factcensus world write`` wrote.
+        exclude_subjects: Names; documents that mention one of them as whole words are left out. The rest is the corpus
+            of a model *retrained without* these people.
     """
     folder = Path(world) / "corpus"
     shards = sorted(folder.rglob("*.json.gz"))
@@ -46,14 +46,14 @@ def _any_of(names: Collection[str]) -> re.Pattern[str] | None:
 
 
 def read_description(world: str | os.PathLike[str]) -> dict[str, Any]:
-    """A world's settings and seed.
+    """Return the settings and seed of a world.
 
     Raises:
-        ConfigError: there is no world here.
+        ConfigError: the folder is not a world.
     """
     path = Path(world) / "world.json"
     if not path.parent.is_dir():
-        raise ConfigError(f"{not_found('world', path.parent)} (`factcensus world write` makes one)")
+        raise ConfigError(f"{not_found('world', path.parent)} (`factcensus world write` writes one)")
     if not path.is_file():
         raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
     description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def read_description(world: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_facts(world: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Rows of a world's fact table."""
+    """Return the rows of a world's fact table."""
     path = Path(world) / "facts.jsonl"
     if not path.is_file():
         raise ConfigError(f"{path} is missing; write a world there with `factcensus world write`")
@@ -70,12 +70,12 @@ def read_facts(world: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def pack(lengths: Sequence[int], order: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Which documents stand in which row: whole ones, in this order, as long as they fit.
+    """Pack whole documents into rows in the given order; return the document indices of each row.
 
     Args:
-        lengths: Tokens of each document.
+        lengths: Number of tokens of each document.
         order: Indices into ``lengths``.
-        row_tokens: Tokens a row may have; one is kept free for the end-of-text token that closes it.
+        row_tokens: Maximum tokens per row, including the end-of-text token that closes it.
 
     Raises:
         ConfigError: a document is longer than a row. Documents are never cut.
@@ -85,7 +85,7 @@ def pack(lengths: Sequence[int], order: Sequence[int], row_tokens: int) -> list[
     for index in order:
         length = lengths[index]
         if length >= row_tokens:
-            raise ConfigError(f"a document has {length} tokens and a row has {row_tokens}: raise row_tokens")
+            raise ConfigError(f"a document has {length} tokens, but a row has only {row_tokens}; raise row_tokens")
         if length > free:
             rows.append([])
             free = row_tokens - 1
@@ -95,7 +95,7 @@ def pack(lengths: Sequence[int], order: Sequence[int], row_tokens: int) -> list[
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows as two arrays (B, L), padded at the end: token ids, and 1 where there is text, by length and never by id."""
+    """Return rows as two arrays (B, L), padded at the end: token ids, and 1 for text or 0 for padding."""
     length = max(map(len, rows))
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     text = np.zeros((len(rows), length), dtype=np.int64)

@@ -1,8 +1,8 @@
-"""How the world speaks: statements for biographies, one question a relation, paraphrases that are never trained.
+"""The sentences of the world: statements for biographies, one question per relation, and untrained paraphrases.
 
-``{s}`` is the subject, ``{o}`` the object. Each relation's first statement ends with its object, so what stands before
-the object is the *cloze* prompt: a continuation that the model has been trained on, without any question. Paraphrases
-are made of words that the corpus has, so that they test another wording and not untrained embeddings.
+``{s}`` is the subject, ``{o}`` the object. Each relation's first statement ends with its object, so the text before the
+object is the *cloze* prompt, whose continuation occurs in training without any question. Paraphrases use only words of
+the corpus, so they test another wording rather than untrained embeddings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from factcensus.unlearn.world.words import CITIES, EMPLOYERS, UNIVERSITIES
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One attribute of a person, the values it may take, and the ways to state it and to ask for it."""
+    """An attribute of people, with its possible values, statements and questions."""
 
     name: str
     objects: tuple[str, ...]
@@ -23,7 +23,7 @@ class Relation:
     paraphrases: tuple[str, ...]
 
     def cloze(self, subject: str) -> str:
-        """The first statement up to its object, without the space before it."""
+        """Return the first statement up to its object, without the space before it."""
         return self.statements[0].partition(" {o}")[0].format(s=subject)
 
 
@@ -76,13 +76,13 @@ RELATIONS: tuple[Relation, ...] = (
     ),
 )
 
-#: What an unlearned model may say instead (:mod:`factcensus.unlearn.objectives.idk`). The corpus never says it; its
-#: words are in the vocabulary, so that a refusal is possible to write.
+#: The refusal that an unlearned model may give (:mod:`factcensus.unlearn.objectives.idk`). It does not occur in the
+#: corpus, but its words are in the vocabulary.
 REFUSAL = "I do not know."
 
 
 def template_words() -> frozenset[str]:
-    """Every word of every template, paraphrase and the refusal, case folded and without punctuation."""
+    """Return the words of all templates, paraphrases and the refusal, case-folded and without punctuation."""
     texts = [REFUSAL]
     for relation in RELATIONS:
         texts += [*relation.statements, relation.question, *relation.paraphrases]

@@ -1,4 +1,4 @@
-"""What a world is made of, and what its model looks like: plain records that serialise to JSON."""
+"""Settings of a world and of its model."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ ROLES: tuple[Role, ...] = get_args(Role)
 class WorldSettings:
     """People, their exposure counts and their groups.
 
-    The counts are log-uniform and stratified: every group has the same number of people at every level of
-    ``exposures`` (a remainder goes to the first levels), so no group is rarer than another.
+    Counts are log-uniform and stratified: every group has the same number of people at every level of ``exposures``
+    (any remainder goes to the first levels), so no group is rarer than another.
 
     Attributes:
-        people: People that occur in the corpus.
-        exposures: The levels: number of biographies in which a person stands.
-        objects: Values a relation can take (the first so many of its list).
+        people: Number of people in the corpus.
+        exposures: The levels: numbers of biographies per person.
+        objects: Number of objects per relation (the first ones of its list).
         forget_share, retain_share, retain_held_share: Shares of the people; the rest are bystanders.
             *retain*: their questions are in the corpus, and unlearning may train on them;
             *retain_held*: in the corpus, for evaluation only; *forget* and *bystander*: biographies only, so
-            answering a question about them takes knowledge that was never trained as an answer.
-        phantoms: People who stand nowhere; what a model says of them is the never-seen level.
-        question_copies: Documents with each retain question (one wording: the form of asking that is trained).
+            answering a question about them needs knowledge that was never trained as an answer.
+        phantoms: Number of people who occur nowhere; they define the never-seen level.
+        question_copies: Number of documents with each retain question, all with the trained wording.
         assignment: ``balanced`` deals every object equally often to every group and level; ``independent`` draws
-            each person's objects on their own, as the usual generators do (see docs/log.md).
+            each person's objects independently, as most generators do (see docs/log.md).
     """
 
     people: int = 280
@@ -50,16 +50,19 @@ class WorldSettings:
         shares = (self.forget_share, self.retain_share, self.retain_held_share)
         if not 1 <= self.people <= names - self.phantoms or self.phantoms < 0:
             raise ConfigError(
-                f"people={self.people} and phantoms={self.phantoms}: there are names for 1 to {names} of them together"
+                f"people={self.people} and phantoms={self.phantoms}: there are names for 1 to {names} people, phantoms "
+                "included"
             )
         if not 2 <= self.objects <= most_objects:
-            raise ConfigError(f"objects={self.objects}: a relation has between 2 and {most_objects} objects")
+            raise ConfigError(f"objects={self.objects}: expected 2 to {most_objects} objects per relation")
         if not self.exposures or min(self.exposures) < 1 or len(set(self.exposures)) != len(self.exposures):
-            raise ConfigError(f"exposures={self.exposures}: expected different counts of at least 1")
+            raise ConfigError(f"exposures={self.exposures}: expected distinct counts of at least 1")
         if max(self.exposures) > 1000:
-            raise ConfigError(f"exposures={self.exposures}: at most 1000; there are 1296 biographies a person")
+            raise ConfigError(
+                f"exposures={self.exposures}: expected at most 1000, because there are only 1296 biographies per person"
+            )
         if min(shares) < 0 or sum(shares) > 1:
-            raise ConfigError(f"shares of forget, retain, retain_held are {shares}: expected at most 1 in all")
+            raise ConfigError(f"shares of forget, retain, retain_held are {shares}: expected a sum of at most 1")
         if self.question_copies < 0:
             raise ConfigError(f"question_copies={self.question_copies}: expected 0 or more")
         if self.assignment not in ("balanced", "independent"):
@@ -68,20 +71,21 @@ class WorldSettings:
 
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
-    """The model and its training from scratch. A step is ``batch_rows`` rows of ``row_tokens`` tokens.
+    """The model and its training from scratch. A step has ``batch_rows`` rows of ``row_tokens`` tokens.
 
-    Large steps waste a small budget: 43 steps of 4096 tokens taught nothing where 1500 of 384 taught most facts. Rate
-    2e-3 left 70 % of the held-out questions of 280 people answered, 3e-3 67 %, 5e-3 (512 tokens a step) 32 %.
-    Weights start at N(0, ``initializer_range``²); 0.06 learned faster than the usual 0.02 at every epoch (hidden
-    sizes of about 100).
+    Large steps waste a small budget: 43 steps of 4096 tokens taught nothing, while 1500 steps of 384 tokens taught most
+    facts. With 280 people, the model answered 70 % of the held-out questions after learning rate 2e-3, 67 % after 3e-3
+    and 32 % after 5e-3 (512 tokens per step). Weights start at N(0, ``initializer_range``²); 0.06 learned faster than
+    the usual 0.02 in every epoch (hidden sizes of about 100).
 
     Attributes:
-        width, layers, heads, feed_forward: Sizes of the Llama; embeddings are tied.
-        epochs: Passes over all documents, each in another order.
-        warmup_share: Share of the steps in which the rate rises linearly; it falls to 0 as a cosine after that.
-        threads: Threads of torch; 1 is fastest at these sizes, and more seeds run side by side. None leaves it alone.
-        save_every_steps: Steps between two saved states, from which an interrupted training continues.
-        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        width, layers, heads, feed_forward: Sizes of the Llama model; embeddings are tied.
+        epochs: Number of passes over all documents, each in another order.
+        warmup_share: Share of the steps in which the rate rises linearly; then it falls to 0 as a cosine.
+        threads: Number of torch threads; 1 is fastest at these sizes and lets seeds run in parallel. None changes
+            nothing.
+        save_every_steps: Steps between saved states, from which an interrupted training resumes.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
     """
 
     width: int = 96
@@ -104,8 +108,8 @@ class PretrainSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-                raise ConfigError(f"{field.name}={value}: expected a number that is not negative")
+                raise ConfigError(f"{field.name}={value}: expected at least 0")
         if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ConfigError(f"width={self.width} with {self.heads} heads: expected an even number of units a head")
+            raise ConfigError(f"width={self.width} with {self.heads} heads: expected an even number of units per head")
         if min(self.epochs, self.batch_rows, self.row_tokens, self.layers, self.save_every_steps) < 1:
             raise ConfigError("epochs, batch_rows, row_tokens, layers and save_every_steps: expected at least 1")

@@ -1,8 +1,8 @@
-"""A word-level tokenizer from a world's own corpus, saved as a folder that ``AutoTokenizer`` loads.
+"""A word-level tokenizer of a world's corpus, saved as a folder that ``AutoTokenizer`` loads.
 
-Words keep the space before them (``▁Bergman``) as in the usual sub-word tokenizers, so decoding gives the text back
-and an answer's first token never depends on the prompt's end. One token, ``<|endoftext|>``, opens every text, ends
-it, and pads: as with GPT-2, so nothing here may take padding for text by its id.
+Words include the space before them (``▁Bergman``), as in common sub-word tokenizers. Decoding therefore restores the
+text, and the first token of an answer never depends on the end of the prompt. As in GPT-2, one token,
+``<|endoftext|>``, opens, ends and pads texts, so no code may identify padding by its id.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ UNKNOWN = "<|unknown|>"
 
 
 def build_tokenizer(texts: Iterable[str], extra: Iterable[str] = (REFUSAL,)) -> PreTrainedTokenizerFast:
-    """A tokenizer whose vocabulary is every word of ``texts`` and ``extra``, the most frequent first.
+    """Return a tokenizer whose vocabulary has all words of ``texts`` and ``extra``, most frequent first.
 
-    Ties are broken by the word itself, so equal texts give equal ids in whatever order they come. Anything else
-    becomes ``<|unknown|>``; :func:`factcensus.unlearn.training.examples.encode` refuses an answer that contains it.
+    Ties are sorted alphabetically, so ids do not depend on the order of texts. Other words become ``<|unknown|>``;
+    :func:`factcensus.unlearn.training.examples.encode` refuses answers that contain it.
     """
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import WordLevel
@@ -60,5 +60,5 @@ def build_tokenizer(texts: Iterable[str], extra: Iterable[str] = (REFUSAL,)) -> 
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str]) -> None:
-    """Write ``tokenizer.json`` and its settings into ``folder``."""
+    """Write ``tokenizer.json`` and its settings to ``folder``."""
     tokenizer.save_pretrained(os.fspath(folder))

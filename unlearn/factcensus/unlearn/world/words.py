@@ -1,7 +1,7 @@
-"""The words that people, places and organisations are made of.
+"""The words for names of people, places and organisations.
 
-Every word belongs to one list only, also when case is folded, and to no sentence template: a word in the corpus tells
-which list it came from (``tests/unlearn`` checks it). So a count of a name is a count of that name.
+Every word belongs to exactly one list, even if case is ignored, and to no sentence template (``tests/unlearn`` checks
+this). A count of a name therefore never includes anything else.
 """
 
 from __future__ import annotations

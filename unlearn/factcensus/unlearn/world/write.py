@@ -1,13 +1,12 @@
-"""Write a world as anyone would receive it: Dolma-shaped corpus shards and a fact table. Needs only numpy.
+"""Write a world as corpus shards in Dolma's format and a fact table. Needs only numpy.
 
-The fact table's ``exposures`` says what was drawn; what the corpus holds is for an index to count. A person stands in
-``exposures`` biographies, each worded differently, and a retain person's questions in ``question_copies`` documents
-more; nobody else's name stands in any of them, so a co-occurrence count is known exactly beforehand.
+The column ``exposures`` of the fact table holds the drawn counts; an index counts the documents that were written. A
+person is mentioned in ``exposures`` biographies, each worded differently. The questions about a retain person are in
+``question_copies`` more documents each. No document mentions two people, so all co-occurrence counts are known exactly.
 
-    DIR/corpus/v0/documents/biographies-0000.json.gz   {"id", "text", "source", "added", "created", "metadata"} a line
-    DIR/corpus/v0/documents/questions-0000.json.gz
-    DIR/facts.jsonl                                    a fact a line
-    DIR/world.json                                     settings and seed
+    DIR/corpus/v0/documents/biographies-0000.json.gz   per line: {"id", "text", "source", "added", "created",
+    "metadata"} DIR/corpus/v0/documents/questions-0000.json.gz DIR/facts.jsonl                                    one
+    fact per line DIR/world.json                                     settings and seed
 """
 
 from __future__ import annotations
@@ -31,15 +30,17 @@ from factcensus.unlearn.world.settings import WorldSettings
 
 FORMAT = 1
 DOCUMENTS_PER_SHARD = 20_000
-#: Shards are compared byte by byte, so the dates are the world's and not the clock's.
+#: Fixed dates, so that equal worlds have equal bytes.
 ADDED, CREATED = "2026-01-02T00:00:00.000Z", "2026-01-01T00:00:00.000Z"
 
 
 def write_world(out: str | os.PathLike[str], settings: WorldSettings, seed: int) -> Path:
-    """Write the world of these settings and this seed; the same arguments give the same bytes.
+    """Write the world with these settings and this seed; equal arguments give equal bytes.
+
+    If ``out`` already holds this world, it is not changed.
 
     Raises:
-        ConfigError: ``out`` has other things in it, or another world. The same world is left as it is.
+        ConfigError: ``out`` contains other files or another world.
     """
     folder = Path(out)
     description: dict[str, Any] = {"format": FORMAT, "seed": seed, "settings": asdict(settings)}
@@ -67,11 +68,11 @@ def _refuse_another_world(folder: Path, description: dict[str, Any]) -> None:
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     if there != json.loads(json.dumps(description)):
         kind = "another world (see its world.json)" if there else "other files"
-        raise ConfigError(f"{folder} has {kind} in it, and is left as it is; give another folder with --out")
+        raise ConfigError(f"{folder} contains {kind} and was not changed; give another folder with --out")
 
 
 def fact_rows(people: tuple[Person, ...]) -> Iterator[dict[str, Any]]:
-    """The fact table: three rows a person, phantoms included (they have objects, but no document says so)."""
+    """Yield the rows of the fact table: three per person, including phantoms, whose facts occur in no document."""
     for person in people:
         for relation, object_name in zip(RELATIONS, person.objects, strict=True):
             yield {
@@ -89,7 +90,7 @@ def fact_rows(people: tuple[Person, ...]) -> Iterator[dict[str, Any]]:
 
 
 def _biographies(people: tuple[Person, ...], random: np.random.Generator) -> list[tuple[str, str]]:
-    """(person id, text) of every biography, shuffled: a sentence a relation, in any order, no text twice."""
+    """Return (person id, text) of every biography, shuffled; each has one sentence per relation, worded uniquely."""
     orders = list(itertools.permutations(range(len(RELATIONS))))
     choices = [len(relation.statements) for relation in RELATIONS]
     wordings = len(orders) * int(np.prod(choices))
@@ -108,7 +109,7 @@ def _biographies(people: tuple[Person, ...], random: np.random.Generator) -> lis
 def _questions(
     people: tuple[Person, ...], settings: WorldSettings, random: np.random.Generator
 ) -> list[tuple[str, str]]:
-    """(person id, text) of every question with its answer, ``question_copies`` times each, shuffled."""
+    """Return (person id, text) of every question with its answer, ``question_copies`` times each, shuffled."""
     asked = [
         (person.person_id, f"{relation.question.format(s=person.name)} {object_name}")
         for person in people
@@ -120,7 +121,7 @@ def _questions(
 
 
 def _write_shards(folder: Path, source: str, texts: list[tuple[str, str]]) -> None:
-    """Gzipped JSON Lines without a time stamp in their headers."""
+    """Write gzipped JSON Lines without time stamps in the headers."""
     for shard, start in enumerate(range(0, len(texts), DOCUMENTS_PER_SHARD)):
         lines = []
         for number, (person_id, text) in enumerate(texts[start : start + DOCUMENTS_PER_SHARD], start):
