@@ -1,1 +1,1 @@
-"""Tests of ``factcensus.indexer``: every number next to a slow, obvious reading of the contract."""
+"""Tests of ``factcensus.indexer``, which compare every number with a slow, simple reference implementation."""

@@ -1,4 +1,4 @@
-"""Corpus files and indexes that the tests write."""
+"""Helpers that write corpus files and indexes for tests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from factcensus.indexer import CountIndex, build_index
 
 Record = dict[str, Any]
 
-#: Words in a path that make infini-gram's engine take a file for another kind.
+#: Words in a path that make infini-gram's engine misread the kind of a file.
 ENGINE_PATH_TRAPS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
 
 
 def records(texts: Iterable[str], sources: Sequence[str | None] | None = None) -> list[Record]:
-    """Dolma documents; a document whose source is None has no such field."""
+    """Return Dolma documents; a document with the source None has no such field."""
     texts = list(texts)
     made: list[Record] = []
     for number, (text, source) in enumerate(zip(texts, sources or [None] * len(texts), strict=True)):
@@ -32,7 +32,7 @@ def records(texts: Iterable[str], sources: Sequence[str | None] | None = None) -
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write bytes, compressed as the file's ending says."""
+    """Write bytes, compressed according to the ending of the file."""
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
     elif path.suffix == ".zst":
@@ -43,7 +43,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def write_corpus(path: Path, documents: Iterable[Record], *, escape: bool = False) -> Path:
-    """Write documents as JSON Lines (also compressed) or Parquet, by the file's ending."""
+    """Write documents as JSON Lines (also compressed) or Parquet, according to the ending of the file."""
     if path.suffix == ".parquet":
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(list(documents)), path)
@@ -55,7 +55,7 @@ def write_corpus(path: Path, documents: Iterable[Record], *, escape: bool = Fals
 def make_index(
     folder: Path, texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any
 ) -> CountIndex:
-    """Build an index of texts in ``folder`` and open it; one job, for the many tiny ones."""
+    """Build an index of texts in ``folder`` and open it; one job, because most are tiny."""
     corpus = write_corpus(folder / "corpus.jsonl", records(texts, sources))
     build_index([corpus], folder / "ix", **{"jobs": 1} | options)
     return CountIndex.open(folder / "ix")
@@ -63,21 +63,21 @@ def make_index(
 
 @contextmanager
 def index_of(texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any) -> Iterator[CountIndex]:
-    """An opened index of texts in a folder that goes away afterwards, for use inside ``@given``."""
+    """Yield an open index of texts in a temporary folder, for use inside ``@given``."""
     with index_folder(texts, sources, **options) as folder, CountIndex.open(folder) as index:
         yield index
 
 
 @contextmanager
 def index_folder(texts: Iterable[str], sources: Sequence[str | None] | None = None, **options: Any) -> Iterator[Path]:
-    """The folder of an index of texts, which goes away afterwards."""
+    """Yield the temporary folder of an index of texts."""
     with TemporaryDirectory(prefix="ix") as folder:
         make_index(Path(folder), texts, sources, **options).close()
         yield Path(folder) / "ix"
 
 
 def fact_table(rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> pa.Table:
-    """A fact table from (subject forms, object forms); the first form is the name, the others are aliases."""
+    """Return a fact table from (subject forms, object forms); the first form is the name, the others are aliases."""
     rows = list(rows)
     strings = pa.list_(pa.string())
     return pa.table(

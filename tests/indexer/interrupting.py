@@ -1,8 +1,8 @@
-"""A process that changes indexes and is killed in the middle: the other side of ``test_interruption.py``.
+"""A process that changes indexes and is killed at a chosen step, used by ``test_interruption.py``.
 
-It is started once and imports everything; for each job it forks a child that does the work and kills itself (SIGKILL,
-so nothing is flushed, closed or cleaned up) right before its n-th step. A step is whatever changes the disk and can be
-seen from Python: a file opened for writing, renamed, linked or removed, a folder made, an fsync. Jobs and answers are
+It is started once and imports everything. For each job it forks a child that does the work and kills itself right
+before its n-th step (with SIGKILL, so nothing is flushed, closed or cleaned up). A step is any change of the disk that
+Python can observe: a file opened for writing, renamed, linked or removed, a new folder, an fsync. Jobs and answers are
 lines of JSON.
 """
 
@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: Audit events of Python that stand for a change of the disk.
+#: Audit events of Python for changes of the disk.
 STEPS = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 
 
 class Interrupter:
-    """Starts the process, and gives it jobs."""
+    """A handle that starts the process and sends it jobs."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -43,19 +43,19 @@ class Interrupter:
         after_s: float | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Do something in a child that is killed before step ``at`` or after so many seconds; what became of it.
+        """Run a function in a child that is killed before step ``at`` or after ``after_s`` seconds.
 
         Args:
-            folder: opening files below it for writing counts as a step.
-            what: the function of ``factcensus.indexer``.
-            arguments: its arguments.
-            at: see above.
-            after_s: see above.
-            options: its options; ``processes=True`` makes it start some (steps are not counted then).
+            folder: Opening files below this folder for writing counts as a step.
+            what: The name of a function of ``factcensus.indexer``.
+            arguments: Its arguments.
+            at: The step before which the child is killed.
+            after_s: The time in seconds after which the child is killed.
+            options: Its options; ``processes=True`` makes it start processes (then steps are not counted).
 
         Returns:
-            ``killed`` (before it was done), the number of ``steps`` that were begun, ``seconds``, and the ``error`` if
-            there was one.
+            ``killed`` (before the function finished), the number of started ``steps``, ``seconds``, and the ``error``,
+            if any.
         """
         job = {"folder": folder, "what": what, "arguments": arguments, "options": options, "at": at, "after_s": after_s}
         assert self._process.stdin is not None
@@ -75,7 +75,7 @@ class Interrupter:
 
 
 def count_steps(folder: str, at: int | None, told: int) -> None:
-    """Kill this process before step ``at`` in ``folder``; the number of steps is written to a pipe after each."""
+    """Kill this process before step ``at`` in ``folder``; each step writes the number of steps to a pipe."""
     steps = 0
 
     def step() -> None:
@@ -105,7 +105,7 @@ def count_steps(folder: str, at: int | None, told: int) -> None:
 
 
 def work(job: dict[str, Any], told: int) -> None:
-    """What the child does."""
+    """Do the work of the child."""
     from factcensus import indexer
     from factcensus.indexer.system import processes
 
@@ -117,7 +117,7 @@ def work(job: dict[str, Any], told: int) -> None:
 
 
 def do(job: dict[str, Any]) -> dict[str, Any]:
-    """Fork a child for a job, and say what became of it."""
+    """Fork a child for a job and return its result."""
     told, tell = os.pipe()
     begin = time.monotonic()
     child = os.fork()
@@ -135,7 +135,7 @@ def do(job: dict[str, Any]) -> dict[str, Any]:
     os.close(tell)
     if job["after_s"] is not None:
         time.sleep(job["after_s"])
-        os.kill(child, signal.SIGKILL)  # of a child that has ended nothing is left but its exit code
+        os.kill(child, signal.SIGKILL)  # only the exit code is left of a child that has ended
     with os.fdopen(told, "rb") as pipe:
         steps, _, error = pipe.read().partition(b"!")
     _, status = os.waitpid(child, 0)
@@ -148,7 +148,7 @@ def do(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load the compiled code once, for all children."""
+    """Load the compiled code once for all children."""
     from tempfile import TemporaryDirectory
 
     from factcensus.indexer import add_to_index, build_index, compact_index, delete_documents

@@ -1,7 +1,7 @@
-"""The oracle of ``reference.py`` made quick enough for real text: the same lists, and where each token stands in them.
+"""The oracle of ``reference.py``, made fast enough for real text with an inverted index.
 
-The only idea: a form can only stand where the rarest of its tokens stands. ``test_real_corpus.py`` checks
-that the numbers are those of ``reference.fact``.
+A form can only occur where its rarest token occurs. ``test_real_corpus.py`` checks that the numbers equal those of
+``reference.fact``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .reference import Document, Span, Token, Tokens
 
 
 class Inverted:
-    """Documents, and for each token its (document, position) pairs in ascending order."""
+    """Documents with the sorted (document, position) pairs of each token."""
 
     def __init__(self, documents: Sequence[Document]) -> None:
         self.documents = documents
@@ -25,7 +25,7 @@ class Inverted:
         self._mentions: dict[tuple[tuple[Token, ...], ...], dict[int, list[Span]]] = {}
 
     def occurrences(self, ngram: Tokens) -> list[tuple[int, int]]:
-        """Every place where the n-gram stands: document, position."""
+        """Yield every (document, position) at which the n-gram occurs."""
         ngram, n = list(ngram), len(ngram)
         rarest = min(range(n), key=lambda i: len(self.places.get(ngram[i], [])))
         found = []
@@ -36,7 +36,7 @@ class Inverted:
         return found
 
     def mentions(self, forms: Iterable[Tokens]) -> dict[int, list[Span]]:
-        """The spans of an entity's mentions in each document that has any: leftmost, longest, never overlapping."""
+        """Return the spans of mentions of an entity per document: leftmost-longest and non-overlapping."""
         key = tuple(tuple(form) for form in forms if form)
         if key not in self._mentions:
             candidates = sorted(
@@ -51,7 +51,7 @@ class Inverted:
         return self._mentions[key]
 
     def fact(self, subject: Sequence[Tokens], object_: Sequence[Tokens], windows: Sequence[int]) -> dict[str, int]:
-        """As ``reference.fact``, over all documents."""
+        """Return the result of ``reference.fact`` over all documents."""
         subjects, objects = self.mentions(subject), self.mentions(object_)
         numbers = {
             "subject_mentions": sum(map(len, subjects.values())),

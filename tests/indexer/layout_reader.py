@@ -1,4 +1,4 @@
-"""The shard files as design/index_service.md, section 3, describes them, read and checked the slow way."""
+"""A slow, simple reader of shard files that checks them against docs/index-format.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = {"u8": 1, "u16": 2, "u32": 4}
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard: the token ids of its documents, and the bytes of its files."""
+    """One shard, with the token ids of its documents and the bytes of its files."""
 
     number: int
     documents: tuple[tuple[int, ...], ...]
@@ -38,19 +38,19 @@ def read_shard(folder: Path, number: int, width: int) -> Shard:
 
 
 def read_shards(folder: Path, width: int) -> list[Shard]:
-    """All shards of an index folder, by number."""
+    """Return all shards of an index folder by number."""
     numbers = sorted(int(path.name.split(".")[1]) for path in folder.glob("tokenized.*"))
     return [read_shard(folder, number, width) for number in numbers]
 
 
 def check_table(shard: Shard, width: int) -> None:
-    """The suffix array: byte offsets in the order of the bytes that follow them, in as few bytes as hold them."""
+    """Check the suffix array: byte offsets sorted by the bytes that follow, with the minimum width."""
     text = shard.tokenized
     pointer_width = max(1, math.ceil(math.log2(len(text)) / 8))
     offsets = [int.from_bytes(word, "little") for word in _words(shard.table, pointer_width)]
     assert sorted(offsets) == list(range(0, len(text), width)), "every token has one entry"
     for one, next_ in pairwise(offsets):
-        # Suffixes that differ early are told apart by a short comparison; the long one copies them whole.
+        # A short comparison distinguishes suffixes that differ early; the long one copies whole suffixes.
         assert text[one : one + 64] < text[next_ : next_ + 64] or text[one:] < text[next_:]
 
 

@@ -1,15 +1,14 @@
-"""What every number means, read off the contract in the slowest and most obvious way.
+"""The reference implementation (oracle) of every number, in the slowest and simplest way.
 
-Nothing here is shared with ``factcensus.indexer``: it is a second, independent reading, over Python lists.
+It is independent of ``factcensus.indexer`` and works on Python lists.
 
-Analyzers and the Unicode version. The word analyzers are frozen at Unicode 14.0, and so is this oracle, on every
-Python: ``unicode_14_assigned.txt`` lists the code points that 14.0 assigns, and every other character is replaced by a
-space before anything else is done to the text (unless it is default-ignorable). That is what 14.0 does with it: an
-unassigned character is a starter without decomposition, so it keeps its neighbours from being reordered or composed
-across it, as a space does, and it separates words, as a space does. ``unicode_14_properties.txt`` has the properties of
-14.0 that Python does not know. For assigned characters Unicode's stability policies promise that normalisation and case
-folding are the same in every later version. Categories have no such promise; that those used here have not moved is
-what ``test_unicode_14.py`` checks where it can.
+The word analyzers are frozen at Unicode 14.0, and so is this oracle on every Python version.
+``unicode_14_assigned.txt`` lists the code points assigned in 14.0. Every other character is first replaced by a space,
+unless it is default-ignorable. This has the same effect as in 14.0: an unassigned character is a starter without
+decomposition, so like a space it prevents reordering and composition across it, and separates words.
+``unicode_14_properties.txt`` has properties of 14.0 that Python does not provide. For assigned characters, the
+stability policies of Unicode guarantee that normalisation and case folding never change. There is no such guarantee for
+categories; ``test_unicode_14.py`` checks, where possible, that the categories used here have not changed.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ def _lines(file: str) -> list[str]:
 
 
 def _read_assigned() -> frozenset[int]:
-    """Code points that Unicode 14.0 assigns (category other than Cn)."""
+    """Return the code points assigned in Unicode 14.0 (category other than Cn)."""
     return frozenset(code_point for line in _lines("unicode_14_assigned.txt") for code_point in _range(line))
 
 
 def _read_properties() -> dict[str, frozenset[str]]:
-    """The characters that have each property of ``unicode_14_properties.txt`` in Unicode 14.0."""
+    """Return the characters with each property in ``unicode_14_properties.txt`` in Unicode 14.0."""
     found: dict[str, set[str]] = {}
     for line in _lines("unicode_14_properties.txt"):
         code_points, _, name = line.partition(";")
@@ -57,7 +56,7 @@ def _read_properties() -> dict[str, frozenset[str]]:
 ASSIGNED_IN_14 = _read_assigned()
 PROPERTIES_OF_14 = _read_properties()
 
-#: Scripts of which each letter, mark or number is a token by itself.
+#: Scripts in which each letter, mark or number is a separate token.
 LONE_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
 _OF_LONE_SCRIPTS = frozenset().union(*(PROPERTIES_OF_14[f"Script_Extensions={name}"] for name in LONE_SCRIPTS))
 _CYRILLIC = PROPERTIES_OF_14["Script=Cyrillic"]
@@ -69,23 +68,23 @@ _LETTERS_USED_AS_APOSTROPHES = "ʹʺʻʼʽʾʿˈˊˋˌ\ua78b\ua78c"
 
 @cache
 def is_word_character(character: str) -> bool:
-    """A letter, mark or number, but no letter that is used as an apostrophe."""
+    """Return whether a character is a letter, mark or number, except letters used as apostrophes."""
     return unicodedata.category(character)[0] in "LMN" and character not in _LETTERS_USED_AS_APOSTROPHES
 
 
 @cache
 def is_lone(character: str) -> bool:
-    """A letter, mark or number of a script that is written without spaces."""
+    """Return whether a character is a letter, mark or number of a script written without spaces."""
     return is_word_character(character) and character in _OF_LONE_SCRIPTS
 
 
 def continues_a_word(character: str) -> bool:
-    """Whether a character belongs to the same token as the letter before it."""
+    """Return whether a character belongs to the same token as the preceding letter."""
     return is_word_character(character) and not is_lone(character)
 
 
 def split_words(text: str) -> list[str]:
-    """The tokens of a text that is already folded and normalised."""
+    """Return the tokens of a text that is already folded and normalised."""
     tokens = []
     i = 0
     while i < len(text):
@@ -109,7 +108,7 @@ def split_words(text: str) -> list[str]:
 
 @cache
 def _is_no_spelling(character: str) -> bool:
-    """Whether a character is removed wherever it is."""
+    """Return whether a character is always removed."""
     if character == "\u200b":
         return False
     return (
@@ -126,20 +125,20 @@ def _is_cyrillic_letter(character: str) -> bool:
 
 
 def _only_spelling(text: str) -> str:
-    """The removals of step 1."""
+    """Do the removals of step 1."""
     kept: list[str] = []
     for character in text:
         if _is_no_spelling(character):
             continue
         if character == "\u0301" and kept and _is_cyrillic_letter(kept[-1]):
-            continue  # the next one is directly after the same letter
+            continue  # the next mark then directly follows the same letter
         kept.append(character)
     return "".join(kept)
 
 
 @cache
 def _way_to_separate(character: str) -> str | None:
-    """Whether a character is a superscript digit, a fraction, or another one of step 2 that separates."""
+    """Return whether a character is a superscript digit, a fraction, or another separator of step 2."""
     mapping = unicodedata.decomposition(character).partition(" ")
     if mapping[0] == "<fraction>":
         return "fraction"
@@ -149,7 +148,7 @@ def _way_to_separate(character: str) -> str | None:
 
 
 def _words(text: str, fold: Callable[[str], str]) -> list[str]:
-    """The three steps; what separates cuts the text in pieces that are folded one by one."""
+    """Apply the three steps; separators split the text into pieces that are folded one by one."""
     text = "".join(c if ord(c) in ASSIGNED_IN_14 or c in _DEFAULT_IGNORABLE else " " for c in text)
     text = _only_spelling(unicodedata.normalize("NFC", text))
     tokens = []
@@ -165,12 +164,12 @@ def _words(text: str, fold: Callable[[str], str]) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """The analyzer ``words``."""
+    """Return the tokens of the analyzer ``words``."""
     return _words(text, lambda piece: _nfkc(_nfkc(piece).casefold()))
 
 
 def words_cased(text: str) -> list[str]:
-    """The analyzer ``words-cased``."""
+    """Return the tokens of the analyzer ``words-cased``."""
     return _words(text, partial(unicodedata.normalize, "NFC"))
 
 
@@ -179,7 +178,7 @@ def _nfkc(text: str) -> str:
 
 
 def utf8_bytes(text: str) -> list[int]:
-    """The analyzer ``bytes``; each token is the byte's value."""
+    """Return the tokens of the analyzer ``bytes``; each token is the value of a byte."""
     return list(text.encode("utf-8"))
 
 
@@ -190,20 +189,20 @@ ANALYZERS = {"words": words, "words-cased": words_cased, "bytes": utf8_bytes}
 
 @dataclass(frozen=True)
 class Document:
-    """One record of a corpus as the oracle sees it."""
+    """One document of the oracle."""
 
     tokens: Tokens
     source: str | None = None
 
 
 def occurrences(tokens: Tokens, ngram: Tokens) -> int:
-    """Positions at which the n-gram stands; overlapping ones all count."""
+    """Return the positions at which the n-gram occurs, including overlapping ones."""
     n = len(ngram)
     return sum(list(tokens[i : i + n]) == list(ngram) for i in range(len(tokens) - n + 1))
 
 
 def mentions(tokens: Tokens, forms: Iterable[Tokens]) -> list[Span]:
-    """Spans of the mentions of an entity, left to right: at each position the longest form, then on after its end."""
+    """Return the spans of mentions of an entity: the longest form at each position, then after its end."""
     spans = []
     position = 0
     while position < len(tokens):
@@ -217,7 +216,7 @@ def mentions(tokens: Tokens, forms: Iterable[Tokens]) -> list[Span]:
 
 
 def tokens_between(one: Span, other: Span) -> int | None:
-    """How many tokens stand strictly between two spans; None where they overlap."""
+    """Return the number of tokens strictly between two spans; None if they overlap."""
     if one[1] <= other[0]:
         return other[0] - one[1]
     if other[1] <= one[0]:
@@ -226,7 +225,7 @@ def tokens_between(one: Span, other: Span) -> int | None:
 
 
 def pairs(subject: Iterable[Span], object_: Iterable[Span], window: int | None = None) -> int:
-    """Pairs (subject mention, object mention) that do not overlap and stand within the window."""
+    """Return the number of pairs (subject mention, object mention) that do not overlap and are within the window."""
     object_ = list(object_)
     count = 0
     for one in subject:
@@ -238,7 +237,7 @@ def pairs(subject: Iterable[Span], object_: Iterable[Span], window: int | None =
 
 
 def count(documents: Sequence[Document], ngram: Tokens) -> dict[str, int]:
-    """The numbers of ``count --json``."""
+    """Return the numbers of ``count --json``."""
     found = [occurrences(document.tokens, ngram) for document in documents]
     return {"occurrences": sum(found), "documents": sum(n > 0 for n in found)}
 
@@ -246,7 +245,7 @@ def count(documents: Sequence[Document], ngram: Tokens) -> dict[str, int]:
 def fact(
     documents: Sequence[Document], subject: Sequence[Tokens], object_: Sequence[Tokens], windows: Iterable[int] = ()
 ) -> dict[str, int]:
-    """The numbers of one row of the counts table, under the names of its columns."""
+    """Return the numbers of one row of the counts table by column name."""
     found = [(mentions(document.tokens, subject), mentions(document.tokens, object_)) for document in documents]
     numbers = {
         "subject_mentions": sum(len(s) for s, _ in found),
@@ -263,7 +262,7 @@ def fact(
 
 
 def of_source(documents: Sequence[Document], source: str | None) -> list[Document]:
-    """The documents of one source."""
+    """Return the documents of one source."""
     return [document for document in documents if document.source == source]
 
 
@@ -271,10 +270,10 @@ def of_source(documents: Sequence[Document], source: str | None) -> list[Documen
 
 
 def stratum_by_edges(value: int, edges: Sequence[int]) -> int:
-    """How many of the ascending edges the value has reached: 0 below the first."""
+    """Return how many of the ascending edges the value has reached; 0 below the first."""
     return sum(value >= edge for edge in edges)
 
 
 def stratum_by_log10(value: int) -> int:
-    """0 for a count of 0, 1 for 1 to 9, 2 for 10 to 99, ...: the number of decimal digits."""
+    """Return 0 for a count of 0, 1 for 1 to 9, 2 for 10 to 99, …: the number of decimal digits."""
     return 0 if value == 0 else len(str(value))

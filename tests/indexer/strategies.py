@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-#: Indexes are built inside an example, so an example may take long.
+#: Examples build indexes, so they may take long.
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 # ---------------------------------------------------------------------------------------------- hard characters
 
-#: Characters that some step of an analyzer treats in a way of its own, by the reason.
+#: Characters that a step of an analyzer treats specially, by reason.
 HARD = {
     "combining marks": "aeoAuc\u0301\u0327\u0308\u0323\u0345\u0344\u0340\u1e69\u20e3\u034f",
     "Tibetan vowels": "a\u0f40\u0f71\u0f72\u0f73\u0f74\u0f75\u0f80\u0f81\u0301",
@@ -50,7 +50,7 @@ _HARD_CHARACTERS = sorted(set("".join(HARD.values())))
 
 
 def hard_text(max_size: int = 24) -> st.SearchStrategy[str]:
-    """Text over one of the hard alphabets, over all of them at once, or over all of Unicode."""
+    """Generate text from one of the hard alphabets, from all of them, or from all of Unicode."""
     one_alphabet = st.sampled_from(sorted(HARD)).flatmap(lambda name: st.text(HARD[name], max_size=max_size))
     return one_alphabet | st.text(_HARD_CHARACTERS, max_size=max_size) | st.text(max_size=max_size)
 
@@ -60,7 +60,7 @@ def hard_text(max_size: int = 24) -> st.SearchStrategy[str]:
 
 @dataclass(frozen=True)
 class Alphabet:
-    """Pieces that texts are made of, and what may stand between them."""
+    """Pieces of texts, and separators between them."""
 
     analyzer: str
     pieces: tuple[str, ...]
@@ -79,7 +79,7 @@ ALPHABETS = (
 
 @dataclass(frozen=True)
 class Corpus:
-    """What one example builds an index of, and what it asks."""
+    """The texts and queries of one example."""
 
     analyzer: str
     texts: tuple[str, ...]
@@ -97,7 +97,7 @@ def _join(draw: st.DrawFn, alphabet: Alphabet, pieces: list[str]) -> str:
 
 @st.composite
 def corpora(draw: st.DrawFn, max_documents: int = 10, min_entities: int = 1, max_entities: int = 7) -> Corpus:
-    """A few short documents over a tiny alphabet, and entities whose forms repeat, nest and overlap."""
+    """Generate a few short documents over a tiny alphabet, and entities whose forms repeat, nest and overlap."""
     alphabet = draw(st.sampled_from(ALPHABETS))
     pieces = st.sampled_from(alphabet.pieces)
     documents = draw(st.lists(st.lists(pieces, max_size=14), min_size=1, max_size=max_documents))

@@ -1,4 +1,4 @@
-"""Additions to an index: never counted twice, whatever is repeated or killed, and nothing old is left behind."""
+"""Additions to an index are never counted twice, even if repeated or killed, and leave no old files."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def documents(folder: Path) -> int:
         return found
 
 
-def test_documents_that_were_added_already_are_refused(folder: Path, tmp_path: Path) -> None:
-    """Under another name, compressed, in another place or order; also those that the index was built of."""
+def test_documents_already_added_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Also under another name, compressed, in another place or order, and for files of the first build."""
     more = write_corpus(tmp_path / "more.jsonl", MORE)
     add_to_index(folder, [more], jobs=1)
     again = [
@@ -75,7 +75,7 @@ def test_documents_that_were_added_already_are_refused(folder: Path, tmp_path: P
     verify_index(folder)
 
 
-def test_what_was_added_is_remembered_after_any_change(folder: Path, tmp_path: Path) -> None:
+def test_added_contents_are_remembered_after_every_change(folder: Path, tmp_path: Path) -> None:
     more = write_corpus(tmp_path / "more.jsonl", MORE)
     add_to_index(folder, [more], jobs=1)
     delete_documents(folder, ids=["b0"])
@@ -87,7 +87,7 @@ def test_what_was_added_is_remembered_after_any_change(folder: Path, tmp_path: P
     assert add_to_index(folder, [more], replace=True, jobs=1).documents == 11
 
 
-def test_other_ids_or_texts_are_other_documents(folder: Path, tmp_path: Path) -> None:
+def test_documents_with_other_ids_or_texts_are_added(folder: Path, tmp_path: Path) -> None:
     for name, rows in {
         "ids": [{**row, "id": f"c{row['id']}"} for row in FIRST],
         "texts": [{**row, "text": row["text"] + " x"} for row in FIRST],
@@ -98,7 +98,7 @@ def test_other_ids_or_texts_are_other_documents(folder: Path, tmp_path: Path) ->
         add_to_index(folder, [write_corpus(tmp_path / f"{name}.jsonl", rows)], jobs=1)
 
 
-def test_repeat_is_refused_on_the_command_line(
+def test_command_line_refuses_repeated_additions(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = str(write_corpus(tmp_path / "more.jsonl", MORE))
@@ -127,10 +127,10 @@ def kill_and_repeat(place: Path, interrupt: Interrupter, step: int) -> None:
 
 
 @pytest.mark.parametrize("steps", ["last", pytest.param("all", marks=pytest.mark.full)])
-def test_addition_that_is_repeated_after_a_kill_counts_once(
+def test_addition_repeated_after_a_kill_counts_once(
     steps: str, folder: Path, tmp_path: Path, interrupt: Interrupter
 ) -> None:
-    """Killed before any step that changes the disk, those at the end above all, where the change is done already."""
+    """Kill it before every step that changes the disk, including the last steps, when the change is already made."""
     write_corpus(tmp_path / "more.jsonl", MORE)
     shutil.copytree(folder, tmp_path / "cut/ix")
     arguments = ("add_to_index", tmp_path / "cut/ix", [str(tmp_path / "more.jsonl")])
@@ -142,7 +142,7 @@ def test_addition_that_is_repeated_after_a_kill_counts_once(
         kill_and_repeat(tmp_path / "cut", interrupt, step)
 
 
-def test_addition_that_was_done_is_cleaned_up_after_another_change_too(
+def test_finished_addition_is_cleaned_up_after_another_change(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = write_corpus(tmp_path / "more.jsonl", MORE)
@@ -176,7 +176,9 @@ def test_many_additions_leave_only_the_files_of_the_last_generation(folder: Path
     verify_index(folder)
 
 
-def test_many_shards_are_said_with_the_remedy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_shards_are_reported_with_the_remedy(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(build_module, "MANY_SHARDS", 3)
     told: list[str] = []
     for number in range(2):
@@ -186,8 +188,8 @@ def test_many_shards_are_said_with_the_remedy(folder: Path, tmp_path: Path, monk
     assert f"3 shards, and every count searches each of them; run 'factcensus index compact {folder}'" in told[0]
 
 
-def test_compressed_copy_has_the_content_of_the_original(tmp_path: Path) -> None:
-    """The digest is of what was read, so it does not depend on the place, the compression or the batches."""
+def test_compressed_copy_has_the_content_digest_of_the_original(tmp_path: Path) -> None:
+    """The digest depends on the documents, but not on the path, the compression or the batches."""
     plain = write_corpus(tmp_path / "a.jsonl", FIRST)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
     contents = [

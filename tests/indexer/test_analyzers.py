@@ -1,4 +1,4 @@
-"""Text to tokens: the analyzers against the contract's section 2."""
+"""Text to tokens: the analyzers compared with the documented rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .strategies import HARD, QUICK, hard_text
 
 WORD_ANALYZERS = ("words", "words-cased")
 
-#: Texts whose tokens the contract settles: (text, tokens of `words`, tokens of `words-cased`).
+#: Texts with known tokens: (text, tokens of `words`, tokens of `words-cased`).
 BY_HAND = [
     ("St. Louis", ["st", "louis"], ["St", "Louis"]),
     ("St Louis", ["st", "louis"], ["St", "Louis"]),
@@ -95,7 +95,7 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("text", "folded", "cased"), BY_HAND, ids=[repr(text) for text, _, _ in BY_HAND])
-def test_tokens_settled_by_hand(text: str, folded: list[str], cased: list[str]) -> None:
+def test_tokens_given_by_hand(text: str, folded: list[str], cased: list[str]) -> None:
     assert reference.words(text) == folded, "the oracle itself"
     assert reference.words_cased(text) == cased, "the oracle itself"
     assert get_analyzer("words").tokens(text) == folded
@@ -103,20 +103,20 @@ def test_tokens_settled_by_hand(text: str, folded: list[str], cased: list[str]) 
 
 
 def check_tokens(analyzer: str, text: str) -> None:
-    """The analyzer takes the text as the oracle does."""
+    """Check that the analyzer and the oracle give the same tokens."""
     assert get_analyzer(analyzer).tokens(text) == reference.ANALYZERS[analyzer](text)
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
 @settings(QUICK, max_examples=500)
 @given(text=hard_text())
-def test_tokens_of_any_text_are_those_of_the_oracle(analyzer: str, text: str) -> None:
+def test_tokens_of_any_text_equal_the_oracle(analyzer: str, text: str) -> None:
     check_tokens(analyzer, text)
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_tokens_of_every_pair_of_ascii_characters_are_those_of_the_definition(analyzer: Normalization) -> None:
-    """ASCII, which most queries are, goes another and shorter way."""
+def test_tokens_of_all_ascii_pairs_follow_the_definition(analyzer: Normalization) -> None:
+    """Most queries are ASCII, which has a separate, faster path."""
     characters = [chr(c) for c in range(128)]
     for first in characters:
         for end in ("", "a", "+b", "# "):
@@ -128,7 +128,7 @@ def test_tokens_of_every_pair_of_ascii_characters_are_those_of_the_definition(an
 @settings(QUICK, max_examples=500)
 @given(text=st.text(st.characters(max_codepoint=127)) | st.text("aB1+#. _") | hard_text())
 @example(text="a" + "+#" * 5_000 + "b")
-def test_tokens_are_those_of_the_definition(analyzer: Normalization, text: str) -> None:
+def test_tokens_follow_the_definition(analyzer: Normalization, text: str) -> None:
     assert get_analyzer(analyzer).tokens(text) == exact_tokens(text, analyzer)
 
 
@@ -136,18 +136,18 @@ def test_tokens_are_those_of_the_definition(analyzer: Normalization, text: str) 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
 @settings(QUICK, max_examples=60_000)
 @given(text=hard_text(max_size=60))
-def test_tokens_of_very_many_texts_are_those_of_the_oracle(analyzer: str, text: str) -> None:
+def test_tokens_of_very_many_texts_equal_the_oracle(analyzer: str, text: str) -> None:
     check_tokens(analyzer, text)
 
 
 @pytest.mark.parametrize("name", sorted(HARD))
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_tokens_of_every_pair_of_hard_characters_are_those_of_the_oracle(analyzer: str, name: str) -> None:
+def test_tokens_of_all_pairs_of_hard_characters_equal_the_oracle(analyzer: str, name: str) -> None:
     tokens, oracle = get_analyzer(analyzer).tokens, reference.ANALYZERS[analyzer]
     characters = sorted(set(HARD[name]))
     for first in characters:
         text = " . ".join(f"{first}{second}{end}" for second in characters for end in ("", "a", "+"))
-        if tokens(text) != oracle(text):  # look for the smallest text that shows it
+        if tokens(text) != oracle(text):  # find the smallest text that shows the error
             for second in characters:
                 for end in ("", "a", "+"):
                     assert tokens(f"{first}{second}{end}") == oracle(f"{first}{second}{end}")
@@ -155,7 +155,7 @@ def test_tokens_of_every_pair_of_hard_characters_are_those_of_the_oracle(analyze
 
 
 def _disagreements(analyzer: str, texts_of: Callable[[str], str], step: int) -> list[str]:
-    """Characters that the analyzer and the oracle take differently, every ``step``-th of all code points."""
+    """Return the characters for which analyzer and oracle differ, among every ``step``-th code point."""
     tokens, oracle = get_analyzer(analyzer).tokens, reference.ANALYZERS[analyzer]
     characters = [chr(c) for c in range(0, sys.maxunicode + 1, step) if not 0xD800 <= c <= 0xDFFF]
     found = []
@@ -169,13 +169,13 @@ def _disagreements(analyzer: str, texts_of: Callable[[str], str], step: int) -> 
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_tokens_of_every_eleventh_character_in_context_are_those_of_the_oracle(analyzer: str) -> None:
+def test_tokens_of_every_eleventh_character_in_context_equal_the_oracle(analyzer: str) -> None:
     assert _disagreements(analyzer, lambda c: f"{c} a{c}b{c}+ а{c}\u0301 1{c}²", step=11) == []
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_tokens_of_every_character_in_context_are_those_of_the_oracle(analyzer: str) -> None:
+def test_tokens_of_every_character_in_context_equal_the_oracle(analyzer: str) -> None:
     marks = "e{0}\u0301 \u0301{0}\u0327 {0}\u0345 {0}{0}"
     scripts = "{0}+{0} #{0}# 中{0}ก{0} \u1100{0}\u1161"
     neighbours = "1{0}² а{0}\u0301 а\u0301{0}+ {0}\u00ad\u0301 ²{0}³{0} ¼{0} C++{0} ʼ{0}´\u0301"
@@ -187,11 +187,11 @@ def test_tokens_of_every_character_in_context_are_those_of_the_oracle(analyzer: 
 @settings(QUICK, max_examples=500)
 @given(text=hard_text())
 @example(text="а\u0301\u0301\u0301 ŉ 10²+ ㍿")
-def test_tokens_are_their_own_tokens(analyzer: str, text: str) -> None:
-    """A token that is shown can be asked for.
+def test_tokens_of_tokens_are_the_same(analyzer: str, text: str) -> None:
+    """A displayed token can be used as a query.
 
-    Not where a vowel sign on its own tatweel, which NFKC takes apart and the last step removes, stood between a letter
-    and a mark that composes with it: they are not composed afterwards.
+    The exception is a vowel sign on a tatweel between a letter and a mark that composes with it. NFKC decomposes the
+    sign and the last step removes it, but letter and mark are not composed afterwards.
     """
     text = "".join(c for c in text if "\u0640" not in unicodedata.normalize("NFKC", c) or c == "\u0640")
     tokens = get_analyzer(analyzer).tokens(text)
@@ -210,7 +210,7 @@ def test_canonically_equivalent_texts_have_the_same_tokens(text: str) -> None:
 @settings(QUICK, max_examples=200)
 @given(text=st.text(st.characters(max_codepoint=0x24F) | st.sampled_from("ßẞΑαΣσςЖж"), max_size=20))
 def test_upper_and_lower_case_have_the_same_words(text: str) -> None:
-    # Not every character has its upper case fold back (dotless i, long s with combining marks): those of which
+    # The upper case of some characters does not fold back (dotless i, long s with combining marks): those for which
     # casefold itself says so are left out.
     text = "".join(c for c in text if c.upper().casefold() == c.casefold() == c.lower().casefold())
     tokens = get_analyzer("words").tokens
@@ -219,16 +219,16 @@ def test_upper_and_lower_case_have_the_same_words(text: str) -> None:
 
 @settings(QUICK, max_examples=200)
 @given(text=st.text(max_size=20))
-def test_bytes_has_one_token_for_each_byte(text: str) -> None:
+def test_bytes_has_one_token_per_byte(text: str) -> None:
     assert len(get_analyzer("bytes").tokens(text)) == len(text.encode("utf-8"))
 
 
-def test_bytes_shows_ascii_as_it_stands() -> None:
+def test_bytes_shows_ascii_unchanged() -> None:
     assert get_analyzer("bytes").tokens("Pa ris") == ["P", "a", " ", "r", "i", "s"]
 
 
 def check_indexed_text(analyzer: str, texts: list[str]) -> None:
-    """What stands in an index is what the oracle takes the texts as: every slice of two tokens counts as it should."""
+    """Check that an index has the tokens of the oracle: every slice of two tokens has the right count."""
     analyse = reference.ANALYZERS[analyzer]
     documents = [reference.Document(analyse(text)) for text in texts]
     with index_of(texts, analyzer=analyzer) as index:
@@ -261,7 +261,7 @@ def test_much_indexed_text_is_analysed_like_the_query(analyzer: str, texts: list
 
 @pytest.mark.parametrize("width", [9, 40])
 def test_long_words_and_long_texts_are_not_cut(width: int) -> None:
-    """A word of 100,000 letters is one token, and the tokens around the borders of any buffer are whole."""
+    """A word of 100,000 letters is one token, and tokens around buffer limits are whole."""
     word = "ab" * 50_000
     text = f"x {word} " + " ".join("é" * (n % width + 1) for n in range(20_000)) + f" {word}"
     assert get_analyzer("words").tokens(text) == reference.words(text)
@@ -270,8 +270,8 @@ def test_long_words_and_long_texts_are_not_cut(width: int) -> None:
         assert index.count("x " + word)["occurrences"] == 1
 
 
-def test_analyzer_says_its_version_and_its_unicode_version() -> None:
-    """The label stands in every answer; the Unicode version is part of the analyzer's version."""
+def test_analyzer_label_has_its_version_and_unicode_version() -> None:
+    """The label is in every answer; the Unicode version is part of the analyzer version."""
     for name in WORD_ANALYZERS:
         label = get_analyzer(name).label
         assert label.startswith(name)
@@ -286,7 +286,7 @@ def test_token_widths() -> None:
     assert get_analyzer("bytes").token_dtype == "u8"
 
 
-def test_unknown_analyzer_fails_and_lists_the_known() -> None:
+def test_unknown_analyzer_error_lists_known_analyzers() -> None:
     with pytest.raises(UnknownNameError) as raised:
         get_analyzer("wrods")
     message = str(raised.value)
@@ -298,7 +298,7 @@ def test_missing_tokenizer_file_is_named(tmp_path: Path) -> None:
         get_analyzer(f"hf:{tmp_path / 'absent.json'}")
 
 
-def test_index_refuses_another_analyzer_than_its_own(tmp_path: Path) -> None:
+def test_index_refuses_a_different_analyzer(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"text": "a b"}\n', encoding="utf-8")
     build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1)
     with pytest.raises(FactcensusError):

@@ -20,7 +20,7 @@ from factcensus.indexer.cli.root import build_root
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below a group with the words that call it."""
+    """Return every command below a group by the words that call it."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -38,7 +38,7 @@ SINGLE = [
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line on stderr of a command that exits with 2."""
+    """Return the single line on stderr of a command that exits with 2."""
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -70,7 +70,7 @@ def test_option_with_one_value_is_refused_when_given_twice(
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_misspelt_and_shortened_options_are_named_before_anything_is_missed(
+def test_misspelt_and_abbreviated_options_are_reported_before_missing_ones(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in ALL[words].params:
@@ -120,13 +120,11 @@ def test_misspelt_and_shortened_options_are_named_before_anything_is_missed(
         ("eval run m --facts f --out o --relearn-steps 2,x", "must be integers of at least 1 separated by commas"),
     ],
 )
-def test_wrong_usage_is_one_line_that_names_the_mistake(
-    words: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_reported_in_one_line(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(capsys, *words.split())
 
 
-def test_help_answers_even_when_something_else_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_works_despite_missing_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["cooc", "--help"], ["cooc", "-h"], ["cooc", "i", "--subject", "a", "--help"]):
         assert main(words) == 0
         assert "Usage: factcensus cooc" in capsys.readouterr().out
@@ -200,7 +198,7 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted((ROOT / 
 
 
 def documented() -> Iterator[tuple[str, str]]:
-    """Every command line of the help's examples and of the pages' code blocks, with where it is."""
+    """Yield every command line in help examples and in code blocks of pages, with its place."""
     for words, command in ALL.items():
         for line in getattr(command, "example", "").splitlines():
             yield "help of " + " ".join(words), line
@@ -213,7 +211,7 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def called(line: str) -> list[str] | None:
-    """The words after ``factcensus`` in a line of shell, without redirections; None for other programs and synopses."""
+    """Return the words after ``factcensus`` in a shell line, without redirections; None for other lines."""
     found = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ +)*factcensus +(.*)", line)
     if not found or re.search(r"\[--|\w\|\w", line):
         return None
@@ -228,7 +226,7 @@ DOCUMENTED = [(place, line) for place, line in documented() if called(line)]
 @pytest.mark.parametrize(
     ("place", "line"), DOCUMENTED, ids=[f"{place}: {line.strip()}"[:90] for place, line in DOCUMENTED]
 )
-def test_documented_command_line_is_one_that_exists(place: str, line: str) -> None:
+def test_documented_command_line_exists(place: str, line: str) -> None:
     words = called(line) or []
     group: click.Group = build_root()
     context = click.Context(group, info_name="factcensus")

@@ -1,4 +1,4 @@
-"""The command line of the index (CONTRACT section 4)."""
+"""The command line of the indexer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCES = ["wiki", "web", "web", "wiki"]
 
 
 class Ran(NamedTuple):
-    """What a command did."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -111,7 +111,7 @@ def test_help_names_every_option_of_the_contract(command: str, options: list[str
 
 
 def test_help_takes_less_than_a_quarter_of_a_second_of_processor_time() -> None:
-    """The median of runs with everything cached, in user and system seconds of the child, so a busy machine passes."""
+    """The median of cached runs, in CPU seconds of the child, so that a busy machine passes."""
     program = Path(sys.executable).with_name("factcensus")
 
     def seconds() -> float:
@@ -130,8 +130,8 @@ def test_version_is_printed(run: Run) -> None:
     assert ran.out.startswith("factcensus 0.")
 
 
-def test_program_runs_as_a_process_of_its_own(index: Path) -> None:
-    """Once for real: results on stdout and nothing else, and the exit code is the process's."""
+def test_program_runs_as_a_process(index: Path) -> None:
+    """Run a real process: only results are on stdout, and the exit code is right."""
     program = Path(sys.executable).with_name("factcensus")
     ran = subprocess.run([program, "count", index, "Paris", "--json"], check=True, capture_output=True, text=True)
     assert json.loads(ran.stdout)["occurrences"] == 3
@@ -140,7 +140,7 @@ def test_program_runs_as_a_process_of_its_own(index: Path) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
 
 
-def test_reader_that_goes_away_is_no_error(index: Path) -> None:
+def test_closed_stdout_is_not_an_error(index: Path) -> None:
     """``factcensus ... | head -0`` ends quietly."""
     program = Path(sys.executable).with_name("factcensus")
     read, write = os.pipe()
@@ -190,14 +190,14 @@ def test_json_of_cooc_has_the_shape_of_the_contract(index: Path, run: Run) -> No
     }  # fmt: skip
 
 
-def test_every_answer_shows_the_tokens_that_texts_were_taken_as(index: Path, run: Run) -> None:
-    """CONTRACT section 2: also that of a co-occurrence."""
+def test_every_answer_shows_the_tokens_of_its_texts(index: Path, run: Run) -> None:
+    """This includes answers of co-occurrence queries."""
     answer = run("cooc", index, "--subject", "FRANCE!", "--object", "St. Paris", "--subject-alias", "—", "--json").json
     assert answer["subject"]["tokens"] == [["france"], []]
     assert answer["object"]["tokens"] == [["st", "paris"]]
 
 
-def test_window_of_cooc_narrows_the_pairs_and_is_told(index: Path, run: Run) -> None:
+def test_window_of_cooc_limits_the_pairs_and_is_shown(index: Path, run: Run) -> None:
     asked = ["cooc", index, "--subject", "France", "--object", "Paris", "--json"]
     assert run(*asked, "--window", 3).json["cooccurrence"] == {"documents": 0, "pairs": 0}
     answer = run(*asked, "--window", 4, "--by", "source").json
@@ -224,7 +224,7 @@ def test_zero_is_an_answer(index: Path, run: Run) -> None:
     assert (ran.code, ran.json["occurrences"], ran.json["documents"]) == (0, 0, 0)
 
 
-def test_info_and_list_tell_the_indexes(index: Path, run: Run, tmp_path: Path) -> None:
+def test_info_and_list_show_the_indexes(index: Path, run: Run, tmp_path: Path) -> None:
     info = run("index", "info", index, "--json").json
     assert (info["name"], info["documents"], info["tokens"]) == ("wiki", 4, 14)
     assert run("index", "info", index).out.count("wiki") >= 1
@@ -425,7 +425,7 @@ SCOPED = {
 
 @pytest.fixture
 def five(tmp_path: Path, run: Run) -> Path:
-    """Five documents; the last one repeats the first, and the third has another language."""
+    """Return an index of five documents; the last repeats the first, and the third has another language."""
     rows = records([*TEXTS, TEXTS[0]], [*SOURCES, "wiki"])
     rows[2]["meta"] = {"lang": "fr"}
     write_corpus(tmp_path / "five.jsonl", rows)
@@ -515,7 +515,7 @@ def test_verify_in_full_exits_3_for_two_exchanged_rows_of_an_index_without_check
     assert "table.0 is out of order" in ran.err
 
 
-def test_a_takedown_is_looked_at_made_recorded_and_proven(five: Path, tmp_path: Path, run: Run) -> None:
+def test_takedown_is_previewed_made_recorded_and_verified(five: Path, tmp_path: Path, run: Run) -> None:
     record = tmp_path / "record.json"
     planned = run("index", "delete", five, "--id", "d1", "--text", "paris", "--dry-run")
     assert planned.code == 0
@@ -553,7 +553,7 @@ def test_documents_are_exchanged_by_id(five: Path, tmp_path: Path, run: Run) -> 
     assert run("count", five, "exchanged", "--json").json["documents"] == 2
 
 
-#: Arguments, and what the message has to name: the value, and what is wanted instead.
+#: Arguments, and the value or remedy that the message must contain.
 REFUSED: dict[str, tuple[list[str], str]] = {
     "deletion of nothing": (
         ["index", "delete", "{ix}"],
@@ -618,7 +618,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_meant_exits_2_and_names_it(name: str, five: Path, tmp_path: Path, run: Run) -> None:
+def test_invalid_arguments_exit_2_and_are_named(name: str, five: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "f.csv").write_text("subject,object\nParis,France\n", encoding="utf-8")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     arguments, message = REFUSED[name]
@@ -633,7 +633,7 @@ def test_what_cannot_be_meant_exits_2_and_names_it(name: str, five: Path, tmp_pa
     assert not (tmp_path / "o.csv").exists()
 
 
-def test_full_disk_exits_1_with_the_folder_and_what_to_do(five: Path, run: Run, monkeypatch: Any) -> None:
+def test_full_disk_exits_1_with_the_folder_and_the_remedy(five: Path, run: Run, monkeypatch: Any) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -646,7 +646,7 @@ def test_full_disk_exits_1_with_the_folder_and_what_to_do(five: Path, run: Run, 
 
 
 def test_arguments_that_are_not_utf8_are_counted_and_printed(tmp_path: Path, run: Run) -> None:
-    """A shell hands over any bytes; Python makes lone surrogates of them, which neither UTF-8 nor JSON have."""
+    """A shell passes any bytes; Python turns invalid ones into lone surrogates, which UTF-8 cannot encode."""
     odd = os.fsdecode(b"caf\xe9")
     corpus = write_corpus(tmp_path / f"{odd}.jsonl", records(["caf\ufffd"]))
     build = ["index", "build", corpus, "--analyzer", "bytes", "--jobs", 1, "--out"]

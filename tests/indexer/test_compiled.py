@@ -1,4 +1,4 @@
-"""The cache of compiled functions: what other processes write, or fail to write, never changes what is run."""
+"""The cache of compiled functions is never affected by concurrent or failed writes of other processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 
 def fresh(folder: Path) -> Any:
-    """The function as another process would have it: imported anew, nothing compiled yet."""
+    """Return the function as in a new process: imported again and not yet compiled."""
     (folder / "halves.py").write_text(SOURCE)
     spec = importlib.util.spec_from_file_location(f"halves{next(_numbers)}", folder / "halves.py")
     assert spec
@@ -42,7 +42,7 @@ def cached(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in (folder / "__pycache__").glob("*.nbc")}
 
 
-def test_code_of_a_process_is_taken_over_by_the_next(tmp_path: Path) -> None:
+def test_next_process_reuses_compiled_code(tmp_path: Path) -> None:
     assert fresh(tmp_path)(np.array([3])) == 1.5
     again = fresh(tmp_path)
     assert again(np.array([3])) == 1.5
@@ -50,7 +50,7 @@ def test_code_of_a_process_is_taken_over_by_the_next(tmp_path: Path) -> None:
 
 
 def test_code_for_other_types_is_never_run(tmp_path: Path) -> None:
-    """As when two processes that compile at the same time give their files the same name."""
+    """Simulates two processes that compile at the same time and choose the same file name."""
     assert fresh(tmp_path)(np.array([3], np.int64)) == 1.5
     first = cached(tmp_path)
     assert fresh(tmp_path)(np.array([3.0], np.float64)) == 1.5
@@ -69,7 +69,7 @@ def fresh_hits(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle"])
-def test_damaged_file_is_made_anew(content: bytes, tmp_path: Path) -> None:
+def test_damaged_file_is_compiled_again(content: bytes, tmp_path: Path) -> None:
     fresh(tmp_path)(np.array([3.0]))
     for path in cached(tmp_path).values():
         path.write_bytes(content)
@@ -86,7 +86,7 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: p
     assert not cached(tmp_path)
 
 
-def test_change_in_an_imported_module_makes_code_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_in_an_imported_module_recompiles_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_PACKAGE", tmp_path)
     uses, other, constants = (tmp_path / name for name in ("uses.py", "other.py", "constants.py"))
     uses.write_text("from factcensus.indexer.search.bounds import first\n" + SOURCE)
@@ -118,7 +118,7 @@ def test_files_of_other_versions_are_removed(tmp_path: Path) -> None:
     assert len(cached(tmp_path)) == 2
 
 
-#: What a folder that cannot be written does to Numba's cache: of all places it knows, none can be used.
+#: Code that makes every cache folder of Numba unusable, like a read-only installation.
 READ_ONLY = """
 import errno
 from numba.core import caching
@@ -131,7 +131,7 @@ caching._CacheLocator.ensure_cache_path = refuse
 
 
 def test_every_part_works_where_no_cache_can_be_written() -> None:
-    """A read-only installation without a home folder: everything is imported, and compiled functions run."""
+    """In a read-only installation without a home folder, all modules import and compiled functions run."""
     program = READ_ONLY + (
         "import importlib, pkgutil, factcensus\n"
         "for part in ('indexer', 'api', 'unlearn', 'eval'):\n"
@@ -153,7 +153,7 @@ def test_every_part_works_where_no_cache_can_be_written() -> None:
 
 
 def test_only_the_shared_decorator_compiles() -> None:
-    """Numba's own decorators need a cache that can be written, and keep code of imported functions that changed."""
+    """Numba's own decorators need a writable cache, and keep outdated code of imported functions."""
     root = Path(__file__).parents[2]
     parts = [root / part / "factcensus" for part in ("indexer", "api", "unlearn", "eval")]
     modules = [module for part in parts for module in part.rglob("*.py") if module.name != "compiled.py"]

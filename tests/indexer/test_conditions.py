@@ -1,4 +1,4 @@
-"""Names of columns and metadata fields, and conditions that users write: one expression, and nothing outside it."""
+"""Names of columns and metadata fields, and conditions, which are a single safe expression."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ def values(index: CountIndex, by: str) -> set[str]:
         "map.k.v": {"one", ""},
         'map."k.v"': {"one", ""},
     }.items(),
-    ids=lambda value: value if isinstance(value, str) else "",  # a set has no fixed order
+    ids=lambda value: value if isinstance(value, str) else "",  # sets have no fixed order
 )
-def test_column_or_field_is_found_by_its_name(index: CountIndex, name: str, expected: set[str]) -> None:
+def test_columns_and_fields_are_found_by_name(index: CountIndex, name: str, expected: set[str]) -> None:
     assert values(index, name) == expected
     for value in expected:
         found = index.count("a", scope=Scope(where=condition({name: value})))["documents"]
         assert found == index.count("a", by=name)[f"by_{name}"][value]["documents"]
 
 
-def test_key_with_a_dot_goes_before_the_nested_one_in_each_document(index: CountIndex) -> None:
+def test_key_with_a_dot_precedes_the_nested_key_in_each_document(index: CountIndex) -> None:
     assert values(index, "a.b") == {"value 0", "second"}
     for value in ("value 0", "second"):
         for where in (condition({"a.b": value}), f"a.b = '{value}'", f"metadata.a.b = '{value}'"):
@@ -99,7 +99,7 @@ def test_key_with_a_dot_goes_before_the_nested_one_in_each_document(index: Count
 
 
 @pytest.mark.parametrize("number", range(1, len(KEYS)), ids=[ascii(key) for key in KEYS[1:]])
-def test_key_of_any_characters_is_found(index: CountIndex, number: int) -> None:
+def test_keys_with_any_characters_are_found(index: CountIndex, number: int) -> None:
     key = KEYS[number]
     for name in {field_name((key,))} | ({key} - {"", '"q"'}):
         assert values(index, name) == {f"value {number}", ""}, name
@@ -118,9 +118,7 @@ def test_key_of_any_characters_is_found(index: CountIndex, number: int) -> None:
         ("metadata.yaer", None),
     ],
 )
-def test_unknown_name_is_an_error_with_the_nearest_everywhere(
-    index: CountIndex, name: str, nearest: str | None
-) -> None:
+def test_unknown_name_error_suggests_the_most_similar_name(index: CountIndex, name: str, nearest: str | None) -> None:
     quoted = '"' + name + '"'
     asked = [
         lambda: index.count("a", by=name),
@@ -178,7 +176,7 @@ def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, 
         ("nullif({}, 7) IS NULL", ["7"]),
     ],
 )
-def test_number_equals_texts_that_are_written_like_it(where: str, ids: list[str], tmp_path: Path) -> None:
+def test_number_equals_texts_written_like_it(where: str, ids: list[str], tmp_path: Path) -> None:
     written = ["7", "007", "7.0", "7.4", "6.6", "12345678901234567890123", "12345678901234567890124", "-1", "-0.6"]
     rows = [{"id": name, "text": "a", "again": name} for name in written]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
@@ -259,7 +257,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("where", REFUSED, ids=lambda where: ascii(where[:60]))
-def test_condition_that_does_anything_else_is_refused(folder: Path, tmp_path: Path, where: str) -> None:
+def test_condition_with_other_elements_is_refused(folder: Path, tmp_path: Path, where: str) -> None:
     where = where.replace("{tmp}", str(tmp_path))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with CountIndex.open(folder) as index, pytest.raises(InputError):
@@ -277,8 +275,8 @@ def test_half_a_character_is_no_name_and_no_damage(folder: Path, index: CountInd
         delete_documents(folder, ids=["1", "\udcff"])
 
 
-def test_connection_itself_can_neither_read_nor_write_elsewhere(folder: Path, tmp_path: Path) -> None:
-    """Also if a condition got past the check of its syntax."""
+def test_connection_cannot_read_or_write_other_files(folder: Path, tmp_path: Path) -> None:
+    """Even if a condition passed the check of its syntax."""
     import duckdb
 
     from factcensus.indexer.storage import documents
@@ -300,13 +298,13 @@ def test_connection_itself_can_neither_read_nor_write_elsewhere(folder: Path, tm
     assert [path.name for path in tmp_path.iterdir()] == ["other.parquet"]
 
 
-def test_rows_of_an_index_say_which_field_a_type_error_is_about(index: CountIndex) -> None:
+def test_type_error_names_the_field(index: CountIndex) -> None:
     with pytest.raises(InputError, match="lang"):
         index.count("a", scope=Scope(where="CAST(lang AS INTEGER) = 1"))
 
 
-def test_fields_are_found_although_every_document_has_others(tmp_path: Path) -> None:
-    """Such as a map from numbers to something: the names for a suggestion are bounded, those that are asked for not."""
+def test_fields_are_found_if_every_document_has_different_ones(tmp_path: Path) -> None:
+    """For example maps with numbers as keys: only the names for suggestions are limited."""
     rows = [{"text": "a", "map": {f"key{n}": n}, "lang": "en"} for n in range(3000)]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:

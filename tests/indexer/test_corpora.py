@@ -1,4 +1,4 @@
-"""Which files are a corpus, and what is said of the others; nested fields, exact numbers, long and deep lines."""
+"""The files of a corpus and the notices about others; nested fields, exact numbers, long and deep lines."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ LINE = b'{"text": "a"}\n'
 
 
 def documents(*sources: Path | str, **options: Any) -> list[str]:
-    """The texts of sources."""
+    """Return the texts of sources."""
     return [each.text.decode() for file in find_source_files(sources) for each in read_documents(file, **options)]
 
 
 def names(*sources: Path | str) -> tuple[list[str], list[str]]:
-    """The files found, and what was said of the others."""
+    """Return the names of the files found, and the notices about others."""
     told: list[str] = []
     return [file.name for file in find_source_files(sources, notice=told.append)], told
 
@@ -59,18 +59,18 @@ def ids_of(folder: Path) -> list[str | None]:
 
 @pytest.mark.parametrize("kind", [".jsonl", ".ndjson", ".json", ".JSONL", ".Json"])
 @pytest.mark.parametrize("compression", [*COMPRESS, ".GZ", ".Xz"])
-def test_every_ending_is_read_in_any_case(kind: str, compression: str, tmp_path: Path) -> None:
+def test_every_ending_is_read_in_upper_and_lower_case(kind: str, compression: str, tmp_path: Path) -> None:
     content = COMPRESS[compression.lower()](b'{"text": "a"}\n{"text": "b"}\n')
     (tmp_path / f"c{kind}{compression}").write_bytes(content)
     assert documents(tmp_path) == documents(tmp_path / f"c{kind}{compression}") == ["a", "b"]
 
 
-def test_parquet_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+def test_parquet_ending_is_read_in_upper_and_lower_case(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "c.PARQUET")
     assert documents(tmp_path) == ["a"]
 
 
-def test_files_of_other_kinds_are_named_by_ending_and_number(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_counted_by_ending(tmp_path: Path) -> None:
     for name in ("a.jsonl", "README.md", "b.TXT", "deep/c.txt", "LICENSE", "d.csv.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(LINE)
@@ -79,7 +79,7 @@ def test_files_of_other_kinds_are_named_by_ending_and_number(tmp_path: Path) -> 
     assert told == [f"left out in {tmp_path}: 5 files of other kinds (1 .gz, 1 .md, 2 .txt, 1 no ending)"]
 
 
-def test_hidden_names_and_metadata_of_other_tools_are_left_out_and_named(tmp_path: Path) -> None:
+def test_hidden_names_and_foreign_metadata_are_left_out_and_listed(tmp_path: Path) -> None:
     left_out = {
         "the name begins with . or _": [".hidden.jsonl", "_SUCCESS.json", "_delta_log", ".cache"],
         "metadata of Hugging Face's datasets": ["dataset_infos.json", "dataset_info.json", "v/state.json"],
@@ -101,7 +101,7 @@ def test_hidden_names_and_metadata_of_other_tools_are_left_out_and_named(tmp_pat
 
 @pytest.mark.parametrize("name", ["c.json", "c.json.gz", "c.json.xz"])
 @pytest.mark.parametrize(("begin", "what"), [(b"[", "JSON array"), (b'{\n"text": "a"}', "spread over several lines")])
-def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: bytes, what: str, tmp_path: Path) -> None:
+def test_named_file_that_is_not_json_lines_is_refused(name: str, begin: bytes, what: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(COMPRESS[file.suffix if file.suffix != ".json" else ""](begin))
     with pytest.raises(InputError, match=rf"{name} is .*{what}.*jq"):
@@ -109,7 +109,7 @@ def test_named_file_that_is_not_json_lines_is_a_clear_error(name: str, begin: by
 
 
 @pytest.mark.parametrize("compression", [".gz", ".zst", ".xz", ".bz2"])
-def test_array_behind_an_empty_frame_is_recognised(compression: str, tmp_path: Path) -> None:
+def test_array_after_an_empty_frame_is_recognised(compression: str, tmp_path: Path) -> None:
     compress = COMPRESS[compression]
     empty = b"\x50\x2a\x4d\x18\x04\0\0\0size" if compression == ".zst" else compress(b"")
     (tmp_path / f"a.json{compression}").write_bytes(empty + compress(b'[{"text": "a"}]'))
@@ -134,8 +134,8 @@ def test_large_array_is_recognised_by_its_first_bytes(compression: str, tmp_path
 def test_links_are_followed_and_each_real_file_is_read_once(tmp_path: Path) -> None:
     write_bytes(tmp_path / "elsewhere/far.jsonl", b'{"text": "far"}\n')
     write_bytes(tmp_path / "c/z/one.jsonl", b'{"text": "one"}\n')
-    (tmp_path / "c/a").symlink_to("z")  # before the real folder in order, and read by the real one's name
-    (tmp_path / "c/z/up").symlink_to("..")  # a circle
+    (tmp_path / "c/a").symlink_to("z")  # sorts before the real folder, but is read under the real name
+    (tmp_path / "c/z/up").symlink_to("..")  # a circular link
     (tmp_path / "c/self").symlink_to("self")
     (tmp_path / "c/gone.jsonl").symlink_to("nowhere")
     (tmp_path / "c/link.jsonl").symlink_to("z/one.jsonl")
@@ -146,7 +146,7 @@ def test_links_are_followed_and_each_real_file_is_read_once(tmp_path: Path) -> N
     assert told == [f"left out in {tmp_path / 'c'}: gone.jsonl, self (a broken link)"]
 
 
-def test_the_same_file_given_twice_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_given_twice_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_bytes(tmp_path / "c/one.jsonl", LINE)
     (tmp_path / "link.jsonl").symlink_to(file)
     (tmp_path / "folder").symlink_to(tmp_path / "c")
@@ -161,13 +161,13 @@ def test_the_same_file_given_twice_is_an_error_that_names_it(tmp_path: Path, mon
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    """Opening a pipe would wait for somebody who writes to it."""
+    """Opening a pipe would wait for a writer."""
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "linked.jsonl").symlink_to("pipe.jsonl")
     write_bytes(tmp_path / "c.jsonl", LINE)
     with socket.socket(socket.AF_UNIX) as server:
         here = os.getcwd()
-        os.chdir(tmp_path)  # paths of sockets are short
+        os.chdir(tmp_path)  # socket paths must be short
         try:
             server.bind("s.jsonl")
         finally:
@@ -187,7 +187,7 @@ ODD = ["run::1.jsonl", "a#b?.jsonl", "50%20x%.jsonl", "a*[b]{c}.jsonl", "s3:x.js
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
-def test_local_paths_are_taken_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_paths_are_taken_literally(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_bytes(tmp_path / "c" / name, b'{"text": "right"}\n')
     write_bytes(tmp_path / "d" / name / "inside.jsonl", b'{"text": "inside"}\n')
     write_bytes(tmp_path / "c/bb.jsonl", b'{"text": "wrong"}\n')
@@ -223,7 +223,7 @@ def test_folder_of_another_file_system_has_the_same_rules() -> None:
     )
 
 
-def test_what_is_left_out_is_said_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_left_out_are_listed_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bytes(tmp_path / "c/a.jsonl", b'{"uid": "u", "data": {"t": "a"}}')
     write_bytes(tmp_path / "c/b.txt", LINE)
     named = ["--text-field", "data.t", "--id-field", "uid"]
@@ -236,8 +236,8 @@ def test_what_is_left_out_is_said_on_stderr(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("compression", [".xz", ".bz2"])
-def test_cut_off_or_continued_by_other_bytes_is_an_error(compression: str, tmp_path: Path) -> None:
-    """The standard library ignores bytes that follow the first stream and are no other one."""
+def test_truncated_file_or_trailing_bytes_are_refused(compression: str, tmp_path: Path) -> None:
+    """The standard library ignores invalid bytes after the first stream."""
     lines = b"".join(json.dumps({"text": f"word{n} {n * 7919 % 1009}"}).encode() + b"\n" for n in range(2_000))
     content = COMPRESS[compression](lines)
     several = COMPRESS[compression](LINE) * 3
@@ -274,7 +274,7 @@ DEEPS = {
 
 
 @pytest.mark.parametrize("kind", DEEPS)
-def test_line_that_is_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path) -> None:
+def test_line_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + DEEPS[kind] + b'{"text": "b"}\n')
     with pytest.raises(InputError, match=r"c\.jsonl, line 2: (nested more than 254 levels deep|not valid JSON)"):
         build_index([corpus], tmp_path / "ix", jobs=1)
@@ -289,7 +289,7 @@ def test_line_that_is_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path)
         scan_facts([corpus], facts, jobs=1)
 
 
-def test_metadata_nested_as_deeply_as_allowed_can_be_asked_for(tmp_path: Path) -> None:
+def test_metadata_of_maximum_depth_can_be_queried(tmp_path: Path) -> None:
     deep = b'{"text": "a", "m": ' + b'{"a":' * 253 + b"1" + b"}" * 253 + b', "k": "v"}\n'
     with_large = deep.replace(b'"v"', b'"w", "n": 12345678901234567890123')
     build_index([write_bytes(tmp_path / "c.jsonl", deep + with_large)], tmp_path / "ix", jobs=1)
@@ -299,7 +299,7 @@ def test_metadata_nested_as_deeply_as_allowed_can_be_asked_for(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
-def test_line_over_the_limit_is_a_bad_line_and_is_never_held_whole(
+def test_line_over_the_limit_is_a_bad_line_and_never_fully_in_memory(
     compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "_STEP", 1 << 10)
@@ -313,7 +313,7 @@ def test_line_over_the_limit_is_a_bad_line_and_is_never_held_whole(
     assert len(documents(corpus, limit=LineLimit(len(long), tmp_path / "lock"))) == 4
 
 
-def test_the_longest_line_follows_from_the_memory(tmp_path: Path) -> None:
+def test_maximum_line_length_depends_on_the_memory_limit(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
     assert build_module.BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20
     told: list[str] = []
@@ -357,7 +357,7 @@ def test_text_and_id_may_be_nested(ending: str, tmp_path: Path) -> None:
         assert index.find_documents(text="word1")["documents"][0]["metadata"]["data"] == {"lang": "en", "deep": {}}
 
 
-def test_field_with_a_dot_in_its_name_goes_before_a_nested_one(tmp_path: Path) -> None:
+def test_field_with_a_dot_in_its_name_precedes_a_nested_field(tmp_path: Path) -> None:
     rows = [
         {"data.text": "exact", "data": {"text": "nested"}},
         {"data": {"text": "nested"}},
@@ -415,7 +415,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 @pytest.mark.parametrize(("field", "near"), [("txt", "text"), ("data.txet", "data.text"), ("Text", "text")])
-def test_missing_text_field_names_the_nearest(ending: str, field: str, near: str, tmp_path: Path) -> None:
+def test_missing_text_field_error_suggests_the_most_similar_field(
+    ending: str, field: str, near: str, tmp_path: Path
+) -> None:
     corpus = write_corpus(tmp_path / f"c{ending}", [{"text": "a", "data": {"text": "b"}, "zzz": 1}])
     with pytest.raises(InputError, match=rf"c\{ending}.*{field}.*did you mean '{near}'"):
         documents(corpus, text_field=field)
@@ -445,7 +447,7 @@ IDS = {
 }
 
 
-def test_ids_are_the_text_that_is_written(tmp_path: Path) -> None:
+def test_ids_are_kept_as_written(tmp_path: Path) -> None:
     lines = "".join(f'{{"id": {written}, "text": "a"}}\n' for written in IDS)
     build_index([write_bytes(tmp_path / "c.jsonl", lines.encode())], tmp_path / "ix", jobs=1)
     assert ids_of(tmp_path / "ix") == list(IDS.values())
@@ -500,7 +502,7 @@ processes.LEAST_BYTES = 0
 
 
 @pytest.mark.parametrize("guarded", [False, True])
-def test_script_without_a_main_guard_is_told_what_is_missing(guarded: bool, tmp_path: Path) -> None:
+def test_script_without_a_main_guard_gets_the_remedy(guarded: bool, tmp_path: Path) -> None:
     for number in range(3):
         write_bytes(tmp_path / f"c/{number}.jsonl", LINE)
     call = f"build_index([{str(tmp_path / 'c')!r}], {str(tmp_path / 'ix')!r}, jobs=2)"

@@ -1,4 +1,4 @@
-"""Counts of texts, entities and facts against the oracle: random corpora, and cases counted by hand."""
+"""Counts of texts, entities and facts compared with the oracle, on random corpora and on cases counted by hand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def entity(forms: Sequence[str]) -> Entity:
 
 
 def flat(answer: dict[str, Any]) -> dict[str, int]:
-    """The numbers of ``cooc --json`` under the names of the counts table."""
+    """Return the numbers of ``cooc --json`` by column name of the counts table."""
     return {
         "subject_mentions": answer["subject"]["mentions"],
         "object_mentions": answer["object"]["mentions"],
@@ -42,7 +42,7 @@ def flat(answer: dict[str, Any]) -> dict[str, int]:
 
 
 def within(numbers: dict[str, int], window: int | None) -> dict[str, int]:
-    """Of a row of the counts table, the numbers that ``cooc --window`` gives."""
+    """Return the numbers of a row of the counts table that ``cooc --window`` gives."""
     suffix = "" if window is None else f"_w{window}"
     return {
         name: numbers[name + suffix if name.startswith("cooccurrence") else name]
@@ -54,7 +54,7 @@ _NONE = {"mentions": 0, "documents": 0, "pairs": 0}
 
 
 def numbers_of_rows(table: Any, windows: Sequence[int]) -> list[dict[str, int]]:
-    """The rows of a counts table, the columns with numbers only."""
+    """Return the rows of a counts table with only the count columns."""
     names = reference.fact([], [], [], windows)
     return [{name: row[name] for name in names} for row in table.to_pylist()]
 
@@ -63,7 +63,7 @@ def numbers_of_rows(table: Any, windows: Sequence[int]) -> list[dict[str, int]]:
 
 
 class Oracle:
-    """The documents of a corpus, analysed by the oracle."""
+    """The documents of a corpus with the tokens of the oracle."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.analyse = reference.ANALYZERS[corpus.analyzer]
@@ -82,7 +82,7 @@ def open_index(corpus: Corpus) -> Any:
 
 
 def check_facts(corpus: Corpus) -> int:
-    """Every ordered pair of entities is counted as the oracle counts it; returns how many numbers were compared."""
+    """Compare the counts of every ordered pair of entities with the oracle; return how many numbers were compared."""
     pairs = list(product(corpus.entities, repeat=2))
     expected = Oracle(corpus).facts(pairs, corpus.windows)
     with open_index(corpus) as index:
@@ -96,12 +96,12 @@ def check_facts(corpus: Corpus) -> int:
 
 @settings(QUICK, max_examples=60)
 @given(corpus=corpora())
-def test_every_number_of_the_counts_table_is_the_oracles(corpus: Corpus) -> None:
+def test_every_number_of_the_counts_table_equals_the_oracle(corpus: Corpus) -> None:
     check_facts(corpus)
 
 
 @pytest.mark.full
-def test_a_million_numbers_of_the_counts_table_are_the_oracles() -> None:
+def test_a_million_numbers_of_the_counts_table_equal_the_oracle() -> None:
     compared = 0
 
     @settings(QUICK, max_examples=1_500, database=None)
@@ -115,7 +115,7 @@ def test_a_million_numbers_of_the_counts_table_are_the_oracles() -> None:
 
 
 def check_by_source(corpus: Corpus) -> None:
-    """Answers for single texts and pairs, their numbers by source, and that those add up."""
+    """Check answers for single texts and pairs, with their numbers by source, which must add up."""
     oracle = Oracle(corpus)
     windows = (None, *corpus.windows)
     with open_index(corpus) as index:
@@ -144,7 +144,7 @@ def only(answer: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def check_parts(answer: dict[str, Any], corpus: Corpus, expected: Any, oracle: Oracle) -> None:
-    """``by_source`` has the oracle's numbers of each source (one that is absent has none) and adds up to the total."""
+    """Check that ``by_source`` equals the oracle for each source (absent means zero) and adds up to the total."""
     parts = {
         name: flat(part) if "cooccurrence" in part else only(part, "occurrences", "documents")
         for name, part in answer["by_source"].items()
@@ -162,14 +162,14 @@ def check_parts(answer: dict[str, Any], corpus: Corpus, expected: Any, oracle: O
 
 @settings(QUICK, max_examples=30)
 @given(corpus=corpora(max_entities=4))
-def test_every_answer_by_source_is_the_oracles_and_adds_up(corpus: Corpus) -> None:
+def test_every_answer_by_source_equals_the_oracle_and_adds_up(corpus: Corpus) -> None:
     check_by_source(corpus)
 
 
 @pytest.mark.full
 @settings(QUICK, max_examples=1_500)
 @given(corpus=corpora(max_documents=20, max_entities=6))
-def test_very_many_answers_by_source_are_the_oracles_and_add_up(corpus: Corpus) -> None:
+def test_very_many_answers_by_source_equal_the_oracle_and_add_up(corpus: Corpus) -> None:
     check_by_source(corpus)
 
 
@@ -211,7 +211,7 @@ def test_counts_do_not_depend_on_the_order_and_repetition_of_aliases(corpus: Cor
 
 @settings(QUICK, max_examples=15)
 @given(corpus=corpora(max_entities=5))
-def test_swapping_subject_and_object_swaps_their_numbers_only(corpus: Corpus) -> None:
+def test_swapping_subject_and_object_only_swaps_their_numbers(corpus: Corpus) -> None:
     forms = corpus.entities
     numbers = dict(zip(product(range(len(forms)), repeat=2), counts_of(corpus), strict=True))
     swap = {"subject": "object", "object": "subject"}
@@ -225,7 +225,7 @@ def test_swapping_subject_and_object_swaps_their_numbers_only(corpus: Corpus) ->
 
 @settings(QUICK, max_examples=15)
 @given(corpus=corpora(max_entities=5))
-def test_numbers_of_a_fact_bound_each_other(corpus: Corpus) -> None:
+def test_numbers_of_a_fact_are_consistent(corpus: Corpus) -> None:
     pairs = list(product(corpus.entities, repeat=2))
     for row in counts_of(replace(corpus, windows=(0, 1, 2, 5))):
         both = [f"cooccurrence_documents{suffix}" for suffix in ("_w0", "_w1", "_w2", "_w5", "")]
@@ -246,9 +246,7 @@ def test_upper_case_corpora_count_the_same_words(corpus: Corpus) -> None:
 
 @settings(QUICK, max_examples=8)
 @given(corpus=corpora(max_entities=4), cut=st.integers(1, 9), shard_tokens=st.sampled_from((None, 3)))
-def test_index_that_was_added_to_counts_as_one_built_at_once(
-    corpus: Corpus, cut: int, shard_tokens: int | None
-) -> None:
+def test_index_with_additions_counts_like_one_built_at_once(corpus: Corpus, cut: int, shard_tokens: int | None) -> None:
     pairs = list(product(corpus.entities, repeat=2))
     documents = records(corpus.texts, corpus.sources)
     cut = min(cut, len(documents))
@@ -267,7 +265,7 @@ def test_index_that_was_added_to_counts_as_one_built_at_once(
 
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_index_does_not_depend_on_the_number_of_jobs(tmp_path: Path, jobs: int) -> None:
-    """Several files, several shards: the same digest, so the same bytes, however many processes built it."""
+    """Several files and shards give the same digest, so the same bytes, for any number of processes."""
     for number in range(4):
         texts = [f"document {n} of file {number} é 中文 {'x ' * (n % 7)}" for n in range(50)]
         write_corpus(tmp_path / "corpus" / f"part-{number}.jsonl", records(texts, ["s"] * 50))
@@ -355,15 +353,15 @@ def test_texts_counted_by_hand(name: str, shard_tokens: int | None, tmp_path: Pa
     assert answer["exact"] is True
 
 
-def test_a_thousand_short_documents_with_both_are_a_thousand(tmp_path: Path) -> None:
-    """infini-gram answers 1 here, and calls it exact (design/index_service.md, finding 1)."""
+def test_a_thousand_short_documents_with_both_entities_are_counted(tmp_path: Path) -> None:
+    """infini-gram answers 1 here and reports it as exact."""
     with make_index(tmp_path, ["alpha lives in beta"] * 1_000) as index:
         for window, expected in ((None, 1_000), (1, 0), (2, 1_000)):
             answer = index.cooccurrence(Entity("alpha"), Entity("beta"), window=window)
             assert answer["cooccurrence"] == {"documents": expected, "pairs": expected}
 
 
-def test_pairs_of_one_document_may_be_many_more_than_a_billion(tmp_path: Path) -> None:
+def test_one_document_may_have_over_a_billion_pairs(tmp_path: Path) -> None:
     n = 40_000
     with make_index(tmp_path, ["a " * n + "b " * n]) as index:
         answer = index.cooccurrence(Entity("a"), Entity("b"))
@@ -404,8 +402,8 @@ def test_unknown_group_is_refused(tmp_path: Path) -> None:
         index.count("a", by="language")  # type: ignore[arg-type]
 
 
-def test_ids_that_are_no_tokens_are_refused(tmp_path: Path) -> None:
-    """The separator's id would match across documents."""
+def test_invalid_token_ids_are_refused(tmp_path: Path) -> None:
+    """The id of the separator would match across documents."""
     for analyzer, separator in (("words", 0xFFFFFFFF), ("bytes", 0xFF)):
         with make_index(tmp_path / analyzer, ["a b", "b"], analyzer=analyzer) as index:
             for bad in (separator, separator + 1, -1):
@@ -419,8 +417,8 @@ spans = st.tuples(st.integers(0, 2**40 - 1 - 2 * LONGEST_MENTION), st.integers(1
 
 @QUICK
 @given(data=st.lists(spans, max_size=8))
-def test_mentions_in_shards_of_a_trillion_tokens_are_told_apart(data: list[tuple[int, int]]) -> None:
-    """The largest of infini-gram's have 2^38; a position that overflows its bits would be another entity's."""
+def test_mentions_in_shards_of_a_trillion_tokens_are_distinguished(data: list[tuple[int, int]]) -> None:
+    """The largest infini-gram shards have 2^38 tokens; an overflowing position would belong to another entity."""
     segments = [0, SEGMENTS - 1]
     keys = np.array([_key(segment, *each) for segment in segments for each in data], np.uint64)
     keys.sort()

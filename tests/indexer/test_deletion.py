@@ -1,4 +1,4 @@
-"""Deleting documents: by id, text and condition; a look before; exchanging them by id; the record, and its proof."""
+"""Deleting documents by id, text and condition; dry runs; replacing by id; records and their verification."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def ids(folder: Path) -> list[str | None]:
-    """The ids of the documents that count, in order; every text here has the letter i."""
+    """Return the ids of the counted documents in order; every text here contains the letter i."""
     with CountIndex.open(folder) as index:
         found = [index.find_documents(text=word, limit=99)["documents"] for word in ("in", "not", "nobody", "new")]
     numbered = {each["document"]: each["id"] for documents in found for each in documents}
@@ -71,7 +71,7 @@ def test_documents_are_deleted_by_id_text_and_condition_at_once(folder: Path) ->
 
 
 @pytest.mark.parametrize(("text", "documents"), [("ann", 3), ("lives in PARIS", 2), ("paris rome", 0), ("London", 0)])
-def test_a_text_is_found_as_it_is_counted(text: str, documents: int, folder: Path) -> None:
+def test_text_is_found_as_in_counting(text: str, documents: int, folder: Path) -> None:
     with CountIndex.open(folder) as index:
         assert index.count(text)["documents"] == documents
     assert delete_documents(folder, text=text).documents == documents
@@ -86,7 +86,7 @@ def test_a_text_without_a_word_deletes_nothing(folder: Path) -> None:
     assert content(folder) == before
 
 
-def test_a_dry_run_names_what_would_be_deleted_and_changes_nothing(folder: Path) -> None:
+def test_dry_run_lists_the_documents_and_changes_nothing(folder: Path) -> None:
     delete_documents(folder, ids=["twice"])
     before = content(folder)
     planned = delete_documents(folder, ids=["bob", "twice"], text="lives", dry_run=True)
@@ -102,14 +102,14 @@ def test_a_dry_run_names_what_would_be_deleted_and_changes_nothing(folder: Path)
     assert delete_documents(folder, ids=["bob", "twice"], text="lives").named == planned.named
 
 
-def test_a_dry_run_needs_nobody_to_wait(folder: Path) -> None:
+def test_dry_run_does_not_wait_for_the_lock(folder: Path) -> None:
     with lock_folder(folder):
         assert delete_documents(folder, ids=["ann"], dry_run=True).documents == 1
         with pytest.raises(InputError, match="another process is changing"):
             delete_documents(folder, ids=["ann"])
 
 
-def test_a_dry_run_names_the_first_documents_over_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_lists_the_first_documents_of_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "MOST_NAMED", 7)
     rows = [{"id": f"d{i}", "text": "a b c"} for i in range(20)]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1, shard_tokens=20)
@@ -194,14 +194,14 @@ def test_a_reader_sees_all_old_documents_or_all_new_ones(tmp_path: Path) -> None
 
 @pytest.fixture
 def record(folder: Path, tmp_path: Path) -> Path:
-    """The record of a deletion of Ann's own page and of Bob's, and not of the copy of Ann's."""
+    """Return the record of a deletion of the pages of Ann and Bob, but not of the copy of Ann's page."""
     delete_documents(
         folder, ids=["ann", "bob"], record=tmp_path / "record.json", asked_by="Ann, by letter", probes=["Ann", "Rome"]
     )
     return tmp_path / "record.json"
 
 
-def test_a_record_says_what_was_removed_and_is_for_its_owner_alone(record: Path, folder: Path) -> None:
+def test_record_lists_removed_documents_and_is_readable_by_its_owner_only(record: Path, folder: Path) -> None:
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     kept = json.loads(record.read_text(encoding="utf-8"))
     assert kept["asked_by"] == "Ann, by letter"
@@ -227,7 +227,7 @@ def test_keys_differ_so_that_records_cannot_be_compared(folder: Path, tmp_path: 
     assert not {one["id_digest"], one["text_digest"]} & {two["id_digest"], two["text_digest"]}
 
 
-def test_a_record_holds_after_the_deletion_after_compaction_and_without_its_ids(
+def test_record_is_verified_after_deletion_after_compaction_and_without_ids(
     record: Path, folder: Path, tmp_path: Path
 ) -> None:
     proof = verify_index(folder, record=record)["record"]
@@ -240,7 +240,7 @@ def test_a_record_holds_after_the_deletion_after_compaction_and_without_its_ids(
     (tmp_path / "without").write_text(json.dumps(kept), encoding="utf-8")
     for path in (record, tmp_path / "without"):
         proof = verify_index(folder, record=path)["record"]
-        # Of Ann's page a copy was left, which counts; her own is gone.
+        # A copy of Ann's page is left and counted; her own page is gone.
         assert proof == {"documents": 2, "hidden": 0, "same_text_left": 1, "probes": 2, "descends": True}
 
 
@@ -253,7 +253,7 @@ def test_a_record_holds_after_the_deletion_after_compaction_and_without_its_ids(
         ({"id": "x", "text": "Rome"}, r"the probe 'Rome' occurs 3 times in 3 documents, but the record has 2 in 2"),
     ],
 )
-def test_a_record_does_not_hold_once_a_document_its_text_or_a_probe_comes_back(
+def test_record_is_contradicted_if_a_document_text_or_probe_returns(
     row: dict[str, Any], message: str, record: Path, folder: Path, tmp_path: Path
 ) -> None:
     add_to_index(folder, [new(tmp_path, row)], jobs=1)
@@ -262,14 +262,14 @@ def test_a_record_does_not_hold_once_a_document_its_text_or_a_probe_comes_back(
     assert error.value.exit_code == 3
 
 
-def test_a_record_does_not_hold_for_an_index_without_the_deletion(record: Path, tmp_path: Path) -> None:
+def test_record_is_contradicted_by_an_index_without_the_deletion(record: Path, tmp_path: Path) -> None:
     build_index([tmp_path / "c.jsonl"], tmp_path / "fresh", jobs=1)
     with pytest.raises(VerificationError, match="'ann' is in the index"):
         verify_index(tmp_path / "fresh", record=record)
 
 
-def test_what_was_deleted_before_is_recorded_too(folder: Path, tmp_path: Path) -> None:
-    """The deletion may have been made without a record, or killed before it was told."""
+def test_earlier_deletions_are_recorded_too(folder: Path, tmp_path: Path) -> None:
+    """The deletion may have been made without a record, or killed before it was reported."""
     delete_documents(folder, ids=["ann"])
     done = delete_documents(folder, ids=["ann"], record=tmp_path / "record.json")
     assert (done.documents, done.already_deleted) == (0, 1)
@@ -289,7 +289,7 @@ def test_a_record_is_never_overwritten(record: Path, folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("option", [{"asked_by": "Ann"}, {"probes": ["Ann"]}])
-def test_what_belongs_to_a_record_needs_one(option: dict[str, Any], folder: Path) -> None:
+def test_record_options_require_a_record(option: dict[str, Any], folder: Path) -> None:
     with pytest.raises(InputError, match="give a file for it"):
         delete_documents(folder, ids=["ann"], **option)
 
@@ -329,7 +329,7 @@ def test_a_deletion_that_fails_leaves_no_record(folder: Path, tmp_path: Path, mo
         (lambda kept: kept | {"documents": [{"id": "x"}]}, "is damaged"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused(
+def test_file_that_is_not_a_record_is_refused(
     change: Callable[[Any], Any], message: str, record: Path, folder: Path, tmp_path: Path
 ) -> None:
     changed = change(json.loads(record.read_bytes()))
@@ -365,7 +365,7 @@ def test_a_record_that_was_changed_proves_nothing(
     assert error.value.exit_code == 3
 
 
-def test_an_absent_record_is_said_before_the_index_is_read(folder: Path, tmp_path: Path) -> None:
+def test_missing_record_is_reported_before_the_index_is_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         verify_index(folder, record=tmp_path / "absent", progress=lambda *_: pytest.fail("it began"))
 

@@ -1,4 +1,4 @@
-"""The examples in docs/counts.md, docs/index-format.md and the indexer's README are true."""
+"""The examples in docs/counts.md, docs/index-format.md and indexer/README.md are right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .corpora import fact_table, index_folder, index_of, records, write_corpus
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_worked_example_of_the_counts_page_is_what_the_index_says() -> None:
+def test_worked_example_of_the_counts_page_is_right() -> None:
     page = (DOCS / "counts.md").read_text(encoding="utf-8")
     example = page[page.index("For the subject *France*") :]
     documents = re.findall(r"```\n(.*?)\n```", example, re.DOTALL)[0].splitlines()
@@ -25,7 +25,7 @@ def test_the_worked_example_of_the_counts_page_is_what_the_index_says() -> None:
     assert {name: row[name] for name in stated} == stated
 
 
-def test_the_worked_miniature_of_the_format_page_is_what_a_build_writes() -> None:
+def test_worked_miniature_of_the_format_page_is_right() -> None:
     page = (DOCS / "index-format.md").read_text(encoding="utf-8")
     miniature = re.findall(r"```\n(tokenized.*?)\n```", page, re.DOTALL)[0]
     stated = {

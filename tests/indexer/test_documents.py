@@ -1,4 +1,4 @@
-"""The documents behind a number: every one of them once, in corpus order, whatever the page size."""
+"""The documents of a count are listed exactly once, in corpus order, for any page size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .strategies import QUICK, Corpus, corpora
 
 
 def pages(index: CountIndex, limit: int, **asked: Any) -> list[dict[str, Any]]:
-    """All documents, page by page, as ``next`` leads."""
+    """Return all documents by following ``next`` from page to page."""
     documents: list[dict[str, Any]] = []
     start: int | None = 0
     while start is not None:
@@ -39,7 +39,7 @@ def highlighted(document: dict[str, Any], mention: str) -> int:
 
 @settings(QUICK, max_examples=25)
 @given(corpus=corpora(max_entities=3), limit=st.integers(1, 4), window=st.none() | st.integers(0, 3))
-def test_documents_are_exactly_those_that_were_counted(corpus: Corpus, limit: int, window: int | None) -> None:
+def test_documents_are_exactly_the_counted_ones(corpus: Corpus, limit: int, window: int | None) -> None:
     analyse = reference.ANALYZERS[corpus.analyzer]
     documents = [analyse(text) for text in corpus.texts]
     options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
@@ -80,7 +80,7 @@ def test_document_has_its_metadata_and_passages_around_every_mention(tmp_path: P
     assert sum(len(text) for text, _ in words) < 1_000, "passages, not the whole document"
 
 
-def test_wrong_questions_for_documents_are_refused(tmp_path: Path) -> None:
+def test_invalid_document_queries_are_refused(tmp_path: Path) -> None:
     with make_index(tmp_path, ["a b"]) as index:
         with pytest.raises(EmptyQueryError):
             index.find_documents(text="—")
@@ -96,14 +96,14 @@ def test_wrong_questions_for_documents_are_refused(tmp_path: Path) -> None:
                 index.find_documents(**asked)  # type: ignore[arg-type]
 
 
-def test_page_behind_the_last_is_empty(tmp_path: Path) -> None:
+def test_page_after_the_last_is_empty(tmp_path: Path) -> None:
     with make_index(tmp_path, ["a", "a"]) as index:
         answer = index.find_documents(text="a", start=2)
         assert (answer["documents"], answer["total"], answer["next"]) == ([], 2, None)
 
 
 def test_many_threads_get_the_same_answers_from_one_index(tmp_path: Path) -> None:
-    """The service asks one opened index from all its threads."""
+    """The service queries one open index from all its threads."""
     names = ["a", "b", "c d", "e", "a b", "zebra"]
     texts = [" ".join("abcde"[(n * k) % 5] for k in range(n % 30)) for n in range(300)]
     facts = fact_table([([one], [other]) for one, other in product(names, repeat=2)])

@@ -1,7 +1,7 @@
-"""infini-gram's own engine and indexer beside ours: each opens what the other built, and the numbers are the same.
+"""Compatibility with infini-gram: each engine opens indexes of the other, and the numbers are the same.
 
-The engine is the PyPI package (extra ``engine``). Two of its traps are kept away from: words such as "table" in the
-path of an index, and an end-of-sequence id that is not below ``vocab_size``.
+The engine is the PyPI package (extra ``engine``). The tests avoid two of its traps: words such as "table" in the path
+of an index, and an end-of-sequence id that is not below ``vocab_size``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORDS = ["Paris", "France", "Berlin", "Germany", "capital", "of", "the", "is", "
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder whose path has none of the words that lead the engine astray (pytest's own names the test)."""
+    """Return a folder whose path has no words that mislead the engine (pytest's folder has the test name)."""
     with TemporaryDirectory(prefix="ix") as name:
         assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
         yield Path(name)
@@ -49,7 +49,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer_file(folder: Path, texts: list[str]) -> Path:
-    """A byte-level BPE tokenizer of 400 ids that would add special tokens if it were asked to."""
+    """Write a byte-level BPE tokenizer of 400 ids that would add special tokens on request."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -69,7 +69,7 @@ def tokenizer_file(folder: Path, texts: list[str]) -> Path:
 
 
 def engine_of(folder: Path, token_dtype: str) -> Any:
-    """infini-gram's engine over an index folder."""
+    """Open infini-gram's engine on an index folder."""
     vocabulary = {"u8": 255, "u16": 65_535, "u32": 2**32 - 1}[token_dtype]
     return infini_gram.InfiniGramEngine(
         index_dir=str(folder), eos_token_id=0, vocab_size=vocabulary, version=4, token_dtype=token_dtype
@@ -77,7 +77,7 @@ def engine_of(folder: Path, token_dtype: str) -> Any:
 
 
 def ngrams(documents: Sequence[Sequence[int]], how_many: int) -> list[list[int]]:
-    """Random n-grams that stand in the documents, and some that mostly do not."""
+    """Return random n-grams from the documents, and some that mostly do not occur."""
     chance = random.Random(5)
     long_enough = [document for document in documents if len(document) > 1]
     present = []
@@ -90,7 +90,7 @@ def ngrams(documents: Sequence[Sequence[int]], how_many: int) -> list[list[int]]
 
 
 def occurrences_and_segments(folder: Path, width: int, ngram: Sequence[int]) -> tuple[int, list[tuple[int, int]]]:
-    """By brute force over the files: how often an n-gram stands, and which rows of each table it takes."""
+    """Return by brute force the occurrences of an n-gram and its rows in each table."""
     needle = b"".join(i.to_bytes(width, "little") for i in ngram)
     total, segments = 0, []
     for shard in read_shards(folder, width):
@@ -109,7 +109,7 @@ def occurrences_and_segments(folder: Path, width: int, ngram: Sequence[int]) -> 
 
 @pytest.mark.parametrize("analyzer", ["bytes", "words", "hf"])
 @pytest.mark.parametrize("shard_tokens", [None, 900])
-def test_infini_grams_engine_reads_our_index_and_counts_the_same(
+def test_infini_gram_engine_reads_our_index_and_counts_the_same(
     analyzer: str, shard_tokens: int | None, folder: Path, texts: list[str], tokenizer_file: Path
 ) -> None:
     name = f"hf:{tokenizer_file}" if analyzer == "hf" else analyzer
@@ -129,7 +129,7 @@ def test_infini_grams_engine_reads_our_index_and_counts_the_same(
     for ngram in ngrams(documents, 30):
         total, segments = occurrences_and_segments(place / "ix", width, ngram)
         assert engine.count(input_ids=ngram) == {"count": total, "approx": False}
-        if len(shards) <= 10:  # otherwise the engine numbers the shards by their names' alphabet
+        if len(shards) <= 10:  # otherwise the engine numbers the shards alphabetically
             assert engine.find(input_ids=ngram)["segment_by_shard"] == segments
     with CountIndex.open(place / "ix") as index:
         for text in ("Paris", "capital of", "é", "the is", "C++ paris", " of the", "x", "Pari", "中文 Paris"):
@@ -139,7 +139,7 @@ def test_infini_grams_engine_reads_our_index_and_counts_the_same(
         assert index.token_ids("Paris") is not None
 
 
-def test_hf_index_holds_the_tokenizers_ids_without_special_tokens_and_counts_them(
+def test_hf_index_has_tokenizer_ids_without_special_tokens(
     folder: Path, texts: list[str], tokenizer_file: Path
 ) -> None:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -163,7 +163,7 @@ def test_hf_index_holds_the_tokenizers_ids_without_special_tokens_and_counts_the
         facts = [([" France", "France"], [" Paris", "Paris"]), ([" Berlin"], [" Germany", " capital of"])]
         rows = index.count_facts(fact_table(facts), windows=[0, 3]).to_pylist()
     for (subject, object_), row in zip(facts, rows, strict=True):
-        # A name stands as several token sequences; test_variants.py shows that these are the right ones.
+        # A name has several token sequences; test_variants.py shows that these are right.
         name_ids = cast(FixedAnalyzer, get_analyzer(f"hf:{tokenizer_file}")).name_ids
         forms = [[ids for name in names for ids in name_ids(name)] for names in (subject, object_)]
         expected = reference.fact(documents, *forms, [0, 3])
@@ -173,7 +173,7 @@ def test_hf_index_holds_the_tokenizers_ids_without_special_tokens_and_counts_the
 @pytest.mark.parametrize(
     ("vocabulary", "token_dtype"), [(65_534, "u16"), (65_535, "u16"), (65_536, "u32"), (70_000, "u32")]
 )
-def test_token_ids_have_two_bytes_where_the_largest_one_is_left_for_the_separator(
+def test_token_ids_take_two_bytes_if_one_is_free_for_the_separator(
     vocabulary: int, token_dtype: str, tmp_path: Path
 ) -> None:
     words = {f"w{n}": n for n in range(vocabulary)}
@@ -191,9 +191,7 @@ def test_token_ids_have_two_bytes_where_the_largest_one_is_left_for_the_separato
         assert index.count(f"{last} w1")["occurrences"] == 1
 
 
-def test_truncation_and_padding_that_a_tokenizer_was_saved_with_do_not_reach_the_corpus(
-    tokenizer_file: Path, tmp_path: Path
-) -> None:
+def test_saved_truncation_and_padding_of_a_tokenizer_are_ignored(tokenizer_file: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.enable_truncation(max_length=16)
     tokenizer.enable_padding(length=32)
@@ -209,10 +207,8 @@ def test_truncation_and_padding_that_a_tokenizer_was_saved_with_do_not_reach_the
         assert index.info()["tokens"] == len(plain.tokens(text)) + len(plain.tokens("Paris"))
 
 
-def test_index_with_a_tokenizer_opens_after_the_tokenizers_file_is_gone(
-    folder: Path, texts: list[str], tokenizer_file: Path
-) -> None:
-    """The folder is the whole index: it can be copied to another machine."""
+def test_index_opens_after_its_tokenizer_file_is_gone(folder: Path, texts: list[str], tokenizer_file: Path) -> None:
+    """The folder contains the whole index, so it can be copied to another machine."""
     place = folder / "copied"
     copy = place / "t.json"
     copy.parent.mkdir()
@@ -231,7 +227,7 @@ def test_index_with_a_tokenizer_opens_after_the_tokenizers_file_is_gone(
 
 
 def infini_gram_index(place: Path, texts: Sequence[str], *options: str) -> Path:
-    """Run infini-gram's own indexer; one processor, no tokenizer."""
+    """Run infini-gram's indexer with one processor and no tokenizer."""
     sources = ["wiki" if number % 2 else "web" for number in range(len(texts))]
     write_corpus(place / "data" / "c.jsonl", records(texts, sources))
     out = place / "theirs"
@@ -253,7 +249,7 @@ def theirs_single(folder: Path, texts: list[str]) -> Path:
     return infini_gram_index(folder / "single", texts, "--token_dtype", "u8")
 
 
-def test_index_that_infini_gram_built_is_opened_and_counted(theirs: Path, texts: list[str]) -> None:
+def test_infini_gram_index_is_opened_and_counted(theirs: Path, texts: list[str]) -> None:
     documents = [reference.Document(reference.utf8_bytes(text)) for text in texts]
     queries = ["Paris", "P", "capital of", "é", "\u00e9 ", "中", "C++", "zzz", " ", "France is the"]
     engine = engine_of(theirs, "u8")
@@ -277,19 +273,17 @@ def test_index_that_infini_gram_built_is_opened_and_counted(theirs: Path, texts:
     verify_index(theirs)
 
 
-def test_our_shard_files_are_the_bytes_of_infini_grams_indexer(
-    theirs_single: Path, texts: list[str], folder: Path
-) -> None:
+def test_our_shard_files_equal_those_of_infini_gram(theirs_single: Path, texts: list[str], folder: Path) -> None:
     corpus = write_corpus(folder / "same" / "c.jsonl", records(texts))
     build_index([corpus], folder / "same" / "ix", analyzer="bytes", jobs=1)
     for name in ("tokenized.0", "offset.0", "table.0"):
         assert (folder / "same" / "ix" / name).read_bytes() == (theirs_single / name).read_bytes(), name
 
 
-def test_our_table_is_the_bytes_of_infini_grams_builder_on_tokens_of_two_bytes(
+def test_our_table_of_two_byte_tokens_equals_that_of_infini_gram(
     folder: Path, texts: list[str], tokenizer_file: Path
 ) -> None:
-    """infini-gram's second step, over the tokens and offsets that our index has."""
+    """Run infini-gram's second step on the tokens and offsets of our index."""
     place = folder / "second-step"
     corpus = write_corpus(place / "data" / "c.jsonl", records(texts))
     build_index([corpus], place / "ix", analyzer=f"hf:{tokenizer_file}", jobs=1)
@@ -305,15 +299,15 @@ def test_our_table_is_the_bytes_of_infini_grams_builder_on_tokens_of_two_bytes(
     assert (place / "ix" / "table.0").read_bytes() == (out / "table.0").read_bytes()
 
 
-def test_index_that_infini_gram_built_says_nothing_of_its_analyzer_so_one_must_be_named(theirs: Path) -> None:
-    """Token ids of one byte can only be bytes; everything else needs a name."""
+def test_infini_gram_index_needs_a_named_analyzer(theirs: Path) -> None:
+    """Token ids of one byte can only be bytes; all others need a named analyzer."""
     with CountIndex.open(theirs) as index:
         assert index.count("Paris")["analyzer"].startswith("bytes")
     with pytest.raises(FactcensusError):
         CountIndex.open(theirs, analyzer="words").count("Paris")
 
 
-def test_index_that_infini_gram_built_is_read_only(theirs: Path, folder: Path) -> None:
+def test_infini_gram_index_is_read_only(theirs: Path, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in theirs.iterdir()}
     more = write_corpus(folder / "more.jsonl", records(["Paris"]))
     with pytest.raises(FactcensusError):
@@ -323,7 +317,7 @@ def test_index_that_infini_gram_built_is_read_only(theirs: Path, folder: Path) -
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
 
 
-def test_sources_of_an_index_that_infini_gram_built_are_refused_not_made_up(theirs_single: Path) -> None:
+def test_counts_by_source_in_an_infini_gram_index_are_refused(theirs_single: Path) -> None:
     with CountIndex.open(theirs_single, analyzer="bytes") as index:
         with pytest.raises(FactcensusError, match=r"source|document"):
             index.count("Paris", by="source")
@@ -331,7 +325,7 @@ def test_sources_of_an_index_that_infini_gram_built_are_refused_not_made_up(thei
             index.cooccurrence(Entity("Paris"), Entity("France"), by="source")
 
 
-def test_cut_off_files_of_an_index_that_infini_gram_built_are_refused(theirs_single: Path, folder: Path) -> None:
+def test_truncated_files_of_an_infini_gram_index_are_refused(theirs_single: Path, folder: Path) -> None:
     for number, (name, cut) in enumerate([("table.0", 1), ("table.0", 40), ("offset.0", 8), ("offset.0", 3)]):
         copy = folder / f"cut-{number}"
         copy.mkdir()
@@ -352,7 +346,7 @@ def test_cut_off_files_of_an_index_that_infini_gram_built_are_refused(theirs_sin
 
 
 def test_offsets_and_tokens_that_do_not_belong_together_are_refused(theirs_single: Path, folder: Path) -> None:
-    """The engine would read behind the end of the file."""
+    """The engine would read beyond the end of the file."""
     files = {name: (theirs_single / name).read_bytes() for name in ("tokenized.0", "offset.0", "table.0")}
     size = len(files["tokenized.0"])
     last_behind_the_end = files["offset.0"][:-8] + size.to_bytes(8, "little")
@@ -369,7 +363,7 @@ def test_offsets_and_tokens_that_do_not_belong_together_are_refused(theirs_singl
             CountIndex.open(copy, analyzer="bytes")
 
 
-def test_wrong_order_in_a_table_that_infini_gram_built_is_found(theirs_single: Path, folder: Path) -> None:
+def test_wrong_order_in_an_infini_gram_table_is_found(theirs_single: Path, folder: Path) -> None:
     copy = folder / "swapped"
     copy.mkdir()
     for name in ("tokenized.0", "offset.0", "table.0"):
@@ -382,7 +376,7 @@ def test_wrong_order_in_a_table_that_infini_gram_built_is_found(theirs_single: P
         verify_index(copy)
 
 
-def test_metadata_that_infini_gram_wrote_is_json_a_line(theirs: Path) -> None:
-    """What the fixture relies on: its layout is the one that docs and design describe."""
+def test_infini_gram_metadata_is_one_json_object_per_line(theirs: Path) -> None:
+    """The fixture relies on this layout, which the docs describe."""
     first = (theirs / "metadata.0").read_text(encoding="utf-8").splitlines()[0]
     assert json.loads(first)["metadata"]["source"] == "web"

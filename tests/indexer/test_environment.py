@@ -1,4 +1,4 @@
-"""Environment variables with the prefix FACTCENSUS_: every one that is read is known, no other is accepted."""
+"""Environment variables with the prefix FACTCENSUS_: all variables in use are known, and others are refused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _all_parts() -> None:
     build_root()
 
 
-def test_every_variable_in_the_tree_is_known() -> None:
-    # Those of these tests are wrong on purpose.
+def test_every_variable_in_the_source_is_known() -> None:
+    # Tests use wrong variables on purpose.
     command = ["git", "grep", "-hoE", "FACTCENSUS_[A-Z_]*[A-Z]\\b", "--", ".", ":!tests"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode != 0:
@@ -45,7 +45,7 @@ def test_every_variable_of_the_service_is_known() -> None:
         ("FACTCENSUS_zzz", "known: FACTCENSUS_ADMIN_KEYS, "),
     ],
 )
-def test_unknown_variable_is_refused_with_the_nearest(
+def test_unknown_variable_error_suggests_the_most_similar_one(
     name: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with pytest.raises(UnknownNameError, match=name):

@@ -1,4 +1,4 @@
-"""Fact tables in, counts tables out."""
+"""Reading fact tables and writing counts tables."""
 
 from __future__ import annotations
 
@@ -95,15 +95,15 @@ def test_csv_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path
     ]  # fmt: skip
 
 
-def test_csv_with_a_column_twice_is_refused(tmp_path: Path) -> None:
-    """One of the two would be lost without a word."""
+def test_csv_with_a_repeated_column_is_refused(tmp_path: Path) -> None:
+    """One of the two would be lost silently."""
     (tmp_path / "f.csv").write_text("subject,object,note,note\nFrance,Paris,a,b\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"f\.csv: the table has the column 'note' twice"):
         read_facts(tmp_path / "f.csv")
 
 
 def test_csv_cells_stay_text(tmp_path: Path) -> None:
-    """A book called 1984 is no number, one called NA is not missing, one called True is no truth value."""
+    """A book called 1984 is not a number, NA is not missing, and True is not a truth value."""
     (tmp_path / "f.csv").write_text("subject,object,n\n1984,007,01\nNA,null,2\nTrue,1e5,3\n", encoding="utf-8")
     rows = read_facts(tmp_path / "f.csv").to_pylist()
     assert [(row["subject"], row["object"]) for row in rows] == [("1984", "007"), ("NA", "null"), ("True", "1e5")]
@@ -112,10 +112,8 @@ def test_csv_cells_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("role", ["subject", "object"])
 @pytest.mark.parametrize("empty", ["", "   ", None])
-def test_row_with_an_empty_subject_or_object_is_an_error_that_names_the_row(
-    empty: str | None, role: str, ending: str, tmp_path: Path
-) -> None:
-    """Rows are counted from 1, the header apart."""
+def test_empty_subject_or_object_error_names_the_row(empty: str | None, role: str, ending: str, tmp_path: Path) -> None:
+    """Rows are numbered from 1, without the header."""
     rows = [{"subject": f"s{n}", "object": f"o{n}"} for n in range(20)]
     rows[16][role] = empty  # type: ignore[assignment]
     with pytest.raises(InputError, match=r"\brow 17\b") as raised:
@@ -124,7 +122,7 @@ def test_row_with_an_empty_subject_or_object_is_an_error_that_names_the_row(
 
 
 @pytest.mark.parametrize("role", ["subject", "object"])
-def test_subject_without_a_token_is_an_error_that_names_the_row(role: str, index: CountIndex, tmp_path: Path) -> None:
+def test_subject_without_tokens_error_names_the_row(role: str, index: CountIndex, tmp_path: Path) -> None:
     rows = [{"subject": f"s{n}", "object": f"o{n}"} for n in range(20)]
     rows[16][role] = "— !"
     table = read_facts(write_facts(tmp_path / "f.jsonl", rows))
@@ -141,7 +139,7 @@ def test_missing_column_is_named(role: str, ending: str, tmp_path: Path) -> None
         read_facts(write_facts(tmp_path / f"f{ending}", rows))
 
 
-def test_file_that_cannot_be_read_as_a_table_is_named(tmp_path: Path) -> None:
+def test_unreadable_table_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "f.parquet").write_bytes(b"no parquet")
     (tmp_path / "f.jsonl").write_bytes(b"{no json\n")
     (tmp_path / "empty.csv").write_bytes(b"")
@@ -151,9 +149,7 @@ def test_file_that_cannot_be_read_as_a_table_is_named(tmp_path: Path) -> None:
             read_facts(tmp_path / name)
 
 
-def test_counts_table_has_the_facts_columns_then_the_counts_in_the_order_of_the_contract(
-    index: CountIndex, tmp_path: Path
-) -> None:
+def test_counts_table_has_fact_columns_then_counts_in_order(index: CountIndex, tmp_path: Path) -> None:
     facts = read_facts(write_facts(tmp_path / "f.jsonl", ROWS))
     table = index.count_facts(facts, windows=[0, 25])
     assert table.column_names == [
@@ -176,7 +172,7 @@ def test_counts_table_has_the_facts_columns_then_the_counts_in_the_order_of_the_
     assert [row["cooccurrence_pairs_w0"] for row in rows] == [0, 1, 1]
 
 
-def test_windows_keep_the_order_they_were_given_in_and_repeats_count_once(index: CountIndex, tmp_path: Path) -> None:
+def test_windows_keep_their_order_without_repeats(index: CountIndex, tmp_path: Path) -> None:
     facts = read_facts(write_facts(tmp_path / "f.jsonl", ROWS))
     names = [name for name in index.count_facts(facts, windows=[7, 2, 7]).column_names if "documents_w" in name]
     assert sorted(names) == ["cooccurrence_documents_w2", "cooccurrence_documents_w7"]
@@ -206,7 +202,7 @@ def test_counting_counted_facts_again_replaces_the_numbers(index: CountIndex, tm
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_counts_table_survives_every_format(ending: str, index: CountIndex, tmp_path: Path) -> None:
-    """Written, read again and stratified, the facts have the same lists and the counts are still numbers."""
+    """After writing, reading and stratifying, lists are the same and counts are still numbers."""
     table = index.count_facts(read_facts(write_facts(tmp_path / "f.jsonl", ROWS)), windows=[3])
     write_table(table, tmp_path / f"counts{ending}")
     code = main(["facts", "stratify", str(tmp_path / f"counts{ending}"), "--out", str(tmp_path / "strata.parquet")])

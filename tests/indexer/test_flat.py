@@ -1,4 +1,4 @@
-"""Tables of facts laid flat, and searches side by side: what the plain way gives for each of them."""
+"""Flat tables of facts and interleaved searches give the same results as the simple way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from factcensus.indexer.storage.vocabulary import Vocabulary, write_vocabulary
 from .corpora import fact_table, index_of, make_index
 from .strategies import QUICK, Corpus, corpora, hard_text
 
-#: A word holds no byte of 0.
+#: Words contain no zero byte.
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 token_ids = st.lists(st.integers(-1, 3), max_size=4).map(tuple)
 texts_and_entities = st.lists(st.lists(token_ids, max_size=3), min_size=1, max_size=5).flatmap(
@@ -49,7 +49,7 @@ def test_forms_of_an_entity_are_its_distinct_sequences_that_occur_the_longest_fi
 
 @given(texts=st.lists(hard_text(), min_size=1, max_size=8), analyzer=st.sampled_from(["words", "words-cased"]))
 @settings(QUICK, max_examples=30)
-def test_names_of_a_table_are_analysed_as_one_alone_is(texts: list[str], analyzer: str) -> None:
+def test_names_of_a_table_are_analysed_like_single_names(texts: list[str], analyzer: str) -> None:
     names = [text.encode("utf-8", "replace").decode() for text in texts]
     with index_of(["a b c", *names[::2]], analyzer=analyzer) as index:
         flat = index.text_forms(pa.array(names, pa.string()))
@@ -65,7 +65,7 @@ def test_names_of_a_table_are_analysed_as_one_alone_is(texts: list[str], analyze
 
 @given(corpus=corpora(max_entities=4), repeats=st.integers(1, 2 * SIDE_BY_SIDE))
 @settings(QUICK, max_examples=40)
-def test_ranges_that_are_looked_for_side_by_side_are_those_of_one_alone(corpus: Corpus, repeats: int) -> None:
+def test_interleaved_searches_find_the_same_ranges(corpus: Corpus, repeats: int) -> None:
     with index_of(corpus.texts, analyzer=corpus.analyzer, shard_tokens=corpus.shard_tokens) as index:
         entities = [Entity(entity[0], entity[1:]) for entity in corpus.entities]
         ngrams: list[Sequence[int]] = [(), *(form for entity in entities for form in index.forms(entity))] * repeats
@@ -85,9 +85,7 @@ def test_ranges_that_are_looked_for_side_by_side_are_those_of_one_alone(corpus: 
     sampled=st.integers(1, 80),
 )
 @QUICK
-def test_words_are_found_with_a_sample_of_the_vocabulary_as_without(
-    stored: set[str], asked: list[str], sampled: int
-) -> None:
+def test_words_are_found_with_and_without_a_vocabulary_sample(stored: set[str], asked: list[str], sampled: int) -> None:
     table = WordTable()
     for word in sorted(stored):
         table.intern(word)
@@ -103,7 +101,7 @@ def test_words_are_found_with_a_sample_of_the_vocabulary_as_without(
     assert found[numbers].tolist() == [ids.get(word, -1) for word in [*asked, *sorted(stored)]]
 
 
-def test_entities_that_only_differ_in_writing_are_counted_alike(tmp_path: Path) -> None:
+def test_entities_that_differ_only_in_case_are_counted_alike(tmp_path: Path) -> None:
     rows = [(["New York", "NYC"], ["usa"]), (["new york", "nyc", "NYC"], ["USA"]), (["NEW YORK"], ["Usa", "nowhere"])]
     with make_index(tmp_path, ["New York (NYC), USA", "nyc usa usa"]) as index:
         counts = index.count_facts(fact_table(rows)).to_pylist()
@@ -112,6 +110,6 @@ def test_entities_that_only_differ_in_writing_are_counted_alike(tmp_path: Path) 
     assert [row["cooccurrence_documents"] for row in counts] == [2, 2, 1]
 
 
-def test_no_entity_has_no_forms() -> None:
+def test_empty_list_of_entities_has_no_forms() -> None:
     forms = forms_of_entities([])
     assert (len(forms), forms.tokens.size, forms.entities.tolist()) == (0, 0, [0])

@@ -1,4 +1,4 @@
-"""Generations of an index: each change counts, an opened index stays whole, and says that there is a newer one."""
+"""Generations of an index: each change creates one, and an open index keeps its own and reports newer ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def more(folder: Path, *texts: str) -> Path:
 
 
 def answers(index: CountIndex) -> list[Any]:
-    """Every kind of answer, those out of the document table too; nothing of it was asked before."""
+    """Return every kind of answer, including those from the document table, without caches."""
     return [
         index.digest,
         index.count("a"),
@@ -54,9 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return build(tmp_path / "ix")
 
 
-def test_each_change_is_a_generation_and_says_whether_answers_before_it_still_hold(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_each_change_is_a_generation_and_records_whether_older_answers_are_valid(folder: Path, tmp_path: Path) -> None:
     seen = [Manifest.read(folder)]
     add_to_index(folder, [more(tmp_path, "a new")], jobs=1)
     seen.append(Manifest.read(folder))
@@ -80,7 +78,7 @@ def test_each_change_is_a_generation_and_says_whether_answers_before_it_still_ho
         assert index.generation == index.info()["generation"] == 4
 
 
-def test_remembered_changes_are_bounded_and_what_is_forgotten_counts_as_outdated(
+def test_listed_changes_are_limited_and_older_digests_are_outdated(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manifests, "MOST_CHANGES", 2)
@@ -95,7 +93,7 @@ def test_remembered_changes_are_bounded_and_what_is_forgotten_counts_as_outdated
 
 def changes(tmp_path: Path) -> dict[str, Callable[[Path], object]]:
     def replaced(folder: Path) -> None:
-        """Another index of the same file names and sizes takes the place of the folder."""
+        """Replace the folder by another index with the same file names and sizes."""
         other = build(tmp_path / "other", tuple(text.replace("secret", "public") for text in TEXTS))
         folder.rename(tmp_path / "old")
         other.rename(folder)
@@ -111,7 +109,7 @@ def changes(tmp_path: Path) -> dict[str, Callable[[Path], object]]:
 
 
 @pytest.mark.parametrize("change", ["add", "delete", "compact", "delete, compact", "replaced", "removed"])
-def test_an_opened_index_gives_all_answers_of_its_generation_whatever_happens_to_the_folder(
+def test_open_index_keeps_its_generation_whatever_happens_to_the_folder(
     change: str, folder: Path, tmp_path: Path
 ) -> None:
     with CountIndex.open(folder) as index:
@@ -134,10 +132,10 @@ def test_an_opened_index_gives_all_answers_of_its_generation_whatever_happens_to
 
 
 @pytest.mark.parametrize("change", ["delete, compact", "replaced", "removed"])
-def test_files_that_are_moved_in_the_middle_of_a_question_are_read_all_the_same(
+def test_files_moved_during_a_query_are_still_read(
     change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DuckDB compares the name of a file with the allowed ones when it opens the file, and the name may change."""
+    """DuckDB compares file names with the allowed ones when it opens files, and the names may change."""
     closed = documents._closed
     with CountIndex.open(folder) as index:
         wanted = answers(index)
@@ -155,7 +153,7 @@ def test_files_that_are_moved_in_the_middle_of_a_question_are_read_all_the_same(
         assert moved
 
 
-def test_a_manifest_that_was_only_touched_is_no_change_and_a_damaged_one_is(folder: Path) -> None:
+def test_touched_manifest_is_not_a_change_but_a_damaged_one_is(folder: Path) -> None:
     with CountIndex.open(folder) as index:
         content = (folder / "manifest.json").read_bytes()
         os.utime(folder / "manifest.json", ns=(1, 1))
@@ -169,7 +167,7 @@ def test_a_manifest_that_was_only_touched_is_no_change_and_a_damaged_one_is(fold
         assert index.count("a")["documents"] == 4
 
 
-def test_an_index_of_infini_grams_says_that_its_files_were_replaced(tmp_path: Path) -> None:
+def test_infini_gram_index_reports_replaced_files(tmp_path: Path) -> None:
     folder = build(tmp_path / "ix", analyzer="bytes")
     for path in folder.iterdir():
         if not path.name.startswith(("tokenized", "table", "offset")):
@@ -191,11 +189,11 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_garbage_collection")
-def test_an_index_that_is_dropped_lets_its_files_go_at_once(folder: Path) -> None:
-    """A file that was removed takes its room on the disk until nobody has it open."""
+def test_unreferenced_index_releases_its_files_at_once(folder: Path) -> None:
+    """A removed file takes disk space until no process has it open."""
 
     def files() -> set[str]:
-        """The files of the index that this process has open or mapped."""
+        """Return the files of the index that this process has open or mapped."""
         mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()}
         opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
         return {Path(name).name for name in mapped | opened if name.startswith(f"{folder}/")}
@@ -211,8 +209,8 @@ def test_an_index_that_is_dropped_lets_its_files_go_at_once(folder: Path) -> Non
     assert not files()
 
 
-def test_a_first_deletion_needs_no_code_that_was_not_compiled_before(tmp_path: Path) -> None:
-    """Compiling takes seconds, for which the first counts after a takedown would wait."""
+def test_first_deletion_needs_no_newly_compiled_code(tmp_path: Path) -> None:
+    """Compiling takes seconds and would delay the first counts after a takedown."""
 
     def compiled() -> dict[str, int]:
         modules = [module for name, module in sys.modules.items() if name.startswith("factcensus.indexer.")]
@@ -226,7 +224,7 @@ def test_a_first_deletion_needs_no_code_that_was_not_compiled_before(tmp_path: P
     def ask(index: CountIndex) -> None:
         ask_everything(index, "a", "b", alias="c", by="n")
 
-    texts = tuple("a b c " * 400 for _ in range(4))  # enough that frequent n-grams are kept
+    texts = tuple("a b c " * 400 for _ in range(4))  # enough for stored frequent n-grams
     folder = build(tmp_path / "ix", texts)
     with CountIndex.open(folder) as index:
         assert len(index.shards[0].frequent)
@@ -238,8 +236,8 @@ def test_a_first_deletion_needs_no_code_that_was_not_compiled_before(tmp_path: P
     assert compiled() == before
 
 
-def test_no_change_writes_to_a_file_that_an_opened_index_reads(folder: Path, tmp_path: Path) -> None:
-    """Old files are unlinked and new ones made, so whoever has one mapped keeps what it read."""
+def test_changes_never_write_to_files_of_an_open_index(folder: Path, tmp_path: Path) -> None:
+    """Old files are unlinked and new ones created, so mapped files keep their content."""
     kept: list[tuple[Path, int, bytes]] = []
 
     def keep() -> None:

@@ -1,7 +1,6 @@
-"""Changes of an index that are killed anywhere: what is there then, and that they go on to the same bytes.
+"""Changes of an index that are killed at any point leave a valid state and continue to the same bytes.
 
-:mod:`interrupting` kills a process with SIGKILL before every single step that it takes on the disk, and at random
-moments besides.
+:mod:`interrupting` kills a process with SIGKILL before every step that changes the disk, and also at random times.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def counts(folder: Path) -> list[Any]:
-    """What an index says: numbers with and without repeated documents, and its digest."""
+    """Return numbers of an index with and without repeated documents, and its digest."""
     with CountIndex.open(folder) as index:
         numbers = [index.count_many(QUERIES, scope=Scope(duplicates=kept)).tolist() for kept in (True, False)]
         return [index.digest, *numbers, index.count("and", by="source")["by_source"]]
@@ -74,7 +73,7 @@ def counts(folder: Path) -> list[Any]:
 
 
 class Change:
-    """One way to change ``ix``, with the state before and after it."""
+    """One kind of change of ``ix``, with the states before and after it."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -95,13 +94,13 @@ class Change:
         self.files = content(whole / self.target)
 
     def fresh(self, name: str) -> Path:
-        """A place as it is before the change."""
+        """Return a folder in the state before the change."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         shutil.copytree(self.start, self.folder / name, copy_function=shutil.copyfile)
         return self.folder / name
 
     def call(self, place: Path) -> tuple[list[Any], dict[str, Any]]:
-        """The function that makes it, its arguments and options."""
+        """Return the function that makes the change, its arguments and options."""
         ix = place / "ix"
         calls: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "build": (["build_index", [str(self.first)], ix], {**self.options}),
@@ -114,13 +113,13 @@ class Change:
         return calls[self.name]
 
     def run(self, place: Path) -> None:
-        """Make it in this process."""
+        """Make the change in this process."""
         (what, *arguments), options = self.call(place)
         known = (build_index, add_to_index, delete_documents, compact_index)
         next(function for function in known if function.__name__ == what)(*arguments, **options)
 
     def check_interrupted(self, place: Path) -> None:
-        """The index counts as before or as after, and what is unfinished does not open."""
+        """Check that the index counts as before or after the change, and that unfinished folders do not open."""
         if (place / self.target).exists() or self.before is None or self.target == "small":
             with_target = counts(place / self.target) if (place / self.target).exists() else None
             assert with_target in (None, self.before if self.target == "ix" else self.after, self.after)
@@ -131,7 +130,7 @@ class Change:
                 assert counts(staging) == self.after, "an index that opens is a whole one"
 
     def check_finished(self, place: Path) -> None:
-        """Byte for byte what a change makes that is not interrupted, and nothing else is there."""
+        """Check that the result equals that of an uninterrupted change, without other files."""
         found = content(place / self.target)
         assert {name: found.get(name) for name in self.files} == self.files
         assert found.keys() - self.files.keys() <= {"plan.json"}
@@ -156,9 +155,9 @@ def change_named(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ch
 
 
 def again(change: Change, place: Path) -> None:
-    """Start the interrupted change again; where it turns out to be done, that is no error."""
+    """Run the interrupted change again; if it was already finished, that is not an error."""
     if (change.target == "small" or change.name == "build") and (place / change.target).exists():
-        with pytest.raises(InputError, match="exists"):  # it was finished
+        with pytest.raises(InputError, match="exists"):  # it was already finished
             change.run(place)
         return
     if not only_last_step_was_missing(change, place):
@@ -166,9 +165,9 @@ def again(change: Change, place: Path) -> None:
 
 
 def only_last_step_was_missing(change: Change, place: Path) -> bool:
-    """Whether the changed index is there, and beside it an empty folder, which knows of no change and is removed here.
+    """Return whether the changed index exists next to an empty staging folder, which is removed here.
 
-    The same call would be another change: a second compaction, of the compacted index, into files of other numbers.
+    The same call would be a new change: a second compaction of the compacted index, into files with other numbers.
     """
     staging = place / "ix.building"
     if change.before and staging.exists() and not list(staging.iterdir()) and counts(place / "ix") == change.after:
@@ -238,7 +237,7 @@ def test_change_killed_twice_at_any_steps_continues_to_the_same_bytes(
 
 
 def kill_at_random(change: Change, interrupt: Interrupter, times: int) -> None:
-    """Kill at random moments, several times in a row until it is done."""
+    """Kill the change at random times, several times in a row, until it is finished."""
     chance = random.Random(times)
     place = change.fresh("cut")
     arguments, options = change.call(place)
@@ -300,7 +299,7 @@ def test_build_in_several_processes_killed_at_random_moments_continues_to_the_sa
 # ---------------------------------------------------------------------------------------------- not made again
 
 
-def test_finished_files_and_shards_are_not_made_again(
+def test_finished_files_and_shards_are_not_rebuilt(
     interrupt: Interrupter, change_named: Callable[[str], Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change = change_named("build")
@@ -350,10 +349,10 @@ def test_finished_files_and_shards_are_not_made_again(
     assert {("files", 0), ("files", 3), ("shards", True)} <= seen
 
 
-def test_spooled_file_that_a_power_cut_left_incomplete_is_read_again(
+def test_spool_file_left_incomplete_by_a_power_cut_is_read_again(
     interrupt: Interrupter, change_named: Callable[[str], Change]
 ) -> None:
-    """The disk may have kept the mark that says a file is complete, and not the file."""
+    """The disk may have kept the marker of a complete file, but not the file."""
     change = change_named("build")
     for damage in ("000001.ids", "000001.parquet", "000001.words.npz", "000001.json", "shard.1.json", "../table.1"):
         place = change.fresh("cut")
@@ -371,8 +370,8 @@ def test_spooled_file_that_a_power_cut_left_incomplete_is_read_again(
 # ---------------------------------------------------------------------------------------------- what is left behind
 
 
-def test_files_that_an_interrupted_change_left_are_never_read_and_soon_removed(tmp_path: Path) -> None:
-    """Files that a later generation would have: an interrupted deletion wrote them, another change comes instead."""
+def test_files_left_by_an_interrupted_change_are_never_read_and_soon_removed(tmp_path: Path) -> None:
+    """An interrupted deletion wrote files for the next generation, but another change is made instead."""
     files = corpus(tmp_path / "c", 2, 20)
     for name in ("cut", "whole"):
         build_index([files], tmp_path / name / "ix", jobs=1)
@@ -389,7 +388,7 @@ def test_files_that_an_interrupted_change_left_are_never_read_and_soon_removed(t
     assert found == wanted
 
 
-def test_nothing_of_a_deleted_document_is_left_when_compaction_was_killed_at_its_end(
+def test_no_trace_of_a_deleted_document_is_left_after_a_killed_compaction(
     interrupt: Interrupter, tmp_path: Path
 ) -> None:
     rows = [{"id": str(i), "text": f"word{i} text"} for i in range(20)]
@@ -407,7 +406,7 @@ def test_nothing_of_a_deleted_document_is_left_when_compaction_was_killed_at_its
         assert b"secretword" not in b"".join(content(tmp_path / "cut/ix").values())
 
 
-def test_other_sources_than_those_of_an_interrupted_build_are_refused_with_what_to_do(
+def test_other_sources_than_those_of_an_interrupted_build_are_refused_with_the_remedy(
     interrupt: Interrupter, tmp_path: Path
 ) -> None:
     files, more = corpus(tmp_path / "c", 1, 20), corpus(tmp_path / "m", 1, 5, "new")
@@ -442,7 +441,7 @@ def test_tokenizer_that_changed_since_the_interruption_is_not_mixed_with_the_old
         build_index([files], tmp_path / "o/ix", jobs=1, analyzer=f"hf:{tokenizer}")
 
 
-def test_index_behind_a_link_is_changed_where_its_files_are(tmp_path: Path) -> None:
+def test_linked_index_is_changed_in_its_real_folder(tmp_path: Path) -> None:
     files = corpus(tmp_path / "c", 1, 20)
     build_index([files], tmp_path / "disk/ix", jobs=1)
     (tmp_path / "linked").symlink_to(tmp_path / "disk/ix")
@@ -453,7 +452,7 @@ def test_index_behind_a_link_is_changed_where_its_files_are(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} == {"c", "m", "disk", "linked"}
 
 
-def test_disk_that_cannot_link_files_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_copied_if_the_disk_cannot_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -469,7 +468,7 @@ def test_disk_that_cannot_link_files_gets_copies(tmp_path: Path, monkeypatch: py
 
 @contextmanager
 def stopped_at(where: Any, name: str, monkeypatch: pytest.MonkeyPatch, start: Callable[[], Any]) -> Iterator[None]:
-    """Another thread is in the middle of ``start()``, where it calls ``where.name``, as long as the block lasts."""
+    """During the block, another thread is stopped in ``start()`` at its call of ``where.name``."""
     reached, go_on = threading.Event(), threading.Event()
     original = getattr(where, name)
     errors: list[BaseException] = []
@@ -514,7 +513,7 @@ def test_two_builds_of_one_index_exclude_each_other(tmp_path: Path, monkeypatch:
     verify_index(tmp_path / "ix")
 
 
-def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
+def test_changes_of_one_index_exclude_each_other_but_not_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_index([corpus(tmp_path / "c", 2, 20)], tmp_path / "ix", jobs=1)
@@ -544,7 +543,7 @@ def test_changes_of_one_index_exclude_each_other_and_readers_take_no_notice(
             assert index.count_many(QUERIES).tolist() == before[1], "what was opened before counts as before"
 
 
-def test_build_that_another_one_has_overtaken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_overtaken_by_another_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from factcensus.indexer.building import build
 
     files = corpus(tmp_path / "c", 1, 5)
@@ -570,7 +569,7 @@ def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
 
 
 def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> None:
-    """Opening reads the manifest and then the files; the files may have been replaced in between."""
+    """Opening reads the manifest and then the files, which may be replaced in between."""
     build_index([corpus(tmp_path / "c", 1, 30)], tmp_path / "ix", jobs=1)
     stop = threading.Event()
     errors: list[BaseException] = []
@@ -596,7 +595,7 @@ def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> N
     assert opened > 0
 
 
-def test_index_whose_files_are_replaced_while_it_is_opened_is_opened_as_it_is_then(
+def test_index_replaced_while_opening_is_opened_in_its_new_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from factcensus.indexer.storage.manifest import Manifest
@@ -626,8 +625,8 @@ def test_index_whose_files_are_replaced_while_it_is_opened_is_opened_as_it_is_th
         CountIndex.open(tmp_path / "ix")
 
 
-def test_plan_names_what_an_interrupted_build_is_made_of(interrupt: Interrupter, tmp_path: Path) -> None:
-    """What a person finds there who wonders what the folder is."""
+def test_plan_names_the_sources_of_an_interrupted_build(interrupt: Interrupter, tmp_path: Path) -> None:
+    """The plan tells a reader the purpose of the folder."""
     files = corpus(tmp_path / "c", 1, 5)
     interrupt(tmp_path / "o", "build_index", [str(files)], tmp_path / "o/ix", jobs=1, at=12)
     plan = json.loads((tmp_path / "o/ix.building/plan.json").read_bytes())
@@ -636,7 +635,7 @@ def test_plan_names_what_an_interrupted_build_is_made_of(interrupt: Interrupter,
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"digest": 1}', b"\xff"])
-def test_plan_that_cannot_be_read_is_an_error_that_says_what_to_do(content: bytes, tmp_path: Path) -> None:
+def test_unreadable_plan_error_gives_the_remedy(content: bytes, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])
     (tmp_path / "ix.building").mkdir()
     (tmp_path / "ix.building" / "plan.json").write_bytes(content)

@@ -1,6 +1,6 @@
-"""The n-gram language model: infini-gram's engine behind an adapter, beside counts over Python lists.
+"""The n-gram language model, which wraps infini-gram's engine, compared with counts over Python lists.
 
-The engine runs in this process, so what would crash it must not reach it; where a test shows that it would, it says so.
+The engine runs in this process, so input that would crash it must not reach it. Tests of such input say so.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from .strategies import QUICK
 
 pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
 
-END = None  # of a document, as a next token
+END = None  # the end of a document as a next token
 
 
 class Oracle:
-    """The same numbers over the documents' token ids."""
+    """The same numbers, computed from the token ids of the documents."""
 
     def __init__(self, index: CountIndex) -> None:
         self.documents = [
@@ -52,7 +52,7 @@ class Oracle:
         ]
 
     def next(self, prompt: Sequence[int]) -> Counter[int | None]:
-        """What follows each occurrence of a prompt."""
+        """Return the token after each occurrence of a prompt."""
         found: Counter[int | None] = Counter()
         for document in self.documents:
             padded = [*document, END]
@@ -62,19 +62,19 @@ class Oracle:
         return found
 
     def longest_suffix(self, prompt: Sequence[int]) -> list[int]:
-        """The longest end of a prompt that occurs."""
+        """Return the longest suffix of a prompt that occurs."""
         return next([*prompt[at:]] for at in range(len(prompt) + 1) if at == len(prompt) or self.next(prompt[at:]))
 
 
 def distribution(answer: dict[str, Any]) -> Counter[int | None]:
-    """An answer as the oracle gives it."""
+    """Return the answer of the oracle."""
     counts: Counter[int | None] = Counter({each["id"]: each["count"] for each in answer["next"]})
     counts[END] = answer["end_of_document"]["count"]
     return +counts
 
 
 def check(model: NgramModel, oracle: Oracle, prompt: Sequence[int], token: int) -> None:
-    """Compare all four queries, where the answers must be exact."""
+    """Compare the exact answers of all four queries with the oracle."""
     for infini in (False, True):
         context = oracle.longest_suffix(prompt) if infini else [*prompt]
         expected = oracle.next(context)
@@ -96,7 +96,7 @@ def check(model: NgramModel, oracle: Oracle, prompt: Sequence[int], token: int) 
 
 
 def word_level_tokenizer(folder: Path, types: int) -> str:
-    """An ``hf:`` analyzer whose tokens are w0, w1, … between spaces."""
+    """Write an ``hf:`` tokenizer with the tokens w0, w1, … separated by spaces."""
     tokenizer = Tokenizer(models.WordLevel({f"w{n}": n for n in range(types)}, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -115,8 +115,8 @@ def wiki(tmp_path: Path) -> Iterator[CountIndex]:
 
 @QUICK
 @given(st.data())
-def test_probabilities_are_those_of_a_count_over_the_documents(data: st.DataObject) -> None:
-    """Shards, empty documents, prompts at ends of documents and of shards, and prompts that do not occur."""
+def test_probabilities_equal_those_counted_in_the_documents(data: st.DataObject) -> None:
+    """Includes several shards, empty documents, prompts at ends of documents and shards, and absent prompts."""
     analyzer, letters = data.draw(st.sampled_from([("words", "abc"), ("bytes", "ab ")]))
     texts = data.draw(st.lists(st.lists(st.sampled_from(letters), max_size=8).map(" ".join), min_size=1, max_size=12))
     if not any(text.strip() for text in texts):
@@ -135,8 +135,8 @@ def test_probabilities_are_those_of_a_count_over_the_documents(data: st.DataObje
 
 
 @pytest.mark.parametrize("types", [300, 65_535, 70_000])
-def test_tokenizers_of_every_width_are_answered(types: int, tmp_path: Path) -> None:
-    """u16; u16 with every id taken, so that the engine's end-of-document id is a token's; u32."""
+def test_tokenizers_of_every_width_work(types: int, tmp_path: Path) -> None:
+    """u16; u16 with all ids in use, so that the end-of-document id of the engine is a token; u32."""
     last = f"w{types - 1}"
     texts = [f"w1 {last} w2", f"w2 {last}", f"{last} {last} w1 w2", "w2", f"w1 {last}"]
     with (
@@ -154,7 +154,7 @@ def test_tokenizers_of_every_width_are_answered(types: int, tmp_path: Path) -> N
 def test_prompt_that_ends_the_last_document_and_another_one_keeps_its_next_tokens(
     analyzer: str, tmp_path: Path
 ) -> None:
-    """The engine by itself answers: the document ends, with probability 1."""
+    """The engine alone reports that the document ends with probability 1."""
     texts = ["q a", "q b", "q b", "q c", "x q", "y q", "q d", "z q"]
     with make_index(tmp_path, texts, analyzer=analyzer) as index, NgramModel.open(index) as model:
         oracle = Oracle(index)
@@ -170,12 +170,12 @@ def test_prompt_that_ends_the_last_document_and_another_one_keeps_its_next_token
     max_support=st.integers(1, 30),
     shard_tokens=st.sampled_from([None, 60]),
 )
-def test_estimates_say_so_and_are_no_further_off_than_they_say(
+def test_estimates_are_marked_and_within_their_error_bound(
     texts: list[str], max_support: int, shard_tokens: int | None
 ) -> None:
     with index_of(texts, shard_tokens=shard_tokens) as index, NgramModel.open(index) as model:
         oracle = Oracle(index)
-        for prompt in ([0], [1], [10**6]):  # the last does not occur: a suffix of no token
+        for prompt in ([0], [1], [10**6]):  # the last token does not occur, so the suffix is empty
             if prompt[0] >= 10**6:
                 answer, expected = model.infgram_ntd("unheardof", max_support=max_support), oracle.next([])
             elif not any(prompt[0] in document for document in oracle.documents):
@@ -219,7 +219,7 @@ def test_answers_show_tokens_as_ids_and_as_words(wiki: CountIndex) -> None:
         assert model.ntd(ids[2:3])["next"][0] == {"id": ids[3], "token": "france", "count": 3, "probability": 0.75}
 
 
-def test_words_that_the_corpus_does_not_have_are_unseen_not_errors(wiki: CountIndex) -> None:
+def test_words_not_in_the_corpus_have_probability_zero(wiki: CountIndex) -> None:
     with NgramModel.open(wiki) as model:
         prob = model.prob("zebra of France")
         assert (prob["prompt_count"], prob["count"], prob["probability"]) == (0, 0, None)
@@ -255,8 +255,8 @@ def test_queries_without_a_prompt_are_refused(wiki: CountIndex) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 2**32 - 1, 2**32, 2**40, 10_000, True, 1.0, "a", None])
-def test_ids_that_the_index_does_not_have_are_refused_by_value(wrong: Any, wiki: CountIndex) -> None:
-    """2**32 - 1 separates documents; 10,000 is none of this vocabulary, so another one's."""
+def test_ids_not_in_the_index_are_refused_by_value(wrong: Any, wiki: CountIndex) -> None:
+    """2**32 - 1 separates documents, and 10,000 is not in this vocabulary."""
     with NgramModel.open(wiki) as model:
         for ask in (model.prob, model.infgram_prob, model.ntd, model.infgram_ntd):
             for ids in ([0, wrong], [wrong, 0]):
@@ -264,7 +264,7 @@ def test_ids_that_the_index_does_not_have_are_refused_by_value(wrong: Any, wiki:
                     ask(ids)
 
 
-def test_separator_of_a_byte_index_is_no_id_to_ask_for(tmp_path: Path) -> None:
+def test_separator_of_a_byte_index_is_refused_as_an_id(tmp_path: Path) -> None:
     with make_index(tmp_path, ["ab"], analyzer="bytes") as index, NgramModel.open(index) as model:
         assert model.prob([97, 98])["probability"] == 1.0
         with pytest.raises(InputError, match=r"255.* 0 to 254"):
@@ -320,10 +320,8 @@ def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path:
 
 
 @pytest.mark.parametrize("change", ["compacted", "replaced"])
-def test_index_whose_files_were_replaced_after_it_was_opened_is_not_given_to_the_engine(
-    change: str, tmp_path: Path
-) -> None:
-    """The engine opens files by their path: it would crash, or count in another index."""
+def test_engine_refuses_an_index_replaced_after_opening(change: str, tmp_path: Path) -> None:
+    """The engine opens files by path, so it would crash or count in another index."""
     with make_index(tmp_path, ["a b a", "b c"]) as index, NgramModel.open(index) as before:
         if change == "compacted":
             compact_index(tmp_path / "ix", jobs=1)
@@ -345,9 +343,7 @@ def test_missing_engine_names_the_extra(wiki: CountIndex, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("query", ["count", "get_total_doc_cnt"])
-def test_engine_that_counts_otherwise_is_not_used(
-    query: str, wiki: CountIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_engine_with_different_counts_is_refused(query: str, wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     from infini_gram.engine import InfiniGramEngine
 
     original = getattr(InfiniGramEngine, query)
@@ -361,7 +357,7 @@ def test_engine_that_counts_otherwise_is_not_used(
         NgramModel.open(wiki)
 
 
-def test_engines_own_refusal_is_an_error(wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_the_engine_is_raised(wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     from infini_gram.engine import InfiniGramEngine
 
     with NgramModel.open(wiki) as model:
@@ -374,8 +370,8 @@ def test_engines_own_refusal_is_an_error(wiki: CountIndex, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("trap", ENGINE_PATH_TRAPS)
-def test_words_in_the_path_of_an_index_do_not_lead_the_engine_astray(trap: str, tmp_path: Path) -> None:
-    """Given the folder itself, the engine takes every file for the kind that the path names, and crashes."""
+def test_words_in_the_path_of_an_index_do_not_mislead_the_engine(trap: str, tmp_path: Path) -> None:
+    """Given the folder itself, the engine treats every file as the kind named in the path, and crashes."""
     place = tmp_path / f"my {trap}s" / f"{trap}.0"
     place.mkdir(parents=True)
     with make_index(place, ["a b", "a b", "a c"]) as index, NgramModel.open(index) as model:
@@ -402,7 +398,7 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(wiki: CountIndex, tmp
         tempfile.tempdir = before
 
 
-def test_folder_for_temporary_files_with_such_a_path_is_refused(wiki: CountIndex, tmp_path: Path) -> None:
+def test_temporary_folder_with_a_misleading_path_is_refused(wiki: CountIndex, tmp_path: Path) -> None:
     scratch = tmp_path / "tables"
     scratch.mkdir()
     tempfile.tempdir, before = str(scratch), tempfile.tempdir
@@ -420,7 +416,7 @@ def test_index_under_a_relative_path_is_opened(tmp_path: Path, monkeypatch: pyte
         assert model.prob("a b")["probability"] == 0.5
 
 
-def test_more_than_ten_shards_are_all_asked(tmp_path: Path) -> None:
+def test_more_than_ten_shards_are_all_queried(tmp_path: Path) -> None:
     texts = [f"a b{n} a b{n % 3}" for n in range(13)]
     with make_index(tmp_path, texts, shard_tokens=4) as index:
         assert len(index.shards) > 10
@@ -432,7 +428,7 @@ def test_more_than_ten_shards_are_all_asked(tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
-    """Run one command in this process: exit code, stdout, stderr."""
+    """Run one command in this process and return exit code, stdout and stderr."""
     capsys.readouterr()
     code = main([str(argument) for argument in argv])
     return code, *capsys.readouterr()
@@ -479,7 +475,7 @@ def test_every_command_has_help_with_a_worked_example(command: str, capsys: pyte
     assert f"factcensus ngram {command} " in out.partition("example")[2]
 
 
-def test_table_that_is_out_of_order_ends_in_an_error_not_in_an_endless_search(tmp_path: Path) -> None:
+def test_table_out_of_order_raises_an_error_instead_of_an_endless_search(tmp_path: Path) -> None:
     with make_index(tmp_path, ["abcab", "abab", "cabb"], analyzer="bytes") as index:
         (shard,) = index.shards
         intact, refused = shard.table.copy(), 0

@@ -1,4 +1,4 @@
-"""The files of an index: infini-gram's layout, byte for byte, and what stands beside it."""
+"""The files of an index: infini-gram's layout, byte for byte, and the additional files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPE = {"words": "u32", "words-cased": "u32", "bytes": "u8"}
 
 
 def check_layout(folder: Path, analyzer: str, texts: list[str]) -> None:
-    """Shards hold the documents in order, ids stand for tokens one to one, and every table is the sorted suffixes."""
+    """Check that shards have the documents in order, ids map one-to-one to tokens, and tables are sorted."""
     width = WIDTH[DTYPE[analyzer]]
     shards = read_shards(folder, width)
     ids = [document for shard in shards for document in shard.documents]
@@ -43,7 +43,7 @@ def check_layout(folder: Path, analyzer: str, texts: list[str]) -> None:
 
 @settings(QUICK, max_examples=40)
 @given(corpus=corpora())
-def test_shard_files_are_infini_grams_layout(corpus: Corpus) -> None:
+def test_shard_files_have_the_layout_of_infini_gram(corpus: Corpus) -> None:
     options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
     with index_folder(corpus.texts, corpus.sources, **options) as folder:
         check_layout(folder, corpus.analyzer, list(corpus.texts))
@@ -52,13 +52,13 @@ def test_shard_files_are_infini_grams_layout(corpus: Corpus) -> None:
 @pytest.mark.full
 @settings(QUICK, max_examples=2_000)
 @given(corpus=corpora(max_documents=40))
-def test_very_many_shard_files_are_infini_grams_layout(corpus: Corpus) -> None:
+def test_very_many_shard_files_have_the_layout_of_infini_gram(corpus: Corpus) -> None:
     options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
     with index_folder(corpus.texts, corpus.sources, **options) as folder:
         check_layout(folder, corpus.analyzer, list(corpus.texts))
 
 
-#: Texts on which suffix arrays are hard to sort.
+#: Texts whose suffix arrays are hard to sort.
 HARD_TO_SORT = {
     "one token for ever": ["a " * 3_000],
     "two tokens by turns": ["a b " * 1_500],
@@ -87,10 +87,8 @@ def test_texts_that_are_hard_to_sort_are_sorted(
 
 @pytest.mark.parametrize("tokens", [254, 255, 256, 16_382, 16_383, 16_384, 65_534, 65_535, 65_536])
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_pointers_are_as_narrow_as_the_file_allows_on_both_sides_of_every_border(
-    analyzer: str, tokens: int, tmp_path: Path
-) -> None:
-    """One separator and so many tokens; a pointer gets wider where tokenized.0 passes 256 and 65,536 bytes."""
+def test_pointers_have_the_minimum_width_around_every_limit(analyzer: str, tokens: int, tmp_path: Path) -> None:
+    """A pointer gets wider when tokenized.0 exceeds 256 and 65,536 bytes."""
     text = "a " * tokens if analyzer == "words" else "a" * tokens
     with make_index(tmp_path, [text], analyzer=analyzer) as index:
         size = (tmp_path / "ix" / "tokenized.0").stat().st_size
@@ -101,14 +99,14 @@ def test_pointers_are_as_narrow_as_the_file_allows_on_both_sides_of_every_border
 
 
 def test_long_random_text_is_sorted_with_several_threads(tmp_path: Path) -> None:
-    """Long enough that threads, buckets and blocks have work: neighbours are in order, and none is missing."""
+    """The text is long enough for several threads, buckets and blocks; all suffixes are in order, none is missing."""
     chance = random.Random(7)
     texts = [" ".join(chance.choices(["a", "b", "c", "dd", "é"], k=chance.randrange(4_000))) for _ in range(40)]
     with make_index(tmp_path, texts, jobs=2):
         check_layout(tmp_path / "ix", "words", texts)
 
 
-def test_shards_hold_at_most_their_tokens_unless_one_document_is_larger(tmp_path: Path) -> None:
+def test_shards_respect_their_token_limit_unless_one_document_is_larger(tmp_path: Path) -> None:
     texts = ["a " * n for n in (3, 3, 3, 40, 1, 1, 50, 60, 0, 9)]
     with make_index(tmp_path, texts, shard_tokens=12):
         shards = read_shards(tmp_path / "ix", 4)
@@ -145,7 +143,7 @@ def test_manifest_has_size_and_checksum_of_every_file_and_the_totals(tmp_path: P
     assert len(manifest["digest"]) == 64
 
 
-def test_info_tells_what_the_index_is(tmp_path: Path) -> None:
+def test_info_describes_the_index(tmp_path: Path) -> None:
     build_index([two_files(tmp_path)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
         info = index.info()
@@ -154,7 +152,7 @@ def test_info_tells_what_the_index_is(tmp_path: Path) -> None:
     assert set(info["sources"]) >= {"wiki", "web"}
 
 
-def test_document_table_has_a_row_for_each_document_with_its_metadata(tmp_path: Path) -> None:
+def test_document_table_has_one_row_per_document_with_metadata(tmp_path: Path) -> None:
     corpus = write_corpus(
         tmp_path / "c.jsonl",
         [{"id": "1", "text": "a", "source": "s", "created": "2020-01-01", "metadata": {"title": "T"}}, {"text": "b c"}],
@@ -169,7 +167,7 @@ def test_document_table_has_a_row_for_each_document_with_its_metadata(tmp_path: 
     assert metadata["metadata"] == {"title": "T"}
 
 
-def test_same_corpus_gives_the_same_bytes_and_another_one_another_digest(tmp_path: Path) -> None:
+def test_same_corpus_gives_the_same_bytes_and_another_corpus_another_digest(tmp_path: Path) -> None:
     digests = []
     for number, text in enumerate(["x y", "x y", "x z"]):
         corpus = write_corpus(tmp_path / str(number) / "c.jsonl", records([text]))
@@ -226,7 +224,7 @@ def test_verify_names_a_truncated_and_a_longer_and_a_missing_file(intact: Path, 
 
 @pytest.mark.parametrize(("intact", "name"), FILES, indirect=["intact"])
 def test_truncated_and_missing_files_are_refused_when_the_index_is_opened(intact: Path, name: str) -> None:
-    """Where infini-gram's engine opens them and answers wrongly (design/index_service.md, finding 7)."""
+    """infini-gram's engine opens such files and gives wrong answers."""
     content = (intact / name).read_bytes()
     for damaged in (content[:-1], content[: len(content) // 2], b""):
         (intact / name).write_bytes(damaged)
@@ -238,7 +236,7 @@ def test_truncated_and_missing_files_are_refused_when_the_index_is_opened(intact
 
 
 @pytest.mark.parametrize("intact", ["words"], indirect=True)
-def test_manifest_that_was_altered_is_found(intact: Path) -> None:
+def test_altered_manifest_is_detected(intact: Path) -> None:
     path = intact / "manifest.json"
     manifest = path.read_text(encoding="utf-8")
     for damaged in (manifest.replace('"documents": 4', '"documents": 5'), manifest.replace('"wiki"', '"wikj"')):
@@ -250,7 +248,7 @@ def test_manifest_that_was_altered_is_found(intact: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}', "\x00\xff"])
 @pytest.mark.parametrize("intact", ["words"], indirect=True)
-def test_manifest_that_is_none_is_refused_by_name(intact: Path, content: str) -> None:
+def test_file_that_is_not_a_manifest_is_refused_by_name(intact: Path, content: str) -> None:
     (intact / "manifest.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(FactcensusError, match=r"manifest\.json"):
         CountIndex.open(intact)
@@ -288,7 +286,7 @@ def test_failed_build_leaves_no_index_behind(tmp_path: Path) -> None:
         build_index([corpus], tmp_path / "ix", jobs=1)
     with pytest.raises(IndexFormatError):
         CountIndex.open(tmp_path / "ix")
-    # What the interrupted build has done so far may be kept to be continued; it is never mistaken for another one's.
+    # The work of the interrupted build may be kept and continued, but never mixed with another build.
     shutil.rmtree(tmp_path / "ix.building", ignore_errors=True)
     corpus.write_text('{"text": "a"}\n{"text": "a b"}\n', encoding="utf-8")
     build_index([corpus], tmp_path / "ix", jobs=1)
@@ -298,9 +296,7 @@ def test_failed_build_leaves_no_index_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_interrupted_build_that_is_started_again_makes_the_same_index(
-    analyzer: str, steps: int, tmp_path: Path
-) -> None:
+def test_restarted_build_gives_the_same_index(analyzer: str, steps: int, tmp_path: Path) -> None:
     for number in range(5):
         texts = [f"text {n} of file {number} éa b" for n in range(40)]
         write_corpus(tmp_path / f"corpus/{number}.jsonl", records(texts))
@@ -337,7 +333,7 @@ def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, mon
     verify_index(tmp_path / "ix")
 
 
-def test_memory_that_is_too_little_for_any_shard_is_refused_with_what_would_do(tmp_path: Path) -> None:
+def test_too_little_memory_error_names_a_sufficient_limit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"64 MiB of memory are too little.*at least \d+ MiB"):
         build_index([two_files(tmp_path)], tmp_path / "ix", memory_bytes=64 << 20)
 
@@ -355,7 +351,7 @@ def test_failed_add_leaves_the_index_as_it_was(tmp_path: Path) -> None:
         assert index.count("new")["occurrences"] == 0
 
 
-def test_opened_index_answers_from_before_an_addition_until_it_is_opened_again(tmp_path: Path) -> None:
+def test_open_index_answers_without_later_additions_until_reopened(tmp_path: Path) -> None:
     build_index([two_files(tmp_path)], tmp_path / "ix", jobs=1)
     more = write_corpus(tmp_path / "more.jsonl", records(["Paris Paris brandnew"]))
     with CountIndex.open(tmp_path / "ix") as index:
@@ -367,8 +363,8 @@ def test_opened_index_answers_from_before_an_addition_until_it_is_opened_again(t
         assert index.info()["documents"] == 5
 
 
-def test_index_behind_a_link_has_the_links_name(tmp_path: Path) -> None:
-    """A service's address for "current" stays when the link is set to another index."""
+def test_linked_index_has_the_name_of_the_link(tmp_path: Path) -> None:
+    """In a service, the address of "current" stays the same if the link points to another index."""
     build_index([two_files(tmp_path)], tmp_path / "wiki-2026-11", jobs=1)
     (tmp_path / "current").symlink_to("wiki-2026-11")
     for path in (tmp_path / "current", tmp_path / "current" / ".", tmp_path / "wiki-2026-11" / ".." / "current"):
@@ -376,7 +372,7 @@ def test_index_behind_a_link_has_the_links_name(tmp_path: Path) -> None:
             assert index.name == "current"
 
 
-def test_size_of_an_index_is_that_of_its_own_files(tmp_path: Path) -> None:
+def test_size_of_an_index_is_the_size_of_its_files(tmp_path: Path) -> None:
     build_index([two_files(tmp_path)], tmp_path / "ix", jobs=1)
     size = sum(path.stat().st_size for path in (tmp_path / "ix").iterdir())
     (tmp_path / "ix" / "notes.txt").write_text("foreign")

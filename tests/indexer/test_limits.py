@@ -1,4 +1,4 @@
-"""Limits: counts that are stopped, disks that are full, and terms that occur a hundred million times."""
+"""Limits: stopped counts, full disks, and terms with a hundred million occurrences."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountIndex]:
 
 
 def asked(index: CountIndex) -> dict[str, Callable[[Limit | None], Any]]:
-    """Every kind of count, in the shapes that take different ways through the code."""
+    """Return every kind of count, covering the different code paths."""
     the, cat, overlapping = Entity("the"), Entity("cat"), Entity("the cat", ("cat", "cat 3"))
     scope = Scope(documents=(0, 300))
     return {
@@ -75,7 +75,7 @@ KINDS = list(asked(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_count_whose_limit_is_reached_raises_and_leaves_the_index_as_it_was(kind: str, index: CountIndex) -> None:
+def test_count_over_its_limit_raises_and_leaves_the_index_unchanged(kind: str, index: CountIndex) -> None:
     ask = asked(index)[kind]
     right = ask(None)
     cancelled = Limit()
@@ -92,10 +92,10 @@ def test_count_whose_limit_is_reached_raises_and_leaves_the_index_as_it_was(kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_count_stopped_at_any_look_at_the_limit_leaves_the_index_as_it_was(
+def test_count_stopped_at_any_check_leaves_the_index_unchanged(
     kind: str, index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled when the limit is looked at for the n-th time, so in the middle of the work."""
+    """The count is cancelled at the n-th check of the limit, in the middle of the work."""
     ask = asked(index)[kind]
     right = ask(None)
     check = Limit.check
@@ -121,12 +121,12 @@ def test_count_stopped_at_any_look_at_the_limit_leaves_the_index_as_it_was(
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])
-def test_deadline_that_is_no_time_is_refused(seconds: float) -> None:
+def test_invalid_deadline_is_refused(seconds: float) -> None:
     with pytest.raises(InputError, match="a deadline must be a number of seconds above 0"):
         Limit(seconds)
 
 
-def test_limits_share_one_thread_and_end_with_their_blocks() -> None:
+def test_limits_share_one_thread_that_ends_with_them() -> None:
     before = threading.active_count()
     limits = [Limit(seconds=seconds) for seconds in (1_000, 0.02, 500, 0.01)]
     with limits[0], limits[1], limits[2], limits[3]:
@@ -150,7 +150,7 @@ def test_limits_share_one_thread_and_end_with_their_blocks() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_deadlines_are_kept_in_a_forked_process() -> None:
-    with Limit(seconds=1_000):  # so that the clock's thread runs
+    with Limit(seconds=1_000):  # so that the thread of the clock runs
         child = os.fork()
         if not child:
             with Limit(seconds=0.01) as limit:
@@ -166,13 +166,13 @@ def test_deadlines_are_kept_in_a_forked_process() -> None:
 
 
 def write_ab_index(folder: Path, documents: int, per_document: int) -> Path:
-    """The index of documents that are all "a b a b … b" (``per_document`` times "a b"), without building it.
+    """Write the index of documents that are all "a b a b … b" (``per_document`` times "a b") directly.
 
-    No n-gram is counted in advance, so a count has to look at every occurrence.
+    No n-gram is counted in advance, so a count must visit every occurrence.
 
-    Every position of the suffix array is known: suffixes that begin with the same token at the same place of their
-    document differ only in how many documents follow, and the fewer follow the earlier they sort; of places, the one
-    nearer to the end of its document sorts later, for what follows it sooner is the separator, the largest of all.
+    The suffix array is known in closed form. Suffixes that begin with the same token at the same place of their
+    document differ only in the number of following documents, and the fewer follow, the earlier they sort. A place
+    closer to the end of its document sorts later, because the separator, the largest id, follows it sooner.
     """
     folder.mkdir(parents=True)
     length = 2 * per_document + 1
@@ -191,8 +191,8 @@ def write_ab_index(folder: Path, documents: int, per_document: int) -> Path:
             table.write(pack(np.asarray(positions, np.uint64) * np.uint64(4), width).data)
 
         base = np.uint32((documents - 1) * length)
-        for first in (1, 2):  # the places of "a" and of "b" in a document
-            # In the last document, the later place is the proper prefix of the earlier one.
+        for first in (1, 2):  # the positions of "a" and of "b" in a document
+            # In the last document, the suffix at a later place is a proper prefix of that at an earlier place.
             rows(base + np.arange(length - 2 + first - 1, 0, -2, dtype=np.uint32)[:per_document])
             for place in range(first, length, 2):
                 rows(last_first[1:] + np.uint32(place))
@@ -204,7 +204,7 @@ def write_ab_index(folder: Path, documents: int, per_document: int) -> Path:
         ("sorted", np.array([0, 1], "<u4")),
     ):
         values.tofile(folder / f"vocabulary.0.{name}")
-    digests = np.arange(documents, dtype=np.uint64)  # as if the texts were different: that is not what is looked at
+    digests = np.arange(documents, dtype=np.uint64)  # pretend that the texts differ, which does not matter here
     names = pa.array(["x"] * documents, pa.string()).dictionary_encode()
     table_of_rows = pa.table(
         {
@@ -234,7 +234,7 @@ def hashed(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("documents", "per_document"), [(1, 1), (3, 1), (5, 4), (40, 300)])
-def test_index_that_is_written_in_closed_form_is_right(documents: int, per_document: int, tmp_path: Path) -> None:
+def test_index_written_in_closed_form_is_correct(documents: int, per_document: int, tmp_path: Path) -> None:
     folder = write_ab_index(tmp_path / "ix", documents, per_document)
     verify_index(folder, full=True)
     with CountIndex.open(folder) as index:
@@ -244,7 +244,7 @@ def test_index_that_is_written_in_closed_form_is_right(documents: int, per_docum
 
 
 def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
-    """Two million occurrences, not counted in advance; cancelled while the compiled code runs."""
+    """Two million occurrences are not counted in advance; the count is cancelled while compiled code runs."""
     folder = write_ab_index(tmp_path / "ix", 2_000, 1_000)
     with CountIndex.open(folder) as index:
         right = index.cooccurrence(Entity("a"), Entity("b", ("b a",)), window=3)
@@ -320,9 +320,9 @@ def test_term_with_a_hundred_million_occurrences_is_counted_in_bounded_memory_an
 
 
 class FullDisk:
-    """A disk that is full from the n-th write on, as far as files below a folder go.
+    """A simulated disk on which all writes below a folder fail from the n-th write on.
 
-    Written by Python, by Arrow or by NumPy: all of them are given files whose writes fail.
+    This affects writes by Python, Arrow and NumPy.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -374,7 +374,7 @@ class FullDisk:
 
 
 class Fill:
-    """One change of an index on a disk that fills up."""
+    """One change of an index on a disk that becomes full."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -405,7 +405,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["build", "add", "delete", "compact"])
-def test_full_disk_is_a_clear_error_and_with_room_the_bytes_are_the_same(name: str, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_the_same_bytes_follow_once_there_is_space(name: str, tmp_path: Path) -> None:
     fill = Fill(name, tmp_path)
     whole = fill.fresh("whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -439,7 +439,7 @@ def test_full_disk_is_a_clear_error_and_with_room_the_bytes_are_the_same(name: s
 
 @contextmanager
 def tmpfs(folder: Path, size: str) -> Iterator[Path]:
-    """A small file system in memory; skips the test where none can be mounted."""
+    """Mount a small file system in memory, or skip the test if that is impossible."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False, capture_output=True
@@ -455,10 +455,10 @@ def tmpfs(folder: Path, size: str) -> Iterator[Path]:
 @pytest.mark.full
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_disk_that_is_really_full_is_a_clear_error_wherever_it_happens(
+def test_really_full_disk_is_reported_at_every_step(
     analyzer: str, jobs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file system of more and more room, until the build fits; each time it goes on where it stopped."""
+    """The file system grows until the build fits; the build continues each time."""
     chance = np.random.default_rng(1)
     for number in range(3):
         rows = [{"text": " ".join(f"w{i}" for i in chance.integers(0, 30_000, 300))} for _ in range(1_200)]

@@ -1,4 +1,4 @@
-"""Indexes that change: deleting, adding and compacting in any order give the counts of an index built anew."""
+"""Deleting, adding and compacting in any order give the counts of an index built from scratch."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ texts = st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join)
 
 @dataclass
 class Kept:
-    """What an index should hold: (id, source, text), in order."""
+    """The expected documents of an index: (id, source, text), in order."""
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)
 
     def counts(self, query: str, *, distinct: bool = False, rows: Sequence[int] | None = None) -> tuple[int, int]:
-        """Occurrences and documents, by a look at every document."""
+        """Return occurrences and documents by checking every document."""
         wanted = reference.words(query)
         occurrences = documents = 0
         seen: set[str] = set()
@@ -111,7 +111,7 @@ steps = st.lists(
 
 @pytest.fixture
 def few_are_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small corpora exercise the table of frequent n-grams too."""
+    """Lower the threshold so that small corpora use the table of frequent n-grams."""
     monkeypatch.setattr(frequent, "FREQUENT", 16)
 
 
@@ -121,7 +121,7 @@ def few_are_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
     steps=steps,
     shard_tokens=st.sampled_from([None, 12]),
 )
-def test_any_sequence_of_changes_gives_the_counts_of_what_is_left(
+def test_any_sequence_of_changes_gives_the_counts_of_the_remaining_documents(
     first: list[tuple[str, str]], steps: list[tuple[str, object]], shard_tokens: int | None
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -166,7 +166,7 @@ def test_any_sequence_of_changes_gives_the_counts_of_what_is_left(
 
 
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_compacted_index_is_byte_for_byte_what_a_build_of_the_rest_makes(analyzer: str, tmp_path: Path) -> None:
+def test_compacted_index_equals_a_build_of_the_remaining_documents(analyzer: str, tmp_path: Path) -> None:
     rows = [(f"d{i}", "xyz"[i % 3], f"word{i} and {'again' if i % 2 else 'ünd'} word{i // 2}") for i in range(40)]
     secret = ("d40", "x", "the secret number is 5551234")
     build_index([corpus(tmp_path, [*rows[:20], secret], "one")], tmp_path / "ix", analyzer=analyzer, shard_tokens=60)
@@ -201,7 +201,7 @@ def index_of_texts(folder: Path, texts: Sequence[str], **options: object) -> Pat
 
 
 @pytest.mark.usefixtures("few_are_frequent")
-def test_frequent_ngrams_are_counted_by_every_scope(tmp_path: Path) -> None:
+def test_frequent_ngrams_are_counted_in_every_scope(tmp_path: Path) -> None:
     texts = ["a b a b a", "a b", "a b", "c a b a", "b b b b", "a b a b a", "c"] * 20
     folder = index_of_texts(tmp_path, texts, shard_tokens=300)
     kept = Kept([(f"d{i}", "unknown", text) for i, text in enumerate(texts)])
@@ -256,9 +256,7 @@ def test_facts_by_group_and_scope_add_up(tmp_path: Path) -> None:
         ({"where": "record = 'abc'"}, "abc"),
     ],
 )
-def test_deletion_that_cannot_be_meant_changes_nothing(
-    arguments: dict[str, object], message: str, tmp_path: Path
-) -> None:
+def test_invalid_deletion_changes_nothing(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
     folder = index_of_texts(tmp_path, ["a", "b"])
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(InputError, match=message):
@@ -266,7 +264,7 @@ def test_deletion_that_cannot_be_meant_changes_nothing(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_deleting_twice_is_no_error_and_no_change(tmp_path: Path) -> None:
+def test_deleting_twice_is_neither_an_error_nor_a_change(tmp_path: Path) -> None:
     folder = index_of_texts(tmp_path, ["a", "b", "a"])
     first = delete_documents(folder, ids=["d0"])
     again = delete_documents(folder, ids=["d0"])
@@ -274,7 +272,7 @@ def test_deleting_twice_is_no_error_and_no_change(tmp_path: Path) -> None:
     assert first.manifest.digest == again.manifest.digest
 
 
-def test_opened_index_counts_what_it_opened_while_documents_are_deleted(tmp_path: Path) -> None:
+def test_open_index_keeps_counting_its_documents_after_a_deletion(tmp_path: Path) -> None:
     folder = index_of_texts(tmp_path, ["a", "b", "a"])
     with CountIndex.open(folder) as before:
         delete_documents(folder, ids=["d0"])
@@ -286,7 +284,7 @@ def test_opened_index_counts_what_it_opened_while_documents_are_deleted(tmp_path
 
 
 def full_index(folder: Path) -> Path:
-    """An index that has every kind of file."""
+    """Return an index with every kind of file."""
     texts = ["a b c"] * 1100 + ["other words"]
     index = index_of_texts(folder, texts)
     delete_documents(index, ids=["d7"])
@@ -298,7 +296,7 @@ def full_index(folder: Path) -> Path:
     return index
 
 
-def test_no_flipped_missing_or_cut_byte_escapes_verification(tmp_path: Path) -> None:
+def test_verification_detects_every_flipped_missing_or_truncated_byte(tmp_path: Path) -> None:
     intact = full_index(tmp_path)
     verify_index(intact)
     chance = np.random.default_rng(1)
@@ -306,7 +304,7 @@ def test_no_flipped_missing_or_cut_byte_escapes_verification(tmp_path: Path) -> 
         content = path.read_bytes()
         damages = [content[:-1], content + b"\0", content[: len(content) // 2], None]
         flips = {(at, int(chance.integers(8))) for at in (0, len(content) - 1, *chance.integers(0, len(content), 12))}
-        if len(content) <= 32:  # each place that a number points to, sent far away
+        if len(content) <= 32:  # every pointer is redirected far away
             flips |= {(at, 7) for at in range(len(content))}
         for at, bit in flips:
             damages.append(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
@@ -318,7 +316,7 @@ def test_no_flipped_missing_or_cut_byte_escapes_verification(tmp_path: Path) -> 
                 verify_index(copy)
             assert error.value.exit_code == 3
             assert path.name in str(error.value)
-            try:  # counting in it may be wrong or refused, but nothing crashes
+            try:  # counts may be wrong or refused, but nothing crashes
                 with CountIndex.open(copy) as index:
                     for query in ("a", "b c", "other", "nowhere"):
                         index.count(query)
@@ -339,8 +337,8 @@ def test_manifest_without_change_of_meaning_is_refused_too(tmp_path: Path) -> No
         verify_index(folder)
 
 
-def test_full_verification_finds_any_two_rows_that_are_exchanged(tmp_path: Path) -> None:
-    """In an index of infini-gram's, which has no checksums; and deep inside copies of one long text."""
+def test_full_verification_finds_any_two_exchanged_rows(tmp_path: Path) -> None:
+    """Also in an infini-gram index without checksums, and deep inside copies of one long text."""
     folder = index_of_texts(tmp_path, ["a b a c " * 30] * 6, analyzer="bytes")
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -360,7 +358,7 @@ def test_full_verification_finds_any_two_rows_that_are_exchanged(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["tokenized.0", "offset.0", "documents.0.parquet", "vocabulary.0.utf8", "deleted.0.1"])
 def test_damage_is_not_sealed_by_a_change(name: str, tmp_path: Path) -> None:
-    """What a change makes of a file gets a checksum of its own, by which its damage would pass for intact."""
+    """New files get new checksums, so damage in their sources would never be noticed."""
     rows = [{"id": f"d{i}", "text": f"a b c{i}"} for i in range(8)]
     corpus = write_corpus(tmp_path / "c.jsonl", rows)
     folder = tmp_path / "ix"
@@ -387,8 +385,8 @@ def test_damage_is_not_sealed_by_a_change(name: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["ix"]
 
 
-def test_names_of_folders_above_an_index_are_no_columns(tmp_path: Path) -> None:
-    """DuckDB takes "source=c4" in a path for a column, which would hide the documents' own."""
+def test_names_of_parent_folders_do_not_become_columns(tmp_path: Path) -> None:
+    """DuckDB interprets "source=c4" in a path as a column, which would hide the column of the documents."""
     folder = tmp_path / "source=c4" / "lang=fr" / "ix"
     rows = [{"text": "a", "source": "wiki", "lang": "en"}, {"text": "a b", "source": "web", "lang": "de"}]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], folder)
@@ -400,8 +398,8 @@ def test_names_of_folders_above_an_index_are_no_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_index_that_lost_its_manifest_is_not_taken_for_infini_grams(analyzer: str, tmp_path: Path) -> None:
-    """Its deleted documents would count again."""
+def test_index_without_its_manifest_is_not_opened_as_infini_gram(analyzer: str, tmp_path: Path) -> None:
+    """Its deleted documents would be counted again."""
     folder = tmp_path / "ix"
     corpus = write_corpus(tmp_path / "c.jsonl", [{"id": "x", "text": "a b"}, {"id": "y", "text": "a"}])
     build_index([corpus], folder, analyzer=analyzer)
@@ -414,8 +412,8 @@ def test_index_that_lost_its_manifest_is_not_taken_for_infini_grams(analyzer: st
 
 
 @pytest.mark.parametrize("question", [{"by": "source"}, {"by": "lang"}, {"scope": Scope(where="tokens >= 0")}])
-def test_document_table_of_more_rows_than_documents_is_an_error(question: dict[str, Any], tmp_path: Path) -> None:
-    """Compiled code goes by its rows without a look at their number."""
+def test_document_table_with_too_many_rows_is_refused(question: dict[str, Any], tmp_path: Path) -> None:
+    """Compiled code relies on the number of rows without checking it."""
     for name, count in (("few", 3), ("many", 9)):
         rows = [{"text": "a", "lang": "en"} for _ in range(count)]
         build_index([write_corpus(tmp_path / f"{name}.jsonl", rows)], tmp_path / name)

@@ -1,4 +1,4 @@
-"""``manifest.json`` is taken on trust for nothing: types, forms and names of files are checked before any is used."""
+"""``manifest.json`` is never trusted: types, forms and file names are checked before use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def forge(folder: Path, change: Callable[[Content], object]) -> None:
-    """Change a manifest by hand, and give it the digest of what it then says."""
+    """Change a manifest and give it a matching digest."""
     path = folder / "manifest.json"
     content: Content = json.loads(path.read_bytes())
     change(content)
@@ -87,15 +87,15 @@ def test_forged_manifest_is_refused_before_anything_is_opened(
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
-def test_manifest_that_was_only_written_anew_is_accepted(folder: Path) -> None:
-    """The forger works, so the tests above test the checks and not the digest."""
+def test_rewritten_manifest_is_accepted(folder: Path) -> None:
+    """The forgery itself is valid, so the tests above test the checks and not the digest."""
     forge(folder, lambda _content: None)
     with CountIndex.open(folder) as index:
         assert index.count("a")["documents"] == 7
 
 
 def mutated(content: Content, chance: random.Random) -> Any:
-    """A copy with one value exchanged, removed or added somewhere."""
+    """Return a copy with one value exchanged, removed or added."""
     content = copy.deepcopy(content)
     at: Any = content
     while True:
@@ -112,7 +112,7 @@ def mutated(content: Content, chance: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("times", [300, pytest.param(20_000, marks=pytest.mark.full)])
-def test_any_mutant_is_read_as_a_manifest_or_refused(times: int, folder: Path) -> None:
+def test_mutated_manifest_is_read_or_refused(times: int, folder: Path) -> None:
     content = json.loads((folder / "manifest.json").read_bytes())
     assert content["format"] == FORMAT
     chance = random.Random(3)
@@ -132,7 +132,7 @@ def test_any_mutant_is_read_as_a_manifest_or_refused(times: int, folder: Path) -
 
 @contextmanager
 def few_open_files() -> Iterator[None]:
-    """Let this process open no further file."""
+    """Prevent this process from opening more files."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
@@ -149,8 +149,8 @@ def few_open_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_too_many_open_files_are_not_taken_for_a_damaged_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with CountIndex.open(folder) as index:  # what is imported when it is first needed is imported now
+def test_too_many_open_files_are_not_reported_as_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with CountIndex.open(folder) as index:  # do all lazy imports now
         index.count("a", by="source")
     monkeypatch.setattr(resource, "setrlimit", resource.setrlimit)
     index = CountIndex.open(folder)
@@ -175,7 +175,7 @@ def test_too_many_open_files_are_not_taken_for_a_damaged_index(folder: Path, mon
         assert "ulimit -n" in str(error)
 
 
-def test_too_many_mapped_files_are_not_taken_for_a_damaged_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_mapped_files_are_not_reported_as_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
     def full(*_arguments: object) -> object:
@@ -195,7 +195,9 @@ def test_too_many_mapped_files_are_not_taken_for_a_damaged_index(folder: Path, m
         ("IOException: Invalid bytes", IndexFormatError, "run 'factcensus index verify'"),
     ],
 )
-def test_what_duckdb_lacks_is_not_taken_for_damage(error: str, kind: type, message: str, folder: Path) -> None:
+def test_lack_of_resources_in_duckdb_is_not_reported_as_damage(
+    error: str, kind: type, message: str, folder: Path
+) -> None:
     import duckdb
 
     name, _, text = error.partition(": ")
@@ -207,8 +209,8 @@ def test_what_duckdb_lacks_is_not_taken_for_damage(error: str, kind: type, messa
     assert (type(raised.value) is IndexFormatError) == (kind is IndexFormatError)
 
 
-def test_file_that_could_not_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk it would take the room that is needed."""
+def test_failed_write_of_a_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, it would take space that is needed."""
 
     def full(path: Path, content: bytes) -> int:
         with path.open("wb") as file:
@@ -224,7 +226,7 @@ def test_file_that_could_not_be_written_leaves_nothing_behind(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
-def test_table_that_could_not_be_written_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+def test_failed_write_of_a_table_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     import pyarrow as pa
 
     from factcensus.indexer.tables import files

@@ -24,7 +24,7 @@ def test_nearest_name_ignores_case_and_word_separators(name: str, expected: str 
     assert nearest(name, ["by", "window", "subject-alias", "source"]) == expected
 
 
-def test_suggestion_names_the_nearest_or_lists_the_known_ones() -> None:
+def test_suggestion_is_the_most_similar_name_or_a_list_of_known_names() -> None:
     assert suggestion("winodw", ["by", "window"]) == "; did you mean 'window'?"
     assert suggestion("zzz", ["by", "window", "by"]) == "; known: by, window"
     assert suggestion("zzz", []) == ""

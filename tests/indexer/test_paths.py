@@ -1,4 +1,4 @@
-"""Paths that are not what a command needs: the message says what is there, and what to give instead."""
+"""Wrong paths: the message describes what exists at the path, and gives the remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .corpora import index_folder
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with two indexes in ``indexes/``, a corpus, a table, a folder named like a table, an empty folder."""
+    """Make a folder with two indexes in ``indexes/``, a corpus, a table, a folder named like a table and an empty one."""
     folder = tmp_path_factory.mktemp("paths")
     with index_folder(["Paris is the capital of France", "Berlin"]) as built:
         for name in ("web", "wiki"):
@@ -87,7 +87,7 @@ COUNT = "facts count facts.csv --index indexes/wiki --out "
         ("world pretrain indexes --out facts.csv", "--out: facts.csv is a file; give the name of a folder"),
     ],
 )
-def test_wrong_path_exits_2_and_says_what_is_there(
+def test_wrong_path_exits_2_and_is_described(
     words: str, message: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
@@ -100,7 +100,7 @@ def test_wrong_path_exits_2_and_says_what_is_there(
     assert sorted(place.rglob("*")) == before
 
 
-def test_folder_of_indexes_is_no_index_for_python_either(place: Path) -> None:
+def test_python_also_refuses_a_folder_of_indexes(place: Path) -> None:
     for call in (CountIndex.open, verify_index):
         with pytest.raises(NoIndexError, match="is a folder of indexes"):
             call(place / "indexes")

@@ -1,4 +1,4 @@
-"""Plans of counting: whatever is chosen, the numbers are the oracle's, and what is chosen is near the best."""
+"""Plans of counting: every plan gives the numbers of the oracle, and the chosen plan is almost the best."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from . import reference
 from .corpora import index_folder, index_of, make_index
 from .strategies import QUICK, Corpus, corpora
 
-#: The most that the chosen plan may cost, of what the better one does.
+#: Maximum cost of the chosen plan relative to the better one.
 WORSE_THAN_BEST = 2.5
 
 
 @contextmanager
 def small(buffer_rows: int = 1 << 19, frequent_from: int = 1024) -> Iterator[None]:
-    """Buffers so small that documents are halved and buffers grow, and n-grams that are soon frequent."""
+    """Make buffers small, so that documents are split and buffers grow, and n-grams frequent early."""
     before = workspace.BUFFER_ROWS, frequent.FREQUENT
     workspace.BUFFER_ROWS, frequent.FREQUENT = buffer_rows, frequent_from
     try:
@@ -50,7 +50,7 @@ def documents_of(corpus: Corpus) -> list[reference.Document]:
 
 
 def expected(corpus: Corpus, documents: Sequence[reference.Document]) -> list[list[int]]:
-    """The numbers of every ordered pair of entities in some documents."""
+    """Return the numbers of every ordered pair of entities in some documents."""
     analyse = reference.ANALYZERS[corpus.analyzer]
     forms = [[analyse(form) for form in entity] for entity in corpus.entities]
     return [
@@ -60,14 +60,14 @@ def expected(corpus: Corpus, documents: Sequence[reference.Document]) -> list[li
 
 
 def laid_out(index: CountIndex, subjects: Sequence[Entity], objects: Sequence[Entity]) -> tuple[Any, Any, Any]:
-    """The forms of all distinct entities, and the numbers of the subjects and objects among them."""
+    """Return the forms of all distinct entities, and the entity numbers of subjects and objects."""
     number = {entity: n for n, entity in enumerate(dict.fromkeys([*subjects, *objects]))}
     forms = forms_of_entities([index.forms(entity) for entity in number])
     return forms, *(np.array([number[entity] for entity in role]) for role in (subjects, objects))
 
 
 def found(index: CountIndex, corpus: Corpus, **options: Any) -> tuple[list[str], list[list[list[int]]]]:
-    """The names of the groups, and for each group the same numbers in the same order."""
+    """Return the names of the groups, and for each group the same numbers in the same order."""
     entities = [Entity(entity[0], tuple(entity[1:])) for entity in corpus.entities]
     subjects, objects = zip(*product(entities, repeat=2), strict=True)
     names, counts = count_pairs(
@@ -79,7 +79,7 @@ def found(index: CountIndex, corpus: Corpus, **options: Any) -> tuple[list[str],
 
 
 Plan = tuple[int, int, int]
-#: Rows of the buffer (0: as many as the example says), reading, threads.
+#: Rows of the buffer (0: as given by the example), reading, threads.
 SOME_PLANS: list[Plan] = [(0, 0, 1), (0, 1, 1), (0, -1, 2), (1 << 19, -1, 1)]
 ALL_PLANS: list[Plan] = list(product((0, 1 << 19), (-1, 0, 1), (1, 2, 3)))
 
@@ -90,25 +90,25 @@ def check_plans(corpus: Corpus, buffer_rows: int, plans: Sequence[Plan]) -> None
     with small(frequent_from=2), index_folder(corpus.texts, corpus.sources, **options) as folder:
         for rows, reading, threads in plans:
             with small(rows or buffer_rows), CountIndex.open(folder) as index:
-                for _ in range(2):  # the second time with the scratch that was used before
+                for _ in range(2):  # the second time reuses the scratch memory
                     assert found(index, corpus, reading=reading, threads=threads)[1] == [right]
 
 
 @settings(QUICK, max_examples=12)
 @given(corpus=corpora(max_entities=8), buffer_rows=st.integers(1, 8))
-def test_every_plan_gives_the_oracles_numbers(corpus: Corpus, buffer_rows: int) -> None:
+def test_every_plan_gives_the_numbers_of_the_oracle(corpus: Corpus, buffer_rows: int) -> None:
     check_plans(corpus, buffer_rows, SOME_PLANS)
 
 
 @pytest.mark.full
 @settings(QUICK, max_examples=1_000)
 @given(corpus=corpora(max_documents=30, max_entities=12), buffer_rows=st.integers(1, 40))
-def test_every_plan_gives_the_oracles_numbers_on_very_many_corpora(corpus: Corpus, buffer_rows: int) -> None:
+def test_every_plan_gives_the_numbers_of_the_oracle_on_very_many_corpora(corpus: Corpus, buffer_rows: int) -> None:
     check_plans(corpus, buffer_rows, ALL_PLANS)
 
 
-def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_path: Path) -> None:
-    """Over 2,047 partners of one entity, in documents of one or two of them, with windows and without."""
+def test_leader_with_more_partners_than_one_sort_takes_is_counted(tmp_path: Path) -> None:
+    """One entity has over 2,047 partners, in documents with one or two of them, with and without windows."""
     texts = [f"the w{n} x w{(7 * n) % 2500} the" for n in range(2_500)]
     subjects = [Entity("the")] * 2_500
     objects = [Entity(f"w{n}") for n in range(2_500)]
@@ -120,7 +120,7 @@ def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_p
             documents = counts.together[:, 0, :, 0]
             assert documents[:, 0].sum() == sum(len({n, 7 * n % 2500}) for n in range(2_500))
             if windows:
-                # w0: at either end; within 2: the second word too ("the w x w the")
+                # w0: at either end; within 2: also the second word ("the w x w the")
                 assert (documents[:, 1] == documents[:, 0]).all()
                 assert (counts.together[:, 0, 2, 1] == 2 * counts.objects[:, 0, 0]).all()
 
@@ -129,7 +129,7 @@ def test_one_leader_with_more_partners_than_are_sorted_together_is_counted(tmp_p
 
 
 def picked(corpus: Corpus, documents: Sequence[reference.Document]) -> Iterator[tuple[Scope, list[int]]]:
-    """Scopes, and the numbers of their documents."""
+    """Return scopes with the numbers of their documents."""
     everything = list(range(len(documents)))
     first = {text: number for number, text in reversed(list(enumerate(corpus.texts)))}
     distinct = sorted(first.values())
@@ -163,7 +163,7 @@ def check_scopes(corpus: Corpus, deleted: int) -> None:
             with CountIndex.open(folder) as index:
                 for scope, numbers in picked(corpus, documents):
                     if gone and not scope.duplicates:
-                        # Of several with one text the first that is left counts.
+                        # Of several documents with the same text, the first remaining one counts.
                         living = [n for n in range(len(documents)) if n not in gone]
                         first = {corpus.texts[n]: n for n in reversed(living)}
                         numbers = [n for n in living if first[corpus.texts[n]] == n and in_range(scope, n, documents)]
@@ -187,7 +187,7 @@ def check_scopes(corpus: Corpus, deleted: int) -> None:
 
 
 def in_range(scope: Scope, number: int, documents: Sequence[reference.Document]) -> bool:
-    """What :func:`picked` says of documents without repeated ones."""
+    """Return the documents of a range without repeated ones, for :func:`picked`."""
     if scope.where is None:
         return True
     assert scope.documents is not None
@@ -196,14 +196,14 @@ def in_range(scope: Scope, number: int, documents: Sequence[reference.Document])
 
 @settings(QUICK, max_examples=4)
 @given(corpus=corpora(max_entities=3), deleted=st.integers(0, 20))
-def test_every_scope_and_group_counts_what_the_oracle_counts_in_its_documents(corpus: Corpus, deleted: int) -> None:
+def test_every_scope_and_group_equals_the_oracle(corpus: Corpus, deleted: int) -> None:
     check_scopes(corpus, deleted)
 
 
 @pytest.mark.full
 @settings(QUICK, max_examples=300)
 @given(corpus=corpora(max_documents=25, max_entities=6), deleted=st.integers(0, 40))
-def test_very_many_scopes_and_groups_count_what_the_oracle_counts(corpus: Corpus, deleted: int) -> None:
+def test_very_many_scopes_and_groups_equal_the_oracle(corpus: Corpus, deleted: int) -> None:
     check_scopes(corpus, deleted)
 
 
@@ -232,7 +232,7 @@ def test_every_frequent_ngram_is_counted_in_advance(texts: list[str], least: int
 
 
 def cost(index: CountIndex, run: Callable[[], Any]) -> int:
-    """Tokens that a count reads, and rows in tokens."""
+    """Return the cost of a count in tokens: tokens read, plus rows visited in units of tokens."""
     (shard,) = index.shards
     workspace._idle.pop(shard, None)
     run()
@@ -252,7 +252,7 @@ SKEWED = {
 
 @pytest.mark.parametrize("name", SKEWED)
 @pytest.mark.parametrize("windows", [[], [3]])
-def test_chosen_plan_costs_little_more_than_the_better_one(name: str, windows: list[int], tmp_path: Path) -> None:
+def test_chosen_plan_costs_little_more_than_the_best(name: str, windows: list[int], tmp_path: Path) -> None:
     (documents, tokens), (words, exponent), facts, leaders = SKEWED[name]
     chance = random.Random(name)
     weights = [(rank + 1) ** -exponent for rank in range(words)]
@@ -268,8 +268,8 @@ def test_chosen_plan_costs_little_more_than_the_better_one(name: str, windows: l
     assert costs[-1] <= WORSE_THAN_BEST * min(costs[0], costs[1]), costs
 
 
-def test_documents_that_many_partners_share_are_reckoned_once(tmp_path: Path) -> None:
-    """One entity everywhere; many others, all in the same few documents: reading those is much cheaper."""
+def test_documents_shared_by_many_partners_are_counted_once_in_the_cost(tmp_path: Path) -> None:
+    """One entity is everywhere and many others are in the same few documents, so reading those is much cheaper."""
     partners = " ".join(f"p{n}" for n in range(60))
     with make_index(tmp_path, ["the " * 40] * 500 + [f"the {partners}"] * 5) as index:
         pairs = laid_out(index, [Entity("the")] * 60, [Entity(f"p{n}") for n in range(60)])

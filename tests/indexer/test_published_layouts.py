@@ -1,8 +1,8 @@
-"""Indexes that infini-gram's own indexer builds, in all its layouts and token widths, opened read-only.
+"""Indexes built by infini-gram's indexer, in all its layouts and token widths, opened read-only.
 
-The indexer of the PyPI package runs here as it is, with a local tokenizer put where it would ask the hub for one. Two
-things it cannot do (seen with 2.6.0): its sorting step asks for 34 GB for token ids of four bytes, so that one table is
-sorted by the slow oracle; and its v6 step hands NumPy the name "u16", which NumPy does not know.
+The indexer of the PyPI package runs unchanged, with a local tokenizer instead of one from the hub. Two things fail (in
+version 2.6.0): its sorting step requests 34 GB for token ids of four bytes, so the slow oracle sorts that table; and
+its v6 step passes the name "u16" to NumPy, which NumPy does not know.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ infini_gram = pytest.importorskip("infini_gram.engine", reason="infini-gram has 
 WIDTH = {"u8": 1, "u16": 2, "u32": 4}
 QUERIES = ["Paris", " Paris", " capital of", "é", "e", " of the", "zzz", " \u4e2d\u6587", " the"]
 
-#: What runs infini-gram's indexer: argv is its module, the tokenizer's file and its own arguments.
+#: The program that runs infini-gram's indexer; argv is its module, the tokenizer file and its arguments.
 DRIVER = """
 import importlib, sys, types
 import numpy
@@ -63,7 +63,7 @@ indexing.main()
 
 
 def corpus() -> list[Record]:
-    """Documents with metadata of several forms, also empty ones and one of a single character."""
+    """Write documents with several forms of metadata, including empty ones and one of a single character."""
     chance = random.Random(3)
     words = ["Paris", "France", "Berlin", "the", "of", "capital", "is", "é", "中文", "C++", "naïve"]
     made: list[Record] = []
@@ -80,14 +80,14 @@ TEXTS = [record["text"] for record in CORPUS]
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder whose path does not lead infini-gram's engine astray."""
+    """Return a folder whose path does not mislead infini-gram's engine."""
     with TemporaryDirectory(prefix="ix") as name:
         assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
         yield Path(name)
 
 
 def byte_level_tokenizer(texts: Sequence[str], types: int) -> Tokenizer:
-    """A byte-level BPE tokenizer that knows frequent words, and spells rare ones."""
+    """Train a byte-level BPE tokenizer that knows frequent words and spells rare ones."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -104,7 +104,7 @@ def tokenizer_file(folder: Path) -> Path:
 
 
 class Published:
-    """Builds each kind of index once."""
+    """A cache that builds each kind of index once."""
 
     def __init__(self, folder: Path, tokenizer_file: Path) -> None:
         self.folder = folder
@@ -145,7 +145,7 @@ class Published:
 
 
 def sort_table(tokenized: Path, width: int) -> None:
-    """Write the table of a shard, sorted the slow way."""
+    """Write the table of a shard, sorted by the slow oracle."""
     stream = tokenized.read_bytes()
     k = entry_bytes(len(stream))
     offsets = sorted(range(0, len(stream), width), key=lambda offset: stream[offset:])
@@ -171,7 +171,7 @@ LAYOUTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def engine_of(folders: Sequence[Path], dtype: str, version: int = 4) -> Any:
-    """infini-gram's engine over index folders, without the reading ahead that crashes it."""
+    """Open infini-gram's engine on index folders, without the prefetching that crashes it."""
     most = 256 ** WIDTH[dtype] - 1
     return infini_gram.InfiniGramEngine(
         index_dir=[str(folder) for folder in folders], eos_token_id=most - 1, vocab_size=most, version=version,
@@ -180,13 +180,13 @@ def engine_of(folders: Sequence[Path], dtype: str, version: int = 4) -> Any:
 
 
 def documents_of_infini_gram(engine: Any) -> list[tuple[int, ...]]:
-    """The token ids of all documents, by the engine's numbers."""
+    """Return the token ids of all documents, by the numbers of the engine."""
     number = engine.get_total_doc_cnt()
     return [tuple(engine.get_doc_by_ix(doc_ix=i, max_disp_len=10**6)["token_ids"]) for i in range(number)]
 
 
 def check_counts(index: CountIndex, engine: Any, documents: Sequence[reference.Document], ids: Any) -> None:
-    """Every count of an opened index: the engine's and the brute force's."""
+    """Compare every count of an open index with the engine and with brute force."""
     assert engine.count(input_ids=[])["count"] == sum(len(each.tokens) for each in documents) + len(documents)
     for query in QUERIES:
         answer = index.count(query)
@@ -194,7 +194,7 @@ def check_counts(index: CountIndex, engine: Any, documents: Sequence[reference.D
         assert {name: answer[name] for name in expected} == expected, query
         assert engine.count(input_ids=ids(query)) == {"count": expected["occurrences"], "approx": False}
     for subject, object_ in [(" Paris", " France"), (" the", " of the"), ("é", " capital")]:
-        # A name stands as several token sequences; test_variants.py shows that these are the right ones.
+        # A name has several token sequences; test_variants.py shows that these are right.
         forms = [cast(FixedAnalyzer, index.analyzer).name_ids(name) for name in (subject, object_)]
         expected = reference.fact(documents, *forms, [3])
         answer = index.cooccurrence(Entity(subject), Entity(object_), window=3)
@@ -210,9 +210,7 @@ def check_counts(index: CountIndex, engine: Any, documents: Sequence[reference.D
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_counts_in_every_layout_are_the_engines_and_those_of_a_count_over_the_texts(
-    layout: str, published: Published
-) -> None:
+def test_counts_in_every_layout_equal_the_engine_and_brute_force(layout: str, published: Published) -> None:
     out, dtype = published.layout(layout), LAYOUTS[layout][1]
     documents = [reference.Document(tuple(published.ids(text, dtype))) for text in TEXTS]
     with CountIndex.open(out, analyzer=published.analyzer(dtype)) as index:
@@ -221,8 +219,8 @@ def test_counts_in_every_layout_are_the_engines_and_those_of_a_count_over_the_te
 
 
 @pytest.mark.parametrize("layout", ["v4-u8", "v4-u16-meta", "v6-u8"])
-def test_documents_have_the_engines_numbers_and_their_metadata(layout: str, published: Published) -> None:
-    """With twelve shards the engine's order is tokenized.0, .1, .10, .11, .2, …"""
+def test_documents_have_the_numbers_of_the_engine_and_their_metadata(layout: str, published: Published) -> None:
+    """With twelve shards, the order of the engine is tokenized.0, .1, .10, .11, .2, …"""
     out, dtype = published.layout(layout), LAYOUTS[layout][1]
     engine = engine_of([out], dtype)
     by_number = documents_of_infini_gram(engine)
@@ -246,7 +244,7 @@ def test_documents_have_the_engines_numbers_and_their_metadata(layout: str, publ
                 assert each["metadata"] == kept
 
 
-def test_documents_without_metadata_are_shown_without(published: Published) -> None:
+def test_documents_without_metadata_are_shown(published: Published) -> None:
     out = published.layout("v4-u16")
     with CountIndex.open(out, analyzer=published.analyzer("u16")) as index:
         (first, *_) = index.find_documents(text=" Paris")["documents"]
@@ -255,7 +253,7 @@ def test_documents_without_metadata_are_shown_without(published: Published) -> N
 
 @pytest.mark.parametrize("layouts", [("v4-u16", "v6-u16"), ("v6-u16", "v4-u16-meta", "v4-u16")])
 def test_several_folders_are_one_corpus(layouts: tuple[str, ...], published: Published) -> None:
-    """As the engine takes them, and as the published indexes of one model lie."""
+    """The engine accepts several folders, and the published indexes of a model have several."""
     folders = [published.layout(layout) for layout in layouts]
     engine = engine_of(folders, "u16")
     documents = [reference.Document(tuple(published.ids(text, "u16"))) for text in TEXTS * len(layouts)]
@@ -273,7 +271,7 @@ def test_several_folders_are_one_corpus(layouts: tuple[str, ...], published: Pub
 
 
 def test_folder_of_shard_folders_is_one_corpus(published: Published) -> None:
-    """v6 has a folder for each shard."""
+    """v6 has one folder per shard."""
     parts = [CORPUS[:50], CORPUS[50:90], CORPUS[90:]]
     parent = published.folder / "v6-parts"
     for number, part in enumerate(parts):
@@ -300,8 +298,8 @@ def test_language_model_reads_a_published_index(published: Published) -> None:
 @pytest.mark.parametrize(
     ("module", "options"), [("indexing", ("--version", "5")), ("indexing_v6", ("--reversed",))]
 )  # fmt: skip
-def test_documents_that_run_backwards_are_refused(module: str, options: tuple[str, ...], published: Published) -> None:
-    """The engine opens them as version 5; read as version 4, every n-gram would be counted backwards."""
+def test_reversed_documents_are_refused(module: str, options: tuple[str, ...], published: Published) -> None:
+    """The engine opens them as version 5; as version 4, every n-gram would be counted backwards."""
     out = published.build(f"backwards-{module}", module, "u16", *options)
     forwards, as_four = (engine_of([out], "u16", version) for version in (5, 4))
     ngram = published.ids(" capital of", "u16")
@@ -310,8 +308,8 @@ def test_documents_that_run_backwards_are_refused(module: str, options: tuple[st
         CountIndex.open(out, analyzer=published.analyzer("u16"))
 
 
-def test_bytes_under_the_indexers_default_width_are_refused(published: Published) -> None:
-    """Without --tokenizer and --token_dtype the indexer sorts pairs of bytes, from whatever byte a document begins."""
+def test_bytes_indexed_with_the_default_width_are_refused(published: Published) -> None:
+    """Without --tokenizer and --token_dtype, the indexer sorts pairs of bytes, wherever a document begins."""
     write_corpus(published.folder / "data-odd" / "c.jsonl", [{"text": text} for text in ("Paris", "a Paris", "ab")])
     out = published.build("raw", "indexing", "u16", "--raw", data="data-odd")
     paris = [int.from_bytes(pair, "little") for pair in (b"Pa", b"ri")]
@@ -323,7 +321,8 @@ def test_bytes_under_the_indexers_default_width_are_refused(published: Published
 def test_another_tokenizer_is_refused(published: Published, tmp_path: Path) -> None:
     out = published.layout("v4-u16")
     chance = random.Random(5)
-    words = ["".join(chance.choices("ab", k=chance.randrange(1, 12))) for _ in range(2000)]  # its tokens merge further
+    # The tokens of these tokenizers merge further.
+    words = ["".join(chance.choices("ab", k=chance.randrange(1, 12))) for _ in range(2000)]
     for types in (300, 330):
         tokenizer = byte_level_tokenizer([" ".join(words)], types)
         tokenizer.save(str(tmp_path / f"other-{types}.json"))
@@ -333,7 +332,7 @@ def test_another_tokenizer_is_refused(published: Published, tmp_path: Path) -> N
         CountIndex.open(out, analyzer=f"hf:{tmp_path / 'other-330.json'}")
 
 
-def test_tokenizer_must_be_named_and_have_such_ids(published: Published) -> None:
+def test_tokenizer_must_be_named_and_fit_the_ids(published: Published) -> None:
     out = published.layout("v4-u16")
     with pytest.raises(InputError, match="--analyzer hf:"):
         CountIndex.open(out)
@@ -355,7 +354,7 @@ def copy_of(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["table.3", "offset.3", "metaoff.3"])
-def test_unfinished_index_is_refused_by_file(name: str, published: Published, tmp_path: Path) -> None:
+def test_unfinished_index_error_names_the_file(name: str, published: Published, tmp_path: Path) -> None:
     copy = copy_of(published.layout("v4-u8"), tmp_path / "copy")
     (copy / name).unlink()
     with pytest.raises(IndexFormatError, match=name.replace(".", r"\.")):
@@ -373,14 +372,14 @@ def test_offset_within_a_document_is_refused(published: Published, tmp_path: Pat
 
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_offsets_of_fewer_documents_are_refused(left: int, published: Published, tmp_path: Path) -> None:
-    """The documents that are left would swallow the others: occurrences as before, too few documents."""
+    """The remaining documents would absorb the others: the same occurrences, but too few documents."""
     copy = copy_of(published.layout("v4-u16"), tmp_path / "copy")
     (copy / "offset.0").write_bytes((copy / "offset.0").read_bytes()[: 8 * left])
     with pytest.raises(IndexFormatError, match=rf"offset\.0 has {left} documents"):
         read_published([copy])
 
 
-def test_documents_that_repeat_cannot_be_left_out_unseen(published: Published) -> None:
+def test_repeated_documents_cannot_be_excluded_without_records_of_them(published: Published) -> None:
     with (
         CountIndex.open(published.layout("v4-u8")) as index,
         pytest.raises(InputError, match="does not record repeated documents"),
@@ -395,10 +394,8 @@ def test_metadata_of_fewer_documents_is_refused(published: Published, tmp_path: 
         read_published([copy])
 
 
-def test_offsets_that_count_characters_are_errors_not_other_documents_metadata(
-    published: Published, tmp_path: Path
-) -> None:
-    """What v4's offsets would be if its metadata were not ASCII."""
+def test_offsets_in_characters_are_refused(published: Published, tmp_path: Path) -> None:
+    """v4 offsets would look like this if the metadata were not ASCII."""
     copy = copy_of(published.layout("v4-u16-meta"), tmp_path / "copy")  # fmt: skip
     ascii_lines = (copy / "metadata.0").read_text(encoding="ascii").splitlines()
     lines = [json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in ascii_lines]
@@ -411,7 +408,7 @@ def test_offsets_that_count_characters_are_errors_not_other_documents_metadata(
         metadata.rows(range(len(lines)))
 
 
-def test_metadata_of_another_form_is_shown_as_it_is(published: Published, tmp_path: Path) -> None:
+def test_metadata_in_another_format_is_shown_unchanged(published: Published, tmp_path: Path) -> None:
     copy = copy_of(published.layout("v6-u8"), tmp_path / "copy")
     forms = ["c.jsonl,{n}\n", '["c.jsonl", {n}]\n', '{{"path": "c", "linenum": {n}, "metadata": "x"}}\n', "\n"]
     lines = [forms[n % len(forms)].format(n=n).encode() for n in range(len(CORPUS))]
@@ -440,7 +437,7 @@ def test_foreign_files_are_left_alone(published: Published, tmp_path: Path) -> N
     assert [(each.folder, each.suffix) for each in read_published([copy])] == [(copy, ".0")]
 
 
-def test_shards_are_in_the_engines_order(published: Published) -> None:
+def test_shards_are_in_the_order_of_the_engine(published: Published) -> None:
     out = published.layout("v4-u8")
     shards = read_published([out])
     assert [each.suffix for each in shards] == sorted(f".{number}" for number in range(12))

@@ -1,4 +1,4 @@
-"""Corpus files in: every format, shape and accident."""
+"""Reading corpus files of every format and shape, including damaged ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build(source: Path | list[Path], out: Path, **options: Any) -> CountIndex:
 
 
 def by_source(index: CountIndex, text: str) -> dict[str, int]:
-    """Occurrences by source, the sources without any left out."""
+    """Return occurrences by source, without sources that have none."""
     parts = index.count(text, by="source")["by_source"]
     return {name: part["occurrences"] for name, part in parts.items() if part["occurrences"]}
 
@@ -57,14 +57,14 @@ def test_every_format_is_read_with_its_text_source_and_documents(ending: str, tm
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_source_of_a_pile_document_is_its_set_name(ending: str, tmp_path: Path) -> None:
+def test_source_of_a_pile_document_is_its_pile_set_name(ending: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / f"c{ending}", PILE)
     with build(corpus, tmp_path / "ix") as index:
         assert by_source(index, "France") == {"Wikipedia (en)": 1}
         assert by_source(index, "Bayern") == {"Pile-CC": 1}
 
 
-def test_source_field_goes_before_the_pile_set_name(tmp_path: Path) -> None:
+def test_source_field_precedes_the_pile_set_name(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a", "source": "s", "meta": {"pile_set_name": "p"}}])
     with build(corpus, tmp_path / "ix") as index:
         assert by_source(index, "a") == {"s": 1}
@@ -96,20 +96,20 @@ def test_several_sources_are_read_in_order(tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "a.parquet", [{"text": "second"}])
     with build([one, other], tmp_path / "ix"):
         assert pq.read_table(tmp_path / "ix/documents.0.parquet")["tokens"].to_pylist() == [1, 1]
-    # the first word of the first file has the first place in tokenized.0
+    # the first word of the first file is first in tokenized.0
     with build([other, one], tmp_path / "iy", analyzer="bytes"):
         content = (tmp_path / "iy/tokenized.0").read_bytes()
     assert content == b"\xffsecond\xfffirst"
 
 
-def test_url_that_fsspec_opens_is_read(tmp_path: Path) -> None:
+def test_fsspec_url_is_read(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl.gz", DOLMA)
     build_index([corpus.as_uri()], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
         assert index.info()["documents"] == 3
 
 
-def test_urls_in_memory_of_fsspec_are_read(tmp_path: Path) -> None:
+def test_fsspec_memory_urls_are_read(tmp_path: Path) -> None:
     import fsspec
 
     filesystem = fsspec.filesystem("memory")
@@ -146,7 +146,7 @@ def test_text_field_may_have_another_name(ending: str, tmp_path: Path) -> None:
     ],
     ids=["CRLF", "BOM", "blank lines", "no newline at the end", "indented", "huge numbers", "other line separators"],
 )
-def test_lines_are_those_of_json_lines(content: bytes, ending: str, tmp_path: Path) -> None:
+def test_lines_are_split_as_in_json_lines(content: bytes, ending: str, tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / f"c{ending}", content)
     with build(corpus, tmp_path / "ix") as index:
         assert index.info()["documents"] == 2
@@ -180,7 +180,7 @@ def test_line_of_several_megabytes_and_many_short_ones_are_read(tmp_path: Path) 
         assert index.info()["documents"] == 10_001
 
 
-#: A line that is no document, and a word of what is wrong with it.
+#: Lines that are not documents, by the reason.
 BAD_LINES = {
     "no JSON": b"this is not JSON",
     "cut off": b'{"text": "a',
@@ -202,7 +202,7 @@ def bad_corpus(tmp_path: Path, ending: str, bad: bytes) -> Path:
 @pytest.mark.parametrize("ending", [".jsonl", ".json.gz", ".jsonl.zst"])
 @pytest.mark.parametrize("name", BAD_LINES)
 def test_bad_line_stops_the_build_with_file_and_line(name: str, ending: str, tmp_path: Path) -> None:
-    """Line numbers count every line of the file from 1, blank ones too."""
+    """Line numbers count every line of the file from 1, including blank ones."""
     corpus = bad_corpus(tmp_path, ending, BAD_LINES[name])
     with pytest.raises(InputError) as raised:
         build_index([corpus], tmp_path / "ix", jobs=1)
@@ -237,7 +237,7 @@ def test_surrogate_pair_is_one_character(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> None:
-    """JSON can carry them and UTF-8 cannot; a real corpus has some, and one line is no reason to stop."""
+    """JSON allows them and UTF-8 does not; real corpora have some, and one line must not stop a build."""
     line = b'{"text": "x \\ud800 y\\udc00\\ud83d\\ude00", "source": "s\\ud800", "k": "\\udfff"}\n'
     (tmp_path / "c.jsonl").write_bytes(line)
     with build(tmp_path / "c.jsonl", tmp_path / "ix", analyzer="bytes"):
@@ -246,7 +246,7 @@ def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> Non
         assert index.count("x y")["occurrences"] == 1
 
 
-def test_numbers_that_only_python_writes_are_read(tmp_path: Path) -> None:
+def test_numbers_written_only_by_python_are_read(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "a", "score": NaN, "low": -Infinity}\n')
     with build(tmp_path / "c.jsonl", tmp_path / "ix") as index:
         assert index.count("a")["occurrences"] == 1
@@ -257,10 +257,10 @@ def test_numbers_that_only_python_writes_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_bad_line", ["fail", "skip"])
 @pytest.mark.parametrize(("ending", "compress"), [(".jsonl.gz", gzip.compress), (".jsonl.zst", zstandard.compress)])
-def test_cut_off_compressed_file_is_an_error_that_names_it(
+def test_truncated_compressed_file_is_refused_by_name(
     ending: str, compress: Callable[[bytes], bytes], on_bad_line: Any, tmp_path: Path
 ) -> None:
-    """Also when bad lines are skipped: an unknown part of the file is missing."""
+    """This also holds if bad lines are skipped, because an unknown part of the file is missing."""
     lines = b"".join(json.dumps({"text": f"word{n} {n * 7919 % 1009}"}).encode() + b"\n" for n in range(2_000))
     content = compress(lines)
     for number, kept in enumerate((len(content) // 2, len(content) - 9, len(content) - 1)):
@@ -272,14 +272,14 @@ def test_cut_off_compressed_file_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".parquet"])
-def test_file_that_is_not_what_its_ending_says_is_an_error_that_names_it(ending: str, tmp_path: Path) -> None:
+def test_file_that_does_not_match_its_ending_is_refused_by_name(ending: str, tmp_path: Path) -> None:
     corpus = tmp_path / f"c{ending}"
     corpus.write_bytes(b'{"text": "plain"}\n')
     with pytest.raises(FactcensusError, match=corpus.name.replace(".", r"\.")):
         build_index([corpus], tmp_path / "ix", jobs=1)
 
 
-def test_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_truncated_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.parquet", [{"text": f"word {n}"} for n in range(1_000)])
     corpus.write_bytes(corpus.read_bytes()[:-100])
     with pytest.raises(FactcensusError, match=r"c\.parquet"):
@@ -288,7 +288,7 @@ def test_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
-def test_empty_file_beside_others_has_no_documents(content: bytes, ending: str, tmp_path: Path) -> None:
+def test_empty_file_next_to_others_has_no_documents(content: bytes, ending: str, tmp_path: Path) -> None:
     write_bytes(tmp_path / f"corpus/empty{ending}", content)
     write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
     with build(tmp_path / "corpus", tmp_path / "ix") as index:
@@ -312,7 +312,7 @@ def test_documents_without_text_make_an_index_that_counts_zero(tmp_path: Path) -
         assert index.count("a") == index.count("a") | {"occurrences": 0, "documents": 0}
 
 
-def test_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_unknown_ending_error_lists_the_known_endings(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("a", encoding="utf-8")
     with pytest.raises(InputError, match=r"c\.txt") as raised:
         build_index([tmp_path / "c.txt"], tmp_path / "ix", jobs=1)
@@ -347,7 +347,7 @@ def test_dictionary_encoded_text_and_source_are_read(tmp_path: Path) -> None:
         assert by_source(index, "a") == {"x": 1, "y": 1}
 
 
-def test_parquet_without_the_text_column_names_column_and_file(tmp_path: Path) -> None:
+def test_missing_parquet_text_column_error_names_column_and_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": ["a"]}), tmp_path / "c.parquet")
     with pytest.raises(InputError, match=r"c\.parquet") as raised:
         build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
@@ -368,7 +368,7 @@ def test_all_row_groups_of_a_parquet_file_are_read(tmp_path: Path) -> None:
         assert index.count("common w2499")["documents"] == 1
 
 
-def test_empty_parquet_file_beside_others_has_no_documents(tmp_path: Path) -> None:
+def test_empty_parquet_file_next_to_others_has_no_documents(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "corpus/empty.parquet")
     write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
@@ -377,7 +377,7 @@ def test_empty_parquet_file_beside_others_has_no_documents(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bad_line_is_named_whichever_process_reads_it(jobs: int, tmp_path: Path) -> None:
+def test_bad_line_is_reported_from_every_process(jobs: int, tmp_path: Path) -> None:
     for number in range(4):
         write_corpus(tmp_path / f"corpus/{number}.jsonl", [{"text": "fine"}] * 10)
     (tmp_path / "corpus/2.jsonl").write_bytes(b'{"text": "fine"}\n' * 6 + b"{bad\n")
@@ -388,8 +388,8 @@ def test_bad_line_is_named_whichever_process_reads_it(jobs: int, tmp_path: Path)
 # ------------------------------------------------------------------------------------------------------- hard cases
 
 
-def test_metadata_that_only_python_writes_can_be_asked_for(tmp_path: Path) -> None:
-    """One lone surrogate, or NaN beside it, would keep DuckDB from reading the metadata of all documents."""
+def test_metadata_written_only_by_python_can_be_queried(tmp_path: Path) -> None:
+    """A single lone surrogate or NaN would prevent DuckDB from reading the metadata of all documents."""
     lines = [
         b'{"text": "a", "lang": "x\\ud800", "score": NaN, "list": ["\\ud800", {"k\\udfff": Infinity}]}\n',
         b'{"text": "a", "lang": "en", "huge": 123456789012345678901234567890}\n',
@@ -405,7 +405,7 @@ def test_metadata_that_only_python_writes_can_be_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("column", ["text", "note"])
-def test_row_of_parquet_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Path) -> None:
+def test_parquet_row_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Path) -> None:
     starts, content = pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffb")
     table = pa.table({"text": ["a", "a", "b"]} | {column: pa.StringArray.from_buffers(3, starts, content)})
     pq.write_table(table, tmp_path / "c.parquet")
@@ -416,15 +416,15 @@ def test_row_of_parquet_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Pat
         assert index.info()["skipped_lines"] == 1
 
 
-def test_date_beyond_pythons_is_a_bad_row(tmp_path: Path) -> None:
+def test_date_out_of_range_for_python_is_a_bad_row(tmp_path: Path) -> None:
     dates = pa.array([0, 2**50], pa.timestamp("s"))
     pq.write_table(pa.table({"text": ["a", "b"], "added": dates}), tmp_path / "c.parquet")
     with pytest.raises(InputError, match=r"c\.parquet, line 2"):
         build(tmp_path / "c.parquet", tmp_path / "ix")
 
 
-def test_damaged_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    """Whatever bits are flipped; page checksums, where a file has them, find what decompression does not."""
+def test_damaged_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
+    """Any bits may be flipped; page checksums, if present, find errors that decompression does not."""
     rows = {"text": [f"word{i} " * 5 for i in range(400)], "id": [str(i) for i in range(400)]}
     pq.write_table(pa.table(rows), tmp_path / "intact.parquet", write_page_checksum=True)
     intact = (tmp_path / "intact.parquet").read_bytes()
@@ -442,14 +442,14 @@ def test_damaged_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
             read = [document.text for document in read_documents(file, on_bad_line="skip")]
         except InputError as error:
             refused.append(str(error))
-        else:  # in statistics, names of the writer and the like
+        else:  # in statistics, the name of the writer and so on
             assert read == expected
     assert len(refused) > 75
     assert all(message.startswith("c.parquet: ") for message in refused)
 
 
-def test_rows_of_large_documents_are_taken_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand books would not fit the memory that a process may take."""
+def test_rows_of_large_documents_are_read_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand books would exceed the memory limit of a process."""
     sizes = []
     iter_batches = pq.ParquetFile.iter_batches
 
@@ -475,7 +475,7 @@ def test_zstandard_with_a_long_window_is_read(tmp_path: Path) -> None:
         assert index.count("a b")["occurrences"] == 1
 
 
-def test_very_many_bad_lines_are_all_counted_and_only_some_named(tmp_path: Path) -> None:
+def test_very_many_bad_lines_are_all_counted_and_only_some_listed(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", b'{"text": "a"}\n' + b"bad\n" * 5000)
     told: list[str] = []
     with build(corpus, tmp_path / "ix", on_bad_line="skip", notice=told.append) as index:
@@ -485,8 +485,8 @@ def test_very_many_bad_lines_are_all_counted_and_only_some_named(tmp_path: Path)
     assert told[-1] == "c.jsonl: further bad lines are counted but not listed"
 
 
-def test_index_inside_the_corpus_folder_is_no_part_of_the_corpus(tmp_path: Path) -> None:
-    """Neither a finished one nor one that is being built, also when that goes on."""
+def test_index_inside_the_corpus_folder_is_not_part_of_the_corpus(tmp_path: Path) -> None:
+    """This holds for finished and unfinished indexes, also when a build continues."""
     write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])
     told: list[str] = []
     for out in (tmp_path / "one", tmp_path / "two"):

@@ -1,7 +1,7 @@
-"""Real text, real facts: every number of the counts table is the oracle's.
+"""Real text and real facts: every number of the counts table equals the oracle.
 
-The text is taken from the shards as they are, and written anew in mixed formats, in several files; the facts are
-countries and capitals, PopQA and books, with all their aliases.
+The text comes from real shards and is rewritten to several files in mixed formats. The facts are countries and
+capitals, PopQA and books, with all their aliases.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WINDOWS = (0, 10, 50)
 
 
 def lines(path: Path) -> Iterator[Record]:
-    """The documents of one of the real shards, read without our readers."""
+    """Yield the documents of one real shard, read without our readers."""
     if path.suffix == ".parquet":
         for batch in pq.ParquetFile(path).iter_batches(batch_size=50):
             yield from batch.to_pylist()
@@ -45,7 +45,7 @@ def lines(path: Path) -> Iterator[Record]:
                 yield json.loads(line)
 
 
-#: shard, documents to leave out between two that are taken, documents, file they are written to
+#: shard, documents to skip between two samples, number of documents, output file
 Sample = tuple[str, int, int, str]
 SAMPLE: list[Sample] = [
     ("corpus/simplewiki/v0/documents/simplewiki-0000.json.gz", 0, 1_500, "wiki/a.json.gz"),
@@ -73,7 +73,7 @@ def source_of(document: Record) -> str | None:
 
 @dataclass(frozen=True)
 class RealCorpus:
-    """A sample of the real shards: an index of it, and the oracle."""
+    """A sample of the real shards, with its index and the oracle."""
 
     folder: Path
     sources: list[Path]
@@ -86,7 +86,7 @@ class RealCorpus:
 
 
 def sample(real_data: Path, folder: Path, what: list[Sample]) -> RealCorpus:
-    """Write the sample, in a folder and two loose files."""
+    """Write the sample to a folder and two separate files."""
     documents: list[Record] = []
     for shard, left_out, how_many, name in what:
         taken = list(islice(lines(real_data / shard), 0, how_many * (left_out + 1), left_out + 1))
@@ -102,7 +102,7 @@ def corpus(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RealCor
 
 
 def fact_rows(real_data: Path, name: str, how_many: int | None) -> list[dict[str, Any]]:
-    """Rows of a fact table, read without our reader; the lists of aliases are JSON in a cell."""
+    """Return the rows of a fact table, read without our reader; lists of aliases are JSON cells."""
     with (real_data / "facts" / name).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if how_many is not None:
@@ -127,7 +127,7 @@ def forms_of(row: dict[str, Any], role: str, analyzer: str) -> list[Any]:
 def check_facts(
     real_data: Path, folder: Path, index: CountIndex, oracle: Inverted, how_many: dict[str, int | None], analyzer: str
 ) -> int:
-    """Compare every number of every fact whose names have tokens; returns how many numbers were compared."""
+    """Compare every number of every fact with tokens in its names; return how many numbers were compared."""
     compared = 0
     for name, limit in how_many.items():
         rows = [
@@ -152,7 +152,7 @@ def check_facts(
 
 
 @pytest.mark.parametrize(("analyzer", "shard_tokens"), [("words", 300_000), ("words-cased", None)])
-def test_every_count_of_real_facts_in_real_text_is_the_oracles(
+def test_every_count_of_real_facts_in_real_text_equals_the_oracle(
     analyzer: str, shard_tokens: int | None, real_data: Path, corpus: RealCorpus, tmp_path: Path
 ) -> None:
     build_index(corpus.sources, tmp_path / "ix", analyzer=analyzer, shard_tokens=shard_tokens, jobs=2)
@@ -168,7 +168,7 @@ def test_every_count_of_real_facts_in_real_text_is_the_oracles(
 
 
 def check_sources(index: CountIndex, oracle: Inverted, text: str, analyzer: str) -> None:
-    """Documents and tokens of each source, and what each has of a text."""
+    """Compare documents and tokens of each source, and the counts of a text by source."""
     parts = index.count(text, by="source")["by_source"]
     sources = {document.source for document in oracle.documents}
     assert len(sources) > 4
@@ -182,7 +182,7 @@ def check_sources(index: CountIndex, oracle: Inverted, text: str, analyzer: str)
 
 
 def check_ngrams(index: CountIndex, oracle: Inverted, how_many: int) -> None:
-    """Passages of the text itself, of 1 to 8 tokens: each is counted as often as it stands there."""
+    """Check that passages of 1 to 8 tokens from the text have the right counts."""
     chance = random.Random(2)
     full = [n for n, document in enumerate(oracle.documents) if document.tokens]
     for _ in range(how_many):
@@ -190,13 +190,13 @@ def check_ngrams(index: CountIndex, oracle: Inverted, how_many: int) -> None:
         start = chance.randrange(len(tokens))
         ngram = list(tokens[start : start + chance.randrange(1, 9)])
         answer = index.count(" ".join(map(str, ngram)))
-        if answer["tokens"] == ngram:  # what two analyses make of some rare characters differs from one
+        if answer["tokens"] == ngram:  # analysing twice changes some rare characters
             places = oracle.occurrences(ngram)
             assert answer["occurrences"] == len(places)
             assert answer["documents"] == len({document for document, _ in places})
 
 
-def test_quick_oracle_is_the_slow_one(real_data: Path, corpus: RealCorpus) -> None:
+def test_fast_oracle_equals_the_slow_one(real_data: Path, corpus: RealCorpus) -> None:
     oracle = corpus.oracle("words", documents=200)
     for row in fact_rows(real_data, "country_capitals_aliases.csv", 25):
         forms = forms_of(row, "subject", "words"), forms_of(row, "object", "words")
@@ -207,10 +207,10 @@ def test_quick_oracle_is_the_slow_one(real_data: Path, corpus: RealCorpus) -> No
 
 @pytest.mark.full
 @pytest.mark.parametrize("analyzer", ["words", "words-cased"])
-def test_every_count_of_all_facts_in_much_real_text_is_the_oracles(
+def test_every_count_of_all_facts_in_much_real_text_equals_the_oracle(
     analyzer: str, real_data: Path, tmp_path: Path
 ) -> None:
-    """Half of the text is added later, so that the vocabulary grows and the shards differ."""
+    """Half of the text is added later, so the vocabulary grows and the shards differ."""
     corpus = sample(real_data, tmp_path, FULL)
     half = len(corpus.sources) // 2
     build_index(corpus.sources[:half], tmp_path / "ix", analyzer=analyzer, jobs=2)

@@ -1,4 +1,4 @@
-"""Entities, and sequences for which one value is not taken."""
+"""Entities, and arguments that must be sequences rather than single values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .corpora import records, write_corpus
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountIndex]:
     corpus = write_corpus(tmp_path_factory.mktemp("records") / "c.jsonl", records(["Paris is in France", "France"]))
-    build_index(corpus, corpus.parent / "index", jobs=1)  # one path stands for a list of one
+    build_index(corpus, corpus.parent / "index", jobs=1)  # a single path becomes a list of one
     with CountIndex.open(corpus.parent / "index") as opened:
         yield opened
 
 
-def test_string_of_aliases_is_an_error_and_not_its_letters() -> None:
+def test_single_string_of_aliases_is_refused() -> None:
     with pytest.raises(TypeError, match="aliases: expected a list or tuple of strings, got 'French Republic'"):
         Entity("France", "French Republic")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="aliases: expected strings, got int"):
@@ -35,7 +35,7 @@ def test_string_of_aliases_is_an_error_and_not_its_letters() -> None:
     assert Entity("France", ["FR"]).aliases == ("FR",)  # type: ignore[arg-type]
 
 
-def test_name_stands_for_an_entity_without_aliases(index: CountIndex) -> None:
+def test_name_becomes_an_entity_without_aliases(index: CountIndex) -> None:
     assert index.cooccurrence("France", "Paris") == index.cooccurrence(Entity("France"), Entity("Paris"))
     assert index.cooccurrence("France", "Paris")["cooccurrence"]["documents"] == 1
     found = index.find_documents(subject="France", object=Entity("Paris"))
@@ -45,7 +45,7 @@ def test_name_stands_for_an_entity_without_aliases(index: CountIndex) -> None:
         index.cooccurrence(("France",), "Paris")  # type: ignore[arg-type]
 
 
-def test_single_text_is_not_taken_for_its_letters(index: CountIndex, tmp_path: Path) -> None:
+def test_single_text_is_not_split_into_letters(index: CountIndex, tmp_path: Path) -> None:
     facts = [{"subject": "France", "object": "Paris"}]
     with pytest.raises(TypeError, match="ids"):
         delete_documents(index.folder, ids="0")
@@ -58,7 +58,7 @@ def test_single_text_is_not_taken_for_its_letters(index: CountIndex, tmp_path: P
 
 
 @pytest.mark.parametrize("text", [None, 7, b"Paris", ["Paris"]])
-def test_text_that_is_no_string_is_a_type_error(text: Any, index: CountIndex) -> None:
+def test_text_that_is_not_a_string_is_a_type_error(text: Any, index: CountIndex) -> None:
     with pytest.raises(TypeError, match="a text must be a string, got"):
         index.count(text)
 
@@ -69,7 +69,7 @@ def test_token_ids_are_integers_in_lists(index: CountIndex) -> None:
             index.count_ngrams(ngrams)  # type: ignore[arg-type]  # the wrong types are the point
 
 
-def test_windows_of_numpy_are_windows(index: CountIndex) -> None:
+def test_numpy_windows_are_accepted(index: CountIndex) -> None:
     answer = index.cooccurrence("France", "Paris", window=cast(int, np.int64(3)))
     assert type(answer["window"]) is int
     counts = index.count_facts([{"subject": "France", "object": "Paris"}], windows=cast(Any, np.array([3, 3, 5])))

@@ -1,4 +1,4 @@
-"""Counting without an index: the numbers are those of an index of the same sources, and the oracle's."""
+"""Counting without an index: the numbers equal those of an index of the same sources and of the oracle."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Analyse = Callable[[str], reference.Tokens]
 
 
 def numbers(table: pa.Table, windows: Sequence[int]) -> list[dict[str, int]]:
-    """The rows of a counts table, the columns with numbers only."""
+    """Return the rows of a counts table with only the count columns."""
     names = reference.fact([], [], [], windows)
     return [{name: row[name] for name in names} for row in table.to_pylist()]
 
@@ -54,14 +54,14 @@ def oracles_numbers(
 
 
 def index_table(folder: Path, sources: Sequence[Path], facts: pa.Table, windows: Sequence[int], **options: Any) -> Any:
-    """The counts table of an index that is built of the sources for this."""
+    """Build an index of the sources and return its counts table."""
     build_index(sources, folder / "ix", jobs=1, **options)
     with CountIndex.open(folder / "ix") as index:
         return index.count_facts(facts, windows=windows)
 
 
 def check_same_table(scanned: pa.Table, indexed: pa.Table) -> None:
-    """The same columns of the same types and the same values, but for those that name the index."""
+    """Check that both tables have the same columns, types and values, except for those that name the index."""
     assert scanned.schema.equals(indexed.schema)
     same = [name for name in indexed.column_names if name not in ("index", "index_digest")]
     assert scanned.select(same).equals(indexed.select(same))
@@ -84,7 +84,7 @@ def test_names_longer_than_a_mention_are_refused_by_scan_and_index_alike(tmp_pat
 
 @st.composite
 def scanned_corpora(draw: st.DrawFn, max_documents: int = 10, max_entities: int = 5) -> Corpus:
-    """Corpora whose entities also have aliases in other spelling, and some of which no token is left."""
+    """Generate corpora whose entities have aliases in other spellings, and some aliases without tokens."""
     corpus = draw(corpora(max_documents=max_documents, max_entities=max_entities))
     more = st.sampled_from([str.upper, lambda form: f"«{form}» ", lambda _form: "—", lambda form: form])
     entities = tuple(
@@ -94,7 +94,7 @@ def scanned_corpora(draw: st.DrawFn, max_documents: int = 10, max_entities: int 
 
 
 def check_random_corpus(corpus: Corpus, batch_bytes: int, most_words: int, first_file: int) -> int:
-    """Every ordered pair of entities, counted three ways; returns how many numbers were compared."""
+    """Count every ordered pair of entities in three ways; return how many numbers were compared."""
     pairs = list(product(corpus.entities, repeat=2))
     facts = fact_table(pairs)
     expected = oracles_numbers(corpus.texts, pairs, corpus.windows, reference.ANALYZERS[corpus.analyzer])
@@ -125,14 +125,14 @@ def check_random_corpus(corpus: Corpus, batch_bytes: int, most_words: int, first
     most_words=st.sampled_from([0, 1 << 20]),
     first_file=st.integers(0, 10),
 )
-def test_every_number_is_the_oracles_and_the_indexs(
+def test_every_number_equals_the_oracle_and_the_index(
     corpus: Corpus, batch_bytes: int, most_words: int, first_file: int
 ) -> None:
     check_random_corpus(corpus, batch_bytes, most_words, first_file)
 
 
 @pytest.mark.full
-def test_half_a_million_numbers_are_the_oracles_and_the_indexs() -> None:
+def test_half_a_million_numbers_equal_the_oracle_and_the_index() -> None:
     compared = 0
 
     @settings(QUICK, max_examples=1_500, database=None)
@@ -148,7 +148,7 @@ def test_half_a_million_numbers_are_the_oracles_and_the_indexs() -> None:
 # ---------------------------------------------------------------------------------------------- cases by hand
 
 #: Name, texts, subject, object, and the numbers: mentions and documents of each, documents and pairs of both, and the
-#: same within no token between.
+#: same for adjacent mentions.
 CASES: dict[str, tuple[list[str], Forms, Forms, list[int]]] = {
     "the example of the documentation": (
         ["Paris, the capital of France.",
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[list[str], Forms, Forms, list[int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case_counted_by_hand(case: str, tmp_path: Path) -> None:
+def test_cases_counted_by_hand(case: str, tmp_path: Path) -> None:
     texts, subject, object_, expected = CASES[case]
     corpus = write_corpus(tmp_path / "c.jsonl", records(texts))
     (found,) = numbers(scan_facts([corpus], fact_table([(subject, object_)]), windows=[0]), [0])
@@ -200,7 +200,7 @@ def test_document_with_very_many_mentions_is_counted(tmp_path: Path) -> None:
 
 
 def test_entity_of_many_facts_is_paired_with_all_of_them(tmp_path: Path) -> None:
-    """On either side, and whichever side has more facts."""
+    """The entity may be on either side, and either side may have more facts."""
     texts = ["hub a0 a1 a2", "a3 hub hub", "a4", "hub"]
     corpus = write_corpus(tmp_path / "c.jsonl", records(texts))
     spokes: list[Forms] = [(f"a{i}",) for i in range(6)]
@@ -210,7 +210,7 @@ def test_entity_of_many_facts_is_paired_with_all_of_them(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("analyzer", ["words", "words-cased", "bytes", "hf"])
-def test_every_analyzer_counts_as_its_index_does(analyzer: str, tmp_path: Path) -> None:
+def test_every_analyzer_counts_like_its_index(analyzer: str, tmp_path: Path) -> None:
     texts = ["Paris is in France. paris, FRANCE", "Ｐａｒｉｓ e\u0301 É", "the Parisian, 東京 日本", "", "C++ + C"] * 3
     pairs: list[tuple[Forms, Forms]] = [
         (("Paris", "paris"), ("France",)), (("é", "É"), ("Paris",)), (("日本",), ("東京", "the")), (("C++",), ("C",)),
@@ -252,7 +252,7 @@ FACTS = fact_table([(("France",), ("Paris",)), (("Germany", "France"), ("Berlin"
 
 
 def several_files(folder: Path) -> list[Path]:
-    """Files of every format, one with bad lines in it."""
+    """Write files of every format, one of them with bad lines."""
     made = [
         write_corpus(folder / f"{number}{ending}", records(TEXTS[number:] + TEXTS))
         for number, ending in enumerate([".jsonl", ".json.gz", ".jsonl.zst", ".parquet"])
@@ -288,7 +288,7 @@ def test_result_and_notices_do_not_depend_on_the_number_of_jobs(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bad_line_fails_with_file_and_line_or_is_noticed_and_skipped(
+def test_bad_line_fails_with_file_and_line_or_is_reported_and_skipped(
     jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "LEAST_BYTES", 0)
@@ -316,7 +316,7 @@ def test_interrupt_stops_all_processes(jobs: int, tmp_path: Path, monkeypatch: p
 
 
 def killed(_task: int, _on_bytes: Callable[[int], None], _notice: Callable[[str], None]) -> None:
-    """A piece of work that the system ends for its memory."""
+    """A task whose process is killed, as if memory were short."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -324,7 +324,7 @@ def start_killed() -> processes.Work[int, None]:
     return killed
 
 
-def test_process_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LEAST_BYTES", 0)
     results = processes.map_tasks(
         start_killed, [1, 2, 3], [1, 1, 1], jobs=2, progress=lambda *_: None, notice=lambda _: None
@@ -338,7 +338,7 @@ def test_process_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("role", ["subject", "object"])
-def test_name_without_a_token_is_an_error_that_names_the_row(role: str, tmp_path: Path) -> None:
+def test_name_without_tokens_error_names_the_row(role: str, tmp_path: Path) -> None:
     rows = [{"subject": f"s{n}", "object": f"o{n}"} for n in range(20)]
     rows[16][role] = "— !"
     corpus = write_corpus(tmp_path / "c.jsonl", records(["a"]))
@@ -346,7 +346,7 @@ def test_name_without_a_token_is_an_error_that_names_the_row(role: str, tmp_path
         scan_facts([corpus], facts_from_rows(rows))
 
 
-def test_settings_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", records(["a"]))
     wrong: dict[str, dict[str, Any]] = {
         "wrods": {"analyzer": "wrods"}, "-1": {"windows": [-1]}, "stop": {"on_bad_line": "stop"},
@@ -365,7 +365,7 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- command line
 
 
-def test_command_counts_as_with_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_counts_like_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = tmp_path / "corpus"
     for number, text in enumerate(TEXTS):
         write_corpus(corpus / f"{number}.jsonl.gz", [{"body": text}])
@@ -425,7 +425,7 @@ def test_wrong_use_exits_2_with_one_line_on_stderr(
 # ---------------------------------------------------------------------------------------------- real text
 
 
-def test_every_count_of_real_facts_in_real_text_is_the_oracles(real_data: Path, tmp_path: Path) -> None:
+def test_every_count_of_real_facts_in_real_text_equals_the_oracle(real_data: Path, tmp_path: Path) -> None:
     corpus = sample(real_data, tmp_path, [SAMPLE[0], SAMPLE[1], SAMPLE[5]])
     oracle = corpus.oracle("words")
     rows = fact_rows(real_data, "country_capitals_aliases.csv", None) + fact_rows(real_data, "popqa.csv", 300)
@@ -439,10 +439,10 @@ def test_every_count_of_real_facts_in_real_text_is_the_oracles(real_data: Path, 
 
 @pytest.mark.full
 @pytest.mark.parametrize("analyzer", ["words", "words-cased", "bytes"])
-def test_every_count_of_all_facts_in_much_real_text_is_the_indexs(
+def test_every_count_of_all_facts_in_much_real_text_equals_the_index(
     analyzer: str, real_data: Path, tmp_path: Path
 ) -> None:
-    """Shards as they are, of every format; with ``bytes``, a few small ones."""
+    """Uses original shards of every format; with ``bytes``, only a few small ones."""
     names = ["c4-sample", "factbook", "simplewiki/v0/documents/simplewiki-0003.json.gz"]
     if analyzer != "bytes":
         names += ["parquet", "pile", "enwiki2015/v0/documents/enwiki2015-0003.json.gz"]

@@ -1,4 +1,4 @@
-"""Strata: bins of facts by a count."""
+"""Strata, which are bins of facts by a count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDGES = st.sets(st.integers(1, 10**9) | st.integers(1, 12), min_size=1, max_size
 
 
 def strata_of(counts: list[int], bins: str, by: str = "cooccurrence_documents") -> list[dict[str, int]]:
-    """The rows of a strata table; each still has its place in the input."""
+    """Return the rows of a strata table, each with its position in the input."""
     table = pa.table({"place": list(range(len(counts))), by: pa.array(counts, pa.int64())})
     result = stratify(table, by=by, bins=bins)
     assert result.column_names == [*table.column_names, "stratum", "stratum_label", "stratum_low", "stratum_high"]
@@ -30,7 +30,7 @@ def strata_of(counts: list[int], bins: str, by: str = "cooccurrence_documents") 
 
 
 def check_strata(counts: list[int], bins: str) -> list[int]:
-    """What holds of all bins: equal counts together, order, labels and bounds that fit. Returns the strata."""
+    """Check the properties of all bins (equal counts together, order, labels, bounds) and return the strata."""
     rows = strata_of(counts, bins)
     strata = [row["stratum"] for row in rows]
     for (count, one), (other, two) in combinations(set(zip(counts, strata, strict=True)), 2):
@@ -48,14 +48,14 @@ def check_strata(counts: list[int], bins: str) -> list[int]:
 
 @settings(QUICK, max_examples=150)
 @given(counts=COUNTS, edges=EDGES)
-def test_edges_part_where_they_say(counts: list[int], edges: list[int]) -> None:
+def test_edges_separate_strata_at_their_values(counts: list[int], edges: list[int]) -> None:
     strata = check_strata(counts, "edges:" + ",".join(map(str, edges)))
     assert strata == [reference.stratum_by_edges(count, edges) for count in counts]
 
 
 @settings(QUICK, max_examples=150)
 @given(counts=COUNTS)
-def test_log10_parts_by_the_number_of_digits(counts: list[int]) -> None:
+def test_log10_separates_by_number_of_digits(counts: list[int]) -> None:
     strata = check_strata(counts, "log10")
     expected = [reference.stratum_by_log10(count) for count in counts]
     pairs = set(zip(expected, strata, strict=True))
@@ -64,7 +64,7 @@ def test_log10_parts_by_the_number_of_digits(counts: list[int]) -> None:
 
 @settings(QUICK, max_examples=150)
 @given(counts=COUNTS, groups=st.integers(1, 6))
-def test_quantiles_are_at_most_so_many_strata_without_gaps(counts: list[int], groups: int) -> None:
+def test_quantiles_give_at_most_k_strata_without_gaps(counts: list[int], groups: int) -> None:
     strata = check_strata(counts, f"quantile:{groups}")
     assert set(strata) == set(range(len(set(strata))))
     assert len(set(strata)) <= groups
@@ -75,7 +75,7 @@ def test_quantiles_are_at_most_so_many_strata_without_gaps(counts: list[int], gr
 
 @settings(QUICK, max_examples=150)
 @given(counts=st.sets(st.integers(0, 10**6), min_size=1, max_size=40), groups=st.integers(1, 6), order=st.randoms())
-def test_quantiles_of_different_counts_are_equally_full(counts: set[int], groups: int, order: object) -> None:
+def test_quantiles_of_distinct_counts_are_equally_large(counts: set[int], groups: int, order: object) -> None:
     shuffled = sorted(counts)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     sizes = Counter(check_strata(shuffled, f"quantile:{groups}"))
@@ -109,11 +109,11 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("counts", "bins", "strata"), BY_HAND)
-def test_strata_settled_by_hand(counts: list[int], bins: str, strata: list[int]) -> None:
+def test_strata_given_by_hand(counts: list[int], bins: str, strata: list[int]) -> None:
     assert check_strata(counts, bins) == strata
 
 
-def test_any_column_of_counts_may_part_the_facts() -> None:
+def test_any_count_column_can_stratify_facts() -> None:
     rows = strata_of([5, 50, 500], "log10", by="subject_documents")
     assert [row["stratum"] for row in rows] == sorted({row["stratum"] for row in rows})
 
@@ -128,7 +128,7 @@ def test_default_is_thirds_of_the_documents_with_both() -> None:
     ["", "quantile", "quantile:", "quantile:0", "quantile:-1", "quantile:x", "quantile:2.5", "log2", "log10:3", "edges",
      "edges:", "edges:a", "edges:10,1", "edges:1,1", "edges:1,9223372036854775808", "edges:1,,2", "thirds"],
 )  # fmt: skip
-def test_bins_that_mean_nothing_are_refused(bins: str) -> None:
+def test_invalid_bins_are_refused(bins: str) -> None:
     with pytest.raises(InputError):
         stratify(pa.table({"cooccurrence_documents": [1, 2, 3]}), bins=bins)
 
@@ -142,19 +142,19 @@ def test_unknown_column_is_named_and_a_column_of_text_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [[1, None], [1, -1]])
-def test_value_that_is_no_count_is_refused(bad: list[int | None]) -> None:
+def test_value_that_is_not_a_count_is_refused(bad: list[int | None]) -> None:
     with pytest.raises(InputError):
         stratify(pa.table({"cooccurrence_documents": pa.array(bad, pa.int64())}))
 
 
 @pytest.mark.parametrize("bad", [1e300, 2.0**63, 1.5, float("nan"), float("inf")])
-def test_number_that_no_count_can_be_is_refused_by_row(bad: float) -> None:
+def test_invalid_number_is_refused_by_row(bad: float) -> None:
     with pytest.raises(InputError, match="row 2"):
         stratify(pa.table({"cooccurrence_documents": [1.0, bad]}))
 
 
 @pytest.mark.parametrize("value", [True, "1_000", "007", "٣", "1e3", float("inf")])
-def test_value_that_only_python_takes_for_a_number_is_no_count(value: object) -> None:
+def test_value_accepted_only_by_python_is_not_a_count(value: object) -> None:
     with pytest.raises(InputError, match=r"row 1: n must be an integer of at least 0"):
         stratify(pa.table({"n": [value]}), by="n", bins="log10")
 
@@ -165,6 +165,6 @@ def test_counts_beyond_the_integers_of_a_float_are_counts() -> None:
 
 
 @pytest.mark.parametrize("bins", ["edges:1_0,20", f"edges:1,{2**63}", "edges:1,,2", "edges:1,2,"])
-def test_edges_that_are_no_counts_are_refused(bins: str) -> None:
+def test_edges_that_are_not_counts_are_refused(bins: str) -> None:
     with pytest.raises(InputError, match="invalid bins"):
         stratify(pa.table({"n": [1, 5]}), by="n", bins=bins)

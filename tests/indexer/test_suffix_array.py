@@ -1,4 +1,4 @@
-"""The suffix array against a naive sort, on the CPU and by PyTorch, and against infini-gram's own builder."""
+"""The suffix array, on the CPU and with PyTorch, compared with a naive sort and with infini-gram's builder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Ranks = npt.NDArray[np.uint32]
 
 
 def naive(ranks: Sequence[int]) -> list[int]:
-    """The definition."""
+    """Sort the suffixes by definition."""
     ranks = list(ranks)
     return sorted(range(len(ranks)), key=lambda i: ranks[i:])
 
@@ -45,9 +45,9 @@ def compiled(ranks: Sequence[int] | Ranks, alphabet: int | None = None, threads:
 
 
 def with_wide_keys(ranks: Sequence[int], bits: int) -> list[int]:
-    """As :func:`compiled`, but as if the ranks took so many bits (their table of starts would not fit in memory).
+    """Sort like :func:`compiled`, but with ranks of many bits (whose table of starts would not fit in memory).
 
-    Ranks are spread over the alphabet, so that the keys really are that wide.
+    The ranks are spread over the alphabet, so that the keys really have this width.
     """
     dense = np.array(ranks, np.uint32)
     starts = count_ranks(dense, int(dense.max(initial=0)) + 1)
@@ -68,7 +68,7 @@ def on_torch(ranks: Sequence[int] | Ranks, alphabet: int | None = None, device: 
 
 
 def in_order(ranks: Ranks, positions: npt.NDArray[np.uint32]) -> bool:
-    """Proves an order of many suffixes, for which the naive sort takes too long."""
+    """Return whether many suffixes are in order, for texts on which the naive sort takes too long."""
     stream = ranks.astype(">u4").view(np.uint8)
     table = (positions.astype("<u4") * np.uint32(4)).astype("<u4")
     return first_wrong_row(stream, table, 1, 4, np.empty(len(ranks) + 1, np.uint32)) < 0
@@ -85,7 +85,7 @@ def fibonacci(length: int) -> list[int]:
 
 
 def repeated(chance: random.Random, alphabet: int, length: int) -> list[int]:
-    """One document again and again, with a few changes."""
+    """Return one document repeated many times with a few changes."""
     document = [chance.randrange(alphabet) for _ in range(chance.randint(1, 80))]
     made: list[int] = []
     while len(made) < length:
@@ -112,7 +112,7 @@ KINDS: dict[str, Callable[[random.Random, int, int], list[int]]] = {
 
 @st.composite
 def texts(draw: st.DrawFn, most: int = 600) -> tuple[list[int], int]:
-    """A stream of ranks, and the size of their alphabet."""
+    """Generate a stream of ranks and the size of their alphabet."""
     alphabet = draw(st.sampled_from([1, 2, 3, 5, 16, 255, 256, 70_000]))
     n = draw(st.integers(0, most) | st.sampled_from([1, 15, 16, 17, 18, 127, 128, 129, 130]))
     kind = draw(st.sampled_from(sorted(KINDS)))
@@ -153,7 +153,7 @@ def test_ranges_of_buckets_of_any_size_are_in_order(text: tuple[list[int], int],
         assert compiled(*text, threads=3) == naive(text[0])
 
 
-#: Numbers of tokens that begin alike, around the borders at which the algorithm takes another way.
+#: Group sizes around the limits at which the algorithm changes its method.
 BORDERS = [
     size + off
     for size in (suffix_array.TINY, suffix_array.NEARBY, suffix_array.BATCH, 2 * suffix_array.BATCH)
@@ -163,8 +163,8 @@ BORDERS = [
 
 @pytest.mark.parametrize("group", BORDERS)
 @pytest.mark.parametrize("agree", [0, 1, 5, 15, 16, 17, 40])
-def test_groups_on_both_sides_of_every_border_are_in_order(group: int, agree: int) -> None:
-    """So many suffixes that agree in so many tokens behind the first; then random ones, and some equal copies."""
+def test_groups_around_every_size_limit_are_in_order(group: int, agree: int) -> None:
+    """Use groups of suffixes that agree in a given number of tokens, random suffixes, and some equal copies."""
     chance = np.random.default_rng(group * 100 + agree)
     rows = np.zeros((group, agree + 4), np.uint32)
     rows[:, 0] = 1
@@ -191,7 +191,7 @@ def test_larger_texts_are_in_order_for_any_number_of_threads(kind: str, monkeypa
     dtype=st.sampled_from(["<u1", "<u2", "<u4"]),
 )
 @settings(QUICK, max_examples=40)
-def test_ranks_are_the_byte_order_of_the_ids(types: int, dtype: str) -> None:
+def test_ranks_follow_the_byte_order_of_ids(types: int, dtype: str) -> None:
     width = np.dtype(dtype).itemsize
     types = min(types, 256**width - 1)
     ranks = byte_order_ranks(types, np.dtype(dtype))
@@ -202,7 +202,7 @@ def test_ranks_are_the_byte_order_of_the_ids(types: int, dtype: str) -> None:
 
 
 def test_proof_of_order_fails_for_any_exchange() -> None:
-    """What the larger tests rely on."""
+    """The larger tests rely on this."""
     ranks = np.array(KINDS["repeated documents"](random.Random(3), 5, 300), np.uint32)
     right = sort_suffixes(ranks.copy(), count_ranks(ranks, 5))
     assert in_order(ranks, right)
@@ -219,7 +219,7 @@ def test_proof_of_order_fails_for_any_exchange() -> None:
 @given(text=texts(most=400))
 @example(text=([0] * 500, 1))
 @example(text=([2**31 - 2, 0, 2**31 - 2], 2**31 - 1))
-def test_torch_sorts_as_the_compiled_code_does(text: tuple[list[int], int]) -> None:
+def test_torch_sorts_like_the_compiled_code(text: tuple[list[int], int]) -> None:
     ranks, alphabet = text
     if ranks:
         assert on_torch(ranks, alphabet) == naive(ranks)
@@ -259,7 +259,7 @@ def test_index_built_on_a_gpu_is_the_same_bytes(tmp_path: Path) -> None:
 
 
 class Cuda:
-    """A machine with a CUDA device that has so many bytes free, as far as ``choose_device`` looks at it."""
+    """A fake PyTorch with a CUDA device and this many free bytes, for ``choose_device``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int | None, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
@@ -272,7 +272,7 @@ class Cuda:
 ENOUGH = device_sort.LEAST_TOKENS
 
 
-def test_gpu_is_chosen_where_it_pays_and_has_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gpu_is_chosen_if_faster_and_large_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Cuda(monkeypatch, device_sort.BYTES_PER_TOKEN * ENOUGH, tmp_path)
     assert choose_device("auto", ENOUGH) == "cuda"
     assert choose_device("auto", ENOUGH - 1) == "cpu", "too small to pay"
@@ -293,13 +293,13 @@ def test_gpu_is_not_chosen_without_a_driver_a_device_or_torch(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("device", ["cudda", "cuda:99", "nonsense:0", "", "gpu"])
-def test_device_that_is_not_there_is_refused_with_what_to_do(device: str) -> None:
+def test_missing_device_is_refused_with_the_remedy(device: str) -> None:
     pytest.importorskip("torch")
     with pytest.raises(InputError, match=f"the device '{device}' cannot be used.*use --device cpu"):
         choose_device(device, 5)
 
 
-def test_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_missing_device_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])
     with pytest.raises(InputError, match="cudda"):
@@ -312,7 +312,7 @@ def test_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path: P
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A folder whose path has none of the words that lead infini-gram astray."""
+    """Return a folder whose path has no words that mislead infini-gram."""
     with TemporaryDirectory(prefix="ix") as name:
         assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
         yield Path(name)
@@ -320,7 +320,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", ["skewed", "repeated documents", "long runs", "Fibonacci"])
 @pytest.mark.parametrize("dtype", ["u8", "u16"])
-def test_table_is_the_bytes_of_infini_grams_builder(kind: str, dtype: str, short_folder: Path) -> None:
+def test_table_equals_that_of_the_infini_gram_builder(kind: str, dtype: str, short_folder: Path) -> None:
     pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
     width = np.dtype(dtype.replace("u8", "u1").replace("u16", "<u2"))
     types = 250 if dtype == "u8" else 40_000
@@ -351,7 +351,7 @@ def test_table_is_the_bytes_of_infini_grams_builder(kind: str, dtype: str, short
 
 
 def rounds_of(ranks: Ranks, alphabet: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Suffixes that all rounds of doubling look at, of one sort."""
+    """Return the number of suffixes visited by all rounds of doubling of one sort."""
     looked_at = 0
     double_tiny, fill_ranks = suffix_array._double_tiny, suffix_array._fill_ranks
 
@@ -386,23 +386,23 @@ HARD: dict[str, Callable[[int], Ranks]] = {
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_work_on_repeats_grows_nearly_as_the_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text of four times the length makes no more than six times the suffixes to look at in doubling."""
+def test_work_on_repeats_grows_almost_linearly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a text of four times the length, doubling visits at most six times as many suffixes."""
     small, large = (rounds_of(HARD[name](n), 5_001, monkeypatch) for n in (50_000, 200_000))
     assert large <= 6 * max(small, 50_000), (small, large)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", HARD)
-def test_work_on_long_repeats_is_a_few_looks_a_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One token a million times; forty copies of a document of 50,000."""
+def test_work_on_long_repeats_is_a_few_visits_per_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts: one token a million times, and forty copies of a document of 50,000 tokens."""
     n = 2_000_000 if "forty" in name else 1_000_000
     assert rounds_of(HARD[name](n), 5_001, monkeypatch) <= 20 * n
 
 
 @pytest.mark.parametrize("name", ["one token", "one document forty times"])
-def test_memory_stays_within_what_a_build_plans_with(name: str) -> None:
-    """All arrays of a sort, as NumPy tells them to tracemalloc, and the ranks."""
+def test_memory_stays_within_the_planned_limit(name: str) -> None:
+    """Measures all arrays of a sort with tracemalloc, plus the ranks."""
     import tracemalloc
 
     from factcensus.indexer.building.build import BYTES_PER_TOKEN
@@ -436,7 +436,7 @@ def test_odd_shards_are_built_and_verified_in_full(texts: list[str], shard_token
         assert index.count("a")["occurrences"] == sum(text.split().count("a") for text in texts)
 
 
-def test_several_sorts_at_once_do_not_disturb_each_other() -> None:
+def test_concurrent_sorts_do_not_disturb_each_other() -> None:
     streams = [np.array(KINDS["skewed"](random.Random(i), 50, 5_000), np.uint32) for i in range(8)]
     with ThreadPoolExecutor(4) as pool:
         sorted_at_once = list(pool.map(lambda r: sort_suffixes(r.copy(), count_ranks(r, 50), threads=2), streams))
@@ -444,10 +444,8 @@ def test_several_sorts_at_once_do_not_disturb_each_other() -> None:
         assert in_order(ranks, positions)
 
 
-def test_table_of_a_shard_with_wide_row_numbers_is_proven_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Shards of more than 2^32 tokens, as infini-gram's are, have rows whose numbers take 64 bits."""
+def test_table_with_wide_row_numbers_is_verified_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards with more than 2^32 tokens, as built by infini-gram, need 64-bit row numbers."""
     with make_index(tmp_path, ["a b a", "b a a b", ""]) as index:
         (opened,) = index.shards
         monkeypatch.setattr(shard, "MOST_NARROW_ROWS", 0)

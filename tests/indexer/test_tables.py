@@ -1,4 +1,4 @@
-"""One way to read a table of facts: texts as written, in every format, and nothing of a user's overwritten."""
+"""Reading fact tables: texts stay as written in every format, and columns of the user are never overwritten."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ DATE = datetime.date(1991, 1, 10)
     ],
 )
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
-def test_typed_value_has_its_obvious_text(values: pa.Array, texts: list[str], ending: str, tmp_path: Path) -> None:
+def test_typed_values_become_text(values: pa.Array, texts: list[str], ending: str, tmp_path: Path) -> None:
     table = pa.table({"subject": ["a", "b"], "object": values})
     write = {"parquet": lambda: pq.write_table(table, tmp_path / "f.parquet"), "arrow": lambda: ipc(table, tmp_path)}
     write[ending]()
@@ -133,8 +133,8 @@ def ipc(table: pa.Table, folder: Path) -> None:
         writer.write_table(table)
 
 
-def test_integers_with_a_gap_are_integers_in_a_float_column(tmp_path: Path) -> None:
-    """pandas holds integers as floats where a value is missing, and the missing one as NaN."""
+def test_float_column_of_whole_numbers_with_a_missing_value_is_integers(tmp_path: Path) -> None:
+    """pandas stores integers with missing values as floats, and missing values as NaN."""
     for answers in (pa.array([1984.0, None]), pa.array([1984.0, float("nan")])):
         pq.write_table(
             pa.table({"subject": ["a", "b"], "object": ["c", "d"], "answer": answers}), tmp_path / "f.parquet"
@@ -143,7 +143,7 @@ def test_integers_with_a_gap_are_integers_in_a_float_column(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("value", [float("inf"), {"a": 1}, ["a"], b"\xff"])
-def test_value_without_a_text_is_an_error_that_names_row_and_column(value: Any) -> None:
+def test_value_without_a_text_error_names_row_and_column(value: Any) -> None:
     with pytest.raises(InputError, match=r"row 2 of the fact table: the answer"):
         facts_from_rows([{"subject": "a", "object": "b"}, {"subject": "a", "object": "b", "answer": value}])
 
@@ -160,7 +160,7 @@ def test_unknown_columns_keep_their_values_and_large_integers_stay_exact(tmp_pat
     assert [row["n"] for row in rows] == ["9007199254740993", "0.5"]
 
 
-def test_nan_in_json_is_null_and_infinity_an_error_that_names_the_line(tmp_path: Path) -> None:
+def test_nan_in_json_is_null_and_infinity_error_names_the_line(tmp_path: Path) -> None:
     rows = read(tmp_path / "f.jsonl", '{"subject":"a","object":"b","answer":NaN,"score":NaN}\n')
     assert rows == [{"subject": "a", "object": "b", "answer": None, "score": None}]
     with pytest.raises(InputError, match=r"line 1.*Infinity"):
@@ -169,7 +169,7 @@ def test_nan_in_json_is_null_and_infinity_an_error_that_names_the_line(tmp_path:
         read(tmp_path / "f.jsonl", '{"subject":"a","object":NaN}\n')
 
 
-def test_line_nested_too_deep_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+def test_line_nested_too_deeply_error_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 1: not readable JSON"):
         read(tmp_path / "f.jsonl", '{"subject":"a","x":' + "[" * 100_000 + "]" * 100_000 + "}\n")
 
@@ -233,7 +233,7 @@ def test_other_columns_keep_their_names_and_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_columns_that_become_one_name_are_an_error(ending: str, tmp_path: Path) -> None:
+def test_columns_with_the_same_new_name_are_refused(ending: str, tmp_path: Path) -> None:
     content = {
         "csv": "subject,Subject ,object\na,b,c\n",
         "jsonl": '{"subject": "a", "Subject ": "b", "object": "c"}\n',
@@ -254,7 +254,7 @@ def test_columns_are_renamed(tmp_path: Path) -> None:
         read(tmp_path / "f.csv", "subjct,object\na,b\n")
 
 
-def test_misspelt_columns_and_doubtful_cells_are_remarked_on(tmp_path: Path) -> None:
+def test_misspelt_columns_and_doubtful_cells_are_reported(tmp_path: Path) -> None:
     remarks: list[str] = []
     read(tmp_path / "f.csv", 'subject,object,subject_alias,subject_id\na,b,"x",1\n', notice=remarks.append)
     assert len(remarks) == 1
@@ -288,7 +288,7 @@ def test_lists_as_python_prints_them_are_read_back(items: list[str]) -> None:
     assert list_in(str(items)) == items
 
 
-def test_item_without_a_text_is_an_error_that_names_the_row() -> None:
+def test_item_without_a_text_error_names_the_row() -> None:
     facts = {"subject": ["a", "b"], "object": ["c", "d"], "subject_aliases": [["x", "y"], ["z", ["w"]]]}
     with pytest.raises(InputError, match=r"row 2 of the fact table: the subject_aliases"):
         facts_from_rows([dict(zip(facts, row, strict=True)) for row in zip(*facts.values(), strict=True)])
@@ -334,7 +334,7 @@ def test_counts_and_strata_written_back_by_pandas_are_read(index: CountIndex, tm
         assert stratify(table, bins="edges:1")["stratum"].to_pylist() == [1, 1]
 
 
-def test_column_of_counts_that_holds_something_else_is_an_error_before_training() -> None:
+def test_count_column_with_other_values_is_refused_before_training() -> None:
     with pytest.raises(InputError, match=r"'stratum'.*integers"):
         complete_facts([{"subject": "a", "object": "b", "stratum": "rare"}])
 
@@ -350,14 +350,14 @@ def test_column_that_counting_adds_is_refused_before_counting(name: str, index: 
             count(facts)
 
 
-def test_column_by_source_is_refused_only_where_it_would_be_added(index: CountIndex) -> None:
+def test_column_by_source_is_refused_only_if_it_would_be_added(index: CountIndex) -> None:
     facts = [{"subject": "France", "object": "Paris", "by_source": "mine"}]
     assert index.count_facts(facts)["by_source"].to_pylist() == ["mine"]
     with pytest.raises(InputError, match="already has a column 'by_source'"):
         index.count_facts(facts, by="source")
 
 
-def test_counted_facts_are_counted_anew_without_old_windows_and_strata(index: CountIndex, tmp_path: Path) -> None:
+def test_counted_facts_are_counted_again_without_old_windows_and_strata(index: CountIndex, tmp_path: Path) -> None:
     facts = [{"subject": "France", "object": "Paris", "note": "n"}]
     once = stratify(index.count_facts(facts, windows=[3], by="source"))
     for ending in FORMATS:
@@ -366,7 +366,7 @@ def test_counted_facts_are_counted_anew_without_old_windows_and_strata(index: Co
         assert again.to_pylist() == index.count_facts(facts, windows=[5]).to_pylist(), ending
 
 
-def test_own_stratum_is_counted_and_refused_by_stratify(index: CountIndex) -> None:
+def test_user_column_stratum_is_kept_by_count_and_refused_by_stratify(index: CountIndex) -> None:
     counts = index.count_facts([{"subject": "France", "object": "Paris", "stratum": "01"}])
     assert counts["stratum"].to_pylist() == ["01"]
     with pytest.raises(InputError, match=r"already has a column 'stratum'.*--columns my_stratum=stratum"):
@@ -424,7 +424,7 @@ def typed_frame() -> Any:
     )  # fmt: skip
 
 
-def test_what_pandas_wrote_is_counted_and_opens_in_pandas_polars_and_duckdb(index: CountIndex, tmp_path: Path) -> None:
+def test_tables_of_pandas_are_counted_and_open_in_pandas_polars_and_duckdb(index: CountIndex, tmp_path: Path) -> None:
     pd, frame = pytest.importorskip("pandas"), typed_frame()
     frame.to_parquet(tmp_path / "facts.parquet")
     write_table(stratify(index.count_facts(tmp_path / "facts.parquet")), tmp_path / "strata.parquet")
@@ -476,7 +476,7 @@ def test_facts_are_a_path_records_or_a_table_of_any_library(index: CountIndex, t
         index.count_facts(["France"])  # type: ignore[list-item]
 
 
-def test_single_value_is_not_taken_for_a_sequence(index: CountIndex) -> None:
+def test_single_value_is_not_accepted_as_a_sequence(index: CountIndex) -> None:
     facts = [{"subject": "France", "object": "Paris"}]
     for windows in ("10", 10):
         with pytest.raises(TypeError, match="windows"):
@@ -486,7 +486,7 @@ def test_single_value_is_not_taken_for_a_sequence(index: CountIndex) -> None:
 
 @pytest.mark.full
 def test_files_of_another_pandas_are_read_and_ours_are_read_by_it(index: CountIndex, tmp_path: Path) -> None:
-    """The installed pandas is one of 2 and 3; the other comes from the package registry."""
+    """The installed pandas is version 2 or 3; the other version comes from the package registry."""
     pd = pytest.importorskip("pandas")
     other = "pandas<3" if pd.__version__.startswith("3.") else "pandas>=3"
     python = tmp_path / "venv" / "bin" / "python"
@@ -523,13 +523,13 @@ assert back["cooccurrence_documents"].tolist() == [1, 1]
         '{"subject": "France", "object": "Paris", "note": {"a": 1, "a": 2}}',
     ],
 )
-def test_key_given_twice_is_an_error(row: str, ending: str, tmp_path: Path) -> None:
+def test_repeated_key_is_refused(row: str, ending: str, tmp_path: Path) -> None:
     content = f"[{row}]" if ending == "json" else f'{{"subject": "a", "object": "b"}}\n{row}\n'
     with pytest.raises(InputError, match=r"the key '\w+' is given twice"):
         read(tmp_path / f"f.{ending}", content)
 
 
-def test_texts_with_colons_and_quotes_are_no_keys(tmp_path: Path) -> None:
+def test_texts_with_colons_and_quotes_are_not_mistaken_for_keys(tmp_path: Path) -> None:
     row = {"subject": 'a "x": b', "object": "b", "note": {"k": '"k": 1'}, "score": 0.5}
     assert read(tmp_path / "f.jsonl", json.dumps(row) + "\n") == [row]
 
@@ -561,7 +561,7 @@ def test_lists_of_nulls_tuples_and_sets_in_cells(cell: str, items: list[str]) ->
         ("subject,object,answer\na,b,\n", None),
     ],
 )
-def test_words_for_null_and_padding_are_remarked_on(content: str, message: str | None, tmp_path: Path) -> None:
+def test_words_for_null_and_padding_are_reported(content: str, message: str | None, tmp_path: Path) -> None:
     remarks: list[str] = []
     read(tmp_path / "f.csv", content, notice=remarks.append)
     assert (message is None) == (not remarks), remarks
@@ -618,7 +618,7 @@ def test_views_and_dictionaries_of_polars_are_read_and_written_without(ending: s
         (pa.array([{}]), "parquet", "no child field"),
     ],
 )
-def test_value_that_a_format_cannot_hold_is_refused_before_counting(
+def test_value_that_a_format_cannot_represent_is_refused_before_counting(
     column: pa.Array, ending: str, message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pa.table({"subject": ["France"], "object": ["Paris"], "own": column})

@@ -1,6 +1,6 @@
-"""The Unicode version the word analyzers are frozen at, and what the oracle may take from the Python that runs it.
+"""The frozen Unicode version of the word analyzers, and the parts of it that the oracle takes from Python.
 
-Run on a Python whose ``unicodedata`` is 14.0 (3.11 is) next to a Perl of the same Unicode version (5.36 is),
+Run with a Python with ``unicodedata`` 14.0 (such as 3.11) and a Perl of the same Unicode version (such as 5.36),
 ``python tests/indexer/test_unicode_14.py`` rewrites ``unicode_14_assigned.txt`` and ``unicode_14_properties.txt``.
 """
 
@@ -41,13 +41,13 @@ print join(" ", $_, prop_invlist($_)), "\\n" for @ARGV;
 
 
 def assigned_ranges() -> Iterator[str]:
-    """The ranges of assigned code points of this Python's Unicode version, as the file spells them."""
+    """Return the ranges of code points assigned in this Python's Unicode version, in the format of the file."""
     assigned = [False, *(unicodedata.category(chr(c)) != "Cn" for c in range(sys.maxunicode + 1)), False]
     return spelled(c for c, (before, now) in enumerate(pairwise(assigned)) if before != now)
 
 
 def spelled(edges: Iterable[int]) -> Iterator[str]:
-    """Ranges, given by their first code points and the first ones after them, as the Unicode data files spell them."""
+    """Format ranges, given by their first code points and the code points after them, like the Unicode data files."""
     edges = iter(edges)
     for first in edges:
         last = next(edges, sys.maxunicode + 1) - 1
@@ -56,7 +56,7 @@ def spelled(edges: Iterable[int]) -> Iterator[str]:
 
 @cache
 def perls_properties() -> tuple[str, str]:
-    """The Unicode version of Perl, empty without Perl, and the ranges of each property, as the file spells them."""
+    """Return the Unicode version of Perl (empty without Perl) and the ranges of each property as in the file."""
     perl = shutil.which("perl")
     made = subprocess.run([perl or "", "-e", PERL, *PROPERTIES], capture_output=True, text=True) if perl else None
     if made is None or made.returncode != 0:
@@ -70,19 +70,19 @@ def perls_properties() -> tuple[str, str]:
 
 
 @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="this Python's unicodedata is not Unicode 14.0")
-def test_list_of_assigned_code_points_is_that_of_unicode_14() -> None:
+def test_list_of_assigned_code_points_equals_unicode_14() -> None:
     assert ASSIGNED_FILE.read_text(encoding="ascii") == ASSIGNED_HEADER + "\n".join(assigned_ranges()) + "\n"
 
 
 @pytest.mark.skipif(perls_properties()[0] != "14.0.0", reason="there is no Perl with Unicode 14.0")
-def test_list_of_properties_is_that_of_unicode_14() -> None:
+def test_list_of_properties_equals_unicode_14() -> None:
     assert PROPERTIES_FILE.read_text(encoding="ascii") == PROPERTIES_HEADER + perls_properties()[1]
 
 
 def test_classes_of_assigned_characters_are_the_same_in_the_newer_unicode_of_the_regex_module() -> None:
-    """Two versions of Unicode agree on every category that decides something, where 14.0 assigns the character.
+    """Both Unicode versions agree on all relevant categories of characters assigned in 14.0.
 
-    So the oracle means the same on a Python with a newer ``unicodedata``.
+    So the oracle gives the same results on a Python with a newer ``unicodedata``.
     """
     from .reference import ASSIGNED_IN_14
 

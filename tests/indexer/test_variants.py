@@ -1,4 +1,4 @@
-"""The token sequences that a name stands as in an ``hf:`` index, beside a count of whole words in the text."""
+"""The token sequences of a name in an ``hf:`` index, compared with a count of whole words in the text."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer, Varian
 from .strategies import QUICK
 
 NAMES = ("Paris", "Docker", "New York", "東京", "Île-de-France")
-#: What stands before a name where variants promise to find it.
+#: Texts before a name after which variants must find it.
 COVERED = ("", "\n", " ", '"', "'", "“", "‘", "(", "[", ' "', " '", " “", " ‘", " (", " [")
-#: And where they do not promise.
+#: Texts before a name after which variants may miss it.
 OTHER = ("-", "/", "*", " #", "@", "»")
 WORDS = ("we", "went", "to", "the", "capital", "and", "said", "of", "a", "dock", "par", "is")
 
 
 def sentences(before: Sequence[str], number: int = 300) -> list[str]:
-    """Texts with names behind all kinds of signs, each sign followed by its partner or by nothing."""
+    """Return texts with names after all kinds of characters, followed by the closing character or by nothing."""
     chance = random.Random(7)
     partner = {'"': '"', "'": "'", "“": "”", "‘": "’", "(": ")", "[": "]"}
     made = []
@@ -39,7 +39,7 @@ def sentences(before: Sequence[str], number: int = 300) -> list[str]:
 
 
 def byte_level(texts: Sequence[str], *, joins_signs: bool = False) -> Tokenizer:
-    """GPT-2's kind; or, as newer ones do, one that takes a sign together with the letters behind it."""
+    """Train a tokenizer like GPT-2's, or like newer ones that merge a character with the following letters."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if joins_signs:
@@ -58,7 +58,7 @@ def byte_level(texts: Sequence[str], *, joins_signs: bool = False) -> Tokenizer:
 
 
 def sentence_piece(texts: Sequence[str], *, joins_signs: bool = False) -> Tokenizer:
-    """SentencePiece's kind: "▁" for a space, and one before each text; as a rule no piece has letters and signs."""
+    """Train a tokenizer like SentencePiece: "▁" for spaces and before texts; pieces rarely mix letters and signs."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     spaces = pre_tokenizers.Metaspace(prepend_scheme="always")
     one_kind = pre_tokenizers.Split(Regex(r"▁?(\w+|[^\w▁])"), "isolated")
@@ -70,7 +70,7 @@ def sentence_piece(texts: Sequence[str], *, joins_signs: bool = False) -> Tokeni
 
 
 def llama(texts: Sequence[str]) -> Tokenizer:
-    """The same as Llama 2's file has it: a normalizer writes the "▁", and nothing splits the text before the merges."""
+    """Train a tokenizer like Llama 2's: a normalizer writes "▁", and the text is not split before merging."""
     tokenizer = sentence_piece(texts)
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = None
@@ -94,7 +94,7 @@ def analyzer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def found_at(analyzer: HuggingFaceAnalyzer, text: str, variants: Sequence[Variant]) -> Counter[int]:
-    """Where the occurrences of all variants in a text end, as characters."""
+    """Return the character positions at which occurrences of all variants end in a text."""
     encoding = analyzer._tokenizer.encode(text, add_special_tokens=False)
     ends: Counter[int] = Counter()
     for variant in variants:
@@ -106,12 +106,12 @@ def found_at(analyzer: HuggingFaceAnalyzer, text: str, variants: Sequence[Varian
 
 
 def whole_words(text: str, name: str) -> set[int]:
-    """Where a name ends as a whole word."""
+    """Return the character positions at which a name ends as a whole word."""
     return {match.end() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_mentions_behind_the_promised_signs_are_all_found_once(analyzer: HuggingFaceAnalyzer, name: str) -> None:
+def test_mentions_after_the_promised_characters_are_all_found_once(analyzer: HuggingFaceAnalyzer, name: str) -> None:
     variants = analyzer.variants(name)
     for text in sentences(COVERED):
         found = found_at(analyzer, text, variants)
@@ -120,8 +120,8 @@ def test_mentions_behind_the_promised_signs_are_all_found_once(analyzer: Hugging
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_more_is_found_than_by_the_name_as_written(analyzer: HuggingFaceAnalyzer, name: str) -> None:
-    """What a count in such an index finds without variants, and what infini-gram's service (" X") does."""
+def test_variants_find_more_than_the_name_as_written(analyzer: HuggingFaceAnalyzer, name: str) -> None:
+    """Compares with counts without variants, and with the method of infini-gram's service (" X")."""
     texts = sentences(COVERED)
     mentions = sum(len(whole_words(text, name)) for text in texts)
     every = analyzer.variants(name)
@@ -137,14 +137,14 @@ def test_more_is_found_than_by_the_name_as_written(analyzer: HuggingFaceAnalyzer
 @QUICK
 @given(pieces=st.lists(st.sampled_from([*NAMES, *WORDS, *COVERED, *OTHER, "s", "er", "ian", "file"]), max_size=14))
 def test_no_mention_is_found_twice(analyzer: HuggingFaceAnalyzer, pieces: list[str]) -> None:
-    """So occurrences of variants may be added up."""
+    """So the occurrences of variants can be added."""
     text = "".join(pieces)
     for name in NAMES:
         assert set(found_at(analyzer, text, analyzer.variants(name)).values()) <= {1}
 
 
-def test_signs_behind_a_name_that_are_joined_to_it_hide_it(tmp_path: Path) -> None:
-    """Missed, as the docstring says; still, more is found than without variants."""
+def test_characters_merged_with_the_end_of_a_name_hide_it(tmp_path: Path) -> None:
+    """These mentions are missed, as documented, but more are found than without variants."""
     texts = sentences(COVERED)
     sentence_piece(texts, joins_signs=True).save(str(tmp_path / "t.json"))
     analyzer = HuggingFaceAnalyzer(str(tmp_path / "t.json"))
@@ -158,7 +158,7 @@ def test_signs_behind_a_name_that_are_joined_to_it_hide_it(tmp_path: Path) -> No
 
 
 def test_a_sequence_may_end_inside_a_longer_word(tmp_path: Path) -> None:
-    """Over-counted, as the docstring says: token sequences are not whole words."""
+    """These are overcounted, as documented, because token sequences are not whole words."""
     byte_level(["Docker Docker Docker files file file"]).save(str(tmp_path / "t.json"))
     analyzer = HuggingFaceAnalyzer(str(tmp_path / "t.json"))
     text = "a Dockerfile and Docker"
@@ -166,7 +166,7 @@ def test_a_sequence_may_end_inside_a_longer_word(tmp_path: Path) -> None:
     assert found_at(analyzer, text, analyzer.variants("Docker")).keys() == {8, 23}
 
 
-def test_forms_say_where_and_the_sign_stays_out_unless_it_is_joined(tmp_path: Path) -> None:
+def test_variants_name_their_context_and_exclude_unmerged_characters(tmp_path: Path) -> None:
     for joins_signs, texts in [(False, ['"Docker( Docker']), (True, ['"Docker(Docker Docker'] * 2)]:
         byte_level(texts, joins_signs=joins_signs).save(str(tmp_path / "t.json"))
         analyzer = HuggingFaceAnalyzer(str(tmp_path / "t.json"))
@@ -181,8 +181,8 @@ def test_forms_say_where_and_the_sign_stays_out_unless_it_is_joined(tmp_path: Pa
             assert variants.keys() == {"as written", "after a space"}
 
 
-def test_a_bare_space_is_no_part_of_a_name(tmp_path: Path) -> None:
-    """A SentencePiece tokenizer without a piece "▁東" puts "▁" before it at the start of a text only."""
+def test_separate_space_token_is_not_part_of_a_name(tmp_path: Path) -> None:
+    """A SentencePiece tokenizer without a piece "▁東" puts "▁" before it only at the start of a text."""
     tokenizer = sentence_piece(["we went to Paris", "x東京x東京"])
     tokenizer.save(str(tmp_path / "t.json"))
     analyzer = HuggingFaceAnalyzer(str(tmp_path / "t.json"))
@@ -200,5 +200,5 @@ def test_variants_are_distinct_and_begin_with_the_name_as_written(analyzer: Hugg
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "\n\t"])
-def test_nothing_has_no_variants(analyzer: HuggingFaceAnalyzer, nothing: str) -> None:
+def test_blank_name_has_no_variants(analyzer: HuggingFaceAnalyzer, nothing: str) -> None:
     assert analyzer.variants(nothing) == []

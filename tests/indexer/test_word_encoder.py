@@ -1,4 +1,4 @@
-"""The compiled way from text to word ids is ``exact_tokens``, and the table under it is a dictionary."""
+"""The compiled encoder gives the words of ``exact_tokens``, and its table behaves like a dictionary."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .strategies import HARD, QUICK, hard_text
 
 WORD_ANALYZERS: tuple[Normalization, ...] = ("words", "words-cased")
 
-#: Letters of one to four bytes, of which the second and the third have capitals.
+#: Letters of one to four bytes; the second and third have capitals.
 LETTERS = "ab8éß中אש𝐀𐐨"
 
 
 def words_of(table: WordTable) -> list[bytes]:
-    """The words of a table by id."""
+    """Return the words of a table by id."""
     arena = table.arena.tobytes()
     starts = table.starts[: len(table) + 1].tolist()
     return [arena[begin:end] for begin, end in pairwise(starts)]
 
 
 def encode(encoder: WordEncoder, texts: Sequence[str]) -> list[list[str]]:
-    """The words of each text, by the ids that the encoder gives."""
+    """Return the words of each text according to the ids of the encoder."""
     ids, lengths = encoder.encode([text.encode() for text in texts])
     assert ids.dtype == np.uint32
     assert len(lengths) == len(texts)
@@ -46,7 +46,7 @@ def encode(encoder: WordEncoder, texts: Sequence[str]) -> list[list[str]]:
 
 
 def check(analyzer: Normalization, batches: Sequence[Sequence[str]], window: int = words.WINDOW_BYTES) -> None:
-    """One encoder takes all batches as the definition does, whatever the size of the windows."""
+    """Check that one encoder follows the definition for all batches and window sizes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "WINDOW_BYTES", window)
         encoder = WordEncoder(analyzer)
@@ -64,10 +64,10 @@ def check(analyzer: Normalization, batches: Sequence[Sequence[str]], window: int
     window=st.sampled_from((1, 7, 64, words.WINDOW_BYTES)),
 )
 @example(batches=[[], [""], ["", "a", ""], ["a"]], window=1)
-@example(batches=[["<\u0338 =\u200d\u0338 >\u0301 a<\u0338b .\u0338"]], window=64)  # of ASCII, < = > compose
+@example(batches=[["<\u0338 =\u200d\u0338 >\u0301 a<\u0338b .\u0338"]], window=64)  # in ASCII, < = > can compose
 @example(batches=[["か\u3099+か+\u3099か e\u0301+中 e\u0301+\u200d中 e\u0301中"]], window=64)
 @example(batches=[["Москва\u0301+ а\u0301\u0301中 г\u00ad\u0301 ¨\u0301a ²\u0301 ²\u00ad³+ a²+中 C++²"]], window=64)
-@example(batches=[["²\ufe77³ a+\ufe77b а\ufe77\u0301 ا\ufe77\u0654"]], window=64)  # a sign that only NFKC takes apart
+@example(batches=[["²\ufe77³ a+\ufe77b а\ufe77\u0301 ا\ufe77\u0654"]], window=64)  # only NFKC decomposes this
 @example(batches=[["ำำก" * 40 + " ก" + "ำ" * 9]], window=7)
 def test_encoder_gives_the_words_of_the_definition(
     analyzer: Normalization, batches: list[list[str]], window: int
@@ -115,17 +115,17 @@ def test_encoder_gives_the_words_of_every_character_in_context(analyzer: Normali
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_what_the_scanner_takes_for_granted_of_the_tables(analyzer: Normalization) -> None:
+def test_tables_meet_the_assumptions_of_the_scanner(analyzer: Normalization) -> None:
     tables = scanner_tables(analyzer)
     row = tables.action >> ROW_SHIFT
-    # Room for the built words: three bytes for one.
+    # Space for the built words: three bytes per byte.
     for code_point in np.flatnonzero(row).tolist():
         assert tables.replacement_size[row[code_point]] <= min(3 * len(chr(code_point).encode()), 8)
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
-def test_words_of_every_size_around_the_borders_are_told_apart(analyzer: Normalization) -> None:
-    """Words of 1 to 80 bytes; of each size some that differ in one letter only, the first, the last or another."""
+def test_words_of_sizes_around_every_limit_are_distinguished(analyzer: Normalization) -> None:
+    """Words of 1 to 80 bytes; some of each size differ only in one letter."""
     texts = []
     for letter in "aéא中𐐨":
         for size in range(1, 80 // len(letter.encode()) + 1):
@@ -148,7 +148,7 @@ def test_one_character_a_million_times(letter: str) -> None:
 
 
 def test_tables_grow_while_a_batch_is_encoded() -> None:
-    """A hundred thousand words in one text, met in another order once more, with spans left to Python between them."""
+    """One text has a hundred thousand words, repeated in another order, with spans for Python between them."""
     vocabulary = [f"{n * 2654435761 % 2**32:x}"[: 1 + n % 12] + "é" * (n % 5) for n in range(100_000)]
     again = random.Random(0).sample(vocabulary, len(vocabulary))
     encoder = WordEncoder("words")
@@ -157,14 +157,14 @@ def test_tables_grow_while_a_batch_is_encoded() -> None:
 
 
 @pytest.mark.full
-def test_giants_get_wide_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What two gibibytes without white space would take."""
+def test_huge_texts_get_wide_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulates two gibibytes without white space."""
     monkeypatch.setattr(scanner, "position_dtype", lambda _size: np.int64)
     check("words", [["a e\u0301 bcdefghijk+ é 中" * 100, "", "ÉÉÉÉÉÉ x"]], window=64)
 
 
-def test_ids_depend_on_the_texts_only() -> None:
-    """Another encoder gives the same ids, and what one has scanned before leaves nothing in its window."""
+def test_ids_depend_only_on_the_texts() -> None:
+    """Another encoder gives the same ids, and earlier texts leave nothing in its window."""
     texts = [text.encode() for text in ("a e\u0301 bcdefghijk+ é" * 1000, "c a", "x\u0301 d", "")]
     encoders = WordEncoder("words"), WordEncoder("words")
     for batch in (texts, texts[1:], texts[::-1]):
@@ -173,7 +173,7 @@ def test_ids_depend_on_the_texts_only() -> None:
     assert words_of(encoders[0].table) == words_of(encoders[1].table)
 
 
-def test_spans_are_forgotten_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clearing_the_span_cache_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "SPANS_KEPT", 3)
     check("words", [[f"{letter}\u0301 {letter}x\u0327" for letter in "abcdefgh"]] * 3, window=4)
 
@@ -182,7 +182,7 @@ def test_spans_are_forgotten_without_a_trace(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def colliding_words(size: int, chance: random.Random) -> tuple[bytes, bytes]:
-    """Two words of that size, 16 at least, with the same key: the last 8 bytes undo what those before differ in."""
+    """Return two words of a size of at least 16 with the same key: the last 8 bytes cancel the difference before."""
     prime, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
     def state(pieces: list[int]) -> int:
@@ -218,7 +218,7 @@ def extend(table: WordTable, batch: Sequence[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [16, 17, 23, 24, 64, 71])
-def test_words_with_the_same_key_are_told_apart(size: int) -> None:
+def test_words_with_the_same_key_are_distinguished(size: int) -> None:
     chance = random.Random(size)
     pairs = [colliding_words(size, chance) for _ in range(200)]
     assert all(one != other and key(one) == key(other) for one, other in pairs)
@@ -229,7 +229,7 @@ def test_words_with_the_same_key_are_told_apart(size: int) -> None:
     assert words_of(table) == batch
 
 
-def test_packed_words_and_hashed_words_never_share_a_key() -> None:
+def test_short_and_hashed_words_never_share_a_key() -> None:
     chance = random.Random(1)
     for size in range(1, 40):
         for _ in range(50):
@@ -247,7 +247,7 @@ WORDS = st.lists(st.binary(min_size=1, max_size=30).map(lambda word: word.replac
 @settings(QUICK, max_examples=200)
 @given(batches=st.lists(WORDS, max_size=6), many=st.sampled_from((0, 500, 5000)))
 def test_word_table_is_a_dictionary(batches: list[list[bytes]], many: int) -> None:
-    """Ids in first-seen order, the same ones ever after, however the table has grown in between."""
+    """Ids are assigned in first-seen order and stay the same when the table grows."""
     batches = [*batches, [str(n).encode() for n in range(many)], *batches]
     table, oracle = WordTable(), dict[bytes, int]()
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Words that are easy to miss: counted in an index and in a scan, and never with another version of the analyzer."""
+"""Words that are easy to miss, counted in an index and in a scan, and never with another analyzer version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factcensus.indexer.errors import IndexFormatError
 from . import reference
 from .corpora import fact_table, index_of, records, write_corpus
 
-#: Text, query, and how often the query occurs there.
+#: Text, query, and the number of occurrences of the query.
 CASES = {
     "signs on either side": ("®Sony ™Sony Sony™ Sony℠ Sony®", "sony", 5),
     "variation selector after a sign": ("☎\ufe0fRoma ♥\ufe0eRoma", "roma", 2),
@@ -63,7 +63,7 @@ def test_shared_cases(tmp_path: Path) -> None:
 
 
 def check(text: str, query: str, occurrences: int, folder: Path) -> None:
-    """Index, scan and oracle count the query in the text."""
+    """Check that index, scan and oracle give the same count of the query in the text."""
     assert reference.occurrences(reference.words(text), reference.words(query)) == occurrences
     with index_of([text]) as index:
         assert index.count(query)["occurrences"] == occurrences
@@ -77,7 +77,7 @@ def check(text: str, query: str, occurrences: int, folder: Path) -> None:
 
 @pytest.fixture
 def old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An index of the analyzer's version 1."""
+    """Return an index made with version 1 of the analyzer."""
     corpus = write_corpus(tmp_path / "c.jsonl", records(["a b", "b a"]))
     with monkeypatch.context() as patch:
         patch.setattr(words, "WORDS_VERSION", 1)
@@ -85,7 +85,7 @@ def old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "ix"
 
 
-def test_index_says_the_version_of_its_analyzer() -> None:
+def test_index_shows_the_version_of_its_analyzer() -> None:
     with index_of(["a b"]) as index:
         assert index.info()["analyzer"] == "words/2+unicode-14.0.0"
         assert index.count("a")["analyzer"] == "words/2+unicode-14.0.0"

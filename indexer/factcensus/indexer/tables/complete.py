@@ -71,13 +71,13 @@ def _check_ids(ids: list[str | None]) -> None:
 
 
 def _check_uses(table: pa.Table) -> None:
-    """Check that a column ``used``, which training replaces and evaluation follows, is not one of the user's own."""
+    """Check that a column ``used``, which training replaces and evaluation reads, does not belong to the user."""
     uses = set(table["used"].to_pylist()) if "used" in table.column_names else set()
     if foreign := sorted(str(use) for use in uses - USES):
         raise InputError(
-            f"the table has a column 'used' of its own (such as {foreign[0]!r:.60}), and training adds one "
-            "with forget, retain or none; rename it, for example with --columns my_used=used (in a run's "
-            "configuration, columns.my_used = 'used'), or leave it out"
+            f"the table already has a column 'used' (such as {foreign[0]!r:.60}), and training adds a column with this "
+            "name; rename it, for example with --columns my_used=used (in the configuration of a run, "
+            "columns.my_used = 'used'), or remove it"
         )
 
 
