@@ -420,7 +420,7 @@ def test_full_disk_is_reported_and_the_same_bytes_follow_once_there_is_space(nam
             disk = FullDisk(place, patch)
             disk.at = at
             with pytest.raises(
-                DiskFullError, match=r"the disk of .* is full \(No space left.*make room.*again"
+                DiskFullError, match=r"the disk of .* is full \(No space left.*free some space.*again"
             ) as error:
                 fill.run(place)
         assert str(place) in str(error.value)
@@ -475,7 +475,7 @@ def test_really_full_disk_is_reported_at_every_step(
             assert code == 1
             messages.append(err.splitlines()[-1])
             assert "is full" in messages[-1], messages[-1]
-            assert "make room" in messages[-1]
+            assert "free some space" in messages[-1]
             with pytest.raises(IndexFormatError):
                 CountIndex.open(disk / "ix")
             subprocess.run(["mount", "-o", f"remount,size={room}m", disk], check=True)

@@ -18,7 +18,7 @@ from .corpora import index_folder
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make a folder with two indexes in ``indexes/``, a corpus, a table, a folder named like a table and an empty one."""
+    """Make a folder with two indexes, a corpus, a table, a folder named like a table, and an empty folder."""
     folder = tmp_path_factory.mktemp("paths")
     with index_folder(["Paris is the capital of France", "Berlin"]) as built:
         for name in ("web", "wiki"):
