@@ -1,10 +1,11 @@
 """The service under mixed load for minutes; every answer is compared with a number counted beforehand.
 
 Threads request counts, co-occurrences and tables in all formats, submit jobs that count tables, read streams slowly,
-disconnect during requests and answers, and send invalid bodies. Meanwhile an index is repeatedly replaced under the
-same name, alternately by SIGHUP and through the API. An answer names what it counted (the digest, or the number of
-documents), so it can be checked while the index changes. The final report has the answers, the wrong ones, the statuses
-from 500 on, and the memory of the service over time.
+disconnect during requests and answers, send hostile bodies and hold idle connections. Meanwhile an index is repeatedly
+replaced under the same name, alternately by SIGHUP and through the API, and documents are deleted one by one from a
+second index. An answer names what it counted (the digest, or the number of documents), so it can be checked while the
+index changes. The final report has the answers, the wrong ones, the statuses from 500 on, and the memory of the service
+and its decoders over time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import cycle
@@ -30,22 +32,16 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpora import Setting, write_shards
 from benchmarks.measure import Report
+from benchmarks.service_attacks import ARROW, PARQUET, hold_idle, hostile_bodies, mutants, takedown_corpus
 from benchmarks.service_load import serve_ours
-from factcensus.indexer import CountIndex, Entity, build_index
+from factcensus.indexer import CountIndex, Entity, build_index, delete_documents
 
 #: Number of texts and pairs with known counts.
 KNOWN = 300
 TABLE_ROWS = 3_000
-ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
-HOSTILE = (
-    ("/count", b"[" * 10_000),
-    ("/count", b'{"text": "' + b"x" * 200_000 + b'"}'),
-    ("/count", b'{"text": "\\ud800"}'),
-    ("/cooccurrence", b"\xff\xfe{}"),
-    ("/cooccurrence", b'{"subject": {"name": "a", "aliases": [' + b'"b",' * 5_000 + b'"c"]}, "object": {"name": "d"}}'),
-    ("/facts:count", b'{"facts": [{"subject": "", "object": 3}]}'),
-    ("/documents", b'{"text": "the", "cursor": "nonsense"}'),
-)
+#: Documents that are there to be deleted, seconds between two takedowns, and those until no answer counts the document.
+TAKEDOWNS, PAUSE_S, PATIENCE_S = 1_000, 3.0, 10.0
+BODIES = hostile_bodies()
 
 
 @dataclass
@@ -65,6 +61,7 @@ class Tally:
     answers: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    takedown_s: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str, right: bool, what: str = "") -> None:
@@ -94,25 +91,30 @@ def main(setting: Setting, report: Report, minutes: float = 0.5) -> None:
         "FACTCENSUS_JOBS_FOLDER": str(place / "jobs"), "FACTCENSUS_LOG_LEVEL": "warning",
         "FACTCENSUS_CACHE_BYTES": "100000", "FACTCENSUS_JOB_RETENTION_HOURS": "1",
     }  # fmt: skip
-    with serve_ours(served / "words", settings) as server:
-        workers: list[Callable[..., None]] = [_single, _single, _tables, _tables, _jobs, _slow, _killed, _hostile]
+    (place / "taken.jsonl").write_bytes(takedown_corpus(TAKEDOWNS))
+    build_index([place / "taken.jsonl"], place / "taken", jobs=1)
+    with serve_ours(served / "words", settings, place / "taken") as server:
+        workers: list[Callable[..., None]] = [
+            _single, _single, _tables, _tables, _jobs, _slow, _killed, _hostile, _mutant, _idle, _healthy,
+        ]  # fmt: skip
         asker = _Asker(server.port, versions, tally)
         threads = [threading.Thread(target=_until, args=(over, tally, work, asker)) for work in workers]
         threads.append(threading.Thread(target=_reloads, args=(over, server, versions, served, asker)))
-        memory: list[tuple[float, float]] = []
+        threads.append(threading.Thread(target=_takedowns, args=(over, place / "taken", asker)))
+        memory: list[tuple[float, float, float]] = []
         started = time.monotonic()
         for thread in threads:
             thread.start()
         try:
             while (passed := time.monotonic() - started) < 60 * minutes:
-                memory.append((passed, _resident_mib(server.process)))
+                memory.append((passed, *_resident_mib(server.process)))
                 time.sleep(min(5.0, 6 * minutes))
         finally:
             over.set()
             for thread in threads:
                 thread.join()
         time.sleep(1)
-        memory.append((time.monotonic() - started, _resident_mib(server.process)))
+        memory.append((time.monotonic() - started, *_resident_mib(server.process)))
         right = [asker.count(index) for index in range(20)]
     _tell(report, tally, memory, all(right))
 
@@ -246,7 +248,10 @@ def _jobs(asker: _Asker, chance: random.Random) -> None:
             time.sleep(0.05)
         if job["state"] == "done":
             status, content = asker.ask(job["result_url"], b"", Accept=ARROW)
-            _compare(asker, "jobs", content, ARROW, start, end)
+            if status == 200:
+                _compare(asker, "jobs", content, ARROW, start, end)
+            else:  # 410: the index was replaced after the table was counted
+                asker.tally.add("jobs whose index was replaced", status == 410, f"{status} {content[:200]!r}")
         else:
             asker.tally.add("jobs whose index was replaced", "replaced" in str(job["error"]), str(job["error"]))
     connection = http.client.HTTPConnection("127.0.0.1", asker.port, timeout=120)
@@ -295,10 +300,52 @@ def _killed(asker: _Asker, chance: random.Random) -> None:
 
 
 def _hostile(asker: _Asker, chance: random.Random) -> None:
-    route, body = chance.choice(HOSTILE)
-    status, content = asker.ask(f"/v1/indexes/words{route}", body)
-    asker.tally.add("hostile bodies", 400 <= status < 500, f"{status} {content[:200]!r}")
+    route, kind, body = chance.choice(BODIES)
+    status, content = asker.ask(f"/v1/indexes/words{route}", body, kind)
+    asker.tally.add("hostile bodies", 400 <= status < 500, f"{route} {kind} {status} {content[:200]!r}")
     time.sleep(0.01)
+
+
+def _mutant(asker: _Asker, chance: random.Random) -> None:
+    kind, body = next(mutants(chance))
+    status, content = asker.ask("/v1/indexes/words/facts:count", body, kind)
+    asker.tally.add("tables with changed bytes", status in (200, 400, 406, 422), f"{kind} {status} {content[:200]!r}")
+    time.sleep(0.01)
+
+
+def _idle(asker: _Asker, chance: random.Random) -> None:
+    opened, closed = hold_idle(asker.port, chance)
+    for number in range(opened):
+        asker.tally.add("idle connections, closed by the service", number < closed, "one was still open")
+
+
+def _healthy(asker: _Asker, _: random.Random) -> None:
+    started = time.monotonic()
+    status, _content = asker.ask("/healthz", b"")
+    took = time.monotonic() - started
+    asker.tally.add("health checks", status == 200 and took < PATIENCE_S, f"{status} after {took:.1f} s")
+    time.sleep(0.5)
+
+
+def _takedowns(over: threading.Event, folder: Path, asker: _Asker) -> None:
+    """Delete a document every few seconds; answers count it, and then never again."""
+    for number in range(TAKEDOWNS):
+        if over.wait(PAUSE_S):
+            return
+        if _count_taken(asker, number) != 1:
+            asker.tally.add("takedowns", False, f"document {number} was not there before")
+        delete_documents(folder, ids=[f"d{number}"])
+        started = time.monotonic()
+        while (count := _count_taken(asker, number)) and time.monotonic() - started < PATIENCE_S:
+            time.sleep(0.02)
+        asker.tally.takedown_s.append(time.monotonic() - started)
+        again = _count_taken(asker, number)
+        asker.tally.add("takedowns", count == again == 0, f"document {number} is still counted")
+
+
+def _count_taken(asker: _Asker, number: int) -> int:
+    content = asker.ask("/v1/indexes/taken/count", json.dumps({"text": f"taken{number}"}).encode())[1]
+    return int(json.loads(content)["documents"])
 
 
 def _reloads(over: threading.Event, server: Any, versions: Sequence[Known], served: Path, asker: _Asker) -> None:
@@ -319,13 +366,35 @@ def _reloads(over: threading.Event, server: Any, versions: Sequence[Known], serv
             connection.close()
 
 
-def _resident_mib(process: int) -> float:
-    """Return the private memory of a process, without pages of mapped files, which the kernel can reclaim."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return int(fields["RssAnon"].split()[0]) / 1024
+def _resident_mib(process: int) -> tuple[float, float]:
+    """Own memory of a process, and that of its children: not the mapped files, which the kernel takes back."""
+    own = _anonymous_mib(process)
+    waiting, decoders = _children(process), 0.0
+    while waiting:
+        child = waiting.pop()
+        decoders += _anonymous_mib(child)
+        waiting += _children(child)
+    return own, decoders
 
 
-def _tell(report: Report, tally: Tally, memory: Sequence[tuple[float, float]], last: bool) -> None:
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def _anonymous_mib(process: int) -> float:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:  # a decoder that has ended meanwhile
+        return 0.0
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields.get("RssAnon", "0 kB").split()[0]) / 1024
+
+
+def _tell(report: Report, tally: Tally, memory: Sequence[tuple[float, float, float]], last: bool) -> None:
     rows = [[kind, f"{number:,}"] for kind, number in sorted(tally.answers.items())]
     report.heading(f"{sum(tally.answers.values()):,} answers in {memory[-1][0] / 60:.1f} minutes")
     report.table(["", "number"], rows)
@@ -333,6 +402,10 @@ def _tell(report: Report, tally: Tally, memory: Sequence[tuple[float, float]], l
     names = ("1/8", "1/4", "1/2", "3/4", "the end", "a second after")
     report.heading("memory of the service's process (RssAnon)")
     report.table(["at", "MiB"], [[name, f"{size:.0f}"] for name, size in zip(names, quarters, strict=True)])
+    report.note(f"Its decoders together: at most {max(decoders for _, _, decoders in memory):.0f} MiB.")
+    if tally.takedown_s:
+        late = sorted(tally.takedown_s)
+        report.note(f"Seconds until a takedown is followed: median {late[len(late) // 2]:.2f}, at most {late[-1]:.2f}.")
     report.note(f"Wrong answers: {len(tally.wrong)}. 5xx or no answer: {sum(tally.failures.values())}.")
     for line in [*tally.wrong[:10], *(f"{number} × {what}" for what, number in tally.failures.most_common(10))]:
         report.note(line)
