@@ -191,3 +191,19 @@ def test_a_run_is_not_continued_with_other_tokens(chatting: dict[str, Any], monk
 def test_chat_settings_need_the_chat_template(chatting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="set template to 'chat'"):
         check_config(chatting | {"template": "plain", "chat": {"system": "Be brief."}})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for number in range(10 ** 10) %}{% endfor %}{{ messages[0]['content'] }}",
+        "{{ 1 // 0 }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ messages[0]['content'] + 1 }}",
+    ],
+    ids=["range", "division", "recursion", "type"],
+)
+def test_a_template_that_fails_is_refused_with_its_reason(chatting: dict[str, Any], template: str) -> None:
+    (Path(chatting["model"]) / "chat_template.jinja").write_text(template)
+    with pytest.raises(ConfigError, match="the chat template cannot be used with these messages"):
+        run_unlearning(check_config(chatting))

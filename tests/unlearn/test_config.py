@@ -222,3 +222,21 @@ def test_yaml_numbers_are_decimal(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(text.replace("010", "1:30"))
     with pytest.raises(ConfigError, match="'seed'"):
         load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"), [("json", "[" * 10**5), ("yaml", "a: " + "[" * 5000), ("toml", "a = " + "[" * 5000)]
+)
+def test_a_file_with_brackets_without_end_is_refused(tmp_path: Path, ending: str, text: str) -> None:
+    path = tmp_path / f"c.{ending}"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"training": {"passes": 1e308}}, {"methods": [{"preset": "simnpo", "passes": 1e308}]}]
+)
+def test_passes_without_end_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="passes"):
+        config(**settings)

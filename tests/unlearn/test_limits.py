@@ -178,3 +178,23 @@ def test_a_chat_prompt_is_counted_with_its_template(
     (folder / "chat_template.jinja").write_text("word " * 60 + CHAT)
     assert main(["unlearn", "plan", written(tmp_path, folder, changed(9), template="chat")]) == 2
     assert "64 positions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", "{}"),
+        ("config.json", {"vocab_size": "x"}),
+        ("config.json", {"quantization_config": "x"}),
+    ],
+    ids=["tokenizer", "number", "quantisation"],
+)
+def test_a_checkpoint_with_files_of_another_form_is_refused(
+    gpt2: Path, tmp_path: Path, name: str, content: str | dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(gpt2, model)
+    text = content if isinstance(content, str) else json.dumps(json.loads((model / name).read_text()) | content)
+    (model / name).write_text(text)
+    assert main(["unlearn", "plan", written(tmp_path, model, FACTS)]) == 2
+    assert "does not hold what it should" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def read_run(folder: Path) -> Run:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         facts = _read_parquet(folder / "facts.parquet")
         more: dict[str, Any] = {name: _read_if_there(folder / f"{name}.parquet") for name in _MORE}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationInputError(f"cannot read {folder}: {error}") from error
     if missing := [name for name in ("seed", "method", "point") if name not in facts.columns]:
         raise EvaluationInputError(f"{folder / 'facts.parquet'} lacks the columns {', '.join(missing)}")

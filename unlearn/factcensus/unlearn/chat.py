@@ -76,7 +76,15 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     message = [{"role": "user", "content": question}]
     try:
         return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
+    except (
+        TemplateError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise ConfigError(f"the chat template cannot be used with these messages: {error}") from error
 
 

@@ -113,7 +113,7 @@ def _records(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Collect all values of the file by (group, form, index)."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationInputError(f"{path} is not JSON: {error}") from error
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     names = metrics if isinstance(metrics, dict) else {}

@@ -95,7 +95,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
             step = re.fullmatch(r"checkpoint_(\d+)", str(record["checkpoint"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             step = None
         if step is None:
             raise EvaluationInputError(
@@ -117,7 +117,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
         return {}
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise EvaluationInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     return found if isinstance(found, Mapping) else {}
 

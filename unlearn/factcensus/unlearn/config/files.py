@@ -102,6 +102,8 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]
         settings = _READERS[ending](path.read_text(encoding="utf-8-sig"))
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: lists or sections are nested too deeply") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: expected keys and values at the top level")
     assigned: set[str] = set()
@@ -123,6 +125,8 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except RecursionError as error:
+        raise ConfigError(f"--set {assignment:.100}: lists are nested too deeply") from error
     assign(settings, path.strip(), value, f"--set {assignment!r}")
 
 

@@ -127,7 +127,7 @@ class MethodConfig(Section):
     )
     adapter: AdapterConfig | None = Field(default=None, description="see Adapters")
     learning_rate: float | None = Field(default=None, gt=0, description="overrides training.learning_rate")
-    passes: float | None = Field(default=None, gt=0, description="overrides training.passes")
+    passes: float | None = Field(default=None, gt=0, le=1e9, description="overrides training.passes")
 
     @model_validator(mode="before")
     @classmethod

@@ -106,7 +106,10 @@ class TrainingConfig(Section):
 
     forms: tuple[Form, ...] = Field(default=("question",), min_length=1, description="forms of asking to train on")
     passes: float = Field(
-        default=4.0, gt=0, description="the dose: passes over the forget set; each pass uses every (fact, form) once"
+        default=4.0,
+        gt=0,
+        le=1e9,
+        description="the dose: passes over the forget set; each pass uses every (fact, form) once",
     )
     learning_rate: float = Field(default=1e-5, gt=0)
     batch_forget: int = Field(default=8, ge=1, description="forget examples per step")
