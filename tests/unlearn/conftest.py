@@ -1,4 +1,4 @@
-"""A small world, a tokenizer of it, and tiny random models: nothing here is trained."""
+"""Fixtures: a small world, its tokenizer, and tiny random models. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiny import SMALL_WORLD, tiny_model
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A written world of 35 people."""
+    """Write a world of 35 people."""
     from factcensus.unlearn.world.write import write_world
 
     return write_world(tmp_path_factory.mktemp("worlds") / "world", SMALL_WORLD, seed=0)
@@ -19,7 +19,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(world: Path) -> Any:
-    """The world's tokenizer."""
+    """Return the tokenizer of the world."""
     from factcensus.unlearn.world.rows import read_facts, read_texts
     from factcensus.unlearn.world.tokenizer import build_tokenizer
 
@@ -28,7 +28,7 @@ def tokenizer(world: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def model_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with the world's tokenizer, saved as `from_pretrained` expects it."""
+    """Save a random Llama with the world's tokenizer in the format of `from_pretrained`."""
     from factcensus.unlearn.models import quiet_transformers
 
     folder = tmp_path_factory.mktemp("models") / "llama"
@@ -40,7 +40,7 @@ def model_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Sums in one order, so that equal computations have equal bytes."""
+    """Use one thread, so that equal computations give equal bytes."""
     import torch
 
     torch.set_num_threads(1)

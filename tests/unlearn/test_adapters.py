@@ -1,4 +1,4 @@
-"""What an adapter's training is evaluated by, and what is saved, is the model that was trained."""
+"""Merged adapters: the evaluated and saved model is the trained one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDS = torch.arange(24).reshape(2, 12)
 
 
 def untied(seed: int = 0) -> Any:
-    """A Llama whose LM head has a weight of its own."""
+    """Return a Llama with an untied LM head."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -40,7 +40,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def moved(model: Any, **settings: Any) -> Adapter:
-    """An adapter whose factors are no longer at their start."""
+    """Return an adapter with nonzero factors."""
     adapter = Adapter(model, AdapterConfig.model_validate(settings), seed=0)
     torch.manual_seed(1)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def moved(model: Any, **settings: Any) -> Adapter:
     ],
     ids=["tied llama", "some of a tied llama", "gpt2", "an LM head of its own"],
 )
-def test_merged_saved_and_loaded_it_says_what_it_said_in_training(
+def test_merged_and_reloaded_model_equals_the_trained_one(
     make: Any, targets: tuple[str, ...] | None, kind: str, tmp_path: Path
 ) -> None:
     model = make()
@@ -80,13 +80,15 @@ def test_merged_saved_and_loaded_it_says_what_it_said_in_training(
 @pytest.mark.parametrize(
     ("kind", "target"), [("llama", "lm_head"), ("llama", "embed_tokens"), ("gpt2", "lm_head"), ("gpt2", "wte")]
 )
-def test_a_tied_weight_is_not_adapted(kind: str, target: str) -> None:
+def test_adapters_on_tied_weights_are_refused(kind: str, target: str) -> None:
     with pytest.raises(ConfigError, match=f"'{target}', whose weight is tied"):
         Adapter(tiny_model(kind, 30), AdapterConfig(targets=(target,)), seed=0)
 
 
 @pytest.mark.parametrize("do", [make_plan, run_unlearning])
-def test_plan_and_run_refuse_it_before_training(do: Any, world: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_plan_and_run_refuse_tied_weights_before_training(
+    do: Any, world: Path, model_folder: Path, tmp_path: Path
+) -> None:
     method = {"preset": "grad_ascent", "adapter": {"targets": ["lm_head"]}}
     settings = {
         "model": str(model_folder), "facts": str(world / "facts.jsonl"), "out": str(tmp_path / "run"),

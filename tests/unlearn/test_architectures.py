@@ -1,4 +1,4 @@
-"""Five architectures with tokenizers made on the spot: each is planned, trained, and known by its token ids again."""
+"""Five architectures with generated tokenizers are planned and trained, and their token ids are recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHAT = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfo
 
 @cache
 def byte_level() -> Any:
-    """Byte-level BPE as GPT-2, Pythia, OLMo 2 and Qwen have it: no padding token, no beginning-of-text token."""
+    """Return a byte-level BPE tokenizer as in GPT-2 and Qwen, without padding or beginning-of-text token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -46,7 +46,7 @@ def byte_level() -> Any:
 
 @cache
 def sentence_pieces() -> Any:
-    """Pieces with ▁ for a space and <s> in front, as Llama 2 has them; the padding token is the end-of-text token."""
+    """Return a tokenizer as in Llama 2, with ▁ for a space and a leading <s>; it pads with the end-of-text token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -98,7 +98,7 @@ def facts(tmp_path: Path) -> Path:
         ("llama", sentence_pieces, "plain"),
     ],
 )
-def test_an_architecture_is_planned_trained_and_its_tokens_are_kept(
+def test_each_architecture_is_planned_and_trained_and_its_tokens_recorded(
     kind: str, tokenizer: Any, template: str, facts: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -116,7 +116,7 @@ def test_an_architecture_is_planned_trained_and_its_tokens_are_kept(
     }  # fmt: skip
     folder = run_unlearning(check_config(settings))
     steps = pq.read_table(folder / "steps.parquet").to_pylist()
-    assert steps[-1]["forget_loss_nats"] < steps[0]["forget_loss_nats"]  # falls as the answers become less likely
+    assert steps[-1]["forget_loss_nats"] < steps[0]["forget_loss_nats"]  # decreases as the answers become less likely
     record = json.loads((folder / "run.json").read_text())
     assert record["costs"][0]["simulated"] is True
     rows = pq.read_table(folder / "examples.parquet").to_pylist()
@@ -129,7 +129,7 @@ def test_an_architecture_is_planned_trained_and_its_tokens_are_kept(
 
 
 @pytest.mark.parametrize("tokenizer", [byte_level, sentence_pieces])
-def test_prompt_and_answer_are_the_tokens_of_the_whole_text(tokenizer: Any) -> None:
+def test_prompt_and_answer_tokens_equal_those_of_the_whole_text(tokenizer: Any) -> None:
     made = tokenizer()
     for fact in FACTS:
         example = encode(made, fact["question"], fact["object"])
@@ -137,7 +137,7 @@ def test_prompt_and_answer_are_the_tokens_of_the_whole_text(tokenizer: Any) -> N
         assert [*example.prompt_ids, *example.answer_ids] == whole
 
 
-def test_a_merge_of_prompt_and_answer_names_the_fact_the_tokens_and_the_remedy() -> None:
+def test_merged_answer_error_names_fact_tokens_and_remedy() -> None:
     with pytest.raises(ExampleError) as merged:
         encode(sentence_pieces(), "The capital of France is Par", "is", "{prompt}{answer}", "f7")
     message = str(merged.value)
@@ -148,6 +148,6 @@ def test_a_merge_of_prompt_and_answer_names_the_fact_the_tokens_and_the_remedy()
 
 
 @pytest.mark.parametrize("template", ["", "chatt", "{prompt}", "{answer} {prompt}", "{prompt} {prompt} {answer}"])
-def test_a_template_that_cannot_be_used_is_refused(template: str) -> None:
+def test_invalid_templates_are_refused(template: str) -> None:
     with pytest.raises(ConfigError, match="ends with"):
         check_template(template)

@@ -1,4 +1,4 @@
-"""Prompts of chat models are part of the experiment: a date, a draw or a switch cannot change them unseen."""
+"""Chat prompts are reproducible: dates, random numbers and switches cannot change them unnoticed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from factcensus.unlearn.training.examples import encode
 from factcensus.unlearn.training.ranks import Ranks
 
 THEN = datetime(2024, 2, 29, 12, 30)
-#: As Llama 3 and Qwen 3 have it: a date, a system message, and a switch.
+#: As in Llama 3 and Qwen 3, with a date, a system message and a switch.
 TEMPLATE = """
 {%- if not date_string is defined %}
     {%- if strftime_now is defined %}
@@ -60,13 +60,13 @@ def fixed(template: str, **settings: Any) -> Any:
     return made
 
 
-def test_a_template_that_reads_the_clock_reads_the_run_s_clock() -> None:
+def test_templates_that_read_the_clock_get_the_time_of_the_run() -> None:
     assert render(fixed(TEMPLATE), "Who?") == "today: 29 Feb 2024\n\nuser: Who?\nassistant: "
     assert reads_clock(fixed(TEMPLATE))
     assert not reads_clock(tokenizer("{{ messages[0]['content'] }}"))
 
 
-def test_a_template_without_clock_or_settings_is_left_as_it_is() -> None:
+def test_templates_without_clock_or_settings_do_not_change() -> None:
     plain = "\n{{ messages[0]['content'] }}\n!"
     assert fixed(plain).chat_template == plain
 
@@ -95,30 +95,32 @@ def test_arguments_and_a_system_message_reach_the_template() -> None:
          {"system": "Be brief."}, "no system role"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_fixed_or_is_not_read_is_refused(template: str, settings: Any, message: str) -> None:
+def test_templates_that_cannot_be_fixed_and_unread_arguments_are_refused(
+    template: str, settings: Any, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         fixed(template, **settings)
 
 
-def test_names_of_the_prompt_itself_cannot_be_arguments() -> None:
+def test_reserved_names_are_not_valid_chat_arguments() -> None:
     with pytest.raises(ValueError, match="messages"):
         ChatConfig(arguments={"messages": "x"})
 
 
-def test_a_tokenizer_that_drops_merges_at_random_is_refused() -> None:
+def test_tokenizers_with_bpe_dropout_are_refused() -> None:
     made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [], dropout=0.1)))
     with pytest.raises(ConfigError, match=r"dropout 0\.1"):
         check_tokenizer_is_deterministic(made)
 
 
-def test_a_template_that_changes_the_question_is_refused() -> None:
+def test_templates_that_change_the_question_are_refused() -> None:
     made = tokenizer("{{ messages[0]['content'][:3] }} ")
     with pytest.raises(ExampleError, match="leaves out or changes"):
         encode(made, "Where was Ada born?", "a", "chat", "f1")
 
 
 class Clock(Ranks):
-    """One process, at a time of its own."""
+    """A single process with a given time."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -129,7 +131,7 @@ class Clock(Ranks):
 
 @pytest.fixture
 def chatting(tmp_path: Path) -> dict[str, Any]:
-    """A run on a model whose template says what day it is."""
+    """Return a configuration for a model whose template contains the date."""
     folder, facts = tmp_path / "model", tmp_path / "facts.jsonl"
     with quiet_transformers():
         tiny_model("llama", len(byte_level())).save_pretrained(folder)
@@ -143,14 +145,14 @@ def chatting(tmp_path: Path) -> dict[str, Any]:
 
 
 def at(now: datetime, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The record of a run that was started, or continued, at this time."""
+    """Start or resume a run at this time and return its record."""
     monkeypatch.setattr("factcensus.unlearn.run.current_ranks", lambda **_: Clock(now))
     folder = run_unlearning(check_config(settings))
     record: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return record
 
 
-def test_a_continued_run_asks_as_it_began(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_runs_use_the_same_prompts(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     first = at(THEN, chatting, monkeypatch)
     assert first["prompt"]["clock"] == THEN.isoformat()
     again = at(datetime(2030, 1, 1), chatting | {"methods": ["grad_ascent", "ce_u"]}, monkeypatch)
@@ -158,9 +160,7 @@ def test_a_continued_run_asks_as_it_began(chatting: dict[str, Any], monkeypatch:
     assert again["tokens"] == first["tokens"]
 
 
-def test_the_saved_model_keeps_the_template_it_came_with(
-    chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saved_models_keep_their_original_template(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     at(THEN, chatting, monkeypatch)
     saved = Path(chatting["out"]) / "cells" / "grad_ascent" / "model" / "chat_template.jinja"
     assert saved.read_text() == (Path(chatting["model"]) / "chat_template.jinja").read_text()
@@ -171,7 +171,7 @@ def test_a_clock_in_the_configuration_is_used(chatting: dict[str, Any], monkeypa
     assert record["prompt"]["clock"] == "2001-02-03T00:00:00"
 
 
-def test_a_run_without_a_recorded_clock_is_not_continued(
+def test_runs_without_a_recorded_time_are_not_resumed(
     chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(THEN, chatting, monkeypatch)
@@ -181,14 +181,14 @@ def test_a_run_without_a_recorded_clock_is_not_continued(
         at(THEN, chatting, monkeypatch)
 
 
-def test_a_run_is_not_continued_with_other_tokens(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_not_resumed_with_other_tokens(chatting: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     at(THEN, chatting, monkeypatch)
     monkeypatch.setattr(prepare, "stored_clock", lambda _: datetime(1999, 1, 1))
     with pytest.raises(RunFolderError, match="other prompts or answers"):
         at(THEN, chatting, monkeypatch)
 
 
-def test_chat_settings_need_the_chat_template(chatting: dict[str, Any]) -> None:
+def test_chat_settings_require_the_chat_template(chatting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="set template to 'chat'"):
         check_config(chatting | {"template": "plain", "chat": {"system": "Be brief."}})
 

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be used get a sentence, before anything is trained; and no question about running code."""
+"""Invalid checkpoints are refused with a reason before training, without asking whether to run their code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def remote_code(folder: Path) -> None:
 
 
 class Runs:
-    """Pickles to a call."""
+    """An object that is pickled as a function call."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("code of the checkpoint ran",)
@@ -59,7 +59,7 @@ def without_a_weight(folder: Path) -> None:
 
 
 def fewer_rows(folder: Path) -> None:
-    """An embedding that lacks the last five tokens of the tokenizer."""
+    """Save a model whose embedding lacks the last five tokens of the tokenizer."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
@@ -92,7 +92,7 @@ def changed(model_folder: Path, tmp_path: Path) -> Callable[[Change], Path]:
         (in_config(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}), "quantised"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_used_gets_a_sentence(
+def test_invalid_checkpoints_are_refused_with_a_reason(
     changed: Callable[[Change], Path], change: Change, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = changed(change)
@@ -111,7 +111,7 @@ def test_a_checkpoint_that_cannot_be_used_gets_a_sentence(
         (fewer_rows, "5 tokens more than the embedding has rows"),
     ],
 )
-def test_the_commands_refuse_it_before_they_write_anything(
+def test_commands_refuse_invalid_checkpoints_before_writing(
     changed: Callable[[Change], Path],
     change: Change,
     message: str,
@@ -138,7 +138,7 @@ def test_a_padding_token_beyond_the_embedding_is_not_used(model_folder: Path) ->
     assert pad_id_of(tokenizer, rows) == tokenizer.eos_token_id
 
 
-def test_a_setting_chooses_the_attention(model_folder: Path) -> None:
+def test_attention_setting_selects_the_implementation(model_folder: Path) -> None:
     model: Any = load_model(str(model_folder), None, torch.float32, CPU, "eager")
     assert model.config._attn_implementation == "eager"
     with pytest.raises(ConfigError, match="cannot be loaded"):

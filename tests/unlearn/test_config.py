@@ -1,4 +1,4 @@
-"""Configurations: closed, explained, and checked before any model is loaded."""
+"""Configurations refuse unknown keys and are checked before any model is loaded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def config(**settings: Any) -> RunConfig:
     return check_config({**SMALLEST, **settings})
 
 
-def test_toml_yaml_and_json_say_the_same(tmp_path: Path) -> None:
+def test_toml_yaml_and_json_give_equal_configurations(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     settings = load_config(tmp_path / "a.toml").resolved()
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(settings))
@@ -40,7 +40,7 @@ def test_toml_yaml_and_json_say_the_same(tmp_path: Path) -> None:
     assert load_config(tmp_path / "a.toml").fingerprint() == load_config(tmp_path / "a.json").fingerprint()
 
 
-def test_assignments_reach_everything(tmp_path: Path) -> None:
+def test_assignments_can_set_every_kind_of_value(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     changed = load_config(
         tmp_path / "a.toml",
@@ -55,7 +55,7 @@ def test_assignments_reach_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("assignment", ["seed", "=1", "methods.5.gamma=1", "methods.x=1", "seed.deeper=1", "model.a=1"])
-def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignment: str) -> None:
+def test_invalid_assignments_are_errors(tmp_path: Path, assignment: str) -> None:
     (tmp_path / "a.toml").write_text("seed = 1\n" + TOML)
     with pytest.raises(ConfigError, match="--set"):
         load_config(tmp_path / "a.toml", [assignment])
@@ -93,18 +93,18 @@ def test_an_assignment_that_reaches_nothing_is_an_error(tmp_path: Path, assignme
         ({"selection": {"forget": {"role": ["x"]}}}, "did you mean 'selection.forget.roles'"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+def test_errors_name_the_invalid_setting(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(**settings)
 
 
-def test_a_missing_setting_is_named() -> None:
+def test_errors_name_missing_settings() -> None:
     with pytest.raises(ConfigError, match="'facts' is missing; 'out' is missing"):
         check_config({"model": "m", "methods": ["idk"]})
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.toml", "= 1"), ("a.yaml", "a: [1"), ("a.json", "{"), ("a.ini", "")])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str) -> None:
+def test_errors_name_unreadable_files(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=name):
         load_config(tmp_path / name)
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: st
         load_config(tmp_path / "absent.toml")
 
 
-def test_overrides_keep_the_rest_of_a_preset() -> None:
+def test_overrides_keep_other_settings_of_a_preset() -> None:
     method = config(methods=[{"preset": "simnpo_count", "weight_strength": 1.0, "parameters": {"beta": 4.5}}]).methods[
         0
     ]
@@ -120,13 +120,13 @@ def test_overrides_keep_the_rest_of_a_preset() -> None:
     assert (method.weight_strength, method.loss_parameters()) == (1.0, {"beta": 4.5})
 
 
-def test_resolved_settings_are_the_same_settings() -> None:
+def test_resolved_settings_give_the_same_configuration() -> None:
     for preset in PRESETS.values():
         first = preset.run_config(model="m", facts="f", out="o", seed=3, evaluator="none")
         assert check_config(first.resolved()) == first
 
 
-def test_fingerprint_follows_what_decides_the_results() -> None:
+def test_fingerprint_depends_only_on_settings_that_affect_results() -> None:
     same = config(out="elsewhere", threads=1, save_models=True, training={"save_every_steps": 3})
     assert same.fingerprint() == config().fingerprint()
     assert config(seed=1).fingerprint() != config().fingerprint()
@@ -141,7 +141,7 @@ def test_fingerprint_follows_what_decides_the_results() -> None:
     assert moved.fingerprint() == config(index={"url": "http://counts:8080", "name": "dolma"}).fingerprint()
 
 
-def test_presets_without_counts_leave_out_the_methods_that_need_them() -> None:
+def test_presets_without_counts_omit_methods_that_need_counts() -> None:
     names = [m.name for m in PRESETS["demo"].run_config(model="m", facts="f", out="o", seed=0, counts=False).methods]
     assert names == ["grad_diff", "simnpo", "idk"]
     assert not [name for name in names if METHODS[name].get("weights", "uniform") != "uniform"]
@@ -162,20 +162,20 @@ def test_every_method_has_a_purpose() -> None:
         ("a.toml", "seed = 1\nseed = 2\n", "overwrite"),
     ],
 )
-def test_a_key_that_is_given_twice_is_refused_with_its_file(tmp_path: Path, name: str, text: str, key: str) -> None:
+def test_duplicate_keys_are_refused_and_the_file_is_named(tmp_path: Path, name: str, text: str, key: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=re.escape(name)) as refused:
         load_config(tmp_path / name)
     assert key in str(refused.value)
 
 
-def test_yaml_may_still_merge_and_override(tmp_path: Path) -> None:
+def test_yaml_merge_keys_may_be_overridden(tmp_path: Path) -> None:
     text = "x: &base {passes: 1, batch_forget: 2}\ntraining: {<<: *base, passes: 3}\n"
     (tmp_path / "a.yaml").write_text(text)
     assert load_settings(tmp_path / "a.yaml")["training"] == {"passes": 3, "batch_forget": 2}
 
 
-def test_an_assignment_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_assignments_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     with pytest.raises(ConfigError, match=r"--set training\.passes is given twice"):
         load_config(tmp_path / "a.toml", ["training.passes=1", "seed=2", "training.passes=3"])
@@ -190,7 +190,7 @@ def test_an_assignment_that_is_given_twice_is_refused(tmp_path: Path) -> None:
         ("index.nam=x", "did you mean 'index.name'"),
     ],
 )
-def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, assignment: str, message: str) -> None:
+def test_unknown_assignment_keys_get_a_suggestion(tmp_path: Path, assignment: str, message: str) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "a.toml", [assignment])
@@ -209,7 +209,7 @@ def test_an_assignment_to_an_unknown_key_names_the_nearest_one(tmp_path: Path, a
         ({"selection": {"forget": {"relations": "capital"}}}, 'expected a list, such as ["a", "b"]'),
     ],
 )
-def test_values_that_would_be_taken_for_others_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_ambiguous_and_ineffective_values_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         check_config({"model": "m", "facts": "f.csv", "out": "o", "methods": ["npo"], **settings})
 

@@ -1,4 +1,4 @@
-"""Controllers: strata of the same sizes, effort that goes where knowledge is left, a stop that is earned."""
+"""Controllers and wrappers: strata of equal sizes, effort by remaining knowledge, stopping at a goal, SAM and GRU."""
 
 from __future__ import annotations
 
@@ -36,12 +36,20 @@ def test_strata_of_all_kinds_have_the_same_sizes(counts: list[int], strata: int,
     assert (np.diff(made["count"][order]) >= 0).all()
     for first, second in zip(counts, made["count"], strict=True):
         assert all(second == other for count, other in zip(counts, made["count"], strict=True) if count == first)
-    assert made["loss_rank"][int(loss.argmin())] == made["count"].max()  # the surest fact, with the most frequent
+    assert (
+        made["loss_rank"][int(loss.argmin())] == made["count"].max()
+    )  # the surest fact is in the most frequent stratum
 
 
-def test_strata_of_the_table_come_first_and_one_stratum_is_refused() -> None:
+def test_strata_of_the_table_take_precedence_and_a_single_stratum_is_refused() -> None:
     assert fact_strata("count", strata=2, counts=[9, 9, 9], given=[5, 2, 5]).tolist() == [1, 0, 1]
-    assert fact_strata("count", strata=2, counts=[1, 5, 5, 5, 3]).tolist() == [0, 1, 1, 1, 0]  # the median is the most
+    assert fact_strata("count", strata=2, counts=[1, 5, 5, 5, 3]).tolist() == [
+        0,
+        1,
+        1,
+        1,
+        0,
+    ]  # the median is the maximum
     with pytest.raises(ConfigError, match="one stratum"):
         fact_strata("count", strata=4, counts=[3, 3, 3])
     with pytest.raises(ConfigError, match="count_column"):
@@ -49,18 +57,18 @@ def test_strata_of_the_table_come_first_and_one_stratum_is_refused() -> None:
 
 
 def controller(original: list[float], never_seen: float = 5.0, **settings: Any) -> StrataController:
-    """Two strata of two and four examples."""
+    """Return a controller of two strata with two and four examples."""
     of = torch.tensor([0, 0, 1, 1, 1, 1])
     strata = Strata(of, torch.full((6,), never_seen), torch.tensor(original))
     return StrataController(StrataControl(**settings), strata)
 
 
-def test_effort_goes_to_the_stratum_that_remembers_and_keeps_its_sum() -> None:
+def test_effort_moves_to_the_remembering_stratum_with_constant_total() -> None:
     control = controller([4.0, 4.0, 0.0, 0.0, 0.0, 0.0], rate=0.5, limit=4.0)
     assert control.weights().tolist() == pytest.approx([1, 1])
     assert control.remaining().tolist() == pytest.approx([1, 5])
     control.observe([0, 2, 3], [4.0, 0.0, 0.0])
-    # Half a pass; the mean over facts is (2 * 1 + 4 * 5) / 6 = 11/3: log weights move by .25 * (-8/3) and .25 * 4/3.
+    # Half a pass; the mean over facts is (2 * 1 + 4 * 5) / 6 = 11/3: log weights change by .25 * (-8/3) and .25 * 4/3.
     raw = np.exp([-2 / 3, 1 / 3])
     assert control.weights().tolist() == pytest.approx(raw / ((2 * raw[0] + 4 * raw[1]) / 6))
     weights = control.fact_weights(torch.arange(6))
@@ -68,10 +76,10 @@ def test_effort_goes_to_the_stratum_that_remembers_and_keeps_its_sum() -> None:
     for _ in range(50):
         control.observe([0, 2, 3], [4.0, 0.0, 0.0])
     ratio = control.weights()[1] / control.weights()[0]
-    assert 4 <= float(ratio) <= 16 + 1e-6  # each is within the limit of the mean
+    assert 4 <= float(ratio) <= 16 + 1e-6  # each weight is within the limit relative to the mean
 
 
-def test_effort_comes_back_when_the_other_stratum_remembers_more() -> None:
+def test_effort_returns_when_the_other_stratum_remembers_more() -> None:
     control = controller([4.0, 4.0, 0.0, 0.0, 0.0, 0.0], rate=1.0)
     for _ in range(20):
         control.observe([0, 1, 2, 3, 4, 5], [4.0, 4.0, 0.0, 0.0, 0.0, 0.0])
@@ -80,13 +88,13 @@ def test_effort_comes_back_when_the_other_stratum_remembers_more() -> None:
     assert control.weights()[0] > 1 > control.weights()[1]
 
 
-def test_what_is_below_the_never_seen_level_is_no_knowledge() -> None:
+def test_answers_below_the_never_seen_level_count_as_no_knowledge() -> None:
     control = controller([9.0, 9.0, 9.0, 9.0, 9.0, 9.0])
     assert control.remaining().tolist() == [0, 0]
     assert control.upper_bounds().tolist() == [0, 0]
 
 
-def test_it_is_enough_when_every_upper_bound_is_below_the_goal() -> None:
+def test_goal_is_reached_when_every_upper_bound_is_below_it() -> None:
     control = controller([5.0] * 6, goal=0.2)
     control.observe(range(6), [5.0, 5.0, 5.0, 5.0, 5.0, -math.log(0.3)])
     left = np.array([0, 0, 0, 0.3 - math.exp(-5)])
@@ -96,24 +104,24 @@ def test_it_is_enough_when_every_upper_bound_is_below_the_goal() -> None:
     assert not control.is_enough()
     control.observe([5], [5.0])
     assert control.is_enough()
-    assert not controller([5.0] * 6).is_enough()  # no goal, no stop
+    assert not controller([5.0] * 6).is_enough()  # without a goal, training never stops early
 
 
-def test_a_stratum_of_one_has_no_bound() -> None:
+def test_goal_needs_two_examples_per_stratum() -> None:
     strata = Strata(torch.tensor([0, 1, 1]), torch.zeros(3), torch.zeros(3))
     with pytest.raises(ConfigError, match="stratum 0 has 1"):
         StrataController(StrataControl(goal=0.1), strata)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 20, 200])
-def test_student_quantiles_are_those_of_scipy(freedom: int) -> None:
+def test_student_quantiles_match_scipy(freedom: int) -> None:
     assert student95(freedom) == pytest.approx(stats.t.ppf(0.95, freedom), rel=5e-3)
 
 
-def test_the_constraint_raises_alpha_while_the_retain_term_is_over_its_limit() -> None:
+def test_constraint_raises_alpha_while_the_retain_term_exceeds_its_limit() -> None:
     control = ConstraintController(RetainConstraint(limit=0.3, rate=2.0, warmup_passes=1.0), 1.0, 0.0)
     control.observe(0.8, passes=0.5)
-    assert control.alpha == 1.0  # warming up
+    assert control.alpha == 1.0  # during warm-up
     control.observe(0.8, passes=1.5)
     assert control.alpha == pytest.approx(2.0)
     control.observe(0.1, passes=2.0)
@@ -134,7 +142,7 @@ def parameter(values: list[float], gradient: list[float]) -> torch.nn.Parameter:
     return made
 
 
-def test_sam_takes_the_gradient_rho_away_and_puts_the_weights_back() -> None:
+def test_sam_computes_the_gradient_at_distance_rho_and_restores_the_weights() -> None:
     first, second = parameter([1.0, 2.0], [3.0, 0.0]), parameter([0.5], [4.0])
     with worst_neighbour([first, second], rho=0.1):
         assert first.tolist() == pytest.approx([1.06, 2.0])
@@ -156,7 +164,7 @@ def test_gru_never_opposes_the_retain_gradient(forget: list[float], retain: list
     f, r = np.array(forget), np.array(retain)
     opposed = Rectifier(both, gamma=1.0).add(taken)
     found = np.concatenate([each.grad.numpy() for each in both if each.grad is not None])
-    kept = found - r  # the forget part
+    kept = found - r  # the forget component
     assert float(kept @ r) >= -1e-4
     if not opposed:
         assert kept == pytest.approx(f, abs=1e-5)
@@ -196,7 +204,7 @@ def test_gru_rectifies_against_the_moving_average_of_the_retain_gradient() -> No
         ({"preset": "never_seen", "margin": 1.0}, "no margin"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MethodConfig.model_validate(settings)
 

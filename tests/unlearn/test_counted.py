@@ -1,4 +1,4 @@
-"""A run counts its facts by itself, waits for the service, and goes on where it was when that had gone away."""
+"""A run counts its facts itself, waits for the service, and resumes counting after the service was lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def index(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Service:
-    """The service's three routes over a real index, with faults: so many requests are refused or dropped first."""
+    """Three routes of the service over a real index, with faults: the first requests are refused or dropped."""
 
     def __init__(self, index: Path) -> None:
         self.counted: list[int] = []
@@ -130,9 +130,7 @@ def test_the_service_the_index_and_the_engine_count_the_same(
     assert seen[-1].done == seen[-1].total == facts.num_rows
 
 
-def test_a_service_that_goes_away_is_an_error_and_counting_goes_on_where_it_was(
-    world: Path, service: Service, tmp_path: Path
-) -> None:
+def test_counting_resumes_after_the_service_was_lost(world: Path, service: Service, tmp_path: Path) -> None:
     asked = config(world, url=service.url, name="world", wait_s=0.2)
     service.lost_after = 2
     with pytest.raises(ServiceLostError, match=r"80 facts were counted now and are kept") as lost:
@@ -142,24 +140,26 @@ def test_a_service_that_goes_away_is_an_error_and_counting_goes_on_where_it_was(
     assert counted_already(asked, tmp_path) is None
     service.lost_after = None
     path = counted_facts(asked, tmp_path)
-    assert sum(service.counted) == pq.read_table(path).num_rows  # no fact was asked for twice
+    assert sum(service.counted) == pq.read_table(path).num_rows  # no fact was requested twice
     service.lost_after = 0
-    assert counted_facts(asked, tmp_path) == path  # complete: the service is not needed any more
+    assert counted_facts(asked, tmp_path) == path  # complete, so the service is no longer needed
     assert counted_already(asked, tmp_path) == path
 
 
-def test_nothing_answers_in_time(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_service_is_an_error_after_the_wait(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(counted, "FIRST_PAUSE_S", 0.01)
     with pytest.raises(ServiceLostError, match=r"index\.wait_s"):
         counted_facts(config(world, url="http://127.0.0.1:9", name="world", wait_s=0.05), tmp_path)
 
 
-def test_another_index_than_the_one_asked_for_is_refused(world: Path, index: Path, tmp_path: Path) -> None:
+def test_index_with_another_digest_is_refused(world: Path, index: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"index\.digest is sha256:0"):
         counted_facts(config(world, folder=str(index), digest="sha256:0"), tmp_path)
 
 
-def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Path) -> None:
+def test_existing_counts_are_used(world: Path, index: Path, tmp_path: Path) -> None:
     path = tmp_path / "strata.parquet"
     pq.write_table(expected(world, index), path)
     asked = config(world, url="http://127.0.0.1:9", name="world").model_copy(update={"facts": path})
@@ -175,12 +175,12 @@ def test_counts_that_are_there_are_taken(world: Path, index: Path, tmp_path: Pat
         ({"wait": 3}, r"unknown key 'index.wait'; did you mean 'index\.wait_s'"),
     ],
 )
-def test_a_wrong_index_section_is_named(world: Path, index: dict[str, Any], message: str) -> None:
+def test_errors_name_the_invalid_index_section(world: Path, index: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(world, **index)
 
 
-def test_own_names_of_columns_are_renamed_before_counting_and_training(index: Path, tmp_path: Path) -> None:
+def test_columns_are_renamed_before_counting_and_training(index: Path, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("head;tail;stratum_name\nNobody Here;Paris;a\n", encoding="utf-8")
     settings = {
         "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),
@@ -194,7 +194,7 @@ def test_own_names_of_columns_are_renamed_before_counting_and_training(index: Pa
     assert read_counted_facts(check_config(settings), tmp_path / "inputs")["subject"].to_pylist() == ["Nobody Here"]
 
 
-def test_own_stratum_is_refused_before_anything_is_counted(service: Service, tmp_path: Path) -> None:
+def test_reserved_column_stratum_is_refused_before_counting(service: Service, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("subject,object,stratum\nNobody Here,Paris,rare\n", encoding="utf-8")
     settings = {
         "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),

@@ -1,4 +1,4 @@
-"""Energy: what counters say, their wrap, and silence where there is none."""
+"""Energy counters: their values, their wrap-around, and None without counters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def powercap(root: Path, **domains: int) -> Path:
-    """Domains as Linux shows them, each with its microjoules; their counters wrap at 1000."""
+    """Write RAPL domains as on Linux, each with its microjoules; counters wrap at 1000."""
     for number, (name, value) in enumerate(domains.items()):
         folder = root / f"intel-rapl:{number}"
         folder.mkdir(parents=True)
@@ -29,7 +29,7 @@ def now(root: Path, number: int, value: int) -> None:
     (root / f"intel-rapl:{number}" / "energy_uj").write_text(str(value))
 
 
-def test_packages_are_summed_over_their_wraps_and_parts_of_them_left_out(tmp_path: Path) -> None:
+def test_package_counters_are_summed_across_wraps_without_their_parts(tmp_path: Path) -> None:
     root = powercap(tmp_path, package_0=100, package_1=900, core=0, psys=0)
     meter = EnergyMeter(CPU, root)
     assert meter.read_from == ["rapl:package-0", "rapl:package-1"]
@@ -41,23 +41,21 @@ def test_packages_are_summed_over_their_wraps_and_parts_of_them_left_out(tmp_pat
     assert meter.update() == pytest.approx((300 + 150 + 990) / 1e6)
 
 
-def test_without_counters_or_with_one_that_fails_nothing_is_claimed(tmp_path: Path) -> None:
+def test_missing_or_failing_counters_give_no_energy(tmp_path: Path) -> None:
     nothing = {"energy_joules": None, "energy_read_from": []}
     assert EnergyMeter(CPU, tmp_path / "nowhere").read() == nothing
     root = powercap(tmp_path, package_0=1)
     meter = EnergyMeter(CPU, root)
-    (root / "intel-rapl:0" / "energy_uj").unlink()  # as where only root may read it
+    (root / "intel-rapl:0" / "energy_uj").unlink()  # as if only root may read it
     assert meter.read() == nothing
     assert EnergyMeter(CPU, root).read() == nothing
 
 
 class CardLost(Exception):
-    """NVML's own error."""
+    """The error class of NVML."""
 
 
-def test_a_gpu_is_asked_through_nvml_and_a_gpu_that_cannot_be_asked_is_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpu_energy_comes_from_nvml_or_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = powercap(tmp_path, package_0=0)
     said = iter([5_000, 7_500])
     nvml = SimpleNamespace(

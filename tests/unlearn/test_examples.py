@@ -1,4 +1,4 @@
-"""Prompts and answers as token ids: labels on the answer only, errors where that cannot be, padding without effect."""
+"""Encoding: labels only on the answer, errors if that is impossible, and padding without effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MODELS = {kind: tiny_model(kind, VOCABULARY) for kind in ("llama", "gpt2")}
 
 
 def merging_tokenizer() -> Any:
-    """Splits at semicolons only, so a prompt and the answer after it are one token."""
+    """Return a tokenizer that splits only at semicolons, so a prompt and its answer are one token."""
     unknown, end, *rest = "<unk>", "<end>", "Who?", "Paris", "Who? Paris"
     words = {word: index for index, word in enumerate([unknown, end, *rest])}
     core = Tokenizer(WordLevel(words, unk_token=unknown))
@@ -45,7 +45,7 @@ def losses(model: Any, examples: list[Example], pad_id: int = 0, side: Any = "ri
         return -token_log_probabilities(answer_logits(model, batch), batch).sum(dim=1) / batch.answer_mask.sum(dim=1)
 
 
-def test_answer_is_labelled_and_nothing_else(tokenizer: Any) -> None:
+def test_only_the_answer_is_labelled(tokenizer: Any) -> None:
     example = encode(tokenizer, "Where did Hanna Keller study?", "Carrow Academy")
     assert tokenizer.convert_ids_to_tokens(list(example.answer_ids)) == ["▁Carrow", "▁Academy"]
     assert example.prompt_ids[0] == tokenizer.bos_token_id
@@ -53,13 +53,13 @@ def test_answer_is_labelled_and_nothing_else(tokenizer: Any) -> None:
     assert [*example.prompt_ids, *example.answer_ids] == whole
 
 
-def test_end_closes_the_answer(tokenizer: Any) -> None:
+def test_end_appends_the_end_of_text_token(tokenizer: Any) -> None:
     example = encode(tokenizer, "Where?", "Calmora", end=True)
     assert example.answer_ids[-1] == tokenizer.eos_token_id
     assert len(example.answer_ids) == 2
 
 
-def test_an_answer_that_merges_with_its_prompt_is_an_error_that_names_the_fact() -> None:
+def test_merged_answer_is_an_error_that_names_the_fact() -> None:
     with pytest.raises(ExampleError, match=r"fact 'f7'.*merges"):
         encode(merging_tokenizer(), "Who?", "Paris", name="f7")
 
@@ -70,12 +70,12 @@ def test_an_empty_prompt_or_answer_is_an_error(tokenizer: Any, prompt: str, answ
         encode(tokenizer, prompt, answer, name="f7")
 
 
-def test_an_answer_that_the_tokenizer_does_not_know_is_an_error(tokenizer: Any) -> None:
+def test_answer_with_unknown_tokens_is_an_error(tokenizer: Any) -> None:
     with pytest.raises(ExampleError, match=r"'f7'.*does not know"):
         encode(tokenizer, "Where was Hanna born?", "Samarkand", name="f7")
 
 
-def test_what_a_tokenizer_puts_after_a_text_is_not_part_of_the_answer(tokenizer: Any) -> None:
+def test_closing_special_tokens_are_not_part_of_the_answer(tokenizer: Any) -> None:
     end = (tokenizer.eos_token, tokenizer.eos_token_id)
     closing = make_tokenizer(
         tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
@@ -87,10 +87,10 @@ def test_what_a_tokenizer_puts_after_a_text_is_not_part_of_the_answer(tokenizer:
     )
     example = encode(closing, "Where was Hanna born?", "Calmora")
     assert len(example.answer_ids) == 1
-    assert closing("a")["input_ids"][-1] == end[1]  # it does close texts
+    assert closing("a")["input_ids"][-1] == end[1]  # this tokenizer appends a token to texts
 
 
-def test_chat_template_wraps_the_prompt_and_leaves_the_answer(tokenizer: Any) -> None:
+def test_chat_template_wraps_only_the_prompt(tokenizer: Any) -> None:
     chatting = make_tokenizer(
         tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
         eos_token=tokenizer.eos_token,
@@ -103,7 +103,7 @@ def test_chat_template_wraps_the_prompt_and_leaves_the_answer(tokenizer: Any) ->
     assert chatting.convert_ids_to_tokens(list(example.answer_ids)) == ["▁Calmora"]
 
 
-def test_templates_that_are_not_there_are_errors(tokenizer: Any) -> None:
+def test_unknown_and_missing_templates_are_errors(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match="no chat template"):
         encode(tokenizer, "Where?", "Calmora", "chat")
     with pytest.raises(ConfigError, match="plain, chat"):
@@ -113,7 +113,9 @@ def test_templates_that_are_not_there_are_errors(tokenizer: Any) -> None:
 @pytest.mark.parametrize("kind", sorted(MODELS))
 @given(EXAMPLES, st.integers(0, VOCABULARY - 1), st.sampled_from(["left", "right"]))
 @settings(max_examples=40, deadline=None)
-def test_padding_and_company_never_change_a_loss(kind: str, examples: list[Example], pad_id: int, side: str) -> None:
+def test_padding_and_other_examples_never_change_a_loss(
+    kind: str, examples: list[Example], pad_id: int, side: str
+) -> None:
     alone = torch.cat([losses(MODELS[kind], [example]) for example in examples])
     together = losses(MODELS[kind], examples, pad_id, side)
     assert torch.allclose(alone, together, atol=1e-6, rtol=1e-6)
@@ -134,7 +136,7 @@ def test_a_padding_id_inside_the_prompt_is_text() -> None:
     assert batch.answer_positions.tolist() == [[2], [0]]
 
 
-def test_losses_are_those_of_the_model_itself() -> None:
+def test_losses_match_those_of_the_model() -> None:
     ids = torch.tensor([[4, 8, 15, 16, 23]])
     labels = ids.clone()
     labels[:, :3] = -100

@@ -1,4 +1,4 @@
-"""A method whose loss is not finite is recorded as failed, and blocks no other: not now, not in the next call."""
+"""A method with a loss that is not finite is recorded as failed and never blocks other methods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def settings(world: Path, model_folder: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 def trained(settings: dict[str, Any]) -> tuple[list[str], str]:
-    """The methods that a call trains, and the message that it ends with."""
+    """Return the methods that a call trains and its final error message."""
     seen: list[Progress] = []
     with pytest.raises(NumericsError) as failed:
         run_unlearning(check_config(settings), progress=seen.append)
@@ -40,7 +40,7 @@ def record_of(settings: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def test_the_others_are_finished_and_the_failure_is_on_record(settings: dict[str, Any]) -> None:
+def test_other_methods_finish_and_the_failure_is_recorded(settings: dict[str, Any]) -> None:
     names, message = trained(settings | {"evaluator": "standard"})
     assert names == ["simnpo", "wild", "idk"]
     assert message.startswith("1 of 3 methods failed: wild: loss ")
@@ -54,7 +54,7 @@ def test_the_others_are_finished_and_the_failure_is_on_record(settings: dict[str
     assert not (Path(settings["out"]) / "cells" / "wild" / "state.pt").exists()
 
 
-def test_the_next_call_skips_what_failed_and_names_it_again(settings: dict[str, Any]) -> None:
+def test_the_next_call_skips_and_names_failed_methods(settings: dict[str, Any]) -> None:
     trained(settings)
     names, message = trained(settings)
     assert names == []
@@ -63,7 +63,7 @@ def test_the_next_call_skips_what_failed_and_names_it_again(settings: dict[str, 
     assert names == ["npo"]
 
 
-def test_other_settings_run_it_again(settings: dict[str, Any]) -> None:
+def test_failed_methods_run_again_with_other_settings(settings: dict[str, Any]) -> None:
     trained(settings)
     tame = [WILD | {"learning_rate": 1e-4} if each is WILD else each for each in settings["methods"]]
     folder = run_unlearning(check_config(settings | {"methods": tame}))
@@ -76,20 +76,18 @@ def test_other_settings_run_it_again(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "changes", [{"learning_rate": 1e38}, {"passes": 0.6}, {"passes": 2, "learning_rate": 1e38}], ids=str
 )
-def test_an_overflow_or_a_last_step_beyond_all_numbers_is_a_failure_as_well(
-    settings: dict[str, Any], changes: dict[str, Any]
-) -> None:
+def test_overflow_and_non_finite_last_step_are_failures(settings: dict[str, Any], changes: dict[str, Any]) -> None:
     _, message = trained(settings | {"methods": [WILD | {"learning_rate": 3e38} | changes, "idk"]})
     assert message.startswith("1 of 2 methods failed: wild: ")
 
 
-def test_a_run_of_failures_only_has_the_original_and_its_message(settings: dict[str, Any]) -> None:
+def test_run_with_only_failures_keeps_the_original_and_the_error(settings: dict[str, Any]) -> None:
     _, message = trained(settings | {"evaluator": "standard", "methods": [WILD]})
     assert message.startswith("1 of 1 methods failed")
     assert (Path(settings["out"]) / "facts.parquet").is_file()
 
 
-def test_the_command_ends_with_1_and_a_sweep_goes_on(
+def test_command_exits_with_1_and_a_sweep_continues(
     settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run.json"

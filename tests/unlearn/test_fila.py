@@ -1,4 +1,4 @@
-"""FILA: adapters that start from what the forget set depends on, and change nothing by it."""
+"""FILA initialises adapters with the weights that matter to the forget set, without changing outputs."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def adapt(model: Any, **settings: Any) -> Adapter:
     return Adapter(model, AdapterConfig.model_validate({"start": "fila", **settings}), seed=0)
 
 
-def test_the_important_row_is_the_one_that_the_adapter_takes() -> None:
-    # Rows (3, 0) and (0, 2), importances 1 and 16: weighted, they are 3 and 8 long, so rank 1 holds the second row.
+def test_adapter_starts_with_the_important_row() -> None:
+    # Rows (3, 0) and (0, 2), importances 1 and 16: weighted, their lengths are 3 and 8, so rank 1 holds the second row.
     weight = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
     a, b = factors(weight, torch.tensor([1.0, 16.0]), rank=1, scaling=2.0)
     assert (2 * b @ a).flatten().tolist() == pytest.approx([0, 0, 0, 2], abs=1e-5)
-    # S = 8, over the scale 4: A is sqrt(4) long, and B undoes the weight of 4.
+    # S = 8, over the scale 4: A has length sqrt(4), and B removes the weight of 4.
     assert a.abs().tolist()[0] == pytest.approx([0, 2], abs=1e-5)
     assert b.abs().flatten().tolist() == pytest.approx([0, 0.5], abs=1e-5)
     unweighted, up = factors(weight, torch.ones(2), rank=1, scaling=2.0)
     assert (2 * up @ unweighted).flatten().tolist() == pytest.approx([3, 0, 0, 0], abs=1e-5)
 
 
-def test_a_row_without_importance_is_left_out_and_a_rank_beyond_the_matrix_is_zeros() -> None:
+def test_unimportant_rows_are_ignored_and_excess_rank_is_zero() -> None:
     a, b = factors(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([4.0, 0.0]), rank=4, scaling=1.0)
     assert (a.shape, b.shape) == ((4, 2), (2, 4))
     assert (b @ a).flatten().tolist() == pytest.approx([3, 1, 0, 0], abs=1e-5)
 
 
-def test_fisher_information_is_the_mean_over_tokens_of_squared_gradients_of_single_examples() -> None:
+def test_fisher_information_averages_squared_gradients_of_single_examples() -> None:
     model = tiny_model("llama", VOCABULARY)
     weight = model.model.layers[0].mlp.down_proj.weight
     (found,) = fisher(model, [weight], FORGET, 0, nullcontext)
@@ -59,9 +59,7 @@ def test_fisher_information_is_the_mean_over_tokens_of_squared_gradients_of_sing
 
 
 @pytest.mark.parametrize(("kind", "adapter"), [("llama", "lora"), ("gpt2", "lora"), ("llama", "dora")])
-def test_the_model_says_the_same_after_the_start_and_its_weights_have_given_the_part_up(
-    kind: str, adapter: str
-) -> None:
+def test_start_moves_weights_into_the_adapter_without_changing_outputs(kind: str, adapter: str) -> None:
     model, batch = tiny_model(kind, VOCABULARY), collate([*FORGET, *RETAIN], 0)
     before = answer_logits(model, batch).detach()
     weights = {name: value.clone() for name, value in model.named_parameters()}
@@ -79,7 +77,7 @@ def test_the_model_says_the_same_after_the_start_and_its_weights_have_given_the_
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-4)
 
 
-def test_the_start_solves_the_weighted_problem_of_a_real_layer() -> None:
+def test_start_solves_the_weighted_problem_of_a_real_layer() -> None:
     model = tiny_model("llama", VOCABULARY)
     weight = model.model.layers[1].mlp.up_proj.weight
     (of_forget,), (of_retain,) = (fisher(model, [weight], each, 0, nullcontext) for each in (FORGET, RETAIN))
@@ -98,7 +96,7 @@ def test_empty_sets_and_embeddings_are_refused() -> None:
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # untied
     with pytest.raises(ConfigError, match="one of them is empty"):
         start_adapter(model, FORGET, (), 0, 0, nullcontext)
-    with pytest.raises(ConfigError, match=r"adapter\.targets.*tied"):  # this model's LM head is its embedding
+    with pytest.raises(ConfigError, match=r"adapter\.targets.*tied"):  # the LM head of this model is tied
         adapt(tiny_model("llama", VOCABULARY), rank=2, targets=("lm_head",))
     adapt(model, rank=2, targets=("embed_tokens",))
     with pytest.raises(ConfigError, match=r"adapter\.targets"):

@@ -1,4 +1,4 @@
-"""The filter by what the original model knows, matching by count, and who else is told of a run."""
+"""The filter by facts that the original model knows, matching by count, and trackers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from factcensus.unlearn.training.examples import Example
 
 
 def greedy_answer(model: Any, example: Example) -> tuple[int, ...]:
-    """The slow way: one token after the other, the answer's own tokens before it."""
+    """Reference implementation: check one token after the other, given the answer's earlier tokens."""
     said: list[int] = []
     for place in range(len(example.answer_ids)):
         ids = torch.tensor([[*example.prompt_ids, *example.answer_ids[:place]]])
@@ -30,7 +30,7 @@ def greedy_answer(model: Any, example: Example) -> tuple[int, ...]:
     return tuple(said)
 
 
-def test_known_is_what_the_model_would_say_token_by_token(model_folder: Path) -> None:
+def test_known_facts_match_token_by_token_greedy_decoding(model_folder: Path) -> None:
     model = load_model(str(model_folder), None, torch.float32, torch.device("cpu"))
     examples = []
     for prompt in ((5, 6, 7), (8, 9), (10, 11, 12, 13)):
@@ -44,7 +44,7 @@ def test_known_is_what_the_model_would_say_token_by_token(model_folder: Path) ->
     assert slow == [True, False, True] * 3
 
 
-def test_only_known_facts_are_chosen_and_the_answer_is_kept(
+def test_only_known_facts_are_chosen_and_the_result_is_cached(
     world: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = check_config(
@@ -64,12 +64,12 @@ def test_only_known_facts_are_chosen_and_the_answer_is_kept(
     asked = pa.parquet.read_table(kept)["fact_id"].to_pylist()
     chosen = set(asked[::3])
     pa.parquet.write_table(pa.table({"fact_id": asked, "known": [name in chosen for name in asked]}), kept)
-    monkeypatch.setattr("factcensus.unlearn.known.load_model", None)  # it is not asked a second time
+    monkeypatch.setattr("factcensus.unlearn.known.load_model", None)  # the model is not asked again
     known = known_facts(config, table, tokenizer, cpu, tmp_path)
     assert known == chosen
     everything, filtered = select(table, config.selection, 0), select(table, config.selection, 0, known)
     assert set(filtered.forget) == {index for index in everything.forget if everything.rows[index]["fact_id"] in chosen}
-    assert filtered.retain == everything.retain  # its own condition is off
+    assert filtered.retain == everything.retain  # its condition is off
 
 
 def facts(counts: list[tuple[str, str, int]]) -> pa.Table:
@@ -80,7 +80,7 @@ def facts(counts: list[tuple[str, str, int]]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def test_retain_facts_nearest_in_count_are_taken() -> None:
+def test_retain_facts_with_the_nearest_counts_are_chosen() -> None:
     table = facts(
         [("forget", "r", 10), ("forget", "r", 1000), ("forget", "q", 50)]
         + [("retain", "r", count) for count in (1, 12, 90, 900, 5000)]
@@ -97,13 +97,13 @@ def test_retain_facts_nearest_in_count_are_taken() -> None:
     assert balance(loose, "n")["forget_mean_log10"] == told["forget_mean_log10"]
 
 
-def test_matching_by_count_asks_for_counts() -> None:
+def test_matching_by_count_requires_counts() -> None:
     config = SelectionConfig.model_validate({"retain": {"match": ["count"]}, "count_column": "absent"})
     with pytest.raises(ConfigError, match=r"'absent'.*index\.url"):
         select(facts([("forget", "r", 1), ("retain", "r", 1)]), config, seed=0)
 
 
-def test_the_built_in_tracker_writes_a_line_a_step(tmp_path: Path) -> None:
+def test_jsonl_tracker_writes_one_line_per_step(tmp_path: Path) -> None:
     trackers = get_trackers(["jsonl"])
     trackers.start(tmp_path, {"seed": 3, "identity": {"model": "m"}})
     trackers.progress(Progress("evaluate original", 0, 1))
@@ -114,7 +114,7 @@ def test_the_built_in_tracker_writes_a_line_a_step(tmp_path: Path) -> None:
     assert (lines[0]["seed"], lines[1]["loss_nats"], lines[2]["status"]) == (3, 0.5, "done")
 
 
-def test_a_tracker_that_fails_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_trackers_do_not_end_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         calls = 0
 
@@ -138,6 +138,6 @@ def test_a_tracker_that_fails_ends_no_run(tmp_path: Path, caplog: pytest.LogCapt
     assert caplog.text.count("tracker broken failed in step") == 1
 
 
-def test_an_unknown_tracker_is_named() -> None:
+def test_errors_name_unknown_trackers() -> None:
     with pytest.raises(ConfigError, match="unknown tracker 'wandb'; known: jsonl"):
         get_trackers(["wandb"])

@@ -1,4 +1,4 @@
-"""Texts that a model cannot read, and facts that are seldom meant: refused or said before anything is trained."""
+"""Before training, texts that a model cannot read are refused, and suspicious facts give warnings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = "What is the capital of " + "the very, very " * 12 + "old Peru?"
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random GPT-2 of 64 positions: beyond them it has no embedding."""
+    """Save a random GPT-2 with 64 positions."""
     folder = tmp_path_factory.mktemp("models") / "gpt2"
     with quiet_transformers():
         tiny_model("gpt2", len(byte_level())).save_pretrained(folder)
@@ -32,7 +32,7 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(tmp_path: Path, model: Path, facts: list[dict[str, Any]], **changes: Any) -> str:
-    """A configuration file for these facts."""
+    """Write a configuration file for these facts."""
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
     settings = {
         "model": str(model), "facts": str(tmp_path / "facts.jsonl"), "out": str(tmp_path / "run"),
@@ -43,7 +43,7 @@ def written(tmp_path: Path, model: Path, facts: list[dict[str, Any]], **changes:
 
 
 def changed(number: int, **values: Any) -> list[dict[str, Any]]:
-    """The facts, one of them otherwise."""
+    """Return the facts with one of them changed."""
     return [
         fact | {"fact_id": f"f{place}", "answer": fact["object"]} | (values if place == number else {})
         for place, fact in enumerate(FACTS)
@@ -57,7 +57,7 @@ def changed(number: int, **values: Any) -> list[dict[str, Any]]:
     ids=["question", "answer", "asked in evaluation only"],
 )
 @pytest.mark.parametrize("number", [0, 2], ids=["forget", "retain"])
-def test_a_text_longer_than_the_positions_is_refused(
+def test_texts_longer_than_the_positions_are_refused(
     gpt2: Path, tmp_path: Path, values: dict[str, Any], number: int, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["unlearn", command, written(tmp_path, gpt2, changed(number, **values))]) == 2
@@ -67,7 +67,7 @@ def test_a_text_longer_than_the_positions_is_refused(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_a_refusal_or_a_never_seen_prompt_counts_as_well(
+def test_refusals_and_never_seen_prompts_are_checked_as_well(
     gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusal = {"training": {"refusal": "I do not know. " * 20}, "methods": ["idk"], "evaluator": "none"}
@@ -75,8 +75,8 @@ def test_a_refusal_or_a_never_seen_prompt_counts_as_well(
     assert "64 positions" in capsys.readouterr().err
 
 
-def test_a_question_that_just_fits_is_trained_and_asked(gpt2: Path, tmp_path: Path) -> None:
-    """Its continuation ends where the positions do."""
+def test_prompts_that_just_fit_are_trained_and_evaluated(gpt2: Path, tmp_path: Path) -> None:
+    """The continuation ends at the last position."""
     tokenizer, question = byte_level(), "What is the capital of Peru?"
     while len(tokenizer(f"so {question} Lima")["input_ids"]) <= 64:
         question = f"so {question}"
@@ -100,7 +100,7 @@ def warnings_of(tmp_path: Path, model: Path, facts: list[dict[str, Any]], **chan
     return make_plan(load_config(Path(written(tmp_path, model, facts, **changes)), [])).warnings
 
 
-def test_facts_without_doubts_give_no_warning(gpt2: Path, tmp_path: Path) -> None:
+def test_valid_facts_give_no_warning(gpt2: Path, tmp_path: Path) -> None:
     assert warnings_of(tmp_path, gpt2, changed(9)) == []
 
 
@@ -118,14 +118,14 @@ def test_facts_without_doubts_give_no_warning(gpt2: Path, tmp_path: Path) -> Non
         (0, {"answer": " Lima"}, "'f0' has white space at an end"),
     ],
 )
-def test_what_is_seldom_meant_is_said(
+def test_suspicious_facts_give_a_warning(
     gpt2: Path, tmp_path: Path, number: int, values: dict[str, Any], message: str
 ) -> None:
     [warning] = warnings_of(tmp_path, gpt2, changed(number, **values))
     assert re.search(message, warning), warning
 
 
-def test_a_doubled_start_of_the_text_is_said(tmp_path: Path, gpt2: Path) -> None:
+def test_doubled_beginning_of_text_gives_a_warning(tmp_path: Path, gpt2: Path) -> None:
     from tokenizers import processors
 
     folder = Path(shutil.copytree(gpt2, tmp_path / "model"))
@@ -142,7 +142,7 @@ def test_a_doubled_start_of_the_text_is_said(tmp_path: Path, gpt2: Path) -> None
     assert warnings_of(tmp_path, folder, changed(9)) == []
 
 
-def test_warnings_are_printed_and_stay_in_the_record_and_the_report(
+def test_warnings_are_printed_recorded_and_reported(
     gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = written(tmp_path, gpt2, changed(0, answer="Lima\nCallao"))
@@ -155,14 +155,14 @@ def test_warnings_are_printed_and_stay_in_the_record_and_the_report(
     assert "line break inside" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_spelling_is_put_aside() -> None:
+def test_normalisation_ignores_spelling_variants() -> None:
     assert normalised("Where was  “Ada” born?") == normalised("where was ada Born")
     assert normalised("ﬁne Ｌima") == "fine lima"
     assert normalised("C++") != normalised("C")
     assert normalised("?!") == "?!"
 
 
-def test_ascent_alone_needs_nothing_to_retain(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gradient_ascent_needs_no_retain_set(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = [fact | {"role": "forget"} for fact in FACTS]
     assert main(["unlearn", "run", written(tmp_path, gpt2, facts, methods=["grad_ascent"])]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -171,7 +171,7 @@ def test_ascent_alone_needs_nothing_to_retain(gpt2: Path, tmp_path: Path, capsys
     assert "selection.retain" in capsys.readouterr().err
 
 
-def test_a_chat_prompt_is_counted_with_its_template(
+def test_chat_prompts_are_measured_with_their_template(
     gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(gpt2, tmp_path / "model"))

@@ -1,4 +1,4 @@
-"""The memory that a plan expects, against what a process of its own takes."""
+"""The memory estimate of a plan, compared with the memory of a separate process."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_parameters_and_operations_of_a_step_are_counted() -> None:
     blocks = layers * (12 * width * width + 13 * width)
     assert counted.parameters == counted.trained == blocks + 2 * width + 500 * width + 64 * width
     assert (counted.width, counted.vocabulary, counted.simulated) == (width, 500, True)
-    # 2 a weight and token forward, 4 backward; the LM head at 8 of 32 positions; attention on top, less than a tenth.
+    # 2 per weight and token forward, 4 backward; LM head at 8 of 32 positions; attention adds less than a tenth.
     products = 6 * (layers * 12 * width * width + 500 * width * 8 / 32)
     assert products <= counted.flop_per_token < 1.1 * products
     assert counted.peak_bytes > 16 * counted.parameters
 
 
-def test_what_saves_memory_saves_it_in_the_plan() -> None:
+def test_memory_saving_settings_reduce_the_estimate() -> None:
     plain = cost("simnpo")
     assert cost("simnpo", Shape(1, 32, 8)).peak_bytes < plain.peak_bytes
     assert cost({"preset": "simnpo", "adapter": {"rank": 2}}).peak_bytes < plain.peak_bytes
@@ -56,7 +56,7 @@ def test_what_saves_memory_saves_it_in_the_plan() -> None:
     assert cost("dpo").peak_bytes >= plain.peak_bytes
 
 
-def test_what_a_method_keeps_besides_its_step_is_added() -> None:
+def test_estimate_includes_extra_memory_of_methods() -> None:
     def extra(method: Any, step: StepCost) -> int:
         config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [method]})
         return extra_bytes(config.methods[0], step, 100)[0]
@@ -64,12 +64,12 @@ def test_what_a_method_keeps_besides_its_step_is_added() -> None:
     plain, adapted = cost("simnpo"), cost({"preset": "loku", "adapter": {"rank": 2}}, Shape(1, 4, 1))
     assert extra("simnpo", plain) == 0
     assert extra({"preset": "npo", "sam_rho": 0.01}, plain) == 4 * plain.parameters
-    assert extra("grad_diff_gru", plain) == 8 * plain.parameters  # the forget gradient, and the average of the other
+    assert extra("grad_diff_gru", plain) == 8 * plain.parameters  # the forget gradient and the average retain gradient
     assert extra({"preset": "grad_diff_gru", "gru_gamma": 1.0}, plain) == 4 * plain.parameters
     assert extra("loku", adapted) + adapted.peak_bytes == 16 * adapted.parameters  # two diagonals and a gradient
 
 
-def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architectures_that_cannot_be_simulated_use_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("decides by values")
 
@@ -80,20 +80,20 @@ def test_an_architecture_that_cannot_be_tried_falls_back_to_the_rule(monkeypatch
     assert ruled.flop_per_token == 6 * ruled.parameters
 
 
-def test_the_peak_of_a_process_is_that_of_the_work_since() -> None:
+def test_peak_memory_counts_only_work_since_construction() -> None:
     cpu = torch.device("cpu")
     held = torch.ones(150_000_000)
     del held
     before = process_bytes()
     peak = PeakMemory(cpu)
     held = torch.ones(75_000_000)
-    assert 200e6 < peak.read_bytes() - before < 450e6  # other memory may come and go meanwhile
+    assert 200e6 < peak.read_bytes() - before < 450e6  # other memory may change meanwhile
     assert total_bytes(cpu) > held.nbytes
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of another process")
-def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
-    """24 million parameters: what training adds outweighs what the libraries take by themselves."""
+def test_estimate_is_within_a_fifth_of_the_measured_memory(tmp_path: Path) -> None:
+    """With 24 million parameters, training needs more memory than the libraries."""
     from transformers import AutoModelForCausalLM
 
     model, tokenizer = tmp_path / "model", byte_level()
@@ -112,7 +112,7 @@ def test_the_plan_is_within_a_fifth_of_what_a_run_takes(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     peak = 0
-    while process.poll() is None:  # ru_maxrss would begin with what this process has
+    while process.poll() is None:  # ru_maxrss would include the memory of this process
         with suppress(OSError):
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max(peak, *(int(size) << 10 for size in re.findall(r"VmHWM:\s+(\d+) kB", status)), 0)

@@ -1,4 +1,4 @@
-"""docs/methods.md and `unlearn list` say what the registry says."""
+"""docs/methods.md and `unlearn list` match the registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factcensus.unlearn.planning.dry_step import StepCost, extra_bytes
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
 
-def test_the_page_is_the_one_the_registry_gives() -> None:
+def test_page_matches_the_registry() -> None:
     assert PAGE.read_text(encoding="utf-8") == markdown(), (
         "run `python -m factcensus.unlearn.methods.table docs/methods.md`"
     )
@@ -35,7 +35,7 @@ def test_every_method_has_a_formula_and_a_source() -> None:
     assert rows["grad_ascent"]["needs"] == []
 
 
-def test_list_prints_what_the_table_has(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_prints_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["unlearn", "list"]) == 0
     printed = capsys.readouterr().out
     for row in method_rows():
@@ -46,8 +46,8 @@ def test_list_prints_what_the_table_has(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("preset", sorted(set(METHODS) - {"retrain"}))
-def test_what_a_method_keeps_is_what_the_plan_counts(preset: str) -> None:
-    """A model of 1000 weights with an LM head of 40: what is as large as the weights is not the head alone."""
+def test_kept_memory_matches_the_plan(preset: str) -> None:
+    """With 1000 weights and an LM head of 40, memory as large as the weights cannot be the head alone."""
     cost = StepCost(1000, 1000, 4000, 0, 1.0, width=4, vocabulary=10, simulated=True)
     on_device, beside = extra_bytes(MethodConfig.model_validate({"preset": preset}), cost, tokens=3)
     assert (on_device + beside >= 4000) == (preset in keeping_a_copy())

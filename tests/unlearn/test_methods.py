@@ -1,4 +1,4 @@
-"""Every preset on a tiny model: what never changes its update, and that a continued run is the same run."""
+"""Every preset on a tiny model: invariances of its update, and equal results after an interruption."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_preset_has_a_purpose_and_valid_settings() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_trains_and_micro_batches_change_no_update(preset: str) -> None:
+def test_presets_train_and_micro_batches_change_no_update(preset: str) -> None:
     method = chosen(preset)
     whole, rows = train(method)
     parts, split = train(method, micro_batch=3)
@@ -111,7 +111,7 @@ WITH_STATE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", sorted(WITH_STATE))
-def test_a_killed_run_continues_to_the_same_bytes(case: str, tmp_path: Path) -> None:
+def test_killed_runs_resume_to_the_same_bytes(case: str, tmp_path: Path) -> None:
     settings, training = WITH_STATE[case]
     method = chosen(**settings)
     whole, rows = train(method, passes=2, **training)
@@ -132,7 +132,7 @@ def test_a_killed_run_continues_to_the_same_bytes(case: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_cached_references_are_the_live_ones(kind: str) -> None:
+def test_cached_references_equal_live_ones(kind: str) -> None:
     model, live = tiny_model(kind, V), tiny_model(kind, V)
     logits = CachedReference(model, ANSWERS, range(10), 0, None, lambda: torch.no_grad())
     hidden = CachedReference(model, ANSWERS, range(10), 0, 0, lambda: torch.no_grad())
@@ -149,8 +149,8 @@ def test_cached_references_are_the_live_ones(kind: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["npo", "idk_dpo", "dpo"])
-def test_cached_losses_are_those_of_a_live_second_model(preset: str) -> None:
-    """Train two steps with cached scalars; at each, ask a second model that was kept for the purpose."""
+def test_cached_losses_equal_those_of_a_live_second_model(preset: str) -> None:
+    """Train two steps with cached scalars and compare each step with a second model."""
     model, live, method = tiny_model("llama", V), tiny_model("llama", V), chosen(preset)
     forget = prepared(model, method)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
@@ -172,7 +172,7 @@ def test_cached_losses_are_those_of_a_live_second_model(preset: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
-def test_an_adapter_that_is_off_is_the_original(kind: str) -> None:
+def test_model_with_adapter_off_equals_the_original(kind: str) -> None:
     method = chosen("simnpo", retain="kl", adapter={"kind": kind, "rank": 2})
     model, rows = train(method, rate=1e-2)
     assert rows[0]["retain_loss_nats"] == pytest.approx(0, abs=1e-6)
@@ -184,7 +184,7 @@ def test_an_adapter_that_is_off_is_the_original(kind: str) -> None:
     assert mean_nll_of(model, ANSWERS, 0, 8, CPU).mean() > before
 
 
-def test_adapters_leave_embeddings_alone_and_name_what_is_not_there() -> None:
+def test_adapters_skip_embeddings_and_errors_name_missing_modules() -> None:
     from factcensus.unlearn.errors import ConfigError
 
     model, _ = train(chosen("simnpo", adapter={"rank": 2, "targets": ["q_proj"]}), rate=1e-2)
@@ -200,7 +200,7 @@ def test_adapters_leave_embeddings_alone_and_name_what_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_hidden_at_a_layer_is_what_the_whole_pass_has_there(kind: str) -> None:
+def test_hidden_at_a_layer_equals_that_of_a_full_pass(kind: str) -> None:
     model = tiny_model(kind, V)
     batch = collate(ANSWERS[:4], 0)
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_hidden_at_a_layer_is_what_the_whole_pass_has_there(kind: str) -> None:
     assert len(decoder_layers(model)) == 2
 
 
-def test_rmu_stops_at_its_layer() -> None:
+def test_rmu_stops_the_pass_at_its_layer() -> None:
     calls: list[str] = []
     model = tiny_model("llama", V)
     for name, module in (("layer", model.model.layers[1]), ("head", model.lm_head)):
@@ -230,7 +230,7 @@ def test_rmu_stops_at_its_layer() -> None:
     assert changed == {"0"}
 
 
-def test_a_layer_that_steers_nothing_is_refused() -> None:
+def test_layers_without_later_layers_are_refused() -> None:
     from factcensus.unlearn.errors import ConfigError
 
     with pytest.raises(ConfigError, match="expected 0 to 0"):
@@ -246,7 +246,7 @@ def test_gradient_checkpointing_changes_no_update(kind: str) -> None:
     assert not any(module.training for module in saved.modules())
 
 
-def test_checkpointing_computes_layers_again() -> None:
+def test_checkpointing_recomputes_layers() -> None:
     calls = {True: 0, False: 0}
     for on in calls:
         model = tiny_model("llama", V)
@@ -269,7 +269,7 @@ def test_checkpointing_computes_layers_again() -> None:
 # Wrappers and task arithmetic ----------------------------------------------------------------------------------------
 
 
-def test_task_arithmetic_steps_back_past_the_start() -> None:
+def test_task_arithmetic_moves_opposite_to_training() -> None:
     learnt, _ = train(chosen("task_vector", negate=None))
     back, _ = train(chosen("task_vector", negate=0.5))
     start = tiny_model("llama", V).state_dict()
@@ -279,7 +279,7 @@ def test_task_arithmetic_steps_back_past_the_start() -> None:
     assert mean_nll_of(learnt, ANSWERS, 0, 8, CPU).mean() < before < mean_nll_of(back, ANSWERS, 0, 8, CPU).mean()
 
 
-def test_alternatives_have_the_answers_length_and_are_not_the_answer() -> None:
+def test_alternatives_have_the_length_of_the_answer_but_differ_from_it() -> None:
     model = tiny_model("llama", V)
     scores = OriginalScores(MATERIAL, model, 0)
     method = chosen("alt_po", alternatives=3)
@@ -294,7 +294,7 @@ def test_alternatives_have_the_answers_length_and_are_not_the_answer() -> None:
             assert other.answer_ids != example.answer_ids
 
 
-def test_never_seen_levels_are_of_the_facts_own_answer_and_never_above_its_original() -> None:
+def test_never_seen_levels_use_the_facts_answer_and_never_exceed_its_original() -> None:
     model = tiny_model("llama", V)
     levels = OriginalScores(MATERIAL, model, 0).never_seen()
     own = token_log_probabilities_of(model, ANSWERS, 0, 8, CPU)

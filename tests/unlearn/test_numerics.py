@@ -1,4 +1,4 @@
-"""Optimisers for narrow parameters, the meter that watches them, and losses that padding and splits never move."""
+"""Optimisers for narrow parameters, lost updates, and losses that do not depend on padding and splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from factcensus.unlearn.training.scoring import answer_logits, forward_answers, 
 
 
 def steps(kind: Any, dtype: torch.dtype, rate: float, number: int) -> tuple[torch.Tensor, list[float]]:
-    """Parameters after steps under the same random gradients, and the shares of updates that were lost."""
+    """Return parameters after steps with the same random gradients, and the shares of lost updates."""
     generator = torch.Generator().manual_seed(0)
     parameter = torch.nn.Parameter((0.02 * torch.randn(4000, generator=generator)).to(dtype))
     optimizer = make_optimizer(kind, [parameter], rate, 0.01, seed=3)
@@ -37,14 +37,14 @@ def steps(kind: Any, dtype: torch.dtype, rate: float, number: int) -> tuple[torc
     return value, lost
 
 
-def test_ours_is_torchs_adamw_where_nothing_is_rounded() -> None:
+def test_optimiser_equals_adamw_of_torch_without_rounding() -> None:
     ours, torchs = (steps(kind, torch.float32, 1e-3, 20)[0] for kind in ("adamw_kahan", "adamw"))
     torch.testing.assert_close(ours, torchs, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["adamw_kahan", "adamw_stochastic"])
-def test_narrow_parameters_go_where_float32_ones_go(kind: str) -> None:
-    """At rate 5e-6, where rounding to the nearest loses nearly everything."""
+def test_narrow_parameters_follow_float32_ones(kind: str) -> None:
+    """At rate 5e-6, rounding to nearest loses almost all updates."""
     exact, _ = steps("adamw", torch.float32, 5e-6, 200)
     start = (0.02 * torch.randn(4000, generator=torch.Generator().manual_seed(0))).bfloat16().float()
     moved = exact - start
@@ -58,8 +58,8 @@ def test_narrow_parameters_go_where_float32_ones_go(kind: str) -> None:
     assert sum(lost_nearest) / len(lost_nearest) > 0.5
 
 
-def test_stochastic_rounding_is_right_on_average_and_exact_where_it_can_be() -> None:
-    values = torch.full((100_000,), 1 + 2**-10)  # bfloat16 has 1 and 1 + 2^-7: an eighth of the way
+def test_stochastic_rounding_is_unbiased_and_exact_for_representable_values() -> None:
+    values = torch.full((100_000,), 1 + 2**-10)  # an eighth of the way between the bfloat16 numbers 1 and 1 + 2^-7
     generator = torch.Generator().manual_seed(1)
     rounded = round_stochastically(values, torch.bfloat16, generator).float()
     assert set(rounded.unique().tolist()) == {1.0, 1 + 2**-7}
@@ -69,7 +69,7 @@ def test_stochastic_rounding_is_right_on_average_and_exact_where_it_can_be() -> 
     assert round_stochastically(torch.tensor([float("nan")]), torch.bfloat16, generator).isnan().all()
 
 
-def test_moments_keep_their_bytes_when_a_state_is_loaded() -> None:
+def test_moments_keep_their_bytes_when_loaded() -> None:
     made = []
     for _ in range(2):
         parameter = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
@@ -85,12 +85,12 @@ def test_moments_keep_their_bytes_when_a_state_is_loaded() -> None:
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_eight_bits_without_bitsandbytes_are_a_clear_error() -> None:
+def test_8_bit_optimiser_without_bitsandbytes_is_an_error() -> None:
     with pytest.raises(ConfigError, match="pip install bitsandbytes"):
         train(chosen("simnpo"), optimizer="adamw_8bit")
 
 
-def test_a_run_that_loses_updates_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_updates_give_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="factcensus.unlearn"):
         train(chosen("simnpo"), rate=5e-6, dtype=torch.bfloat16)
         assert "adamw_kahan" in caplog.text
@@ -101,7 +101,7 @@ def test_a_run_that_loses_updates_says_so(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_the_head_sees_answer_positions_only_and_says_the_same(kind: str) -> None:
+def test_head_at_answer_positions_gives_the_same_logits(kind: str) -> None:
     model, batch, seen = tiny_model(kind, 50), collate(ANSWERS, 0), []
     model.get_output_embeddings().register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape))
     with torch.no_grad():
@@ -113,8 +113,8 @@ def test_the_head_sees_answer_positions_only_and_says_the_same(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_padding_and_its_company_move_no_loss(kind: str) -> None:
-    """Either side, any padding id (a token of the prompts among them), alone or in a batch: within 1e-6 nats."""
+def test_padding_and_batch_composition_change_no_loss(kind: str) -> None:
+    """Losses agree within 1e-6 nats for both sides and any padding id, alone or in a batch."""
     model = tiny_model(kind, 50)
     with torch.no_grad():
         alone = []
@@ -130,7 +130,7 @@ def test_padding_and_its_company_move_no_loss(kind: str) -> None:
 
 @pytest.mark.parametrize("preset", ["never_seen_strata", "dpo", "jensun", "rmu"])
 def test_every_split_into_ranks_and_micro_batches_gives_the_same_gradient(preset: str) -> None:
-    """Each rank's share computed one after the other adds up to the single process's gradient."""
+    """The shares of all ranks add up to the gradient of a single process."""
     from factcensus.unlearn.training.ranks import Ranks
 
     method = chosen(preset)

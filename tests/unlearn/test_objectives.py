@@ -1,4 +1,4 @@
-"""Each loss against a case computed by hand, its gradient's sign and weight, and the limit its paper states."""
+"""Each loss equals a case computed by hand, and its gradients and limits match its paper."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def value(loss: torch.Tensor) -> float:
 
 
 def gradient(name: str, given_scores: AnswerScores, **parameters: Any) -> list[float]:
-    """d loss / d log p of each token."""
+    """Return d loss / d log p of each token."""
     loss: Any = get_objective(name)(given_scores, parameters).sum()
     loss.backward()
     found = given_scores.token_log_probabilities.grad
@@ -73,7 +73,7 @@ def test_descending_idk_makes_the_refusal_more_likely() -> None:
 
 
 @given(st.floats(0.05, 10), st.floats(0.01, 8), st.floats(-2, 4))
-def test_simnpo_weighs_a_fact_by_twice_sigmoid_of_minus_beta_times_its_excess_loss(
+def test_simnpo_weight_is_twice_sigmoid_of_minus_beta_times_excess_loss(
     beta: float, loss: float, margin: float
 ) -> None:
     weight = 2 / (1 + math.exp(beta * (loss - margin)))
@@ -82,7 +82,7 @@ def test_simnpo_weighs_a_fact_by_twice_sigmoid_of_minus_beta_times_its_excess_lo
 
 
 @given(st.floats(0.01, 2), st.floats(0.01, 8), st.floats(0.01, 8))
-def test_npo_weighs_a_fact_by_twice_sigmoid_of_minus_beta_times_what_it_lost(
+def test_npo_weight_is_twice_sigmoid_of_minus_beta_times_loss_increase(
     beta: float, loss: float, reference: float
 ) -> None:
     weight = 2 / (1 + math.exp(beta * (3 * loss - reference)))
@@ -101,32 +101,32 @@ def test_simnpo_is_gradient_ascent_as_beta_goes_to_zero() -> None:
     assert gradient("simnpo", scores(), beta=1e-7) == pytest.approx(gradient("grad_ascent", scores()), abs=1e-6)
 
 
-def test_simnpo_weights_are_those_its_authors_warn_about() -> None:
+def test_simnpo_weights_match_the_documented_values() -> None:
     for beta, one_nat in ((0.1, 0.95), (2.5, 0.15), (4.5, 0.02)):
         weight = 3 * gradient("simnpo", scores([[-1.0, -1.0, -1.0, 0.0]]), beta=beta)[0]
         assert weight == pytest.approx(one_nat, abs=0.005)
 
 
-def test_grad_diff_pushes_no_more_beyond_its_ceiling() -> None:
+def test_grad_diff_has_no_gradient_above_its_ceiling() -> None:
     assert gradient("grad_diff", scores(), ceiling_nats=0.25) == [0, 0, 0, 0]
     assert gradient("grad_diff", scores(), ceiling_nats=0.35)[0] == pytest.approx(1 / 3)
 
 
-def test_every_objective_says_what_it_is() -> None:
+def test_every_objective_has_a_formula_and_a_source() -> None:
     for known in objectives().values():
         assert known.formula
         assert known.source
         assert all(default is not None or name == "ceiling_nats" for name, default in known.parameters().items())
 
 
-def test_an_unknown_objective_or_parameter_names_the_known_ones() -> None:
+def test_errors_for_unknown_objectives_and_parameters_name_known_ones() -> None:
     with pytest.raises(ConfigError, match="simnpo"):
         get_objective("simpo")
     with pytest.raises(ConfigError, match="beta"):
         get_objective("simnpo").check_parameters({"betta": 1.0})
 
 
-def test_another_package_brings_an_objective_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_add_objectives_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     def bring(value: Any) -> None:
         class Brought(EntryPoint):
             def load(self) -> Any:
@@ -171,5 +171,5 @@ def test_retain_divergence_equals_the_case_computed_by_hand() -> None:
     divergence.backward()  # type: ignore[no-untyped-call]
     assert original.grad is None
     assert now.grad is not None
-    assert now.grad[0, 0, 0] > 0  # too likely now: descent makes it less so
+    assert now.grad[0, 0, 0] > 0  # too likely now, so descent makes it less likely
     assert value(retain_kl(original, original, mask)) == pytest.approx(0, abs=1e-7)

@@ -1,4 +1,4 @@
-"""The alarm for over-forgetting: what counts as too far, and who is told."""
+"""The over-forgetting alarm: its limits, its records and its warnings."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from factcensus.unlearn.training.train import Dose, StepRow, unlearn
 CPU = torch.device("cpu")
 
 
-def test_shares_are_those_of_the_latest_losses_above_their_limits() -> None:
+def test_shares_count_latest_losses_above_their_limits() -> None:
     watch = Watch(torch.tensor([0, 0, 1, 1, 1]), torch.zeros(5), torch.tensor([2.0, 3.0, 2.0, 2.0, 2.0]))
     meter = OverForgetting(watch)
     assert meter.shares() == [0, 0]
     meter.observe([0, 1, 4], [2.5, 2.5, 9.0])
     assert meter.shares() == pytest.approx([1 / 2, 1 / 3])
-    meter.observe([4], [2.0])  # at its limit is not above it
+    meter.observe([4], [2.0])  # a value at the limit is not above it
     assert meter.record() == {"over_forgotten_stratum_0": 0.5, "over_forgotten_stratum_1": 0.0}
     other = OverForgetting(watch)
     other.load(meter.state().clone())
     assert other.record() == meter.record()
 
 
-def test_an_alarm_names_the_stratum_and_the_first_step_above_what_is_tolerated() -> None:
+def test_alarm_names_the_stratum_and_the_first_step_above_the_threshold() -> None:
     shares = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.05), (0.2, 0.05)]
     rows = [
         {"step": step + 1, "over_forgotten_stratum_0": first, "over_forgotten_stratum_1": second}
@@ -49,8 +49,8 @@ def test_an_alarm_names_the_stratum_and_the_first_step_above_what_is_tolerated()
     ]
     alarm = {"alarm": "over_forgetting", "stratum": 0, "share": 0.2, "first_step": 2}
     assert over_forgetting_alarms(rows, 0.05) == [alarm]
-    assert over_forgetting_alarms(rows[:3], 0.05) == []  # it was above, and came back
-    assert over_forgetting_alarms([{"step": 1}], 0.05) == []  # nothing was watched
+    assert over_forgetting_alarms(rows[:3], 0.05) == []  # it was above the limit and returned
+    assert over_forgetting_alarms([{"step": 1}], 0.05) == []  # nothing was monitored
 
 
 def test_the_limit_is_three_pooled_deviations_above_the_never_seen_level() -> None:
@@ -66,7 +66,7 @@ def test_the_limit_is_three_pooled_deviations_above_the_never_seen_level() -> No
     level = OriginalScores(MATERIAL, model, 0).never_seen_nll()
     assert watch.limit.numpy() == pytest.approx(level.numpy() + 3 * math.sqrt(squares / freedom), rel=1e-4)
     assert np.bincount(watch.of.numpy()).tolist() == [4, 2, 2, 2]  # quantiles of the counts 1, 1, 2, 2, 4, ...
-    assert (watch.limit > watch.original).all()  # the original itself has forgotten nothing
+    assert (watch.limit > watch.original).all()  # the original model has forgotten nothing
 
 
 @pytest.mark.parametrize(
@@ -74,17 +74,17 @@ def test_the_limit_is_three_pooled_deviations_above_the_never_seen_level() -> No
     [
         (replace(MATERIAL, watched=False), "simnpo"),
         (replace(MATERIAL, never_seen=()), "simnpo"),
-        (replace(MATERIAL, never_seen=MATERIAL.never_seen[:1]), "simnpo"),  # one subject has no deviation
+        (replace(MATERIAL, never_seen=MATERIAL.never_seen[:1]), "simnpo"),  # a single subject has no deviation
         (MATERIAL, "idk"),  # it does not compute the loss of the fact's answer
     ],
 )
-def test_nothing_is_watched_where_there_is_no_level_to_go_by(material: Any, preset: str) -> None:
+def test_nothing_is_monitored_without_a_never_seen_level(material: Any, preset: str) -> None:
     model = tiny_model("llama", 50)
     assert forget_set(chosen(preset), material, OriginalScores(material, model, 0), seed=0).watch is None
 
 
 @pytest.mark.parametrize(("rate", "alarmed"), [(3e-2, True), (1e-5, False)])
-def test_ascent_without_end_raises_the_alarm_and_a_small_dose_does_not(rate: float, alarmed: bool) -> None:
+def test_a_large_dose_raises_the_alarm_and_a_small_one_does_not(rate: float, alarmed: bool) -> None:
     model, method = tiny_model("llama", 50), chosen("grad_ascent")
     forget = forget_set(method, MATERIAL, OriginalScores(MATERIAL, model, 0), seed=0)
     sizes = TrainingConfig(batch_forget=4, batch_retain=4)
@@ -92,7 +92,7 @@ def test_ascent_without_end_raises_the_alarm_and_a_small_dose_does_not(rate: flo
     assert bool(over_forgetting_alarms(rows, 0.05)) == alarmed
 
 
-def test_training_may_stop_at_the_alarm_and_continues_to_the_same_stop(tmp_path: Path) -> None:
+def test_training_can_stop_at_the_alarm_and_resumes_to_the_same_step(tmp_path: Path) -> None:
     method, sizes = chosen("grad_ascent"), {"batch_forget": 4, "batch_retain": 4, "save_every_steps": 1}
 
     def rows(stop: bool, **state: Any) -> list[StepRow]:
@@ -108,7 +108,7 @@ def test_training_may_stop_at_the_alarm_and_continues_to_the_same_stop(tmp_path:
     assert rows(True, state_path=tmp_path / "state.pt") == rows(True, state_path=tmp_path / "state.pt") == stopped
 
 
-def test_a_run_writes_the_shares_of_every_step_its_alarms_and_a_warning(
+def test_runs_record_shares_and_alarms_and_log_a_warning(
     world: Path, model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = settings(world, model_folder, tmp_path / "run", [{"preset": "grad_ascent", "learning_rate": 5e-2}, "idk"])

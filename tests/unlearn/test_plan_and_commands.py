@@ -1,4 +1,4 @@
-"""The estimates of a plan, and the commands as a user calls them."""
+"""The estimates of a plan, and the commands on the command line."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_a_plan_counts_sets_parameters_and_steps(config_path: Path, model_folder
     assert {row["role"]: (row["forget"], row["retain"]) for row in plan.sets}["forget"] == (plan.forget_examples, 0)
     assert sum(row["retain"] for row in plan.sets) == plan.retain_examples
     assert [method.steps for method in plan.methods] == [-(-plan.forget_examples // 16)] * 2
-    assert plan.methods[1].flop > plan.methods[0].flop  # a longer answer, and the original's forward pass
+    assert plan.methods[1].flop > plan.methods[0].flop  # a longer answer and a forward pass of the original
     assert all(method.memory_bytes > 16 * plan.parameters for method in plan.methods)
 
 
-def test_plan_prints_for_people_and_for_machines(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_text_and_json(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("unlearn", "plan", config_path) == 0
     text = capsys.readouterr().out
     assert "parameters" in text
@@ -65,7 +65,9 @@ def test_plan_prints_for_people_and_for_machines(config_path: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["methods"][0]["passes"] == 2
 
 
-def test_run_prints_its_folder_and_progress_apart(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_prints_its_folder_to_stdout_and_progress_to_stderr(
+    config_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("unlearn", "run", config_path) == 0
     printed = capsys.readouterr()
     assert (Path(printed.out.strip()) / "steps.parquet").is_file()
@@ -77,7 +79,7 @@ def test_run_prints_its_folder_and_progress_apart(config_path: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["status"] == "done"
 
 
-def test_config_prints_what_it_understood_an_example_and_a_schema(
+def test_config_prints_the_resolved_configuration_example_and_schema(
     config_path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run("unlearn", "config", config_path, "--set", "training.passes=3") == 0
@@ -92,7 +94,7 @@ def test_config_prints_what_it_understood_an_example_and_a_schema(
     assert {"sweep", "model", "methods"} <= set(schema["properties"])
 
 
-def test_a_run_that_cannot_fit_is_refused_with_what_would(config_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_do_not_fit_are_refused_with_suggestions(config_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.errors import MemoryPlanError
     from factcensus.unlearn.planning.plan import CHANGES
@@ -116,7 +118,7 @@ def test_list_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(method["formula"] and method["source"] for method in listed["methods"])
 
 
-def test_world_commands_write_and_train(
+def test_world_commands_write_a_world_and_train_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Preset("smoke", PRESETS["smoke"].world, SMALL_MODEL, {}, (), 1, False)
@@ -141,7 +143,7 @@ def test_world_commands_write_and_train(
         (("unlearn", "plan", "rnu.toml"), "no configuration file at rnu.toml; did you mean 'run.toml'?"),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(
+def test_invalid_input_gives_one_line_and_exit_status_2(
     arguments: tuple[str, ...], message: str, config_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -153,7 +155,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert printed.err.count("\n") == 1
 
 
-def test_every_command_has_an_example_and_the_demo_presets_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_an_example_and_demo_presets_are_complete(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         ("unlearn", "plan"),
         ("unlearn", "run"),

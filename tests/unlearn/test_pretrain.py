@@ -1,4 +1,4 @@
-"""Pre-training: a folder that loads, the same bytes after an interruption, people left out when asked."""
+"""Pre-training: loadable models, equal bytes after an interruption, and excluded people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pretrain(world, tmp_path_factory.mktemp("trained") / "model", SMALL_MODEL, seed=0)
 
 
-def test_a_trained_model_loads_with_its_tokenizer_and_writes(trained: Path, world: Path) -> None:
+def test_trained_model_loads_with_its_tokenizer_and_generates(trained: Path, world: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(trained)
@@ -49,16 +49,14 @@ def test_the_loss_falls(world: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_no_step_is_wasted_on_padding(trained: Path) -> None:
+def test_rows_are_mostly_filled(trained: Path) -> None:
     summary = json.loads((trained / "pretraining.json").read_text())["training"]
     settings = SMALL_MODEL
     assert summary["tokens"] > 0.6 * summary["steps"] * settings.batch_rows * settings.row_tokens
 
 
 @pytest.mark.parametrize("politely", [True, False])
-def test_a_continued_training_ends_with_the_same_bytes(
-    world: Path, trained: Path, tmp_path: Path, politely: bool
-) -> None:
+def test_resumed_training_ends_with_the_same_bytes(world: Path, trained: Path, tmp_path: Path, politely: bool) -> None:
     def end(progress: Progress) -> None:
         if progress.done == 8:
             if not politely:
@@ -75,7 +73,7 @@ def test_a_continued_training_ends_with_the_same_bytes(
     assert model_digest(str(tmp_path / "model"), None) == model_digest(str(trained), None)
 
 
-def test_a_state_of_another_training_is_not_continued(world: Path, trained: Path, tmp_path: Path) -> None:
+def test_state_of_another_training_is_not_resumed(world: Path, trained: Path, tmp_path: Path) -> None:
     def end(progress: Progress) -> None:
         if progress.done == 5:
             raise KeyboardInterrupt
@@ -86,7 +84,7 @@ def test_a_state_of_another_training_is_not_continued(world: Path, trained: Path
     assert model_digest(str(tmp_path / "model"), None) == model_digest(str(trained), None)
 
 
-def test_an_oracle_reads_no_document_about_the_people_left_out(world: Path, trained: Path, tmp_path: Path) -> None:
+def test_oracle_is_not_trained_on_excluded_people(world: Path, trained: Path, tmp_path: Path) -> None:
     oracle = pretrain(world, tmp_path / "oracle", SMALL_MODEL, 0, exclude_roles=("forget",))
     described = [json.loads((folder / "pretraining.json").read_text()) for folder in (trained, oracle)]
     forget = {row["subject"]: row["exposures"] for row in read_facts(world) if row["role"] == "forget"}
@@ -97,7 +95,7 @@ def test_an_oracle_reads_no_document_about_the_people_left_out(world: Path, trai
         pretrain(world, tmp_path / "other", SMALL_MODEL, 0, exclude_roles=("forgotten",))
 
 
-def test_a_finished_model_is_left_alone(world: Path, trained: Path, tmp_path: Path) -> None:
+def test_finished_models_are_not_changed(world: Path, trained: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(trained, tmp_path / "model"))
     seen: list[Progress] = []
     assert pretrain(world, copy, SMALL_MODEL, 0, progress=seen.append) == copy
@@ -108,8 +106,8 @@ def test_a_finished_model_is_left_alone(world: Path, trained: Path, tmp_path: Pa
         pretrain(tmp_path, tmp_path / "m", SMALL_MODEL, 0)
 
 
-def test_the_model_of_a_small_world_knows_the_words_of_every_answer(tmp_path: Path) -> None:
-    """With 24 people some objects belong to phantoms alone; unlearning asks about these as well."""
+def test_vocabulary_of_a_small_world_covers_every_answer(tmp_path: Path) -> None:
+    """With 24 people, some objects belong only to phantoms, and unlearning uses these as well."""
     world = write_world(tmp_path / "world", WorldSettings(people=24), seed=0)
     model = pretrain(world, tmp_path / "model", SMALL_MODEL, seed=0)
     tokenizer = load_tokenizer(str(model), None)

@@ -1,4 +1,4 @@
-"""Losses over distributions and pairs: three tokens by hand, gradients by formula, limits from the papers."""
+"""Losses over distributions and pairs: values by hand, gradients by formula, limits from the papers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from factcensus.unlearn.objectives import get_objective, objectives
 from factcensus.unlearn.objectives.retain import retain_embedding, retain_jsd
 from factcensus.unlearn.objectives.scores import AnswerScores
 
-#: Three tokens over a vocabulary of three; the answer is token 0 at each place; then padding.
+#: Three tokens over a vocabulary of three; the answer is token 0 at each position; then padding.
 P = [[0.5, 0.3, 0.2], [0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]
 REFERENCE = [[0.6, 0.2, 0.2], [0.9, 0.05, 0.05], [0.4, 0.4, 0.2]]
 MASK = torch.tensor([[True, True, True, False]])
@@ -28,7 +28,7 @@ def padded(rows: list[list[float]], fill: float = 0.0) -> torch.Tensor:
 
 
 def scores(p: list[list[float]] | None = None, fill: float = 0.0, **fields: Any) -> tuple[AnswerScores, torch.Tensor]:
-    """Scores with everything in them, and the logits (a leaf) they come from. ``fill`` stands in the padding."""
+    """Return scores with all fields, and their logits (a leaf tensor). ``fill`` is the value in the padding."""
     logits = padded(P if p is None else p).log()
     logits[0, 3] = torch.tensor([fill, 1.0, -1.0])
     logits.requires_grad_(True)
@@ -60,7 +60,7 @@ def loss(name: str, given_scores: AnswerScores, **parameters: Any) -> torch.Tens
 
 
 def gradient(name: str, p: list[list[float]] | None = None, **parameters: Any) -> torch.Tensor:
-    """(4, 3): d loss / d logit."""
+    """Return d loss / d logit, (4, 3)."""
     given_scores, logits = scores(p)
     (found,) = torch.autograd.grad(loss(name, given_scores, **parameters), logits)
     return found[0]
@@ -71,7 +71,7 @@ def bernoulli(q: float, p: float) -> float:
 
 
 def jsd_to_one_hot(q: float) -> float:
-    """By the definition: half the divergences of both from their mean, over (k, all others)."""
+    """Return the divergence by definition, over (k, all others)."""
     middle = (1 + q) / 2
     return 0.5 * (q * math.log(q / middle) + (1 - q) * math.log(2)) + 0.5 * math.log(1 / middle)
 
@@ -140,7 +140,7 @@ def test_flat_has_the_variational_form_of_each_divergence(divergence: str, g: An
     assert float(found) == pytest.approx(-(g(template) - conjugate(g(answer))), abs=1e-9)
 
 
-def test_flat_names_the_divergences_there_are() -> None:
+def test_flat_error_names_the_known_divergences() -> None:
     with pytest.raises(ConfigError, match="pearson"):
         loss("flat", scores()[0], divergence="chi")
 
@@ -155,7 +155,7 @@ def one_fact(p: float) -> list[list[float]]:
 
 
 @given(CONFIDENCE)
-def test_weights_on_the_answers_logit_are_those_of_the_docstrings(p: float) -> None:
+def test_gradients_of_the_answer_logit_match_the_docstrings(p: float) -> None:
     runner_up = (1 - p) * 0.75
     targets = [0.1, 0.75, 0.2]
     assert gradient("never_seen", one_fact(p))[:3, 0].tolist() == pytest.approx(
@@ -182,7 +182,7 @@ def test_descending_makes_a_known_answer_less_likely(name: str) -> None:
     assert found[3].tolist() == [0, 0, 0]  # the padding
 
 
-def test_descending_a_preference_makes_the_other_answer_likelier() -> None:
+def test_descending_a_preference_makes_the_preferred_answer_likelier() -> None:
     for name in ("dpo", "flat"):
         given_scores, _ = scores()
         assert given_scores.preferred is not None
@@ -191,7 +191,7 @@ def test_descending_a_preference_makes_the_other_answer_likelier() -> None:
         assert found[0, 2:].tolist() == [0, 0]
 
 
-def test_ascent_leaves_known_facts_behind_and_never_seen_does_not() -> None:
+def test_gradient_ascent_barely_moves_known_facts_but_never_seen_does() -> None:
     sure, unsure = one_fact(0.98), one_fact(0.3)
     ascent = float(gradient("grad_diff", sure)[0, 0] / gradient("grad_diff", unsure)[0, 0])
     ours = float(gradient("never_seen", sure)[0, 0] / gradient("never_seen", unsure)[0, 0])
@@ -208,7 +208,7 @@ def test_never_seen_is_unlikelihood_training_at_level_zero() -> None:
     assert float(loss("never_seen", given_scores).detach()) == pytest.approx(expected, abs=1e-9)
 
 
-def test_never_seen_is_finite_where_the_model_is_certain() -> None:
+def test_never_seen_is_finite_for_certain_answers() -> None:
     logits = torch.tensor([[[200.0, 0.0, 0.0]] * 3 + [[0.0, 0.0, 0.0]]], requires_grad=True)
     given_scores = dataclasses.replace(scores()[0], logits=logits, target=torch.full((1, 4), -5.0))
     (found,) = torch.autograd.grad(loss("never_seen", given_scores), logits)
@@ -275,7 +275,7 @@ def test_token_weights_give_the_published_losses(a: float, b: float) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(objectives()))
-def test_what_stands_in_the_padding_changes_nothing(name: str) -> None:
+def test_values_in_the_padding_change_nothing(name: str) -> None:
     clean, dirty = scores()[0], scores(fill=-7.0)[0]
     assert float(loss(name, clean).detach()) == float(loss(name, dirty).detach())
 

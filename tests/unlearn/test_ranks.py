@@ -1,4 +1,4 @@
-"""Two processes take the update that one would take."""
+"""Two processes perform the same update as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
-def test_shares_are_a_partition(items: list[int], count: int) -> None:
+def test_shares_partition_the_batch(items: list[int], count: int) -> None:
     shares = [ManyRanks(index, count, torch.device("cpu")).share(items) for index in range(count)]
     assert sorted(item for share in shares for item in share) == sorted(items)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -46,7 +46,7 @@ def run_in_two_processes(config: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_give_the_result_of_one(world: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_result_as_one(world: Path, model_folder: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "model": str(model_folder),
         "facts": str(world / "facts.jsonl"),

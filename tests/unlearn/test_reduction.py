@@ -1,4 +1,4 @@
-"""Means over facts, or over all answer tokens of a batch: by hand, and whatever the batch is cut into."""
+"""Means over facts or over all answer tokens of a batch, by hand and for every split of the batch."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def gradients(method: MethodConfig, model: Any, **settings: Any) -> Gradients:
     return made
 
 
-def test_the_retain_term_by_hand() -> None:
+def test_retain_term_equals_the_case_computed_by_hand() -> None:
     tokens, mask = torch.tensor([[-0.1, -0.5], [-1.0, -9.0]]), torch.tensor([[True, True], [True, False]])
     assert float(retain_nll(tokens, mask)) == pytest.approx((0.3 + 1.0) / 2)
     assert float(retain_nll(tokens, mask, by_token=True)) == pytest.approx((0.1 + 0.5 + 1.0) / 3)
 
 
 def test_both_terms_are_means_over_tokens() -> None:
-    """Against sums over tokens, divided once."""
+    """Both terms equal sums over tokens that are divided once."""
     model = tiny_model("llama", 50)
     method = chosen("grad_diff", reduction="token", weights="count", weight_strength=0.5)
     made = gradients(method, model, micro_batch=2)
@@ -92,7 +92,7 @@ def test_losses_of_a_whole_answer_stay_means_over_facts() -> None:
     assert values[0] == values[1]
 
 
-def test_what_weighs_tokens_itself_cannot_be_reduced_by_token() -> None:
+def test_losses_that_weight_tokens_cannot_be_reduced_by_token() -> None:
     for preset, parameters in (("grad_diff", {"ceiling_nats": 5.0}), ("ce_u", {"skip": 1})):
         with pytest.raises(ValueError, match="weighs all tokens equally"):
             chosen(preset, reduction="token", parameters=parameters)

@@ -1,4 +1,4 @@
-"""Run folders: what is in them, that they continue, and that they are never written over."""
+"""Run folders: their content, resuming, and protection against overwriting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from factcensus.unlearn.run import run_unlearning
 
 
 class Recorder:
-    """An evaluator that writes down how it was called."""
+    """An evaluator that records its calls."""
 
     def __init__(self) -> None:
         self.points: list[str] = []
@@ -73,7 +73,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_run_folder_holds_what_the_contract_says(settings: dict[str, Any]) -> None:
+def test_run_folder_has_the_documented_files_and_columns(settings: dict[str, Any]) -> None:
     evaluator = Recorder()
     folder = run_unlearning(config(settings, save_models=True), evaluator)
     names = ["simnpo", "idk", "simnpo_loss_rank", "npo", "simnpo_never_seen"]
@@ -125,7 +125,7 @@ def test_equal_settings_give_equal_tables(settings: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("stage", ["unlearn idk", "evaluate npo"])
-def test_an_interrupted_run_continues_to_the_same_bytes(settings: dict[str, Any], tmp_path: Path, stage: str) -> None:
+def test_interrupted_runs_resume_to_the_same_bytes(settings: dict[str, Any], tmp_path: Path, stage: str) -> None:
     whole = run_unlearning(config(settings, out=str(tmp_path / "whole")), Recorder())
 
     def end(progress: Progress) -> None:
@@ -157,7 +157,7 @@ def test_another_configuration_is_refused(settings: dict[str, Any], tmp_path: Pa
     assert digests(folder) == before
 
 
-def test_a_run_continues_when_its_inputs_have_moved(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_resume_after_their_inputs_were_moved(settings: dict[str, Any], tmp_path: Path) -> None:
     run_unlearning(config(settings, methods=["simnpo"]))
     moved = Path(shutil.copytree(settings["model"], tmp_path / "moved"))
     evaluator = Recorder()
@@ -183,7 +183,7 @@ def test_a_folder_in_use_is_refused(settings: dict[str, Any]) -> None:
             run_unlearning(config(settings, methods=["simnpo"]))
 
 
-def test_a_failed_run_says_so_and_continues(settings: dict[str, Any]) -> None:
+def test_failed_runs_are_recorded_and_can_be_resumed(settings: dict[str, Any]) -> None:
     class Broken(Recorder):
         def evaluate(self, *arguments: Any, point: str, **named: Any) -> tuple[pa.Table, pa.Table]:
             if point == "after":
@@ -211,7 +211,7 @@ def test_a_failed_run_says_so_and_continues(settings: dict[str, Any]) -> None:
         ({"template": "chat"}, ConfigError, "no chat template"),
     ],
 )
-def test_wrong_input_is_an_error_before_anything_is_written(
+def test_invalid_input_is_an_error_before_anything_is_written(
     settings: dict[str, Any],
     changes: dict[str, Any],
     error: type[Exception],
@@ -224,7 +224,7 @@ def test_wrong_input_is_an_error_before_anything_is_written(
     assert not Path(settings["out"]).exists()
 
 
-def test_index_provenance_of_a_strata_table_stands_in_the_record(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_run_record_has_the_index_provenance_of_a_strata_table(settings: dict[str, Any], tmp_path: Path) -> None:
     rows = [json.loads(line) for line in Path(settings["facts"]).read_text().splitlines()]
     for row in rows:
         row |= {

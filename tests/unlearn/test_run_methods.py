@@ -1,4 +1,4 @@
-"""Methods through a whole run: a table's columns reach them, a goal ends a training, retraining is exact."""
+"""Methods in a whole run: columns of the table, stopping at a goal, and exact retraining."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings(world: Path, model: Path, out: Path, methods: list[Any]) -> dict[st
 
 def test_methods_of_every_kind_are_planned_and_run(world: Path, tokenizer: Any, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    tiny_model("llama", len(tokenizer)).save_pretrained(model)  # two layers: RMU needs one behind its own
+    tiny_model("llama", len(tokenizer)).save_pretrained(model)  # two layers, because RMU needs a later layer
     tokenizer.save_pretrained(model)
     methods = [
         "never_seen_strata", "rmu", "pdu", "idk_dpo", "alt_po", "jensun",
@@ -71,15 +71,15 @@ def test_given_alternatives_come_from_the_table(world: Path, model_folder: Path,
         run_unlearning(check_config({**given, "out": str(tmp_path / "other")}))
 
 
-def test_a_never_seen_level_needs_facts_that_nobody_has(world: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_never_seen_level_needs_facts_about_invented_subjects(world: Path, model_folder: Path, tmp_path: Path) -> None:
     config = settings(world, model_folder, tmp_path / "run", ["never_seen"])
     config["selection"] = {"count_column": "exposures", "never_seen_roles": ["nobody"]}
     with pytest.raises(ConfigError, match="invented names"):
         run_unlearning(check_config(config))
 
 
-def test_a_goal_ends_the_training_at_the_end_of_a_pass() -> None:
-    """A random model knows nothing, so the goal is reached as soon as it is looked at: after one pass of 10 facts."""
+def test_goal_ends_training_at_the_end_of_a_pass() -> None:
+    """A random model knows nothing, so the goal is reached at the first check, after one pass of 10 facts."""
     method = chosen("never_seen_strata", strata_control={"goal": 0.5, "strata": 2})
     model = tiny_model("llama", 50)
     sizes = TrainingConfig(batch_forget=4, batch_retain=4)
@@ -90,7 +90,7 @@ def test_a_goal_ends_the_training_at_the_end_of_a_pass() -> None:
     assert len(unlearn(model, forget, MATERIAL.retain, endless, sizes, Dose(1e-4, 5), seed=0, pad_id=0)) == 13
 
 
-def test_retraining_gives_the_weights_of_a_world_without_the_forget_people(world: Path, tmp_path: Path) -> None:
+def test_retraining_equals_training_without_the_people_to_forget(world: Path, tmp_path: Path) -> None:
     source = pretrain(world, tmp_path / "model", SMALL_MODEL, seed=4)
     oracle = pretrain(world, tmp_path / "oracle", SMALL_MODEL, seed=4, exclude_roles=("forget",))
     method = {"preset": "retrain", "retrain_world": str(world)}
@@ -103,7 +103,7 @@ def test_retraining_gives_the_weights_of_a_world_without_the_forget_people(world
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
-def test_retraining_needs_a_model_of_that_world(world: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_retraining_requires_a_model_of_the_same_world(world: Path, model_folder: Path, tmp_path: Path) -> None:
     config = settings(world, model_folder, tmp_path / "run", [{"preset": "retrain", "retrain_world": str(world)}])
     with pytest.raises(ConfigError, match=r"pretraining\.json"):
         run_unlearning(check_config(config))

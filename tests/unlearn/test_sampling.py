@@ -11,7 +11,7 @@ from factcensus.unlearn.training.schedule import rate_at
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 5), st.integers(1, 4))
-def test_every_example_is_seen_once_a_pass(size: int, batch_size: int, seed: int, passes: int) -> None:
+def test_every_example_is_seen_once_per_pass(size: int, batch_size: int, seed: int, passes: int) -> None:
     sampler = Sampler(size, batch_size, seed, "forget")
     stream = [index for step in range(sampler.steps(passes)) for index in sampler.batch(step)]
     for epoch in range(passes):
@@ -19,13 +19,13 @@ def test_every_example_is_seen_once_a_pass(size: int, batch_size: int, seed: int
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.lists(st.integers(0, 30), min_size=1))
-def test_a_batch_does_not_depend_on_what_was_drawn_before(size: int, batch_size: int, steps: list[int]) -> None:
+def test_batches_do_not_depend_on_earlier_draws(size: int, batch_size: int, steps: list[int]) -> None:
     used = Sampler(size, batch_size, 0, "forget")
     for step in steps:
         assert used.batch(step) == Sampler(size, batch_size, 0, "forget").batch(step)
 
 
-def test_names_and_seeds_draw_differently() -> None:
+def test_names_and_seeds_give_different_orders() -> None:
     drawn = [Sampler(100, 100, seed, name).batch(0) for seed in (0, 1) for name in ("forget", "retain")]
     assert len({tuple(batch) for batch in drawn}) == 4
 

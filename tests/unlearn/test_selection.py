@@ -20,7 +20,7 @@ from factcensus.unlearn.selection import Selection, read_fact_table, select
 
 
 def strata_table(facts_per_cell: int = 4) -> pa.Table:
-    """Three strata by two relations, without roles; a subject has one fact."""
+    """Return a table of three strata and two relations without roles, with one fact per subject."""
     rows = [
         {"subject": f"s{stratum}{relation}{number}", "object": "o", "relation": relation, "stratum": stratum}
         for stratum in range(3)
@@ -49,7 +49,7 @@ def test_roles_of_a_world_are_the_default(world: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_bystanders_are_taken_by_whole_people(world: Path, share: float) -> None:
+def test_bystanders_are_chosen_by_person(world: Path, share: float) -> None:
     table = read_fact_table(world / "facts.jsonl")
     selection = chosen(table, retain={"bystanders_share": share})
     everyone = {row["subject"] for row in selection.rows if row["role"] == "bystander"}
@@ -107,17 +107,17 @@ def test_an_empty_set_or_a_missing_column_is_an_error(settings: dict[str, Any], 
         chosen(strata_table(), **settings)
 
 
-def test_an_empty_set_says_what_the_table_has() -> None:
+def test_empty_set_error_lists_values_of_the_table() -> None:
     with pytest.raises(ConfigError, match=r"selection\.forget.*the table has stratum 0, 1, 2; relation author"):
         chosen(strata_table(), forget={"strata": [7], "relations": ["capital"]})
 
 
-def test_missing_strata_say_which_command_adds_them() -> None:
+def test_missing_strata_error_names_the_command_that_adds_them() -> None:
     with pytest.raises(ConfigError, match="facts stratify"):
         chosen(strata_table().drop_columns(["stratum"]), forget={"strata": [1]})
 
 
-def test_tables_are_read_alike_from_all_three_formats(tmp_path: Path) -> None:
+def test_all_three_formats_give_equal_tables(tmp_path: Path) -> None:
     rows = [{"subject": "France", "object": "Paris", "paraphrases": "a?|b?"}, {"subject": "Peru", "object": "Lima"}]
     table = pa.Table.from_pylist(rows)
     pq.write_table(table, tmp_path / "facts.parquet")
@@ -143,7 +143,7 @@ def test_tables_are_read_alike_from_all_three_formats(tmp_path: Path) -> None:
         ("facts.jsonl", "{", "facts.jsonl"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+def test_invalid_tables_are_errors(tmp_path: Path, name: str, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises((ConfigError, InputError), match=message):
@@ -159,15 +159,13 @@ def test_a_table_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, text
         ({"count_column": "exposure"}, "count_column is 'exposure'.*did you mean 'exposures'"),
     ],
 )
-def test_unknown_value_of_a_condition_is_an_error_that_names_the_nearest(
-    world: Path, settings: dict[str, Any], message: str
-) -> None:
+def test_unknown_condition_values_get_a_suggestion(world: Path, settings: dict[str, Any], message: str) -> None:
     config = SelectionConfig.model_validate(settings)
     with pytest.raises(ConfigError, match=message):
         select(read_fact_table(world / "facts.jsonl"), config, 0)
 
 
-def test_own_column_used_is_not_replaced(tmp_path: Path) -> None:
+def test_existing_column_used_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("subject,object,used\nPeru,Lima,yes\n")
     with pytest.raises(InputError, match=r"already has a column 'used'.*--columns my_used=used"):
         read_fact_table(tmp_path / "f.csv")

@@ -1,4 +1,4 @@
-"""SIGTERM is never lost: the handler sets a flag, and the work ends at its next safe place."""
+"""SIGTERM is never lost: the handler sets a flag, and the work stops at the next safe point."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from factcensus.unlearn.errors import InterruptedRunError
 from factcensus.unlearn.stopping import check_stop, sleep, stop_on_sigterm
 
 KILLS = 8
-#: Imports what a run needs, then starts one run for each kill in a forked child.
+#: Imports everything a run needs, then starts one run per kill in a forked child.
 CHILDREN = """
 import json, os, signal, sys, time
 import torch, transformers
@@ -46,20 +46,20 @@ for number, delay in enumerate(json.loads(sys.argv[2])):
 
 
 class Swallows:
-    """Sends the signal from a finaliser, where an exception from a handler would be printed and forgotten."""
+    """Sends the signal from a finaliser, where an exception of the handler would be swallowed."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_signal_during_a_finaliser_still_ends_the_work() -> None:
+def test_signal_during_a_finaliser_still_stops_the_work() -> None:
     with stop_on_sigterm():
         Swallows()
         with pytest.raises(InterruptedRunError):
             check_stop()
 
 
-def test_nested_uses_share_one_request_and_the_handler_is_restored() -> None:
+def test_nested_blocks_share_one_request_and_restore_the_handler() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_sigterm():
         with stop_on_sigterm() as inner:
@@ -81,7 +81,7 @@ def test_a_request_ends_a_sleep_early() -> None:
     assert time.monotonic() - began < 30
 
 
-def test_the_state_is_saved_before_leaving() -> None:
+def test_state_is_saved_before_stopping() -> None:
     saved: list[str] = []
     with stop_on_sigterm() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -90,7 +90,7 @@ def test_the_state_is_saved_before_leaving() -> None:
     assert saved == ["state"]
 
 
-def test_sigterm_at_any_time_of_the_start_ends_a_run_cleanly(world: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_sigterm_at_any_time_during_start_up_ends_cleanly(world: Path, model_folder: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "model": str(model_folder), "facts": str(world / "facts.jsonl"), "methods": ["simnpo", "npo", "idk"],
         "selection": {"count_column": "exposures"}, "threads": 1, "training": {"passes": 200, "learning_rate": 1e-4},
@@ -107,8 +107,8 @@ def test_sigterm_at_any_time_of_the_start_ends_a_run_cleanly(world: Path, model_
             assert json.loads(record.read_text())["status"] == "interrupted"
 
 
-def test_the_command_ends_cleanly_while_it_imports(tmp_path: Path) -> None:
-    """The handler is there before the libraries are: the signal is sent as soon as it is."""
+def test_sigterm_during_imports_ends_cleanly(tmp_path: Path) -> None:
+    """The handler is installed before the libraries are imported; the signal is sent at that moment."""
     (tmp_path / "run.json").write_text(json.dumps({"model": "m", "facts": "f.csv", "out": "run", "methods": ["npo"]}))
     script = (
         "import os, signal, sys\n"

@@ -1,4 +1,4 @@
-"""Grids: which runs there are, and that what is finished is never run again."""
+"""Grids: their runs, and that finished runs are never repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names(sweep: Sweep) -> list[str]:
     return [point.name for point in sweep.points]
 
 
-def test_every_combination_is_a_run_with_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_every_combination_is_a_run_with_a_separate_folder(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         {"seed": [0, 1], "training": {"learning_rate": [1e-5, 2e-4]}, "methods": ["npo", ["idk", "simnpo"]]},
@@ -78,7 +78,7 @@ def test_methods_that_differ_inside_have_different_folders(tmp_path: Path) -> No
         ({"methods": ["simnop"]}, "unknown preset 'simnop'"),
     ],
 )
-def test_a_wrong_grid_is_named_before_anything_runs(tmp_path: Path, sweep: Any, message: str) -> None:
+def test_invalid_grids_are_refused_before_anything_runs(tmp_path: Path, sweep: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_sweep(written(tmp_path, sweep))
 
@@ -95,7 +95,7 @@ def settings(world: Path, model_folder: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_finished_runs_stay_finished_when_the_grid_changes(
+def test_changing_the_grid_does_not_repeat_finished_runs(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[int, float]] = []
@@ -112,7 +112,7 @@ def test_finished_runs_stay_finished_when_the_grid_changes(
     assert trained == [(0, 1e-5), (1, 1e-5)]
     assert result.failed == {}
     assert [(row["seed"], row["status"]) for row in result.rows] == [(0, "done"), (1, "done")]
-    # One more axis that holds the old value, one more seed: the folders have other names now, and are found again.
+    # Another axis with the old value and another seed change the folder names, but finished runs are still found.
     larger = {"training.learning_rate": [2e-5, 1e-5], "seed": [0, 1]}
     before = sweep_status(read_sweep(written(tmp_path, larger, **settings)))
     assert [row["status"] for row in before] == ["pending", "pending", "done", "done"]
@@ -127,7 +127,7 @@ def test_finished_runs_stay_finished_when_the_grid_changes(
     assert len(trained) == 4
 
 
-def test_a_run_that_fails_is_noted_and_the_others_go_on(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_failed_runs_are_recorded_and_the_others_continue(settings: dict[str, Any], tmp_path: Path) -> None:
     path = written(tmp_path, {"selection.forget.relations": [["no-such"], ["birth_city"]], "seed": [5]}, **settings)
     result = run_sweep(read_sweep(path))
     assert [row["status"] for row in result.rows] == ["failed", "done"]
@@ -135,7 +135,7 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(settings: dict[str, Any]
     assert "no fact meets" in result.failed["relations=no-such,seed=5"]
 
 
-def test_the_original_is_evaluated_once_for_runs_that_ask_it_the_same(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_original_is_evaluated_once_for_equal_evaluations(settings: dict[str, Any], tmp_path: Path) -> None:
     import pyarrow as pa
 
     points: list[str] = []
@@ -152,7 +152,7 @@ def test_the_original_is_evaluated_once_for_runs_that_ask_it_the_same(settings: 
     sweep = read_sweep(written(tmp_path, {"training.learning_rate": [1e-5, 2e-5], "seed": [0, 1]}, **settings))
     run_sweep(sweep, Recorder)
     assert points.count("after") == 4
-    assert points.count("before") == 2  # one a seed: the draw of the forget set differs
+    assert points.count("before") == 2  # one per seed, because the forget sets differ
     notes = [json.loads(path.read_text()) for path in Path(settings["out"]).glob("*/cells/original/done.json")]
     assert sum("taken_over_from" in note for note in notes) == 2
 

@@ -1,4 +1,4 @@
-"""The loop: what it changes, what never changes it, and that a continued run is the same run."""
+"""The training loop: its effects, its invariances, and equal results after an interruption."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_forget_answers_become_less_likely(preset: str) -> None:
         assert loss_of(model, FORGET) > before
 
 
-def test_retain_answers_are_held_in_place() -> None:
+def test_retain_answers_keep_their_likelihood() -> None:
     with_term, without = tiny_model("llama", VOCABULARY), tiny_model("llama", VOCABULARY)
     train(with_term, method("grad_diff", alpha=2.0))
     train(without, method("grad_diff", retain="none"))
     assert loss_of(with_term, RETAIN) < loss_of(without, RETAIN)
 
 
-def test_divergence_from_the_original_starts_at_zero_and_is_held_down() -> None:
+def test_divergence_from_the_original_starts_at_zero_and_stays_low() -> None:
     rows = train(tiny_model("llama", VOCABULARY), method("simnpo", retain="kl"))
     assert rows[0]["retain_loss_nats"] == pytest.approx(0, abs=1e-6)
     assert rows[-1]["retain_loss_nats"] > 0
@@ -97,7 +97,7 @@ def test_micro_batches_change_no_loss_and_no_gradient(kind: str) -> None:
             assert parts[0][name] == pytest.approx(whole[0][name], rel=1e-6, abs=1e-6)
 
 
-def test_weights_decide_which_fact_is_pushed() -> None:
+def test_weights_determine_which_fact_is_forgotten() -> None:
     weights = torch.zeros(len(FORGET))
     weights[0] = float(len(FORGET))
     model, before = tiny_model("llama", VOCABULARY), tiny_model("llama", VOCABULARY)
@@ -108,7 +108,7 @@ def test_weights_decide_which_fact_is_pushed() -> None:
 
 def test_doses_are_passes_over_the_forget_set() -> None:
     rows = train(tiny_model("llama", VOCABULARY), passes=2.5)
-    assert len(rows) == 7  # 25 examples, 4 a step
+    assert len(rows) == 7  # 25 examples, 4 per step
     assert rows[-1]["passes"] == pytest.approx(2.8)
     assert [row["step"] for row in rows] == list(range(1, 8))
 
@@ -121,7 +121,7 @@ def test_dropout_is_off() -> None:
 
 
 class StopAt:
-    """A progress function that ends the training at a step: by SIGTERM, or as a kill would, without a word."""
+    """Return a progress function that ends training at a step, by SIGTERM or like a kill."""
 
     def __init__(self, step: int, politely: bool) -> None:
         self.step, self.politely = step, politely
@@ -134,12 +134,12 @@ class StopAt:
 
 
 @pytest.mark.parametrize("politely", [True, False])
-def test_a_continued_run_has_the_bytes_of_an_uninterrupted_one(tmp_path: Path, politely: bool) -> None:
+def test_resumed_runs_have_the_bytes_of_uninterrupted_ones(tmp_path: Path, politely: bool) -> None:
     whole, state = tiny_model("llama", VOCABULARY), tmp_path / "state.pt"
     rows = train(whole)
     with pytest.raises(InterruptedRunError if politely else KeyboardInterrupt):
         train(tiny_model("llama", VOCABULARY), state=state, save_every_steps=2, progress=StopAt(5, politely))
-    continued = tiny_model("llama", VOCABULARY, seed=9)  # its weights come from the state
+    continued = tiny_model("llama", VOCABULARY, seed=9)  # its weights are replaced by the saved state
     seen: list[int] = []
     again = train(continued, state=state, save_every_steps=2, progress=lambda progress: seen.append(progress.done))
     assert seen[0] == (6 if politely else 5)
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         train(model)
 
 
-def test_meter_flags_bfloat16_parameters_and_passes_float32() -> None:
+def test_meter_reports_lost_updates_for_bfloat16_but_not_float32() -> None:
     shares = {}
     for dtype in (torch.float32, torch.bfloat16):
         rows = train(tiny_model("llama", VOCABULARY).to(dtype), rate=5e-6, warmup_share=0)
@@ -185,7 +185,7 @@ def test_bfloat16_arithmetic_keeps_float32_parameters_and_nearly_the_same_losses
     assert max(row["lost_update_share"] for row in rows[1]) < 0.01
 
 
-def test_meter_counts_the_elements_that_should_have_moved() -> None:
+def test_meter_counts_elements_that_should_have_changed() -> None:
     parameter = torch.nn.Parameter(torch.tensor([1.0, 1.0, 256.0, 1.0], dtype=torch.bfloat16))
     optimizer = torch.optim.AdamW([parameter], lr=0.25, weight_decay=0)
     meter = LostUpdateMeter([parameter])

@@ -1,4 +1,4 @@
-"""Fact weights: mean 1, the same numbers for every kind, dealt to different facts."""
+"""Fact weights have mean 1; all kinds use the same weights but assign them differently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_count_weights_equal_the_case_computed_by_hand() -> None:
 
 
 @given(COUNTS, st.floats(-2, 2), st.integers(0, 99))
-def test_all_kinds_have_mean_one_and_the_same_numbers(counts: list[int], strength: float, seed: int) -> None:
+def test_all_kinds_have_mean_one_and_the_same_weights(counts: list[int], strength: float, seed: int) -> None:
     loss = np.random.default_rng(seed).random(len(counts))
     dealt = {
         kind: fact_weights(kind, facts=len(counts), counts=counts, original_loss=loss, strength=strength, seed=seed)
@@ -34,7 +34,7 @@ def test_all_kinds_have_mean_one_and_the_same_numbers(counts: list[int], strengt
 
 
 @given(COUNTS)
-def test_a_greater_count_never_weighs_less(counts: list[int]) -> None:
+def test_larger_counts_never_weigh_less(counts: list[int]) -> None:
     weights = count_weights(counts, 0.7)
     order = np.argsort(counts, kind="stable")
     assert (np.diff(weights[order]) >= -1e-12).all()
@@ -45,12 +45,12 @@ def test_the_surest_fact_has_the_largest_weight() -> None:
     assert list(np.argsort(-weights)) == [1, 0, 2]
 
 
-def test_strength_zero_and_equal_counts_are_uniform() -> None:
+def test_strength_zero_and_equal_counts_give_uniform_weights() -> None:
     assert count_weights([1, 5, 9], 0.0) == pytest.approx([1, 1, 1])
     assert count_weights([7, 7, 7], 2.0) == pytest.approx([1, 1, 1])
 
 
-def test_missing_numbers_and_unknown_kinds_are_errors() -> None:
+def test_missing_counts_and_unknown_kinds_are_errors() -> None:
     with pytest.raises(ConfigError, match="count_column"):
         fact_weights("count", facts=2)
     with pytest.raises(ConfigError, match="loss_rank"):

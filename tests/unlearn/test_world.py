@@ -1,4 +1,4 @@
-"""The written world holds what was drawn: counted here by plain string search, as slowly and obviously as can be."""
+"""The written world contains the drawn facts, checked by plain string search."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def digest(world: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def test_each_fact_stands_in_as_many_biographies_as_were_drawn(world: Path) -> None:
+def test_each_fact_occurs_in_the_drawn_number_of_biographies(world: Path) -> None:
     texts = {
         source: [d["text"] for d in documents(world) if d["source"] == source]
         for source in ("biographies", "questions")
@@ -47,7 +47,7 @@ def test_each_fact_stands_in_as_many_biographies_as_were_drawn(world: Path) -> N
         assert len(asked) == (SMALL_WORLD.question_copies if fact["role"] in ("retain", "retain_held") else 0)
 
 
-def test_no_person_stands_in_a_document_about_another(world: Path) -> None:
+def test_no_document_mentions_two_people(world: Path) -> None:
     people = {row["fact_id"].partition("-")[0]: row["subject"] for row in read_facts(world)}
     for document in documents(world):
         assert [person for person, name in people.items() if name in document["text"]] == [
@@ -55,12 +55,12 @@ def test_no_person_stands_in_a_document_about_another(world: Path) -> None:
         ]
 
 
-def test_no_biography_is_written_twice(world: Path) -> None:
+def test_biographies_are_unique(world: Path) -> None:
     texts = [document["text"] for document in documents(world) if document["source"] == "biographies"]
     assert len(set(texts)) == len(texts)
 
 
-def test_documents_have_the_fields_of_dolma_and_ids_of_their_own(world: Path) -> None:
+def test_documents_have_dolma_fields_and_unique_ids(world: Path) -> None:
     written = documents(world)
     assert all(set(d) == {"id", "text", "source", "added", "created", "metadata"} for d in written)
     assert len({document["id"] for document in written}) == len(written)
@@ -71,7 +71,7 @@ def test_same_settings_and_seed_give_the_same_bytes(tmp_path: Path, world: Path)
     assert digest(write_world(tmp_path / "other", SMALL_WORLD, 1)) != digest(world)
 
 
-def test_another_world_is_never_written_over(tmp_path: Path) -> None:
+def test_another_world_is_never_overwritten(tmp_path: Path) -> None:
     folder = write_world(tmp_path / "world", SMALL_WORLD, 0)
     before = digest(folder)
     assert write_world(folder, SMALL_WORLD, 0) == folder
@@ -107,13 +107,13 @@ def test_no_property_of_an_object_varies_with_the_count(name: str) -> None:
             assert abs(np.dot(log_count - log_count.mean(), has_it)) < 1e-9
 
 
-def test_one_relation_says_nothing_of_another() -> None:
+def test_objects_of_different_relations_are_independent() -> None:
     people = draw_people(PRESETS["demo"].world, seed=5)
     pairs = Counter((person.objects[0], person.objects[1]) for person in people)
-    assert len(pairs) > 150  # of 256; 16 if the decks were dealt in step
+    assert len(pairs) > 150  # of 256; it would be 16 if the decks were dealt in parallel
 
 
-def test_groups_have_the_same_counts_and_names_are_used_once() -> None:
+def test_groups_have_equal_counts_and_names_are_unique() -> None:
     people = draw_people(PRESETS["demo"].world, seed=6)
     names = [person.name for person in people]
     assert len(set(names)) == len(names)
@@ -123,7 +123,7 @@ def test_groups_have_the_same_counts_and_names_are_used_once() -> None:
         assert len(set(levels.values())) == 1
 
 
-def test_every_word_belongs_to_one_list() -> None:
+def test_every_word_belongs_to_exactly_one_list() -> None:
     lists: list[set[str]] = [
         {name.casefold() for name in words.FIRST_NAMES},
         {name.casefold() for name in words.LAST_NAMES},
@@ -139,20 +139,20 @@ def test_every_word_belongs_to_one_list() -> None:
     assert len(words.LAST_NAMES) == 200
 
 
-def test_paraphrases_are_made_of_words_that_the_corpus_has(world: Path) -> None:
+def test_paraphrases_use_only_words_of_the_corpus(world: Path) -> None:
     seen = set(" ".join(read_texts(world)).replace("?", " ?").split())
     for relation in RELATIONS:
         for paraphrase in relation.paraphrases:
             assert set(paraphrase.replace("{s}", " ").replace("?", " ?").split()) <= seen
 
 
-def test_cloze_is_continued_by_the_answer_in_the_corpus(world: Path) -> None:
+def test_corpus_continues_the_cloze_with_the_answer(world: Path) -> None:
     texts = read_texts(world)
     clozes = [f"{fact['cloze']} {fact['answer']}." for fact in read_facts(world) if fact["exposures"] == 4]
     assert any(any(cloze in text for text in texts) for cloze in clozes)
 
 
-def test_a_document_without_excluded_people_stays(world: Path) -> None:
+def test_documents_without_excluded_people_are_kept(world: Path) -> None:
     facts = read_facts(world)
     forget = {fact["subject"] for fact in facts if fact["role"] == "forget"}
     kept = read_texts(world, forget)
@@ -160,7 +160,7 @@ def test_a_document_without_excluded_people_stays(world: Path) -> None:
     assert len(kept) == len([text for text in read_texts(world) if not any(name in text for name in forget)])
 
 
-def test_tokenizer_knows_every_word_and_gives_the_text_back(world: Path, tokenizer: Any) -> None:
+def test_tokenizer_knows_every_word_and_restores_the_text(world: Path, tokenizer: Any) -> None:
     for text in [*read_texts(world), *(fact["question"] for fact in read_facts(world)), REFUSAL]:
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.unk_token_id not in ids
@@ -168,7 +168,7 @@ def test_tokenizer_knows_every_word_and_gives_the_text_back(world: Path, tokeniz
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_saved_tokenizer_is_the_same_one(model_folder: Path, tokenizer: Any) -> None:
+def test_saved_tokenizer_equals_the_original(model_folder: Path, tokenizer: Any) -> None:
     from transformers import AutoTokenizer
 
     loaded = AutoTokenizer.from_pretrained(model_folder)
@@ -177,7 +177,7 @@ def test_saved_tokenizer_is_the_same_one(model_folder: Path, tokenizer: Any) -> 
     assert (loaded.eos_token_id, loaded.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
-def test_packing_keeps_documents_whole_and_all() -> None:
+def test_packing_keeps_all_documents_whole() -> None:
     rows = pack([3, 4, 5, 2], [2, 0, 3, 1], row_tokens=9)
     assert rows == [[2, 0], [3, 1]]
     with pytest.raises(ConfigError, match="raise row_tokens"):
@@ -196,32 +196,32 @@ def test_packing_keeps_documents_whole_and_all() -> None:
         ({"assignment": "fair"}, "balanced"),
     ],
 )
-def test_a_world_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_world_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         WorldSettings(**settings)
 
 
 @pytest.mark.parametrize("people", [2, 3, 7, 14, 24])
-def test_a_small_world_has_someone_to_forget_and_someone_to_retain(people: int) -> None:
+def test_small_worlds_have_people_to_forget_and_to_retain(people: int) -> None:
     roles = Counter(person.role for person in draw_people(WorldSettings(people=people), 0))
     assert roles["forget"] > 0
     assert roles["retain"] > 0
     assert sum(roles.values()) == people + WorldSettings().phantoms
 
 
-def test_a_world_too_small_to_unlearn_in_is_refused_with_the_least_size() -> None:
+def test_too_small_worlds_are_refused_with_the_next_valid_size() -> None:
     with pytest.raises(ConfigError, match=r"people=1 leaves nobody in the group 'forget'.*people=2"):
         draw_people(WorldSettings(people=1), 0)
 
 
-def test_a_model_that_cannot_be_is_refused() -> None:
+def test_invalid_model_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="heads"):
         PretrainSettings(width=10, heads=4)
     with pytest.raises(ConfigError, match="learning_rate"):
         PretrainSettings(learning_rate=-1.0)
 
 
-def test_writing_a_world_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+def test_writing_a_world_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     code = (
         "import sys; from factcensus.unlearn import WorldSettings, write_world; "
         f"write_world({str(tmp_path / 'w')!r}, WorldSettings(people=7, objects=2, phantoms=0), 0); "

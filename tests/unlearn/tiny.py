@@ -1,4 +1,4 @@
-"""A world and models small enough to be made in a moment."""
+"""A tiny world and tiny models for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SMALL_MODEL = PretrainSettings(width=16, layers=1, heads=2, feed_forward=32, epo
 
 
 def tiny_model(kind: str, vocabulary: int, seed: int = 0) -> Any:
-    """A random Llama or GPT-2 of a few thousand parameters, in evaluation mode."""
+    """Return a random Llama or GPT-2 with a few thousand parameters, in evaluation mode."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 

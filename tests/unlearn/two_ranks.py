@@ -1,6 +1,6 @@
-"""Both processes of the test of ranks: one configuration, from a file.
+"""Run the two processes of the rank test with one configuration file.
 
-The second is forked from the first once everything is imported, which is most of what a tiny run takes; torch has
+The second process is forked from the first after all imports, which take most of the time of a tiny run. Torch has
 computed nothing by then, so it has no threads that a fork would lose.
 """
 
@@ -19,7 +19,7 @@ from factcensus.unlearn.run import run_unlearning
 
 
 def main() -> None:
-    """Run both; the exit code is not 0 if one of them fails."""
+    """Run both processes; the exit status is not 0 if one of them fails."""
     config = load_config(Path(sys.argv[1]))
     second = os.fork()
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if second else "1"
