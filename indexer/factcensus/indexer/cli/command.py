@@ -73,7 +73,7 @@ class Command(click.Command):
         example: One or more complete command lines, shown at the end of the help.
         exclusive: Groups of option names of which at most one may be given.
         one_of: Groups of option names of which exactly one must be given.
-        needs: Names of options without effect unless another one is given, with the name of that one.
+        needs: Names of options that only have an effect with another option, each with the name of the other.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, unless an option that is given has no effect."""
+        """Run the command, or refuse options that would have no effect."""
         given = {
             name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         }

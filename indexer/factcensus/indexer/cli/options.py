@@ -29,7 +29,7 @@ else:  # in older versions of click, these classes take no type parameter
 
 
 class AnyPath(click.Path):
-    """A path; an empty text, such as from a variable that is not set, is refused and not taken for the folder ``.``."""
+    """A path; an empty text, such as from an unset variable, is refused rather than read as the folder ``.``."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)

@@ -151,7 +151,7 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
 
 
 class _Repeats:
-    """Finds objects that give the key of a text or an id twice; JSON readers silently take the last value."""
+    """A detector of repeated text or id keys in objects, of which JSON readers silently keep the last value."""
 
     def __init__(self, text_field: str, id_field: str) -> None:
         text_keys = {text_field, text_field.rpartition(".")[2]}
@@ -160,11 +160,11 @@ class _Repeats:
         self._text_keys, self._others = ([b'"%b"' % key.encode() for key in keys] for keys in (text_keys, others))
 
     def possible(self, line: bytes, text_bytes: int) -> bool:
-        """Return whether a line may do so, without a look at its text, which is most of it.
+        """Return whether a line may have repeated keys, without searching its text, which is most of the line.
 
         Args:
-            line: as it is written.
-            text_bytes: of the text in UTF-8; in the line it takes as many or more.
+            line: The line as written.
+            text_bytes: Number of UTF-8 bytes of the text, which takes at least as many bytes in the line.
         """
         end = len(line) - text_bytes
         found = 0
@@ -185,7 +185,7 @@ class _Repeats:
         return False
 
     def refuse(self, line: bytes) -> None:
-        """Raise if a line does so."""
+        """Refuse a line with repeated keys."""
         json.loads(line, object_pairs_hook=self._each_once, parse_int=str, parse_float=str)
 
     def _each_once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _unquoted(part: str) -> str:
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether a text is UTF-8; halves of surrogate pairs, which command lines can carry, are not."""
+    """Return whether a text can be encoded as UTF-8; lone surrogates, which command lines may contain, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

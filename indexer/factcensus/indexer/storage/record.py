@@ -234,7 +234,7 @@ def read_record(path: Path) -> Record:
             probes=tuple(map(_probe_of, _field(content, "probes", list))),
         )
         if len(bytes.fromhex(record.key)) != _KEY_BYTES:
-            raise ValueError(f"its key is not {_KEY_BYTES} bytes")
+            raise ValueError(f"its key must have {_KEY_BYTES} bytes")
         seal = _field(content, "seal", str)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the record {path} is damaged ({type(error).__name__}: {error})") from error
@@ -243,7 +243,7 @@ def read_record(path: Path) -> Record:
         each.id for each in record.documents if each.id is not None and _id_digest(key, each.id) != each.id_digest
     ]
     if other_ids or seal != _seal(record):
-        what = f"the id {other_ids[0]!r} is not the one it was written with" if other_ids else "its seal does not hold"
+        what = f"the id {other_ids[0]!r} was changed" if other_ids else "its seal does not match"
         raise VerificationError(f"the record {path} was changed since it was written: {what}; use an unchanged copy")
     return record
 
@@ -251,7 +251,7 @@ def read_record(path: Path) -> Record:
 def _seal(record: Record) -> str:
     fields = asdict(record)
     for each in fields["documents"]:
-        del each["id"]  # a copy may leave them out
+        del each["id"]  # a copy may omit them
     return _keyed(bytes.fromhex(record.key), b"record\0" + json.dumps(fields, sort_keys=True).encode())
 
 

@@ -13,7 +13,7 @@ from factcensus.indexer.tables.facts import Facts, as_facts
 from factcensus.indexer.tables.restored import restored
 from factcensus.indexer.tables.values import as_list, list_column, text_column
 
-#: Values of the column ``used``: how training used a fact.
+#: Values of the column ``used``, the use of a fact in training.
 USES = frozenset(("forget", "retain", "none", None))
 
 

@@ -161,21 +161,21 @@ def _count_keys(value: dict[str, Any] | list[Any]) -> int:
 
 
 def check_keys_once(body: bytes, keys: int) -> None:
-    """Check that no object of a JSON document gives a key twice; a reader that takes the last one does not say so.
+    """Check that no object of a JSON document has a repeated key, of which readers silently keep the last value.
 
     Args:
-        body: the document, which such a reader could read.
-        keys: the keys that the reader found.
+        body: The document, already read once.
+        keys: The number of keys that the reader found.
 
     Raises:
-        InputError: an object does; or the document has an infinite number.
+        InputError: An object has a repeated key, or the document has an infinite number.
     """
     if _colons(body) == keys:
         return
     try:
         decoded(body)
     except ValueError as error:
-        raise InputError(f"not JSON that can be used ({error})") from error
+        raise InputError(f"not usable JSON ({error})") from error
 
 
 def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[dict[str, Any]]:

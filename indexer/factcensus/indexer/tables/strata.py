@@ -59,10 +59,10 @@ Bounds = list[tuple[int, int | None]]
 
 
 def check_bins(bins: str) -> None:
-    """Check that bins can be read, before anything is counted for them.
+    """Check the text of bins before counting starts.
 
     Raises:
-        InputError: they cannot.
+        InputError: The bins are invalid.
     """
     _bounds(np.zeros(1, np.int64), bins)
 

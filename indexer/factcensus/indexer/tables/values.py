@@ -129,10 +129,10 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
 
 
 def python_values(column: pa.ChunkedArray | pa.Array, name: str) -> list[Any]:
-    """Return the values of a column in Python.
+    """Convert the values of a column to Python.
 
     Raises:
-        InputError: Python has no form for one: a date after the year 9999, nanoseconds of a time, an unknown time zone.
+        InputError: Python cannot represent a value, such as a date after 9999, nanoseconds, or an unknown time zone.
     """
     try:
         return list(column.to_pylist())
@@ -141,10 +141,10 @@ def python_values(column: pa.ChunkedArray | pa.Array, name: str) -> list[Any]:
 
 
 def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return the rows of a table in Python.
+    """Convert the rows of a table to Python.
 
     Raises:
-        InputError: Python has no form for a value; the message names the column.
+        InputError: Python cannot represent a value; the message names the column.
     """
     names = table.schema.names
     columns = [python_values(column, name) for name, column in zip(names, table.columns, strict=True)]
@@ -153,8 +153,8 @@ def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
 
 def _without_text(column: pa.ChunkedArray | pa.Array, name: str, error: Exception) -> InputError:
     return InputError(
-        f"the column {name[:100]!r} of type {str(column.type)[:100]} holds a value that cannot be written as text "
-        f"({str(error)[:100]}); write the column as text, or leave it out"
+        f"the column {name[:100]!r} of type {str(column.type)[:100]} has a value that cannot be written as text "
+        f"({str(error)[:100]}); write the column as text, or remove it"
     )
 
 
