@@ -69,7 +69,7 @@ class Tally:
         with self.lock:
             self.answers[kind] += 1
             if not right:
-                self.wrong.append(f"{kind}: {what[:300]}")
+                self.wrong.append(f"{kind}: {what[:1000]}")
 
     def failed(self, kind: str) -> None:
         """Add a status from 500 on, or a missing answer."""
@@ -221,7 +221,8 @@ def _compare(asker: _Asker, kind: str, content: bytes, media_type: str, start: i
         rows = pq.read_table(BytesIO(content)).to_pylist()
     else:
         rows = [json.loads(line) for line in content.splitlines()]
-    asker.tally.add(kind, rows in [known.table[start:end] for known in asker.versions], f"rows {start} to {end}")
+    right = rows in [known.table[start:end] for known in asker.versions]
+    asker.tally.add(kind, right, f"rows {start} to {end}, {len(rows)} came, the first is {rows[:1]}")
 
 
 def _tables(asker: _Asker, chance: random.Random) -> None:
@@ -253,7 +254,8 @@ def _jobs(asker: _Asker, chance: random.Random) -> None:
             else:  # 410: the index was replaced after the table was counted
                 asker.tally.add("jobs whose index was replaced", status == 410, f"{status} {content[:200]!r}")
         else:
-            asker.tally.add("jobs whose index was replaced", "replaced" in str(job["error"]), str(job["error"]))
+            said = job["state"] == "outdated" or "replaced" in str(job["error"])
+            asker.tally.add("jobs whose index was replaced", said, str(job))
     connection = http.client.HTTPConnection("127.0.0.1", asker.port, timeout=120)
     connection.request("DELETE", url)
     connection.getresponse().read()

@@ -30,6 +30,8 @@ from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureErr
 from factcensus.api.http.access import new_key
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs import runner
+from factcensus.api.jobs.records import Job
+from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.jobs.store import FILE, JobStore
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Limit, build_index
@@ -510,3 +512,22 @@ def test_a_lack_of_files_or_room_is_no_fault(
     assert "secret" not in answer.text
     assert "Retry-After" in answer.headers
     assert service.post(ROUTE, content=arrow_of(many(5)), headers={"Content-Type": ARROW}).status_code == 200
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_result_that_is_dropped_while_it_is_asked_for_is_no_table_without_rows(
+    service: httpx.Client, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    job = finished(service, send(service))
+    refuse = JobRunner.refuse_outdated
+    seen: list[str] = []
+
+    def dropped_after(jobs: JobRunner, found: Job) -> None:
+        refuse(jobs, found)
+        seen.append(found.id)
+        if len(seen) == looks:
+            jobs.store.drop_counts(found.id, time.time(), "documents were deleted")
+
+    monkeypatch.setattr(JobRunner, "refuse_outdated", dropped_after)
+    answer = service.get(job["result_url"])
+    assert (answer.status_code, answer.json()["type"]) == (410, "urn:factcensus:problem:index-changed")

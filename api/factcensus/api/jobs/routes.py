@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query, Request, Response
@@ -112,9 +113,11 @@ async def job_result(
     if (unchanged := not_modified(request, headers)) is not None:
         return unchanged
     schema = await run_in_threadpool(_checked_schema, jobs, found, chosen)
+    pieces = jobs.counts(found)
+    first = await run_in_threadpool(lambda: list(islice(pieces, 1)))  # the result may have been dropped meanwhile
     return TableStream(
         schema,
-        jobs.counts(found),
+        chain(first, pieces),
         chosen,
         stop=lambda: None,
         limiter=None,

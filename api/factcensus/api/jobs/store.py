@@ -22,7 +22,7 @@ import pyarrow as pa
 from factcensus.api.client.tables import count_columns
 from factcensus.api.http.problems import LACKS, Problem, problem_of_lack
 from factcensus.api.jobs.records import UNFINISHED, Job, State
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import IndexChangedError, InputError
 
 FILE = "jobs.duckdb"
 #: Of the tables below; a database of another version is refused.
@@ -218,9 +218,15 @@ class JobStore:
 
         Raises:
             InputError: the job has gone meanwhile.
+            IndexChangedError: its result was dropped meanwhile.
         """
         with self._lock:
-            (pieces,) = self._connection.execute("SELECT count(*) FROM pieces WHERE job = ?", [id]).fetchone() or (0,)
+            query = "SELECT state, error, (SELECT count(*) FROM pieces WHERE job = id) FROM jobs WHERE id = ?"
+            state, error, pieces = self._connection.execute(query, [id]).fetchone() or (None, None, 0)
+        if state == "outdated":  # since the caller looked: without its pieces, it would read as a table without rows
+            raise IndexChangedError(error)
+        if state is None:
+            raise InputError(f"job {id} was removed while its result was read")
         for number in range(pieces):
             with self._lock:
                 row = self._connection.execute(
