@@ -24,7 +24,6 @@ from test_facts_route import ALL, ARROW, NDJSON, ROUTE, arrow_of, rows_of
 from test_serve_command import started
 from test_streams import many
 
-from factcensus.api import client as client_module
 from factcensus.api.client import Client
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError
 from factcensus.api.http.access import new_key
@@ -339,7 +338,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_the_client_counts_a_large_table_as_a_job(
     service: httpx.Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "JOB_FACTS", 40)
+    monkeypatch.setattr("factcensus.api.client.asking.JOB_FACTS", 40)
     facts = many(50).append_column("nested", [[{"a": [n]} for n in range(50)]])
     told: list[tuple[int, int]] = []
     with Client(str(service.base_url)) as client:
@@ -366,7 +365,7 @@ def test_a_job_can_be_taken_up_by_another_client(service: httpx.Client, index: C
 def test_an_interrupted_client_leaves_no_job_behind(
     service: httpx.Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "JOB_FACTS", 40)
+    monkeypatch.setattr("factcensus.api.client.asking.JOB_FACTS", 40)
 
     def interrupt(done: int, _: int) -> None:
         if done:
