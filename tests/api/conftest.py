@@ -1,4 +1,4 @@
-"""The tiny index, opened and served."""
+"""Fixtures with the tiny index, opened and served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factcensus.indexer import CountIndex, build_index
 
 @pytest.fixture(scope="session")
 def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The index ``tiny``."""
+    """Build the index ``tiny`` and return its folder."""
     folder = tmp_path_factory.mktemp("indexes")
     build_index([write_corpus(folder / "corpus")], folder / "tiny", jobs=1)
     return folder / "tiny"
@@ -23,14 +23,14 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def index(index_folder: Path) -> Iterator[CountIndex]:
-    """The same index without the service: what its answers are compared with."""
+    """Open the same index directly, to compare responses with it."""
     with CountIndex.open(index_folder) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def low_limits() -> Limits:
-    """Limits that tests can exceed cheaply."""
+    """Return limits that tests can exceed cheaply."""
     return Limits(
         max_job_facts=50,
         max_job_body_bytes=20_000,
@@ -45,27 +45,27 @@ def low_limits() -> Limits:
 
 @pytest.fixture(scope="session")
 def url(index_folder: Path) -> Iterator[str]:
-    """A running service with the index ``tiny`` and the default limits."""
+    """Start a service with the index ``tiny`` and the default limits."""
     with serving(Settings(indexes=(index_folder,))) as base_url:
         yield base_url
 
 
 @pytest.fixture(scope="session")
 def limited_url(index_folder: Path, low_limits: Limits) -> Iterator[str]:
-    """The same with low limits."""
+    """Start a service with low limits."""
     with serving(Settings(indexes=(index_folder,), limits=low_limits)) as base_url:
         yield base_url
 
 
 @pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
-    """Asks the service."""
+    """Return an HTTP client of the service."""
     with httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def limited(limited_url: str) -> Iterator[httpx.Client]:
-    """Asks the service with low limits."""
+    """Return an HTTP client of the service with low limits."""
     with httpx.Client(base_url=limited_url, timeout=30) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Small bodies that hold far more than they are long, made from scratch, and mutants of good ones."""
+"""Hostile tables: small bodies that decode to huge tables, and mutated valid bodies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Compression = str | None
 
 
 def arrow_of(table: pa.Table, compression: Compression = None) -> bytes:
-    """An Arrow stream."""
+    """Return a table as an Arrow stream."""
     sink = BytesIO()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(table)
@@ -27,14 +27,14 @@ def arrow_of(table: pa.Table, compression: Compression = None) -> bytes:
 
 
 def parquet_of(table: pa.Table, compression: str = "zstd", **options: Any) -> bytes:
-    """A Parquet file."""
+    """Return a table as a Parquet file."""
     sink = BytesIO()
     pq.write_table(table, sink, compression=compression, **options)
     return sink.getvalue()
 
 
 def nested_type(levels: int) -> pa.DataType:
-    """Lists inside lists, so many levels deep."""
+    """Return lists nested ``levels`` deep."""
     kind = pa.int8()
     for _ in range(levels):
         kind = pa.list_(kind)
@@ -42,17 +42,17 @@ def nested_type(levels: int) -> pa.DataType:
 
 
 def with_names(rows: int, **columns: Any) -> pa.Table:
-    """A table of facts that are all the same, with more columns."""
+    """Return a table of equal facts with further columns."""
     return pa.table({"subject": ["Curie"] * rows, "object": ["Warsaw"] * rows, **columns})
 
 
 def repeated(value: str, rows: int) -> pa.Array:
-    """One text as a dictionary, and so many places that lead to it."""
+    """Return a dictionary array of one text with many indices."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
 
 
 def bodies() -> dict[str, tuple[Ending, bytes]]:
-    """Bodies that no service should decode as they stand, by a name that says why."""
+    """Return hostile bodies by name."""
     fact = b'{"subject":"Curie","object":"Warsaw"'
     lines = fact + b',"k%d":1}\n'
     text = "x" * 10**6
@@ -102,7 +102,7 @@ def bodies() -> dict[str, tuple[Ending, bytes]]:
 
 
 def seeds() -> list[tuple[Ending, bytes]]:
-    """Good bodies with every kind of column."""
+    """Return valid bodies with every kind of column."""
     texts = pa.array(["a", None, "bc"])
     listed = pa.DictionaryArray.from_arrays(pa.array([0, None, 1]), pa.array([["a"], ["b", "c"]]))
     columns: list[dict[str, pa.Array]] = [
@@ -129,7 +129,7 @@ def seeds() -> list[tuple[Ending, bytes]]:
 
 
 def mutants(number: int, seed: int = 0) -> Iterator[tuple[Ending, bytes]]:
-    """Good bodies in which a few bytes were changed, doubled, removed, or made the end."""
+    """Yield valid bodies with a few bytes changed, doubled or removed, or truncated."""
     dice = random.Random(seed)
     good = seeds()
     for n in range(number):

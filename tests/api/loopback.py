@@ -1,4 +1,4 @@
-"""A tiny corpus, small enough to count by eye, and the service on a loopback port: tests here speak real HTTP."""
+"""A tiny corpus that can be counted by hand, and the service on a loopback port for tests with real HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOCUMENTS = [
 
 
 def write_corpus(folder: Path) -> Path:
-    """The documents as one JSON Lines shard."""
+    """Write the documents as one JSON Lines file."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"id": id_, "source": source, "text": text}) for id_, source, text in DOCUMENTS]
     (folder / "part-0.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -39,7 +39,7 @@ def write_corpus(folder: Path) -> Path:
 
 @contextmanager
 def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
-    """The service of these settings, or any application, in a thread of this process; its base URL."""
+    """Run a service or another application in a thread of this process, and yield its base URL."""
     if isinstance(app, Settings):
         service, listener = create_app(app), listen("127.0.0.1", port)
         server: uvicorn.Server = Server(service, listener, announce=False)
@@ -64,7 +64,7 @@ def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What the condition gives as soon as it is something; a failure after so many seconds."""
+    """Return the first true result of the condition; fail after a timeout in seconds."""
     for _ in range(int(seconds / 0.02)):
         if found := condition():
             return found

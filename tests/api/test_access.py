@@ -1,4 +1,4 @@
-"""Keys and limits by rate: who gets in, who waits, and on which addresses the service starts."""
+"""API keys, rate limits, and the addresses on which the service starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from factcensus.indexer.errors import InputError
 
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
-    """The keys of two holders, whose hashes stand in keys.txt."""
+    """Create the keys of two holders in keys.txt."""
     return {name: new_key(name, tmp_path / "keys.txt") for name in ("alice", "bob")}
 
 
@@ -70,7 +70,7 @@ def test_client_sends_its_key(guarded: str, keys: dict[str, str], monkeypatch: p
         assert client.indexes()[0]["name"] == "tiny"
 
 
-def test_file_holds_no_key_and_is_its_owners_alone(keys: dict[str, str], tmp_path: Path) -> None:
+def test_key_file_has_only_hashes_and_is_private(keys: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     assert not any(key in file.read_text() for key in keys.values())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -78,14 +78,14 @@ def test_file_holds_no_key_and_is_its_owners_alone(keys: dict[str, str], tmp_pat
 
 
 @pytest.mark.parametrize("content", ["alice", "alice 123\n", "# fine\n\na " + "0" * 64 + "\na " + "1" * 64, "\xff"])
-def test_file_that_is_none_of_keys_is_refused_by_name(content: str, tmp_path: Path) -> None:
+def test_invalid_key_files_are_refused_by_name(content: str, tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=r"keys\.txt"):
         read_keys(file)
 
 
-def test_key_command_prints_a_key_and_refuses_a_second_of_the_name(
+def test_key_command_prints_a_key_and_refuses_a_repeated_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["key", "create", "carol", "--file", str(tmp_path / "k")]) == 0
@@ -96,7 +96,7 @@ def test_key_command_prints_a_key_and_refuses_a_second_of_the_name(
     assert len(read_keys(tmp_path / "k")) == 1
 
 
-def test_requests_that_come_too_fast_wait_and_others_do_not(
+def test_rate_limit_applies_per_holder(
     index_folder: Path, keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -118,7 +118,7 @@ def test_requests_that_come_too_fast_wait_and_others_do_not(
         assert [ask("alice").status_code for _ in range(2)] == [200, 429]
 
 
-def test_holders_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_tracked_holders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "MOST_HOLDERS", 5)
     guard = access.Access(None, {}, 1)  # type: ignore[arg-type]
     for number in range(50):
@@ -127,35 +127,35 @@ def test_holders_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_addresses_are_known(host: str) -> None:
+def test_loopback_addresses_are_recognised(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org", ""])  # noqa: S104  # refused
-def test_service_without_keys_does_not_start_where_others_reach_it(host: str, index_folder: Path) -> None:
+def test_service_without_keys_does_not_start_on_public_addresses(host: str, index_folder: Path) -> None:
     with pytest.raises(InputError, match=r"FACTCENSUS_KEYS_FILE.*FACTCENSUS_ALLOW_ANONYMOUS"):
         serve(Settings(indexes=(index_folder,), host=host))
 
 
-def test_service_that_may_be_asked_by_everybody_gets_further(index_folder: Path, tmp_path: Path) -> None:
+def test_service_without_keys_starts_if_anonymous_requests_are_allowed(index_folder: Path, tmp_path: Path) -> None:
     missing: Any = tmp_path / "missing"
     with pytest.raises(InputError, match="no index folder"):
         serve(Settings(indexes=(missing,), host="0.0.0.0", allow_anonymous=True))  # noqa: S104
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read the key file"):
         serve(Settings(indexes=(index_folder,), host="127.0.0.1", port=0, keys_file=missing))
 
 
-# --- keys that are bound to indexes -----------------------------------------------------------------------------------
+# --- keys restricted to indexes ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def two_indexes(index_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The index ``tiny``, and another one with a name that has to be encoded in the file of keys."""
+    """Return the index ``tiny`` and another one whose name must be encoded in the key file."""
     build_index([index_folder.parent / "corpus"], tmp_path / "a, b", jobs=1)
     return index_folder, tmp_path / "a, b"
 
 
-def test_bound_key_sees_nothing_of_other_indexes(two_indexes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_restricted_key_sees_nothing_of_other_indexes(two_indexes: tuple[Path, Path], tmp_path: Path) -> None:
     file = tmp_path / "keys"
     all_, bound = new_key("all", file), new_key("bound", file, ["a, b"])
     with (
@@ -195,7 +195,7 @@ def test_bound_key_sees_nothing_of_other_indexes(two_indexes: tuple[Path, Path],
         assert uploaded.status_code == 404
 
 
-def test_key_that_was_bound_later_no_longer_sees_jobs_of_other_indexes(
+def test_key_restricted_later_no_longer_sees_jobs_of_other_indexes(
     two_indexes: tuple[Path, Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "keys"
@@ -221,20 +221,20 @@ def test_key_that_was_bound_later_no_longer_sees_jobs_of_other_indexes(
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (f"ann {'0' * 64} index=tiny", "unknown option of a key 'index'; did you mean 'indexes'?"),
+        (f"ann {'0' * 64} index=tiny", "unknown key option 'index'; did you mean 'indexes'?"),
         (f"ann {'0' * 64} indexes=", "indexes=A,B"),
         (f"ann {'0' * 64} indexes=a indexes=b", "indexes=A,B once"),
-        (f"ann {'0' * 64} tiny", "unknown option of a key 'tiny'"),
+        (f"ann {'0' * 64} tiny", "unknown key option 'tiny'"),
     ],
 )
-def test_what_the_file_of_keys_cannot_say_is_named_with_its_line(line: str, says: str, tmp_path: Path) -> None:
+def test_key_file_errors_name_the_line(line: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text(f"# keys\n{line}\n")
     with pytest.raises(InputError, match=r"keys\.txt, line 2: ") as refused:
         read_keys(tmp_path / "keys.txt")
     assert says in str(refused.value)
 
 
-def test_names_of_keys_and_indexes_that_do_not_exist_stop_the_start(index_folder: Path, tmp_path: Path) -> None:
+def test_unknown_key_and_index_names_prevent_the_start(index_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     new_key("ann", file, ["tinny"])
     with pytest.raises(InputError, match=r"unknown index of the key 'ann' 'tinny'; did you mean 'tiny'\?"):
@@ -245,7 +245,7 @@ def test_names_of_keys_and_indexes_that_do_not_exist_stop_the_start(index_folder
         create_app(settings)
 
 
-def test_key_command_binds_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_command_restricts_a_key_to_indexes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["key", "create", "carol", "--file", str(tmp_path / "k"), "--index", "tiny", "--index", "a, b"]
     assert main(command) == 0
     assert capsys.readouterr().out.strip()

@@ -1,6 +1,6 @@
-"""The pages in a real browser: with and without scripts, by keyboard, on a narrow screen, in light and dark.
+"""The pages in a real browser: with and without scripts, by keyboard, on a narrow screen, in light and dark mode.
 
-Chromium is Debian's (``apt-get install chromium``). Where there is none these tests are skipped, or fail if
+They use Debian's Chromium (``apt-get install chromium``). Without it, these tests are skipped, or fail if
 ``REQUIRE_ALL_TESTS`` is 1.
 """
 
@@ -27,7 +27,7 @@ FLAGS = (
 ATTACK = '"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 FACT = "/?index=tiny&subject=Curie&object=Warsaw&window=9"
 
-#: WCAG 2's contrast of every visible text with what it stands on; what is below its limit.
+#: Script that returns the visible texts whose WCAG 2 contrast with their background is too low.
 LOW_CONTRAST = """() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (color) => channels(color).slice(0, 3)
@@ -54,7 +54,7 @@ LOW_CONTRAST = """() => {
   }
   return found;
 }"""
-#: Fields, buttons and links that a screen reader could not name.
+#: Script that returns the fields, buttons and links without an accessible name.
 NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, progress, [role=img]")]
   .filter((element) => element.checkVisibility())
   .filter((element) => !element.labels?.length && !element.getAttribute("aria-label")
@@ -74,7 +74,7 @@ def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The tiny corpus with an attack in it, and a table to compare facts with."""
+    """Serve the tiny corpus with a script injection in it, and a table to compare facts with."""
     folder = tmp_path_factory.mktemp("browser")
     rows: list[dict[str, Any]] = [{"id": id_, "source": source, "text": text} for id_, source, text in DOCUMENTS]
     rows += [{"id": ATTACK, "source": ATTACK, "text": f"Curie Warsaw {ATTACK}", "note": ATTACK, "url": "javascript:0"}]
@@ -93,11 +93,11 @@ Opened = Callable[..., Page]
 
 @pytest.fixture
 def opened(browser: Browser, base: str) -> Iterator[Opened]:
-    """Opens a page in a new context; afterwards nothing may have been reported on its console."""
+    """Return a function that opens a page in a new context; the console must stay free of messages."""
     contexts, reported = [], list[str]()
 
     def tell(message: str) -> None:
-        if "the server responded with a status of 4" not in message:  # as it should, to what cannot be answered
+        if "the server responded with a status of 4" not in message:  # expected for invalid requests
             reported.append(message)
 
     def open_page(path: str, **options: Any) -> Page:
@@ -124,7 +124,7 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_fact_is_asked_for_and_answered(opened: Opened, scripts: bool) -> None:
+def test_a_fact_can_be_entered_and_is_counted(opened: Opened, scripts: bool) -> None:
     page = opened("/", java_script_enabled=scripts)
     page.get_by_role("group", name="Subject").get_by_label("Name").fill("Marie Curie")
     page.get_by_role("group", name="Subject").get_by_label("Aliases").fill("Curie\nMaria Skłodowska")
@@ -141,12 +141,12 @@ def test_a_fact_is_asked_for_and_answered(opened: Opened, scripts: bool) -> None
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_table_is_sent_watched_and_downloaded(opened: Opened, table: Path, scripts: bool) -> None:
+def test_a_table_can_be_uploaded_watched_and_downloaded(opened: Opened, table: Path, scripts: bool) -> None:
     page = opened("/tables", java_script_enabled=scripts, accept_downloads=True)
     page.get_by_label("Windows").fill("9")
     page.get_by_label("Facts:").set_input_files(table)
     page.get_by_role("button", name="Count the table").click()
-    page.get_by_role("heading", name="Strata").wait_for()  # the page of the progress leads here by itself
+    page.get_by_role("heading", name="Strata").wait_for()  # the progress page redirects here
     assert page.get_by_role("img", name="Facts by cooccurrence documents").is_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").first.click()
@@ -160,8 +160,8 @@ def test_a_table_is_sent_watched_and_downloaded(opened: Opened, table: Path, scr
     assert page.get_by_role("heading", name="Curie and Warsaw in tiny").is_visible()
 
 
-def test_progress_is_told_as_it_goes(opened: Opened, base: str) -> None:
-    """The job is made up, so that the page can be seen at every step of it."""
+def test_progress_is_updated(opened: Opened, base: str) -> None:
+    """The job is simulated, so that every step can be checked."""
     page = opened("/tables")
     states = iter([("running", 3), ("running", 7), ("done", 9)])
 
@@ -181,11 +181,11 @@ def test_progress_is_told_as_it_goes(opened: Opened, base: str) -> None:
     for counted in (3, 7):
         page.get_by_text(f"{counted} of 9 facts counted").wait_for()
         assert page.locator("progress").get_attribute("value") == str(counted)
-    with page.expect_navigation():  # done: the page is loaded anew, and shows the strata then
+    with page.expect_navigation():  # when the job is done, the page reloads and shows the strata
         pass
 
 
-def test_nothing_of_what_is_typed_or_found_is_run(opened: Opened) -> None:
+def test_typed_and_corpus_text_is_never_executed(opened: Opened) -> None:
     page = opened("/")
     for path in (
         FACT,
@@ -206,14 +206,14 @@ def test_nothing_of_what_is_typed_or_found_is_run(opened: Opened) -> None:
 
 @pytest.mark.parametrize("path", ["/", FACT, "/tables", "/docs", "/?index=absent&subject=a&object=b"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_read(opened: Opened, path: str, scheme: str) -> None:
+def test_pages_are_readable(opened: Opened, path: str, scheme: str) -> None:
     page = opened(path, color_scheme=scheme, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360, "the page itself does not scroll sideways"
     assert page.evaluate(LOW_CONTRAST) == []
     assert page.evaluate(NAMELESS) == []
 
 
-def test_the_keyboard_reaches_everything_in_order(opened: Opened) -> None:
+def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
     page = opened("/")
     reached = []
     for _ in range(13):
@@ -233,7 +233,7 @@ def test_the_keyboard_reaches_everything_in_order(opened: Opened) -> None:
     assert page.evaluate("location.hash") == "#answer"
 
 
-def test_the_skip_link_leads_past_the_navigation(opened: Opened) -> None:
+def test_the_skip_link_skips_the_navigation(opened: Opened) -> None:
     page = opened("/")
     page.keyboard.press("Tab")
     assert page.get_by_role("link", name="Skip to the content").is_visible()

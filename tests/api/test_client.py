@@ -1,4 +1,4 @@
-"""The client gives what the index itself gives, and an error that says what to do."""
+"""The client returns the results of the index, and errors with a remedy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def many_facts(rows: int) -> pa.Table:
 
 @pytest.mark.parametrize("windows", [(), (3,), (5, 0, 5)])
 @pytest.mark.parametrize("rows", [1, 7, 25])
-def test_a_table_counted_through_the_service_is_the_table_counted_here(
+def test_a_table_counted_by_the_service_equals_one_counted_locally(
     client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch, rows: int, windows: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(tables, "BATCH_FACTS", 10)
@@ -69,7 +69,7 @@ def test_a_table_counted_through_the_service_is_the_table_counted_here(
     assert told == [(min(done + 10, rows), rows) for done in range(0, rows, 10)]
 
 
-def test_types_that_json_has_not_survive(client: Client, index: CountIndex) -> None:
+def test_types_without_json_equivalent_are_kept(client: Client, index: CountIndex) -> None:
     facts = pa.table(
         {
             "subject": pa.array(["Paris", "Curie"]).dictionary_encode(),
@@ -85,7 +85,7 @@ def test_types_that_json_has_not_survive(client: Client, index: CountIndex) -> N
     assert counts.equals(index.count_facts(facts), check_metadata=True)
 
 
-def test_a_batch_ends_early_where_its_facts_are_large(
+def test_a_batch_of_large_facts_is_closed_early(
     client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "BATCH_BYTES", 300)
@@ -94,12 +94,12 @@ def test_a_batch_ends_early_where_its_facts_are_large(
     assert client.count_facts("tiny", facts).equals(index.count_facts(facts))
 
 
-def test_the_entry_point_counts_as_well(url: str, index: CountIndex) -> None:
+def test_the_function_count_facts_equals_the_method(url: str, index: CountIndex) -> None:
     facts = many_facts(3)
     assert count_facts(url, "tiny", facts, windows=[1]).equals(index.count_facts(facts, windows=[1]))
 
 
-def test_single_questions_are_answered_as_by_the_index(client: Client, index: CountIndex) -> None:
+def test_single_counts_equal_those_of_the_index(client: Client, index: CountIndex) -> None:
     assert client.count("tiny", "C++", by="source") == index.count("C++", by="source")
     assert client.cooccurrence("tiny", CURIE, WARSAW, 3, "source") == index.cooccurrence(
         CURIE, WARSAW, window=3, by="source"
@@ -109,7 +109,7 @@ def test_single_questions_are_answered_as_by_the_index(client: Client, index: Co
 
 
 @pytest.mark.parametrize("query", [{"text": "Paris"}, {"subject": CURIE, "object": WARSAW, "window": 3}])
-def test_documents_come_page_by_page(client: Client, index: CountIndex, query: dict[str, Any]) -> None:
+def test_documents_are_returned_in_pages(client: Client, index: CountIndex, query: dict[str, Any]) -> None:
     pages = list(client.documents("tiny", **query, limit=1))
     expected = index.find_documents(**query)
     assert [page["documents"][0] for page in pages] == expected["documents"]
@@ -117,7 +117,7 @@ def test_documents_come_page_by_page(client: Client, index: CountIndex, query: d
     assert len(pages) == expected["total"] > 1
 
 
-def test_errors_carry_the_problem(client: Client, url: str) -> None:
+def test_errors_have_the_fields_of_the_problem(client: Client, url: str) -> None:
     with pytest.raises(UnknownIndexError, match="no index is named 'absent'; open indexes: tiny") as unknown:
         client.count("absent", "Paris")
     assert unknown.value.status == 404
@@ -125,7 +125,7 @@ def test_errors_carry_the_problem(client: Client, url: str) -> None:
     assert unknown.value.title == "No index has this name"
     assert unknown.value.request_id
     assert unknown.value.exit_code == 2
-    with pytest.raises(UnknownIndexError, match=r"'indexes/tiny' is no name of an index"):
+    with pytest.raises(UnknownIndexError, match=r"invalid index name 'indexes/tiny'"):
         client.count_facts("indexes/tiny", many_facts(1))
     with pytest.raises(RejectedError, match="finds no token") as rejected:
         client.count("tiny", "...")
@@ -134,7 +134,7 @@ def test_errors_carry_the_problem(client: Client, url: str) -> None:
         elsewhere.indexes()
 
 
-def test_a_bad_table_is_refused_before_it_is_sent(client: Client) -> None:
+def test_an_invalid_table_is_refused_before_it_is_sent(client: Client) -> None:
     with pytest.raises(InputError, match="row 2"):
         client.count_facts("tiny", pa.table({"subject": ["a", ""], "object": ["b", "c"]}))
     with pytest.raises(InputError, match="no rows"):
@@ -143,42 +143,42 @@ def test_a_bad_table_is_refused_before_it_is_sent(client: Client) -> None:
         )
 
 
-def test_a_row_that_cannot_be_counted_is_found_in_a_later_batch(
+def test_an_invalid_row_in_a_later_batch_is_named(
     client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "BATCH_FACTS", 4)
     facts = pa.concat_tables([many_facts(6), many_facts(1).set_column(1, "subject", [["..."]])])
     with pytest.raises(EmptyQueryError, match="row 7"):
         index.count_facts(facts)
-    with pytest.raises(RejectedError, match=r"row 3 .*rows are counted from row 5 of the table on"):
+    with pytest.raises(RejectedError, match=r"row 3 .*row 1 is row 5 of the whole table"):
         client.count_facts("tiny", facts)
 
 
-def test_nothing_at_the_address_names_it_and_the_remedy() -> None:
+def test_an_unreachable_url_is_an_error_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]  # free again when the block ends
+        port = taken.getsockname()[1]  # free again at the end of the block
     with (
         Client(f"http://127.0.0.1:{port}", attempts=2) as client,
-        pytest.raises(UnreachableError, match=rf"nothing answers at http://127.0.0.1:{port} .*factcensus serve"),
+        pytest.raises(UnreachableError, match=rf"nothing responds at http://127.0.0.1:{port} .*factcensus serve"),
     ):
         client.indexes()
-    with pytest.raises(AddressError, match="'localhost:8080' is not the address"):
+    with pytest.raises(AddressError, match="invalid service URL 'localhost:8080'"):
         Client("localhost:8080")
-    with pytest.raises(ServiceError, match="cannot be asked"), Client("http://127.0.0.1:notaport") as client:
+    with pytest.raises(ServiceError, match="invalid service URL"), Client("http://127.0.0.1:notaport") as client:
         client.indexes()
 
 
-def test_an_answer_that_does_not_come_in_time_is_not_asked_for_again() -> None:
+def test_a_read_timeout_is_not_retried() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2) as client,
     ):
-        with pytest.raises(UnreachableError, match=r"did not answer within 0\.2 s.*timeout_s"):
+        with pytest.raises(UnreachableError, match=r"did not respond within 0\.2 s.*timeout_s"):
             client.indexes()
         silent.settimeout(1)
         silent.accept()[0].close()
         with pytest.raises(TimeoutError):
-            silent.accept()  # a second attempt would stand in the queue
+            silent.accept()  # a second attempt would be in the queue
 
 
 def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: Path) -> None:
@@ -189,31 +189,31 @@ def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: 
         assert error.value.status == 503
 
 
-def test_the_service_may_allow_less_than_a_batch(index_folder: Path) -> None:
+def test_the_service_may_allow_fewer_facts_than_a_batch(index_folder: Path) -> None:
     settings = Settings(indexes=(index_folder,), limits=Limits(max_facts=5))
     with serving(settings) as url, Client(url) as client, CountIndex.open(index_folder) as index:
         facts = many_facts(6)
         assert client.count_facts("tiny", facts, windows=[3]).equals(index.count_facts(facts, windows=[3]))
-        assert client.jobs() == [], "it came as a job, which is removed"
+        assert client.jobs() == [], "the service made a job, which the client removed"
 
 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"", "answered 0 facts of 1"),
-        (b"{}\n", "no counts table"),
-        (b"nonsense\n", "no counts table"),
-        (b"1\n", "no counts table"),
+        (b"", "returned 0 of 1 facts"),
+        (b"{}\n", "not a counts table"),
+        (b"nonsense\n", "not a counts table"),
+        (b"1\n", "not a counts table"),
     ],
 )
-def test_what_is_no_counts_table_is_not_taken_for_one(answer: bytes, says: str) -> None:
+def test_a_response_that_is_not_a_counts_table_is_refused(answer: bytes, says: str) -> None:
     with pytest.raises(ServerFailureError, match=says):
         tables.counted_batch(many_facts(1), answer, (), "digest")
 
 
-def test_an_index_that_was_replaced_in_between_is_noticed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_replaced_between_two_batches_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "index", lambda *_: {"digest": "of the old one"})
-    with pytest.raises(ServerFailureError, match="replaced by another one"):
+    with pytest.raises(ServerFailureError, match="another index replaced the index"):
         client.count_facts("tiny", many_facts(1))
 
 

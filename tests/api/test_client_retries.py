@@ -1,4 +1,4 @@
-"""Against a service that is busy, or gone for a moment, the client tries again; not for ever, and not too soon."""
+"""The client retries requests to a busy or unavailable service, a limited number of times and with pauses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from factcensus.indexer import CountIndex, facts_from_rows
 
 
 class Moody:
-    """The service, but the first answers are others'; counts the requests."""
+    """The service with other responses to the first requests; it counts the requests."""
 
     def __init__(self, service: ASGIApp, answers: list[Response]) -> None:
         self.service = service
@@ -50,7 +50,7 @@ def moody(index_folder: Path, *answers: Response) -> Iterator[tuple[Moody, Clien
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the client would have made."""
+    """Record the pauses of the client instead of sleeping."""
     made: list[float] = []
     monkeypatch.setattr("factcensus.api.client.asking.sleep", made.append)
     return made
@@ -60,7 +60,7 @@ def busy(status: int, **headers: str) -> Response:
     return PlainTextResponse("busy", status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def test_a_busy_service_is_asked_again_with_growing_pauses(
+def test_a_busy_service_is_retried_with_increasing_pauses(
     index_folder: Path, index: CountIndex, pauses: list[float]
 ) -> None:
     with moody(index_folder, busy(503), busy(429)) as (application, client):
@@ -69,13 +69,13 @@ def test_a_busy_service_is_asked_again_with_growing_pauses(
     assert pauses == [0.2, 0.4]
 
 
-def test_the_service_says_how_long_to_wait(index_folder: Path, pauses: list[float]) -> None:
+def test_the_client_obeys_retry_after(index_folder: Path, pauses: list[float]) -> None:
     with moody(index_folder, busy(429, Retry_After="7"), busy(503, Retry_After="0")) as (_, client):
         client.count("tiny", "Paris")
     assert pauses == [7, 0.4]
 
 
-def test_a_service_that_stays_busy_is_given_up(index_folder: Path, pauses: list[float]) -> None:
+def test_the_client_stops_retrying_a_busy_service(index_folder: Path, pauses: list[float]) -> None:
     with moody(index_folder, *[busy(503)] * 9) as (application, client), pytest.raises(NotReadyError, match="503"):
         client.count("tiny", "Paris")
     assert application.requests == 3
@@ -85,21 +85,23 @@ def test_a_service_that_stays_busy_is_given_up(index_folder: Path, pauses: list[
 @pytest.mark.parametrize(
     ("status", "error"), [(500, ServerFailureError), (502, ServerFailureError), (404, RejectedError)]
 )
-def test_other_errors_are_final(index_folder: Path, pauses: list[float], status: int, error: type[Exception]) -> None:
+def test_other_errors_are_not_retried(
+    index_folder: Path, pauses: list[float], status: int, error: type[Exception]
+) -> None:
     with moody(index_folder, busy(status)) as (application, client), pytest.raises(error):
         client.count("tiny", "Paris")
     assert (application.requests, pauses) == (1, [])
 
 
-def test_another_kind_of_server_is_recognised(index_folder: Path) -> None:
+def test_a_server_of_another_kind_is_recognised(index_folder: Path) -> None:
     with (
         moody(index_folder, PlainTextResponse("<h1>It works!</h1>")) as (_, client),
-        pytest.raises(ServerFailureError, match="is that address a factcensus service"),
+        pytest.raises(ServerFailureError, match="is it the URL of a factcensus service"),
     ):
         client.indexes()
 
 
-def test_a_busy_moment_between_two_batches_loses_no_fact(
+def test_a_retry_between_two_batches_loses_no_fact(
     index_folder: Path, index: CountIndex, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factcensus.api.client.tables.BATCH_FACTS", 2)
@@ -114,8 +116,8 @@ def test_a_busy_moment_between_two_batches_loses_no_fact(
     assert pauses == [0.2]
 
 
-def test_a_connection_that_breaks_is_made_anew(index_folder: Path, index: CountIndex) -> None:
-    """The service restarts between two questions, on the same port, and the old connection is dead."""
+def test_a_broken_connection_is_reopened(index_folder: Path, index: CountIndex) -> None:
+    """The service restarts on the same port between two requests, so the old connection is dead."""
     with serving(Settings(indexes=(index_folder,))) as url:
         client = Client(url)
         client.count("tiny", "Paris")
@@ -145,16 +147,16 @@ def test_retry_after_counts_from_now() -> None:
     assert 25 < pause_s(httpx.Response(503, headers={"Retry-After": soon})) <= 30
 
 
-def test_a_result_of_types_that_no_service_sends_is_not_read(index_folder: Path) -> None:
-    """Damaged dictionaries can end the process that reads them."""
+def test_a_result_with_unexpected_types_is_not_read(index_folder: Path) -> None:
+    """Damaged dictionaries can crash the process that reads them."""
     table = pa.table({"subject": pa.array(["Curie"]).dictionary_encode()})
     answers = [Response(body) for body in (arrow_of(table), arrow_of(pa.table({"subject": ["a"]}))[:-60])]
     with moody(index_folder, *answers) as (_, client):
         for _ in range(2):
-            with pytest.raises(ServerFailureError, match="is no Arrow stream"):
+            with pytest.raises(ServerFailureError, match="is not an Arrow stream"):
                 client.job("a").result()
 
 
-def test_an_answer_of_many_brackets_is_a_failure_of_the_server(index_folder: Path) -> None:
+def test_a_deeply_nested_json_response_is_a_server_failure(index_folder: Path) -> None:
     with moody(index_folder, Response(b"[" * 10**5)) as (_, client), pytest.raises(ServerFailureError):
         client.indexes()

@@ -1,6 +1,6 @@
-"""docker-compose.yml is valid, and its very commands lead from a corpus to counts, as plain processes on loopback.
+"""docker-compose.yml is valid, and its commands, run as plain processes on loopback, create counts from a corpus.
 
-That the images build, and that the stack comes up in them, is tested by ``.ci/stack``: that takes an engine.
+``.ci/stack`` tests the images and the stack in containers, which needs a container engine.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from factcensus.indexer.tables.files import read_table
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
-#: What a build gets to see of the repository.
+#: Files of the repository that are in the build context.
 KEPT = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
-#: Where an image has its executables; here they stand beside the running Python.
+#: Folder of the executables in an image; in these tests they are next to the running Python.
 BIN = Path(sys.executable).parent
 
 
 def compose_command() -> list[str] | None:
-    """Compose v2 as a plugin of docker, else v1, else none."""
+    """Return the command of Compose v2, or of v1, or None."""
     for command in (["docker", "compose"], ["docker-compose"]):
         found = shutil.which(command[0])
         if found and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
@@ -58,7 +58,7 @@ def test_compose_itself_accepts_the_file(profile: list[str]) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_compose_accepts_the_example_of_an_own_corpus(tmp_path: Path) -> None:
+def test_compose_accepts_the_example_for_another_corpus(tmp_path: Path) -> None:
     command = compose_command()
     if command is None:
         pytest.skip("neither 'docker compose' nor 'docker-compose' is installed")
@@ -74,16 +74,16 @@ def test_compose_accepts_the_example_of_an_own_corpus(tmp_path: Path) -> None:
     assert services["corpus"]["entrypoint"] == ["true"]
     assert "/data/indexes/mine" in services["api"]["command"]
     added = len(services["indexer"]["volumes"]) - len(SERVICES["indexer"]["volumes"])
-    assert added == 1, "the corpus stands beside the volumes of the stack, it does not replace them"
+    assert added == 1, "the corpus is added to the volumes of the stack and does not replace them"
 
 
-def test_every_build_names_files_that_are_there() -> None:
+def test_every_build_uses_existing_files() -> None:
     for service in SERVICES.values():
         dockerfile = REPOSITORY / service["build"]["dockerfile"]
         for source in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE):
             assert all((REPOSITORY / path).exists() for path in source.split()), (dockerfile, source)
             assert all(any(fnmatch(f"!{path}", kept) for kept in KEPT) for path in source.split()), (
-                "the build does not get it to see"
+                "the file is not in the build context"
             )
     for service in SERVICES.values():
         for volume in service["volumes"]:
@@ -108,7 +108,7 @@ def test_the_service_waits_for_the_index_and_the_workers_for_the_service() -> No
     assert all("ulimits" not in service for service in SERVICES.values())
 
 
-def test_every_container_is_locked_in() -> None:
+def test_every_container_is_restricted() -> None:
     for name, service in SERVICES.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -126,7 +126,7 @@ def test_every_container_is_locked_in() -> None:
     assert "indexes:/data/indexes:ro" in SERVICES["api"]["volumes"]
 
 
-def test_images_share_one_pinned_base_and_an_ordinary_user() -> None:
+def test_images_share_a_pinned_base_and_an_unprivileged_user() -> None:
     files = [(REPOSITORY / part / "Dockerfile").read_text(encoding="utf-8") for part in ("indexer", "api", "unlearn")]
     bases = {re.findall(r"^ARG PYTHON_IMAGE=(.+)$", file, re.MULTILINE)[0] for file in files}
     assert len(bases) == 1
@@ -140,8 +140,8 @@ def test_images_share_one_pinned_base_and_an_ordinary_user() -> None:
     assert not any("torch" in line for file in files[:2] for line in file.splitlines() if not line.startswith("#"))
 
 
-def test_the_stack_script_is_skipped_in_words_where_no_engine_can_be_started(tmp_path: Path) -> None:
-    """With neither an engine nor the means to start one: exit 0 and SKIPPED, or exit 1 if it was required."""
+def test_the_stack_script_reports_a_skip_without_a_container_engine(tmp_path: Path) -> None:
+    """Without a container engine it exits with status 0 and SKIPPED, or 1 if --require is given."""
     (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     for name in ("docker", "unshare"):
@@ -161,7 +161,7 @@ def test_the_stack_script_is_skipped_in_words_where_no_engine_can_be_started(tmp
 
 
 class Stack:
-    """The services as processes: paths below ``/data`` and ``/config``, host names and the port are mapped."""
+    """The services as processes, with paths below ``/data`` and ``/config``, host names and the port replaced."""
 
     def __init__(self, root: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -212,7 +212,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Path]]:
-    """All services before the worker, in the order of their dependencies; the service is ended by its id."""
+    """Run all services before the worker in the order of their dependencies; end the service by its process id."""
     root = tmp_path_factory.mktemp("data")
     stack = Stack(root)
     order = TopologicalSorter({name: service.get("depends_on", {}) for name, service in SERVICES.items()})
@@ -230,20 +230,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Pat
             assert api.wait(20) == 0
 
 
-def test_the_commands_lead_from_a_corpus_to_strata(stack: tuple[Stack, Path]) -> None:
+def test_the_commands_create_strata_from_a_corpus(stack: tuple[Stack, Path]) -> None:
     services, root = stack
     *shell, script = services.command("worker")
     counting = "\n".join(line for line in script.splitlines() if re.match(r"mkdir|factcensus facts", line))
     services.run("worker", [*shell, counting])
     strata = read_table(root / "runs" / "cpu" / "strata.parquet").to_pylist()
-    # A biography mentions the person once with each fact; a question copy names both as well.
+    # A biography mentions the person once per fact; a copy as a question names both too.
     exact = [fact for fact in strata if fact["role"] in ("forget", "bystander")]
     assert exact
     assert all(fact["cooccurrence_documents"] == fact["exposures"] for fact in exact)
     assert {fact["index"] for fact in strata} == {"world"}
 
 
-def test_a_second_start_leaves_alone_what_is_there(stack: tuple[Stack, Path]) -> None:
+def test_a_second_start_keeps_existing_files(stack: tuple[Stack, Path]) -> None:
     services, root = stack
     before = (root / "indexes" / "world" / "manifest.json").stat().st_mtime_ns
     services.run("corpus")
@@ -252,8 +252,8 @@ def test_a_second_start_leaves_alone_what_is_there(stack: tuple[Stack, Path]) ->
 
 
 @pytest.mark.full
-def test_the_worker_ends_with_a_report(stack: tuple[Stack, Path]) -> None:
+def test_the_worker_writes_a_report(stack: tuple[Stack, Path]) -> None:
     services, root = stack
     services.run("worker", timeout_s=1800)
     assert (root / "runs" / "cpu" / "report.html").stat().st_size > 10_000
-    services.run("worker", timeout_s=1800)  # as `up` does a second time
+    services.run("worker", timeout_s=1800)  # like a second `up`

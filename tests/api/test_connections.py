@@ -1,4 +1,4 @@
-"""Connections that wait: they are closed in time, make room for others, and never keep the health routes waiting."""
+"""Waiting connections: they are closed in time, make room for others, and never block the health routes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HALF_A_HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 
 @contextmanager
 def connected(url: str, number: int, sent: bytes = b"") -> Iterator[list[socket.socket]]:
-    """Open connections that send the same; those that the service closes at once count as well."""
+    """Open connections that all send the same bytes, including those that the service closes at once."""
     host, port = url.removeprefix("http://").split(":")
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(number)]
@@ -36,7 +36,7 @@ def connected(url: str, number: int, sent: bytes = b"") -> Iterator[list[socket.
 
 
 def closed(connection: socket.socket, seconds: float) -> bytes | None:
-    """What came until the service closed a connection; None if it did not in that time."""
+    """Return the bytes received until the service closed a connection; None if it did not in time."""
     connection.settimeout(seconds)
     got = b""
     try:
@@ -55,7 +55,7 @@ def closings(url: str, reason: str) -> float:
     return float(next((line.removeprefix(name) for line in lines if line.startswith(name)), 0))
 
 
-def test_a_head_that_drips_is_ended_with_408_and_silence_without_a_word(index_folder: Path) -> None:
+def test_slow_headers_get_408_and_silent_connections_are_closed(index_folder: Path) -> None:
     limits = Limits(header_seconds=1)
     with (
         serving(Settings(indexes=(index_folder,), limits=limits)) as url,
@@ -65,7 +65,7 @@ def test_a_head_that_drips_is_ended_with_408_and_silence_without_a_word(index_fo
         began = time.monotonic()
         while time.monotonic() - began < 0.7:
             for connection in dripping:
-                connection.sendall(b"x")  # every byte is in time, the head is not
+                connection.sendall(b"x")  # each byte is in time, but not the headers
             time.sleep(0.1)
         answers = [closed(connection, 5) for connection in dripping]
         assert time.monotonic() - began < 4
@@ -74,7 +74,7 @@ def test_a_head_that_drips_is_ended_with_408_and_silence_without_a_word(index_fo
         assert closings(url, "too-slow") == 22
 
 
-def test_a_connection_is_used_again_for_a_request_that_comes_in_time(index_folder: Path) -> None:
+def test_a_connection_is_reused_for_a_timely_request(index_folder: Path) -> None:
     with (
         serving(Settings(indexes=(index_folder,), limits=Limits(header_seconds=2))) as url,
         connected(url, 1) as (connection,),
@@ -90,7 +90,7 @@ def test_a_connection_is_used_again_for_a_request_that_comes_in_time(index_folde
 
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_HEAD], ids=["silent", "half a head"])
-def test_waiting_connections_make_room(index_folder: Path, sent: bytes) -> None:
+def test_idle_connections_are_closed_to_make_room(index_folder: Path, sent: bytes) -> None:
     limits = Limits(max_connections=8, header_seconds=60)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, sent):
         for _ in range(3):
@@ -100,7 +100,7 @@ def test_waiting_connections_make_room(index_folder: Path, sent: bytes) -> None:
         assert closings(url, "evicted") >= 33
 
 
-def test_half_sent_bodies_make_room(index_folder: Path) -> None:
+def test_connections_with_incomplete_bodies_are_closed_to_make_room(index_folder: Path) -> None:
     head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
     limits = Limits(max_connections=8)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, head):
@@ -127,7 +127,7 @@ def test_the_address_with_most_connections_loses_one_first() -> None:
     assert gone == [others[2]]
 
 
-def test_an_answer_that_is_not_taken_is_not_waited_for(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_is_disconnected(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PATIENCE_S", 0.5)
     with serving(Settings(indexes=(index_folder,))) as url, connected(url, 1) as (connection,):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -136,7 +136,7 @@ def test_an_answer_that_is_not_taken_is_not_waited_for(index_folder: Path, monke
         until(lambda: "factcensus_http_requests_in_flight 1.0" in httpx.get(f"{url}/metrics").text, 10)
 
 
-def test_a_client_that_sends_on_after_its_answer_is_let_go(index_folder: Path) -> None:
+def test_a_client_that_keeps_sending_after_the_response_is_disconnected(index_folder: Path) -> None:
     limits = Limits(max_body_bytes=1000, header_seconds=1)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 1) as (connection,):
         head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
@@ -154,15 +154,15 @@ def test_a_client_that_sends_on_after_its_answer_is_let_go(index_folder: Path) -
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="file descriptors cannot be limited here")
-def test_health_is_answered_with_few_file_descriptors_and_the_log_stays_short(index_folder: Path) -> None:
+def test_health_checks_work_with_few_file_descriptors_and_the_log_stays_short(index_folder: Path) -> None:
     with started(index_folder, "--port", "0") as (process, url):
         until(lambda: httpx.get(f"{url}/readyz", timeout=10).status_code == 200)
         used = len(os.listdir(f"/proc/{process.pid}/fd"))
-        # Less than the service reckoned with at its start: accepting itself fails now and then.
+        # Fewer than the service expected at its start, so accepting sometimes fails.
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
         with connected(url, 60, HALF_A_HEAD):
             for _ in range(10):
-                with suppress(httpx.TransportError):  # refused, as others are
+                with suppress(httpx.TransportError):  # refused like others
                     assert httpx.get(f"{url}/healthz", timeout=5).status_code in (200, 503)
                 time.sleep(0.1)
         until(lambda: httpx.get(f"{url}/healthz", timeout=5).status_code == 200, 20)
@@ -174,9 +174,9 @@ def test_health_is_answered_with_few_file_descriptors_and_the_log_stays_short(in
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="file descriptors cannot be limited here")
-def test_a_service_started_with_few_file_descriptors_keeps_to_them(index_folder: Path) -> None:
+def test_a_service_limits_connections_to_its_file_descriptors(index_folder: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (96, hard))  # children inherit it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (96, hard))  # inherited by child processes
     try:
         with started(index_folder, "--port", "0") as (process, url):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -185,15 +185,15 @@ def test_a_service_started_with_few_file_descriptors_keeps_to_them(index_folder:
                     assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
             process.terminate()
             assert process.stderr is not None
-            errors = process.stderr.read()  # not communicate(), which loses what was read along with the first line
+            errors = process.stderr.read()  # communicate() would lose the data read with the first line
             process.wait(30)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "raise their number (ulimit -n)" in errors
+    assert "raise the limit (ulimit -n)" in errors
     assert len(errors.splitlines()) < 20
 
 
-def test_entries_that_clients_can_cause_are_bounded() -> None:
+def test_log_entries_caused_by_clients_are_limited() -> None:
     bounded = Bounded(most=3, seconds=0.2)
 
     def entry(name: str, message: str) -> logging.LogRecord:
@@ -205,10 +205,10 @@ def test_entries_that_clients_can_cause_are_bounded() -> None:
     time.sleep(0.25)
     later = entry("uvicorn.error", "Invalid HTTP request received.")
     assert bounded.filter(later)
-    assert later.getMessage().endswith("(97 more like this were left out)")
+    assert later.getMessage().endswith("(97 more entries like this were dropped)")
 
 
-def test_a_request_with_something_that_is_not_http_after_it_is_no_fault_of_the_service(
+def test_invalid_http_after_a_request_is_not_an_internal_error(
     index_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"

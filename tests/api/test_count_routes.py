@@ -1,4 +1,4 @@
-"""What the service answers is what the index answers, and has the shapes of the OpenAPI document."""
+"""The responses equal the results of the index and match the models of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def entity(body: dict[str, Any]) -> Entity:
 
 @pytest.mark.parametrize("by", [None, "source"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_count_answers_as_the_index_does(http: httpx.Client, index: CountIndex, text: str, by: Any) -> None:
+def test_count_equals_that_of_the_index(http: httpx.Client, index: CountIndex, text: str, by: Any) -> None:
     expected = index.count(text, by=by)
     by_address = http.get("/v1/indexes/tiny/count", params={"text": text} | ({"by": by} if by else {}))
     by_body = http.post("/v1/indexes/tiny/count", json={"text": text, "by": by})
@@ -31,16 +31,19 @@ def test_count_answers_as_the_index_does(http: httpx.Client, index: CountIndex, 
     assert by_address.json() == by_body.json() == expected
 
 
-def test_count_is_right_by_eye(http: httpx.Client) -> None:
+def test_count_equals_a_hand_count(http: httpx.Client) -> None:
     answer = http.get("/v1/indexes/tiny/count", params={"text": "paris paris"}).json()
-    assert (answer["occurrences"], answer["documents"]) == (2, 1)  # Paris Paris Paris: overlapping ones both count
+    assert (answer["occurrences"], answer["documents"]) == (
+        2,
+        1,
+    )  # Paris Paris Paris: overlapping occurrences both count
     assert answer["tokens"] == ["paris", "paris"]
     assert answer["exact"] is True
 
 
 @pytest.mark.parametrize("by", [None, "source"])
 @pytest.mark.parametrize("window", [None, 0, 3, 2**31 - 1])
-def test_cooccurrence_answers_as_the_index_does(
+def test_cooccurrence_equals_that_of_the_index(
     http: httpx.Client, index: CountIndex, window: int | None, by: Any
 ) -> None:
     body = {"subject": CURIE, "object": WARSAW, "window": window, "by": by}
@@ -49,7 +52,7 @@ def test_cooccurrence_answers_as_the_index_does(
     assert answer.json() == index.cooccurrence(entity(CURIE), entity(WARSAW), window=window, by=by)
 
 
-def test_many_at_once_get_the_answers_of_one_after_another(http: httpx.Client, index: CountIndex) -> None:
+def test_parallel_requests_get_the_same_responses_as_sequential_ones(http: httpx.Client, index: CountIndex) -> None:
     expected = {text: index.count(text) for text in TEXTS}
     asked = TEXTS * 20
     with ThreadPoolExecutor(16) as threads:
@@ -57,10 +60,10 @@ def test_many_at_once_get_the_answers_of_one_after_another(http: httpx.Client, i
         assert list(found) == [expected[text] for text in asked]
 
 
-def test_cooccurrence_is_right_by_eye(http: httpx.Client) -> None:
-    body = {"subject": CURIE, "object": {"name": "Warsaw"}, "by": "source"}  # aliases may be left out
+def test_cooccurrence_equals_a_hand_count(http: httpx.Client) -> None:
+    body = {"subject": CURIE, "object": {"name": "Warsaw"}, "by": "source"}  # aliases are optional
     answer = http.post("/v1/indexes/tiny/cooccurrence", json=body).json()
-    assert answer["subject"]["mentions"] == 7  # "Curie" inside "Marie Curie" is no mention of its own
+    assert answer["subject"]["mentions"] == 7  # "Curie" inside "Marie Curie" is not a separate mention
     assert answer["cooccurrence"]["documents"] == 3
     assert {source: row["cooccurrence"]["documents"] for source, row in answer["by_source"].items()} == {
         "books": 2,
@@ -75,7 +78,7 @@ def test_indexes_are_listed_and_described(http: httpx.Client, index: CountIndex)
     assert http.get("/v1/indexes/tiny").json() == info
 
 
-def test_answers_have_the_documented_shapes(http: httpx.Client) -> None:
+def test_responses_match_the_documented_models(http: httpx.Client) -> None:
     base = "/v1/indexes/tiny"
     pair = {"subject": CURIE, "object": WARSAW, "by": "source"}
     found: dict[type[BaseModel], httpx.Response] = {
@@ -92,10 +95,10 @@ def test_answers_have_the_documented_shapes(http: httpx.Client) -> None:
     for model, answer in found.items():
         assert answer.status_code == 200, answer.text
         read = model.model_validate_json(answer.content, strict=True)
-        assert read.model_dump(exclude_unset=True) == answer.json()  # no field that the model does not know
+        assert read.model_dump(exclude_unset=True) == answer.json()  # no field is missing in the model
 
 
-def test_a_pair_is_asked_for_by_address_as_well(http: httpx.Client) -> None:
+def test_a_pair_can_be_counted_by_url(http: httpx.Client) -> None:
     address = "/v1/indexes/tiny/cooccurrence"
     asked = {"subject": "Curie", "object": "Warsaw", "subject_alias": ["Maria Skłodowska", "Marie"], "window": "3"}
     asked |= {"by": "source", "filter": '{"source": ["wiki", "books"]}'}

@@ -1,4 +1,4 @@
-"""Counts that end at a deadline or with their client, and answers that a client need not fetch twice."""
+"""Counts that stop at a timeout or when the client disconnects, and revalidation of responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from factcensus.indexer import CountIndex, Limit
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> list[Limit]:
-    """Counts go on until their limit is reached; the limits of those that were stopped."""
+    """Make counts run until their limit is reached, and return the limits that stopped counts."""
     stopped: list[Limit] = []
 
     def count(*_: Any, limit: Limit, **__: Any) -> None:
@@ -29,7 +29,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> list[Limit]:
                 limit.check()
             time.sleep(0.01)
 
-    monkeypatch.setattr(warming, "FEW_ROWS", -1)  # so that none is taken for short, and counted without a thread
+    monkeypatch.setattr(warming, "FEW_ROWS", -1)  # so that no count is short enough to run without a thread
     for name in ("count", "cooccurrence", "count_facts"):
         monkeypatch.setattr(CountIndex, name, count)
     return stopped
@@ -50,7 +50,7 @@ def impatient(index_folder: Path) -> Iterator[str]:
         ("facts:count", {"facts": [{"subject": "Paris", "object": "France"}]}),
     ],
 )
-def test_a_count_that_takes_too_long_is_stopped_and_says_so(
+def test_a_slow_count_is_stopped_with_504(
     impatient: str, endless: list[Limit], route: str, body: dict[str, Any] | None
 ) -> None:
     url = f"{impatient}/v1/indexes/tiny/{route}"
@@ -60,8 +60,8 @@ def test_a_count_that_takes_too_long_is_stopped_and_says_so(
     assert len(endless) == 1
 
 
-def test_a_count_whose_client_has_gone_is_stopped(url: str, endless: list[Limit]) -> None:
-    with pytest.raises(httpx.ReadTimeout):  # a text that nobody asked before: answers are kept
+def test_a_count_is_stopped_when_the_client_disconnects(url: str, endless: list[Limit]) -> None:
+    with pytest.raises(httpx.ReadTimeout):  # a new text, because responses are cached
         httpx.post(f"{url}/v1/indexes/tiny/count", json={"text": "gone with Paris"}, timeout=0.5)
     for _ in range(200):
         if endless:
@@ -71,7 +71,7 @@ def test_a_count_whose_client_has_gone_is_stopped(url: str, endless: list[Limit]
     assert httpx.get(f"{url}/healthz").status_code == 200
 
 
-def test_an_answer_that_the_client_has_is_not_sent_again(http: httpx.Client) -> None:
+def test_an_unchanged_response_is_not_sent_again(http: httpx.Client) -> None:
     first = http.get("/v1/indexes/tiny/count", params={"text": "Paris"})
     tag = first.headers["ETag"]
     assert first.headers["Cache-Control"] == "no-cache"

@@ -1,4 +1,4 @@
-"""Decoding in processes of its own: whatever a body holds costs one request, little memory and little time."""
+"""Decoding in separate processes: a hostile body affects one request, and costs little memory and time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def decoders() -> Decoders:
 
 
 def decode(decoders: Decoders, ending: Ending, body: bytes, seconds: float = 60) -> pa.Table | Problem:
-    """The table in a body, or why there is none."""
+    """Return the table in a body, or the problem."""
     try:
         with Limit(seconds) as limit, decoders.decoded(body, ending, BOUNDS, limit) as decoded:
             return decoded.table()
@@ -57,17 +57,17 @@ def decode(decoders: Decoders, ending: Ending, body: bytes, seconds: float = 60)
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_column_comes_out_as_a_plain_one(decoders: Decoders) -> None:
+def test_every_column_type_is_converted_to_a_plain_type(decoders: Decoders) -> None:
     for ending, body in seeds():
         table = decode(decoders, ending, body)
         assert isinstance(table, pa.Table), (ending, table)
-        schema_to_json(table.schema)  # raises where a type is not plain
+        schema_to_json(table.schema)  # raises if a type is not plain
         if ending == "arrow":
             assert table.to_pylist() == check_facts(pa.ipc.open_stream(body).read_all()).to_pylist()
 
 
 @pytest.mark.parametrize("number", [500, pytest.param(20_000, marks=pytest.mark.full)])
-def test_no_mutant_of_a_good_body_does_more_than_fail(decoders: Decoders, number: int) -> None:
+def test_mutated_bodies_fail_cleanly(decoders: Decoders, number: int) -> None:
     process = PROCESS.start()
     tables = refused = 0
     for ending, body in mutants(number):
@@ -83,15 +83,15 @@ def test_no_mutant_of_a_good_body_does_more_than_fail(decoders: Decoders, number
     assert refused > number // 4
 
 
-def test_a_fork_that_crashes_costs_one_body(decoders: Decoders) -> None:
-    """Bodies that ended the service itself, when it decoded them: Arrow looks at no index before it reads a value."""
+def test_a_crashed_fork_affects_one_body_only(decoders: Decoders) -> None:
+    """Such bodies crash a process that decodes them, because Arrow does not check indices before reading values."""
     good = decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n")
     for path in sorted(SHARED.glob("segv*.arrow")):
         assert isinstance(decode(decoders, "arrow", path.read_bytes()), Problem), path
     assert good == decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n")
 
 
-def test_decoding_ends_at_the_limit_and_when_nobody_waits(decoders: Decoders) -> None:
+def test_decoding_ends_at_the_timeout_and_on_cancellation(decoders: Decoders) -> None:
     body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
     began = time.monotonic()
     with pytest.raises(DeadlineError):
@@ -104,7 +104,7 @@ def test_decoding_ends_at_the_limit_and_when_nobody_waits(decoders: Decoders) ->
     assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)
 
 
-def test_a_decoding_process_that_was_killed_is_started_again(decoders: Decoders) -> None:
+def test_a_killed_decoding_process_is_restarted(decoders: Decoders) -> None:
     process = PROCESS.start()
     os.kill(process, signal.SIGKILL)
     assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)
@@ -112,7 +112,7 @@ def test_a_decoding_process_that_was_killed_is_started_again(decoders: Decoders)
 
 
 @pytest.mark.parametrize("what", [b"", b"\x00", b"\x01\xff\xff\xff\xff", b"\x02\x02\x00\x00\x00[]"])
-def test_an_answer_that_no_fork_of_ours_gives_is_not_believed(what: bytes) -> None:
+def test_invalid_output_of_a_fork_is_refused(what: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(what)
@@ -122,7 +122,7 @@ def test_an_answer_that_no_fork_of_ours_gives_is_not_believed(what: bytes) -> No
             wire.unpack_piece(content, pa.schema([("subject", pa.string())]))
 
 
-def test_a_piece_in_which_bytes_were_changed_is_refused_or_sound() -> None:
+def test_a_piece_with_changed_bytes_is_refused_or_valid() -> None:
     table = pa.table(
         {"s": ["a", None, "bcd"], "n": [1, 2, None], "l": [["x"], None, []], "o": [{"a": 1}, None, {"a": 2}],
          "m": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8()))}
@@ -145,23 +145,23 @@ def test_a_piece_in_which_bytes_were_changed_is_refused_or_sound() -> None:
 
 
 class Watched:
-    """A service in a process, and the memory that it and its forks take."""
+    """A service in a process, with the memory of it and its forks."""
 
     def __init__(self, process: int, client: httpx.Client) -> None:
         self.process, self.client = process, client
         (self.decoder,) = children_of(process)
-        #: What a fork shares with the process that it comes from.
+        #: Bytes that a fork shares with its parent.
         self.shared = bytes_of(self.decoder, "RssAnon")
         self._over = threading.Event()
         self.peak = 0
 
     def memory(self) -> int:
-        """Bytes that the service has, and that its forks have for themselves."""
+        """Return the bytes of the service and the private bytes of its forks."""
         forks = children_of(self.decoder)
         return bytes_of(self.process, "VmRSS") + sum(max(0, bytes_of(fork, "RssAnon") - self.shared) for fork in forks)
 
     def ask(self, ending: Ending, body: bytes, *, page: bool) -> tuple[httpx.Response, float, int]:
-        """An answer, its seconds, and the bytes by which memory grew at most meanwhile."""
+        """Return a response, its seconds, and the maximum growth of memory in bytes."""
         idle, self.peak = self.memory(), 0
         self._over.clear()
         watcher = threading.Thread(target=self._watch)
@@ -187,14 +187,14 @@ class Watched:
 
 def children_of(process: int) -> list[int]:
     found: list[int] = []
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has its own
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):  # each thread has a separate list
         with contextlib.suppress(OSError):  # it has just ended
             found += map(int, thread.read_text().split())
     return found
 
 
 def bytes_of(process: int, what: str) -> int:
-    """A figure of a process, 0 when it has just ended."""
+    """Return a value of /proc for a process, or 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -208,8 +208,8 @@ def cases() -> dict[str, tuple[Ending, bytes]]:
 
 
 @linux
-def test_no_small_body_takes_memory_or_time_or_ends_the_service(index_folder: Path) -> None:
-    """Peaks in MiB and milliseconds of all cases are printed (``pytest -s``), for docs/security.md."""
+def test_small_hostile_bodies_cost_little_memory_and_time(index_folder: Path) -> None:
+    """Print the peaks in MiB and milliseconds of all cases (``pytest -s``) for docs/security.md."""
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
             ready.wait_ready(120)
@@ -220,7 +220,7 @@ def test_no_small_body_takes_memory_or_time_or_ends_the_service(index_folder: Pa
             for page in (False, True):
                 answer, seconds, grown = watched.ask(ending, body, page=page)
                 for _ in range(2):
-                    if seconds >= 1:  # on a busy machine
+                    if seconds >= 1:  # the machine is busy
                         seconds = min(seconds, watched.ask(ending, body, page=page)[1])
                 print(f"{name:45} {len(body):9} {answer.status_code} {seconds * 1000:6.0f} ms {grown / MIB:6.1f} MiB")
                 assert answer.status_code in (400, 422), (name, answer.text[:500])
@@ -232,7 +232,7 @@ def test_no_small_body_takes_memory_or_time_or_ends_the_service(index_folder: Pa
 
 
 @linux
-def test_nothing_outlives_a_service_that_is_killed(index_folder: Path) -> None:
+def test_no_process_outlives_a_killed_service(index_folder: Path) -> None:
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
             ready.wait_ready(120)
@@ -252,7 +252,7 @@ def test_nothing_outlives_a_service_that_is_killed(index_folder: Path) -> None:
             assert until(lambda ended=ended: not Path(f"/proc/{ended}").exists(), 10)
 
 
-def test_reading_counts_against_the_deadline(index_folder: Path) -> None:
+def test_reading_a_body_counts_against_the_timeout(index_folder: Path) -> None:
     body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
     limits = Limits(deadline_seconds=1)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url:
@@ -265,8 +265,8 @@ def test_reading_counts_against_the_deadline(index_folder: Path) -> None:
 
 
 @linux
-def test_names_that_an_answer_repeats_in_every_row_take_little_memory(index_folder: Path) -> None:
-    """1 MB comes: 1,000 rows, of which one has 990 columns with long names. 1 GB would go; 100 MB of it are read."""
+def test_long_column_names_repeated_in_every_row_use_little_memory(index_folder: Path) -> None:
+    """A body of 1 MB has 1,000 rows, one with 990 long column names; the response has 1 GB, and 100 MB are read."""
     row: dict[str, Any] = {"subject": "Curie", "object": "Warsaw"}
     wide = row | {f"{n:03}{'x' * 900}": None for n in range(990)}
     body = b"".join(json.dumps(each).encode() + b"\n" for each in (wide, *[row] * 999))

@@ -1,4 +1,4 @@
-"""Tables in files, read piece by piece: the same facts as read as a whole, and never more than a piece in memory."""
+"""Reading tables in pieces: the facts equal those of reading as a whole, with one piece in memory at a time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def pieces_of(reader: FactsReader) -> list[pa.Table]:
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("batch", [1, 3, 7, 40])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_file_in_pieces_has_the_facts_that_it_has_as_a_whole(
+def test_reading_in_pieces_equals_reading_as_a_whole(
     ending: Ending, batch: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kept:
@@ -89,8 +89,8 @@ def test_a_file_in_pieces_has_the_facts_that_it_has_as_a_whole(
     assert (reader.facts, reader.options) == (50, {"windows": [5]} if ending == "json" else {})
 
 
-def test_types_that_show_bit_by_bit_become_one() -> None:
-    """The first piece has whole numbers and no notes, the second neither, the third fractions and notes."""
+def test_column_types_of_pieces_are_unified() -> None:
+    """The first piece has integers and no notes, the second neither, the third fractions and notes."""
     rows: list[dict[str, Any]] = [{"subject": "Curie", "object": "Paris"} for _ in range(21)]
     for row, more in ((0, {"n": 1}), (15, {"n": 2.5, "note": "x", "tags": ["a"]})):
         rows[row] |= more
@@ -100,7 +100,7 @@ def test_types_that_show_bit_by_bit_become_one() -> None:
     assert table.schema.field("n").type == pa.float64()
 
 
-def test_types_that_do_not_go_together_are_refused() -> None:
+def test_incompatible_column_types_are_refused() -> None:
     rows: list[dict[str, Any]] = [
         {"subject": "Curie", "object": "Paris", "n": n if n < 10 else "ten"} for n in range(20)
     ]
@@ -117,7 +117,7 @@ def test_types_that_do_not_go_together_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_wrong_row_is_named_by_its_place_in_the_file(
+def test_an_invalid_row_is_named_by_its_row_number_in_the_file(
     index: CountIndex, ending: Ending, changed: dict[str, str], error: type[Exception], says: str
 ) -> None:
     rows = [*ROWS[:30], ROWS[30] | changed, *ROWS[31:]]
@@ -132,7 +132,7 @@ def test_a_wrong_row_is_named_by_its_place_in_the_file(
     assert says in (raised.value.detail if isinstance(raised.value, Problem) else str(raised.value))
 
 
-def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read() -> None:
+def test_too_many_facts_are_refused_before_all_are_read() -> None:
     read: list[int] = []
 
     class File(BytesIO):
@@ -151,14 +151,14 @@ def test_more_facts_than_a_job_may_have_are_refused_before_all_are_read() -> Non
     assert len(read) < 60
 
 
-def test_a_parquet_file_that_unfolds_to_too_much_is_refused() -> None:
+def test_a_parquet_file_that_decodes_to_too_much_is_refused() -> None:
     content = content_of("parquet", [row | {"note": "x" * 1000} for row in ROWS], batch=50)
     with pytest.raises(Refused) as refused:
         opened(content, "parquet", sent_bytes=100).check()
     assert "FACTCENSUS_MAX_UPLOAD_BYTES" in refused.value.detail
 
 
-def test_a_table_whose_last_piece_does_not_come_leaves_nothing(index: CountIndex, tmp_path: Path) -> None:
+def test_an_incomplete_table_leaves_nothing_behind(index: CountIndex, tmp_path: Path) -> None:
     runner = JobRunner(tmp_path, Catalog(dict), Limits(max_jobs=1), Metrics())
     runner.open()
     table = read_facts(BytesIO(content_of("csv")), "csv")
@@ -175,13 +175,13 @@ def test_a_table_whose_last_piece_does_not_come_leaves_nothing(index: CountIndex
             submit(broken())
         assert runner.store.size_bytes() == 0
         assert runner.jobs("") == []
-        submit([table])  # its place is free
+        submit([table])  # its slot is free again
         assert len(runner.jobs("")) == 1
     finally:
         runner.close()
 
 
-def test_pieces_of_a_table_that_was_never_complete_go_when_the_jobs_are_opened_again(tmp_path: Path) -> None:
+def test_pieces_of_incomplete_tables_are_removed_when_the_store_opens(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     store.add_pieces("a", [pa.table({"subject": ["a"], "object": ["b"]})])
     assert store.size_bytes() > 0

@@ -1,4 +1,4 @@
-"""Documents behind a number, page by page."""
+"""The route that returns the documents behind a number, page by page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_document_has_its_metadata_and_highlighted_passages(http: httpx.Client
     assert mentions == {"subject", "object", None}
 
 
-def test_what_stands_nowhere_has_no_page(http: httpx.Client) -> None:
+def test_a_query_without_matches_has_no_documents(http: httpx.Client) -> None:
     page = http.post(ROUTE, json={"text": "nowhere"}).json()
     assert (page["documents"], page["total"], page["next"]) == ([], 0, None)
 
@@ -53,7 +53,7 @@ def test_what_stands_nowhere_has_no_page(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "x", "é", "AAAA", "\ud800", base64.urlsafe_b64encode(b'[1, "guess"]').decode(), "9" * 5000]
 )
-def test_an_invented_cursor_is_refused(http: httpx.Client, cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(http: httpx.Client, cursor: str) -> None:
     answer = http.post(
         ROUTE,
         content=json.dumps({"text": "Paris", "cursor": cursor}),
@@ -85,13 +85,13 @@ def test_a_cursor_of_another_query_is_refused(http: httpx.Client) -> None:
         {"text": "..."},
     ],
 )
-def test_a_query_must_be_one_text_or_one_pair(http: httpx.Client, body: dict[str, Any]) -> None:
+def test_a_query_must_be_a_text_or_a_pair(http: httpx.Client, body: dict[str, Any]) -> None:
     answer = http.post(ROUTE, json=body)
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_page_above_the_limit_is_refused_and_told_which(limited: httpx.Client) -> None:
+def test_a_page_above_the_limit_is_refused_with_the_name_of_the_limit(limited: httpx.Client) -> None:
     answer = limited.post(ROUTE, json={"text": "Paris", "limit": 21})
     assert answer.status_code == 422
     assert "FACTCENSUS_MAX_DOCUMENTS" in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""Batches of facts: five formats in, five out, always the counts table of the index itself."""
+"""Counting tables of facts in five request and response formats; the counts equal those of the index."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def expected(index: CountIndex) -> pa.Table:
 
 @pytest.mark.parametrize("out", ALL)
 @pytest.mark.parametrize("into", ALL)
-def test_every_format_in_and_out_gives_the_counts_of_the_index(
+def test_all_formats_return_the_counts_of_the_index(
     http: httpx.Client, expected: pa.Table, into: str, out: str
 ) -> None:
     params = {} if into == JSON else {"windows": WINDOWS}
@@ -83,7 +83,7 @@ def test_every_format_in_and_out_gives_the_counts_of_the_index(
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/*, application/*;q=1.0, */*;q=0.1"])
 @pytest.mark.parametrize("into", ALL)
-def test_the_answer_has_the_format_of_the_body_when_all_are_welcome(
+def test_the_response_has_the_format_of_the_body_if_any_is_accepted(
     http: httpx.Client, into: str, accept: str | None
 ) -> None:
     headers = {"Content-Type": into} | ({"Accept": accept} if accept else {})
@@ -138,7 +138,7 @@ def test_other_columns_and_the_order_of_rows_are_kept(http: httpx.Client) -> Non
         ("", b"subject,object\na,b\n", 415, "text/csv"),
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_fact_table_is_refused_by_name(
+def test_a_body_that_is_not_a_fact_table_is_refused_with_the_reason(
     http: httpx.Client, media_type: str, body: bytes, status: int, says: str
 ) -> None:
     answer = http.post(ROUTE, content=body, headers={"Content-Type": media_type})
@@ -147,7 +147,7 @@ def test_a_body_that_is_no_fact_table_is_refused_by_name(
     assert says in answer.json()["detail"]
 
 
-def test_an_answer_in_no_accepted_format_is_refused(http: httpx.Client) -> None:
+def test_a_request_that_accepts_no_available_format_is_refused(http: httpx.Client) -> None:
     answer = http.post(ROUTE, content=body_of(CSV), headers={"Content-Type": CSV, "Accept": "image/png"})
     assert answer.status_code == 406
     assert "text/csv" in answer.json()["detail"]
@@ -185,7 +185,7 @@ def test_times_that_only_arrow_can_hold_are_no_fault_of_the_service(http: httpx.
         ([{"subject": "a", "object": "b" * 1001}], [], "FACTCENSUS_MAX_TEXT_CHARS"),
     ],
 )
-def test_a_batch_above_a_limit_is_refused_and_told_which(
+def test_a_batch_above_a_limit_is_refused_with_the_name_of_the_limit(
     limited: httpx.Client, facts: list[Any], windows: list[int], says: str
 ) -> None:
     answer = limited.post(ROUTE, json={"facts": facts, "windows": windows})
@@ -195,7 +195,7 @@ def test_a_batch_above_a_limit_is_refused_and_told_which(
 
 
 @pytest.mark.parametrize("media_type", [ARROW, PARQUET])
-def test_a_small_body_that_unfolds_to_a_huge_table_is_refused(limited: httpx.Client, media_type: str) -> None:
+def test_a_small_body_that_decodes_to_a_huge_table_is_refused(limited: httpx.Client, media_type: str) -> None:
     table = pa.table({"subject": ["a"], "object": ["b"], "note": ["x" * 5_000_000]})
     if media_type == PARQUET:
         body = parquet_of(table)
@@ -211,7 +211,7 @@ def test_a_small_body_that_unfolds_to_a_huge_table_is_refused(limited: httpx.Cli
 
 
 @pytest.mark.parametrize("media_type", [JSON, NDJSON])
-def test_numbers_in_json_are_texts_as_written(http: httpx.Client, media_type: str) -> None:
+def test_numbers_in_json_are_kept_as_written_text(http: httpx.Client, media_type: str) -> None:
     row = b'{"fact_id": 123456789012345678901234567890, "subject": "Python", "object": 3.10, "object_aliases": [3.0]}'
     body = b'{"facts": [' + row + b"]}" if media_type == JSON else row
     answer = http.post(ROUTE, content=body, headers={"Content-Type": media_type})

@@ -1,4 +1,4 @@
-"""Counts and documents of some documents only, and by a column's values: the same numbers as counted one by one."""
+"""Filters, and counts grouped by a column; the numbers equal those of counting documents one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from factcensus.indexer import CountIndex, Entity, Scope, build_index
 from factcensus.indexer.counting.filters import Between, condition
 from factcensus.indexer.errors import UnknownNameError
 
-#: What the corpus says of each document; every text has "Paris" as often as "n" says.
+#: The records of the corpus; every text contains "Paris" ``n`` times.
 RECORDS: list[dict[str, Any]] = [
     {"source": "wiki", "n": 1, "lang": "en", "meta": {"year": 1990, "tags": ["a"]}},
     {"source": "wiki", "n": 2, "lang": "fr", "meta": {"year": 2001}},
@@ -56,8 +56,8 @@ def http(rows: Path) -> Iterator[httpx.Client]:
 
 
 def value(record: dict[str, Any], column: str) -> str:
-    """A column's value as text: what counts by the column call it."""
-    found: Any = {"source": "unknown", **record}  # what an index calls the source of a document that names none
+    """Return the value of a column as text, as in grouped counts."""
+    found: Any = {"source": "unknown", **record}  # the default source of an index
     for step in column.split("."):
         found = found.get(step) if isinstance(found, dict) else None
     if found is None:
@@ -99,7 +99,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("filter", FILTERS, ids=json.dumps)
-def test_a_filter_leaves_the_documents_that_it_describes(http: httpx.Client, filter: dict[str, Any]) -> None:
+def test_a_filter_selects_the_matching_documents(http: httpx.Client, filter: dict[str, Any]) -> None:
     chosen = [r for r in RECORDS if all(passes(r, column, wanted) for column, wanted in filter.items())]
     with_paris = [f"d{RECORDS.index(record)}" for record in chosen if record["n"]]
     count = http.post(f"{ROUTE}/count", json={"text": "Paris", "filter": filter}).json()
@@ -120,7 +120,7 @@ def test_a_filter_leaves_the_documents_that_it_describes(http: httpx.Client, fil
         ({"source": "wiki", "Open": True}, "'Open'; did you mean 'open'"),
     ],
 )
-def test_a_filter_by_a_field_that_no_document_has_is_refused_with_the_nearest(
+def test_a_filter_by_an_unknown_field_is_refused_with_a_suggestion(
     http: httpx.Client, filter: dict[str, Any], named: str
 ) -> None:
     pair = {"subject": {"name": "Paris"}, "object": {"name": "France"}}
@@ -131,7 +131,7 @@ def test_a_filter_by_a_field_that_no_document_has_is_refused_with_the_nearest(
 
 
 @pytest.mark.parametrize("by", ["source", "lang", "meta.year", "open"])
-def test_numbers_by_a_column_are_those_of_its_values(http: httpx.Client, by: str) -> None:
+def test_counts_by_a_column_equal_the_counts_of_its_values(http: httpx.Client, by: str) -> None:
     body = {"subject": {"name": "Paris"}, "object": {"name": "France"}, "by": by}
     answer = http.post(f"{ROUTE}/cooccurrence", json=body).json()
     page = http.post(f"{ROUTE}/documents", json=body).json()
@@ -147,7 +147,7 @@ def test_numbers_by_a_column_are_those_of_its_values(http: httpx.Client, by: str
         assert count[f"by_{by}"][each]["occurrences"] == sum(r["n"] for r in RECORDS if value(r, by) == each)
 
 
-def test_a_column_with_a_value_for_each_document_is_refused(http: httpx.Client) -> None:
+def test_grouping_by_a_column_with_too_many_values_is_refused(http: httpx.Client) -> None:
     for route, body in (
         ("count", {"text": "Paris"}),
         ("documents", {"text": "Paris"}),
@@ -158,16 +158,16 @@ def test_a_column_with_a_value_for_each_document_is_refused(http: httpx.Client) 
         assert "FACTCENSUS_MAX_GROUPS" in answer.json()["detail"]
 
 
-def test_a_cursor_keeps_its_filter(http: httpx.Client) -> None:
+def test_a_cursor_is_bound_to_its_filter(http: httpx.Client) -> None:
     query: dict[str, Any] = {"text": "Paris", "filter": {"source": ["wiki", "books"]}, "limit": 1}
     cursor = http.post(f"{ROUTE}/documents", json=query).json()["next"]
     assert http.post(f"{ROUTE}/documents", json={**query, "cursor": cursor}).json()["documents"][0]["id"] == "d1"
     other = http.post(f"{ROUTE}/documents", json={**query, "filter": {"source": "wiki"}, "cursor": cursor})
     assert other.status_code == 422
-    assert "of another query" in other.json()["detail"]
+    assert "belongs to another query" in other.json()["detail"]
 
 
-def test_a_cursor_of_an_index_that_was_replaced_is_refused(tmp_path: Path) -> None:
+def test_a_cursor_of_a_replaced_index_is_refused(tmp_path: Path) -> None:
     cursors = []
     for text in ("Paris one", "Paris two"):
         (tmp_path / "rows.jsonl").write_text(f'{{"text": "{text}"}}\n{{"text": "{text}"}}\n', encoding="utf-8")
@@ -179,7 +179,7 @@ def test_a_cursor_of_an_index_that_was_replaced_is_refused(tmp_path: Path) -> No
             answer = httpx.post(f"{url}{ROUTE}/documents", json=query)
             cursors.append(answer.json().get("next"))
     assert (answer.status_code, answer.json()["type"]) == (410, "urn:factcensus:problem:index-changed")
-    assert "or it is of another index" in answer.json()["detail"]
+    assert "or it belongs to another index" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("route", ["count", "cooccurrence", "documents"])
@@ -197,8 +197,8 @@ TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
     column=TEXTS | st.sampled_from(["source", "lang", "n", "meta.year"]),
     values=st.lists(TEXTS | st.sampled_from(["books", 'a"b', "x' OR 1=1 --"]), min_size=1, max_size=3),
 )
-def test_no_name_and_no_value_is_read_as_sql(rows: Path, column: str, values: list[str]) -> None:
-    """Whatever they are, the condition is understood, and true of the documents that have one of the values."""
+def test_names_and_values_are_never_executed_as_sql(rows: Path, column: str, values: list[str]) -> None:
+    """Any names and values give a valid condition that selects the documents with one of the values."""
     known = {"id", "source", "path", "record", "tokens", "text_bytes", "n", "lang", "meta", "meta.year", "open"}
     with CountIndex.open(rows) as index:
         if column not in known:
@@ -210,7 +210,7 @@ def test_no_name_and_no_value_is_read_as_sql(rows: Path, column: str, values: li
     assert found == sum(value(record, column) in values for record in RECORDS)
 
 
-def test_the_client_filters_and_groups_as_the_routes_do(rows: Path, http: httpx.Client) -> None:
+def test_the_client_filters_and_groups_like_the_routes(rows: Path, http: httpx.Client) -> None:
     wanted = {"source": ["wiki", "books"], "meta.year": {"min": 1995}}
     paris, france = Entity("Paris"), Entity("France")
     with CountIndex.open(rows) as index, Client(str(http.base_url)) as client:

@@ -1,4 +1,4 @@
-"""A running service follows its indexes: a takedown holds within a second, and nothing of what was deleted is shown."""
+"""A running service follows its indexes: deleted documents disappear within a second."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from factcensus.indexer.storage.manifest import Manifest
 
 __all__ = ["gate"]  # a fixture
 
-#: Seconds after which every answer has to be one of the new generation.
+#: Seconds after which every response must be of the new generation.
 TAKEDOWN_S = 1.0
 COUNT, DOCUMENTS, FACTS = (f"/v1/indexes/ix/{what}" for what in ("count", "documents", "facts:count"))
 ASYNC = {"Prefer": "respond-async"}
@@ -74,7 +74,7 @@ def more(folder: Path, *rows: dict[str, Any], **options: Any) -> None:
 # --- noticing ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_change_is_served_by_itself_and_said(service: httpx.Client, folder: Path) -> None:
+def test_every_change_is_followed_and_reported(service: httpx.Client, folder: Path) -> None:
     def now(documents: int, generation: int) -> None:
         until(lambda: count(service) == documents, 5)
         digest = Manifest.read(folder).digest
@@ -101,7 +101,7 @@ def test_every_change_is_served_by_itself_and_said(service: httpx.Client, folder
 
 
 @pytest.mark.parametrize("change", ["delete", "compact", "replace", "rename", "rebuild"])
-def test_requests_in_flight_end_on_the_generation_they_began_with(
+def test_requests_in_flight_finish_on_their_generation(
     change: str, folder: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
@@ -144,7 +144,7 @@ def test_requests_in_flight_end_on_the_generation_they_began_with(
         assert answer.json()["by_source"] == {"a": 6, "b": 6}
 
 
-def test_without_polling_nothing_is_followed_until_a_reload(settings: Settings, folder: Path) -> None:
+def test_without_polling_changes_are_followed_on_reload_only(settings: Settings, folder: Path) -> None:
     with serving(replace(settings, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as service:
         delete_documents(folder, ids=["d0"])
         time.sleep(0.3)
@@ -153,7 +153,7 @@ def test_without_polling_nothing_is_followed_until_a_reload(settings: Settings, 
         assert count(service) == 11
 
 
-def test_an_old_generation_is_let_go_with_its_files(service: httpx.Client, folder: Path) -> None:
+def test_an_old_generation_and_its_files_are_released(service: httpx.Client, folder: Path) -> None:
     if not Path("/proc/self/maps").exists():
         pytest.skip("needs /proc")
 
@@ -170,7 +170,7 @@ def test_an_old_generation_is_let_go_with_its_files(service: httpx.Client, folde
     assert count(service) == 11
 
 
-def test_a_link_that_leads_to_another_folder_is_followed(folder: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_link_with_a_new_target_is_followed(folder: Path, settings: Settings, tmp_path: Path) -> None:
     build_index([corpus(tmp_path / "other.jsonl", {"id": "x", "text": "Ann"})], tmp_path / "v2", jobs=1)
     folder.rename(tmp_path / "v1")
     folder.symlink_to(tmp_path / "v1")
@@ -181,7 +181,7 @@ def test_a_link_that_leads_to_another_folder_is_followed(folder: Path, settings:
         until(lambda: count(service) == 1, 5)
 
 
-def test_a_folder_that_is_removed_answers_clearly_and_comes_back(service: httpx.Client, folder: Path) -> None:
+def test_a_removed_folder_answers_503_until_it_is_back(service: httpx.Client, folder: Path) -> None:
     shutil.move(folder, folder.with_name("away"))
     until(lambda: service.get(COUNT, params={"text": "Ann"}).status_code == 503, TAKEDOWN_S + 2)
     answer = service.get(COUNT, params={"text": "Ann"})
@@ -193,7 +193,7 @@ def test_a_folder_that_is_removed_answers_clearly_and_comes_back(service: httpx.
     assert count(service) == 12
 
 
-def test_a_folder_is_missing_for_a_moment_while_another_takes_its_place(
+def test_a_folder_may_be_missing_for_a_moment_while_it_is_replaced(
     settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "GRACE_S", 60.0)
@@ -206,7 +206,7 @@ def test_a_folder_is_missing_for_a_moment_while_another_takes_its_place(
         until(lambda: service.get("/readyz").status_code == 200, 10)
 
 
-def test_a_generation_that_cannot_be_opened_is_no_reason_to_show_what_was_deleted(
+def test_deleted_documents_stay_hidden_if_the_new_generation_cannot_be_opened(
     service: httpx.Client, folder: Path
 ) -> None:
     new = delete_documents(folder, ids=["d0"]).manifest
@@ -216,16 +216,16 @@ def test_a_generation_that_cannot_be_opened_is_no_reason_to_show_what_was_delete
     until(lambda: service.get(COUNT, params={"text": "Ann"}).status_code == 503, TAKEDOWN_S + 2)
 
 
-def test_a_manifest_that_is_damaged_changes_nothing(service: httpx.Client, folder: Path) -> None:
+def test_a_damaged_manifest_keeps_the_old_generation_in_service(service: httpx.Client, folder: Path) -> None:
     (folder / "damaged").write_text("{", encoding="utf-8")
     (folder / "damaged").rename(folder / "manifest.json")
     until(lambda: service.get("/readyz").status_code == 503, 5)
     time.sleep(0.6)
     assert count(service) == 12
-    assert "served as it was before" in service.get("/readyz").json()["detail"]
+    assert "the previous generation is served" in service.get("/readyz").json()["detail"]
 
 
-def test_a_folder_of_indexes_is_followed_too(settings: Settings, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_indexes_is_followed(settings: Settings, folder: Path, tmp_path: Path) -> None:
     inside = folder.parent
     with serving(replace(settings, indexes=(), indexes_in=inside)) as url, httpx.Client(base_url=url) as service:
         shutil.copytree(folder, tmp_path / "half")
@@ -245,10 +245,10 @@ def test_a_folder_of_indexes_is_followed_too(settings: Settings, folder: Path, t
         until(lambda: service.get("/v1/indexes/ix").status_code in (404, 503), 5)
 
 
-# --- what clients keep ------------------------------------------------------------------------------------------------
+# --- state of clients -------------------------------------------------------------------------------------------------
 
 
-def test_tags_and_kept_answers_of_an_older_generation_are_never_used(settings: Settings, folder: Path) -> None:
+def test_etags_and_cached_responses_of_older_generations_are_never_used(settings: Settings, folder: Path) -> None:
     app = create_app(settings)
     with serving(app) as url, httpx.Client(base_url=url, timeout=60) as service:
         first = service.get(COUNT, params={"text": "Ann"})
@@ -262,9 +262,7 @@ def test_tags_and_kept_answers_of_an_older_generation_are_never_used(settings: S
         assert answer.headers["ETag"] != first.headers["ETag"]
 
 
-def test_a_cursor_goes_on_after_documents_were_added_and_not_after_some_were_deleted(
-    service: httpx.Client, folder: Path
-) -> None:
+def test_a_cursor_stays_valid_after_additions_but_not_after_deletions(service: httpx.Client, folder: Path) -> None:
     def page(cursor: str | None) -> httpx.Response:
         return service.post(DOCUMENTS, json={"text": "Ann", "limit": 4, "cursor": cursor})
 
@@ -289,14 +287,14 @@ def test_a_cursor_goes_on_after_documents_were_added_and_not_after_some_were_del
     assert html.status_code == 410
 
 
-def test_an_engine_is_not_opened_over_files_that_were_replaced(settings: Settings, folder: Path) -> None:
+def test_the_engine_is_not_opened_on_replaced_files(settings: Settings, folder: Path) -> None:
     pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
     asked = {"index": "ix", "query_type": "ntd", "query": "Ann"}
     facts = {"method": "paper-notebook", "facts": [{"subject": "Ann", "object": "Bob"}]}
     with serving(replace(settings, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=120) as service:
         compact_index(folder, jobs=1)
         answer = service.post("/", json=asked)
-        assert (answer.status_code, "ask again" in answer.json()["error"]) == (503, True)
+        assert (answer.status_code, "try again" in answer.json()["error"]) == (503, True)
         assert service.post("/v1/indexes/ix/facts:replicate", json=facts).status_code == 410
         service.post("/v1/admin/reload")
         answer = service.post("/", json=asked)
@@ -322,9 +320,7 @@ def documents(service: httpx.Client, job: dict[str, Any]) -> set[int]:
     return {row["cooccurrence_documents"] for row in rows}
 
 
-def test_a_result_is_shown_after_documents_were_added_and_never_after_some_were_deleted(
-    settings: Settings, folder: Path
-) -> None:
+def test_a_result_stays_available_after_additions_but_not_after_deletions(settings: Settings, folder: Path) -> None:
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = finished(service, send(service))
         assert (job["state"], job["index_generation"]) == ("done", 0)
@@ -347,7 +343,7 @@ def test_a_result_is_shown_after_documents_were_added_and_never_after_some_were_
         assert documents(service, later) == {12}
 
 
-def test_the_client_says_that_a_result_is_outdated(settings: Settings, folder: Path) -> None:
+def test_the_client_reports_an_outdated_result(settings: Settings, folder: Path) -> None:
     facts = facts_from_rows([{"subject": "Ann", "object": "Bob"}])
     with serving(settings) as url, Client(url) as client:
         job = client.submit_facts("ix", facts)
@@ -362,7 +358,7 @@ def test_the_client_says_that_a_result_is_outdated(settings: Settings, folder: P
         assert client.count_facts("ix", facts)["cooccurrence_documents"].to_pylist() == [11]
 
 
-def test_a_deletion_while_the_service_is_down_outdates_results_too(settings: Settings, folder: Path) -> None:
+def test_a_deletion_while_the_service_is_down_makes_results_outdated(settings: Settings, folder: Path) -> None:
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = finished(service, send(service))
     delete_documents(folder, ids=["d0"])
@@ -374,7 +370,7 @@ def test_a_deletion_while_the_service_is_down_outdates_results_too(settings: Set
         assert service.get(f"{job['status_url']}/result").status_code == 410
 
 
-def test_a_job_goes_on_in_its_own_generation_while_documents_are_added(
+def test_a_job_continues_on_its_generation_while_documents_are_added(
     service: httpx.Client, folder: Path, gate: Gate
 ) -> None:
     job = send(service)
@@ -389,9 +385,7 @@ def test_a_job_goes_on_in_its_own_generation_while_documents_are_added(
     assert documents(service, done) == {12}
 
 
-def test_a_job_begins_again_when_documents_are_deleted_while_it_counts(
-    service: httpx.Client, folder: Path, gate: Gate
-) -> None:
+def test_a_job_starts_again_when_documents_are_deleted(service: httpx.Client, folder: Path, gate: Gate) -> None:
     job = send(service)
     until(lambda: gate.counted)
     delete_documents(folder, ids=["d0", "d1"])
@@ -404,9 +398,7 @@ def test_a_job_begins_again_when_documents_are_deleted_while_it_counts(
     assert documents(service, done) == {10}
 
 
-def test_a_job_that_waits_does_not_keep_what_was_deleted_on_the_disk(
-    settings: Settings, folder: Path, gate: Gate
-) -> None:
+def test_a_waiting_job_does_not_keep_deleted_documents_on_disk(settings: Settings, folder: Path, gate: Gate) -> None:
     app = create_app(settings)
     with serving(app) as url, httpx.Client(base_url=url, timeout=60) as service:
         first = send(service)
@@ -422,7 +414,7 @@ def test_a_job_that_waits_does_not_keep_what_was_deleted_on_the_disk(
             assert documents(service, done) == {11}
 
 
-def test_a_job_begins_again_after_a_restart_if_its_generation_is_gone(
+def test_a_job_starts_again_after_a_restart_if_its_generation_is_gone(
     settings: Settings, folder: Path, gate: Gate
 ) -> None:
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
@@ -441,7 +433,7 @@ def test_a_job_begins_again_after_a_restart_if_its_generation_is_gone(
 
 @dataclass
 class Seen:
-    """What the threads were answered: when each request began, its digest, and its numbers; and what should not be."""
+    """The responses of the threads (start time, digest and numbers), and the unexpected ones."""
 
     answers: list[tuple[float, str, int]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -466,9 +458,9 @@ def ask(url: str, seen: Seen, stop: threading.Event) -> None:
                 seen.wrong.append(f"numbers of two generations: {page['by_source']}, {page['total']}")
 
 
-def test_no_answer_fails_or_is_old_while_an_index_changes_under_load(folder: Path, settings: Settings) -> None:
+def test_no_response_fails_or_is_stale_while_an_index_changes_under_load(folder: Path, settings: Settings) -> None:
     wanted: dict[str, int] = {}
-    #: When each generation had been replaced by one without a document of it.
+    #: The time when each generation was replaced by one without some of its documents.
     outdated: dict[str, float] = {}
 
     def changed(deletes: bool) -> None:

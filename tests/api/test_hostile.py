@@ -1,6 +1,6 @@
-"""Hostile and broken input: always a problem, never a failure of ours, and the requests of others are unharmed.
+"""Hostile and invalid input always gets a problem, never an internal error, and does not affect other requests.
 
-The OpenAPI document is what most cases are made of, valid and invalid ones; what no document says is listed by hand.
+Most valid and invalid requests are generated from the OpenAPI document; further cases are listed by hand.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from factcensus.api.settings import Settings
 
 COOC, FACTS = "/v1/indexes/tiny/cooccurrence", "/v1/indexes/tiny/facts:count"
 JSON = {"Content-Type": "application/json"}
-#: Of the wire format that is answered with errors of its own.
+#: The route whose wire format has other errors.
 OWN_ERRORS = {("POST", "/")}
 QUICK, LONG = 12, 300
 
 
 @pytest.fixture(scope="module")
 def served(index_folder: Path) -> Iterator[str]:
-    """A service that only these tests ask."""
+    """Start a service for these tests only."""
     with serving(Settings(indexes=(index_folder,))) as url:
         yield url
 
 
 def operations() -> list[tuple[str, str]]:
-    """Method and path of every operation of the document."""
+    """Return method and path of every operation of the document."""
     paths = create_app(Settings()).openapi()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 
 def check(case: Case, url: str) -> None:
-    """Ask, and look at the answer: its status is documented, and an error is a problem."""
+    """Send a request and check that the status is documented and errors are problems."""
     if "index" in case.path_parameters and len(f"{case.query}{case.body}") % 8:
-        case.path_parameters["index"] = "tiny"  # mostly one that there is
+        case.path_parameters["index"] = "tiny"  # usually an existing index
     answer = case.call(base_url=url, timeout=60)
     assert answer.status_code < 500, (case.method, case.path, answer.status_code, answer.text[:500])
     kind = answer.headers["content-type"][0] if "content-type" in answer.headers else ""
@@ -58,7 +58,7 @@ def check(case: Case, url: str) -> None:
 
 
 def explore(method: str, path: str, url: str, examples: int) -> None:
-    """Ask an operation in many ways, and then something simple."""
+    """Send many requests to an operation, and then a simple one."""
     schema = openapi.from_url(f"{url}/openapi.json")
     strategy = schema[path][method].as_strategy()
 
@@ -76,13 +76,13 @@ def explore(method: str, path: str, url: str, examples: int) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), operations())
-def test_no_request_of_the_document_makes_the_service_fail(served: str, method: str, path: str) -> None:
+def test_generated_requests_never_cause_an_internal_error(served: str, method: str, path: str) -> None:
     explore(method, path, served, QUICK)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("method", "path"), operations())
-def test_no_request_of_the_document_makes_the_service_fail_at_length(served: str, method: str, path: str) -> None:
+def test_many_generated_requests_never_cause_an_internal_error(served: str, method: str, path: str) -> None:
     explore(method, path, served, LONG)
 
 
@@ -109,20 +109,20 @@ def test_no_request_of_the_document_makes_the_service_fail_at_length(served: str
         ("/v1/indexes/tiny%00/count", {"text": "a"}, 404, "unknown-index"),
     ],
 )
-def test_sizes_and_names_that_are_too_much_are_problems(
+def test_excessive_sizes_and_names_are_problems(
     served: str, path: str, body: dict[str, Any], status: int, kind: str | None
 ) -> None:
     assert_problem(httpx.post(served + path, content=json.dumps(body), headers=JSON, timeout=60), status, kind)
 
 
 @pytest.mark.parametrize("job", ["..", "%2e%2e%2fjobs.duckdb", "a' OR 1=1 --", "%00", "x" * 5000])
-def test_ids_of_jobs_are_looked_up_and_nothing_else(served: str, job: str) -> None:
+def test_job_ids_are_only_looked_up(served: str, job: str) -> None:
     answer = httpx.get(httpx.URL(f"{served}/v1/jobs/").join(httpx.URL(path="/v1/jobs/" + job)), timeout=60)
     assert answer.status_code in (404, 405)
     assert answer.headers["content-type"].startswith("application/problem+json")
 
 
-def test_tables_that_lie_about_themselves_are_problems(served: str) -> None:
+def test_tables_with_false_metadata_are_problems(served: str) -> None:
     names = pa.array(["Paris", "Curie"])
     broken = pa.StringArray.from_buffers(1, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe"))
     twice = pa.Table.from_arrays([names, names, names], ["subject", "object", "object"])
@@ -136,7 +136,7 @@ def test_tables_that_lie_about_themselves_are_problems(served: str) -> None:
 
 
 @pytest.mark.parametrize("places", [20, pytest.param(None, marks=pytest.mark.full)], ids=["a sample", "every byte"])
-def test_bytes_that_were_changed_on_the_way_never_end_the_process(served: str, places: int | None) -> None:
+def test_corrupted_bytes_never_end_the_process(served: str, places: int | None) -> None:
     table = pa.table({"subject": ["Paris", "Curie"] * 3, "object": ["Warsaw", "France"] * 3, "n": range(6)})
     with httpx.Client(base_url=served, timeout=60) as client:
         for media_type, body in ((ARROW, arrow_of(table)), ("application/vnd.apache.parquet", parquet_of(table))):
@@ -160,7 +160,7 @@ def test_bytes_that_were_changed_on_the_way_never_end_the_process(served: str, p
         b"GET /v1/indexes/tiny/count?text=%FF%FE HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ],
 )
-def test_what_is_no_http_harms_nobody(served: str, sent: bytes) -> None:
+def test_invalid_http_does_not_affect_others(served: str, sent: bytes) -> None:
     host, port = served.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(sent)
@@ -170,8 +170,8 @@ def test_what_is_no_http_harms_nobody(served: str, sent: bytes) -> None:
     assert httpx.get(f"{served}/healthz").status_code == 200
 
 
-def test_others_are_answered_while_somebody_sends_nonsense(served: str) -> None:
-    """Numbers stay right, and health and metrics answer, with hostile requests all the time."""
+def test_others_are_answered_during_hostile_requests(served: str) -> None:
+    """Counts stay correct, and health and metrics respond, during hostile requests."""
     over = threading.Event()
     failures: list[int] = []
 

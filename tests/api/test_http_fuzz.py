@@ -1,4 +1,4 @@
-"""Mutated HTTP on raw connections: the service answers or closes, never with a fault of its own, and lives on."""
+"""Mutated HTTP on raw connections: the service responds or closes, without internal errors, and keeps running."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def served(index_folder: Path) -> Iterator[str]:
 
 
 def mutant(random_: random.Random) -> bytes:
-    """A request of pieces in any order, or a valid one with some bytes changed, removed or repeated."""
+    """Return a request of parts in any order, or a valid one with bytes changed, removed or repeated."""
     if random_.random() < 0.5:
         return b"".join(random_.choice(PIECES) for _ in range(random_.randint(1, 12)))
     sent = bytearray(WHOLE * random_.randint(1, 3))
@@ -62,8 +62,8 @@ def mutant(random_: random.Random) -> bytes:
 
 
 def attack(url: str, number: int, seed: int) -> None:
-    """Send mutants, each on a connection of its own, which is left after a short look at the answer."""
-    random_ = random.Random(seed)  # nothing secret
+    """Send mutated requests on separate connections, and close each after reading part of the response."""
+    random_ = random.Random(seed)  # not for security
     host, port = url.removeprefix("http://").split(":")
     for _ in range(number):
         sent = mutant(random_)
@@ -85,12 +85,12 @@ def survived(url: str) -> None:
     assert not [line for line in lines if line.startswith("factcensus_http_requests_total") and 'status="500"' in line]
 
 
-def test_mutated_requests_harm_nobody(served: str) -> None:
+def test_mutated_requests_do_not_affect_others(served: str) -> None:
     attack(served, FEW, 11)
     survived(served)
 
 
 @pytest.mark.full
-def test_many_mutated_requests_harm_nobody(served: str) -> None:
+def test_many_mutated_requests_do_not_affect_others(served: str) -> None:
     attack(served, MANY, 12)
     survived(served)

@@ -1,7 +1,7 @@
-"""The public infini-gram API at ``POST /``: its golden exchanges, its errors, its limits, by a plain client.
+"""The public infini-gram API at ``POST /``: golden exchanges, errors and limits, with a plain client.
 
-The rows are what that API answers over the same four documents in two shards; where its numbers are wrong, and where
-it blames itself for a client's mistake, the row says so.
+The expected values are the responses of the public API for the same four documents in two shards. Comments mark its
+wrong numbers, and client errors that it reports as internal errors.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def toy_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def ask(toy_url: str) -> Iterator[Any]:
-    """Posts a body with the index's name in it; status and answer."""
+    """Return a function that posts a body with the index name and returns status and response."""
     with httpx.Client(base_url=toy_url, timeout=30) as client:
 
         def asked(**body: Any) -> tuple[int, Any]:
@@ -58,11 +58,11 @@ def ask(toy_url: str) -> Iterator[Any]:
 
 
 def inner(answer: dict[str, Any]) -> dict[str, Any]:
-    """What a query type answers, without what every answer has."""
+    """Return the fields of a response that are specific to its query type."""
     return {name: value for name, value in answer.items() if name not in OUTSIDE}
 
 
-def test_a_count_has_every_key_of_that_api_and_the_documents(ask: Any) -> None:
+def test_a_count_has_all_keys_of_the_api_and_document_counts(ask: Any) -> None:
     status, answer = ask(query_type="count", query="Paris")
     assert status == 200
     assert answer.pop("latency") >= 0
@@ -78,14 +78,14 @@ def test_a_count_has_every_key_of_that_api_and_the_documents(ask: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "count", "documents"),
     [
-        ("", 138, 4),  # all tokens, and a separator for each document
+        ("", 138, 4),  # all tokens, and one separator per document
         ("zzz", 0, 0),
         ("Paris AND France", 3, 2),
-        ("Paris OR Berlin AND capital", 3, 3),  # that engine: 2
+        ("Paris OR Berlin AND capital", 3, 3),  # the engine returns 2
         ("Paris OR Berlin", 4, 3),
         ("\\x50aris", 3, 2),
-        ("\\xff", 4, 4),  # separators can be searched
-        ("is AND capital AND France", 2, 2),  # "capital" and "France" stand three times each, and twice together
+        ("\\xff", 4, 4),  # separators can be counted
+        ("is AND capital AND France", 2, 2),  # "capital" and "France" occur three times each, and twice together
     ],
 )
 def test_counts_of_the_toy_corpus(ask: Any, query: str, count: int, documents: int) -> None:
@@ -114,7 +114,7 @@ def test_tokens_are_nested_as_clauses_and_terms(ask: Any) -> None:
             },
         ),
         (
-            {"query_type": "ntd", "query": "Paris."},  # the end of a document is the token 0
+            {"query_type": "ntd", "query": "Paris."},  # the end of a document is token 0
             {
                 "prompt_cnt": 1,
                 "approx": False,
@@ -170,7 +170,7 @@ def test_golden_exchanges(ask: Any, body: dict[str, Any], expected: dict[str, An
     assert (status, inner(answer)) == (200, expected)
 
 
-def test_the_distribution_of_nothing_is_that_of_all_tokens(ask: Any) -> None:
+def test_the_distribution_after_an_empty_prompt_is_that_of_all_tokens(ask: Any) -> None:
     for query_type in ("ntd", "infgram_ntd"):
         _, answer = ask(query_type=query_type, query="")
         text = "".join(TOY)
@@ -180,7 +180,7 @@ def test_the_distribution_of_nothing_is_that_of_all_tokens(ask: Any) -> None:
     assert (answer["suffix_len"], answer["longest_suffix"]) == (0, "")
 
 
-def test_a_search_shows_documents_with_the_clauses_marked(ask: Any) -> None:
+def test_a_search_returns_documents_with_marked_clauses(ask: Any) -> None:
     for query_type in ("search_docs", "search_docs_cnf"):
         _, answer = ask(query_type=query_type, query="Berlin AND Germany")
         assert (answer["cnt"], answer["approx"], answer["idxs"]) == (1, False, [0])
@@ -208,7 +208,7 @@ def test_a_search_shows_documents_with_the_clauses_marked(ask: Any) -> None:
     assert sorted(document["doc_ix"] for document in answer["documents"]) == [0, 0, 1]
 
 
-def test_find_leads_to_documents_by_rank_and_by_pointer(ask: Any) -> None:
+def test_results_of_find_give_documents_by_rank_and_pointer(ask: Any) -> None:
     _, found = ask(query_type="find", query="Paris")
     low, high = found["segment_by_shard"][0]
     shown = [ask(query_type="get_doc_by_rank", query="Paris", s=0, rank=rank)[1] for rank in range(low, high)]
@@ -216,7 +216,7 @@ def test_find_leads_to_documents_by_rank_and_by_pointer(ask: Any) -> None:
     first = next(document for document in shown if document["doc_ix"] == 1)
     assert first["spans"] == [["The capital of France is ", None], ["Paris", "0"], [".", None]]
     assert first["needle_offset"] == 25
-    # That API's own habit: the query's ids. Ours are beside them.
+    # Like the API, these are the ids of the query; the ids of the document are in another key.
     assert first["token_ids"] == [80, 97, 114, 105, 115]
     assert bytes(first["doc_token_ids"]).decode() == TOY[1]
     assert first["metadata"] == ('{"path": "toy.jsonl", "linenum": 1, "metadata": {"id": "d1", "source": "toy"}}\n')
@@ -232,14 +232,16 @@ def test_find_leads_to_documents_by_rank_and_by_pointer(ask: Any) -> None:
     ("rank", "window", "text"),
     [(19, 10, "Paris"), (20, 10, "nce. Paris"), (20, 11, "nce. Paris,"), (0, 11, None)],
 )
-def test_the_window_is_half_before_and_half_from_the_needle(ask: Any, rank: int, window: int, text: str | None) -> None:
+def test_the_window_is_half_before_and_half_after_the_needle(
+    ask: Any, rank: int, window: int, text: str | None
+) -> None:
     _, document = ask(query_type="get_doc_by_rank", query="Paris", s=0, rank=rank, max_disp_len=window)
     assert document["disp_len"] == len(document["doc_token_ids"]) <= window
     if text is not None:
         assert bytes(document["doc_token_ids"]).decode() == text
 
 
-def test_ranges_and_windows_are_those_of_the_engine(ask: Any, tmp_path: Path) -> None:
+def test_ranges_and_windows_equal_those_of_the_engine(ask: Any, tmp_path: Path) -> None:
     from factcensus.indexer import CountIndex
     from factcensus.indexer.infini_gram.language_model import NgramModel
 
@@ -273,7 +275,7 @@ def test_ranges_and_windows_are_those_of_the_engine(ask: Any, tmp_path: Path) ->
         ({"index": ["toy"]}, "[Flask] Invalid index: ['toy']"),
         ({"query_type": "X"}, "[Flask] Invalid query_type: X"),
         ({"query_type": ["count"]}, "[Flask] Invalid query_type: ['count']"),
-        # That API answers these with 500 and the inside of its server.
+        # The API answers these with 500 and internal details.
         ({"query_type": "attribute"}, "[Flask] Invalid query_type: attribute"),
         ({"bogus": 1}, "[Flask] Bad Request: count() got an unexpected keyword argument 'bogus'"),
         (
@@ -286,7 +288,7 @@ def test_ranges_and_windows_are_those_of_the_engine(ask: Any, tmp_path: Path) ->
         ),
     ],
 )
-def test_a_wrong_envelope_is_400(toy_url: str, body: dict[str, Any], error: str) -> None:
+def test_an_invalid_envelope_gets_400(toy_url: str, body: dict[str, Any], error: str) -> None:
     sent = {"index": "toy", "query_type": "count", "query": "Paris"} | body
     reply = httpx.post(toy_url, json={name: value for name, value in sent.items() if value is not None})
     assert (reply.status_code, reply.json()) == (400, {"error": error})
@@ -315,7 +317,7 @@ def test_a_wrong_envelope_is_400(toy_url: str, body: dict[str, Any], error: str)
         ),
     ],
 )
-def test_a_wrong_query_is_an_error_and_200(ask: Any, body: dict[str, Any], error: str) -> None:
+def test_an_invalid_query_gets_an_error_with_200(ask: Any, body: dict[str, Any], error: str) -> None:
     for query_type in ("count", "ntd", "find_cnf"):
         assert ask(query_type=query_type, **body) == (200, {"error": error})
 
@@ -366,7 +368,7 @@ CLAUSES = "cnf must be a non-empty, triply-nested list of integers in range [0, 
         ),
     ],
 )
-def test_a_value_out_of_range_is_an_error_beside_the_tokens_and_200(ask: Any, body: dict[str, Any], error: str) -> None:
+def test_a_value_out_of_range_gets_an_error_with_tokens_and_200(ask: Any, body: dict[str, Any], error: str) -> None:
     status, answer = ask(**body)
     assert (status, answer["error"]) == (200, error)
     assert sorted(answer) == ["error", "latency", "token_ids", "tokens"]
@@ -380,13 +382,13 @@ def test_a_value_out_of_range_is_an_error_beside_the_tokens_and_200(ask: Any, bo
         (b"\xff\xfe\x00", "application/json", 400),
         (b"[" * 100_000, "application/json", 400),
         (b"9" * 10_000, "application/json", 400),
-        (b"[1, 2]", "application/json", 400),  # that API: 500
+        (b"[1, 2]", "application/json", 400),  # the API returns 500
         (b'"Paris"', "application/json", 400),
         (b'{"index": "toy"}', "text/plain", 415),
         (b"index=toy", "application/x-www-form-urlencoded", 415),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused_in_json(
+def test_a_body_that_is_not_a_json_object_is_refused_in_json(
     toy_url: str, content: bytes, media_type: str, status: int
 ) -> None:
     reply = httpx.post(toy_url, content=content, headers={"Content-Type": media_type})
@@ -394,7 +396,7 @@ def test_a_body_that_is_no_json_object_is_refused_in_json(
     assert reply.json()["error"].startswith("[Flask] ")
 
 
-def test_characters_that_are_none_do_no_harm(toy_url: str) -> None:
+def test_invalid_characters_are_harmless(toy_url: str) -> None:
     for query in (r"\ud800", r"\u0000", r"\ud83d\ude00"):
         body = f'{{"index": "toy", "query_type": "count", "query": "{query}"}}'
         reply = httpx.post(toy_url, content=body, headers={"Content-Type": "application/json"})
@@ -424,8 +426,8 @@ IDS = st.lists(st.integers(0, 255), max_size=4)
         },
     )
 )
-def test_whatever_is_asked_is_answered_or_refused(toy_url: str, body: dict[str, Any]) -> None:
-    content = json.dumps(body).encode()  # with NaN and halves of characters
+def test_any_request_is_answered_or_refused(toy_url: str, body: dict[str, Any]) -> None:
+    content = json.dumps(body).encode()  # with NaN and half surrogates
     reply = httpx.post(toy_url, content=content, headers={"Content-Type": "application/json"})
     assert reply.status_code in (200, 400), reply.text
     answer = json.loads(reply.content, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -433,19 +435,19 @@ def test_whatever_is_asked_is_answered_or_refused(toy_url: str, body: dict[str, 
     assert reply.status_code == 200 or list(answer) == ["error"]
 
 
-def test_old_names_and_keys_without_meaning_are_taken(ask: Any) -> None:
+def test_old_names_and_ignored_keys_are_accepted(ask: Any) -> None:
     _, expected = ask(query_type="count", query="Paris")
     for extra in (
         {"corpus": "toy", "index": "no such index"},
         {"engine": "c++", "source": "test", "timestamp": 0},
-        {"max_diff_tokens": 5, "max_clause_freq": 5, "maxnum": 1},  # of clauses, on one n-gram
+        {"max_diff_tokens": 5, "max_clause_freq": 5, "maxnum": 1},  # options for clauses on one n-gram
         {"max_diff_tokens": None},
     ):
         status, answer = ask(query_type="count", query="Paris", **extra)
         assert (status, inner(answer)) == (200, inner(expected))
 
 
-def test_ids_are_the_same_as_their_text(ask: Any) -> None:
+def test_ids_and_their_text_give_the_same_response(ask: Any) -> None:
     paris, france = list(b"Paris"), list(b"France")
     for query, ids in (
         ("Paris", paris),
@@ -461,7 +463,7 @@ def test_ids_are_the_same_as_their_text(ask: Any) -> None:
     assert ask(query_type="count", query_ids=[])[1]["count"] == 138
 
 
-def test_pointers_are_listed_up_to_the_frequency_and_counted_all(ask: Any) -> None:
+def test_pointers_are_listed_up_to_max_clause_freq_but_all_are_counted(ask: Any) -> None:
     _, answer = ask(query_type="find_cnf", query="a AND i", max_clause_freq=3)
     _, whole = ask(query_type="find_cnf", query="a AND i")
     assert answer["cnt"] == whole["cnt"] == sum(map(len, whole["ptrs_by_shard"])) > 3
@@ -470,13 +472,15 @@ def test_pointers_are_listed_up_to_the_frequency_and_counted_all(ask: Any) -> No
     assert answer["approx"] is False
 
 
-def test_the_names_of_the_indexes_are_at_the_same_address(toy_url: str) -> None:
+def test_get_lists_the_index_names_at_the_same_url(toy_url: str) -> None:
     assert httpx.get(toy_url, headers={"Accept": "application/json"}).json() == ["toy"]
-    assert httpx.get(toy_url).json() == ["toy"]  # as clients of that API ask: anything will do
+    assert httpx.get(toy_url).json() == ["toy"]  # clients of the API accept any type
     assert "<html" in httpx.get(toy_url, headers={"Accept": "text/html"}).text
 
 
-def test_without_the_engine_what_needs_it_is_an_error_and_200(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_queries_that_need_the_engine_get_an_error_with_200_without_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "infini_gram.engine", None)
     with serving(Settings(indexes=(build(tmp_path, TOY, "bare"),))) as url:
         for query_type in ("ntd", "infgram_ntd", "infgram_prob"):
@@ -488,13 +492,13 @@ def test_without_the_engine_what_needs_it_is_an_error_and_200(monkeypatch: pytes
         assert reply.json()["prob"] == 1.0
 
 
-def test_a_distribution_is_approximate_above_the_support_only(ask: Any) -> None:
+def test_a_distribution_is_approximate_only_above_max_support(ask: Any) -> None:
     for support, approx in ((1000, False), (1, True), (None, False)):
         _, answer = ask(query_type="ntd", query="a", max_support=support)
         assert (answer["prompt_cnt"], answer["approx"]) == ("".join(TOY).count("a"), approx)
 
 
-def test_an_index_that_infini_gram_built_is_asked_in_the_same_way(tmp_path: Path) -> None:
+def test_an_index_that_infini_gram_built_is_queried_in_the_same_way(tmp_path: Path) -> None:
     own, published = build(tmp_path, TOY[:2], "own"), tmp_path / "published"
     published.mkdir()
     for name in ("tokenized.0", "table.0", "offset.0"):
@@ -524,7 +528,7 @@ def test_an_index_that_infini_gram_built_is_asked_in_the_same_way(tmp_path: Path
         (IndexFormatError("/secret/path is damaged"), 500, "[Flask] Internal server error: "),
     ],
 )
-def test_what_goes_wrong_inside_has_that_apis_form_and_no_inside(
+def test_internal_errors_have_the_form_of_the_api_and_no_details(
     toy_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, message: str
 ) -> None:
     def fail(_: object) -> None:
@@ -537,7 +541,7 @@ def test_what_goes_wrong_inside_has_that_apis_form_and_no_inside(
     assert "secret" not in reply.text
 
 
-def test_an_index_that_is_not_open_is_503(tmp_path: Path) -> None:
+def test_an_unopened_index_gets_503(tmp_path: Path) -> None:
     folder = build(tmp_path, TOY, "damaged")
     (folder / "manifest.json").write_text("{", encoding="utf-8")
     with serving(Settings(indexes=(folder,))) as url:
@@ -547,12 +551,12 @@ def test_an_index_that_is_not_open_is_503(tmp_path: Path) -> None:
 
 
 def documented_client(url: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The example of that API's documentation, with another URL."""
+    """The example of the API documentation works with another URL."""
     result: dict[str, Any] = httpx.post(url, json=payload).json()
     return result
 
 
-def test_a_client_of_that_api_works_by_changing_the_url(tmp_path: Path) -> None:
+def test_a_client_of_the_api_works_after_changing_the_url(tmp_path: Path) -> None:
     folder = build(tmp_path, TOY, "v4_toy_bytes", shard_tokens=80)
     with started(folder, "--port", "0") as (process, url):
         with Client(url) as client:
@@ -560,7 +564,7 @@ def test_a_client_of_that_api_works_by_changing_the_url(tmp_path: Path) -> None:
         payload = {"index": "v4_toy_bytes", "query_type": "count", "query": "capital of France"}
         result = documented_client(f"{url}/", payload)
         assert (result["count"], result["approx"], len(result["tokens"])) == (2, False, 17)
-        # Its way to documents: find, then each rank.
+        # Documents are found with find and then fetched by rank.
         found = documented_client(url, payload | {"query_type": "find"})
         documents = [
             documented_client(url, payload | {"query_type": "get_doc_by_rank", "s": s, "rank": rank})

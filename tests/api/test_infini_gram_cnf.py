@@ -1,4 +1,4 @@
-"""Counts of AND and OR: a slow count over all choices beside them, and the cases in which infini-gram's engine errs."""
+"""Counts with AND and OR, compared with exhaustive search, and cases that infini-gram's engine gets wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ours(index: CountIndex, query: str | Clauses, distance: int = 100) -> Number
 
 
 def oracle(documents: Iterable[Sequence[int]], clauses: Clauses, distance: int) -> Numbers:
-    """Every choice of one occurrence of each clause is looked at."""
+    """Count by checking every choice of one occurrence per clause."""
     documents = [list(document) for document in documents]
     starts = [
         [
@@ -69,7 +69,7 @@ TEXTS = st.lists(st.text("abc", max_size=14), min_size=1, max_size=6)
 
 @QUICK
 @given(texts=TEXTS, clauses=CLAUSES, distance=st.integers(1, 6), shard_tokens=st.sampled_from([None, 12, 25]))
-def test_counts_are_those_of_all_choices_in_any_order_and_sharding(
+def test_counts_equal_exhaustive_search_in_any_order_and_sharding(
     texts: list[str], clauses: Clauses, distance: int, shard_tokens: int | None
 ) -> None:
     expected = oracle([text.encode() for text in texts], clauses, distance)
@@ -90,7 +90,7 @@ def test_counts_are_those_of_all_choices_in_any_order_and_sharding(
 
 
 def tied(index: CountIndex, clauses: Clauses, distance: int) -> bool:
-    """Whether two clauses with equal counts could be the rarest: then documents near are of one of them."""
+    """Return whether two clauses are equally rare, so that near documents depend on the choice."""
     totals = [count_cnf(index, [clause], distance, Limit()).count for clause in clauses]
     return totals.count(min(totals)) > 1
 
@@ -101,13 +101,13 @@ def _plain(value: object) -> object:
 
 @QUICK
 @given(texts=TEXTS, clauses=CLAUSES, distance=st.integers(1, 6), data=st.data())
-def test_counts_are_the_same_however_the_text_is_read(
+def test_counts_do_not_depend_on_how_the_text_is_read(
     texts: list[str], clauses: Clauses, distance: int, data: st.DataObject
 ) -> None:
     with index_of(texts) as index:
         expected = ours(index, clauses, distance)
         with pytest.MonkeyPatch.context() as patch:
-            # In pieces of one row; around the rarest clause, or whole.
+            # In pieces of one row, reading around the rarest clause or the whole text.
             patch.setattr(cnf, "CHUNK_ROWS", data.draw(st.sampled_from([1, 2, 1 << 20])))
             patch.setattr(cnf, "TOKENS_PER_ROW", data.draw(st.sampled_from([0, 1, 10**9])))
             patch.setattr(cnf, "MOST_ROWS", data.draw(st.sampled_from([0, 1 << 26])))
@@ -116,7 +116,7 @@ def test_counts_are_the_same_however_the_text_is_read(
 
 @QUICK
 @given(texts=TEXTS, clauses=CLAUSES, distances=st.lists(st.integers(1, 12), min_size=2, max_size=4))
-def test_a_longer_distance_never_counts_less(texts: list[str], clauses: Clauses, distances: list[int]) -> None:
+def test_a_larger_distance_never_decreases_the_count(texts: list[str], clauses: Clauses, distances: list[int]) -> None:
     with index_of(texts) as index:
         counts = [ours(index, clauses, distance) for distance in sorted(distances)]
         alone = [count_cnf(index, [clause], 1, Limit()) for clause in clauses]
@@ -128,9 +128,9 @@ def test_a_longer_distance_never_counts_less(texts: list[str], clauses: Clauses,
         assert near <= count <= min(each.count for each in alone)
 
 
-@settings(QUICK, max_examples=15)  # deleting waits for the disk
+@settings(QUICK, max_examples=15)  # deleting is slow because it syncs the disk
 @given(texts=st.lists(st.text("abc", max_size=14), min_size=2, max_size=6), clauses=CLAUSES, data=st.data())
-def test_deleted_documents_do_not_count(texts: list[str], clauses: Clauses, data: st.DataObject) -> None:
+def test_deleted_documents_are_not_counted(texts: list[str], clauses: Clauses, data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.integers(0, len(texts) - 1), min_size=1, max_size=len(texts) - 1))
     kept = [text for number, text in enumerate(texts) if number not in gone]
     with index_of(texts, shard_tokens=20) as index, index_of(kept) as smaller:
@@ -139,12 +139,12 @@ def test_deleted_documents_do_not_count(texts: list[str], clauses: Clauses, data
             assert ours(changed, clauses, 5) == ours(smaller, clauses, 5)
 
 
-# --- where infini-gram's engine errs ----------------------------------------------------------------------------------
+# --- errors of infini-gram's engine -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("documents", "tokens"), [(1000, 9), (200, 63), (200, 153)])
-def test_short_documents_next_to_each_other_lose_no_pair(documents: int, tokens: int) -> None:
-    # The engine: 1, 1 and 200.
+def test_no_pair_is_lost_in_adjacent_short_documents(documents: int, tokens: int) -> None:
+    # The engine returns 1, 1 and 200.
     text = "A is B" + "." * (tokens - 6)
     with index_of([text] * documents) as index:
         for query in ("A AND B", "B AND A"):
@@ -153,23 +153,23 @@ def test_short_documents_next_to_each_other_lose_no_pair(documents: int, tokens:
 
 
 @pytest.mark.parametrize("most", [1501, 1500, 1000, 100, 1])
-def test_frequent_clauses_are_neither_cut_off_nor_multiplied(most: int) -> None:
-    # The engine of 3,000 pairs: 1,501; then 6,000, 9,000 and 90,000.
+def test_counts_of_frequent_clauses_are_neither_truncated_nor_multiplied(most: int) -> None:
+    # The engine returns 1,501 for 3,000 pairs, then 6,000, 9,000 and 90,000.
     with index_of(["A B" + "." * 300] * 3000) as index:
         counted = count_cnf(index, clauses_of("A AND B"), 100, Limit(), most=most)
     assert numbers(counted) == (3000, 3000, 3000)
     assert sum(len(found.begins) for found in counted.found) == most
 
 
-def test_the_rarest_clause_is_that_of_the_whole_index() -> None:
+def test_the_rarest_clause_is_chosen_over_the_whole_index() -> None:
     texts = ["A A A B", "A B B B B"]  # A is rarer than B, but not in the first document
     with index_of(texts) as one, index_of(texts, shard_tokens=8) as two:
         assert len(two.shards) == 2
         assert ours(one, "A AND B") == ours(two, "A AND B") == ours(two, "B AND A") == (4, 2, 2)
 
 
-def test_equally_rare_clauses_count_the_same_in_either_order() -> None:
-    # A and B stand three times each; two A have a B near, three B have an A near. The engine: 2 or 3.
+def test_equally_rare_clauses_give_the_same_count_in_either_order() -> None:
+    # A and B occur three times each; two A have a B near, three B have an A near. The engine returns 2 or 3.
     texts = ["AB.B.A" + "." * 20 + "B" + "..." + "." * 20 + "A", "x"]
     with index_of(texts) as index:
         assert ours(index, "A AND B", 3) == ours(index, "B AND A", 3) == (2, 1, 1)
@@ -191,18 +191,18 @@ def test_a_repeated_or_longer_term_adds_nothing(query: str, same: str) -> None:
 
 
 @pytest.mark.parametrize(("gap", "count"), [(9, 1), (10, 1), (11, 0)])
-def test_the_distance_is_from_start_to_start(gap: int, count: int) -> None:
+def test_the_distance_is_measured_from_start_to_start(gap: int, count: int) -> None:
     with index_of(["A" + "." * (gap - 1) + "B"]) as index:
         assert ours(index, "A AND B", 10) == ours(index, "B AND A", 10) == (count, 1, count)
 
 
-def test_neighbours_must_be_near_and_not_all() -> None:
+def test_only_neighbouring_clauses_must_be_near() -> None:
     with index_of(["A.B...C", "A.B....C"]) as index:
         for query in ("A AND B AND C", "C AND A AND B", "B AND C AND A"):
             assert ours(index, query, 4) == (1, 2, 1)
 
 
-def test_a_reached_limit_stops() -> None:
+def test_counting_stops_at_the_limit() -> None:
     limit = Limit()
     limit.cancel()
     with index_of(TOY) as index, pytest.raises(DeadlineError):

@@ -1,4 +1,4 @@
-"""Counting facts as the notebook did: its four questions, the engine's arithmetic, and our numbers beside them."""
+"""Counting facts like the notebook: its four queries, the arithmetic of the engine, and the exact counts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Asks for facts; the rows of the answer."""
+    """Return a function that counts facts and returns the rows."""
     folder = build(tmp_path_factory.mktemp("replication"), TEXTS, "bytes")
     with serving(Settings(indexes=(folder,))) as url:
 
@@ -46,7 +46,7 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield asked
 
 
-def test_the_four_questions_are_the_notebooks() -> None:
+def test_the_four_queries_equal_those_of_the_notebook() -> None:
     assert questions("Trinidad and Tobago", "Port of Spain") == [
         "Trinidad And Tobago AND Port Of Spain",
         "trinidad and tobago AND port of spain",
@@ -55,23 +55,23 @@ def test_the_four_questions_are_the_notebooks() -> None:
     ]
 
 
-def test_variants_that_coincide_are_added_up_and_the_natural_pair_is_missing(replicated: Any) -> None:
+def test_coinciding_variants_are_added_and_the_natural_pair_is_missing(replicated: Any) -> None:
     japan, trinidad, year = replicated(("日本", "東京"), ("Trinidad and Tobago", "Port of Spain"), ("france", "1984"))
-    # Script without case: one question, four times.
+    # A script without case gives the same query four times.
     assert (japan["paper_notebook_count"], japan["exact_count"], japan["difference"]) == (4, 1, 3)
-    # No variant is how the names are written.
+    # No variant has both names as written.
     assert (trinidad["paper_notebook_count"], trinidad["exact_count"], trinidad["difference"]) == (0, 1, -1)
     assert trinidad["cooccurrence_documents"] == 1
-    # "France AND 1984" once and "france AND 1984" three times; in one of the documents they are too far apart.
+    # "France AND 1984" once and "france AND 1984" three times; in one document they are too far apart.
     counts = [each["count"] for each in year["paper_notebook_questions"]]
     assert counts == [1, 1, 1, 1]
     assert (year["paper_notebook_count"], year["exact_count"]) == (4, 2)
 
 
-def test_the_engines_arithmetic_is_its_own_and_ours_is_beside_it(replicated: Any) -> None:
+def test_engine_counts_and_exact_counts_are_reported_together(replicated: Any) -> None:
     (rome,) = replicated(("Rome", "Italy"))
     first = rome["paper_notebook_questions"][0]
-    # Documents next to each other make the engine drop pairs, and call that exact.
+    # In adjacent documents the engine drops pairs, and still reports exact counts.
     assert first["query"] == "Rome AND Italy"
     assert (first["count"], first["approx"], first["exact_count"]) == (1, False, 200)
     assert rome["exact_count"] == rome["cooccurrence_documents"] == 200
@@ -80,12 +80,12 @@ def test_the_engines_arithmetic_is_its_own_and_ours_is_beside_it(replicated: Any
     (near,) = replicated(("Rome", "Italy"), max_diff_tokens=12)
     assert near["paper_notebook_questions"][0]["count"] == 200
     (sampled,) = replicated(("Rome", "Italy"), max_diff_tokens=12, max_clause_freq=50)
-    assert sampled["paper_notebook_questions"][0]["count"] == 800  # fifty pairs, and a factor of four twice
+    assert sampled["paper_notebook_questions"][0]["count"] == 800  # fifty pairs, multiplied by four twice
     assert sampled["paper_notebook_approx"] is True
     assert sampled["exact_count"] == 200
 
 
-def test_a_refused_question_drops_the_fact_and_no_other(replicated: Any) -> None:
+def test_a_refused_query_drops_only_its_fact(replicated: Any) -> None:
     dropped, split, counted = replicated(
         ("x" * 600, "y" * 600), ("Rome AND Italy OR a OR b OR c OR d", "Italy"), ("日本", "東京")
     )
@@ -94,11 +94,11 @@ def test_a_refused_question_drops_the_fact_and_no_other(replicated: Any) -> None
     assert dropped["paper_notebook_questions"][0]["error"] == "Please limit your input to <= 1000 characters!"
     assert "4 terms" in split["paper_notebook_questions"][2]["error"]
     assert split["paper_notebook_count"] is None
-    assert split["exact_count"] == 0  # the name is one name to us
+    assert split["exact_count"] == 0  # exact_count treats the name as one name
     assert counted["paper_notebook_count"] == 4
 
 
-def test_without_the_engine_the_questions_are_counted_exactly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_engine_the_queries_are_counted_exactly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "infini_gram.engine", None)
     body = {"method": "paper-notebook", "facts": [{"subject": "Rome", "object": "Italy"}]}
     with serving(Settings(indexes=(build(tmp_path, TEXTS, "bare"),))) as url:
@@ -108,7 +108,7 @@ def test_without_the_engine_the_questions_are_counted_exactly(monkeypatch: pytes
     assert row["paper_notebook_approx"] is False
 
 
-def test_words_fold_case_so_all_variants_coincide(tmp_path: Path) -> None:
+def test_all_variants_coincide_in_an_index_of_words(tmp_path: Path) -> None:
     body = {
         "method": "paper-notebook",
         "facts": [{"subject": "日本", "object": "unheard"}, {"subject": "Rome", "object": "Italy"}],
@@ -125,13 +125,13 @@ def test_words_fold_case_so_all_variants_coincide(tmp_path: Path) -> None:
     "body",
     [{}, {"method": "other", "facts": []}, {"method": "paper-notebook", "facts": [], "max_diff_tokens": 0}],
 )
-def test_another_form_is_a_problem(tmp_path: Path, body: dict[str, Any]) -> None:
+def test_an_invalid_body_is_a_problem(tmp_path: Path, body: dict[str, Any]) -> None:
     with serving(Settings(indexes=(build(tmp_path, TEXTS[:1], "p"),))) as url:
         reply = httpx.post(f"{url}/v1/indexes/p/facts:replicate", json=body)
     assert (reply.status_code, reply.headers["Content-Type"]) == (422, "application/problem+json")
 
 
-def test_other_columns_come_through_and_halves_of_characters_are_refused(tmp_path: Path) -> None:
+def test_other_columns_are_returned_and_half_surrogates_are_refused(tmp_path: Path) -> None:
     with serving(Settings(indexes=(build(tmp_path, TEXTS[:1], "p"),))) as url:
         for other, status in (
             ('"many": [1, null], "score": 0.5, "note": "é"', 200),

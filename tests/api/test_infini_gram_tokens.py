@@ -1,4 +1,4 @@
-"""What queries are taken as on each kind of index, and what the query types answer there."""
+"""Tokenization of queries, and responses of the query types, on each kind of index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def llama_like(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, CountIndex]]]:
-    """One index of the toy documents for each kind of token ids."""
+    """Serve one index of the toy documents for each kind of token ids."""
     folder = tmp_path_factory.mktemp("kinds")
     analyzers = {
         "gpt2": gpt2_like(folder / "gpt2.json"),
@@ -68,7 +68,7 @@ def test_a_byte_level_tokenizer_gets_a_space_before_each_term(served: Any) -> No
     assert query_of_text(" Paris", index).ids == index.analyzer.ids("  Paris")
 
 
-def test_a_sentencepiece_tokenizer_loses_a_bare_first_space(served: Any) -> None:
+def test_a_bare_first_space_of_a_sentencepiece_tokenizer_is_dropped(served: Any) -> None:
     index = served[1]["llama"]
     assert query_of_text("Paris", index).tokens == index.analyzer.tokens("Paris")
     assert query_of_text("Paris", index).tokens[0].startswith("▁")
@@ -77,16 +77,16 @@ def test_a_sentencepiece_tokenizer_loses_a_bare_first_space(served: Any) -> None
     assert query_of_text("", index).ids == []
 
 
-def test_a_text_finds_what_stands_behind_a_space_and_ids_find_every_form(served: Any) -> None:
+def test_a_text_matches_after_a_space_and_ids_match_every_form(served: Any) -> None:
     url, indexes = served
-    # "Paris" at the start of a document is another token for a byte-level tokenizer.
+    # For a byte-level tokenizer, "Paris" at the start of a document is a different token.
     behind, first = (indexes["gpt2"].analyzer.ids(text) for text in (" Paris", "Paris"))
     assert ask(url, "gpt2", "count", "Paris")["count"] == 2
     assert ask(url, "gpt2", "count", [[behind, first]])["count"] == 3
     assert ask(url, "llama", "count", "Paris")["count"] == 3
 
 
-def test_other_tokenizers_take_a_text_as_it_is(tmp_path: Path) -> None:
+def test_other_tokenizers_get_the_text_unchanged(tmp_path: Path) -> None:
     words = {"Paris": 0, "France": 1, "<unk>": 2}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -101,7 +101,7 @@ def test_bytes_may_be_written_in_hexadecimal(served: Any) -> None:
     assert query_of_text(r"\x50\xfFé\x5", index).ids == [0x50, 0xFF, 0xC3, 0xA9, *rb"\x5"]
 
 
-def test_the_end_of_a_document_has_the_tokenizers_own_id(served: Any) -> None:
+def test_the_end_of_a_document_has_the_id_of_the_tokenizer(served: Any) -> None:
     url, indexes = served
     assert [end_of_document(indexes[name]) for name in ("gpt2", "llama", "bytes")] == [0, 2, 0]
     for name, end in (("gpt2", "<|endoftext|>"), ("llama", "</s>")):
@@ -110,7 +110,7 @@ def test_the_end_of_a_document_has_the_tokenizers_own_id(served: Any) -> None:
         assert answer["result_by_token_id"][str(end_of_document(indexes[name]))]["token"] == end
 
 
-def test_next_tokens_have_spaces_for_the_sign_of_byte_level_tokenizers(served: Any) -> None:
+def test_next_tokens_show_the_byte_level_space_marker_as_a_space(served: Any) -> None:
     url, indexes = served
     prompt = indexes["gpt2"].analyzer.ids(" capital")
     tokens = [each["token"] for each in ask(url, "gpt2", "ntd", prompt)["result_by_token_id"].values()]
@@ -119,7 +119,7 @@ def test_next_tokens_have_spaces_for_the_sign_of_byte_level_tokenizers(served: A
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bytes", "words"])
-def test_every_query_type_answers_on_every_kind(served: Any, name: str) -> None:
+def test_every_query_type_works_on_every_kind_of_index(served: Any, name: str) -> None:
     url, indexes = served
     index = indexes[name]
     count = ask(url, name, "count", "capital of")
@@ -152,7 +152,7 @@ def test_every_query_type_answers_on_every_kind(served: Any, name: str) -> None:
         assert document["blocked"] is False
 
 
-def test_words_are_our_vocabulary_and_an_unknown_one_is_minus_one(served: Any) -> None:
+def test_word_ids_are_those_of_the_index_and_unknown_words_are_minus_one(served: Any) -> None:
     url, indexes = served
     answer = ask(url, "words", "count", "PARIS unheard")
     assert answer["tokens"] == ["paris", "unheard"]
@@ -167,14 +167,14 @@ def test_words_are_our_vocabulary_and_an_unknown_one_is_minus_one(served: Any) -
     assert (by_ids["count"], by_ids["tokens"]) == (4, ["paris"])
 
 
-def test_a_text_without_a_word_is_an_error_and_not_all_tokens(served: Any) -> None:
+def test_a_text_without_words_is_an_error(served: Any) -> None:
     url, _ = served
     assert "no token" in ask(url, "words", "count", "?!")["error"]
     assert "non-empty" in ask(url, "words", "count", "paris AND ?!")["error"]
     assert ask(url, "words", "count", "")["count"] == 24 + len(TOY)
 
 
-def test_a_deleted_document_counts_nowhere_and_is_blocked(tmp_path: Path) -> None:
+def test_a_deleted_document_is_not_counted_and_is_blocked(tmp_path: Path) -> None:
     folder = build(tmp_path, TOY, "less")
     delete_documents(folder, ids=["d0"])
     with serving(Settings(indexes=(folder,))) as url:

@@ -1,4 +1,4 @@
-"""Bodies: compressed, slow, large and many at a time. A request takes a slot only once its body is there."""
+"""Request bodies: compressed, slow, large and many at a time; a request takes a slot only once its body has arrived."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARIS = json.dumps({"text": "Paris"}).encode()
 
 
 def decoded(body: bytes, chunk: int = 65_536) -> bytes:
-    """All pieces of a gzip body that arrives in chunks, each of them bounded."""
+    """Decode a gzip body that arrives in chunks, and check that each piece is bounded."""
     gunzip, pieces = Gunzip(), list[bytes]()
     for start in range(0, len(body), chunk):
         gunzip.add(body[start : start + chunk])
@@ -41,7 +41,7 @@ def decoded(body: bytes, chunk: int = 65_536) -> bytes:
 
 @pytest.mark.parametrize("chunk", [1, 7, 65_536])
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
-def test_gzip_is_decoded_whatever_the_pieces(size: int, chunk: int) -> None:
+def test_gzip_decoding_does_not_depend_on_the_pieces(size: int, chunk: int) -> None:
     text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     assert decoded(gzip.compress(text), chunk) == text
     assert decoded(gzip.compress(text) + gzip.compress(b"more"), chunk) == text + b"more"
@@ -52,7 +52,7 @@ def test_gzip_is_decoded_whatever_the_pieces(size: int, chunk: int) -> None:
     [b"", b"\x1f\x8b", gzip.compress(PARIS)[:-1], gzip.compress(PARIS) + b"x", b"no gzip", gzip.compress(b"") * 1001],
     ids=["empty", "header", "cut", "more behind", "no gzip", "many members"],
 )  # fmt: skip
-def test_what_is_not_gzip_is_refused(body: bytes) -> None:
+def test_invalid_gzip_is_refused(body: bytes) -> None:
     with pytest.raises(Problem, match="gzip"):
         decoded(body)
     assert MOST_MEMBERS == 1000
@@ -60,7 +60,7 @@ def test_what_is_not_gzip_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "identity, gzip"])
 @pytest.mark.parametrize("path", [COUNT, DOCUMENTS])
-def test_compressed_json_is_read_as_json(http: httpx.Client, path: str, coding: str) -> None:
+def test_compressed_json_is_read(http: httpx.Client, path: str, coding: str) -> None:
     plain = http.post(path, content=PARIS, headers=JSON)
     packed = http.post(path, content=gzip.compress(PARIS), headers={**JSON, "Content-Encoding": coding})
     assert packed.status_code == 200, packed.text
@@ -80,7 +80,7 @@ def test_compressed_tables_and_forms_are_read(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "compress", "gzip, gzip", "gzip, br", "jpg"])
-def test_an_encoding_that_is_not_read_is_named_with_those_that_are(http: httpx.Client, coding: str) -> None:
+def test_an_unsupported_encoding_is_refused_with_the_supported_ones(http: httpx.Client, coding: str) -> None:
     for path in (COUNT, FACTS, "/tables", "/"):
         answer = http.post(path, content=zlib.compress(PARIS), headers={**JSON, "Content-Encoding": coding})
         problem = assert_problem(answer, 415, "unsupported-encoding")
@@ -93,11 +93,11 @@ def test_an_encoding_that_is_not_read_is_named_with_those_that_are(http: httpx.C
     [PARIS, gzip.compress(PARIS)[:-4], gzip.compress(PARIS) + b"x"],
     ids=["not compressed", "cut off", "followed by other bytes"],
 )
-def test_a_body_that_is_not_the_gzip_it_says_is_malformed(http: httpx.Client, body: bytes) -> None:
+def test_a_body_that_is_falsely_declared_as_gzip_is_malformed(http: httpx.Client, body: bytes) -> None:
     assert "gzip" in assert_problem(http.post(COUNT, content=body, headers=GZIP), 400, "malformed-body")["detail"]
 
 
-def test_a_body_that_unfolds_beyond_the_limit_is_refused_in_little_memory(index_folder: Path) -> None:
+def test_a_gzip_bomb_is_refused_with_little_memory(index_folder: Path) -> None:
     most = 4_000_000
     bomb = gzip.compress(b" " * 400_000_000, 9)
     assert len(bomb) < most
@@ -127,7 +127,7 @@ def head(path: str, length: int, kind: str = "application/json") -> bytes:
     return lines.encode()
 
 
-def test_slow_bodies_hold_no_slot(index_folder: Path) -> None:
+def test_slow_bodies_take_no_slot(index_folder: Path) -> None:
     with (
         serving(Settings(indexes=(index_folder,), limits=Limits(max_parallel_requests=2))) as url,
         ExitStack() as slow,
@@ -143,7 +143,7 @@ def test_slow_bodies_hold_no_slot(index_folder: Path) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
-def test_bodies_together_keep_to_a_budget_and_one_address_to_half_of_it(index_folder: Path) -> None:
+def test_bodies_share_a_budget_and_one_address_gets_half(index_folder: Path) -> None:
     limits = Limits(max_bodies_bytes=400_000)
     body = b'{"text": "' + b" " * 190_000
     with (
@@ -161,12 +161,12 @@ def test_bodies_together_keep_to_a_budget_and_one_address_to_half_of_it(index_fo
 
         problem = assert_problem(until(refused), 503, "overloaded")
         assert "FACTCENSUS_MAX_BODIES_BYTES" in problem["detail"]
-        assert client.post(COUNT, json={"text": "Paris"}).status_code == 200  # small bodies always pass
+        assert client.post(COUNT, json={"text": "Paris"}).status_code == 200  # small bodies are always accepted
         connection.close()
         until(lambda: client.post(COUNT, content=body + b'"}', headers=JSON).status_code == 422)
 
 
-def test_a_body_that_drips_ends_at_the_time_limit_of_the_whole(index_folder: Path) -> None:
+def test_a_slow_body_ends_at_the_total_timeout(index_folder: Path) -> None:
     with (
         serving(Settings(indexes=(index_folder,), limits=Limits(body_seconds=1))) as url,
         connected(url) as connection,
@@ -181,7 +181,7 @@ def test_a_body_that_drips_ends_at_the_time_limit_of_the_whole(index_folder: Pat
             except TimeoutError:
                 continue
         connection.settimeout(10)
-        while piece := connection.recv(4096):  # the connection is closed after the answer
+        while piece := connection.recv(4096):  # the connection is closed after the response
             answer += piece
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"FACTCENSUS_BODY_SECONDS" in answer
@@ -196,7 +196,7 @@ def test_a_compressed_body_without_a_length_is_read(http: httpx.Client) -> None:
     assert http.post(COUNT, content=chunks(), headers=GZIP).json()["documents"] == 3
 
 
-def test_a_client_that_leaves_within_its_body_is_no_fault_of_the_service(
+def test_a_disconnect_during_the_body_is_not_an_internal_error(
     index_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(Settings(indexes=(index_folder,))) as url:

@@ -1,4 +1,4 @@
-"""Tables as jobs: sent, watched, fetched, cancelled, and still there after a restart."""
+"""Jobs: creation, progress, results, cancellation, and survival of restarts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def service(settings: Settings) -> Iterator[httpx.Client]:
 
 @dataclass
 class Gate:
-    """How many pieces may be counted, and the rows of those that were."""
+    """Limits how many pieces are counted, and records their rows."""
 
     allowed: int = 1
     counted: list[int] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Counts wait, until they are stopped, where no more pieces are allowed."""
+    """Make counts wait until they are stopped, once no more pieces are allowed."""
     count, gate = CountIndex.count_facts, Gate()
 
     def counted(self: CountIndex, facts: pa.Table, *, limit: Limit | None = None, **options: Any) -> pa.Table:
@@ -95,7 +95,9 @@ def finished(service: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("out", ALL)
-def test_a_job_gives_what_the_index_gives_in_every_format(service: httpx.Client, index: CountIndex, out: str) -> None:
+def test_a_job_returns_the_counts_of_the_index_in_every_format(
+    service: httpx.Client, index: CountIndex, out: str
+) -> None:
     job = finished(service, send(service, params={"windows": [5]}))
     assert (job["state"], job["facts"], job["counted"], job["windows"]) == ("done", 50, 50, [5])
     assert job["error"] is None
@@ -117,14 +119,14 @@ def test_a_job_gives_what_the_index_gives_in_every_format(service: httpx.Client,
 ENDINGS = ["json", "jsonl", "csv", "arrow", "parquet"]
 
 
-def test_a_table_with_more_rows_than_are_answered_at_once_becomes_a_job(settings: Settings) -> None:
+def test_a_table_with_too_many_rows_becomes_a_job(settings: Settings) -> None:
     with serving(replace(settings, limits=Limits(max_facts=10))) as url:
         small = httpx.post(url + ROUTE, content=arrow_of(many(10)), headers={"Content-Type": ARROW})
         large = httpx.post(url + ROUTE, content=arrow_of(many(11)), headers={"Content-Type": ARROW})
     assert (small.status_code, large.status_code) == (200, 202)
 
 
-def test_a_body_larger_than_others_may_be_becomes_a_job(settings: Settings) -> None:
+def test_a_large_body_of_facts_becomes_a_job(settings: Settings) -> None:
     with serving(replace(settings, limits=Limits(max_body_bytes=1000, max_job_body_bytes=100_000))) as url:
         large = httpx.post(url + ROUTE, content=arrow_of(many(20)), headers={"Content-Type": ARROW})
         larger = httpx.post(url + ROUTE, content=b"x" * 100_001, headers={"Content-Type": ARROW})
@@ -132,7 +134,7 @@ def test_a_body_larger_than_others_may_be_becomes_a_job(settings: Settings) -> N
     assert (large.status_code, larger.status_code, other.status_code) == (202, 413, 413)
 
 
-def test_the_result_has_the_format_of_the_table_unless_another_is_wanted(service: httpx.Client) -> None:
+def test_the_result_has_the_format_of_the_table_by_default(service: httpx.Client) -> None:
     body = b'{"subject":"Paris","object":"France"}\n'
     sent = service.post(ROUTE, content=body, headers={"Content-Type": NDJSON, "Prefer": "respond-async; wait=5"})
     job = finished(service, sent.json())
@@ -146,16 +148,14 @@ def test_the_result_has_the_format_of_the_table_unless_another_is_wanted(service
     ("rows", "status", "kind"),
     [(many(1).set_column(1, "subject", [["..."]]), 422, "empty-query"), (pa.table({"subject": ["a"]}), 422, "invalid")],
 )
-def test_a_table_that_cannot_be_counted_is_refused_when_it_comes(
-    service: httpx.Client, rows: pa.Table, status: int, kind: str
-) -> None:
+def test_an_invalid_table_is_refused_on_arrival(service: httpx.Client, rows: pa.Table, status: int, kind: str) -> None:
     answer = service.post(ROUTE, content=arrow_of(rows), headers=ASYNC)
     assert answer.status_code == status
     assert kind in answer.json()["type"]
     assert service.get("/v1/jobs").json() == {"jobs": []}
 
 
-def test_an_unfinished_job_shows_how_far_it_is_and_has_no_result_yet(service: httpx.Client, gate: Gate) -> None:
+def test_an_unfinished_job_shows_its_progress_and_has_no_result(service: httpx.Client, gate: Gate) -> None:
     job = send(service)
     until(lambda: service.get(job["status_url"]).json()["counted"] == 20)
     shown = service.get(job["status_url"])
@@ -167,7 +167,7 @@ def test_an_unfinished_job_shows_how_far_it_is_and_has_no_result_yet(service: ht
     assert gate.counted == [20]
 
 
-def test_a_cancelled_job_is_stopped_and_forgotten(service: httpx.Client, gate: Gate) -> None:
+def test_a_cancelled_job_is_stopped_and_removed(service: httpx.Client, gate: Gate) -> None:
     first, second = send(service), send(service)
     until(lambda: gate.counted)
     assert [job["id"] for job in service.get("/v1/jobs").json()["jobs"]] == [second["id"], first["id"]]
@@ -184,7 +184,7 @@ def test_a_cancelled_job_is_stopped_and_forgotten(service: httpx.Client, gate: G
     assert 'factcensus_jobs_finished_total{outcome="done"} 1.0' in lines
 
 
-def test_a_restart_loses_no_result_and_goes_on_with_what_was_not_finished(
+def test_a_restart_keeps_results_and_continues_unfinished_jobs(
     settings: Settings, index: CountIndex, gate: Gate
 ) -> None:
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
@@ -204,7 +204,7 @@ def test_a_restart_loses_no_result_and_goes_on_with_what_was_not_finished(
     assert again.content == result.content
 
 
-def test_what_was_kept_survives_a_process_that_was_killed(settings: Settings, index_folder: Path) -> None:
+def test_stored_jobs_survive_a_killed_process(settings: Settings, index_folder: Path) -> None:
     environment = {"FACTCENSUS_JOBS_FOLDER": str(settings.jobs_folder)}
     facts, headers = many(6000), {"Content-Type": ARROW, "Prefer": "respond-async"}
     with started(index_folder, "--port", "0", **environment) as (process, url):
@@ -223,7 +223,7 @@ def test_what_was_kept_survives_a_process_that_was_killed(settings: Settings, in
         assert counts.equals(index.count_facts(facts))
 
 
-def test_an_index_that_was_replaced_fails_the_job_and_says_so(settings: Settings, tmp_path: Path, gate: Gate) -> None:
+def test_a_replaced_index_fails_the_job_with_a_clear_error(settings: Settings, tmp_path: Path, gate: Gate) -> None:
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = send(service)
         until(lambda: gate.counted)
@@ -237,7 +237,7 @@ def test_an_index_that_was_replaced_fails_the_job_and_says_so(settings: Settings
     ):
         shown = finished(service, job)
         assert shown["state"] == "failed"
-        assert "was replaced by another one" in shown["error"]
+        assert "was replaced by another index" in shown["error"]
         result = service.get(f"{shown['status_url']}/result")
         assert (result.status_code, result.json()["type"]) == (409, "urn:factcensus:problem:job-failed")
         assert result.json()["detail"] == shown["error"]
@@ -245,7 +245,7 @@ def test_an_index_that_was_replaced_fails_the_job_and_says_so(settings: Settings
         assert httpx.get(url + shown["status_url"]).json()["state"] == "failed"
 
 
-def test_a_fault_inside_fails_one_job_and_no_other(service: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_fails_only_one_job(service: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("/secret/path")
 
@@ -257,7 +257,7 @@ def test_a_fault_inside_fails_one_job_and_no_other(service: httpx.Client, monkey
 
 
 @pytest.mark.usefixtures("gate")
-def test_jobs_are_bounded_in_number_and_size(settings: Settings) -> None:
+def test_jobs_are_limited_in_number_and_size(settings: Settings) -> None:
     limits = Limits(max_jobs=2, max_jobs_bytes=100_000)
     with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url, timeout=60) as service:
         first = send(service)
@@ -274,9 +274,7 @@ def test_jobs_are_bounded_in_number_and_size(settings: Settings) -> None:
         assert 'factcensus_requests_rejected_total{reason="jobs-full"} 1.0' in lines
 
 
-def test_results_are_kept_as_long_as_was_promised_and_no_longer(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_are_kept_for_exactly_the_retention_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     limited = replace(settings, limits=Limits(job_retention_hours=2))
     with serving(limited) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = finished(service, send(service))
@@ -287,7 +285,7 @@ def test_results_are_kept_as_long_as_was_promised_and_no_longer(
             assert service.get(job["status_url"]).status_code == status
 
 
-def test_a_job_is_its_owners_alone(settings: Settings, tmp_path: Path) -> None:
+def test_a_job_is_visible_only_to_its_owner(settings: Settings, tmp_path: Path) -> None:
     keys = {name: new_key(name, tmp_path / "keys") for name in ("ann", "bob")}
     with serving(replace(settings, keys_file=tmp_path / "keys")) as url:
         ann, bob = (
@@ -304,14 +302,14 @@ def test_a_job_is_its_owners_alone(settings: Settings, tmp_path: Path) -> None:
             assert ann.get(f"{job['status_url']}/result").status_code == 200
 
 
-def test_without_a_folder_jobs_go_with_the_process(index_folder: Path) -> None:
+def test_without_a_folder_jobs_are_lost_with_the_process(index_folder: Path) -> None:
     with serving(Settings(indexes=(index_folder,))) as url, httpx.Client(base_url=url, timeout=60) as service:
         assert finished(service, send(service))["state"] == "done"
     with serving(Settings(indexes=(index_folder,))) as url:
         assert httpx.get(f"{url}/v1/jobs").json() == {"jobs": []}
 
 
-def test_a_folder_that_cannot_be_used_stops_jobs_and_nothing_else(settings: Settings) -> None:
+def test_an_unusable_folder_disables_only_jobs(settings: Settings) -> None:
     assert settings.jobs_folder is not None
     settings.jobs_folder.mkdir()
     (settings.jobs_folder / FILE).write_bytes(b"no database" * 1000)
@@ -343,13 +341,13 @@ def test_the_client_counts_a_large_table_as_a_job(
     told: list[tuple[int, int]] = []
     with Client(str(service.base_url)) as client:
         counts = client.count_facts("tiny", facts, [3], progress=lambda done, total: told.append((done, total)))
-        assert client.jobs() == []  # its result is here now
+        assert client.jobs() == []  # the client has fetched the result
     assert counts.equals(index.count_facts(facts, windows=[3]))
     assert told[-1] == (50, 50)
     assert told == sorted(told)
 
 
-def test_a_job_can_be_taken_up_by_another_client(service: httpx.Client, index: CountIndex) -> None:
+def test_another_client_can_continue_with_a_job(service: httpx.Client, index: CountIndex) -> None:
     with Client(str(service.base_url)) as client, Client(str(service.base_url)) as other:
         job = client.submit_facts("tiny", many(50), [3])
         taken_up = other.job(job.id)
@@ -362,7 +360,7 @@ def test_a_job_can_be_taken_up_by_another_client(service: httpx.Client, index: C
     assert counts.equals(index.count_facts(many(50), windows=[3]).drop_columns(["n"]))
 
 
-def test_an_interrupted_client_leaves_no_job_behind(
+def test_an_interrupted_client_removes_its_job(
     service: httpx.Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factcensus.api.client.asking.JOB_FACTS", 40)
@@ -379,10 +377,10 @@ def test_an_interrupted_client_leaves_no_job_behind(
 
 
 @pytest.mark.usefixtures("gate")
-def test_a_job_that_takes_too_long_is_an_error_of_the_client(service: httpx.Client) -> None:
+def test_the_client_raises_an_error_if_a_job_takes_too_long(service: httpx.Client) -> None:
     with Client(str(service.base_url), attempts=1) as client:
         job = client.submit_facts("tiny", many(50))
-        with pytest.raises(ServerFailureError, match=r"not done within 0\.1 s; it goes on"):
+        with pytest.raises(ServerFailureError, match=r"not done within 0\.1 s; it continues"):
             job.wait(timeout_s=0.1)
         with pytest.raises(RejectedError, match=r"\d+ of 50 facts") as early:
             job.result()
@@ -390,7 +388,7 @@ def test_a_job_that_takes_too_long_is_an_error_of_the_client(service: httpx.Clie
         job.remove()
 
 
-def test_a_full_service_is_not_ready_for_the_client(settings: Settings, gate: Gate) -> None:
+def test_too_many_jobs_raise_not_ready_in_the_client(settings: Settings, gate: Gate) -> None:
     with serving(replace(settings, limits=Limits(max_jobs=1))) as url, Client(url, attempts=1) as client:
         client.submit_facts("tiny", many(50))
         with pytest.raises(NotReadyError, match="FACTCENSUS_MAX_JOBS"):
@@ -398,12 +396,13 @@ def test_a_full_service_is_not_ready_for_the_client(settings: Settings, gate: Ga
     assert gate.counted == [20]
 
 
-# --- lacks and crashes ------------------------------------------------------------------------------------------------
+# --- missing resources and crashes
+# ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: what a full disk does, without one."""
+    """Limit the size of files of this process, to simulate a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -412,7 +411,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_refuses_new_jobs_and_keeps_those_that_were_accepted(
+def test_a_full_disk_refuses_new_jobs_and_keeps_accepted_ones(
     settings: Settings, index: CountIndex, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate.allowed = 0
@@ -431,7 +430,7 @@ def test_a_full_disk_refuses_new_jobs_and_keeps_those_that_were_accepted(
             assert (answer.status_code, answer.json()["type"]) == (507, "urn:factcensus:problem:jobs-full")
             assert len(service.get("/v1/jobs").json()["jobs"]) == len(accepted) > 5
             gate.allowed = 10**6
-            time.sleep(0.5)  # they are counted now, and there is no room for the counts
+            time.sleep(0.5)  # the facts are counted, but there is no room for the counts
             assert {job["state"] for job in service.get("/v1/jobs").json()["jobs"]} <= {"queued", "running", "done"}
         assert {finished(service, job)["state"] for job in accepted} == {"done"}
         counts = pa.ipc.open_stream(service.get(f"{accepted[-1]['status_url']}/result").content).read_all()
@@ -445,8 +444,8 @@ def test_jobs_that_would_fill_the_disk_are_refused(settings: Settings, monkeypat
     assert (answer.status_code, answer.json()["type"]) == (507, "urn:factcensus:problem:jobs-full")
 
 
-def test_a_database_that_is_given_up_for_want_of_room_is_opened_again(tmp_path: Path) -> None:
-    """DuckDB refuses everything after a checkpoint that found no room."""
+def test_a_database_invalidated_by_a_full_disk_is_reopened(tmp_path: Path) -> None:
+    """DuckDB refuses all operations after a checkpoint failed for lack of disk space."""
     store = JobStore(tmp_path)
     pieces = [pa.table({"subject": [random.Random(n).randbytes(2**19).hex()], "object": ["b"]}) for n in range(40)]
     kept = 0
@@ -462,14 +461,14 @@ def test_a_database_that_is_given_up_for_want_of_room_is_opened_again(tmp_path: 
     store.close()
 
 
-def test_a_job_that_ends_the_service_twice_is_failed_and_says_so(settings: Settings, gate: Gate) -> None:
+def test_a_job_that_ends_the_service_twice_fails_with_a_clear_error(settings: Settings, gate: Gate) -> None:
     assert settings.jobs_folder is not None
     gate.allowed = 1
     with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
         job = send(service)
         until(lambda: service.get(job["status_url"]).json()["counted"] == 20)
 
-    def crash() -> None:  # what a process leaves that was killed
+    def crash() -> None:  # simulates a killed process
         with duckdb.connect(str(settings.jobs_folder / FILE)) as database:  # type: ignore[operator]  # asserted above
             database.execute("UPDATE jobs SET state = 'running'")
 
@@ -484,7 +483,7 @@ def test_a_job_that_ends_the_service_twice_is_failed_and_says_so(settings: Setti
         assert "after the first 20" in shown["error"]
 
 
-def test_restarts_in_order_are_no_crashes_and_progress_forgives_one(settings: Settings, gate: Gate) -> None:
+def test_orderly_restarts_are_not_crashes_and_progress_resets_the_count(settings: Settings, gate: Gate) -> None:
     for _ in range(4):
         with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as service:
             gate.allowed = len(gate.counted)
@@ -498,7 +497,7 @@ def test_restarts_in_order_are_no_crashes_and_progress_forgives_one(settings: Se
 @pytest.mark.parametrize(
     ("number", "status", "kind"), [(errno.EMFILE, 503, "overloaded"), (errno.ENOSPC, 507, "jobs-full")]
 )
-def test_a_lack_of_files_or_room_is_no_fault(
+def test_missing_files_or_disk_space_are_not_internal_errors(
     service: httpx.Client, monkeypatch: pytest.MonkeyPatch, number: int, status: int, kind: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Accept headers, as RFC 9110 has them."""
+"""Content negotiation with Accept headers (RFC 9110)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No path and no URL from a request, a table's cell or a file's name is ever opened."""
+"""Paths and URLs from requests, table cells or file names are never opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from test_facts_route import arrow_of, parquet_of
 
 from factcensus.api.settings import Settings
 
-#: In every name below; nothing that the service opens by itself has it.
+#: Part of every name below, and of no name that the service opens by itself.
 MARK = "factcensus-mark"
 EVENTS = ("open", "os.", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess", "glob", "shutil")
 _watching = threading.Event()
@@ -33,7 +33,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def watched() -> Iterator[list[tuple[str, str]]]:
-    """What is opened or connected to meanwhile, of all that has the mark. A hook stays until the process ends."""
+    """Record opened files and connections whose name contains the mark; the audit hook stays until the process ends."""
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked.append(True)
@@ -45,7 +45,7 @@ def watched() -> Iterator[list[tuple[str, str]]]:
         _watching.clear()
 
 
-def test_the_watch_sees_what_is_opened(tmp_path: Path) -> None:
+def test_the_watch_records_opened_files(tmp_path: Path) -> None:
     with watched() as seen:
         (tmp_path / MARK).write_text("x", encoding="utf-8")
     assert [event for event, _ in seen][:1] == ["open"]

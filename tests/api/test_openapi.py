@@ -1,4 +1,4 @@
-"""The OpenAPI document is a checked file, whole in itself, and knows every route of the contract."""
+"""The OpenAPI document equals the checked file, is self-contained, and has every public route."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def document(http: httpx.Client) -> dict[str, Any]:
     return found
 
 
-def test_the_document_is_the_checked_one(document: dict[str, Any]) -> None:
+def test_the_document_equals_the_checked_file(document: dict[str, Any]) -> None:
     checked = json.loads(CHECKED.read_text(encoding="utf-8"))
     assert document == checked, "routes changed: python -m factcensus.api.write_openapi > api/openapi.json"
 
 
-def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
+def test_every_public_route_is_documented(document: dict[str, Any]) -> None:
     routes = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     assert routes == {
         "GET /healthz",
@@ -51,7 +51,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
     }
 
 
-def test_every_reference_leads_somewhere_and_every_error_is_a_problem(document: dict[str, Any]) -> None:
+def test_every_reference_resolves_and_every_error_is_a_problem(document: dict[str, Any]) -> None:
     for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
         place: Any = document
         for step in reference.split("/"):
@@ -64,7 +64,7 @@ def test_every_reference_leads_somewhere_and_every_error_is_a_problem(document: 
             assert operation["description"]
 
 
-def test_the_reference_page_shows_every_route_and_shape(http: httpx.Client, document: dict[str, Any]) -> None:
+def test_the_reference_page_shows_every_route_and_type(http: httpx.Client, document: dict[str, Any]) -> None:
     page = http.get("/docs").text
     for path, operations in document["paths"].items():
         for method in operations:

@@ -1,4 +1,4 @@
-"""Running the service: bounded concurrency, compression, other origins, reloads, logs, the cache, what is measured."""
+"""Operating the service: parallel requests, compression, other origins, reloads, logs, cache and metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def corpus(folder: Path, *texts: str) -> Path:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Counts wait until this is set."""
+    """Return an event that counts wait for."""
     count, opened = CountIndex.count, threading.Event()
 
     def waiting(self: CountIndex, *arguments: Any, **options: Any) -> Any:
@@ -59,9 +59,7 @@ def metric(url: str, line: str) -> bool:
 # --- load -------------------------------------------------------------------------------------------------------------
 
 
-def test_more_requests_than_are_answered_at_once_are_refused_and_told_when_to_come_back(
-    index_folder: Path, gate: threading.Event
-) -> None:
+def test_requests_above_the_parallel_limit_get_503_with_retry_after(index_folder: Path, gate: threading.Event) -> None:
     settings = Settings(indexes=(index_folder,), limits=Limits(max_parallel_requests=2), warm_up=False)
     with serving(settings) as url, ThreadPoolExecutor(2) as pool:
         held = [pool.submit(httpx.get, url + COUNT, params={"text": text}, timeout=60) for text in ("Paris", "Curie")]
@@ -78,7 +76,7 @@ def test_more_requests_than_are_answered_at_once_are_refused_and_told_when_to_co
         assert metric(url, 'factcensus_requests_rejected_total{reason="overloaded"} 1.0')
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(index_folder: Path) -> None:
+def test_a_missing_body_times_out(index_folder: Path) -> None:
     def stalled() -> Iterator[bytes]:
         yield b'{"text": '
         time.sleep(3)
@@ -92,7 +90,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(index_folder: Path) -> None
 # --- compression, other origins ---------------------------------------------------------------------------------------
 
 
-def test_long_answers_are_compressed_for_those_who_take_it(http: httpx.Client) -> None:
+def test_long_responses_are_compressed_if_accepted(http: httpx.Client) -> None:
     plain = http.get("/openapi.json", headers={"Accept-Encoding": "identity"})
     packed = http.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in plain.headers
@@ -103,7 +101,7 @@ def test_long_answers_are_compressed_for_those_who_take_it(http: httpx.Client) -
     assert "Content-Encoding" not in http.get("/healthz", headers={"Accept-Encoding": "gzip"}).headers
 
 
-def test_a_compressed_answer_has_a_weak_tag_that_holds_as_well(http: httpx.Client) -> None:
+def test_a_compressed_response_has_a_weak_etag_that_matches(http: httpx.Client) -> None:
     asked = {"text": "Paris " * 300}
     plain = http.get(COUNT, params=asked, headers={"Accept-Encoding": "identity"})
     packed = http.get(COUNT, params=asked, headers={"Accept-Encoding": "gzip"})
@@ -112,7 +110,7 @@ def test_a_compressed_answer_has_a_weak_tag_that_holds_as_well(http: httpx.Clien
         assert http.get(COUNT, params=asked, headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_scripts_of_other_origins_may_ask_only_where_that_was_said(index_folder: Path, http: httpx.Client) -> None:
+def test_scripts_of_other_origins_need_a_cors_setting(index_folder: Path, http: httpx.Client) -> None:
     origin = {"Origin": "https://example.org"}
     assert "Access-Control-Allow-Origin" not in http.get("/healthz", headers=origin).headers
     settings = Settings(indexes=(index_folder,), cors_origins=("https://example.org",))
@@ -131,7 +129,7 @@ def test_scripts_of_other_origins_may_ask_only_where_that_was_said(index_folder:
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_is_given_again_and_counted_once(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_response_is_counted_once(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
     count = CountIndex.count
 
@@ -151,14 +149,14 @@ def test_an_answer_is_given_again_and_counted_once(index_folder: Path, monkeypat
     assert answers[0]["text"] == "Paris"
 
 
-def test_the_cache_keeps_to_its_size_and_lets_the_oldest_go(index: CountIndex) -> None:
+def test_the_cache_keeps_its_size_and_drops_the_least_recently_used(index: CountIndex) -> None:
     cache = AnswerCache(6400, Metrics())
     keys = [cache.key(index, number) for number in range(100)]
     for number, key in enumerate(keys):
         cache.put(key, b"x" * 120)
         assert cache.get(keys[0]) is not None or number >= 20
         cache.get(keys[0])
-    assert cache.get(keys[0]) == b"x" * 120  # asked for again and again
+    assert cache.get(keys[0]) == b"x" * 120  # used repeatedly
     assert cache.get(keys[1]) is None
     assert sum(cache.get(key) is not None for key in keys) == 20
     large = cache.key(index, "large")
@@ -171,7 +169,7 @@ def test_the_cache_keeps_to_its_size_and_lets_the_oldest_go(index: CountIndex) -
 
 @pytest.fixture
 def indexes(tmp_path: Path) -> Path:
-    """A folder with the indexes ``one`` and ``two``, and things that are none."""
+    """Return a folder with the indexes ``one`` and ``two``, and other files."""
     for name in ("one", "two"):
         build_index([corpus(tmp_path / "corpora" / name, f"Paris {name}")], tmp_path / "indexes" / name, jobs=1)
     (tmp_path / "indexes" / "notes").mkdir()
@@ -179,7 +177,7 @@ def indexes(tmp_path: Path) -> Path:
     return tmp_path / "indexes"
 
 
-def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Path, tmp_path: Path) -> None:
+def test_a_reload_opens_new_and_changed_indexes_and_closes_removed_ones(indexes: Path, tmp_path: Path) -> None:
     with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/readyz").json()["indexes"] == ["one", "two"]
         asked = {"text": "Paris"}
@@ -200,9 +198,7 @@ def test_a_reload_opens_what_is_new_or_changed_and_lets_the_rest_go(indexes: Pat
         assert metric(url, 'factcensus_index_opens_total{outcome="opened"} 6.0')
 
 
-def test_requests_in_flight_end_with_the_index_they_began_with(
-    indexes: Path, tmp_path: Path, gate: threading.Event
-) -> None:
+def test_requests_in_flight_finish_on_their_index(indexes: Path, tmp_path: Path, gate: threading.Event) -> None:
     with serving(Settings(indexes_in=indexes, poll_seconds=0, warm_up=False)) as url, ThreadPoolExecutor(2) as pool:
         held = [
             pool.submit(httpx.get, f"{url}/v1/indexes/{name}/count", params={"text": "Paris"}, timeout=60)
@@ -218,23 +214,23 @@ def test_requests_in_flight_end_with_the_index_they_began_with(
         assert httpx.get(f"{url}/v1/indexes/one/count", params={"text": "Paris"}).json()["documents"] == 2
 
 
-def test_an_index_that_cannot_be_opened_any_more_is_served_as_it_was(indexes: Path) -> None:
+def test_an_index_that_can_no_longer_be_opened_stays_in_service(indexes: Path) -> None:
     with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
-        (indexes / "one" / "manifest.json").unlink()  # what is mapped is still there
+        (indexes / "one" / "manifest.json").unlink()  # mapped files stay readable
         (indexes / "one" / "manifest.json").write_text("{", encoding="utf-8")
         done = client.post("/v1/admin/reload").json()
         assert (done["failed"], done["unchanged"], done["indexes"]) == (["one"], ["two"], ["one", "two"])
         assert client.get("/v1/indexes/one/count", params={"text": "Paris"}).json()["documents"] == 1
         ready = client.get("/readyz")
         assert ready.status_code == 503
-        assert "served as it was before" in ready.json()["detail"]
+        assert "the previous generation is served" in ready.json()["detail"]
         shutil.rmtree(indexes)
         assert client.post("/v1/admin/reload").status_code == 422
         assert client.get("/v1/indexes/two/count", params={"text": "Paris"}).json()["documents"] == 1
 
 
-@pytest.mark.parametrize("damage", ["shortened", "overwritten"])
-def test_an_index_that_is_damaged_while_it_is_served_is_taken_off_and_comes_back(
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+def test_an_index_damaged_in_service_is_closed_until_it_is_repaired(
     indexes: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "LOOK_S", 0.0)
@@ -242,7 +238,7 @@ def test_an_index_that_is_damaged_while_it_is_served_is_taken_off_and_comes_back
     with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         table = next((indexes / "one").glob("table.*"))
         with table.open("r+b") as file:
-            if damage == "shortened":
+            if damage == "truncated":
                 file.truncate(1)
             else:
                 file.write(b"\xff" * table.stat().st_size)
@@ -253,14 +249,14 @@ def test_an_index_that_is_damaged_while_it_is_served_is_taken_off_and_comes_back
         assert wire.status_code == 503
         assert client.get("/v1/indexes/two/count", params={"text": "Paris"}).json()["documents"] == 1
         assert client.get("/healthz").status_code == client.get("/metrics").status_code == 200
-        assert "mend the folder" in client.get("/readyz").json()["detail"]
+        assert "repair the folder" in client.get("/readyz").json()["detail"]
         shutil.rmtree(indexes / "one")
         shutil.copytree(tmp_path / "copy", indexes / "one")
         assert client.post("/v1/admin/reload").json()["opened"] == ["one"]
         assert client.get("/v1/indexes/one/count", params={"text": "Paris"}).json()["documents"] == 1
 
 
-def test_a_half_copied_index_is_named_and_the_others_are_served(indexes: Path) -> None:
+def test_a_half_copied_index_is_reported_and_the_others_are_served(indexes: Path) -> None:
     (indexes / "half").mkdir()
     for file in sorted((indexes / "one").iterdir())[:-2]:
         shutil.copy(file, indexes / "half")
@@ -270,7 +266,7 @@ def test_a_half_copied_index_is_named_and_the_others_are_served(indexes: Path) -
         assert [each["name"] for each in client.get("/v1/indexes").json()["indexes"]] == ["one", "two"]
 
 
-def test_who_may_reload(indexes: Path, tmp_path: Path) -> None:
+def test_reload_needs_an_administrator_key_or_loopback(indexes: Path, tmp_path: Path) -> None:
     keys = {name: new_key(name, tmp_path / "keys") for name in ("ann", "bob")}
     settings = Settings(indexes_in=indexes, keys_file=tmp_path / "keys", admin_keys=("ann",))
     with serving(settings) as url:
@@ -323,16 +319,16 @@ def test_a_traceback_is_one_json_line_with_its_request_id() -> None:
     assert "line two" in entry["traceback"]
 
 
-def test_nothing_to_serve_is_wrong_usage(tmp_path: Path) -> None:
+def test_serving_without_an_index_is_wrong_usage(tmp_path: Path) -> None:
     refused = run()
     assert refused.returncode == 2
     assert "no index to serve" in refused.stderr
     absent = run("--indexes-in", tmp_path / "absent")
     assert absent.returncode == 2
-    assert "cannot be read" in absent.stderr
+    assert "cannot read the folder of indexes" in absent.stderr
 
 
-def test_an_empty_folder_of_indexes_can_be_served_until_there_are_some(tmp_path: Path) -> None:
+def test_an_empty_folder_of_indexes_can_be_served(tmp_path: Path) -> None:
     with (
         serving(Settings(indexes_in=tmp_path, poll_seconds=0)) as url,
         httpx.Client(base_url=url, timeout=60) as client,
@@ -343,10 +339,10 @@ def test_an_empty_folder_of_indexes_can_be_served_until_there_are_some(tmp_path:
     assert os.listdir(tmp_path)
 
 
-# --- jobs and the folder they are in ----------------------------------------------------------------------------------
+# --- jobs folder ------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_jobs_that_cannot_be_used_ends_the_command(index_folder: Path, tmp_path: Path) -> None:
+def test_an_unusable_jobs_folder_ends_the_command(index_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     refused = run(index_folder, "--port", "0", FACTCENSUS_JOBS_FOLDER=str(tmp_path / "file"))
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""Whose requests are taken: names in ``Host``, pages of other sites, proxies, and what shared caches may keep."""
+"""Accepted hosts, pages of other sites, proxies, and headers for shared caches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
         "0.0.0.0",  # noqa: S104  # refused
     ],
 )
-def test_a_service_without_keys_on_loopback_answers_loopback_names_only(http: httpx.Client, host: str) -> None:
+def test_a_service_without_keys_on_loopback_accepts_only_loopback_names(http: httpx.Client, host: str) -> None:
     for path in ("/", COUNT + "?text=Paris", "/metrics", "/nowhere"):
         problem = assert_problem(http.get(path, headers={"Host": host}), 421, "unknown-host")
         assert "FACTCENSUS_ALLOWED_HOSTS" in problem["detail"]
@@ -50,11 +50,11 @@ def test_a_service_without_keys_on_loopback_answers_loopback_names_only(http: ht
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:80", "[::1]:8080", "a.localhost", "localhost."]
 )
-def test_loopback_names_are_answered(http: httpx.Client, host: str) -> None:
+def test_loopback_names_are_accepted(http: httpx.Client, host: str) -> None:
     assert http.get("/v1/indexes", headers={"Host": host}).status_code == 200
 
 
-def test_names_that_are_allowed_are_answered_and_no_others(index_folder: Path) -> None:
+def test_only_allowed_names_are_accepted(index_folder: Path) -> None:
     names = ("counts.example", "*.people.example")
     with serving(Settings(indexes=(index_folder,), allowed_hosts=names)) as url:
         for host, status in (
@@ -67,7 +67,7 @@ def test_names_that_are_allowed_are_answered_and_no_others(index_folder: Path) -
 @pytest.mark.parametrize(
     "settings", [{"allowed_hosts": ("*",)}, {"host": "0.0.0.0", "allow_anonymous": True}, {"keys_file": "keys"}],  # noqa: S104  # it is not listened on
 )  # fmt: skip
-def test_any_name_is_answered_where_keys_are_asked_for_or_others_reach_the_service(
+def test_any_name_is_accepted_with_keys_or_on_a_public_address(
     index_folder: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:
     key = new_key("ann", tmp_path / "keys")
@@ -78,7 +78,7 @@ def test_any_name_is_answered_where_keys_are_asked_for_or_others_reach_the_servi
         assert answer.status_code == 200
 
 
-def test_hosts_are_taken_apart() -> None:
+def test_hosts_are_parsed() -> None:
     assert host_and_port("Example.ORG:8080") == ("example.org", 8080)
     assert host_and_port("[::1]") == ("::1", 80)
     assert host_and_port("example.org.", "https") == ("example.org", 443)
@@ -97,13 +97,13 @@ def test_hosts_are_taken_apart() -> None:
         ("forwarded_allow_ips", ["proxy", "10.0.0.1/8", "10.0.0.300", "1.2.3.4:80"]),
     ],
 )
-def test_what_could_never_match_is_refused_at_the_start(name: str, values: list[str]) -> None:
+def test_values_that_can_never_match_are_refused_at_start(name: str, values: list[str]) -> None:
     for value in values:
         with pytest.raises(InputError, match=re.escape(f"FACTCENSUS_{name.upper()}") + f".*{re.escape(repr(value))}"):
             create_app(Settings(**{name: (value,)}))  # type: ignore[arg-type]  # one of the three
 
 
-def test_what_can_match_is_taken() -> None:
+def test_values_that_can_match_are_accepted() -> None:
     create_app(
         Settings(
             allowed_hosts=("a.example", "*.A.example", "[::1]", "*"),
@@ -137,7 +137,7 @@ def changing_routes() -> list[tuple[str, str]]:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_no_page_of_another_site_changes_or_counts_anything(
+def test_pages_of_other_sites_cannot_change_or_count_anything(
     http: httpx.Client, method: str, path: str, headers: dict[str, str]
 ) -> None:
     path = path.format(index="tiny", job="0" * 32)
@@ -149,21 +149,21 @@ def test_no_page_of_another_site_changes_or_counts_anything(
         assert_problem(answer, 403, "forbidden")
 
 
-def test_the_services_own_pages_are_taken(http: httpx.Client) -> None:
+def test_requests_of_the_service_pages_are_accepted(http: httpx.Client) -> None:
     for headers in ({"Origin": str(http.base_url)}, {"Origin": str(http.base_url), "Sec-Fetch-Site": "same-origin"}):
         assert http.post("/tables", data={"index": "tiny"}, files=CSV, headers=headers).status_code == 303
         assert http.post("/v1/admin/reload", headers=headers).status_code == 200
         assert http.post(COUNT, json={"text": "Paris"}, headers=headers).status_code == 200
 
 
-def test_a_form_without_a_mark_of_its_origin_needs_the_token_of_the_page(http: httpx.Client) -> None:
+def test_a_form_without_origin_headers_needs_the_token_of_the_page(http: httpx.Client) -> None:
     page = http.get("/tables", headers={"Accept": "text/html"}).text
     found = re.search(r'name="token" value="(\w{64})"', page)
     assert found
     for token in ({}, {"token": ""}, {"token": "0" * 64}, {"token": "é"}):
         answer = http.post("/tables", data={"index": "tiny", **token}, files=CSV)
         assert answer.status_code == 403
-        assert "own page" in answer.text
+        assert "page of this service" in answer.text
     sent = http.post("/tables", data={"index": "tiny", "token": found[1]}, files=CSV)
     assert sent.status_code == 303
     address = f"/{sent.headers['Location']}"
@@ -172,7 +172,7 @@ def test_a_form_without_a_mark_of_its_origin_needs_the_token_of_the_page(http: h
     assert http.post(f"{address}/remove", data={"token": found[1]}).status_code == 303
 
 
-def test_a_reload_takes_no_form(http: httpx.Client) -> None:
+def test_reload_refuses_forms(http: httpx.Client) -> None:
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
         answer = http.post("/v1/admin/reload", content=b"", headers={"Content-Type": kind})
         assert_problem(answer, 415, "unsupported-format")
@@ -180,7 +180,7 @@ def test_a_reload_takes_no_form(http: httpx.Client) -> None:
     assert http.post("/v1/admin/reload", json={}).status_code == 200
 
 
-def test_allowed_origins_send_scripts_and_no_forms(index_folder: Path) -> None:
+def test_allowed_origins_may_use_scripts_but_not_forms(index_folder: Path) -> None:
     settings = Settings(indexes=(index_folder,), cors_origins=("https://a.example",))
     with serving(settings) as url, httpx.Client(base_url=url, headers={"Origin": "https://a.example"}) as client:
         assert client.post(COUNT, json={"text": "Paris"}).status_code == 200
@@ -192,7 +192,7 @@ def test_allowed_origins_send_scripts_and_no_forms(index_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [((), [200, 200, 429]), (("127.0.0.1",), [200, 200, 200])])
-def test_forwarded_addresses_count_only_where_a_proxy_was_named(
+def test_forwarded_addresses_are_used_only_from_configured_proxies(
     index_folder: Path, trusted: tuple[str, ...], statuses: list[int]
 ) -> None:
     settings = Settings(indexes=(index_folder,), requests_per_minute=2, forwarded_allow_ips=trusted)
@@ -203,7 +203,7 @@ def test_forwarded_addresses_count_only_where_a_proxy_was_named(
     assert [answer.status_code for answer in answers] == statuses
 
 
-# --- headers of answers -----------------------------------------------------------------------------------------------
+# --- response headers -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -221,14 +221,14 @@ ROUTES = ("/", "/docs", "/tables", "/openapi.json", "/metrics", "/v1/jobs", "/v1
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_answers_to_holders_of_keys_stay_out_of_shared_caches(keyed: httpx.Client, route: str) -> None:
+def test_responses_with_keys_are_private_to_the_client(keyed: httpx.Client, route: str) -> None:
     for headers in ({}, {"Accept": "text/html"}, {"X-API-Key": ""}):
         answer = keyed.get(route, headers=headers)
         assert "private" in answer.headers["Cache-Control"]
         assert {"Authorization", "X-API-Key"} <= {name.strip() for name in answer.headers["Vary"].split(",")}
 
 
-def test_a_kept_answer_says_how_and_for_whom(keyed: httpx.Client, http: httpx.Client) -> None:
+def test_cacheable_responses_have_cache_control_and_vary(keyed: httpx.Client, http: httpx.Client) -> None:
     asked = {"text": "Paris"}
     answer = keyed.get(COUNT, params=asked)
     assert answer.headers["Cache-Control"] == "private, no-cache"
@@ -238,7 +238,7 @@ def test_a_kept_answer_says_how_and_for_whom(keyed: httpx.Client, http: httpx.Cl
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_no_answer_is_taken_for_something_else_or_framed(http: httpx.Client, route: str) -> None:
+def test_responses_cannot_be_sniffed_or_framed(http: httpx.Client, route: str) -> None:
     for headers in ({}, {"Accept": "text/html"}, {"Host": "evil.example"}):
         answer = http.get(route, headers=headers)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""The page for people: it works without scripts and loads nothing, and shows what it is given as text."""
+"""The web page works without scripts, loads no other files, and escapes all text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUESTION = {
 
 
 class Reader(HTMLParser):
-    """Collects the tags, the ids, and the rows of the tables."""
+    """Collects tags, ids and table rows."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Reader(HTMLParser):
         ("image/png", "application/problem+json"),
     ],
 )
-def test_html_where_it_is_accepted_else_the_names(url: str, accept: str | None, media_type: str) -> None:
+def test_html_is_returned_if_preferred_and_index_names_otherwise(url: str, accept: str | None, media_type: str) -> None:
     answer = httpx.request("GET", url + "/", headers={"Accept": accept} if accept else {})
     assert answer.headers["Content-Type"].partition(";")[0] == media_type
     if media_type == "application/json":
@@ -75,7 +75,7 @@ def test_html_where_it_is_accepted_else_the_names(url: str, accept: str | None, 
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/tables", "/?index=tiny&subject=Curie&object=Warsaw"])
-def test_pages_need_nothing_from_elsewhere(http: httpx.Client, path: str) -> None:
+def test_pages_load_nothing_from_other_hosts(http: httpx.Client, path: str) -> None:
     answer = http.get(path, headers=HTML)
     assert answer.status_code == 200
     page = Reader(answer.text)
@@ -104,10 +104,10 @@ def test_every_field_of_the_form_has_a_label(http: httpx.Client) -> None:
     fields = {field["id"] for field in page.named("input", "select", "textarea")}
     assert fields == {label["for"] for label in page.named("label")}
     assert fields == {"index", "subject", "subject_alias", "object", "object_alias", "window", "by"}
-    assert page.named("form")[0]["method"] == "get"  # so that an answer has an address to share
+    assert page.named("form")[0]["method"] == "get"  # so that a result has a URL to share
 
 
-def test_the_form_is_answered_by_source(http: httpx.Client) -> None:
+def test_the_form_returns_counts_by_source(http: httpx.Client) -> None:
     page = Reader(http.get("/", params=QUESTION, headers=HTML).text)
     assert page.rows[-3:] == [
         ["books", "", "2", "4", "2", "4", "2", "2"],
@@ -117,12 +117,12 @@ def test_the_form_is_answered_by_source(http: httpx.Client) -> None:
     assert len(page.named("article")) == 3
 
 
-def test_the_window_counts(http: httpx.Client) -> None:
+def test_the_window_is_applied(http: httpx.Client) -> None:
     page = Reader(http.get("/", params={**QUESTION, "window": "0"}, headers=HTML).text)
     assert page.rows[-1][:4] == ["all", "", "3", "3"]
 
 
-def test_the_curl_line_asks_the_same(http: httpx.Client) -> None:
+def test_the_curl_command_gives_the_same_counts(http: httpx.Client) -> None:
     html = http.get("/", params={**QUESTION, "window": "3"}, headers=HTML).text
     (line,) = re.findall(r"<pre.*><code>(.*)</code></pre>", html)
     curl, address, option, body = shlex.split(unescape(line))
@@ -146,9 +146,7 @@ def test_the_curl_line_asks_the_same(http: httpx.Client) -> None:
         ({"subject_alias": "\n".join("abcdefg")}, 422, "FACTCENSUS_MAX_ALIASES"),
     ],
 )
-def test_what_cannot_be_counted_is_said_on_the_page(
-    limited: httpx.Client, change: dict[str, str], status: int, says: str
-) -> None:
+def test_errors_are_shown_on_the_page(limited: httpx.Client, change: dict[str, str], status: int, says: str) -> None:
     answer = limited.get("/", params={**QUESTION, **change}, headers=HTML)
     assert answer.status_code == status
     assert answer.headers["Content-Type"].startswith("text/html")
@@ -157,7 +155,7 @@ def test_what_cannot_be_counted_is_said_on_the_page(
     assert message["class"] == "error"
 
 
-def test_what_is_typed_and_what_is_found_is_text(http: httpx.Client) -> None:
+def test_typed_and_corpus_text_is_escaped(http: httpx.Client) -> None:
     attack = '"><script>alert(1)</script>'
     question = {**QUESTION, "subject": attack, "subject_alias": f"</textarea>{attack}\nscript", "object": "Warsaw"}
     page = Reader(http.get("/", params=question, headers=HTML).text)
@@ -165,8 +163,8 @@ def test_what_is_typed_and_what_is_found_is_text(http: httpx.Client) -> None:
     assert next(field for field in page.named("input") if field["id"] == "subject")["value"] == attack
 
 
-def test_an_index_without_sources_is_shown_as_well(tmp_path: Path) -> None:
-    """As infini-gram builds one: neither manifest nor document table, and the text as it was."""
+def test_an_index_without_sources_can_be_shown(tmp_path: Path) -> None:
+    """An index as infini-gram builds it, without manifest and document table, keeps the original text."""
     (tmp_path / "corpus.jsonl").write_text('{"text": "Marie Curie was born in Warsaw."}\n', encoding="utf-8")
     build_index([tmp_path / "corpus.jsonl"], tmp_path / "plain", analyzer="bytes", jobs=1)
     kept = ("tokenized.", "table.", "offset.")
@@ -192,7 +190,7 @@ def links(page: Reader, containing: str) -> list[str]:
     return [str(tag["href"]) for tag in page.named("a") if containing in str(tag.get("href"))]
 
 
-def test_the_json_link_answers_the_same(http: httpx.Client) -> None:
+def test_the_json_link_returns_the_same_counts(http: httpx.Client) -> None:
     (link,) = links(page_of(http, window="3", only="wiki"), "cooccurrence?")
     answer = http.get(link.removeprefix("."))
     body = {
@@ -206,7 +204,7 @@ def test_the_json_link_answers_the_same(http: httpx.Client) -> None:
     assert http.get(link.removeprefix("."), headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
 
-def test_a_source_leads_to_its_documents_alone(http: httpx.Client) -> None:
+def test_the_link_of_a_source_restricts_the_documents(http: httpx.Client) -> None:
     (link,) = links(page_of(http), "only=books")
     page = Reader(http.get(link.removeprefix("."), headers=HTML).text)
     assert page.rows[-1] == ["all", "", "2", "4", "2", "4", "2", "2"]
@@ -223,7 +221,7 @@ def test_counts_by_another_column(http: httpx.Client) -> None:
     assert len(page_of(http, by="").rows) == 0
 
 
-def test_pages_of_documents_follow_each_other(tmp_path: Path) -> None:
+def test_pages_of_documents_are_linked(tmp_path: Path) -> None:
     rows = [{"id": f"d{n}", "text": "Curie Warsaw", "url": "https://example.org/a?b=1&c=2"} for n in range(12)]
     rows[3] |= {"url": "javascript:alert(1)", "nested": {"a": ["<b>"]}}
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -243,7 +241,7 @@ def test_pages_of_documents_follow_each_other(tmp_path: Path) -> None:
         assert seen == [f"document-{number}" for number in range(12)]
         broken = http.get("/?index=tiny&subject=Curie&object=Warsaw&cursor=x", headers=HTML)
         assert broken.status_code == 422
-        assert "the cursor cannot be used" in broken.text
+        assert "invalid cursor" in broken.text
 
 
 def test_headings_are_in_order_and_regions_have_names(http: httpx.Client) -> None:

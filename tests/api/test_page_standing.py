@@ -1,4 +1,4 @@
-"""Where a fact stands among loaded ones: the picture's measures, the strata, and when no comparison is made."""
+"""The rank of a fact in a loaded table: histogram, strata, and missing comparisons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HTML = {"Accept": "text/html"}
 COUNTS = st.lists(st.integers(0, 3000), min_size=1, max_size=60)
 
 
-def test_bins_begin_at_one_two_and_five_of_every_decade() -> None:
+def test_bins_start_at_one_two_and_five_of_every_decade() -> None:
     assert bin_edges(0) == [0, 1]
     assert bin_edges(1) == [0, 1, 2]
     assert bin_edges(49) == [0, 1, 2, 5, 10, 20, 50]
@@ -32,14 +32,14 @@ def test_bins_begin_at_one_two_and_five_of_every_decade() -> None:
 
 
 @given(most=st.integers(0, 10**12))
-def test_bins_take_in_every_count_and_end_right_behind(most: int) -> None:
+def test_bins_contain_every_count_and_no_more(most: int) -> None:
     edges = bin_edges(most)
     assert edges[-2] <= most < edges[-1]
     assert all(low < high for low, high in pairwise(edges))
 
 
 @given(counts=COUNTS, bins=st.sampled_from(["log10", "quantile:3", "edges:1,7"]), marked=st.integers(0, 5000))
-def test_every_fact_is_in_one_bar_and_bars_grow_with_their_facts(counts: list[int], bins: str, marked: int) -> None:
+def test_every_fact_is_in_one_bar_and_bar_heights_grow_with_facts(counts: list[int], bins: str, marked: int) -> None:
     spread = spread_of(pa.table({"n": counts}), "n", bins)
     picture = histogram(spread.counts, spread.strata, len(spread.labels), marked)
     assert sum(bar.facts for bar in picture.bars) == len(counts)
@@ -63,14 +63,14 @@ def test_every_fact_is_in_one_bar_and_bars_grow_with_their_facts(counts: list[in
     assert place * step - 0.01 <= picture.marker <= (place + 1) * step + 0.01, "the mark is in its own bin"
 
 
-def test_parts_of_a_bar_are_as_high_as_their_share() -> None:
+def test_part_heights_are_proportional_to_their_share() -> None:
     picture = histogram(np.array([1, 1, 1, 1]), np.array([0, 0, 0, 1]), 2)
     (bar,) = picture.bars
     assert [part.height for part in bar.parts] == [0.75 * HEIGHT, 0.25 * HEIGHT]
     assert [part.shade for part in bar.parts] == [0, 5]
 
 
-def test_own_strata_are_kept_where_they_are_of_that_count() -> None:
+def test_strata_of_the_table_are_kept_if_they_are_by_that_count() -> None:
     table = pa.table({"a": [0, 3, 40], "b": [9, 9, 9]})
     own = stratify(table, "a", "edges:2,10")
     assert spread_of(own, "a").labels == ("0–1", "2–9", "10+")
@@ -80,7 +80,7 @@ def test_own_strata_are_kept_where_they_are_of_that_count() -> None:
 
 @pytest.fixture(scope="module")
 def tables(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Counts of all pairs of some names, in three formats, one with strata."""
+    """Write counts of all pairs of some names in three formats, one with strata."""
     names = ["Curie", "Warsaw", "Paris", "France", "Poland", "nowhere"]
     facts = facts_from_rows([{"subject": one, "object": other} for one in names for other in names if one != other])
     folder = tmp_path_factory.mktemp("tables")
@@ -93,7 +93,7 @@ def tables(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.mark.parametrize("name", ["pairs.parquet", "pairs.csv", "strata.csv"])
-def test_a_fact_stands_among_the_facts_of_a_table(tables: dict[str, Path], index_folder: Path, name: str) -> None:
+def test_a_fact_is_ranked_among_the_facts_of_a_table(tables: dict[str, Path], index_folder: Path, name: str) -> None:
     loaded = FactTables([tables[name]])
     with CountIndex.open(index_folder) as index:
         digest = index.digest
@@ -111,7 +111,7 @@ def test_a_fact_stands_among_the_facts_of_a_table(tables: dict[str, Path], index
         assert [stratum.label for stratum in loaded.standing(digest, 1, None)["standing"].legend] == ["0", "1", "2+"]
 
 
-def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder: Path) -> None:
+def test_the_page_shows_the_rank_of_a_fact(tables: dict[str, Path], index_folder: Path) -> None:
     question = {"index": "tiny", "subject": "Curie", "object": "Warsaw"}
     with (
         serving(Settings(indexes=(index_folder,), fact_tables=(tables["strata.csv"],))) as url,
@@ -138,7 +138,7 @@ def test_the_page_says_where_a_fact_stands(tables: dict[str, Path], index_folder
         (f"subject,object,{DOCUMENTS},index,index_digest\n", "no rows"),
     ],
 )
-def test_what_is_no_counts_table_is_refused_by_name(tmp_path: Path, content: str, says: str) -> None:
+def test_a_file_that_is_not_a_counts_table_is_refused_by_name(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "table.csv").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=says) as refused:
         FactTables([tmp_path / "table.csv"])

@@ -1,4 +1,4 @@
-"""Tables of facts on the page: uploaded, counted as jobs, shown by stratum, downloaded; all of it without scripts."""
+"""Tables of facts on the page: upload, counting, strata and download, all without scripts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_table_is_uploaded_counted_shown_and_downloaded(http: httpx.Client, in
     assert 'attachment; filename="strata-' in strata.headers["Content-Disposition"]
 
 
-def test_own_stratum_is_counted_and_not_overwritten(http: httpx.Client) -> None:
+def test_a_stratum_column_of_the_table_is_not_overwritten(http: httpx.Client) -> None:
     address = f"/{upload(http, 'subject,object,stratum' + chr(10) + 'Curie,Warsaw,rare' + chr(10)).headers['Location']}"
     finished(http, address)
     answer = http.get(f"{address}/strata.csv")
@@ -83,7 +83,7 @@ def test_own_stratum_is_counted_and_not_overwritten(http: httpx.Client) -> None:
     assert "already has a column 'stratum'" in answer.text
 
 
-def test_a_fact_of_the_table_leads_to_its_own_page(http: httpx.Client) -> None:
+def test_facts_of_the_table_link_to_their_page(http: httpx.Client) -> None:
     page = finished(http, f"/{upload(http, windows='3').headers['Location']}?by=cooccurrence_documents_w3")
     (link,) = [tag["href"] for tag in Reader(page.text).named("a") if "Marie" in str(tag.get("href"))]
     one = http.get(str(httpx.URL(http.base_url).join(f"/tables/{link}")))
@@ -92,7 +92,7 @@ def test_a_fact_of_the_table_leads_to_its_own_page(http: httpx.Client) -> None:
     assert "at most 3 tokens apart" in one.text
 
 
-def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> None:
+def test_bins_and_column_can_be_chosen_and_errors_are_shown(http: httpx.Client) -> None:
     address = f"/{upload(http).headers['Location']}"
     finished(http, address)
     assert "2+" in http.get(address, params={"bins": "edges:1,2"}).text
@@ -109,7 +109,7 @@ def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> 
         ("", "facts.csv", {}, 422, "no header line"),
         ("subject,object\n,Warsaw\n", "facts.csv", {}, 422, "row 1"),
         ("subject\nCurie\n", "facts.csv", {}, 422, "object"),
-        (CSV, "facts.exe", {}, 422, "no table that is read here"),
+        (CSV, "facts.exe", {}, 422, "unsupported file"),
         (CSV, "<img src=x>.csv.exe", {}, 422, "&lt;img src=x&gt;"),
         (CSV, "facts.parquet", {}, 400, "cannot be read as Parquet"),
         (CSV, "facts.arrow", {}, 400, "cannot be read as an Arrow stream"),
@@ -122,7 +122,7 @@ def test_bins_and_column_are_chosen_and_refused_in_words(http: httpx.Client) -> 
         ("subject,object\n...,b\n", "facts.csv", {}, 422, "no token"),
     ],
 )
-def test_what_is_no_table_of_facts_is_said_on_the_page(
+def test_an_invalid_table_is_reported_on_the_page(
     http: httpx.Client, content: str | bytes, name: str, fields: dict[str, str], status: int, says: str
 ) -> None:
     answer = upload(http, content, name, **fields)
@@ -131,7 +131,7 @@ def test_what_is_no_table_of_facts_is_said_on_the_page(
     assert [tag["role"] for tag in Reader(answer.text).named("p") if tag.get("class") == "error"] == ["alert"]
 
 
-def test_a_form_without_a_file_or_none_at_all_is_refused(http: httpx.Client) -> None:
+def test_a_form_without_a_file_is_refused(http: httpx.Client) -> None:
     for answer in (
         http.post("/tables", data={"index": "tiny"}),
         http.post("/tables", content=b"no form", headers={"Content-Type": "multipart/form-data; boundary=x"}),
@@ -154,7 +154,7 @@ def test_a_file_above_the_limit_is_refused(http: httpx.Client) -> None:
 
 
 def test_forms_of_other_sites_are_refused(http: httpx.Client) -> None:
-    """A browser would send a stored password along with them."""
+    """A browser would send a stored password with such forms."""
     address = f"/{upload(http).headers['Location']}"
     for path in ("/tables", f"{address}/remove"):
         answer = http.post(path, data={"index": "tiny"}, headers={"Sec-Fetch-Site": "cross-site"})
@@ -182,8 +182,8 @@ def test_a_table_with_markup_is_shown_as_text(http: httpx.Client) -> None:
     assert attack not in page.text
 
 
-def test_a_page_without_scripts_asks_again_by_itself() -> None:
-    """Whether the progress page is seen depends on time; what it holds does not."""
+def test_a_page_without_scripts_refreshes_itself() -> None:
+    """Render the progress page directly, because seeing it depends on timing."""
     job = Job(
         "a" * 32, "", "tiny", "d", "text/csv", (), state="running", facts=9, counted=4, created=0, started=0,
         finished=None, error=None, generation=0,
@@ -195,7 +195,7 @@ def test_a_page_without_scripts_asks_again_by_itself() -> None:
     assert '<p role="status" class="hint">4 of 9 facts counted' in page
 
 
-def test_a_long_table_shows_its_ends(http: httpx.Client) -> None:
+def test_a_long_table_shows_the_rarest_and_most_frequent_facts(http: httpx.Client) -> None:
     rows = [{"subject": f"name{n}", "object": "Curie"} for n in range(40)] + [{"subject": "Warsaw", "object": "Curie"}]
     text = b"".join(render(facts_from_rows(rows), "csv"))
     page = finished(http, f"/{upload(http, text).headers['Location']}")

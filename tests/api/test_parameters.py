@@ -1,4 +1,4 @@
-"""Names that no route knows: every route refuses them and names the nearest known one."""
+"""Every route refuses unknown names and suggests the nearest known one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ COUNT, COOC, FACTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "cooccu
 REPLICATE = "/v1/indexes/tiny/facts:replicate"
 DOCUMENTS = "/v1/indexes/tiny/documents"
 PAIR: dict[str, Any] = {"subject": {"name": "Curie"}, "object": {"name": "Warsaw"}}
-#: Keeps the habits of the public API whose clients it serves.
+#: The route that ignores its query string, like the public API.
 WIRE = ("POST", "/")
 
 
 def routes() -> list[tuple[str, str]]:
-    """Method and path of every route of the application, those outside the OpenAPI document too."""
+    """Return method and path of every route, including those outside the OpenAPI document."""
     found = [
         (method, getattr(route, "path", ""))
         for route in create_app(Settings()).routes
@@ -38,7 +38,7 @@ def ask(http: httpx.Client, method: str, path: str, query: str) -> httpx.Respons
     return http.request(method, f"{path}?{query}", headers={"Content-Type": "application/json"}, content=b"{}")
 
 
-def test_every_route_checks_names_by_itself() -> None:
+def test_every_route_checks_parameter_names() -> None:
     others = [route for route in create_app(Settings()).routes if not isinstance(route, NamedRoute)]
     assert [(route.path, route.methods) for route in others if isinstance(route, APIRoute)] == [("/", {"POST"})]
     assert len(others) == 1
@@ -48,7 +48,7 @@ def test_every_route_checks_names_by_itself() -> None:
 def test_no_route_ignores_an_unknown_query_parameter(http: httpx.Client, method: str, path: str) -> None:
     for name in ("no_such_name", "", "text[]"):
         problem = assert_problem(ask(http, method, path, f"{name}=1"), 422, "invalid-request")
-        assert f"unknown query parameter {name!r}" in problem["detail"] or "belongs in the body" in problem["detail"]
+        assert f"unknown query parameter {name!r}" in problem["detail"] or "belongs in the request body" in problem["detail"]
         assert problem["errors"][0]["parameter"] == name
 
 
@@ -62,7 +62,7 @@ def test_no_route_ignores_an_unknown_query_parameter(http: httpx.Client, method:
         if query_parameters(route.dependant)
     ],
 )
-def test_every_parameter_is_found_when_misspelt_and_refused_when_repeated(
+def test_every_misspelt_parameter_is_suggested_and_repetition_is_refused(
     http: httpx.Client, method: str, path: str, known: dict[str, bool]
 ) -> None:
     for name, repeatable in known.items():
@@ -84,22 +84,22 @@ def test_every_parameter_is_found_when_misspelt_and_refused_when_repeated(
         ("/?index=tiny&Window=3", "Window", "window"),
     ],
 )
-def test_the_nearest_name_is_named(http: httpx.Client, path: str, name: str, nearest: str) -> None:
+def test_the_nearest_name_is_suggested(http: httpx.Client, path: str, name: str, nearest: str) -> None:
     problem = assert_problem(http.get(path), 422, "invalid-request")
     assert problem["detail"] == f"unknown query parameter {name!r}; did you mean {nearest!r}?"
 
 
-def test_fields_of_the_body_are_not_taken_from_the_address(http: httpx.Client) -> None:
+def test_body_fields_are_not_accepted_in_the_url(http: httpx.Client) -> None:
     for path, body, query in (
         (COUNT, {"text": "Paris"}, "text=Curie"),
         (COOC, PAIR, "window=3"),
         (DOCUMENTS, PAIR, "limit=1"),
     ):
         problem = assert_problem(http.post(f"{path}?{query}", json=body), 422, "invalid-request")
-        assert "belongs in the body" in problem["detail"]
+        assert "belongs in the request body" in problem["detail"]
 
 
-def test_windows_are_given_in_one_place(http: httpx.Client) -> None:
+def test_windows_are_accepted_in_one_place_only(http: httpx.Client) -> None:
     facts = [{"subject": "Curie", "object": "Warsaw"}]
     for windows in ([], [3]):
         answer = http.post(f"{FACTS}?windows=10", json={"facts": facts, "windows": windows})
@@ -127,7 +127,7 @@ def test_windows_are_given_in_one_place(http: httpx.Client) -> None:
         (REPLICATE, {"facts": [], "method": "paper-notebook", "metod": 1}, "#/metod", "method"),
     ],
 )
-def test_an_unknown_field_of_a_body_names_the_nearest_one(
+def test_an_unknown_body_field_suggests_the_nearest_one(
     http: httpx.Client, path: str, body: dict[str, Any], pointer: str, nearest: str
 ) -> None:
     problem = assert_problem(http.post(path, json=body), 422, "invalid-request")
@@ -144,9 +144,9 @@ def test_an_unknown_field_of_a_body_names_the_nearest_one(
         (DOCUMENTS, '{"text": "Paris", "limit": 1, "limit": 2}', "limit"),
     ],
 )
-def test_a_field_that_is_given_twice_is_refused(http: httpx.Client, path: str, body: str, name: str) -> None:
+def test_a_repeated_body_field_is_refused(http: httpx.Client, path: str, body: str, name: str) -> None:
     answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
-    assert f"the field {name!r} is given 2 times" in assert_problem(answer, 422, "invalid-request")["detail"]
+    assert f"the field {name!r} occurs 2 times" in assert_problem(answer, 422, "invalid-request")["detail"]
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_a_field_that_is_given_twice_is_refused(http: httpx.Client, path: str, b
     [
         (
             {"index": "tiny", "window": "3"},
-            "unknown field of the form &#39;window&#39;; did you mean &#39;windows&#39;?",
+            "unknown form field &#39;window&#39;; did you mean &#39;windows&#39;?",
         ),
         ({"index": ["tiny", "tiny"]}, "is given 2 times"),
     ],
 )
-def test_the_upload_form_takes_its_own_fields_once(http: httpx.Client, fields: dict[str, Any], says: str) -> None:
+def test_the_upload_form_accepts_each_known_field_once(http: httpx.Client, fields: dict[str, Any], says: str) -> None:
     answer = http.post(
         "/tables",
         data=fields,
@@ -170,14 +170,14 @@ def test_the_upload_form_takes_its_own_fields_once(http: httpx.Client, fields: d
     assert says in answer.text
 
 
-# --- columns and fields of the metadata -------------------------------------------------------------------------------
+# --- columns and metadata fields --------------------------------------------------------------------------------------
 
 BODIES = ((COUNT, {"text": "Paris"}), (COOC, PAIR), (DOCUMENTS, {"text": "Paris"}), (DOCUMENTS, PAIR))
 
 
 @pytest.mark.parametrize(("path", "body"), BODIES)
 @pytest.mark.parametrize("column", [{"by": "sorce"}, {"filter": {"sorce": "wiki"}}, {"filter": {"sorce": {"min": 1}}}])
-def test_a_column_that_does_not_exist_is_never_a_zero(
+def test_an_unknown_column_is_refused_in_bodies(
     http: httpx.Client, path: str, body: dict[str, Any], column: dict[str, Any]
 ) -> None:
     problem = assert_problem(http.post(path, json={**body, **column}), 422, "unknown-name")
@@ -185,7 +185,7 @@ def test_a_column_that_does_not_exist_is_never_a_zero(
 
 
 @pytest.mark.parametrize("query", [{"by": "sorce"}, {"filter": '{"sorce": "wiki"}'}])
-def test_nor_is_one_in_an_address(http: httpx.Client, query: dict[str, str]) -> None:
+def test_an_unknown_column_is_refused_in_urls(http: httpx.Client, query: dict[str, str]) -> None:
     for path, asked in ((COUNT, {"text": "Paris"}), (COOC, {"subject": "Curie", "object": "Warsaw"})):
         problem = assert_problem(http.get(path, params={**asked, **query}), 422, "unknown-name")
         assert "did you mean 'source'?" in problem["detail"]
@@ -222,14 +222,14 @@ def test_a_filter_in_an_address_gives_no_column_twice(http: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize("query", [{"by": "sorce"}, {"by": "sorce", "only": "wiki"}])
-def test_nor_is_one_on_the_page(http: httpx.Client, query: dict[str, str]) -> None:
+def test_an_unknown_column_is_refused_on_the_page(http: httpx.Client, query: dict[str, str]) -> None:
     asked = {"index": "tiny", "subject": "Curie", "object": "Warsaw", **query}
     page = http.get("/", params=asked, headers={"Accept": "text/html"})
     assert page.status_code == 422
     assert "did you mean &#39;source&#39;?" in page.text
 
 
-def test_nor_is_the_column_of_strata(http: httpx.Client) -> None:
+def test_an_unknown_column_of_strata_is_refused(http: httpx.Client) -> None:
     own = {"Origin": str(http.base_url)}
     sent = http.post(
         "/tables", data={"index": "tiny"}, files={"facts": ("f.csv", "subject,object\nCurie,Warsaw\n")}, headers=own
@@ -250,7 +250,7 @@ def test_nor_is_the_column_of_strata(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "column", ["subject_alias", "object_alias", "subject_aliases_", "Subject_Alias", "objectaliases"]
 )
-def test_a_column_of_aliases_that_is_misspelt_is_refused(http: httpx.Client, column: str) -> None:
+def test_a_misspelt_alias_column_is_refused(http: httpx.Client, column: str) -> None:
     nearest = "subject_aliases" if column.lower().startswith("s") else "object_aliases"
     problem = assert_problem(
         http.post(FACTS, json={"facts": [{"subject": "Curie", "object": "Warsaw", column: ["Marie"]}]}),
@@ -263,6 +263,6 @@ def test_a_column_of_aliases_that_is_misspelt_is_refused(http: httpx.Client, col
 
 
 @pytest.mark.parametrize("column", ["alias", "aliases", "subject_id", "note", "object_type"])
-def test_other_columns_of_facts_are_carried_through(http: httpx.Client, column: str) -> None:
+def test_other_columns_of_facts_are_returned_unchanged(http: httpx.Client, column: str) -> None:
     answer = http.post(FACTS, json={"facts": [{"subject": "Curie", "object": "Warsaw", column: "x"}]})
     assert answer.json()["facts"][0][column] == "x"

@@ -1,4 +1,4 @@
-"""``factcensus serve`` as a process: it says where it listens, ends in order, and refuses in one line."""
+"""``factcensus serve`` as a process: it prints its URL, shuts down in order, and reports errors in one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def started(*arguments: str | Path, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and the URL that it printed; ended by its id if it still runs."""
+    """Yield the process and the URL that it printed; end the process if it still runs."""
     command = [*COMMAND, *map(str, arguments)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
@@ -49,7 +49,7 @@ def started(*arguments: str | Path, **env: str) -> Iterator[tuple[subprocess.Pop
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_body_of_an_answer_does_not_wait_until_the_client_confirms_its_head(host: str) -> None:
+def test_the_response_body_does_not_wait_for_the_acknowledgement_of_the_headers(host: str) -> None:
     try:
         listener = listen(host, 0)
     except ListenError:
@@ -59,7 +59,7 @@ def test_the_body_of_an_answer_does_not_wait_until_the_client_confirms_its_head(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_answers_until_a_signal_ends_it_in_order(index_folder: Path, number: signal.Signals) -> None:
+def test_a_signal_causes_an_orderly_shutdown(index_folder: Path, number: signal.Signals) -> None:
     with started(index_folder, "--port", "0") as (process, url):
         with Client(url) as client:
             client.wait_ready(120)
@@ -82,7 +82,7 @@ def test_a_request_in_flight_is_answered_after_the_signal(index_folder: Path) ->
         connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:5])
-        time.sleep(0.5)  # so that the service has begun with it
+        time.sleep(0.5)  # so that the service has started the request
         process.terminate()
         time.sleep(0.5)
         connection.send(body[5:])
@@ -93,7 +93,7 @@ def test_a_request_in_flight_is_answered_after_the_signal(index_folder: Path) ->
     assert process.returncode == 0
 
 
-def test_the_environment_says_what_the_arguments_leave_open(index_folder: Path) -> None:
+def test_the_environment_sets_options_that_are_not_given(index_folder: Path) -> None:
     env = {"FACTCENSUS_PORT": "0", "FACTCENSUS_HOST": "localhost", "FACTCENSUS_LOG_LEVEL": "warning"}
     with started(index_folder, **env) as (process, url):
         with Client(url) as client:
@@ -103,7 +103,7 @@ def test_the_environment_says_what_the_arguments_leave_open(index_folder: Path) 
     assert errors == ""
 
 
-def test_two_folders_of_one_name_are_wrong_usage(index_folder: Path, tmp_path: Path) -> None:
+def test_two_folders_with_the_same_name_are_wrong_usage(index_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(index_folder, tmp_path / "tiny")
     refused = run(index_folder, tmp_path / "tiny", "--port", "0")
     assert refused.returncode == 2
@@ -113,25 +113,25 @@ def test_two_folders_of_one_name_are_wrong_usage(index_folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     "arguments", [["index", "--port", "x"], ["index", "--port", "65536"], ["index", "--port", "-1"], ["--bogus"]]
 )
-def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_one_line_with_exit_status_2(arguments: list[str]) -> None:
     refused = run(*arguments)
     assert refused.returncode == 2
     assert re.fullmatch(r"factcensus( serve)?: error: .*\n", refused.stderr)
 
 
-def test_an_absent_folder_is_wrong_usage(tmp_path: Path) -> None:
+def test_a_missing_folder_is_wrong_usage(tmp_path: Path) -> None:
     refused = run(tmp_path / "absent", "--port", "0")
     assert refused.returncode == 2
     assert refused.stderr == f"factcensus: error: no index folder at {tmp_path / 'absent'}\n"
 
 
-def test_a_wrong_variable_is_wrong_usage(index_folder: Path) -> None:
+def test_an_invalid_variable_is_wrong_usage(index_folder: Path) -> None:
     refused = run(index_folder, FACTCENSUS_MAX_FACTS="many")
     assert refused.returncode == 2
     assert "FACTCENSUS_MAX_FACTS is 'many'" in refused.stderr
 
 
-def test_a_damaged_index_fails_before_anything_listens(index_folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_fails_before_the_server_starts(index_folder: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(index_folder, damaged)
     (damaged / "manifest.json").write_text("{", encoding="utf-8")
@@ -140,7 +140,7 @@ def test_a_damaged_index_fails_before_anything_listens(index_folder: Path, tmp_p
     assert re.fullmatch(r"factcensus: error: .*damaged.*\n", refused.stderr)
 
 
-def test_a_taken_port_is_said(index_folder: Path) -> None:
+def test_a_port_in_use_is_reported(index_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = run(index_folder, "--port", str(port))
@@ -150,7 +150,7 @@ def test_a_taken_port_is_said(index_folder: Path) -> None:
     )
 
 
-def test_help_is_quick_and_shows_an_example() -> None:
+def test_help_is_fast_and_shows_an_example() -> None:
     code = (
         "import sys; from factcensus.indexer.cli.root import build_root; build_root(); "
         "print(*({'fastapi', 'uvicorn', 'numba', 'pyarrow', 'httpx', 'torch'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""Whatever a client sends, an error is answered by a problem (RFC 9457) with a proper status, and the service lives."""
+"""Every error response is a problem (RFC 9457) with a suitable status, and the service keeps running."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def assert_problem(answer: httpx.Response, status: int, kind: str | None) -> dic
         ("GET", COUNT + "?text=" + "a" * 1001, 422, "limit-exceeded"),
     ],
 )
-def test_an_address_that_cannot_be_answered(
+def test_invalid_urls_get_problems(
     limited: httpx.Client, method: str, path: str, status: int, kind: str | None
 ) -> None:
     problem = assert_problem(limited.request(method, path), status, kind)
@@ -89,7 +89,7 @@ def test_an_address_that_cannot_be_answered(
         assert "allowed: " in problem["detail"]
 
 
-def test_not_allowed_lists_all_methods_of_the_address(http: httpx.Client) -> None:
+def test_method_not_allowed_lists_all_methods_of_the_path(http: httpx.Client) -> None:
     assert http.put(COUNT).headers["Allow"] == "GET, POST"
     assert http.put(COOC).headers["Allow"] == "GET, POST"
 
@@ -133,7 +133,7 @@ def test_not_allowed_lists_all_methods_of_the_address(http: httpx.Client) -> Non
         (b'{"text": "' + b"a" * 20_001 + b'"}', 413, "body-too-large", None),
     ],
 )
-def test_a_body_that_cannot_be_answered(
+def test_invalid_bodies_get_problems(
     limited: httpx.Client, body: bytes, status: int, kind: str, pointer: str | None
 ) -> None:
     problem = assert_problem(limited.post(COUNT, content=body, headers=JSON), status, kind)
@@ -141,7 +141,7 @@ def test_a_body_that_cannot_be_answered(
         assert problem["errors"][0]["pointer"] == pointer
 
 
-def test_a_key_that_is_no_text_is_refused(http: httpx.Client) -> None:
+def test_a_half_surrogate_in_a_field_name_is_refused(http: httpx.Client) -> None:
     answer = http.post(COUNT, content=b'{"text": "a", "\\ud800": 1}', headers=JSON)
     assert_problem(answer, 422, "invalid-request")
 
@@ -173,15 +173,15 @@ def test_a_key_that_is_no_text_is_refused(http: httpx.Client) -> None:
         ({"windows": [1]}, "invalid-request"),
     ],
 )
-def test_a_pair_that_cannot_be_counted(limited: httpx.Client, change: dict[str, Any], kind: str) -> None:
-    # json.dumps and not json=, which cannot send the half of a surrogate pair
+def test_invalid_pairs_get_problems(limited: httpx.Client, change: dict[str, Any], kind: str) -> None:
+    # json= cannot send half of a surrogate pair, so json.dumps is used
     assert_problem(limited.post(COOC, content=json.dumps({**PAIR, **change}), headers=JSON), 422, kind)
 
 
 @pytest.mark.parametrize(
     "content_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";"]
 )
-def test_a_body_that_does_not_say_it_is_json_is_refused(http: httpx.Client, content_type: str) -> None:
+def test_a_body_not_declared_as_json_is_refused(http: httpx.Client, content_type: str) -> None:
     answer = http.post(COUNT, content=b'{"text": "a"}', headers={"Content-Type": content_type})
     assert_problem(answer, 415, "unsupported-format")
 
@@ -191,7 +191,7 @@ def test_json_with_a_charset_is_json(http: httpx.Client) -> None:
     assert http.post(COUNT, content=b'{"text": "a"}', headers=headers).status_code == 200
 
 
-def test_a_body_without_announced_length_is_limited_as_well(limited: httpx.Client) -> None:
+def test_a_body_without_content_length_is_limited(limited: httpx.Client) -> None:
     def pieces() -> Iterator[bytes]:
         yield b'{"text": "'
         for _ in range(30):
@@ -207,7 +207,7 @@ def test_a_body_without_announced_length_is_limited_as_well(limited: httpx.Clien
 
 
 @pytest.mark.parametrize("failure", [ValueError("/secret/path"), IndexFormatError("/secret/path is damaged")])
-def test_a_failure_inside_shows_its_id_and_nothing_of_the_inside(
+def test_an_internal_error_shows_only_its_request_id(
     index_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -243,7 +243,7 @@ bodies = any_json | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, any
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies, route=st.sampled_from(["count", "cooccurrence", "facts:count", "documents"]))
-def test_no_json_makes_the_service_fail(http: httpx.Client, body: Any, route: str) -> None:
+def test_arbitrary_json_never_causes_an_internal_error(http: httpx.Client, body: Any, route: str) -> None:
     answer = http.post(f"/v1/indexes/tiny/{route}", content=json.dumps(body), headers=JSON)
     assert answer.status_code in (200, 400, 422), answer.text
     if answer.status_code != 200:

@@ -1,4 +1,4 @@
-"""Settings come from one family of variables, and a wrong one is named."""
+"""Settings are read from variables with one prefix, and invalid ones are named."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from factcensus.indexer.errors import InputError
 README = Path(__file__).resolve().parents[2] / "api" / "README.md"
 
 
-def test_without_variables_the_defaults_hold() -> None:
+def test_without_variables_settings_have_their_defaults() -> None:
     assert Settings.from_env({}) == Settings()
 
 
-def test_every_setting_has_its_variable() -> None:
+def test_every_setting_has_a_variable() -> None:
     env = {
         "FACTCENSUS_INDEXES": os.pathsep.join(["/a/one", "two"]),
         "FACTCENSUS_HOST": "::1",
@@ -79,7 +79,7 @@ def test_every_setting_has_its_variable() -> None:
         ("FACTCENSUS_POLL_SECONDS", "often"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+def test_an_invalid_value_is_named(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} is {value!r}"):
         Settings.from_env({name: value})
 
@@ -108,6 +108,6 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
         ("FACTCENSUS_ALLOWED_HOST", "FACTCENSUS_ALLOWED_HOSTS"),
     ],
 )
-def test_a_variable_that_does_not_exist_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
+def test_an_unknown_variable_is_refused_with_a_suggestion(name: str, nearest: str) -> None:
     with pytest.raises(InputError, match=f"unknown environment variable {name!r}; did you mean {nearest!r}"):
         Settings.from_env({name: "x", "PATH": "/bin"})

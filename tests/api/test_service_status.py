@@ -1,4 +1,4 @@
-"""Alive, ready, versioned, measured; and every answer carries its request id."""
+"""Health, readiness, version, metrics and request ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factcensus.api.settings import Settings
 from factcensus.indexer.errors import InputError
 
 
-def test_a_healthy_service_is_alive_ready_and_versioned(http: httpx.Client) -> None:
+def test_health_readiness_and_version_are_reported(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     (listed,) = http.get("/v1/indexes").json()["indexes"]
     generations = {"tiny": {"generation": 0, "digest": listed["digest"]}}
@@ -25,7 +25,7 @@ def test_a_healthy_service_is_alive_ready_and_versioned(http: httpx.Client) -> N
     assert http.get("/version").json()["name"] == "factcensus"
 
 
-def test_before_its_lifespan_a_service_is_alive_but_not_ready(index_folder: Path) -> None:
+def test_before_its_lifespan_a_service_is_healthy_but_not_ready(index_folder: Path) -> None:
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(create_app(Settings(indexes=(index_folder,))))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -38,7 +38,7 @@ def test_before_its_lifespan_a_service_is_alive_but_not_ready(index_folder: Path
     assert "not open yet" in ready.json()["detail"]
 
 
-def test_a_damaged_index_is_named_while_the_others_answer(index_folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_is_reported_while_the_others_answer(index_folder: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(index_folder, damaged)
     largest = max(damaged.iterdir(), key=lambda file: file.stat().st_size)
@@ -52,7 +52,7 @@ def test_a_damaged_index_is_named_while_the_others_answer(index_folder: Path, tm
             "index 'damaged'",
             "index 'absent'",
         ]
-        assert str(tmp_path) not in ready.text  # where the service keeps its files is for its log
+        assert str(tmp_path) not in ready.text  # file paths appear only in the log
         assert http.get("/healthz").status_code == 200
         assert http.get("/v1/indexes/tiny/count", params={"text": "Paris"}).status_code == 200
         refused = http.get("/v1/indexes/damaged/count", params={"text": "Paris"})
@@ -60,7 +60,7 @@ def test_a_damaged_index_is_named_while_the_others_answer(index_folder: Path, tm
         assert refused.json()["type"] == "urn:factcensus:problem:index-not-open"
 
 
-def test_two_folders_of_one_name_are_refused(index_folder: Path, tmp_path: Path) -> None:
+def test_two_folders_with_the_same_name_are_refused(index_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two index folders are named 'tiny'"):
         create_app(Settings(indexes=(index_folder, tmp_path / "tiny")))
 
@@ -81,11 +81,11 @@ def test_metrics_count_by_route_template_method_and_status(index_folder: Path) -
     assert 'factcensus_http_requests_total{method="other",route="/healthz",status="405"} 1.0' in lines
     assert "factcensus_facts_counted_total 3.0" in lines
     assert "factcensus_indexes_open 1.0" in lines
-    assert "factcensus_http_requests_in_flight 1.0" in lines  # the one that asks
+    assert "factcensus_http_requests_in_flight 1.0" in lines  # this request
     assert any(line.startswith("factcensus_http_request_seconds_bucket") for line in lines)
 
 
-def test_a_fit_request_id_comes_back_and_others_are_replaced(http: httpx.Client) -> None:
+def test_a_valid_request_id_is_returned_and_others_are_replaced(http: httpx.Client) -> None:
     assert http.get("/healthz", headers={"X-Request-ID": "job-7/step.3"}).headers["X-Request-ID"] == "job-7/step.3"
     for given in ("", "a b", "x" * 129, '"><b>'):
         made = http.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"]

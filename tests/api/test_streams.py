@@ -1,4 +1,4 @@
-"""Tables that are sent while they are counted: in order, in every format, and stopped when nobody takes them."""
+"""Tables sent while they are counted: in order, in every format, and stopped if the client does not read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_pieces_cover_all_rows_in_order(rows: int) -> None:
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("out", ALL)
-def test_a_table_in_pieces_is_the_table_of_the_index(http: httpx.Client, index: CountIndex, out: str) -> None:
+def test_a_table_sent_in_pieces_equals_the_table_of_the_index(http: httpx.Client, index: CountIndex, out: str) -> None:
     facts = many(150)
     answer = http.post(
         ROUTE, content=arrow_of(facts), params={"windows": [0, 5]}, headers={"Content-Type": ARROW, "Accept": out}
@@ -58,7 +58,7 @@ def test_a_table_in_pieces_is_the_table_of_the_index(http: httpx.Client, index: 
     assert rows == expected
 
 
-def test_ten_thousand_facts_with_two_windows_come_in_one_answer(http: httpx.Client, index: CountIndex) -> None:
+def test_ten_thousand_facts_with_two_windows_fit_in_one_response(http: httpx.Client, index: CountIndex) -> None:
     facts = many(10_000)
     headers = {"Content-Type": ARROW}
     answer = http.post(ROUTE, content=arrow_of(facts), params={"windows": [0, 5]}, headers=headers, timeout=120)
@@ -89,7 +89,7 @@ def test_the_first_rows_are_sent_before_the_last_ones_are_counted(
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_a_row_that_cannot_be_counted_is_refused_before_anything_is_sent(http: httpx.Client) -> None:
+def test_an_invalid_row_is_refused_before_anything_is_sent(http: httpx.Client) -> None:
     facts = pa.concat_tables([many(100), many(1).set_column(1, "subject", [["..."]])])
     answer = http.post(ROUTE, content=arrow_of(facts), headers={"Content-Type": ARROW})
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:factcensus:problem:empty-query")
@@ -107,7 +107,7 @@ def test_a_row_that_cannot_be_counted_is_refused_before_anything_is_sent(http: h
         (pa.array([1 << 62]).cast(pa.timestamp("s")), JSON, 406),
     ],
 )
-def test_a_column_that_a_format_cannot_hold_is_named(
+def test_a_column_that_a_format_cannot_represent_is_named(
     http: httpx.Client, column: pa.Array, out: str, status: int
 ) -> None:
     facts = pa.table({"subject": ["Paris"], "object": ["France"], "extra": column})
@@ -119,7 +119,7 @@ def test_a_column_that_a_format_cannot_hold_is_named(
 
 @pytest.fixture
 def slow_pieces(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Limit], list[Limit]]:
-    """The second piece takes until its limit is reached; the limits of those that were begun, and that were stopped."""
+    """Make the second piece run until its limit, and return the limits that were started and stopped."""
     monkeypatch.setattr(streams, "FIRST_PIECE", 16)
     monkeypatch.setattr(streams, "LARGEST_PIECE", 64)
     count, begun, stopped = CountIndex.count_facts, list[Limit](), list[Limit]()
@@ -145,7 +145,7 @@ def impatient(index_folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("out", ALL)
-def test_an_answer_that_ends_at_the_deadline_is_seen_to_be_incomplete(
+def test_a_response_that_times_out_is_recognisably_incomplete(
     impatient: str, slow_pieces: tuple[list[Limit], list[Limit]], out: str
 ) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
@@ -156,20 +156,18 @@ def test_an_answer_that_ends_at_the_deadline_is_seen_to_be_incomplete(
     assert "factcensus_answers_broken_off_total 1.0" in httpx.get(f"{impatient}/metrics").text.splitlines()
 
 
-def test_the_count_ends_when_the_client_goes_away_in_the_middle(
-    url: str, slow_pieces: tuple[list[Limit], list[Limit]]
-) -> None:
+def test_the_count_stops_when_the_client_disconnects(url: str, slow_pieces: tuple[list[Limit], list[Limit]]) -> None:
     begun, stopped = slow_pieces
     headers = {"Content-Type": ARROW, "Accept": NDJSON}
     with httpx.stream("POST", url + ROUTE, content=arrow_of(many(100)), headers=headers, timeout=60) as answer:
-        lines = answer.iter_lines()  # held: its end closes the connection
+        lines = answer.iter_lines()  # kept, because garbage collection would close the connection
         next(lines)
         until(lambda: begun)
     until(lambda: stopped)
     assert httpx.get(f"{url}/healthz").status_code == 200
 
 
-def test_a_client_that_takes_nothing_is_let_go(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_if_the_client_does_not_read(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PATIENCE_S", 0.5)
     facts = pa.table({"subject": ["Paris"] * 3000, "object": ["France"] * 3000, "note": ["x" * 3000] * 3000})
     body = arrow_of(facts)

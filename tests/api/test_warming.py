@@ -1,4 +1,4 @@
-"""Before the service says that it is ready, it asks its indexes itself; short counts of warm ones take no thread."""
+"""The service warms up its indexes before it is ready; short counts on warm indexes use no thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT, COOC = "/v1/indexes/tiny/count", "/v1/indexes/tiny/cooccurrence"
 PAIR = {"subject": {"name": "Curie", "aliases": ["Marie"]}, "object": {"name": "Warsaw"}, "window": 3}
 
 
-def test_the_service_is_alive_but_not_ready_while_an_index_is_warmed_up(
+def test_the_service_is_healthy_but_not_ready_during_warm_up(
     index_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = threading.Event()
@@ -48,7 +48,7 @@ def test_without_warm_up_the_service_is_ready_at_once(index_folder: Path, monkey
     assert not asked
 
 
-def test_a_warm_up_that_fails_is_told_in_the_log_and_keeps_nobody_waiting(
+def test_a_failed_warm_up_is_logged_and_does_not_block(
     index_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -60,7 +60,7 @@ def test_a_warm_up_that_fails_is_told_in_the_log_and_keeps_nobody_waiting(
     assert "index 'tiny' could not be warmed up: damaged" in caplog.text
 
 
-def test_a_warm_up_ends_with_the_service(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_stops_with_the_service(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
 
     def endless(*_: Any, limit: Limit, **__: Any) -> None:
@@ -76,7 +76,7 @@ def test_a_warm_up_ends_with_the_service(index_folder: Path, monkeypatch: pytest
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A mark for every count that a thread took."""
+    """Record every count that runs in a thread."""
     taken: list[Any] = []
     real = caching.within
 
@@ -88,7 +88,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return taken
 
 
-def test_short_counts_take_no_thread_and_give_the_same_numbers(
+def test_short_counts_use_no_thread_and_return_the_same_numbers(
     index_folder: Path, index: CountIndex, monkeypatch: pytest.MonkeyPatch, threads: list[Any]
 ) -> None:
     asked = [(COUNT, {"text": text}) for text in ("Paris", "Marie Curie", "absent", "capital of absent")] + [
@@ -108,7 +108,7 @@ def test_short_counts_take_no_thread_and_give_the_same_numbers(
 @pytest.mark.parametrize(
     "body", [{"text": "Paris", "by": "source"}, {"text": "Paris", "filter": {"source": ["wiki"]}}], ids=["by", "filter"]
 )
-def test_counts_that_look_at_more_than_occurrences_take_a_thread(
+def test_counts_that_read_more_than_occurrences_use_a_thread(
     index_folder: Path, threads: list[Any], body: dict[str, Any]
 ) -> None:
     with serving(Settings(indexes=(index_folder,))) as url:
@@ -116,7 +116,7 @@ def test_counts_that_look_at_more_than_occurrences_take_a_thread(
     assert threads == [1]
 
 
-def test_an_index_that_waits_for_the_disk_is_left_to_threads_for_a_while(
+def test_an_index_that_waits_for_the_disk_is_counted_in_threads_for_a_while(
     index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = warming.ShortCounts()

@@ -1,4 +1,4 @@
-"""Tiny indexes of given texts, for the tests of the public infini-gram API's wire format."""
+"""Tiny indexes of given texts for the tests of the public infini-gram API's wire format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from factcensus.indexer import CountIndex, build_index
 
-#: Two shards of two documents: with ``shard_tokens=80`` of bytes the first two make the first shard.
+#: Four documents; with ``shard_tokens=80`` and bytes, the first two are in the first shard.
 TOY = (
     "Paris is the capital of France. Paris, France.",
     "The capital of France is Paris.",
@@ -23,7 +23,7 @@ TOY = (
 
 
 def build(folder: Path, texts: Iterable[str], name: str = "ix", **options: Any) -> Path:
-    """The folder of an index of texts, beside which the corpus lies."""
+    """Build an index of texts next to its corpus, and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / f"{name}.jsonl"
     records = [{"id": f"d{number}", "source": "toy", "text": text} for number, text in enumerate(texts)]
@@ -34,13 +34,13 @@ def build(folder: Path, texts: Iterable[str], name: str = "ix", **options: Any) 
 
 @contextmanager
 def index_of(texts: Iterable[str], **options: Any) -> Iterator[CountIndex]:
-    """An opened index of texts; it goes away afterwards."""
+    """Open an index of texts, and remove it afterwards."""
     with TemporaryDirectory(prefix="ix") as folder, CountIndex.open(build(Path(folder), texts, **options)) as index:
         yield index
 
 
 def byte_level_tokenizer(path: Path, texts: Iterable[str]) -> str:
-    """A tokenizer as GPT-2's, with its end of document; the analyzer's name."""
+    """Write a tokenizer like GPT-2's with an end-of-document token; return the name of the analyzer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -54,7 +54,7 @@ def byte_level_tokenizer(path: Path, texts: Iterable[str]) -> str:
 
 
 def sentencepiece_tokenizer(path: Path, texts: Iterable[str]) -> str:
-    """A tokenizer as Llama 2's: "▁" for a space and before the text; the analyzer's name."""
+    """Write a tokenizer like Llama 2's, with "▁" for spaces and before the text; return the name of the analyzer."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(

@@ -1,4 +1,4 @@
-"""What the routes answer, for the OpenAPI document. The core makes the answers; a test compares them with these."""
+"""Models of the responses, for the OpenAPI document; a test compares them with the responses of the core."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic import BaseModel, Field
 class TextNumbers(BaseModel):
     """Numbers of one text."""
 
-    occurrences: int = Field(description="Positions where the tokens stand; overlapping ones all count.")
+    occurrences: int = Field(description="Positions where the tokens occur; overlapping occurrences all count.")
     documents: int = Field(description="Documents with at least one occurrence.")
 
 
 class CountAnswer(TextNumbers):
-    """How often a text stands in the corpus."""
+    """How often a text occurs in the corpus."""
 
     index: str
     analyzer: str = Field(description="Name and version of the analyzer.")
     text: str
-    tokens: list[str] = Field(description="The tokens that the text was taken as.")
+    tokens: list[str] = Field(description="The tokens of the text.")
     exact: bool
     by_source: dict[str, TextNumbers] | None = Field(default=None, description='Only with by="source".')
 
@@ -33,21 +33,21 @@ class EntityNumbers(BaseModel):
 
 
 class NameVariant(BaseModel):
-    """One token sequence that a name stands as, in an index of sub-word tokens."""
+    """One token sequence of a name, in an index of sub-word tokens."""
 
-    form: str = Field(description="Where it stands so: as written, at line start, after a space, …")
+    form: str = Field(description="Where the name has these tokens: as written, at line start, after a space, …")
     text: str
     tokens: list[str]
 
 
 class EntityAnswer(EntityNumbers):
-    """One entity as it was asked for, and its numbers."""
+    """One entity of the request, and its numbers."""
 
     name: str
     aliases: list[str]
-    tokens: list[list[str]] = Field(description="What the name and each alias was taken as.")
+    tokens: list[list[str]] = Field(description="The tokens of the name and of each alias.")
     variants: list[NameVariant] | None = Field(
-        default=None, description="All token sequences that were looked for, where tokens are parts of words."
+        default=None, description="All token sequences that were counted, if tokens are parts of words."
     )
 
 
@@ -80,7 +80,7 @@ class CooccurrenceAnswer(BaseModel):
 
 
 class FactsAnswer(BaseModel):
-    """The facts, each with its counts, in the order they came."""
+    """The facts with their counts, in the order of the request."""
 
     facts: list[dict[str, Any]] = Field(
         description="The fact's own columns, then subject_mentions, object_mentions, subject_documents, "
@@ -93,16 +93,16 @@ class Span(BaseModel):
     """A piece of a passage, highlighted or not."""
 
     text: str
-    mention: str | None = Field(description='"text", "subject", "object", or null for what stands around them.')
+    mention: str | None = Field(description='"text", "subject" or "object" for a mention; null for the text around it.')
 
 
 class Document(BaseModel):
-    """One document that fits the query."""
+    """One document that matches the query."""
 
     document: int = Field(description="Its number in the index, from 0.")
-    id: str | None = Field(description="As the corpus gives it.")
+    id: str | None = Field(description="The id in the corpus.")
     source: str | None
-    path: str | None = Field(description="The corpus file that it comes from.")
+    path: str | None = Field(description="The corpus file that contains it.")
     record: int | None = Field(description="Its number in that file, from 0.")
     metadata: dict[str, Any]
     tokens: int
@@ -115,46 +115,46 @@ class DocumentsAnswer(BaseModel):
     index: str
     analyzer: str
     documents: list[Document]
-    total: int = Field(description="Documents that fit the query, on all pages.")
-    next: str | None = Field(description="Opaque: the cursor of the next page; null on the last one.")
+    total: int = Field(description="Documents that match the query, on all pages.")
+    next: str | None = Field(description="The cursor of the next page (opaque); null on the last page.")
     exact: bool
 
 
 class ReloadAnswer(BaseModel):
-    """What a reload changed, by names of indexes."""
+    """The changes of a reload, as names of indexes."""
 
-    opened: list[str] = Field(description="Opened, or opened anew because their content is another one.")
+    opened: list[str] = Field(description="Opened, or opened again because the content changed.")
     closed: list[str] = Field(description="No longer served.")
     unchanged: list[str]
-    failed: list[str] = Field(description="Cannot be opened; served as before if they were open.")
-    indexes: list[str] = Field(description="All that are open now.")
+    failed: list[str] = Field(description="Could not be opened; indexes that were open stay in service.")
+    indexes: list[str] = Field(description="All open indexes.")
 
 
 class JobAnswer(BaseModel):
-    """A table that is counted in the background."""
+    """A table counted in the background."""
 
     id: str
     state: Literal["queued", "running", "done", "failed", "outdated"]
     index: str
     index_digest: str | None = Field(
-        description="Of the content in which all facts are counted: that of when the job came, or a later one if "
-        "documents were deleted before it was done."
+        description="Digest of the index generation on which all facts are counted: the generation at the time of the "
+        "request, or a later one if documents were deleted before the job was done."
     )
-    index_generation: int | None = Field(description="Of that content.")
+    index_generation: int | None = Field(description="That generation.")
     windows: list[int]
     facts: int = Field(description="Rows of the table.")
-    counted: int = Field(description="Rows that are counted.")
-    created: str = Field(description="RFC 3339, as all moments here.")
+    counted: int = Field(description="Rows counted so far.")
+    created: str = Field(description="RFC 3339, like all times here.")
     started: str | None
     finished: str | None
     expires: str | None = Field(description="When the result will be removed.")
-    error: str | None = Field(description="Why it has no result.")
+    error: str | None = Field(description="Why there is no result.")
     status_url: str
-    result_url: str | None = Field(description="Where the counts are, once it is done.")
+    result_url: str | None = Field(description="URL of the counts, once the job is done.")
 
 
 class JobList(BaseModel):
-    """Your jobs, the newest first."""
+    """Your jobs, newest first."""
 
     jobs: list[JobAnswer]
 
@@ -164,10 +164,10 @@ class IndexSummary(BaseModel):
 
     name: str
     digest: str | None = Field(
-        description="Of the whole index: equal digests, equal counts. Null where infini-gram built it."
+        description="Digest of the whole index; equal digests mean equal counts. Null if infini-gram built the index."
     )
     generation: int | None = Field(
-        description="Changes of the index since it was built. Null where infini-gram built it."
+        description="Number of changes since the index was built. Null if infini-gram built the index."
     )
     analyzer: str
     documents: int
@@ -188,29 +188,29 @@ class SourceSize(BaseModel):
 
 
 class IndexAnswer(IndexSummary):
-    """All that is known of one index."""
+    """The properties of one index."""
 
-    repeated_documents: int | None = Field(description="Documents whose text an earlier one has; counted with all.")
-    deleted_documents: int | None = Field(description="Documents in the files that no count takes notice of.")
-    types: int | None = Field(description="Distinct tokens, where the analyzer is words.")
+    repeated_documents: int | None = Field(description="Documents with the text of an earlier one; they are counted.")
+    deleted_documents: int | None = Field(description="Documents in the files that are excluded from all counts.")
+    types: int | None = Field(description="Distinct tokens, if the analyzer is words.")
     shards: int
     bytes: int = Field(description="Size on disk.")
     text_bytes: int | None = Field(description="Size of the corpus texts in UTF-8.")
     bytes_per_text_byte: float | None
-    skipped_lines: int | None = Field(description="Lines of the corpus that could not be read and were left out.")
+    skipped_lines: int | None = Field(description="Unreadable lines of the corpus that were skipped.")
     sources: dict[str, SourceSize] | None
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is running."""
 
     status: str
 
 
 class ServedGeneration(BaseModel):
-    """Which content of an index answers now; nulls where infini-gram built it."""
+    """The generation of an index in service; nulls if infini-gram built the index."""
 
-    generation: int | None = Field(description="Changes of the index since it was built.")
+    generation: int | None = Field(description="Number of changes since the index was built.")
     digest: str | None
 
 
@@ -222,7 +222,7 @@ class Ready(Health):
 
 
 class Version(BaseModel):
-    """What is running."""
+    """The running version."""
 
     name: str
     version: str

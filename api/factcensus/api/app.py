@@ -1,4 +1,4 @@
-"""The application factory: settings in, a FastAPI application out, whose lifespan opens and releases the indexes."""
+"""The application factory: build a FastAPI application from settings; its lifespan opens and closes the indexes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from factcensus.api.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An application that serves ``settings.indexes`` once its lifespan has started.
+    """Create an application that serves ``settings.indexes`` once its lifespan has started.
 
-    An index that cannot be opened does not stop the others: ``/readyz`` then answers 503 and names it.
+    If an index cannot be opened, the others are still served; ``/readyz`` then answers 503 and names the index.
 
     Raises:
-        InputError: two index folders have one name; the file of keys cannot be used, or an unknown name is in it.
+        InputError: Two index folders have the same name, or the key file is unusable or contains an unknown name.
     """
     check_addresses(settings)
     served = index_folders(settings)
@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(PROCESS.start)  # meanwhile the indexes are opened
+        await run_in_threadpool(PROCESS.start)  # it starts while the indexes are opened
         await run_in_threadpool(catalog.open)
         await run_in_threadpool(jobs.open)
         await run_in_threadpool(PROCESS.wait)
@@ -81,12 +81,12 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("factcensus"),
         description="Exact counts of facts in pre-training corpora.",
         lifespan=lifespan,
-        docs_url=None,  # the framework's page loads scripts from elsewhere; pages/facts.py has one that does not
+        docs_url=None,  # the framework's page loads scripts from other hosts; pages/facts.py has its own
         redoc_url=None,
-        openapi_url=None,  # the framework's route would ignore misspelt parameters; pages/facts.py has one
+        openapi_url=None,  # the framework's route would ignore misspelt parameters; pages/facts.py has its own
         redirect_slashes=False,
     )
-    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # the framework's documented way
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # as the framework documents
     cache = AnswerCache(settings.limits.cache_bytes, metrics)
     catalog.listeners += [cache.clear, partial(models.keep_only, catalog), jobs.drop_outdated]
     batch_limiter = CapacityLimiter(settings.limits.max_parallel_batches)
@@ -96,12 +96,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.models = models
     app.state.form_secret = secrets.token_bytes(32)
     app.state.slots = slots = Slots(settings.limits.max_parallel_requests)
-    # The most asked first: a request is matched with one route after the other. Not included one router in another,
-    # where it would be matched twice.
+    # Requests are matched against one route after another, so the most used routes come first. Routers are not nested,
+    # because nested routes are matched twice.
     for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, indexes, job_routes):
         app.router.routes += part.router.routes
     add_problem_handlers(app)
-    # The last one added is the outermost.
+    # The middleware added last is the outermost.
     app.add_middleware(Intake, limits=settings.limits, slots=slots)
     if keys or settings.keys_file or settings.requests_per_minute:
         app.add_middleware(Access, keys=keys, requests_per_minute=settings.requests_per_minute)

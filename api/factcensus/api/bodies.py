@@ -1,6 +1,6 @@
-"""What the routes take: the JSON bodies, checked for form here and for size in :mod:`factcensus.api.limits`.
+"""The JSON bodies of requests: their form is checked here, their size in :mod:`factcensus.api.limits`.
 
-An unknown field is refused: a misspelt ``aliases`` would otherwise change a count without a word.
+Unknown fields are refused, because a misspelt ``aliases`` would silently change a count.
 """
 
 from __future__ import annotations
@@ -35,54 +35,54 @@ def _whole_characters(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair stands in it, which is no character; send the whole pair") from None
+        raise ValueError("half of a surrogate pair is not a character; send the whole pair") from None
     return text
 
 
-#: JSON can spell halves of surrogate pairs, which no encoding can write: neither a corpus nor our answer.
+#: JSON can express halves of surrogate pairs, which no encoding can write, so neither corpus nor response has them.
 Text = Annotated[str, AfterValidator(_whole_characters)]
 By = Annotated[Text, Field(max_length=200)] | None
 BY = Field(
     default=None,
-    description='"source", another column of the document table or a field of the metadata (nested: a.b); adds the '
+    description='"source", another column of the document table or a metadata field (nested: a.b); adds the '
     'numbers of each of its values. Documents without it have the value "".',
     examples=["source"],
 )
-#: Tokens that may stand between two mentions; the bound is that of the positions in an index.
+#: Maximum number of tokens between two mentions; bounded by the largest position in an index.
 Window = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Body(BaseModel):
-    """Base of the bodies: no unknown fields, no numbers from strings."""
+    """Base class of the bodies: no unknown fields, no numbers as strings."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _known_fields(cls, given: Any) -> Any:
-        """Name the nearest known field of an unknown one, which the validator's own message does not."""
+        """Refuse unknown fields and suggest the nearest known one, which the validator's message does not."""
         if isinstance(given, dict):
             for name in given:
                 if name not in cls.model_fields:
                     detail = str(unknown_name("field", str(name), cls.model_fields))
-                    shown = str(name).encode("utf-8", "backslashreplace").decode()  # it may hold half a surrogate pair
+                    shown = str(name).encode("utf-8", "backslashreplace").decode()  # it may have half a surrogate pair
                     raise PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "name": shown})
         return given
 
 
 class EntityBody(Body):
-    """A name and its aliases: all surface forms by which one thing is mentioned."""
+    """A name and its aliases: all surface forms of one entity."""
 
     name: Text = Field(examples=["Marie Curie"])
     aliases: list[Text] = Field(default=[], examples=[["Maria Skłodowska"]])
 
     def entity(self) -> Entity:
-        """The core's record; raises its InputError for an empty name."""
+        """Return the entity; raise InputError for an empty name."""
         return Entity(self.name, tuple(self.aliases))
 
 
 class Range(Body):
-    """Numbers from ``min`` to ``max``, both included."""
+    """Numbers from ``min`` to ``max``, inclusive."""
 
     min: float | None = None
     max: float | None = None
@@ -92,7 +92,7 @@ Value = Text | bool | int | float | None
 
 
 def _kind_of_condition(given: Any) -> str:
-    """Return which of the three forms of a condition is meant, so that only that one's errors are reported."""
+    """Return which of the three forms a condition has, so that only the errors of that form are reported."""
     if isinstance(given, dict | Range):
         return "range"
     return "values" if isinstance(given, list) else "value"
@@ -109,8 +109,8 @@ Filters = Annotated[
     Field(
         default={},
         max_length=20,
-        description="Only documents for which every column has one of the values, or lies in the range: columns of the "
-        'document table or fields of the metadata (nested: a.b); null and "" for documents without it.',
+        description="Only documents in which every column has one of the values or is in the range. Names are columns "
+        'of the document table or metadata fields (nested: a.b); null and "" select documents without the column.',
         examples=[{"source": ["wiki", "books"], "year": {"min": 1990}}],
     ),
 ]
@@ -120,24 +120,24 @@ _FILTERS: TypeAdapter[Any] = TypeAdapter(Filters, config=ConfigDict(strict=True)
 
 
 def filter_of_text(text: str) -> Any:
-    """A filter that stands as JSON in an address.
+    """Parse a filter given as JSON in a URL.
 
     Raises:
-        InputError: it is no filter.
-        Problem: ``invalid-request``; it names a column twice.
+        InputError: It is not a filter.
+        Problem: ``invalid-request``; it names a repeated column.
     """
-    with suppress(ValueError, RecursionError):  # what is no JSON at all is told below
+    with suppress(ValueError, RecursionError):  # invalid JSON is reported below
         json.loads(text, object_pairs_hook=unique_fields)
     try:
         return _FILTERS.validate_json(text)
     except ValidationError as error:
         raise InputError(
-            f'the filter is not of the form {{"source": ["wiki"]}}, as JSON ({error.errors()[0]["msg"]})'
+            f'invalid filter; give JSON such as {{"source": ["wiki"]}} ({error.errors()[0]["msg"]})'
         ) from None
 
 
 def scope_of(filter: Filters) -> Scope:
-    """The documents that pass a filter; raises the core's InputError for one that cannot be used."""
+    """Return the scope of the documents that pass a filter; raise InputError for an invalid filter."""
     wanted = {
         column: Between(value.min, value.max) if isinstance(value, Range) else value for column, value in filter.items()
     }
@@ -147,7 +147,7 @@ def scope_of(filter: Filters) -> Scope:
 class CountBody(Body):
     """A text to count."""
 
-    text: Text = Field(examples=["Marie Curie"], description="Analysed like the corpus; the answer shows its tokens.")
+    text: Text = Field(examples=["Marie Curie"], description="Analysed like the corpus; the response shows its tokens.")
     by: By = BY
     filter: Filters
 
@@ -158,7 +158,7 @@ class CooccurrenceBody(Body):
     subject: EntityBody
     object: EntityBody
     window: Window | None = Field(
-        default=None, description="At most so many tokens strictly between the two mentions; null: the whole document."
+        default=None, description="Maximum number of tokens between the two mentions; null for the whole document."
     )
     by: By = BY
     filter: Filters
@@ -168,41 +168,41 @@ class FactsBody(Body):
     """A batch of facts to count."""
 
     facts: list[dict[str, Any]] = Field(
-        description="A row a fact: subject, object, and if wanted fact_id, relation, subject_aliases, object_aliases, "
-        "question, answer, paraphrases; other columns are carried through.",
+        description="One row per fact: subject, object, and optionally fact_id, relation, subject_aliases, "
+        "object_aliases, question, answer, paraphrases; other columns are returned unchanged.",
         examples=[[{"subject": "Marie Curie", "object": "Warsaw", "subject_aliases": ["Maria Skłodowska"]}]],
     )
-    windows: list[Window] = Field(default=[], description="Adds two columns for each window.", examples=[[10]])
+    windows: list[Window] = Field(default=[], description="Each window adds two columns.", examples=[[10]])
 
 
 class ReplicationBody(Body):
-    """Facts to count as a published notebook did."""
+    """Facts to count like a published notebook."""
 
     facts: list[dict[str, Any]] = Field(
-        description="A row a fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
+        description="One row per fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
     )
-    method: Literal["paper-notebook"] = Field(description="Whose way of counting.")
+    method: Literal["paper-notebook"] = Field(description="The counting method to replicate.")
     max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
     max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
 
 
 class DocumentsBody(Body):
-    """What to find documents of: a text, or a subject with an object."""
+    """A query for documents: a text, or a subject with an object."""
 
     text: Text | None = None
     subject: EntityBody | None = None
     object: EntityBody | None = None
-    window: Window | None = Field(default=None, description="As in co-occurrence; only with subject and object.")
+    window: Window | None = Field(default=None, description="As for cooccurrence; only with subject and object.")
     by: By = BY
     filter: Filters
     limit: int = Field(default=10, ge=1, description="Documents on this page.")
-    cursor: Text | None = Field(default=None, description='"next" of the page before; the query stays the same.')
+    cursor: Text | None = Field(default=None, description='"next" of the previous page of the same query.')
 
     @model_validator(mode="after")
     def _one_question(self) -> DocumentsBody:
         pair = (self.subject is not None, self.object is not None)
         if (self.text is None) == (pair == (False, False)) or pair[0] != pair[1]:
-            raise ValueError('give either "text", or both "subject" and "object"')
+            raise ValueError('give either "text" or both "subject" and "object"')
         if self.text is not None and self.window is not None:
             raise ValueError('"window" goes with "subject" and "object", not with "text"')
         return self

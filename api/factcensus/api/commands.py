@@ -31,9 +31,7 @@ register(_variables)
     example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
     "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
 )
-@argument(
-    "indexes", nargs=-1, type=PATH, metavar="[INDEX]...", help="an index folder; the folder's name is the index's name"
-)
+@argument("indexes", nargs=-1, type=PATH, metavar="[INDEX]...", help="an index folder; the index is named after it")
 @option(
     "--indexes-in",
     type=PATH,
@@ -44,14 +42,14 @@ register(_variables)
 @option(
     "--host",
     metavar="HOST",
-    default_text="$FACTCENSUS_HOST, else 127.0.0.1",
-    help="address to listen on; one that other machines reach needs API keys, see 'factcensus key create'",
+    default_text="$FACTCENSUS_HOST, or 127.0.0.1",
+    help="address to listen on; an address that other machines reach needs API keys, see 'factcensus key create'",
 )
 @option(
     "--port",
     type=Whole(0, 65535),
     metavar="PORT",
-    default_text="$FACTCENSUS_PORT, else 8080",
+    default_text="$FACTCENSUS_PORT, or 8080",
     help="port to listen on, 0 for any free port",
 )
 @option(
@@ -59,22 +57,22 @@ register(_variables)
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    default_text="$FACTCENSUS_ALLOWED_HOSTS, else loopback names on loopback without keys, all names elsewhere",
-    help="a name under which the service answers, such as counts.example.org, *.example.org or *",
+    default_text="$FACTCENSUS_ALLOWED_HOSTS, or loopback names on loopback without keys, otherwise all names",
+    help="a host name that requests may use, such as counts.example.org, *.example.org or *",
 )
 @option(
     "--forwarded-allow-ips",
     multiple=True,
     metavar="ADDRESS",
-    default_text="$FACTCENSUS_FORWARDED_ALLOW_IPS, else none",
-    help="address or network of a proxy whose X-Forwarded-For is believed",
+    default_text="$FACTCENSUS_FORWARDED_ALLOW_IPS, or none",
+    help="address or network of a trusted proxy, whose X-Forwarded-For is used",
 )
 @option(
     "--poll",
     type=Number("a number of seconds from 0 to 86400", -1e-9, 86400.1),
     metavar="SECONDS",
-    default_text="$FACTCENSUS_POLL_SECONDS, else 0.2",
-    help="time between two looks for changed indexes; longer on a network file system, 0 for none without SIGHUP",
+    default_text="$FACTCENSUS_POLL_SECONDS, or 0.2",
+    help="time between checks for changed indexes; use more on a network file system, 0 to check only on SIGHUP",
 )
 @click.pass_context
 def serve(
@@ -97,7 +95,7 @@ def serve(
     chosen = indexes or settings.indexes
     indexes_in = indexes_in or settings.indexes_in
     if not chosen and indexes_in is None:
-        raise click.UsageError("no index to serve: name index folders, or give --indexes-in DIR", ctx)
+        raise click.UsageError("no index to serve: give index folders, or --indexes-in DIR", ctx)
     serve(
         replace(
             settings,
@@ -118,17 +116,17 @@ def serve(
     "FACTCENSUS_KEYS_FILE=keys.txt factcensus serve indexes/pile --host 192.0.2.7",
 )
 @argument("name", metavar="NAME", help="name of the person or program that gets the key")
-@option("--file", required=True, type=OUTPUT_FILE, metavar="FILE", help="file of hashed keys; created if it is missing")
+@option("--file", required=True, type=OUTPUT_FILE, metavar="FILE", help="file of hashed keys; created if missing")
 @option(
     "--index",
     "indexes",
     multiple=True,
     metavar="INDEX",
     default_text="all indexes",
-    help="name of an index that the key may ask; may be given several times",
+    help="name of an index that the key may use; may be given several times",
 )
 def create_key(name: str, file: Path, indexes: tuple[str, ...]) -> None:
-    """Create an API key: print it once, and add its hash to a file."""
+    """Create an API key, print it once, and add its hash to a file."""
     from factcensus.api.http.access import new_key
 
     print(new_key(name, file, indexes))

@@ -1,4 +1,4 @@
-"""What routes ask the framework for: the opened index of the path, the limits, a body that says it is JSON."""
+"""Dependencies of the routes: the open index named by the path, the limits, and the check for JSON bodies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from factcensus.indexer import CountIndex
 
 
 def new_router(tag: str, *, include_in_schema: bool = True) -> APIRouter:
-    """Return a group of routes that refuse unknown parameters; their functions' names are the operations' names."""
+    """Return a group of routes that refuse unknown parameters; each operation is named after its function."""
     return APIRouter(
         tags=[tag],
         include_in_schema=include_in_schema,
@@ -34,7 +34,7 @@ def new_router(tag: str, *, include_in_schema: bool = True) -> APIRouter:
 
 @dataclass(frozen=True)
 class Service:
-    """What one application holds, at ``app.state.service``."""
+    """The shared objects of one application, at ``app.state.service``."""
 
     settings: Settings
     catalog: Catalog
@@ -45,19 +45,19 @@ class Service:
     jobs: JobRunner
     cache: AnswerCache
     short_counts: ShortCounts
-    #: What the page compares a fact with.
+    #: Tables with which the page compares a fact.
     fact_tables: FactTables
 
 
 async def service_of(request: Request) -> Service:
-    """The service that the request came to."""
+    """Return the service of the request."""
     service: Service = request.app.state.service
     return service
 
 
 @dataclass(frozen=True)
 class VisibleIndexes:
-    """The open indexes that a request may ask: all, or those that its key is bound to."""
+    """The open indexes that a request may use: all, or those its key is restricted to."""
 
     catalog: Catalog
     #: Names; None for all.
@@ -74,14 +74,14 @@ class VisibleIndexes:
         return [index for index in self.catalog.indexes if self.may_ask(index.name)]
 
     def may_ask(self, name: str) -> bool:
-        """Return whether the request may ask an index of this name."""
+        """Return whether the request may use an index of this name."""
         return self.only is None or name in self.only
 
     def get(self, name: str) -> CountIndex:
         """Return the open index of this name.
 
         Raises:
-            Problem: ``unknown-index``, also for an index that the key is not bound to; ``index-not-open``.
+            Problem: ``unknown-index``, also for an index that the key may not use; ``index-not-open``.
         """
         if self.only is None:
             return self.catalog.get(name)
@@ -91,45 +91,45 @@ class VisibleIndexes:
 
 
 async def indexes_of(request: Request) -> VisibleIndexes:
-    """The indexes that the request may ask."""
+    """Return the indexes that the request may use."""
     return VisibleIndexes((await service_of(request)).catalog, getattr(request.state, "indexes", None))
 
 
 async def opened_index(
     request: Request, index: Annotated[str, Path(description="Name of an open index.")]
 ) -> CountIndex:
-    """The index that the path names, looked up among the open ones."""
+    """Return the open index that the path names."""
     return (await indexes_of(request)).get(index)
 
 
 def limits_now(request: Request) -> Limits:
-    """How much one request may ask, for routes that are asked thousands of times a second: no dependency to solve."""
+    """Return the limits without the cost of a dependency, for routes with thousands of requests per second."""
     limits: Limits = request.app.state.service.settings.limits
     return limits
 
 
 async def limits_of(request: Request) -> Limits:
-    """How much one request may ask."""
+    """Return the limits on requests."""
     return limits_now(request)
 
 
 async def jobs_of(request: Request) -> JobRunner:
-    """The jobs of the service."""
+    """Return the jobs of the service."""
     return (await service_of(request)).jobs
 
 
 async def holder_of(request: Request) -> str:
-    """Whose key the request carried; empty where no keys are asked for."""
+    """Return the name of the key that the request carried; empty if API keys are disabled."""
     return str(getattr(request.state, "holder", ""))
 
 
 async def require_json(request: Request) -> None:
-    """Refuse a body that does not say it is JSON: the framework would take it for a form error."""
+    """Refuse a body that is not declared as JSON; the framework would report a validation error."""
     media_type = media_type_of(request.headers.get("content-type"))
     if media_type != "application/json":
         raise Problem(
             "unsupported-format",
-            f"the body is {media_type[:100] or 'of no stated type'}; send JSON with Content-Type: application/json",
+            f"the Content-Type is {media_type[:100] or 'missing'}; send JSON with Content-Type: application/json",
         )
 
 

@@ -1,4 +1,4 @@
-"""Errors of the service and of its client. A caller may catch the family (:class:`ServiceError`) or the case."""
+"""Errors of the service and its client; callers may catch :class:`ServiceError` or one of its subclasses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from factcensus.indexer.errors import FactcensusError
 
 
 class ListenError(FactcensusError):
-    """An address on which the service cannot listen."""
+    """The service cannot listen on an address."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
@@ -16,14 +16,14 @@ class ListenError(FactcensusError):
 
 
 class ServiceError(FactcensusError):
-    """A service that did not answer as hoped: what it said (RFC 9457), or that nothing came back.
+    """An error response of the service (RFC 9457), or no response.
 
     Attributes:
-        status: HTTP status; None where no answer came.
-        title: The kind of problem, in words.
-        detail: What is wrong in this case.
+        status: HTTP status; None without a response.
+        title: The kind of problem.
+        detail: The error in this case.
         type: The kind of problem as a URI, such as ``urn:factcensus:problem:unknown-index``.
-        request_id: Under which the service's log has more; None where no answer came.
+        request_id: The id under which the service's log has more; None without a response.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AddressError(ServiceError):
 
 
 class UnreachableError(ServiceError):
-    """Nothing answers at the address, or the connection broke."""
+    """Nothing responds at the address, or the connection failed."""
 
 
 class NotReadyError(ServiceError):
@@ -59,13 +59,13 @@ class NotReadyError(ServiceError):
 
 
 class RejectedError(ServiceError):
-    """The service refuses the request as it stands (4xx); repeating it would not help (exit 2)."""
+    """The service refused the request (4xx); repeating it does not help (exit status 2)."""
 
     exit_code = 2
 
     def add_rows_before(self, rows: int) -> None:
-        """Say that the request held a part of a table, behind so many rows of it: the service counts from the part."""
-        self.args = (f"{self.args[0]} (rows are counted from row {rows + 1} of the table on)",)
+        """Add to the message that row numbers count from a part of the table that starts after ``rows`` rows."""
+        self.args = (f"{self.args[0]} (row 1 is row {rows + 1} of the whole table)",)
 
 
 class UnknownIndexError(RejectedError):
@@ -73,4 +73,4 @@ class UnknownIndexError(RejectedError):
 
 
 class ServerFailureError(ServiceError):
-    """The service failed (5xx), or answered something that is no answer of this service."""
+    """The service failed (5xx), or the response is not one of this service."""

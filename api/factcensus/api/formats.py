@@ -1,6 +1,6 @@
-"""The formats in which a table of facts comes in and its counts go out. A new format is one more row of FORMATS.
+"""The formats of fact tables in requests and responses. To add a format, add a row to FORMATS.
 
-A table goes out in pieces as they are counted, each of them rows of one schema; no writer holds more than one piece.
+A table is written in pieces with the same schema, as they are counted; no writer holds more than one piece.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from factcensus.api.http.problems import Problem
 from factcensus.indexer.tables.files import render
 from factcensus.indexer.tables.values import python_rows
 
-#: Rows that are made into text at a time.
+#: Rows rendered as text at a time.
 CHUNK_ROWS = 1000
-#: Bytes of text that are made at a time, about, unless a single row has more.
+#: Approximate bytes of text rendered at a time; a single row may have more.
 CHUNK_BYTES = 4 * 2**20
-#: Characters around a value in JSON, and of a short value.
+#: Estimated characters of a short value and the punctuation around it in JSON.
 VALUE_CHARS = 10
 
 
 @dataclass(frozen=True)
 class FactsFormat:
-    """One format: what it is called, what its files end in, how a counts table becomes an answer.
+    """One format: its media types, its file ending, and its writer.
 
-    ``write`` takes the schema and the pieces of a table, and gives the answer in chunks. How a body becomes a table is
-    in :mod:`factcensus.api.decoding.tables`.
+    ``write`` takes the schema and the pieces of a table and yields the response in chunks. Reading is in
+    :mod:`factcensus.api.decoding.tables`.
     """
 
     media_type: str
@@ -51,20 +51,20 @@ def _write_json(_schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[byte
 
 
 def row_bytes(table: pa.Table) -> int:
-    """About the bytes of a row as text, in which every column's name is repeated."""
+    """Estimate the bytes of a row as text, including all column names."""
     names: int = sum(len(name) + VALUE_CHARS for name in table.column_names)
     return names + int(table.nbytes // max(1, table.num_rows))
 
 
 def _chunks(piece: pa.Table) -> Iterator[pa.Table]:
-    """The rows of a piece, as many at a time as make a chunk of text."""
+    """Split a piece into parts that each make one chunk of text."""
     rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes(piece)))
     for start in range(0, piece.num_rows, rows):
         yield piece.slice(start, rows)
 
 
 def _text_format(media_type: str, other_names: tuple[str, ...], format: Literal["csv", "jsonl"]) -> FactsFormat:
-    """A format that the command line reads and writes as well, down to the bytes."""
+    """Return a text format; its bytes equal those that the command line writes."""
 
     def write(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[bytes]:
         header = b"".join(render(schema.empty_table(), format))
@@ -97,7 +97,7 @@ def _write_arrow(schema: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[byte
 
 
 class _Sink:
-    """A file to write to, out of which what was written is taken."""
+    """A writable file whose content is taken out in parts."""
 
     closed = False
 
@@ -105,19 +105,19 @@ class _Sink:
         self._written: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        """Keep a copy; the buffer is the writer's."""
+        """Store a copy, since the writer reuses its buffer."""
         self._written.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits anywhere."""
+        """Do nothing; there is no buffer."""
 
     def close(self) -> None:
-        """What was written can still be taken."""
+        """Close the file; its content can still be taken."""
         self.closed = True
 
     def taken(self) -> bytes:
-        """What was written since the last time."""
+        """Return the bytes written since the last call."""
         written, self._written = b"".join(self._written), []
         return written
 
@@ -139,13 +139,13 @@ FORMATS = (
 
 
 def check_writable(table: pa.Table, format: FactsFormat) -> bool:
-    """Refuse a format that cannot hold the facts' own columns, before an answer in it begins.
+    """Refuse a format that cannot represent the columns of the facts, before the response starts.
 
     Returns:
-        Whether that depends on the values, so that another piece of the table has to be looked at as well.
+        Whether this depends on the values, so that the other pieces of the table must be checked too.
 
     Raises:
-        Problem: ``not-acceptable``; it names a column.
+        Problem: ``not-acceptable``; it names the column.
     """
     doubtful = [name for name in table.column_names if not _is_plain(table.schema.field(name).type)]
     for name in doubtful:
@@ -163,7 +163,7 @@ def check_writable(table: pa.Table, format: FactsFormat) -> bool:
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    """Whether every format holds every value of a type."""
+    """Return whether every format can represent every value of a type."""
     if pa.types.is_list(kind):
         return _is_plain(kind.value_type)
     return any(
@@ -171,7 +171,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     ) or kind in (pa.string(), pa.large_string())
 
 
-#: The media type of each ending of files.
+#: The media type of each file ending.
 FILE_ENDINGS: dict[str, str] = {known.ending: known.media_type for known in FORMATS}
 #: The formats besides JSON, for the OpenAPI document.
 TABLE_CONTENT: dict[str, Any] = {
@@ -181,7 +181,7 @@ TABLE_CONTENT: dict[str, Any] = {
 
 
 def format_of_body(content_type: str | None) -> FactsFormat:
-    """The format that a ``Content-Type`` names.
+    """Return the format named by a ``Content-Type``.
 
     Raises:
         Problem: ``unsupported-format``.
@@ -192,13 +192,13 @@ def format_of_body(content_type: str | None) -> FactsFormat:
             return known
     raise Problem(
         "unsupported-format",
-        f"the body is {media_type[:100] or 'of no stated type'}; "
-        f"send one of {', '.join(known.media_type for known in FORMATS)} and name it in Content-Type",
+        f"the Content-Type is {media_type[:100] or 'missing'}; "
+        f"send a table as one of {', '.join(known.media_type for known in FORMATS)}",
     )
 
 
 def format_of_answer(accept: str | None, body: FactsFormat) -> FactsFormat:
-    """The format that an ``Accept`` header prefers; of equals, that of the body.
+    """Return the format that an ``Accept`` header prefers; among equals, that of the body.
 
     Raises:
         Problem: ``not-acceptable``.
@@ -207,5 +207,6 @@ def format_of_answer(accept: str | None, body: FactsFormat) -> FactsFormat:
     offers = {name: known for known in in_order for name in (known.media_type, *known.other_names)}
     chosen = preferred(accept, list(offers))
     if chosen is None:
-        raise Problem("not-acceptable", f"the answer can be one of {', '.join(known.media_type for known in FORMATS)}")
+        offered = ", ".join(known.media_type for known in FORMATS)
+        raise Problem("not-acceptable", f"Accept must include one of {offered}")
     return offers[chosen]

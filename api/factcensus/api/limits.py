@@ -1,4 +1,4 @@
-"""How much one request may ask. A refusal names the limit, the variable that sets it, and a way round it."""
+"""Limits on requests. A refusal names the limit, the variable that sets it, and a remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from factcensus.indexer.names import suggestion
 from factcensus.indexer.tables.columns import misspelt_columns
 from factcensus.indexer.tables.facts import entities_of
 
-#: Columns that decide about counts and may be missing.
+#: Optional columns that change counts.
 ALIASES = ("subject_aliases", "object_aliases")
 
 
@@ -24,7 +24,7 @@ def check_text(text: str, what: str, limits: Limits) -> None:
         raise Problem(
             "limit-exceeded",
             f"{what} has {len(text)} characters, more than {limits.max_text_chars} (FACTCENSUS_MAX_TEXT_CHARS); "
-            "ask for a shorter one",
+            "shorten it",
         )
 
 
@@ -34,7 +34,7 @@ def check_entity(entity: Entity, what: str, limits: Limits) -> None:
         raise Problem(
             "limit-exceeded",
             f"{what} has {len(entity.aliases)} aliases, more than {limits.max_aliases} (FACTCENSUS_MAX_ALIASES); "
-            "leave out aliases that contain another one and those that never occur",
+            "leave out aliases that contain another alias, and aliases that never occur",
         )
     check_text(entity.name, f"{what}'s name", limits)
     for alias in entity.aliases:
@@ -42,13 +42,13 @@ def check_entity(entity: Entity, what: str, limits: Limits) -> None:
 
 
 def check_groups(index: CountIndex, by: str | None, limits: Limits) -> None:
-    """Refuse counts by a column with so many values that the answer would be as long as the corpus."""
+    """Refuse to group counts by a column with too many values; the response could be as long as the corpus."""
     values = len(index.groups(by)[0])
     if values > limits.max_groups:
         raise Problem(
             "limit-exceeded",
             f"{by!r} has {values} values in this index, more than {limits.max_groups} (FACTCENSUS_MAX_GROUPS); "
-            "count by a column with fewer, or ask for one value with a filter",
+            "group by a column with fewer values, or select one value with a filter",
         )
 
 
@@ -57,28 +57,28 @@ def check_windows(windows: Sequence[int], limits: Limits) -> None:
     if len(windows) > limits.max_windows:
         raise Problem(
             "limit-exceeded",
-            f"{len(windows)} windows are more than {limits.max_windows} (FACTCENSUS_MAX_WINDOWS); "
+            f"the request has {len(windows)} windows, more than {limits.max_windows} (FACTCENSUS_MAX_WINDOWS); "
             "send several requests",
         )
 
 
 def check_facts_number(facts: int, limits: Limits) -> None:
-    """Refuse more facts than are answered at once."""
+    """Refuse more facts than one request may have."""
     if facts > limits.max_facts:
         raise Problem(
             "limit-exceeded",
-            f"{facts} facts are more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); send them in several requests",
+            f"the request has {facts} facts, more than {limits.max_facts} (FACTCENSUS_MAX_FACTS); split it",
         )
 
 
 def check_entities(facts: pa.Table, limits: Limits) -> None:
-    """Refuse a checked fact table with misspelt aliases, or with entities that are too large."""
+    """Refuse a checked fact table with misspelt alias columns or with entities that are too large."""
     for name, known in misspelt_columns(facts.column_names).items():
-        # Carried through, such a column would make counts too low; here nobody would read a remark about it.
+        # Ignoring such a column would make counts too low, and a warning would go unread here.
         if known in ALIASES:
             raise Problem(
                 "unknown-name",
-                f"unknown column {name[:100]!r}{suggestion(name, ALIASES)} Rename it, also if it is something else",
+                f"unknown column {name[:100]!r}{suggestion(name, ALIASES)} Rename it, even if it is not for aliases",
             )
     for role in ("subject", "object"):
         for row, entity in enumerate(entities_of(facts, role), 1):
@@ -86,13 +86,13 @@ def check_entities(facts: pa.Table, limits: Limits) -> None:
 
 
 def bounds_of_body(limits: Limits) -> Bounds:
-    """How much a table may hold that comes as the body of a request."""
+    """Return the limits on a table in a request body."""
     most, seconds = limits.max_job_body_bytes, limits.deadline_seconds
     return Bounds(limits.max_job_facts, most, "FACTCENSUS_MAX_JOB_BODY_BYTES", json_bytes=most, seconds=seconds)
 
 
 def bounds_of_file(limits: Limits) -> Bounds:
-    """How much a table may hold that comes as a file, on the page."""
+    """Return the limits on a table uploaded on the page."""
     most, seconds = limits.max_upload_bytes, limits.deadline_seconds
     return Bounds(
         limits.max_job_facts, most, "FACTCENSUS_MAX_UPLOAD_BYTES", json_bytes=limits.max_body_bytes, seconds=seconds
@@ -100,5 +100,5 @@ def bounds_of_file(limits: Limits) -> Bounds:
 
 
 def fits_in_answer(facts: int, size: int, limits: Limits) -> bool:
-    """Whether a decoded table is small enough to be answered at once, and not as a job."""
+    """Return whether a decoded table is small enough to be counted within the request rather than as a job."""
     return facts <= limits.max_facts and size <= UNFOLDED * limits.max_body_bytes

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework derives from the routes, with our errors in place of its own.
+"""The OpenAPI document: the one the framework derives from the routes, with our errors instead of its own.
 
 ``python -m factcensus.api.write_openapi > api/openapi.json`` writes the checked copy; a test compares the two.
 """
@@ -14,22 +14,22 @@ from factcensus.api.http.problems import KINDS, MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
-    "description": "An error (RFC 9457), with its status as the status of the answer.",
+    "description": "An error (RFC 9457); its status is the status of the response.",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
     "properties": {
         "type": {
             "type": "string",
-            "description": "about:blank where the status says it all, else urn:factcensus:problem: and one of "
+            "description": "about:blank if the status is enough, otherwise urn:factcensus:problem: and one of "
             + ", ".join(KINDS),
         },
         "title": {"type": "string", "description": "The kind of problem."},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What is wrong here, and what to do."},
-        "instance": {"type": "string", "description": "The path that was asked for."},
+        "detail": {"type": "string", "description": "The error and the remedy."},
+        "instance": {"type": "string", "description": "The path of the request."},
         "request_id": {"type": "string", "description": "As in the header X-Request-ID and in the service's log."},
         "errors": {
             "type": "array",
-            "description": "Every finding, with a JSON pointer into the body or the name of the parameter.",
+            "description": "Every error, with a JSON pointer into the body or the name of the parameter.",
             "items": {"type": "object"},
         },
     },
@@ -37,7 +37,7 @@ PROBLEM: dict[str, Any] = {
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The document of this application, made once; ``app.openapi`` is set to this."""
+    """Return the document of this application, created once; ``app.openapi`` is set to this."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags

@@ -1,4 +1,4 @@
-"""Running the application: one process, one socket, an orderly end on SIGTERM and SIGINT, a reload on SIGHUP."""
+"""The server process: one socket, an orderly shutdown on SIGTERM and SIGINT, a reload on SIGHUP."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError
 
 log = logging.getLogger("factcensus.api")
-#: Seconds that requests in flight get to finish after the signal; below the 10 s after which Docker kills.
+#: Seconds for requests in flight to finish after the signal; Docker kills the process after 10 s.
 GRACE_S = 8
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight, release the indexes and return.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight, close the indexes and return.
 
     Raises:
-        InputError: a folder does not exist, or two have one name; the folder of jobs cannot be used; other machines
-            would reach the service, and neither keys are asked for nor is that allowed.
-        IndexFormatError: an index cannot be opened; nothing listens yet then.
-        ListenError: the address cannot be listened on.
+        InputError: A folder does not exist, or two have the same name; the jobs folder is unusable; or other machines
+            would reach the service without API keys, and that is not allowed.
+        IndexFormatError: An index cannot be opened; the service does not listen yet.
+        ListenError: The service cannot listen on the address.
     """
     if settings.keys_file is None and not settings.allow_anonymous and not is_loopback(settings.host):
         raise InputError(
-            f"{settings.host} can be reached from other machines, and no keys are asked for: make one with 'factcensus "
-            "key create NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow that everybody asks with "
+            f"other machines can reach {settings.host}, and API keys are disabled: create a key with 'factcensus key "
+            "create NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow requests without keys with "
             "FACTCENSUS_ALLOW_ANONYMOUS=1"
         )
     _try_out(settings)
@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
 
 
 def _try_out(settings: Settings) -> None:
-    """Open and close everything: the application tolerates damage, who starts it by hand wants to know at once."""
+    """Open and close everything once, so that damage is an error at start; later the application tolerates it."""
     for name, folder in index_folders(settings).items():
         if not folder.is_dir():
             raise InputError(f"no index folder at {folder}")
@@ -65,16 +65,16 @@ def _try_out(settings: Settings) -> None:
 
 
 def listen(host: str, port: int) -> Listener:
-    """A listening socket: bound here and not by the server, so that port 0 is known before anyone asks.
+    """Return a listening socket, bound before the server starts so that the port chosen for 0 is known.
 
     Raises:
-        ListenError: the address cannot be listened on.
+        ListenError: The service cannot listen on the address.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = Listener(fileno=socket.create_server(address[:2], family=family).detach())
-        # Connections inherit it. An answer is sent in two pieces, head and body: without this, the body waits until
-        # the client's kernel confirms the head, some 40 ms.
+        # Connections inherit it. A response is sent in two pieces, headers and body. Without this option, the body
+        # waits about 40 ms until the client's kernel acknowledges the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
@@ -85,9 +85,9 @@ class Server(uvicorn.Server):
     """The server of one application.
 
     Args:
-        app: As :func:`create_app` makes it.
-        listener: Where it listens.
-        announce: Whether to say so on stderr, once it does.
+        app: An application of :func:`create_app`.
+        listener: The socket to listen on.
+        announce: Whether to print the URL to stderr once the server listens.
     """
 
     def __init__(self, app: FastAPI, listener: Listener, *, announce: bool = True) -> None:
@@ -104,10 +104,10 @@ class Server(uvicorn.Server):
             app,
             self._connections,
             log_config=None,  # its default writes to stdout
-            access_log=False,  # ours carries the request id
+            access_log=False,  # ours has the request id
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            # Anybody on this machine could send the headers: they count only if a proxy was named.
+            # Anyone on this machine could send these headers, so they are used only if a proxy is configured.
             proxy_headers=bool(settings.forwarded_allow_ips),
             forwarded_allow_ips=list(settings.forwarded_allow_ips),
         )
@@ -121,28 +121,28 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._announce:
             gc.collect()
-            gc.freeze()  # what is here now stays: it need not be searched through while requests wait
-            names = ", ".join(self._catalog.names) or "no index yet"
-            print(f"factcensus: serving {names} on {self.url} (Ctrl+C ends it)", file=sys.stderr, flush=True)
+            gc.freeze()  # objects that exist now stay; do not scan them during requests
+            names = ", ".join(self._catalog.names) or "no indexes yet"
+            print(f"factcensus: serving {names} on {self.url} (Ctrl+C to stop)", file=sys.stderr, flush=True)
         # The indexes have their file descriptors now.
         self._connections.most = possible_connections(self._connections.most)
         slots: Slots = self._app.state.slots
-        # The other half waits for clients, so that it can make room, also for the health routes.
+        # The other half waits for clients and can be closed to make room, also for the health routes.
         slots.most = min(slots.most, max(1, self._connections.most // 2))
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections twice a second."""
+        """Close slow connections twice a second."""
         if counter % 5 == 0:
             self._connections.sweep()
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals, where this is the main thread."""
+        """Handle signals if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # The library's own version raises the signal again afterwards: an orderly end would look like a crash.
+        # The library's version raises the signal again, so an orderly shutdown would look like a crash.
         handlers: dict[int, Callable[[int, FrameType | None], None]] = {
             signal.SIGINT: self.handle_exit,
             signal.SIGTERM: self.handle_exit,
@@ -163,6 +163,6 @@ class Server(uvicorn.Server):
         try:
             done = self._catalog.reload()
         except InputError as error:
-            log.error("the list of indexes stays as it is: %s", error)
+            log.error("the indexes were not reloaded: %s", error)
         else:
             log.info("indexes: opened %s; closed %s; failed %s", done.opened, done.closed, done.failed)

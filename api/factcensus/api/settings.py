@@ -1,4 +1,4 @@
-"""What the service can be told: its index folders, where it listens, and how much one request may ask.
+"""Settings of the service: its index folders, the address it listens on, and the limits on requests.
 
 Environment variables are read in :meth:`Settings.from_env` and nowhere else; ``api/README.md`` lists them.
 """
@@ -21,103 +21,103 @@ LONGEST_POLL_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that requests may ask; whoever runs the service may raise each of them."""
+    """Limits on requests; the operator of the service may raise each of them."""
 
     #: Bytes of a request body, as sent.
     max_body_bytes: int = 16 * 2**20
-    #: Characters of a text, a name or an alias.
+    #: Characters per text, name or alias.
     max_text_chars: int = 10_000
-    #: Aliases of one entity. Wikidata's longest alias lists stay below this.
+    #: Aliases per entity. Wikidata's longest alias lists are shorter.
     max_aliases: int = 256
-    #: Facts that are answered at once; a longer table becomes a job.
+    #: Facts counted within a request; a longer table becomes a job.
     max_facts: int = 10_000
-    #: Windows in one request, and with them twice as many columns in its answer.
+    #: Windows per request; each adds two columns to the response.
     max_windows: int = 16
-    #: Batches of facts counted at the same time; others wait. Each may keep a gibibyte of mentions in memory.
+    #: Batches of facts counted at a time; others wait. Each may keep a gibibyte of mentions in memory.
     max_parallel_batches: int = 4
-    #: Values of a column by which counts can be had.
+    #: Distinct values of a column by which counts can be grouped.
     max_groups: int = 1_000
-    #: Requests that are answered at the same time; more get 503.
+    #: Requests processed at a time; more get 503.
     max_parallel_requests: int = 64
-    #: Facts in one job.
+    #: Facts per job.
     max_job_facts: int = 1_000_000
-    #: Bytes of a body with facts, as sent; one with more than ``max_body_bytes`` becomes a job.
+    #: Bytes of a body with facts, as sent; a body of more than ``max_body_bytes`` becomes a job.
     max_job_body_bytes: int = 64 * 2**20
-    #: Bytes of a file that is uploaded on the page; it is kept on the disk while it is read, piece by piece.
+    #: Bytes of a file uploaded on the page; it is stored on disk and read in pieces.
     max_upload_bytes: int = 256 * 2**20
-    #: Jobs that wait or run; more get 503.
+    #: Waiting and running jobs; more get 503.
     max_jobs: int = 16
-    #: Bytes that all jobs take together; more get 507.
+    #: Bytes that all jobs use together; more get 507.
     max_jobs_bytes: int = 4 * 2**30
-    #: Jobs counted at the same time, each in one thread.
+    #: Jobs counted at a time, each in one thread.
     max_parallel_jobs: int = 1
-    #: Hours that a result is kept.
+    #: Hours for which a result is kept.
     job_retention_hours: int = 168
-    #: Bytes of answers that are kept to be given again.
+    #: Bytes of cached responses.
     cache_bytes: int = 64 * 2**20
-    #: Documents on one page.
+    #: Documents per page.
     max_documents: int = 100
-    #: Seconds that a count may take; then the engine stops and the answer is 504.
+    #: Timeout of a count in seconds; then the engine stops and the response is 504.
     deadline_seconds: int = 60
-    #: Bytes of all bodies that are received or answered at the same time; one address may hold half of them.
+    #: Bytes of all bodies being received or processed; one address may use half of them.
     max_bodies_bytes: int = 512 * 2**20
-    #: Seconds within which a whole body has to arrive.
+    #: Seconds within which a whole body must arrive.
     body_seconds: int = 300
-    #: Seconds for which a connection may wait for the head of a request.
+    #: Seconds a connection may take to send the headers of a request.
     header_seconds: int = 15
-    #: Connections at the same time; of more, those that wait for their clients are closed.
+    #: Open connections; above this limit, connections that wait for their clients are closed.
     max_connections: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the application factory needs; nothing here is read from the environment by itself."""
+    """All settings of the application; only :meth:`from_env` reads the environment."""
 
-    #: Index folders; the name of a folder is the name of its index.
+    #: Index folders; an index is named after its folder.
     indexes: tuple[Path, ...] = ()
-    #: A folder, each of whose folders with an index is served as well; a reload finds new ones.
+    #: A folder whose subdirectories with an index are served too; a reload finds new ones.
     indexes_in: Path | None = None
     host: str = "127.0.0.1"
-    #: 0 takes a free port; the service prints which.
+    #: 0 picks a free port; the service prints it.
     port: int = 8080
     log_level: str = "info"
-    #: ``text``, or ``json``: an object a line.
+    #: ``text``, or ``json`` for one JSON object per line.
     log_format: str = "text"
     #: A file of hashed API keys (:mod:`factcensus.api.http.access`). Without one, anyone who reaches the service may
     #: query it.
     keys_file: Path | None = None
     #: Whether to listen on an address that other machines reach, without keys.
     allow_anonymous: bool = False
-    #: Names of keys that may ask for a reload; where no keys are asked for, everybody on this machine may.
+    #: Names of keys that may request a reload; without API keys, anyone on this machine may.
     admin_keys: tuple[str, ...] = ()
-    #: Where jobs are kept; without a folder they go with the process.
+    #: Folder where jobs are kept; without it, they are lost when the process ends.
     jobs_folder: Path | None = None
-    #: Counts or strata tables that the page compares a fact with (:mod:`factcensus.api.pages.fact_tables`).
+    #: Tables of counts or strata with which the page compares a fact (:mod:`factcensus.api.pages.fact_tables`).
     fact_tables: tuple[Path, ...] = ()
-    #: Web pages' origins, such as ``https://example.org``, whose scripts may ask; ``*`` for all.
+    #: Origins of web pages whose scripts may send requests, such as ``https://example.org``; ``*`` for all.
     cors_origins: tuple[str, ...] = ()
-    #: Seconds between two looks at the folders of the indexes; 0 for none without a reload.
+    #: Seconds between checks of the index folders; 0 checks them only on a reload.
     poll_seconds: float = 0.2
-    #: Whether indexes are asked by the service itself before it says that it is ready.
+    #: Whether the service warms up its indexes before it reports ready.
     warm_up: bool = True
-    #: Requests a minute by key, or without keys by address; 0 for no limit.
+    #: Requests per minute per key, or per address without keys; 0 for no limit.
     requests_per_minute: int = 0
-    #: Names in the header ``Host`` that are answered, such as ``counts.example.org`` or ``*.example.org``; ``*`` for
-    #: all. None: all where keys are asked for or other machines reach the service, else loopback names alone.
+    #: Names allowed in the ``Host`` header, such as ``counts.example.org`` or ``*.example.org``; ``*`` for all. None:
+    #: only loopback names if the service listens on loopback without keys, otherwise all.
     allowed_hosts: tuple[str, ...] | None = None
-    #: Addresses or networks of proxies whose ``X-Forwarded-For`` is believed.
+    #: Addresses or networks of proxies whose ``X-Forwarded-For`` is trusted.
     forwarded_allow_ips: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings that the variables ``FACTCENSUS_…`` describe; what is unset keeps its default.
+        """Read the settings from the variables ``FACTCENSUS_…``; unset variables keep the defaults.
 
         ``FACTCENSUS_INDEXES`` separates folders as ``PATH`` does, with a colon (a semicolon on Windows).
 
         Raises:
-            InputError: a value cannot be used; the message names the variable.
-            UnknownNameError: a variable with the prefix does not exist; the message names the nearest one.
+            InputError: A value is invalid; the message names the variable.
+            UnknownNameError: No setting has the name of a variable; the message suggests the nearest one.
         """
         env = os.environ if environ is None else environ
         check_environment(env)
@@ -153,14 +153,14 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Values with commas between them."""
+    """Return values separated by commas."""
     return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())
 
 
 def _one_of(env: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
     value = env.get(name, default).lower()
     if value not in choices:
-        raise InputError(f"{name} is {value!r}; it can be one of {', '.join(choices)}")
+        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
     return value
 
 

@@ -1,8 +1,8 @@
-"""Tables that are counted and sent piece by piece: the first rows are on their way while the last ones are counted.
+"""Responses that send a table in pieces while the next pieces are counted.
 
-Pieces double in size, so that the first comes soon and an entity of many facts is looked at a few times only; nothing
-of a piece is kept once it is sent. What goes wrong after the first piece cannot be told by a status any more: the
-connection is closed before the answer's end, which every client of HTTP/1.1 takes for the failure it is.
+Pieces double in size, so that the first one is sent soon and an entity of many facts is looked up only a few times. A
+piece is dropped once it is sent. An error after the first piece can no longer change the status: the connection is
+closed before the end of the response, which every HTTP/1.1 client reports as a failure.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from factcensus.indexer import Limit
 from factcensus.indexer.errors import FactcensusError
 
 log = logging.getLogger("factcensus.api")
-#: Rows of the first piece: what is no more than this is answered as a whole.
+#: Rows of the first piece; a table with at most this many rows is sent in one piece.
 FIRST_PIECE = 1024
-#: Rows of the largest piece.
+#: Maximum rows of a piece.
 LARGEST_PIECE = 4096
-#: Seconds for which a client may leave what was sent untaken.
+#: Seconds for which a client may read nothing.
 PATIENCE_S = 60.0
 
 
 def pieces_of(rows: int) -> Iterator[tuple[int, int]]:
-    """Where each piece of so many rows begins, and how many it has."""
+    """Yield the start and the number of rows of each piece."""
     start, size = 0, FIRST_PIECE
     while start < rows:
         yield start, min(size, rows - start)
@@ -41,7 +41,7 @@ def pieces_of(rows: int) -> Iterator[tuple[int, int]]:
 
 
 class Allowance:
-    """Seconds that the pieces of one answer may be counted in all, and the way to stop the one that is counted now."""
+    """The time left for counting the pieces of one response, and a way to stop the current count."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
@@ -49,10 +49,10 @@ class Allowance:
         self._stopped = False
 
     def spend(self, count: Callable[..., pa.Table]) -> pa.Table:
-        """What ``count`` gives, which takes a ``limit``.
+        """Call ``count`` with a ``limit`` for the time left, and return its result.
 
         Raises:
-            DeadlineError: the time is over, or somebody stopped it.
+            DeadlineError: The time is used up, or the count was stopped.
         """
         started = monotonic()
         with Limit(max(self._left, 1e-3)) as self._now:
@@ -63,22 +63,22 @@ class Allowance:
         return table
 
     def stop(self) -> None:
-        """Stop the count that is on, and those that would come."""
+        """Stop the current count and all later ones."""
         self._stopped = True
         if self._now is not None:
             self._now.cancel()
 
 
 class TableStream(Response):
-    """An answer whose chunks are made one at a time, in a thread, as fast as the client takes them.
+    """A response whose chunks are created one at a time, in a thread, as fast as the client reads them.
 
     Args:
-        schema: of the pieces.
-        pieces: counts each when it is asked for it.
-        format: how the answer is written.
-        stop: called when the client has gone, from the event loop.
-        limiter: threads that may count at the same time.
-        metrics: where it is told what became of it.
+        schema: Schema of the pieces.
+        pieces: Iterator that counts each piece on demand.
+        format: Format of the response.
+        stop: Called from the event loop when the client has disconnected.
+        limiter: Limits the number of threads that count at a time.
+        metrics: Records responses that end early.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class TableStream(Response):
         self._stop, self._limiter, self._metrics = stop, limiter, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the chunks until the end, the deadline, or the client's leave."""
+        """Send the chunks until the end, the timeout, or the client disconnects."""
         request_id = scope.get("state", {}).get("request_id", "-")
         gone = False
 
@@ -122,13 +122,13 @@ class TableStream(Response):
                 else:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             except (FactcensusError, TimeoutError) as error:
-                # No end of the body is sent: the server closes the connection.
+                # The end of the body is not sent, so the server closes the connection.
                 if not gone:
-                    why = f"the client took nothing for {PATIENCE_S:g} s" if not str(error) else str(error)
-                    log.warning("request %s was broken off: %s", request_id, why)
+                    why = f"the client read nothing for {PATIENCE_S:g} s" if not str(error) else str(error)
+                    log.warning("request %s: the response ended early: %s", request_id, why)
                     self._metrics.broken_off.inc()
             finally:
                 self._stop()
-                with contextlib.suppress(ValueError):  # its thread still runs where the request was cancelled
+                with contextlib.suppress(ValueError):  # its thread still runs if the request was cancelled
                     self._chunks.close()  # type: ignore[attr-defined]  # every writer is a generator
                 tasks.cancel_scope.cancel()

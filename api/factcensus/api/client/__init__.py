@@ -1,8 +1,8 @@
-"""A typed client of the service: the same questions as :class:`factcensus.indexer.CountIndex`, the same answers.
+"""A typed client of the service, with the methods and results of :class:`factcensus.indexer.CountIndex`.
 
-It needs httpx and pyarrow, not the web framework. Every request only asks, so repeating one is safe: connection
-errors and the statuses 429 and 503 are retried with growing pauses; a read that times out is not, since the
-service may still be at work on it.
+It needs httpx and pyarrow, but not the web framework. Requests change nothing, so they can be repeated safely:
+connection errors and the statuses 429 and 503 are retried with increasing pauses. Read timeouts are not retried,
+because the service may still be working.
 
 >>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
 ...     client.count("pile", "Marie Curie")["documents"]

@@ -1,8 +1,7 @@
-"""A typed client of the service: the same questions as :class:`factcensus.indexer.CountIndex`, the same answers.
+"""The client of the service: requests, retries, and the methods of :class:`Client`.
 
-It needs httpx and pyarrow, not the web framework. Every request only asks, so repeating one is safe: connection
-errors and the statuses 429 and 503 are retried with growing pauses; a read that times out is not, since the
-service may still be at work on it.
+Requests change nothing, so they can be repeated safely: connection errors and the statuses 429 and 503 are retried with
+increasing pauses. Read timeouts are not retried, because the service may still be working.
 
 >>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
 ...     client.count("pile", "Marie Curie")["documents"]
@@ -36,36 +35,36 @@ from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.facts import Facts
 
 Json = dict[str, Any]
-#: Values of columns of the document table or fields of the metadata (nested: ``a.b``) that documents must have to be
-#: counted: one value, a list of them, or ``{"min": …, "max": …}``; None or "" for documents without it.
+#: Values that documents must have to be counted, by column of the document table or metadata field (nested: ``a.b``):
+#: one value, a list of values, or ``{"min": …, "max": …}``; None or "" selects documents without the column.
 Filter = Mapping[str, Any]
-#: Pause before the second attempt; it doubles with each further one.
+#: Pause before the second attempt; it doubles with each further attempt.
 FIRST_PAUSE_S = 0.2
 RETRIED = (429, 503)
-#: Facts above which a table is counted as a job: what a service answers at once, unless it is told otherwise.
+#: Maximum facts of a table that is not counted as a job; the default limit of the service.
 JOB_FACTS = 10_000
 NDJSON = "application/x-ndjson"
 
 
 class Client:
-    """One service. Use it as a context manager, or call :meth:`close`; one client may be used by several threads.
+    """A client of one service. Use it as a context manager or call :meth:`close`; several threads may share a client.
 
     Args:
-        base_url: Where the service answers, such as ``http://127.0.0.1:8080``; a path in it is kept.
-        timeout_s: Longest wait for a connection, and for each answer.
-        attempts: How often a request is sent at most when nothing answers or the service is busy.
-        api_key: For a service that asks for one; ``$FACTCENSUS_API_KEY`` unless given.
+        base_url: URL of the service, such as ``http://127.0.0.1:8080``; it may have a path.
+        timeout_s: Timeout for a connection, and for each response.
+        attempts: Maximum number of attempts for a request if the service does not respond or is busy.
+        api_key: API key, if the service needs one; ``$FACTCENSUS_API_KEY`` by default.
 
-    Every method raises a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` when nothing answers,
-    ``UnknownIndexError`` and ``RejectedError`` for a request that cannot be answered, ``NotReadyError`` and
-    ``ServerFailureError`` for a service in trouble.
+    Every method may raise a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` if nothing responds,
+    ``UnknownIndexError`` and ``RejectedError`` for a refused request, ``NotReadyError`` for a service that is busy or
+    not ready, and ``ServerFailureError`` for a failure of the service.
     """
 
     def __init__(
         self, base_url: str, timeout_s: float = 30.0, *, attempts: int = 5, api_key: str | None = None
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise AddressError(f"{base_url!r} is not the address of a service; give one such as http://127.0.0.1:8080")
+            raise AddressError(f"invalid service URL {base_url!r}; give one such as http://127.0.0.1:8080")
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._attempts = attempts
@@ -86,11 +85,11 @@ class Client:
         self._http.close()
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once every index of the service is open and warm.
+        """Wait until every index of the service is open and warm.
 
         Raises:
-            NotReadyError: that took longer than ``timeout_s``; the message has the service's reasons.
-            UnreachableError: nothing answered in all that time.
+            NotReadyError: The service was not ready within ``timeout_s``; the message has its reasons.
+            UnreachableError: Nothing responded within that time.
         """
         deadline = monotonic() + timeout_s
         while True:
@@ -104,16 +103,16 @@ class Client:
             sleep(FIRST_PAUSE_S)
 
     def indexes(self) -> list[Json]:
-        """Name, digest, analyzer, documents and tokens of each open index."""
+        """Return name, digest, analyzer, documents and tokens of each open index."""
         listed: list[Json] = json_of(self._send("GET", "/v1/indexes"))["indexes"]
         return listed
 
     def index(self, name: str) -> Json:
-        """Everything about one index."""
+        """Return the properties of one index."""
         return json_of(self._send("GET", _path(name)))
 
     def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> Json:
-        """As :meth:`CountIndex.count`; ``by`` is ``source`` or another column, whose values are counted one by one."""
+        """Count a text like :meth:`CountIndex.count`; ``by`` is ``source`` or another column to group by."""
         return self._ask(name, "count", {"text": text, "by": by, "filter": dict(filter or {})})
 
     def cooccurrence(
@@ -126,7 +125,7 @@ class Client:
         *,
         filter: Filter | None = None,
     ) -> Json:
-        """As :meth:`CountIndex.cooccurrence`; ``by`` and ``filter`` as in :meth:`count`."""
+        """Count two entities like :meth:`CountIndex.cooccurrence`; ``by`` and ``filter`` as in :meth:`count`."""
         body = {"subject": _entity(subject), "object": _entity(object), "window": window, "by": by}
         return self._ask(name, "cooccurrence", {**body, "filter": dict(filter or {})})
 
@@ -137,15 +136,15 @@ class Client:
         windows: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> pa.Table:
-        """As :meth:`CountIndex.count_facts`: the table with its counts, its own columns untouched.
+        """Return a table of facts with its counts, like :meth:`CountIndex.count_facts`.
 
-        A table of more than :data:`JOB_FACTS` facts is counted as a job of the service, a smaller one in batches;
-        ``progress`` is told the facts counted so far, and all of them.
+        A table of more than :data:`JOB_FACTS` facts is counted as a job of the service, a smaller one in batches.
+        ``progress`` is called with the number of facts counted and the total.
 
         Raises:
-            InputError: the table is not a fact table, has a column that counting adds, or a row cannot be counted.
-            RejectedError: also when the job failed, as it does where the index was replaced by another one.
-            ServerFailureError: also when the index was replaced by another one between two batches.
+            InputError: The table is not a fact table, has a column that counting adds, or a row cannot be counted.
+            RejectedError: Also if the job failed, for example because another index replaced the index.
+            ServerFailureError: Also if another index replaced the index between two batches.
         """
         facts, windows = countable(table), windows_of(windows)
         digest: str | None = self.index(name)["digest"]
@@ -166,7 +165,7 @@ class Client:
                 if done:
                     error.add_rows_before(done)
                 raise
-            if reply.status_code == 202:  # more facts than this service answers at once
+            if reply.status_code == 202:  # more facts than this service counts within a request
                 counted.append(take_counts(RemoteJob(self._send, json_of(reply)["id"]), rows, windows, digest))
             else:
                 counted.append(counted_batch(rows, reply.content, windows, digest))
@@ -176,19 +175,19 @@ class Client:
         return pa.concat_tables(counted)
 
     def submit_facts(self, name: str, table: Facts, windows: Sequence[int] = ()) -> RemoteJob:
-        """Send a fact table as a job, whatever its size; its result has the names and aliases, and their counts.
+        """Send a fact table of any size as a job; its result has the names, the aliases and the counts.
 
         Raises:
-            InputError: the table is no fact table.
+            InputError: The table is not a fact table.
         """
         return submit(self._send, _path(name, "facts:count"), countable(table), windows_of(windows))
 
     def job(self, id: str) -> RemoteJob:
-        """A job that was sent before."""
+        """Return the job with an id, for example one sent earlier."""
         return RemoteJob(self._send, quote(id, safe=""))
 
     def jobs(self) -> list[Json]:
-        """The state of each job that was sent with the same key, the newest first."""
+        """Return the state of each job sent with the same key, newest first."""
         listed: list[Json] = json_of(self._send("GET", "/v1/jobs"))["jobs"]
         return listed
 
@@ -204,9 +203,9 @@ class Client:
         filter: Filter | None = None,
         limit: int = 10,
     ) -> Iterator[Json]:
-        """Pages of documents that fit a text, or a subject with an object: ``limit`` documents each, until the last.
+        """Yield pages of at most ``limit`` documents that match a text, or a subject with an object.
 
-        A page has ``documents``, ``total`` (on all pages) and what else ``POST …/documents`` answers; ``by`` and
+        A page has ``documents``, ``total`` (of all pages) and the other fields of ``POST …/documents``; ``by`` and
         ``filter`` as in :meth:`count`.
         """
         query: Json = {"limit": limit, "by": by, "filter": dict(filter or {})}
@@ -240,7 +239,7 @@ class Client:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """One successful answer, after retries where they may help."""
+        """Send a request with retries, and return the successful response."""
         attempts = self._attempts if attempts is None else attempts
         for attempt in range(attempts):
             last = attempt + 1 == attempts
@@ -251,17 +250,17 @@ class Client:
                 )
             except httpx.TimeoutException as error:
                 raise UnreachableError(
-                    f"{self.base_url} did not answer within {self._timeout_s:g} s; "
-                    "give the client a longer timeout_s, or ask for less at once"
+                    f"{self.base_url} did not respond within {self._timeout_s:g} s; "
+                    "use a longer timeout_s, or send smaller requests"
                 ) from error
             except httpx.TransportError as error:
                 if last:
                     raise UnreachableError(
-                        f"nothing answers at {self.base_url} ({error}); "
+                        f"nothing responds at {self.base_url} ({error}); "
                         "start the service with `factcensus serve INDEX`, or correct the URL"
                     ) from error
             except (httpx.InvalidURL, ValueError) as error:
-                raise ServiceError(f"{self.base_url!r} cannot be asked: {error}") from error
+                raise ServiceError(f"invalid service URL {self.base_url!r}: {error}") from error
             else:
                 if reply.is_success:
                     return reply
@@ -280,16 +279,14 @@ def count_facts(
     windows: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> pa.Table:
-    """Count every fact of a table through the service at ``url``: what ``factcensus facts count --url`` runs."""
+    """Count every fact of a table through the service at ``url``, as ``factcensus facts count --url`` does."""
     with Client(url) as client:
         return client.count_facts(index, facts, windows, progress)
 
 
 def _path(index: str, route: str = "") -> str:
     if not index or "/" in index:
-        raise UnknownIndexError(
-            f"{index!r} is no name of an index: a service knows an index by its folder's name alone"
-        )
+        raise UnknownIndexError(f"invalid index name {index!r}: use the name of the index folder without a path")
     path = f"/v1/indexes/{quote(index, safe='')}"
     return f"{path}/{route}" if route else path
 

@@ -1,4 +1,4 @@
-"""A job of a service, as its client sees it: how far it is, its end, its result. Part of the client."""
+"""Jobs of the service from the client's side: progress, result and removal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from factcensus.api.errors import RejectedError, ServerFailureError, ServiceErro
 Json = dict[str, Any]
 log = logging.getLogger("factcensus.api")
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
-#: Seconds between two looks at a job: the first, and the longest.
+#: Seconds between two requests for the state of a job: the first pause, and the longest.
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 5.0
 
 
-#: How the client asks: takes a method, a path and more, gives one successful answer, after retries where they may help.
+#: The send function of the client: takes a method, a path and options, and returns a successful response.
 Sends = Callable[..., httpx.Response]
 
 
 class RemoteJob:
-    """A table that a service counts in the background.
+    """A table that the service counts in the background.
 
     Attributes:
-        id: by which the service knows it, and by which another client can take it up.
+        id: Id of the job; another client can continue with it.
     """
 
     def __init__(self, send: Sends, id: str) -> None:
@@ -41,15 +41,15 @@ class RemoteJob:
         self._path = f"/v1/jobs/{id}"
 
     def status(self) -> Json:
-        """Return the job: its state (``queued``, ``running``, ``done``, ``failed``, ``outdated``), facts counted, …"""
+        """Return the job with its state (``queued``, ``running``, ``done``, ``failed``, ``outdated``) and progress."""
         return json_of(self._send("GET", self._path))
 
     def wait(self, progress: Callable[[int, int], None] | None = None, timeout_s: float | None = None) -> Json:
-        """The job's last state, once it is done; ``progress`` is told (facts counted, all) now and then.
+        """Wait until the job is done and return its state; call ``progress`` with (facts counted, total).
 
         Raises:
-            RejectedError: it failed, or somebody removed it.
-            ServerFailureError: it was not done within ``timeout_s``.
+            RejectedError: The job failed or was removed.
+            ServerFailureError: The job was not done within ``timeout_s``.
         """
         began, pause = monotonic(), FIRST_LOOK_S
         while True:
@@ -61,29 +61,33 @@ class RemoteJob:
             if status["state"] in ("failed", "outdated"):
                 raise RejectedError(f"job {self.id} {status['state']}: {status['error']}", detail=str(status["error"]))
             if timeout_s is not None and monotonic() - began > timeout_s:
-                raise ServerFailureError(f"job {self.id} was not done within {timeout_s:g} s; it goes on")
+                raise ServerFailureError(f"job {self.id} was not done within {timeout_s:g} s; it continues")
             sleep(pause)
             pause = min(2 * pause, LONGEST_LOOK_S)
 
     def result(self) -> pa.Table:
-        """The counts table of a job that is done, with the columns that were sent."""
+        """Return the counts table of a finished job, with the columns that were sent."""
         content = self._send("GET", f"{self._path}/result", headers={"Accept": ARROW}).content
         try:
             with pa.ipc.open_stream(content) as stream:
-                schema_to_json(stream.schema)  # raises for types that no service sends, which can crash their reader
+                schema_to_json(
+                    stream.schema
+                )  # raises for types that the service never sends, which can crash their reader
                 table = stream.read_all()
             table.validate(full=True)
             return table
         except (pa.ArrowException, TypeError, OSError, UnicodeDecodeError) as error:
-            raise ServerFailureError(f"the result of job {self.id} is no Arrow stream ({error}); try again") from error
+            raise ServerFailureError(
+                f"the result of job {self.id} is not an Arrow stream ({error}); try again"
+            ) from error
 
     def remove(self) -> None:
-        """Cancel it, if it is not done, and have it forgotten together with its result."""
+        """Cancel the job if it is unfinished, and remove it with its result."""
         self._send("DELETE", self._path)
 
 
 def submit(send: Sends, path: str, facts: pa.Table, windows: Sequence[int]) -> RemoteJob:
-    """Send a checked fact table as a job; only names and aliases travel."""
+    """Send a checked fact table as a job; only names and aliases are sent."""
     body = BytesIO()
     pq.write_table(facts.select([name for name in SENT if name in facts.column_names]), body, compression="zstd")
     reply = send(
@@ -94,7 +98,9 @@ def submit(send: Sends, path: str, facts: pa.Table, windows: Sequence[int]) -> R
         headers={"Content-Type": PARQUET, "Prefer": "respond-async"},
     )
     if reply.status_code != 202:
-        raise ServerFailureError("the service took no job; it may be of an older version", status=reply.status_code)
+        raise ServerFailureError(
+            "the service did not create a job; it may be an older version", status=reply.status_code
+        )
     return RemoteJob(send, json_of(reply)["id"])
 
 
@@ -117,7 +123,7 @@ def take_counts(
     digest: str | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pa.Table:
-    """The counts of a table that was sent as a job, which is removed at the end, also when this is interrupted."""
+    """Return the counts of a table sent as a job, and remove the job, also on interruption."""
     try:
         job.wait(progress)
         counts = job.result()
@@ -129,5 +135,5 @@ def take_counts(
 def _forget(job: RemoteJob) -> None:
     try:
         job.remove()
-    except ServiceError:  # whatever ended the wait is what the caller wants to know
-        log.warning("job %s could not be removed; the service keeps it until its time is over", job.id)
+    except ServiceError:  # the caller needs the error that ended the wait, not this one
+        log.warning("job %s could not be removed; the service keeps it until it expires", job.id)

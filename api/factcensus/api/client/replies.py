@@ -1,4 +1,4 @@
-"""What the client makes of an HTTP answer: JSON, an error of the right kind, or a pause before the next attempt."""
+"""Interpreting HTTP responses: JSON, errors, and pauses before the next attempt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import httpx
 
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError, ServiceError, UnknownIndexError
 
-#: No answer makes the client wait longer than this before it tries again.
+#: Maximum pause before the next attempt.
 LONGEST_PAUSE_S = 60.0
 UNKNOWN_INDEX = "urn:factcensus:problem:unknown-index"
 
 
 def json_of(reply: httpx.Response) -> dict[str, Any]:
-    """The JSON object of a successful answer.
+    """Return the JSON object of a successful response.
 
     Raises:
-        ServerFailureError: it is none; something else answers at this address.
+        ServerFailureError: The response is not a JSON object; the URL is probably of another service.
     """
     try:
         content = reply.json()
@@ -27,23 +27,23 @@ def json_of(reply: httpx.Response) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise ServerFailureError(
-            f"{reply.url} answered something else than a JSON object; is that address a factcensus service?",
+            f"{reply.url} did not return a JSON object; is it the URL of a factcensus service?",
             status=reply.status_code,
         )
     return content
 
 
 def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
-    """The error that an answer with a status of 400 and more, or a redirection, stands for."""
+    """Return the error for a response with status 400 or higher, or a redirect."""
     status = reply.status_code
     problem = _problem_of(reply)
     title = str(problem.get("title") or reply.reason_phrase or "no reason given")
     detail = str(problem.get("detail") or title)
     type_ = str(problem.get("type") or "about:blank")
     if not problem:
-        detail = f"{title}; is {base_url} the address of a factcensus service?"
+        detail = f"{title}; is {base_url} the URL of a factcensus service?"
     return _class_of(status, type_)(
-        f"{base_url} answers {status}: {detail}",
+        f"{base_url} returned {status}: {detail}",
         status=status,
         title=title,
         detail=detail,
@@ -53,7 +53,7 @@ def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
 
 
 def pause_s(reply: httpx.Response) -> float:
-    """Seconds that a ``Retry-After`` header asks for, as a number or a date; 0 without one."""
+    """Return the seconds of a ``Retry-After`` header, given as a number or a date; 0 without one."""
     value = reply.headers.get("Retry-After", "")
     try:
         seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()

@@ -1,7 +1,7 @@
-"""How the client splits a table of facts into batches, and puts the counts that come back beside its rows.
+"""Splitting a table of facts into batches, and adding the returned counts to its rows.
 
-Only names and aliases travel. The facts' other columns stay here, so their types cannot change on the way and the
-result is the very table that ``CountIndex.count_facts`` gives.
+Only names and aliases are sent. The other columns stay with the client, so their types cannot change and the result
+equals that of ``CountIndex.count_facts``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import pyarrow as pa
 
 from factcensus.api.errors import ServerFailureError
 
-#: Facts in one request: small enough to show progress and to repeat cheaply, far below the service's limit.
+#: Facts per request: few enough to show progress and to repeat cheaply, far below the limit of the service.
 BATCH_FACTS = 1000
-#: Bytes after which a batch is closed early: a quarter of the service's limit, for entities with many aliases.
+#: Maximum bytes of a batch, for entities with many aliases: a quarter of the limit of the service.
 BATCH_BYTES = 4 * 2**20
 SENT = ("subject", "object", "subject_aliases", "object_aliases")
 LABELS = {"index": pa.string(), "index_digest": pa.string(), "analyzer": pa.string(), "exact": pa.bool_()}
 
 
 def batches(facts: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
-    """A checked fact table in pieces, each with the NDJSON body that asks for its counts."""
+    """Split a checked fact table into batches, each with the NDJSON body of its request."""
     sent = facts.select([name for name in SENT if name in facts.column_names])
     start, lines, size = 0, list[bytes](), 0
     for row in sent.to_pylist():
@@ -38,10 +38,10 @@ def batches(facts: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
 
 
 def counted_batch(rows: pa.Table, answer: bytes, windows: Sequence[int], digest: str | None) -> pa.Table:
-    """The rows with the counts of their NDJSON answer.
+    """Return the rows with the counts of their NDJSON response.
 
     Raises:
-        ServerFailureError: the answer is not one for these rows, or comes from another index than ``digest``.
+        ServerFailureError: The response does not match these rows, or the index does not have this digest.
     """
     try:
         counts = [orjson.loads(line) for line in answer.splitlines()]
@@ -53,10 +53,10 @@ def counted_batch(rows: pa.Table, answer: bytes, windows: Sequence[int], digest:
 def counted_table(
     rows: pa.Table, counts: Sequence[Mapping[str, Any]], windows: Sequence[int], digest: str | None
 ) -> pa.Table:
-    """The rows with their counts.
+    """Return the rows with their counts.
 
     Raises:
-        ServerFailureError: they are not the counts of these rows, or come from another index than ``digest``.
+        ServerFailureError: The counts do not match these rows, or the index does not have this digest.
     """
     try:
         columns = {
@@ -66,10 +66,10 @@ def counted_table(
     except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
         raise _no_counts(error) from error
     if len(counts) != rows.num_rows:
-        raise ServerFailureError(f"the service answered {len(counts)} facts of {rows.num_rows}; try again")
+        raise ServerFailureError(f"the service returned {len(counts)} of {rows.num_rows} facts; try again")
     if any(count["index_digest"] != digest for count in counts):
         raise ServerFailureError(
-            "the index was replaced by another one while the facts were counted; count them again from the start"
+            "another index replaced the index while the facts were counted; count them again from the start"
         )
     table = rows
     for name, values in columns.items():
@@ -79,12 +79,12 @@ def counted_table(
 
 def _no_counts(error: Exception) -> ServerFailureError:
     return ServerFailureError(
-        f"the service's answer is no counts table ({error!r}); client and service may be of different versions"
+        f"the response is not a counts table ({error!r}); client and service may have different versions"
     )
 
 
 def count_columns(windows: Sequence[int]) -> dict[str, pa.DataType]:
-    """Names and types of the columns that counting adds, in their order."""
+    """Return names and types of the columns that counting adds, in order."""
     numbers = [f"{role}_{what}" for what in ("mentions", "documents") for role in ("subject", "object")]
     for suffix in ("", *(f"_w{window}" for window in dict.fromkeys(windows))):
         numbers += [f"cooccurrence_documents{suffix}", f"cooccurrence_pairs{suffix}"]

@@ -1,32 +1,32 @@
-"""How much a table may hold, whatever the size of the body that it comes in."""
+"""Limits on a table, independent of the size of its body."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-#: What a JSON body may hold besides facts: that of counting, or that of replicating a notebook.
+#: The kind of a JSON body: for counting facts, or for replicating a notebook.
 Form = Literal["facts", "replication"]
 Ending = Literal["json", "jsonl", "csv", "arrow", "parquet"]
 FORMAT_NAMES: dict[Ending, str] = {
     "json": "JSON", "jsonl": "JSON Lines", "csv": "CSV", "arrow": "an Arrow stream", "parquet": "Parquet",
 }  # fmt: skip
-#: Columns of a table, those nested in other columns included.
+#: Maximum columns of a table, including nested ones.
 MOST_COLUMNS = 1000
-#: Lists and objects inside each other, in one cell.
+#: Maximum nesting of lists and objects in one cell.
 MOST_NESTING = 32
-#: Characters of a column's name: answers repeat it in every row.
+#: Maximum characters of a column name; responses repeat it in every row.
 MOST_NAME_CHARS = 1000
-#: Bytes of a row in JSON Lines.
+#: Maximum bytes of a row in JSON Lines.
 MOST_LINE_BYTES = 8 * 2**20
-#: Bytes that a table may have decoded, for each byte that it may have as sent.
+#: Maximum ratio of the decoded bytes of a table to the limit on its body.
 UNFOLDED = 4
-#: Bytes that any table may have decoded, and those that it may have besides for each byte of its own body.
+#: Decoded bytes that every table may have, and additional decoded bytes per byte of its body.
 FREE_BYTES, MOST_RATIO = 64 * 2**20, 100
 
 
 class Refused(Exception):
-    """A body that is not taken: the kind of problem, its detail, and the first of a validator's findings."""
+    """A refused body: the kind of problem, its detail, and the first errors of a validator."""
 
     def __init__(
         self, kind: str, detail: str, findings: list[dict[str, Any]] | None = None, number_of_findings: int = 0
@@ -38,14 +38,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most that one table may have.
+    """The limits on one table.
 
     Attributes:
-        facts: rows.
-        sent_bytes: of the body as sent; decoded, it may have :data:`UNFOLDED` times as many.
-        sent_variable: the variable that sets ``sent_bytes``.
-        json_bytes: of a JSON body, which has to be read as a whole.
-        seconds: for reading all of it.
+        facts: Maximum rows.
+        sent_bytes: Maximum bytes of the body; the decoded table may have :data:`UNFOLDED` times as many.
+        sent_variable: The variable that sets ``sent_bytes``.
+        json_bytes: Maximum bytes of a JSON body, which must be read as a whole.
+        seconds: Timeout for reading the table.
     """
 
     facts: int
@@ -59,22 +59,22 @@ class Bounds:
         if facts > self.facts:
             raise Refused(
                 "limit-exceeded",
-                f"{facts} facts are more than {self.facts} (FACTCENSUS_MAX_JOB_FACTS); send them in several requests",
+                f"the table has {facts} facts, more than {self.facts} (FACTCENSUS_MAX_JOB_FACTS); split it",
             )
 
     def check_bytes(self, size: int, sent: int) -> None:
-        """Refuse a table that unfolds to far more than a plain one may have, or than was sent."""
+        """Refuse a table that decodes to too many bytes, absolutely or compared with its body."""
         if size > FREE_BYTES + MOST_RATIO * sent:
             raise Refused(
                 "limit-exceeded",
                 f"the table has at least {size} bytes uncompressed, more than {MOST_RATIO} times the {sent} bytes "
-                "of the body; send it in several requests, or less compressed",
+                "of the body; split it, or compress it less",
             )
         if size > UNFOLDED * self.sent_bytes:
             raise Refused(
                 "limit-exceeded",
                 f"the table has at least {size} bytes uncompressed, more than four times {self.sent_bytes} "
-                f"({self.sent_variable}); send it in several requests, or without columns that counting does not need",
+                f"({self.sent_variable}); split it, or leave out columns that counting does not need",
             )
 
     def check_columns(self, columns: int) -> None:
@@ -82,12 +82,12 @@ class Bounds:
         if columns > MOST_COLUMNS:
             raise Refused(
                 "limit-exceeded",
-                f"the table has more than {MOST_COLUMNS} columns, fields of objects included; leave out those that "
+                f"the table has more than {MOST_COLUMNS} columns, including fields of objects; leave out columns that "
                 "counting does not need",
             )
 
     def check_nesting(self, nesting: int, column: str) -> None:
-        """Refuse a column whose cells hold lists or objects too many levels deep."""
+        """Refuse a column with too deeply nested lists or objects."""
         if nesting > MOST_NESTING:
             raise Refused(
                 "limit-exceeded",
@@ -96,7 +96,7 @@ class Bounds:
             )
 
     def check_name(self, name: str) -> None:
-        """Refuse a column name that no answer should repeat in every row."""
+        """Refuse a column name that is too long to repeat in every row of a response."""
         if len(name) > MOST_NAME_CHARS:
             raise Refused(
                 "limit-exceeded",

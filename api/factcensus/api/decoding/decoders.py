@@ -1,4 +1,4 @@
-"""The service's side of decoding: hands bodies to forks of the decoding process, and takes checked tables from them."""
+"""The service's side of decoding: passing bodies to forks of the decoding process, and receiving checked tables."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from factcensus.api.http.problems import Problem, problem_of_validation
 from factcensus.indexer import Limit
 
 log = logging.getLogger("factcensus.api")
-#: Seconds after which somebody who waits for a free place looks whether the time is over.
+#: Seconds between checks of the timeout while waiting for a free place.
 LOOK_S = 0.05
-#: Bytes of a frame besides a table's own.
+#: Bytes of a frame in addition to those of a table.
 FRAME_BYTES = 16 * 2**20
 
 
 @dataclass
 class Decoded:
-    """A table that was found in order.
+    """A checked table.
 
     Attributes:
-        facts: its rows.
-        size: bytes of its rows in memory.
-        options: what a JSON body holds besides the facts.
-        schema: of its pieces.
-        pieces: its rows, one piece after the other; they come once.
+        facts: Number of rows.
+        size: Bytes of the rows in memory.
+        options: Fields of a JSON body other than the facts.
+        schema: Schema of the pieces.
+        pieces: The rows in pieces; they can be iterated once.
     """
 
     facts: int
@@ -50,16 +50,16 @@ class Decoded:
     pieces: Iterator[pa.Table]
 
     def table(self) -> pa.Table:
-        """All of its rows."""
+        """Return all rows."""
         return pa.concat_tables(list(self.pieces))
 
 
 class Decoders:
-    """Forks that decode, at most so many at a time.
+    """A limited number of forks that decode.
 
     Args:
-        most: forks at the same time; other bodies wait.
-        metrics: where it is told how many forks ended without an answer.
+        most: Maximum number of parallel forks; other bodies wait.
+        metrics: Counts forks that ended without a response.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
@@ -70,18 +70,18 @@ class Decoders:
     def decoded(
         self, body: bytes | IO[bytes], ending: Ending, bounds: Bounds, limit: Limit, *, form: Form = "facts"
     ) -> Iterator[Decoded]:
-        """The table in a body or a file.
+        """Decode the table in a body or a file.
 
         Args:
-            body: its bytes, or an open file whose position nobody else needs.
-            ending: of files of its format.
-            bounds: how much it may hold.
-            limit: stops the decoding.
-            form: what a JSON body may hold besides facts.
+            body: The bytes, or an open file whose position may change.
+            ending: File ending of the format.
+            bounds: Limits on the table.
+            limit: Stops the decoding.
+            form: The kind of a JSON body.
 
         Raises:
-            Problem: the body is no table, or holds too much.
-            DeadlineError: the limit was reached.
+            Problem: The body is not a table, or exceeds a limit.
+            DeadlineError: The timeout was reached.
         """
         while not self._places.acquire(timeout=LOOK_S):
             limit.check()
@@ -96,15 +96,17 @@ class Decoders:
     def _begun(
         self, opened: contextlib.ExitStack, body: bytes | IO[bytes], request: bytes, limit: Limit
     ) -> socket.socket:
-        """A connection to a fork that has begun to decode."""
+        """Return a connection to a fork that has started to decode."""
         for _ in range(2):
             channel = opened.enter_context(self._fork(body))
-            with contextlib.suppress(EOFError, ConnectionError):  # it was killed before it began: not the body's fault
+            with contextlib.suppress(
+                EOFError, ConnectionError
+            ):  # the fork was killed before it started, which is not the fault of the body
                 wire.send(channel, "request", [request])
                 kind, _content = wire.receive(channel, 0, limit.check)
                 if kind == "begun":
                     return channel
-        raise Problem("overloaded", "no more processes can be started now; try again in a moment")
+        raise Problem("overloaded", "no further process can be started now; try again in a moment")
 
     def _shown(self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit) -> Decoded:
         with self._answering(ending):
@@ -124,10 +126,10 @@ class Decoders:
                     break
                 yield piece
             if facts:
-                raise WireError("another number of rows than was said")
+                raise WireError("the number of rows differs from the announced number")
 
     def _received(self, channel: socket.socket, wanted: wire.Kind, bounds: Bounds, limit: Limit) -> bytearray | None:
-        """The content of the next frame, None at the end of the pieces; raises what another frame says."""
+        """Return the content of the next frame, or None after the last piece; raise the error of an error frame."""
         most = UNFOLDED * bounds.sent_bytes + FRAME_BYTES
         kind, content = wire.receive(channel, most, limit.check)
         if kind == wanted:
@@ -141,21 +143,21 @@ class Decoders:
             raise Problem(str(said["kind"]), str(said["detail"]))
         if kind == "fault":
             raise _Fault(json.loads(content)["traceback"])
-        raise WireError(f"a frame of kind {kind} where {wanted} was to come")
+        raise WireError(f"got a frame of kind {kind}, expected {wanted}")
 
     @contextmanager
     def _answering(self, ending: Ending) -> Iterator[None]:
-        """Make problems of everything by which a fork can fail: the body is to blame, and it alone."""
+        """Turn every failure of a fork into a problem of its body."""
         try:
             yield
         except (EOFError, ConnectionError) as error:
-            why = "the process that decoded it ended; it is damaged, or takes far more memory than it has bytes"
+            why = "its decoder crashed; it is damaged, or needs far more memory than its size"
             raise self._undecodable(ending, why) from error
         except _Fault as error:
-            log.warning("a body that says it is %s cannot be decoded:\n%s", ending, error)
+            log.warning("a body declared as %s cannot be decoded:\n%s", ending, error)
             raise self._undecodable(ending, "it is damaged") from error
         except (WireError, KeyError, TypeError, ValueError, RecursionError) as error:
-            log.warning("the answer to a body that says it is %s cannot be read: %r", ending, error)
+            log.warning("the decoder's output for a body declared as %s cannot be read: %r", ending, error)
             raise self._undecodable(ending, "it is damaged") from error
 
     def _undecodable(self, ending: Ending, why: str) -> Problem:
@@ -164,7 +166,7 @@ class Decoders:
 
     @contextmanager
     def _fork(self, body: bytes | IO[bytes]) -> Iterator[socket.socket]:
-        """A connection to a fork that has a body."""
+        """Return a connection to a fork that has the body."""
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair()
             opened.enter_context(ours)
@@ -174,12 +176,12 @@ class Decoders:
 
 
 class _Fault(Exception):
-    """What a fork failed by."""
+    """The traceback of a failed fork."""
 
 
 @contextmanager
 def _file_of(body: bytes | IO[bytes]) -> Iterator[IO[bytes]]:
-    """An open file with a body."""
+    """Return an open file with the body."""
     if not isinstance(body, bytes):
         body.flush()
         yield body

@@ -1,7 +1,7 @@
-"""Columns of plain types: no dictionaries, runs, views of texts, extensions; unions and views of lists are refused.
+"""Conversion of columns to plain types, without dictionaries, runs, string views or extensions.
 
-What a column will take as a plain one is reckoned before it is made: a dictionary of one long text may stand for
-gigabytes.
+Unions and list views are refused. The size of a plain column is computed before it is created, because a dictionary of
+one long text may expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pyarrow.compute import call_function as compute
 
 from factcensus.api.decoding.bounds import Bounds, Refused
 
-#: Bytes of a piece of plain columns, unless a single row has more.
+#: Maximum bytes of a piece of plain columns; a single row may have more.
 PIECE_BYTES = 8 * 2**20
-#: Bytes that a value takes at least when it is written in an answer.
+#: Minimum bytes of a value in a response.
 VALUE_BYTES = 4
 _SIMPLE = (
     pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date,
@@ -26,10 +26,10 @@ _SIMPLE = (
 
 
 def plain_schema(schema: pa.Schema, bounds: Bounds) -> pa.Schema:
-    """The schema with plain types and without metadata.
+    """Return the schema with plain types and without metadata.
 
     Raises:
-        Refused: a type has no plain one, or there are too many columns, or one is too deep, or named at length.
+        Refused: A type has no plain equivalent, or there are too many, too deep or too long-named columns.
     """
     bounds.check_columns(len(schema))
     for name in schema.names:
@@ -39,7 +39,7 @@ def plain_schema(schema: pa.Schema, bounds: Bounds) -> pa.Schema:
 
 
 def _fields_of(kind: pa.DataType, column: str, bounds: Bounds, nesting: int) -> int:
-    """A column and the columns nested in it."""
+    """Count a column and the columns nested in it."""
     bounds.check_nesting(nesting, column)
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
@@ -78,13 +78,12 @@ def _plain_type(kind: pa.DataType, column: str) -> pa.DataType:
             return pa.struct([pa.field(field.name, _plain_type(field.type, column)) for field in kind])
     raise Refused(
         "invalid-input",
-        f"column {column[:100]!r} has the type {str(kind)[:100]}, which is not read here; send it as text, or leave it "
-        "out",
+        f"column {column[:100]!r} has the unsupported type {str(kind)[:100]}; send it as text, or leave it out",
     )
 
 
 def _names_a_zone(zone: str) -> bool:
-    """Whether a time zone looks like one: answers look it up by its name."""
+    """Return whether a string looks like a time zone name, which responses look up."""
     return len(zone) <= 64 and zone.isascii() and all(part.replace("-", "").isalnum() for part in _parts(zone))
 
 
@@ -93,10 +92,10 @@ def _parts(zone: str) -> list[str]:
 
 
 def plain_pieces(batch: pa.RecordBatch, schema: pa.Schema, most_rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a batch as plain columns, so many at a time, fewer where they are large.
+    """Yield the rows of a batch as plain columns, at most ``most_rows`` at a time, fewer if the rows are large.
 
     Raises:
-        Refused: a column cannot be made plain.
+        Refused: A column cannot be converted.
     """
     for start in range(0, batch.num_rows, most_rows):
         yield from _split(batch.slice(start, most_rows), schema)
@@ -129,7 +128,7 @@ def _plain(array: pa.Array, field: pa.Field) -> pa.Array:
         raise Refused(
             "invalid-input",
             f"column {field.name[:100]!r} of type {str(array.type)[:100]} cannot be read as {str(field.type)[:100]} "
-            f"({str(error)[:200]}); send it so, or leave it out",
+            f"({str(error)[:200]}); send it as that type, or leave it out",
         ) from error
 
 
@@ -137,7 +136,7 @@ def _plain(array: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def weight(batch: pa.RecordBatch) -> int:
-    """Bytes that a batch takes in plain columns, at least :data:`VALUE_BYTES` for every value."""
+    """Return the bytes of a batch in plain columns, at least :data:`VALUE_BYTES` per value."""
     return sum(_weight(column) for column in batch.columns)
 
 
@@ -162,7 +161,7 @@ def _weight(array: pa.Array) -> int:
 
 
 def _chosen(values: pa.Array, indices: pa.Array) -> int:
-    """Bytes of values that are chosen by indices."""
+    """Return the bytes of the values that indices select."""
     if not len(values):
         return VALUE_BYTES * len(indices)
     lengths = pa.array(_lengths(values))
@@ -170,7 +169,7 @@ def _chosen(values: pa.Array, indices: pa.Array) -> int:
 
 
 def _repeated(array: pa.Array) -> int:
-    """Bytes of a column of runs, which may be a slice of a longer one."""
+    """Return the bytes of a run-end encoded column, which may be a slice."""
     start, end = array.offset, array.offset + len(array)
     ends = np.clip(np.asarray(array.run_ends, np.int64), start, end)
     runs = ends - np.concatenate([[start], ends[:-1]])
@@ -178,7 +177,7 @@ def _repeated(array: pa.Array) -> int:
 
 
 def _lengths(values: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """int64 (values,): about the bytes of each value."""
+    """Return int64 (values,): the approximate bytes of each value."""
     types, kind = pa.types, values.type
     if any(holds(kind) for holds in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)):
         return np.asarray(compute("binary_length", [values]).fill_null(0), np.int64)
@@ -188,6 +187,6 @@ def _lengths(values: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _view_lengths(array: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """int64 (values,): the bytes to which each view leads."""
+    """Return int64 (values,): the bytes that each view refers to."""
     views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)
     return views[array.offset : array.offset + len(array), 0].astype(np.int64).clip(0)

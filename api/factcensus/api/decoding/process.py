@@ -1,9 +1,9 @@
-"""The process that decodes: the service starts it once; it imports everything, and forks for every body.
+"""The decoding process: the service starts it once; it imports everything and forks for every body.
 
 ``python -m factcensus.api.decoding.process`` has a socket as its standard input. For each body it receives one end of a
-connection and a file there. The fork reads the request on the connection, decodes the file, and answers. The process
-ends when the other end of the socket is closed, and a fork when that of its connection is: neither outlives
-the service.
+connection and a file on it. The fork reads the request from the connection, decodes the file, and responds. The process
+ends when the other end of the socket is closed, and a fork when the other end of its connection is closed, so neither
+outlives the service.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ from factcensus.indexer.errors import InputError
 
 try:
     import resource
-except ImportError:  # on Windows, where there is no fork either
-    resource = None  # type: ignore[assignment]  # looked at before use
+except ImportError:  # on Windows, which has no fork either
+    resource = None  # type: ignore[assignment]  # checked before use
 
-#: Memory that a fork may take besides what it begins with, and besides that at most so many bytes for each byte of its
-#: body. JSON is read as a whole: 16 MB of plain facts took 7 for each byte. Everything else is read in pieces.
+#: Memory that a fork may use in addition to its initial memory: a constant, plus a number of bytes per byte of its
+#: body, up to a maximum. JSON is read as a whole (16 MB of plain facts took 7 bytes per byte), other formats in pieces.
 MEMORY_BYTES = 64 * 2**20
 MEMORY_PER_BYTE, MOST_MEMORY_BYTES = 2, 160 * 2**20
 MEMORY_PER_BYTE_OF_JSON, MOST_MEMORY_BYTES_OF_JSON = 8, 512 * 2**20
-#: Open files of a fork: those it has, and a few that Python opens to import what it has not yet.
+#: Maximum open files of a fork: those it has, and a few that Python opens for late imports.
 MOST_FILES = 16
-#: Bytes of a request.
+#: Maximum bytes of a request.
 MOST_REQUEST = 2**16
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Hides pandas: pyarrow would import it with its first array, 90 ms and 36 MB of which nothing here makes use."""
+    """Hides pandas, which pyarrow would import with its first array; this saves 90 ms and 36 MB."""
 
     def find_spec(self, fullname: str, *_others: Any) -> None:
-        """Say that pandas is not installed."""
+        """Report pandas as not installed."""
         if fullname == "pandas":
             raise ModuleNotFoundError("not here", name=fullname)
 
 
 def main() -> None:
-    """Fork for each body until the service has gone."""
+    """Fork for each body until the service ends."""
     control = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that ended need nobody to wait for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps forks that ended
     threading.stack_size(256 * 2**10)
     sys.meta_path.insert(0, _WithoutPandas())
     _try_out()
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _try_out() -> None:
-    """Read a table of each kind: what is imported late is imported before there are limits."""
+    """Read a table of each format, so that late imports happen before the limits are set."""
     table = pa.table({"subject": ["a"], "object": ["b"], "n": [1], "x": [{"y": ["z"]}]})
     arrow, parquet = io.BytesIO(), io.BytesIO()
     with pa.ipc.new_stream(arrow, table.schema) as stream:
@@ -110,11 +110,11 @@ def _try_out() -> None:
 
 
 def _answer(connection: int, file: int) -> Never:
-    """Decode one body, and end."""
+    """Decode one body, and exit."""
     channel = socket.socket(fileno=connection)
     try:
         with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)  # who sends a body does not write into the service's log
+            os.dup2(nothing.fileno(), 2)  # senders of bodies must not write to the service's log
         _, request = wire.receive(channel, MOST_REQUEST, lambda: None)
         asked = json.loads(request)
         wire.send(channel, "begun")
@@ -124,21 +124,21 @@ def _answer(connection: int, file: int) -> Never:
         _confine(bounds, _memory_of(asked["ending"], size))
         with os.fdopen(file, "rb") as body:
             _decode(channel, lambda: FactsReader(body, asked["ending"], size, bounds, asked["form"]))
-    except (EOFError, OSError):  # nobody listens any more
+    except (EOFError, OSError):  # the service closed the connection
         pass
     finally:
         os._exit(0)
 
 
 def _memory_of(ending: Ending, size: int) -> int:
-    """Bytes by which decoding a body of so many bytes may grow."""
+    """Return the bytes by which memory may grow while decoding a body of ``size`` bytes."""
     if ending == "json":
         return min(MEMORY_BYTES + MEMORY_PER_BYTE_OF_JSON * size, MOST_MEMORY_BYTES_OF_JSON)
     return min(MEMORY_BYTES + MEMORY_PER_BYTE * size, MOST_MEMORY_BYTES)
 
 
 def _end_with(channel: socket.socket) -> None:
-    """End this process as soon as the other side of a connection has gone."""
+    """Exit as soon as the other end of a connection is closed."""
     waiting = select.poll()
     waiting.register(channel, 0)
 
@@ -150,8 +150,8 @@ def _end_with(channel: socket.socket) -> None:
 
 
 def _confine(bounds: Bounds, memory_bytes: int) -> None:
-    """Set the limits of this process; its memory may grow by so much."""
-    # The kernel ends what no Python code could: a second after the service itself has stopped to wait.
+    """Set the limits of this process; its memory may grow by ``memory_bytes``."""
+    # The kernel kills the process a second after the service has timed out, even inside C code.
     signal.setitimer(signal.ITIMER_REAL, bounds.seconds + 1)
     if resource is None:
         return
@@ -187,14 +187,14 @@ def _decode(channel: socket.socket, opened: Callable[[], FactsReader]) -> None:
 
 
 def _told(error: Exception) -> tuple[wire.Kind, Any]:
-    """How an error is told to the service."""
+    """Return the frame that reports an error to the service."""
     if isinstance(error, Refused):
         findings = {"findings": error.findings, "number_of_findings": error.number_of_findings}
         return "refused", {"kind": error.kind, "detail": error.detail, **findings}
     if isinstance(error, InputError):
         return "refused", {"kind": "invalid-input", "detail": str(error)}
     if isinstance(error, (MemoryError, pa.ArrowMemoryError)):
-        detail = "decoding the body takes far more memory than it has bytes; send the table in smaller pieces"
+        detail = "decoding the body needs far more memory than its size; split the table"
         return "refused", {"kind": "limit-exceeded", "detail": detail}
     return "fault", {"error": repr(error)[:1000], "traceback": "".join(traceback.format_exception(error))[-10_000:]}
 

@@ -1,4 +1,4 @@
-"""Messages about rows of a piece, told with the rows' numbers in the whole table."""
+"""Converting row numbers of a piece in messages to row numbers of the whole table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from factcensus.indexer.errors import InputError
 
 @contextmanager
 def counted_from(before: int) -> Iterator[None]:
-    """Add the number of rows before a piece to the row that an error in it names."""
+    """Add the number of rows before a piece to the row number in an error."""
     try:
         yield
     except InputError as error:
@@ -19,5 +19,5 @@ def counted_from(before: int) -> Iterator[None]:
 
 
 def moved(message: str, before: int) -> str:
-    """The message with its row's number in the whole table."""
+    """Return the message with the row number of the whole table."""
     return re.sub(r"\brow (\d+)\b", lambda found: f"row {int(found[1]) + before}", message, count=1)

@@ -1,4 +1,4 @@
-"""The decoding process as the service sees it: one for all applications, started again if it is killed."""
+"""Starting the decoding process: one for all applications, restarted if it is killed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import threading
 from factcensus.api.http.problems import Problem
 
 log = logging.getLogger("factcensus.api")
-#: Seconds in which it has to start.
+#: Seconds within which the process must start.
 START_S = 60.0
-#: Variables of the environment that it needs; the others may be secrets.
+#: Environment variables passed to the process; others may be secrets.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL")
-#: Memory that is given back at once, and none that is set aside for threads that it does not have.
+#: Variables that make the process return memory at once and reserve none for threads it does not have.
 _SET = {
     "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -26,7 +26,7 @@ _SET = {
 
 
 class DecodingProcess:
-    """A process of :mod:`factcensus.api.decoding.process`; safe from many threads, which take turns."""
+    """A process of :mod:`factcensus.api.decoding.process`, safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,41 +35,43 @@ class DecodingProcess:
         self._ready = False
 
     def start(self) -> int:
-        """Start it, if it was not, and return the id of the process."""
+        """Start the process unless it runs, and return its id."""
         with self._lock:
             self._started()
             assert self._process is not None
             return self._process.pid
 
     def wait(self) -> None:
-        """Wait until it can fork; where it never can, the log says why, and everything else is served."""
+        """Wait until the process can fork; if it cannot, log the reason and continue without it."""
         with contextlib.suppress(Problem):
             self.hand_over()
 
     def hand_over(self, *files: int) -> None:
-        """Give it the descriptors of a connection and of a file, for a fork.
+        """Pass the descriptors of a connection and a file to the process, for a fork.
 
         Raises:
-            Problem: ``overloaded``; the log says why.
+            Problem: ``overloaded``; the log has the reason.
         """
         with self._lock:
             for _ in range(2):
                 control = self._started()
                 try:
                     if not self._ready and not control.recv(1):
-                        raise EOFError("it ended while it started")
+                        raise EOFError("it ended during its start")
                     self._ready = True
                     if files:
                         socket.send_fds(control, [b"f"], files)
                     return
-                except (OSError, EOFError) as error:  # somebody killed it, or it cannot start: another one is tried
-                    log.error("the decoding process has gone: %s", error)
+                except (OSError, EOFError) as error:  # it was killed or cannot start; try another one
+                    log.error("the decoding process has ended: %s", error)
                     control.close()
                     self._control = None
-        raise Problem("overloaded", "the process that decodes tables cannot be started now; the service's log says why")
+        raise Problem(
+            "overloaded", "the process that decodes tables cannot be started; the service's log has the reason"
+        )
 
     def close(self) -> None:
-        """End it; it has nothing to put in order, and its forks end by themselves."""
+        """Kill the process; it needs no cleanup, and its forks end by themselves."""
         with self._lock:
             if self._control is not None:
                 self._control.close()
@@ -86,7 +88,7 @@ class DecodingProcess:
                 if self._process is not None:
                     self._process.kill()
                     self._process.wait()
-                # In a session of its own: Ctrl+C lets the service finish what it has begun to decode.
+                # A separate session keeps Ctrl+C from ending it, so the service can finish decoding.
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", f"{__package__}.process"],
                     stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=kept | _SET, cwd="/", start_new_session=True,

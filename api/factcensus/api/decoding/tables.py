@@ -1,7 +1,7 @@
-"""A table of facts in a file, read piece by piece: one piece at a time is in memory, however large the file is.
+"""Reading a table of facts in pieces, so that only one piece at a time is in memory.
 
-It is read once to find everything in order and to learn the columns' types, which rows of JSON Lines show only bit by
-bit, and a second time to be sent on, unless it is small enough to be kept.
+The file is read once to check it and to find the column types, which JSON Lines reveal only row by row. It is read a
+second time to send the rows, unless it is small enough to be kept in memory.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from factcensus.indexer.tables.files import rows_of, table_of
 from factcensus.indexer.tables.json_rows import check_keys_once, rows_as_written
 from factcensus.indexer.tables.shapes import Shape, ShapeError
 
-#: Facts of a piece.
+#: Facts per piece.
 PIECE_FACTS = 5000
-#: Rows of Parquet that are decoded at a time. The process has room for 64 KB in each of them, however small the file
-#: is; where a dictionary stands for more, the memory of the process ends first.
+#: Rows of Parquet decoded at a time. The process has memory for at least 64 KB per row, even for a small file; if a
+#: dictionary expands to more, the memory limit stops it.
 PARQUET_ROWS = 1000
-#: Bytes of a table that is kept and not read a second time.
+#: Maximum bytes of a table that is kept rather than read a second time.
 KEPT_BYTES = 32 * 2**20
 _FORMS: dict[Form, type[FactsBody | ReplicationBody]] = {"facts": FactsBody, "replication": ReplicationBody}
 
@@ -50,17 +50,17 @@ class FactsReader:
     """A file with a fact table.
 
     Attributes:
-        facts: its rows, once it was checked.
-        size: bytes of its rows in memory, all together, once it was checked.
-        options: what a JSON body holds besides the facts.
-        schema: of all its pieces, once it was checked: plain types.
+        facts: Number of rows, after the check.
+        size: Bytes of all rows in memory, after the check.
+        options: Fields of a JSON body other than the facts.
+        schema: Schema of all pieces with plain types, after the check.
     """
 
     def __init__(self, file: BinaryIO, ending: Ending, size_bytes: int, bounds: Bounds, form: Form = "facts") -> None:
         if ending == "json" and size_bytes > bounds.json_bytes:
             raise Refused(
                 "body-too-large",
-                f"a JSON file has to be read as a whole, and this one has more than {bounds.json_bytes} bytes "
+                f"a JSON file must be read as a whole, and this one has more than {bounds.json_bytes} bytes "
                 "(FACTCENSUS_MAX_BODY_BYTES); send JSON Lines, CSV, Parquet or an Arrow stream",
             )
         self._file, self._bounds = file, bounds
@@ -73,11 +73,11 @@ class FactsReader:
         self.options: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Read it once.
+        """Read the file once and check it.
 
         Raises:
-            InputError: a row cannot be counted; the message names it.
-            Refused: it cannot be read, or is too large.
+            InputError: A row cannot be counted; the message names it.
+            Refused: The file cannot be read, or is too large.
         """
         self.facts = self.size = 0
         schemas: list[pa.Schema] = []
@@ -102,7 +102,7 @@ class FactsReader:
         self._bounds.check_bytes(VALUE_BYTES * self.facts * len(self.schema), self._sent)
 
     def pieces(self) -> Iterator[pa.RecordBatch]:
-        """Its rows, checked as they were: batches of one schema."""
+        """Yield the checked rows as batches with the same schema."""
         for piece in self._kept if self._kept is not None else map(check_facts, self._raw()):
             columns = [
                 piece[field.name] if field.name in piece.column_names else pa.nulls(piece.num_rows, field.type)
@@ -135,7 +135,7 @@ class FactsReader:
             check_keys_once(content, len(body.model_fields_set) + sum(map(len, body.facts)))
             for row in body.facts:
                 shape.check(row)
-            # Windows that a body does not name may be named in the address.
+            # Windows missing in the body may be given in the URL.
             self.options = body.model_dump(exclude={"facts"}, exclude_unset=self._form == "facts")
             rows = _renamed(rows_as_written(body.facts, "facts", content))
         else:
@@ -148,27 +148,25 @@ class FactsReader:
             schema, batches = (
                 _parquet(self._file, self._bounds, self._sent) if self._ending == "parquet" else _arrow(self._file)
             )
-        except (pa.ArrowMemoryError, MemoryError) as error:  # of what is no such file, any four bytes are a length
-            detail = f"the body cannot be read as {FORMAT_NAMES[self._ending]}: its head is damaged"
+        except (pa.ArrowMemoryError, MemoryError) as error:  # in other files, any four bytes may look like a length
+            detail = f"the body cannot be read as {FORMAT_NAMES[self._ending]}: its header is damaged"
             raise Refused("malformed-body", detail) from error
         plain = plain_schema(schema, self._bounds)
         if twice := [name for name, number in Counter(schema.names).items() if number > 1]:
-            raise Refused(
-                "invalid-input", f"the table has {twice[0][:100]!r} as the name of several columns; name each once"
-            )
+            raise Refused("invalid-input", f"the table has several columns named {twice[0][:100]!r}; rename them")
         empty = True
         for piece in _pieces(_plain(batches, plain, self._bounds, self._sent), plain):
             yield piece
             empty = False
         if empty:
-            check_facts(plain.empty_table())  # raises: it lacks a column, or has no rows
+            check_facts(plain.empty_table())  # raises because a column is missing or there are no rows
 
 
 def read_json(content: bytes, form: Form) -> FactsBody | ReplicationBody:
-    """A JSON body with facts.
+    """Parse a JSON body with facts.
 
     Raises:
-        Refused: it is not JSON, or not of the expected form.
+        Refused: It is not JSON, or does not have the expected form.
     """
     try:
         return _FORMS[form].model_validate_json(content)
@@ -184,7 +182,7 @@ def read_json(content: bytes, form: Form) -> FactsBody | ReplicationBody:
 
 
 def _renamed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows with the names that their columns have from here on."""
+    """Yield rows with normalised column names."""
     names = ColumnNames()
     for row in rows:
         yield dict(zip(names.of(tuple(row)), row.values(), strict=True))
@@ -201,7 +199,7 @@ def _weight(table: pa.Table) -> int:
 def _parquet(file: BinaryIO, bounds: Bounds, sent: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
     metadata = opened.metadata
-    # What the file says of itself; whether it is true shows while it is read.
+    # The metadata may be wrong; the actual numbers are checked while reading.
     bounds.check_facts(metadata.num_rows)
     bounds.check_columns(metadata.num_columns)
     bounds.check_bytes(VALUE_BYTES * metadata.num_rows * metadata.num_columns, sent)
@@ -215,13 +213,13 @@ def _arrow(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 
 def _plain(batches: Iterable[pa.RecordBatch], schema: pa.Schema, bounds: Bounds, sent: int) -> Iterator[pa.RecordBatch]:
-    """Batches as plain columns, once it is known that all so far are not too large."""
+    """Yield batches as plain columns, after checking that all batches so far are not too large."""
     rows = size = 0
     for batch in batches:
-        batch.validate(full=True)  # Arrow itself trusts what it reads
+        batch.validate(full=True)  # Arrow itself does not validate its input
         if batch.num_rows and not batch.num_columns:
             raise Refused(
-                "invalid-input", "the table has rows and no columns; every fact needs a subject and an object"
+                "invalid-input", "the table has rows but no columns; every fact needs a subject and an object"
             )
         rows += batch.num_rows
         bounds.check_facts(rows)
@@ -231,7 +229,7 @@ def _plain(batches: Iterable[pa.RecordBatch], schema: pa.Schema, bounds: Bounds,
 
 
 def _pieces(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of batches of any size, so many at a time."""
+    """Regroup the rows of batches of any size into pieces of limited size."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Plain types of columns, described in JSON. Arrow's own check of an array of these types is complete."""
+"""JSON descriptions of plain column types. Arrow's validation of arrays of these types is complete."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMED: dict[str, pa.DataType] = {
 
 
 class WireError(Exception):
-    """A frame that no process of ours writes."""
+    """A frame that our process would never write."""
 
 
 def type_to_json(kind: pa.DataType) -> Any:
-    """A plain type as JSON.
+    """Return a plain type as JSON.
 
     Raises:
-        TypeError: it is not a plain type.
+        TypeError: It is not a plain type.
     """
     if _NAMED.get(str(kind)) == kind:
         return str(kind)
@@ -46,10 +46,10 @@ def type_to_json(kind: pa.DataType) -> Any:
 
 
 def type_of_json(kind: Any) -> pa.DataType:
-    """The type that :func:`type_to_json` described.
+    """Return the type that :func:`type_to_json` described.
 
     Raises:
-        WireError: it describes none.
+        WireError: The description is invalid.
     """
     try:
         if isinstance(kind, str):
@@ -65,24 +65,24 @@ def type_of_json(kind: Any) -> pa.DataType:
         make = {"decimal128": pa.decimal128, "decimal256": pa.decimal256, "fixed_size_binary": pa.binary}[name]
         return make(*map(int, details))
     except (KeyError, TypeError, ValueError, RecursionError) as error:  # Arrow's own errors are ValueErrors
-        raise WireError(f"no type of ours: {error}") from error
+        raise WireError(f"invalid type: {error}") from error
 
 
 def schema_to_json(schema: pa.Schema) -> list[Any]:
-    """Names and plain types of columns."""
+    """Return names and plain types of columns as JSON."""
     return [[field.name, type_to_json(field.type)] for field in schema]
 
 
 def schema_of_json(columns: Any) -> pa.Schema:
-    """The schema that :func:`schema_to_json` described.
+    """Return the schema that :func:`schema_to_json` described.
 
     Raises:
-        WireError: it describes none, or has a name twice.
+        WireError: The description is invalid, or a name is repeated.
     """
     try:
         fields = [pa.field(str(name), type_of_json(kind)) for name, kind in columns]
     except (TypeError, ValueError) as error:
-        raise WireError(f"no schema of ours: {error}") from error
+        raise WireError(f"invalid schema: {error}") from error
     if len({field.name for field in fields}) < len(fields):
-        raise WireError("a column comes twice")
+        raise WireError("a column is repeated")
     return pa.schema(fields)

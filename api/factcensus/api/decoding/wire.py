@@ -1,16 +1,16 @@
-"""Frames between the service and a process that decodes, and tables in them as bare buffers.
+"""The protocol between the service and a decoding process: frames, and tables as raw buffers.
 
-A frame is one byte for its kind, four bytes for the length of its content (little-endian), then the content. A table is
-one ``schema`` frame and then ``piece`` frames. The content of a piece is four bytes for the length of its head, the
-head in JSON, and the buffers of its columns, each padded to eight bytes:
+A frame has one byte for its kind, four bytes for the length of its content (little-endian), and the content. A table is
+one ``schema`` frame followed by ``piece`` frames. A piece has four bytes for the length of its header, the header in
+JSON, and the buffers of its columns, each padded to eight bytes:
 
 >>> content = b"".join(pack_piece(pa.record_batch({"subject": ["Curie"]})))
 >>> json.loads(content[4:][: int.from_bytes(content[:4], "little")])
 {'rows': 1, 'nodes': [[1, [-1, 8, 5]]]}
 
-A node is the length of an array and the bytes of its buffers (-1: none), a parent before its children. Only plain types
-are in it (no dictionaries, runs, views, unions): for these, Arrow's own check of an array is complete, so the service
-need not trust who wrote the frame.
+A node has the length of an array and the sizes of its buffers (-1 for none); parents come before their children. Only
+plain types occur (no dictionaries, runs, views, unions). Arrow's validation of these types is complete, so the service
+need not trust the writer of the frame.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from factcensus.api.decoding.types import WireError
 Kind = Literal["request", "begun", "schema", "piece", "end", "refused", "fault", "busy"]
 _KINDS: tuple[Kind, ...] = ("request", "begun", "schema", "piece", "end", "refused", "fault", "busy")
 _HEAD = struct.Struct("<BI")
-#: Milliseconds between two looks whether anybody still waits for a frame.
+#: Milliseconds between calls of ``check`` while waiting for a frame.
 LOOK_MS = 50
 
 
@@ -37,18 +37,18 @@ LOOK_MS = 50
 
 
 def send(channel: socket.socket, kind: Kind, parts: Sequence[bytes | memoryview] = ()) -> None:
-    """Send one frame whose content is in parts."""
+    """Send one frame whose content is given in parts."""
     channel.sendall(_HEAD.pack(_KINDS.index(kind), sum(len(part) for part in parts)))
     for part in parts:
         channel.sendall(part)
 
 
 def receive(channel: socket.socket, most_bytes: int, check: Callable[[], None]) -> tuple[Kind, bytearray]:
-    """Wait for one frame; ``check`` is called meanwhile and may raise.
+    """Wait for one frame and return it; ``check`` is called while waiting and may raise.
 
     Raises:
-        EOFError: the other side has gone.
-        WireError: that is no frame, or one with more than ``most_bytes``.
+        EOFError: The other end is closed.
+        WireError: The data are not a frame, or the frame has more than ``most_bytes``.
     """
     number, size = _HEAD.unpack(_received(channel, _HEAD.size, check))
     if number >= len(_KINDS) or size > most_bytes:
@@ -75,8 +75,8 @@ def _received(channel: socket.socket, size: int, check: Callable[[], None]) -> b
 
 
 def pack_piece(batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
-    """The content of a piece, in parts; the types are plain."""
-    # Written and read once: afterwards no array is a slice of a larger one.
+    """Yield the content of a piece in parts; its types must be plain."""
+    # After writing and reading, no array is a slice of a larger one.
     batch = pa.ipc.read_record_batch(batch.serialize(), batch.schema)
     nodes: list[tuple[int, list[int]]] = []
     buffers: list[pa.Buffer] = []
@@ -91,10 +91,10 @@ def pack_piece(batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
 
 
 def unpack_piece(content: bytearray, schema: pa.Schema) -> pa.Table:
-    """The table of a piece, everything in it checked.
+    """Return the fully validated table of a piece.
 
     Raises:
-        WireError: it is no piece of this schema.
+        WireError: The content is not a piece with this schema.
     """
     try:
         size = int.from_bytes(content[:4], "little")
@@ -103,17 +103,17 @@ def unpack_piece(content: bytearray, schema: pa.Schema) -> pa.Table:
         reader = _Reader(pa.py_buffer(content), 4 + size + -(4 + size) % 8, nodes)
         table = pa.Table.from_arrays([reader.array(field.type) for field in schema], schema=schema)
         if table.num_rows != rows:
-            raise WireError(f"{table.num_rows} rows and not {rows}")
+            raise WireError(f"got {table.num_rows} rows, expected {rows}")
         table.validate(full=True)
     except (KeyError, TypeError, ValueError, StopIteration, RecursionError) as error:
-        raise WireError(f"no piece of ours: {error}") from error
+        raise WireError(f"invalid piece: {error}") from error
     return table
 
 
 def _lay_out(
     array: pa.Array, left: Iterator[pa.Buffer | None], nodes: list[tuple[int, list[int]]], buffers: list[pa.Buffer]
 ) -> None:
-    """Add the node of an array and those of its children; ``left`` are the buffers of all of them."""
+    """Add the nodes of an array and its children; ``left`` iterates over the buffers of all of them."""
     own = [next(left) for _ in range(array.type.num_buffers)]
     nodes.append((len(array), [-1 if buffer is None else buffer.size for buffer in own]))
     buffers += [buffer for buffer in own if buffer is not None]
@@ -134,13 +134,13 @@ def _entries(kind: pa.DataType) -> list[pa.Field]:
 
 
 class _Reader:
-    """Makes arrays of nodes and the buffers that follow one another in the content of a piece."""
+    """Builds arrays from the nodes and the consecutive buffers of a piece."""
 
     def __init__(self, content: pa.Buffer, start: int, nodes: Iterator[Any]) -> None:
         self._content, self._start, self._nodes = content, start, nodes
 
     def array(self, kind: pa.DataType) -> pa.Array:
-        """The next array, of this type; Arrow refuses buffers that are too short for it."""
+        """Return the next array of a type; Arrow refuses buffers that are too short."""
         length, sizes = next(self._nodes)
         if not 0 <= length < 2**31:
             raise WireError(f"an array of {length} values")

@@ -1,8 +1,8 @@
-"""Who may ask, and how often: API keys, and a limit on requests by key or address.
+"""API keys, and a limit on requests per key or address.
 
-A key is 256 random bits, shown once when it is made; the service knows only its SHA-256 (random keys need no slow
-hash). The file of keys has a line ``NAME SHA256`` for each, the name being that of the key's holder;
-``indexes=A,B`` after it binds the key to the indexes of these names (commas and spaces in them are percent-encoded).
+A key is 256 random bits, shown once when it is created. The service stores only its SHA-256; random keys need no slow
+hash. The key file has one line ``NAME SHA256`` per key, where the name is that of the key's holder. ``indexes=A,B`` at
+the end of the line restricts the key to these indexes (commas and spaces in names are percent-encoded).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from factcensus.indexer.names import unknown_name
 
 log = logging.getLogger("factcensus.api")
 
-#: What orchestrators ask without a key.
+#: Routes that orchestrators request without a key.
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
-#: Holders whose last requests are remembered; the one not seen for longest is forgotten first.
+#: Maximum number of holders whose requests are tracked; the least recently seen holder is dropped first.
 MOST_HOLDERS = 10_000
 _LINE = re.compile(r"(\S{1,100})\s+([0-9a-f]{64})((?:\s+\S+)*)")
-#: What a line of the file of keys may say of a key.
+#: Options of a key in the key file.
 _OPTIONS = ("indexes",)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key: its hash, and the names of the indexes that it may ask; None for all."""
+    """A key: its hash, and the names of the indexes it may use (None for all)."""
 
     hash: str
     indexes: frozenset[str] | None = None
@@ -53,17 +53,17 @@ def new_key(name: str, file: Path, indexes: Sequence[str] = ()) -> str:
     """Create a key and add its hash to a file.
 
     Args:
-        name: Of the key's holder.
-        file: The file of keys; created if it is missing.
-        indexes: Names of the indexes that the key may ask; none for all.
+        name: Name of the key's holder.
+        file: The key file; created if missing.
+        indexes: Names of the indexes the key may use; empty for all.
 
     Raises:
-        InputError: the name has white space, or the file has a key of that name.
+        InputError: The name contains white space, or the file already has a key of that name.
     """
     if not re.fullmatch(r"\S{1,100}", name):
-        raise InputError(f"{name!r} cannot name a key: 1 to 100 characters without white space")
+        raise InputError(f"invalid key name {name!r}: use 1 to 100 characters without white space")
     if file.exists() and name in read_keys(file):
-        raise InputError(f"{file} has a key named {name}; remove its line first, or choose another name")
+        raise InputError(f"{file} already has a key named {name}; remove its line first, or choose another name")
     key = secrets.token_urlsafe(32)
     bound = f" indexes={','.join(quote(index, safe='') for index in indexes)}" if indexes else ""
     file.touch(mode=0o600)
@@ -76,12 +76,12 @@ def read_keys(file: Path) -> dict[str, Key]:
     """Return the keys by name.
 
     Raises:
-        InputError: the file cannot be read, or a line is not ``NAME SHA256`` with known options after it.
+        InputError: The file cannot be read, or a line is not ``NAME SHA256`` followed by known options.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the file of keys {file} cannot be read ({error})") from error
+        raise InputError(f"cannot read the key file {file} ({error})") from error
     keys: dict[str, Key] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
@@ -89,37 +89,37 @@ def read_keys(file: Path) -> dict[str, Key]:
         found = _LINE.fullmatch(line.strip())
         if not found or found[1] in keys:
             raise InputError(
-                f"{file}, line {number}: expected NAME SHA256 [indexes=A,B], each name once; make keys with "
-                "'factcensus key create'"
+                f"{file}, line {number}: expected NAME SHA256 [indexes=A,B], each name once; create keys "
+                "with 'factcensus key create'"
             )
         keys[found[1]] = Key(found[2], _indexes_of(found[3].split(), f"{file}, line {number}"))
     return keys
 
 
 def _indexes_of(options: Sequence[str], where: str) -> frozenset[str] | None:
-    """Return the names of indexes that a key is bound to."""
+    """Return the names of the indexes that a key is restricted to."""
     indexes: frozenset[str] | None = None
     for option in options:
         name, equals, value = option.partition("=")
         if name not in _OPTIONS:
-            raise InputError(f"{where}: {unknown_name('option of a key', name, _OPTIONS)}")
+            raise InputError(f"{where}: {unknown_name('key option', name, _OPTIONS)}")
         if not equals or not value or indexes is not None:
-            raise InputError(f"{where}: expected {name}=A,B once, with the names of the indexes that the key may ask")
+            raise InputError(f"{where}: expected {name}=A,B once, with the names of the indexes the key may use")
         indexes = frozenset(unquote(index) for index in value.split(","))
     return indexes
 
 
 def check_names(keys: Mapping[str, Key], admin_keys: Sequence[str], indexes: Sequence[str], *, fixed: bool) -> None:
-    """Refuse names of keys and of indexes that do not exist.
+    """Refuse unknown names of keys and indexes.
 
     Args:
         keys: The keys of the service.
-        admin_keys: Names of those that may ask for a reload.
-        indexes: Names of the indexes that are served.
-        fixed: Whether no other index can come later.
+        admin_keys: Names of the keys that may request a reload.
+        indexes: Names of the served indexes.
+        fixed: Whether no further index can be added later.
 
     Raises:
-        UnknownNameError: it names the nearest known name.
+        UnknownNameError: A name is unknown; the message suggests the nearest known name.
     """
     for name in admin_keys:
         if name not in keys:
@@ -133,7 +133,7 @@ def check_names(keys: Mapping[str, Key], admin_keys: Sequence[str], indexes: Seq
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -141,18 +141,18 @@ def is_loopback(host: str) -> bool:
 
 
 class Access:
-    """Refuses requests without a known key, if there are any, and those that come too fast."""
+    """Refuses requests without a known key (if API keys are enabled), and too frequent requests."""
 
     def __init__(self, app: ASGIApp, keys: Mapping[str, Key], requests_per_minute: int) -> None:
         self.app = app
         self._keys = keys
         self._per_second = requests_per_minute / 60
         self._burst = float(requests_per_minute)
-        #: Of each holder: the requests that are left, and when that was reckoned.
+        #: Remaining requests of each holder, and the time when this number was computed.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan, which passes through."""
+        """Process one request; pass the lifespan through."""
         if scope["type"] == "http" and scope["path"] not in OPEN_ROUTES:
             try:
                 self._admit(scope)
@@ -173,12 +173,12 @@ class Access:
         if self._keys and name is None:
             raise Problem(
                 "unauthorized",
-                "send a key of this service as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
+                "send an API key of this service as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
                 headers={"WWW-Authenticate": 'Bearer, Basic realm="factcensus: any user name, a key as password"'},
             )
 
     def _name_of(self, headers: Headers) -> str | None:
-        """Whose key a request carries; every known one is compared, so the time tells nothing."""
+        """Return the holder of a request's key; compare all known keys so that the time reveals nothing."""
         given = _hash(_given_key(headers))
         holder = None
         for name, known in self._keys.items():
@@ -200,8 +200,8 @@ class Access:
             pause = int((1 - left) / self._per_second) + 1
             raise Problem(
                 "too-many-requests",
-                f"more than {self._burst:g} requests a minute (FACTCENSUS_REQUESTS_PER_MINUTE); wait {pause} s, or ask "
-                "for many facts in one request",
+                f"more than {self._burst:g} requests per minute (FACTCENSUS_REQUESTS_PER_MINUTE); wait {pause} s, or "
+                "send many facts in one request",
                 headers={"Retry-After": str(pause)},
             )
 
@@ -210,7 +210,7 @@ def _given_key(headers: Headers) -> str:
     kind, _, value = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return value.strip()
-    if kind.lower() == "basic":  # what a browser asks its user for
+    if kind.lower() == "basic":  # the password prompt of browsers
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):

@@ -1,9 +1,9 @@
-"""Connections: how many there may be, and how long one may wait for its client.
+"""Limits on the number of connections, and on the time a connection may wait for its client.
 
-The server beneath has no limit on the time that a request's head may take, and when file descriptors run out, the
-event loop logs thousands of tracebacks a second. Here, a connection that waits for its client is closed in time, and
-when all connections are in use, one that waits makes room for a new one: of the address that holds most of them, the
-one that has waited longest. So the health routes answer whatever others do.
+The HTTP server has no timeout for request headers, and when file descriptors run out, the event loop logs thousands of
+tracebacks per second. This module closes connections that wait too long for their clients. If all connections are in
+use, it closes a waiting one to make room: the one that has waited longest, of the address with the most connections. So
+the health routes always respond.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger("factcensus.api.http.connections")
 Reason = Literal["evicted", "too-slow", "refused"]
-#: File descriptors that are kept for everything else: index files, jobs, uploads, connections not counted yet.
+#: File descriptors reserved for other uses: index files, jobs, uploads, connections not counted yet.
 RESERVED = 32
-#: Fewest connections, however few file descriptors there are.
+#: Minimum number of connections, even with few file descriptors.
 FEWEST = 4
-#: Connections that are accepted in one turn of the event loop; counting them follows in the next turn.
+#: Connections accepted in one iteration of the event loop; they are counted in the next iteration.
 ACCEPTED_AT_ONCE = 8
-#: Connections that wait in the kernel until they are accepted.
+#: Length of the kernel's queue of connections to accept.
 QUEUED = 1024
-#: Seconds for which a client may leave the end of an answer untaken.
+#: Seconds for which a client may leave the end of a response unread.
 PATIENCE_S = 60.0
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -42,7 +42,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 
 
 def possible_connections(wanted: int) -> int:
-    """Return how many of the wanted connections the process has file descriptors for."""
+    """Return the number of connections, at most ``wanted``, for which the process has file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted
@@ -53,8 +53,8 @@ def possible_connections(wanted: int) -> int:
     possible = max(FEWEST, soft - used - RESERVED)
     if possible < wanted:
         log.warning(
-            "file descriptors suffice for %d connections, not for %d (FACTCENSUS_MAX_CONNECTIONS); "
-            "raise their number (ulimit -n) if more are needed",
+            "there are only enough file descriptors for %d connections, not for %d (FACTCENSUS_MAX_CONNECTIONS); "
+            "raise the limit (ulimit -n) if you need more",
             possible,
             wanted,
         )
@@ -65,9 +65,9 @@ class Connections:
     """All open connections of one server.
 
     Args:
-        most: How many there may be.
-        header_seconds: Seconds for which a connection may wait for the head of a request.
-        closed: Called with the reason for every connection that is closed or refused here.
+        most: Maximum number of connections.
+        header_seconds: Seconds a connection may take to send the headers of a request.
+        closed: Called with the reason for every connection closed or refused here.
     """
 
     def __init__(self, most: int, header_seconds: float, closed: Callable[[Reason], None] = lambda _: None) -> None:
@@ -75,7 +75,7 @@ class Connections:
         self.open: set[GuardedProtocol] = set()
 
     def has_room(self) -> bool:
-        """Return whether another connection fits; if not, close one that waits for its client."""
+        """Return whether there is room for another connection; if not, close one that waits for its client."""
         if len(self.open) < self.most:
             return True
         self.evict()
@@ -93,7 +93,7 @@ class Connections:
         return True
 
     def sweep(self) -> None:
-        """Close the connections whose clients are too slow with a request's head or with taking an answer."""
+        """Close connections whose clients are too slow to send request headers or to read a response."""
         now = monotonic()
         for each in list(self.open):
             if each.untaken_since is not None and now - each.untaken_since > PATIENCE_S:
@@ -106,14 +106,14 @@ class Connections:
 
 
 class GuardedConfig(uvicorn.Config):
-    """The server's settings, with the connections that its protocols report to."""
+    """The configuration of the server, with the connections its protocols report to."""
 
     def __init__(self, app: Any, connections: Connections, **options: Any) -> None:
         super().__init__(
             app,
             http=GuardedProtocol,
-            ws="none",  # there are no such routes, and every attempt would be a line in the log
-            loop="asyncio",  # others do not accept connections through the socket object (Listener)
+            ws="none",  # there are no WebSocket routes, and every attempt would be logged
+            loop="asyncio",  # other event loops do not call accept on the socket object (Listener)
             backlog=ACCEPTED_AT_ONCE,
             **options,
         )
@@ -121,7 +121,7 @@ class GuardedConfig(uvicorn.Config):
 
 
 class GuardedProtocol(H11Protocol):
-    """One HTTP connection that knows whether it waits for its client, and since when."""
+    """One HTTP connection that records whether, and since when, it waits for its client."""
 
     config: GuardedConfig
 
@@ -140,49 +140,49 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes; they do not extend the time that a request's head may take."""
+        """Process received bytes; they do not extend the timeout of the request headers."""
         self._heard = True
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP; a request before it that is not answered yet gets no answer any more."""
+        """Refuse invalid HTTP; an earlier request without a response on this connection is cancelled."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
-        except h11.LocalProtocolError:  # an answer has begun
+        except h11.LocalProtocolError:  # a response has started
             self.transport.abort()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request from now on."""
+        """Start to wait for the next request."""
         self.waiting_since = monotonic()
         self._heard = False
         super().on_response_complete()
 
     @property
     def is_between_requests(self) -> bool:
-        """Whether the head of a request has to come next."""
+        """Whether the headers of a request must come next."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing happens until the client sends or takes something."""
+        """Whether the connection waits for the client to send something."""
         return self.is_between_requests or self.cycle.more_body
 
     def pause_writing(self) -> None:
-        """Note that the client does not take what is sent."""
+        """Record that the client does not read."""
         self.untaken_since = monotonic()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that the client took what was sent."""
+        """Record that the client reads again."""
         self.untaken_since = None
         super().resume_writing()
 
     def end(self) -> None:
-        """Close the connection; a client that began a request learns why. A second call sends nothing more."""
-        if self._ended or self.transport.is_closing():  # the rest of an answer was not taken meanwhile
+        """Close the connection, with a 408 response if a request had started; a second call aborts it."""
+        if self._ended or self.transport.is_closing():  # the client has not read the rest of a response
             self.transport.abort()
             return
         self._ended = True
@@ -193,25 +193,25 @@ class GuardedProtocol(H11Protocol):
 
 
 class Listener(socket.socket):
-    """A listening socket that accepts a connection only if there is room for it, and never runs out of descriptors."""
+    """A listening socket that accepts connections only if there is room, and never runs out of file descriptors."""
 
     connections: Connections | None = None
     _spare: int | None = None
 
     def guard(self, connections: Connections) -> None:
-        """Report to these connections from now on."""
+        """Set the connections to report to."""
         self.connections = connections
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def listen(self, backlog: int = QUEUED, /) -> None:
-        """Listen; the event loop asks for as many as it accepts at once, the kernel keeps more."""
+        """Listen; ``backlog`` is the number accepted at once, and the kernel's queue is longer."""
         super().listen(max(backlog, QUEUED))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection.
 
         Raises:
-            BlockingIOError: there is none, or it has to wait until another one is closed.
+            BlockingIOError: There is none, or it must wait until another connection is closed.
         """
         if self.connections is None:
             return super().accept()
@@ -224,8 +224,8 @@ class Listener(socket.socket):
         except OSError as error:
             if error.errno not in _NO_DESCRIPTORS:
                 raise
-            # Something else took the descriptors that are kept for it; the event loop would log this without end.
-            log.warning("no file descriptor is left for a connection (%s); raise their number: ulimit -n", error)
+            # Other uses took all reserved descriptors; the event loop would log this error endlessly.
+            log.warning("no file descriptor is left for a connection (%s); raise the limit with ulimit -n", error)
             self.connections.evict()
             self._refuse_one(self.connections)
             raise BlockingIOError from error
@@ -241,7 +241,7 @@ class Listener(socket.socket):
             self._spare = None
 
     def _refuse_one(self, connections: Connections) -> None:
-        """Accept the next connection by the spare descriptor, and close it."""
+        """Accept the next connection with the spare descriptor, and close it."""
         self._give_spare()
         with suppress(OSError):
             connection, _ = super().accept()

@@ -1,4 +1,4 @@
-"""Bodies that were compressed with gzip, decoded piece by piece: a kilobyte may stand for a megabyte."""
+"""Gzip bodies, decoded in pieces because a kilobyte may expand to a megabyte."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from starlette.datastructures import Headers
 
 from factcensus.api.http.problems import Problem
 
-#: Most bytes that are decoded at a time.
+#: Maximum bytes decoded at a time.
 PIECE_BYTES = 262_144
-#: Files that gzip allows to stand one after another in a body; each costs some microseconds, however small it is.
+#: Maximum number of concatenated gzip members in a body; each costs microseconds, however small it is.
 MOST_MEMBERS = 1000
 _WITH_GZIP_HEADER = 31
 
 
 def body_encoding(headers: Headers) -> str:
-    """Return ``gzip``, or an empty string for a body that is sent as it is.
+    """Return ``gzip``, or an empty string for a body without an encoding.
 
     Raises:
-        Problem: ``unsupported-encoding``; its ``Accept-Encoding`` says what is read (RFC 9110, section 15.5.16).
+        Problem: ``unsupported-encoding``; its ``Accept-Encoding`` names the supported encoding (RFC 9110, section
+            15.5.16).
     """
     codings = [coding.strip().lower() for value in headers.getlist("content-encoding") for coding in value.split(",")]
     codings = [coding for coding in codings if coding not in ("", "identity")]
@@ -29,7 +30,7 @@ def body_encoding(headers: Headers) -> str:
         return "gzip"
     raise Problem(
         "unsupported-encoding",
-        f"the body is encoded as {', '.join(codings)[:100]!r}; send it with Content-Encoding: gzip, or as it is",
+        f"the body is encoded as {', '.join(codings)[:100]!r}; send it with Content-Encoding: gzip, or unencoded",
         headers={"Accept-Encoding": "gzip"},
     )
 
@@ -40,17 +41,17 @@ class Gunzip:
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
         self._waiting = b""
-        #: Whether the last piece was a full one, so that there may be more without further input.
+        #: Whether the last piece was full, so that more output may follow without further input.
         self._full = False
         self._members = 0
         self._within = False
 
     def add(self, data: bytes) -> None:
-        """Take in more of the body."""
+        """Add more of the body."""
         self._waiting += data
 
     def piece(self) -> bytes:
-        """Return the next decoded bytes; none if more of the body is needed for that.
+        """Return the next decoded bytes; empty if more of the body is needed.
 
         Raises:
             Problem: ``malformed-body``.
@@ -59,7 +60,9 @@ class Gunzip:
             try:
                 decoded = self._inflate.decompress(self._waiting, PIECE_BYTES)
             except zlib.error as error:
-                raise Problem("malformed-body", f"the body is not gzip as Content-Encoding says ({error})") from error
+                raise Problem(
+                    "malformed-body", f"the body is not valid gzip, which its Content-Encoding declares ({error})"
+                ) from error
             self._within = True
             self._full = len(decoded) == PIECE_BYTES
             self._waiting = self._inflate.unconsumed_tail
@@ -70,13 +73,13 @@ class Gunzip:
         return b""
 
     def check_end(self) -> None:
-        """Refuse a body that ends too early.
+        """Refuse a truncated body.
 
         Raises:
             Problem: ``malformed-body``.
         """
         if self._within or not self._members:
-            raise Problem("malformed-body", "the gzip body ends before its end; send it again as a whole")
+            raise Problem("malformed-body", "the gzip body is truncated; send it again")
 
     def _next_member(self) -> None:
         self._members += 1

@@ -1,7 +1,7 @@
-"""Taking a request in: its body within limits of size, time and total memory, then a slot among the answered ones.
+"""Receiving requests: limits on the size, time and total memory of bodies, and on parallel requests.
 
-A request takes one of the slots (``max_parallel_requests``) only once its body is there, so that clients that send
-slowly cannot keep others from being answered. Until then it counts against a budget of bytes that all bodies share.
+A request takes one of the slots (``max_parallel_requests``) only once its body has arrived, so slow senders do not
+block others. Until then its bytes count against a budget that all bodies share.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from factcensus.api.http.gzip_bodies import Gunzip, body_encoding
 from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Limits
 
-#: What orchestrators ask; these requests need no slot.
+#: Routes for orchestrators; these requests need no slot.
 ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
-#: The first bytes of every body are outside the budget, so that small requests are taken while it is used up.
+#: First bytes of every body that do not count, so that small requests are accepted when the budget is used up.
 FREE_BYTES = 65_536
 
 
 class Intake:
-    """Takes requests in, and refuses those whose body is too large or too slow, and those above the slots."""
+    """Receives requests; refuses too large or too slow bodies, and requests for which no slot is free."""
 
     def __init__(self, app: ASGIApp, limits: Limits, slots: Slots) -> None:
         self.app = app
@@ -34,7 +34,7 @@ class Intake:
         self._budget = _Budget(limits.max_bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take in one request, or pass the lifespan through."""
+        """Receive one request; pass the lifespan through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -61,7 +61,7 @@ class Intake:
 
 
 class Slots:
-    """Requests that are answered at the same time: how many there may be, and how many there are."""
+    """The maximum and the current number of requests being processed."""
 
     def __init__(self, most: int) -> None:
         self.most, self.now = most, 0
@@ -74,7 +74,7 @@ class _Slot:
         self._slots, self._needed, self._held = slots, needed, False
 
     def take(self) -> None:
-        """Take a slot, once.
+        """Take a slot unless this request has one.
 
         Raises:
             Problem: ``overloaded``.
@@ -84,21 +84,21 @@ class _Slot:
         if self._slots.now >= self._slots.most:
             raise Problem(
                 "overloaded",
-                f"{self._slots.most} requests are being answered (FACTCENSUS_MAX_PARALLEL_REQUESTS); "
-                "try again in a moment, or ask for many facts in one request",
+                f"{self._slots.most} requests are being processed (FACTCENSUS_MAX_PARALLEL_REQUESTS); "
+                "try again in a moment, or send many facts in one request",
                 headers={"Retry-After": "1"},
             )
         self._slots.now += 1
         self._held = True
 
     def give_back(self) -> None:
-        """Free the slot, if it was taken."""
+        """Release the slot if it was taken."""
         self._slots.now -= self._held
         self._held = False
 
 
 class _Budget:
-    """Bytes of all bodies that are received or answered now; one address may hold half of them."""
+    """The bytes of all bodies being received or processed; one address may use half of the maximum."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -114,8 +114,8 @@ class _Budget:
         if self._now + size > self._most or self._of[client] + size > self._most / 2:
             raise Problem(
                 "overloaded",
-                f"the bodies of all requests together would take more than {self._most} bytes, or those from your "
-                "address more than half of that (FACTCENSUS_MAX_BODIES_BYTES); try again in a moment",
+                f"the bodies of all requests would exceed {self._most} bytes, or those from your address half of "
+                "that (FACTCENSUS_MAX_BODIES_BYTES); try again in a moment",
                 headers={"Retry-After": "1"},
             )
         self._now += size
@@ -133,7 +133,7 @@ class _Body:
     """The body of one request: counted, timed and decoded as it arrives.
 
     Raises:
-        Problem: its announced length is above the limit, or it has an encoding that is not read.
+        Problem: Its Content-Length exceeds the limit, or its encoding is not supported.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limits: Limits, budget: _Budget, slot: _Slot) -> None:
@@ -142,12 +142,12 @@ class _Body:
         self._most, self._variable = _limit_of(scope["path"], limits)
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced[:18]) > self._most:  # more digits would be an exabyte
+        if announced.isdecimal() and int(announced[:18]) > self._most:  # 19 digits would be an exabyte
             raise self._too_large()
         self._gunzip: Gunzip | None = None
         if body_encoding(headers) == "gzip":
             self._gunzip = Gunzip()
-            # The application sees the decoded body, which has no announced length.
+            # The application gets the decoded body, whose length is unknown.
             of_the_encoded = (b"content-encoding", b"content-length")
             scope["headers"] = [each for each in scope["headers"] if each[0] not in of_the_encoded]
         self._received = self._given = self._held = 0
@@ -155,14 +155,14 @@ class _Body:
         self._until: float | None = None
 
     async def receive(self) -> Message:
-        """Return the next piece of the body, decoded; after the last one, wait for the end of the connection."""
+        """Return the next decoded piece of the body; after the last one, wait until the client disconnects."""
         if self._complete:
             return await self._next()
         while True:
             if self._gunzip is not None:
                 if piece := self._gunzip.piece():
                     self._count(len(piece))
-                    await asyncio.sleep(0)  # others get their turn between two pieces of a body that unfolds
+                    await asyncio.sleep(0)  # let other requests run between the pieces of a gzip body
                     return {"type": "http.request", "body": piece, "more_body": True}
                 if self._arrived:
                     self._gunzip.check_end()
@@ -183,7 +183,7 @@ class _Body:
             return self._last(data) if self._arrived else message
 
     def give_back(self) -> None:
-        """Release what the body holds of the budget."""
+        """Return the bytes of the body to the budget."""
         if self._held:
             self._budget.give_back(self._client, self._held)
             self._held = 0
@@ -203,10 +203,10 @@ class _Body:
             self._held += more
 
     async def _in_time(self) -> Message:
-        """Return what comes next.
+        """Return the next message.
 
         Raises:
-            Problem: ``body-too-slow``: nothing came for too long, or the body as a whole takes too long.
+            Problem: ``body-too-slow``: The body stalled, or took too long in total.
         """
         now = monotonic()
         if self._until is None:
@@ -216,18 +216,20 @@ class _Body:
             async with asyncio.timeout(min(pause, self._until - now)):
                 return await self._next()
         except TimeoutError:
-            detail = f"no more of the body came for {pause} s (FACTCENSUS_DEADLINE_SECONDS); send the request again"
+            detail = (
+                f"timed out after {pause} s without a byte of the body (FACTCENSUS_DEADLINE_SECONDS); send it again"
+            )
             if monotonic() >= self._until:
                 detail = (
-                    f"the body did not arrive within {self._limits.body_seconds} s (FACTCENSUS_BODY_SECONDS); send it "
-                    "over a faster connection, or in several requests"
+                    f"the body did not arrive within {self._limits.body_seconds} s (FACTCENSUS_BODY_SECONDS); use a "
+                    "faster connection, or split it into several requests"
                 )
             raise Problem("body-too-slow", detail, headers={"Connection": "close"}) from None
 
     def _too_large(self) -> Problem:
         return Problem(
             "body-too-large",
-            f"the body has more than {self._most} bytes ({self._variable}); send the facts in several requests",
+            f"the body has more than {self._most} bytes ({self._variable}); split it into several requests",
         )
 
 
@@ -236,8 +238,8 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _limit_of(path: str, limits: Limits) -> tuple[int, str]:
-    """Return the most bytes of a body, and the variable that sets it."""
-    # A table of facts may be larger than anything else: it becomes a job.
+    """Return the maximum bytes of a body, and the variable that sets it."""
+    # A table of facts may be larger than other bodies, because it becomes a job.
     if path.endswith("/facts:count"):
         return limits.max_job_body_bytes, "FACTCENSUS_MAX_JOB_BODY_BYTES"
     if path.endswith("/tables"):

@@ -1,4 +1,4 @@
-"""How the service's log looks: a line of text, or a JSON object a line, an entry."""
+"""The log format of the service: one line of text or one JSON object per entry."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from time import monotonic
 
 import orjson
 
-#: What a log call may say in its ``extra``, and a JSON line has as fields of their own.
+#: Names in the ``extra`` of a log call that become fields of the JSON object.
 FIELDS = ("request_id", "method", "path", "route", "status", "milliseconds", "holder")
 
 
-#: Loggers whose entries clients can cause without end.
+#: Loggers whose entries clients can cause in any number.
 BOUNDED = frozenset({"asyncio", "uvicorn.error", "factcensus.api.http.connections"})
-#: Kinds of entries that are remembered.
+#: Maximum number of kinds of entries that are tracked.
 MOST_KINDS = 1000
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what is known of the request, and the traceback."""
+    """Formats entries as JSON: time, level, logger, message, fields of the request, and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of an entry."""
+        """Return the line of an entry."""
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC)
             .isoformat(timespec="milliseconds")
@@ -35,7 +35,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        # A lone surrogate in a message would be no UTF-8: it is shown as an escape.
+        # A lone surrogate cannot be encoded as UTF-8, so it is shown as an escape.
         plain = {
             name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
             for name, value in entry.items()
@@ -44,16 +44,16 @@ class JsonLines(logging.Formatter):
 
 
 class Bounded(logging.Filter):
-    """Lets a few entries of a kind through per period, and says how many more there were.
+    """Passes a few entries of each kind per period, and reports the number of dropped entries.
 
-    What clients can cause again and again (invalid requests, connections that are refused) is logged by the server and
-    the event loop once each time, with a traceback: without a bound that is megabytes a second.
+    The server and the event loop log a traceback for every invalid request and refused connection. Clients could cause
+    megabytes of log per second without this limit.
     """
 
     def __init__(self, most: int = 5, seconds: float = 10.0) -> None:
         super().__init__()
         self._most, self._seconds = most, seconds
-        #: By logger and message: when the period began, and the entries in it.
+        #: Start of the period and its number of entries, by logger and message.
         self._periods: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -65,7 +65,7 @@ class Bounded(logging.Filter):
         now = monotonic()
         if now - began >= self._seconds:
             if number > self._most:
-                record.msg = f"{record.msg} ({number - self._most} more like this were left out)"
+                record.msg = f"{record.msg} ({number - self._most} more entries like this were dropped)"
             if len(self._periods) >= MOST_KINDS:
                 self._periods.clear()
             began, number = now, 0
@@ -74,12 +74,12 @@ class Bounded(logging.Filter):
 
 
 def set_up(level: str, format: str) -> None:
-    """Send all entries from a level on to stderr."""
+    """Send all entries of at least a level to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     handler.addFilter(Bounded())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # What the server says of itself is seldom news; its errors are.
+    # Of the messages of the server itself, only warnings and errors are useful.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,4 +1,4 @@
-"""What the service measures of itself, for Prometheus: one registry an application, so tests can build several."""
+"""Metrics of the service for Prometheus, with one registry per application so that tests can create several."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-#: Seconds; from a lookup in a cached index to a table of thousands of facts.
+#: Seconds, from a lookup in a cached index to a table of thousands of facts.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-#: Kinds of problems that say: not you, not now, or not so much.
+#: Problem types for requests that are refused because of keys, rates, sizes, load or timeouts.
 REJECTIONS = frozenset(
     {
         "unauthorized", "forbidden", "body-too-slow", "body-too-large", "limit-exceeded", "too-many-requests",
@@ -24,16 +24,16 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class _Generations(Collector):
-    """One sample for each index, with its current digest as a label: no series is left of an older generation."""
+    """One sample per index with its current digest as a label, so no series of older generations remain."""
 
     def __init__(self, generations: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
         self._generations = generations
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the generations that are served now."""
+        """Yield the generations in service."""
         family = GaugeMetricFamily(
             "factcensus_index_generation",
-            "Changes of a served index since it was built; its digest is a label.",
+            "Number of changes of a served index since it was built; its digest is a label.",
             labels=["index", "digest"],
         )
         for name, served in self._generations().items():
@@ -43,10 +43,10 @@ class _Generations(Collector):
 
 
 class Metrics:
-    """Requests by route, method and status, their latency, those in flight, and the open indexes.
+    """Requests by route, method and status, their latency, requests in flight, and open indexes.
 
-    A route is its template (``/v1/indexes/{index}/count``), ``unmatched`` where there is none, so that a client
-    that tries addresses cannot make new series; an unusual method is ``other`` for the same reason.
+    A route is labelled with its template (``/v1/indexes/{index}/count``), or ``unmatched`` without one, so that clients
+    cannot create new series by guessing URLs. For the same reason an unusual method is labelled ``other``.
     """
 
     def __init__(self) -> None:
@@ -59,38 +59,38 @@ class Metrics:
         )
         self._seconds = Histogram(
             "factcensus_http_request_seconds",
-            "Time from the first byte of a request to the end of its answer.",
+            "Time from the first byte of a request to the end of its response.",
             ["route", "method"],
             buckets=BUCKETS,
             registry=self.registry,
         )
-        #: By route, method and status: looking them up by labels takes longer than counting.
+        #: Cached by route, method and status, because looking them up by labels is slower than counting.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.in_flight = Gauge("factcensus_http_requests_in_flight", "Requests being answered.", registry=self.registry)
-        self.indexes_open = Gauge("factcensus_indexes_open", "Indexes that are open.", registry=self.registry)
+        self.indexes_open = Gauge("factcensus_indexes_open", "Open indexes.", registry=self.registry)
         self.facts_counted = Counter(
             "factcensus_facts_counted", "Facts counted by facts:count and jobs.", registry=self.registry
         )
         self.rejected = Counter(
             "factcensus_requests_rejected",
-            "Requests that were not answered, by the kind of problem: keys, rates, sizes, load, deadlines.",
+            "Refused requests by kind of problem: keys, rates, sizes, load, timeouts.",
             ["reason"],
             registry=self.registry,
         )
         self.undecodable = Counter(
             "factcensus_bodies_undecodable",
-            "Bodies whose decoding ended without a table or a reason: damaged ones, or hostile ones.",
+            "Bodies that crashed the decoder or were damaged.",
             registry=self.registry,
         )
         self.broken_off = Counter(
             "factcensus_answers_broken_off",
-            "Tables whose sending ended early: at the deadline, or because the client took nothing.",
+            "Tables whose sending ended early, at the timeout or because the client did not read.",
             registry=self.registry,
         )
         self.connections = Gauge("factcensus_connections", "Open connections.", registry=self.registry)
         self.connections_closed = Counter(
             "factcensus_connections_closed",
-            "Connections closed for others' sake: evicted (to make room), too-slow, refused (no room).",
+            "Closed connections by reason: evicted (to make room), too-slow, refused (no room).",
             ["reason"],
             registry=self.registry,
         )
@@ -99,19 +99,19 @@ class Metrics:
         )
         self.cache = Counter(
             "factcensus_cache_lookups",
-            "Answers that were looked for among those kept (hit, miss), or that the client had already (client).",
+            "Single counts from the cache (hit), counted (miss), or unchanged at the client (client).",
             ["result"],
             registry=self.registry,
         )
-        self.cache_bytes = Gauge("factcensus_cache_bytes", "Answers that are kept.", registry=self.registry)
+        self.cache_bytes = Gauge("factcensus_cache_bytes", "Size of the cached responses.", registry=self.registry)
         self.jobs = Gauge("factcensus_jobs", "Jobs by state: queued, running.", ["state"], registry=self.registry)
-        self.jobs_bytes = Gauge("factcensus_jobs_bytes", "What all jobs take.", registry=self.registry)
+        self.jobs_bytes = Gauge("factcensus_jobs_bytes", "Storage used by all jobs.", registry=self.registry)
         self.jobs_finished = Counter(
             "factcensus_jobs_finished", "Jobs by outcome: done, failed, cancelled.", ["outcome"], registry=self.registry
         )
         self.job_seconds = Histogram(
             "factcensus_job_seconds",
-            "Time from a job's begin, or its going on after a restart, to its end.",
+            "Time from the start of a job, or its continuation after a restart, to its end.",
             buckets=JOB_BUCKETS,
             registry=self.registry,
         )
@@ -119,15 +119,15 @@ class Metrics:
         build.labels(version("factcensus")).set(1)
 
     def follow_generations(self, generations: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
-        """Show which generation of each index is served, whenever the metrics are asked for.
+        """Report the served generation of each index in the metrics.
 
         Args:
-            generations: gives ``generation`` and ``digest`` by the name of the index.
+            generations: Returns ``generation`` and ``digest`` by index name.
         """
         self.registry.register(_Generations(generations))
 
     def observe(self, route: str, method: str, status: int, seconds: float, problem: str | None = None) -> None:
-        """Record one answered request, and the kind of problem that was its answer."""
+        """Record one answered request and its problem type, if any."""
         if problem in REJECTIONS:
             self.rejected.labels(problem).inc()
         method = method if method in METHODS else "other"
@@ -139,5 +139,5 @@ class Metrics:
         series[1].observe(seconds)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -1,6 +1,6 @@
-"""Around every request: its id, its compression, its measurements, its line in the log, the last resort.
+"""Middleware for every request: request id, compression, metrics, log line, and the handler of last resort.
 
-Plain ASGI and not ``BaseHTTPMiddleware``, which would run each request in a task of its own.
+It is plain ASGI, because ``BaseHTTPMiddleware`` would run each request in a separate task.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import internal_error
 
 log = logging.getLogger("factcensus.api")
-#: A caller's own request id, where it is fit for a log line and a header.
+#: Request ids of clients that are safe in a log line and a header.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-#: Asked every few seconds by machines: their lines would bury the others.
-#: On every answer: it is what its type says, nothing frames or embeds it, and no address leaks from a link in it.
+#: Headers of every response: no type sniffing, no framing or embedding, and no referrer from links.
 PROTECTION = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+#: Routes that programs request every few seconds; their log lines would hide the others.
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Observation:
-    """Gives a request its id, answers what nobody caught, then counts, times and logs it."""
+    """Assigns a request id, answers uncaught errors, and counts, times and logs every request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, *, keyed: bool = False) -> None:
         self.app = app
@@ -41,14 +41,14 @@ class Observation:
         self._keyed = keyed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan, which passes through."""
+        """Process one request; pass the lifespan through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         method = scope["method"]
-        # HEAD is answered like GET; the server leaves the body out, as HTTP wants it.
+        # HEAD is processed like GET; the server omits the body.
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
         if method == "HEAD":
             scope["method"] = "GET"
@@ -70,7 +70,7 @@ class Observation:
         except Exception:
             log.exception("request %s failed", request_id, extra={"request_id": request_id})
             if status:
-                raise  # half an answer is out: only closing the connection tells the client
+                raise  # part of the response was sent, so the connection must be closed
             await internal_error(Request(scope))(scope, receive, send_with_id)
         finally:
             self.metrics.in_flight.dec()
@@ -92,11 +92,11 @@ class Observation:
 
 
 def _protect(headers: list[tuple[bytes, bytes]], *, keyed: bool) -> None:
-    """Add what keeps browsers from taking an answer for something else, and shared caches from keeping it.
+    """Add the security headers, and the headers that keep shared caches from storing the response.
 
     Args:
-        headers: Of an answer, names in lower case; the stricter ones of a page stay.
-        keyed: Whether the answer is for the holder of a key alone.
+        headers: Headers of the response with names in lower case; the stricter ones of a page stay.
+        keyed: Whether API keys are enabled, so that the response is for one key only.
     """
     present = {name for name, _ in headers}
     headers += [header for header in PROTECTION if header[0] not in present]
@@ -108,17 +108,17 @@ def _protect(headers: list[tuple[bytes, bytes]], *, keyed: bool) -> None:
 
 
 class Compression:
-    """Compresses answers for clients that take gzip; the tag of such an answer is weak: it is not the same bytes."""
+    """Compresses responses for clients that accept gzip; their ETags become weak, because the bytes differ."""
 
     def __init__(self, app: ASGIApp) -> None:
-        # Level 4: of the time of level 9 a fifth, of its gain most. Parquet is compressed already.
+        # Level 4 takes a fifth of the time of level 9 and saves almost as much. Parquet is already compressed.
         self.app = GZipMiddleware(
             app, minimum_size=1000, compresslevel=4,
             exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet"),
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan, which passes through."""
+        """Process one request; pass the lifespan through."""
 
         async def weakened(message: Message) -> None:
             if message["type"] == "http.response.start":

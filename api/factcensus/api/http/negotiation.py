@@ -1,4 +1,4 @@
-"""Which of the offered media types an ``Accept`` header prefers (RFC 9110, section 12.5.1)."""
+"""Content negotiation with the ``Accept`` header (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def preferred(accept: str | None, offers: Sequence[str]) -> str | None:
-    """The offer with the highest quality, the earlier of equals; None when the header rules all of them out.
+    """Return the offer with the highest quality (the first among equals), or None if the header excludes all offers.
 
-    No header accepts everything. Of several ranges that fit an offer, the most specific one decides:
+    A missing header accepts everything. If several ranges match an offer, the most specific one decides:
     ``text/*;q=0.1, text/csv`` accepts CSV with quality 1.
     """
     ranges = [parsed for part in (accept or "*/*").split(",") if (parsed := _parse(part))]
@@ -18,7 +18,7 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str | None:
 
 
 def media_type_of(content_type: str | None) -> str:
-    """The bare media type of a ``Content-Type`` header, lower case; empty when there is none."""
+    """Return the media type of a ``Content-Type`` header in lower case, without parameters; empty if missing."""
     return (content_type or "").partition(";")[0].strip().lower()
 
 

@@ -1,8 +1,9 @@
-"""Requests that a browser was made to send: by a page of another site, or under a name that is not this service's.
+"""Protection against requests that web pages of other sites make a browser send.
 
-A browser on this machine, or one that knows a key, reaches the service for any page that it shows. Two checks keep
-such pages out: the names in the header ``Host`` (a page can point its own name at this address), and for everything
-but reading, the headers ``Origin`` and ``Sec-Fetch-Site``, which pages cannot set.
+A browser on this machine, or one that stores a key, reaches the service on behalf of any page it shows. Two checks keep
+such pages out. The ``Host`` header must have an accepted name, because a page can let its host name resolve to this
+address. Requests other than GET must not have an ``Origin`` or ``Sec-Fetch-Site`` of another site; pages cannot set
+these headers.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Settings
 from factcensus.indexer.errors import InputError
 
-#: What a form, or a script without permission, can send to another site; all else asks first (CORS).
+#: Media types that a form, or a script without permission, can send to another site without a CORS preflight.
 FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def host_names(settings: Settings) -> tuple[str, ...] | None:
-    """Return the names in ``Host`` that are answered besides loopback names; None for all."""
+    """Return the names accepted in ``Host`` in addition to loopback names; None for all."""
     if settings.allowed_hosts is not None:
         return None if "*" in settings.allowed_hosts else settings.allowed_hosts
     return () if settings.keys_file is None and is_loopback(settings.host) else None
 
 
 def check_addresses(settings: Settings) -> None:
-    """Refuse hosts, origins and addresses that could never match what requests carry.
+    """Refuse hosts, origins and addresses that could never match a request.
 
     Raises:
-        InputError: it names the setting and the value.
+        InputError: A value is invalid; the message names the setting and the value.
     """
     for host in settings.allowed_hosts or ():
         name = host.removeprefix("*.")
@@ -67,20 +68,20 @@ def check_addresses(settings: Settings) -> None:
 
 
 class AllowedHosts:
-    """Refuses requests for other names than the service's own; health probes may use any."""
+    """Refuses requests with host names that are not accepted; health checks may use any name."""
 
     def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
         self.app = app
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, or refuse it."""
+        """Pass on or refuse one request."""
         if scope["type"] == "http" and scope["path"] not in OPEN_ROUTES:
             host, _ = host_and_port(Headers(scope=scope).get("host", ""))
             if not (is_loopback_name(host) or matches(host, self._names)):
                 detail = (
-                    f"this service does not answer as {host[:100]!r}; ask for it by an address of this machine, or "
-                    "name the host in FACTCENSUS_ALLOWED_HOSTS"
+                    f"the host name {host[:100]!r} is not accepted; use an address of this machine, or add the name "
+                    "to FACTCENSUS_ALLOWED_HOSTS"
                 )
                 await problem_response(Request(scope), 421, detail, kind="unknown-host")(scope, receive, send)
                 return
@@ -88,7 +89,7 @@ class AllowedHosts:
 
 
 def host_and_port(host: str, scheme: str = "http") -> tuple[str, int]:
-    """Return the name in a ``Host`` header in lower case, and its port; an empty name where it is none."""
+    """Return the name in a ``Host`` header in lower case, and its port; an empty name if it is invalid."""
     try:
         parts = urlsplit(f"//{host}")
         port = parts.port
@@ -100,24 +101,24 @@ def host_and_port(host: str, scheme: str = "http") -> tuple[str, int]:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Return whether a name always leads to the machine of the one who uses it."""
+    """Return whether a name always means the machine that uses it."""
     return is_loopback(host) or host.endswith(".localhost")
 
 
 def matches(host: str, names: Sequence[str]) -> bool:
-    """Return whether a host is one of the names, or below one that begins with ``*.``."""
+    """Return whether a host is one of the names, or a subdomain of a name that starts with ``*.``."""
     return any(host.endswith(f".{_bare(name[2:])}") if name.startswith("*.") else host == _bare(name) for name in names)
 
 
 def _bare(name: str) -> str:
-    """Return a name as :func:`host_and_port` gives it."""
+    """Return a name in the form of :func:`host_and_port`."""
     return name.lower().rstrip(".").removeprefix("[").removesuffix("]")
 
 
 def refuse_other_sites(request: Request, settings: Settings) -> None:
-    """Refuse a request that changes or counts something, sent by a page of another site.
+    """Refuse a request other than GET that a page of another site sent.
 
-    Pages whose origin ``FACTCENSUS_CORS_ORIGINS`` names may send what scripts have to ask permission for, but no forms.
+    Pages of an origin in ``FACTCENSUS_CORS_ORIGINS`` may send requests that need a CORS preflight, but no forms.
 
     Raises:
         Problem: ``forbidden``.
@@ -128,31 +129,29 @@ def refuse_other_sites(request: Request, settings: Settings) -> None:
     may_script = "*" in settings.cors_origins or origin in settings.cors_origins
     if may_script and media_type_of(request.headers.get("content-type")) not in FORM_TYPES:
         return
-    raise Problem("forbidden", "this request came from a page of another site; open this service's own page")
+    raise Problem("forbidden", "a page of another site sent this request; use the page of this service")
 
 
 def is_unmarked(request: Request) -> bool:
-    """Return whether neither header says which page a request comes from: a script, or a browser of long ago."""
+    """Return whether a request has neither header, as from a script or an old browser."""
     return "origin" not in request.headers and "sec-fetch-site" not in request.headers
 
 
 def form_token(request: Request) -> str:
-    """Return what the service's own forms carry, for the holder of the request's key."""
+    """Return the token of the service's forms for the key of the request."""
     holder = str(getattr(request.state, "holder", ""))
     secret: bytes = request.app.state.form_secret
     return hmac.new(secret, holder.encode(), hashlib.sha256).hexdigest()
 
 
 def check_form_token(request: Request, given: object) -> None:
-    """Refuse a form that is not marked with an origin and does not carry the token of the service's own forms.
+    """Refuse a form that has neither an origin header nor the token of the service's own forms.
 
     Raises:
         Problem: ``forbidden``.
     """
     if is_unmarked(request) and not hmac.compare_digest(str(given).encode(), form_token(request).encode()):
-        raise Problem(
-            "forbidden", "this form does not come from the service's own page; open that page, or use facts:count"
-        )
+        raise Problem("forbidden", "this form is not from the page of this service; use that page, or facts:count")
 
 
 def _is_own(origin: str, request: Request, settings: Settings) -> bool:

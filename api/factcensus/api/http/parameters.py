@@ -1,7 +1,7 @@
-"""Query parameters and form fields by name: an unknown or repeated one is refused, never ignored.
+"""Checks of query parameters and form fields: unknown and repeated names are refused, never ignored.
 
-A misspelt ``window`` that is ignored changes a count without a word. So every route checks the names that it is given
-against its own signature (:class:`NamedRoute`); a new route needs no line for that.
+Ignoring a misspelt ``window`` would silently change a count. So every route checks the given names against its
+signature (:class:`NamedRoute`); new routes get the check automatically.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from factcensus.api.http.origins import refuse_other_sites
 from factcensus.api.http.problems import Problem
 from factcensus.indexer.names import unknown_name
 
-#: Longest part of a client's name that a message repeats.
+#: Maximum characters of a client's name that a message repeats.
 _MOST_CHARACTERS = 80
 
 
 class NamedRoute(APIRoute):
-    """A route that takes the query parameters of its own signature and no others."""
+    """A route that accepts only the query parameters of its signature."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the framework's handler, preceded by the check of names."""
+        """Return the framework's handler, with the check of names before it."""
         handle = super().get_route_handler()
         known = query_parameters(self.dependant)
         in_body = _body_fields(self.dependant)
@@ -44,21 +44,23 @@ class NamedRoute(APIRoute):
                 if in_body:
                     request = UniqueRequest(request.scope, request.receive)
                 if not _is_upload(request):
-                    await request.body()  # the request gets its slot when its body is there: none works without one
+                    await (
+                        request.body()
+                    )  # the request gets its slot when its body has arrived; no handler runs without one
             return await handle(request)
 
         return named
 
 
 class UniqueRequest(Request):
-    """A request whose JSON gives no name twice: parsers take the last one, whatever was meant."""
+    """A request that refuses repeated names in JSON objects; parsers would silently take the last value."""
 
     async def json(self) -> Any:
         """Return the body, parsed.
 
         Raises:
             Problem: ``invalid-request``; it names the field.
-            json.JSONDecodeError: the body is not JSON.
+            json.JSONDecodeError: The body is not JSON.
         """
         return json.loads(await self.body(), object_pairs_hook=unique_fields)
 
@@ -72,7 +74,9 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         (name, times), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise Problem("invalid-request", f"the field {name[:_MOST_CHARACTERS]!r} is given {times} times in one object")
+        raise Problem(
+            "invalid-request", f"the field {name[:_MOST_CHARACTERS]!r} occurs {times} times in one object; give it once"
+        )
     return found
 
 
@@ -91,15 +95,15 @@ def query_parameters(dependant: Dependant) -> dict[str, bool]:
 
 
 def check_names(given: Iterable[str], known: Mapping[str, bool], what: str) -> None:
-    """Refuse unknown names, and several values for a name that takes one.
+    """Refuse unknown names, and repetitions of names that take one value.
 
     Args:
-        given: The names as they came, repeated names repeated.
+        given: The names in the request, including repetitions.
         known: Whether each known name may be repeated.
         what: The kind of name, such as ``"query parameter"``.
 
     Raises:
-        Problem: ``invalid-request``; it names the nearest known name.
+        Problem: ``invalid-request``; it suggests the nearest known name.
     """
     for name, times in Counter(given).items():
         if name not in known:
@@ -109,30 +113,30 @@ def check_names(given: Iterable[str], known: Mapping[str, bool], what: str) -> N
 
 
 def refused_name(name: str, detail: str) -> Problem:
-    """Return the problem with one parameter."""
+    """Return the problem of one parameter."""
     return Problem("invalid-request", detail, errors=[{"detail": detail, "parameter": name[:_MOST_CHARACTERS]}])
 
 
 def _check_query(request: Request, known: Mapping[str, bool], in_body: frozenset[str]) -> None:
-    """Refuse a query string with other names than the known ones, or one that is not UTF-8.
+    """Refuse a query string with unknown names, or one that is not UTF-8.
 
-    The framework would put U+FFFD in place of bytes that are not UTF-8, and another text would be counted.
+    The framework would replace bytes that are not UTF-8 by U+FFFD and count a different text.
     """
     try:
         unquote_to_bytes(request.scope["query_string"]).decode("utf-8")
     except UnicodeDecodeError:
         raise Problem(
-            "invalid-request", "the percent-encoded bytes of the query are not UTF-8; encode the text as UTF-8"
+            "invalid-request", "the percent-encoded bytes of the query string are not UTF-8; encode the text as UTF-8"
         ) from None
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name in in_body and name not in known:
-            raise refused_name(name, f"{name!r} belongs in the body of this request, not in its address")
+            raise refused_name(name, f"{name!r} belongs in the request body, not in the URL")
     check_names(names, known, "query parameter")
 
 
 def _is_upload(request: Request) -> bool:
-    """Whether the route itself reads the body, piece by piece."""
+    """Return whether the route itself reads the body in pieces."""
     return media_type_of(request.headers.get("content-type")) == "multipart/form-data"
 
 

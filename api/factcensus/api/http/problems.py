@@ -1,7 +1,7 @@
-"""Errors as a client sees them: problem details (RFC 9457), made in one place for every route.
+"""Error responses as problem details (RFC 9457), created here for all routes.
 
-An answer says what was wrong with the request and what to do. What was wrong inside goes to the log, under the
-request id that the answer carries as well.
+A response names the error in the request and the remedy. The cause of an internal error goes to the log, under the
+request id that the response also has.
 """
 
 from __future__ import annotations
@@ -29,55 +29,58 @@ from factcensus.indexer.errors import (
 
 log = logging.getLogger("factcensus.api")
 
-#: The type of the validator's error for a field that does not exist; its context has the ``name``.
+#: The type of the validator's error for an unknown field; its context has the ``name``.
 UNKNOWN_FIELD = "unknown_field"
 MEDIA_TYPE = "application/problem+json"
-#: Status and title of every kind of problem that has a type of its own.
+#: Status and title of every problem type.
 KINDS: dict[str, tuple[int, str]] = {
     "malformed-body": (400, "The request body cannot be read"),
-    "unauthorized": (401, "A key is needed"),
-    "forbidden": (403, "This request is not allowed"),
+    "unauthorized": (401, "An API key is required"),
+    "forbidden": (403, "The request is not allowed"),
     "unknown-index": (404, "No index has this name"),
     "unknown-job": (404, "No job has this id"),
-    "not-acceptable": (406, "None of the accepted formats is offered"),
-    "body-too-slow": (408, "The request body does not come"),
+    "not-acceptable": (406, "None of the accepted formats is available"),
+    "body-too-slow": (408, "Timed out while reading the request body"),
     "job-not-done": (409, "The job is not done"),
     "job-failed": (409, "The job failed"),
-    "index-changed": (410, "The index has changed since"),
+    "index-changed": (410, "The index has changed"),
     "body-too-large": (413, "The request body is too large"),
     "unsupported-format": (415, "The format of the request body is not supported"),
-    "unknown-host": (421, "The service does not answer under this name"),
+    "unknown-host": (421, "The host name is not accepted"),
     "unsupported-encoding": (415, "The encoding of the request body is not supported"),
-    "invalid-request": (422, "The request does not have the expected form"),
-    "invalid-input": (422, "A value cannot be used as it stands"),
-    "empty-query": (422, "The query holds no token"),
-    "unknown-name": (422, "A name is not one of the known ones"),
-    "limit-exceeded": (422, "The request asks for more than the service allows"),
-    "too-many-requests": (429, "Requests come too fast"),
+    "invalid-request": (422, "The request is invalid"),
+    "invalid-input": (422, "A value is invalid"),
+    "empty-query": (422, "The query has no tokens"),
+    "unknown-name": (422, "A name is unknown"),
+    "limit-exceeded": (422, "The request exceeds a limit"),
+    "too-many-requests": (429, "Too many requests"),
     "internal-error": (500, "The service failed"),
     "overloaded": (503, "The service is busy"),
-    "too-many-jobs": (503, "Too many jobs wait"),
-    "jobs-unavailable": (503, "The service keeps no jobs"),
+    "too-many-jobs": (503, "Too many jobs are waiting"),
+    "jobs-unavailable": (503, "Jobs are not available"),
     "index-not-open": (503, "The index is not open"),
     "not-ready": (503, "The service is not ready"),
     "deadline-exceeded": (504, "The count took too long"),
-    "jobs-full": (507, "The jobs take too much room"),
+    "jobs-full": (507, "The jobs use too much storage"),
 }
 
 
-#: What the system can lack, by the number of its error: the kind of problem, and what to do.
+#: Errors of the operating system for missing resources: problem type and remedy by error number.
 LACKS = {
-    errno.EMFILE: ("overloaded", "the service has too many files and connections open now; try again in a moment"),
-    errno.ENFILE: ("overloaded", "this machine has too many files open now; try again in a moment"),
-    errno.ENOSPC: ("jobs-full", "the disk of the service is full; DELETE jobs whose results you have, or try later"),
-    errno.EDQUOT: ("jobs-full", "the quota of the service's disk is used up; DELETE jobs whose results you have"),
-    errno.EFBIG: ("jobs-full", "a file of the service may not grow any more; DELETE jobs whose results you have"),
+    errno.EMFILE: ("overloaded", "the service has too many open files and connections; try again in a moment"),
+    errno.ENFILE: ("overloaded", "this machine has too many open files; try again in a moment"),
+    errno.ENOSPC: (
+        "jobs-full",
+        "the disk of the service is full; DELETE jobs whose results you have, or try again later",
+    ),
+    errno.EDQUOT: ("jobs-full", "the disk quota of the service is exhausted; DELETE jobs whose results you have"),
+    errno.EFBIG: ("jobs-full", "a file of the service has reached its size limit; DELETE jobs whose results you have"),
 }
 LACKING = frozenset(kind for kind, _ in LACKS.values())
 
 
 class Problem(HTTPException):
-    """A request that ends in a problem of one of :data:`KINDS`."""
+    """An error response of one of the :data:`KINDS`."""
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class Problem(HTTPException):
 
 
 def problem_of_lack(number: int) -> Problem:
-    """The problem of one of the errors in :data:`LACKS`."""
+    """Return the problem of an error number in :data:`LACKS`."""
     kind, detail = LACKS[number]
     return Problem(kind, detail, headers={"Retry-After": "1" if kind == "overloaded" else "60"})
 
@@ -107,7 +110,7 @@ def problem_response(
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem as a response. Without a kind its type is ``about:blank`` and the status says it all."""
+    """Return a problem as a response; without a kind its type is ``about:blank``."""
     request.state.problem = kind  # for the metrics
     content: dict[str, Any] = {
         "type": f"urn:factcensus:problem:{kind}" if kind else "about:blank",
@@ -123,7 +126,7 @@ def problem_response(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make every error of this application a problem."""
+    """Turn every error of an application into a problem."""
 
     @app.exception_handler(FactcensusError)
     async def from_core(request: Request, error: FactcensusError) -> JSONResponse:
@@ -143,8 +146,8 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def from_the_connection(request: Request, _: ClientDisconnect) -> JSONResponse:
-        # Nobody reads this answer: it keeps what clients do out of the service's own faults, in metrics and log.
-        return problem_response(request, 400, "the connection ended before the body did", kind="malformed-body")
+        # Nobody reads this response. It keeps client behaviour out of the service's own errors in metrics and log.
+        return problem_response(request, 400, "the connection ended before the end of the body", kind="malformed-body")
 
     @app.exception_handler(HTTPException)
     async def from_http(request: Request, error: HTTPException) -> JSONResponse:
@@ -154,19 +157,19 @@ def add_problem_handlers(app: FastAPI) -> None:
             )
         if error.status_code == 405:
             return _method_not_allowed(request, error)
-        if error.status_code == 400:  # what the framework says of JSON that its parser gives up on
-            detail = "the body is not JSON that can be read"
+        if error.status_code == 400:  # the framework reports JSON that its parser cannot handle
+            detail = "the body is not readable as JSON"
             return problem_response(request, 400, detail, kind="malformed-body")
-        detail = "nothing is here; GET /docs lists the routes" if error.status_code == 404 else str(error.detail)
+        detail = "there is no such route; GET /docs lists the routes" if error.status_code == 404 else str(error.detail)
         return problem_response(request, error.status_code, detail, headers=error.headers)
 
 
 def problem_of_validation(errors: Sequence[Mapping[str, Any]], number: int | None = None) -> Problem:
-    """What the validator found, in words, without the values: they may be huge, or not even be text.
+    """Return the errors of the validator as a problem, without the values, which may be huge or not be text.
 
     Args:
-        errors: its findings, or the first of them.
-        number: of all findings; None for as many as there are.
+        errors: All errors, or the first ones.
+        number: Number of all errors; None if ``errors`` has all of them.
     """
     number = len(errors) if number is None else number
     if errors and errors[0]["type"] == "json_invalid":
@@ -180,7 +183,7 @@ def problem_of_validation(errors: Sequence[Mapping[str, Any]], number: int | Non
 
 
 def lacking(request: Request, error: BaseException) -> JSONResponse | None:
-    """The answer to an error whose cause is that the system lacks files or room; None for another error."""
+    """Return the response to an error caused by missing file handles or disk space; None for other errors."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in LACKS:
@@ -192,21 +195,21 @@ def lacking(request: Request, error: BaseException) -> JSONResponse | None:
 
 
 def internal_error(request: Request, error: BaseException | None = None) -> JSONResponse:
-    """The answer to what should not have happened: nothing of the inside, and the id to find it in the log."""
+    """Return the response to an internal error: no details, only the id under which the log has them."""
     request_id = getattr(request.state, "request_id", "-")
     if error is not None:
         log.error("request %s failed", request_id, exc_info=error)
-    detail = f"an error inside the service; its log has the cause under the request id {request_id}"
+    detail = f"internal error; the service's log has the cause under the request id {request_id}"
     return problem_response(request, 500, detail, kind="internal-error")
 
 
 def _printable(text: str) -> str:
-    # JSON may carry halves of surrogate pairs, which are no text: shown as escapes, they can be sent back.
+    # JSON may contain halves of surrogate pairs, which cannot be encoded; they are shown as escapes.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def kind_of(error: FactcensusError) -> str:
-    """Which of :data:`KINDS` an error of the core is."""
+    """Return which of the :data:`KINDS` an error of the core is."""
     if isinstance(error, EmptyQueryError):
         return "empty-query"
     if isinstance(error, UnknownNameError):
@@ -221,7 +224,7 @@ def kind_of(error: FactcensusError) -> str:
 def _finding(error: Mapping[str, Any]) -> dict[str, str]:
     where, *path = error["loc"]
     if path[:1] == ["filter"] and len(path) > 2:
-        del path[2]  # which form of a condition was meant: the validator's own label, not a step into the body
+        del path[2]  # the validator's label for the form of the condition, not a step into the body
     if error["type"] == UNKNOWN_FIELD:
         path.append(error["ctx"]["name"])
     detail = str(error["msg"]).removeprefix("Value error, ")
@@ -232,9 +235,9 @@ def _finding(error: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _method_not_allowed(request: Request, error: HTTPException) -> JSONResponse:
-    # The framework's Allow header names the methods of one of the routes at this path; the document knows them all.
+    # The framework's Allow header has the methods of one route at this path; the OpenAPI document has all.
     template = getattr(request.scope.get("route"), "path", "")
     methods = [method.upper() for method in request.app.openapi()["paths"].get(template, {})]
     allowed = ", ".join(methods) or (error.headers or {}).get("Allow", "GET")
-    detail = f"{request.method[:20]} is not possible here; allowed: {allowed}"
+    detail = f"{request.method[:20]} is not allowed here; allowed: {allowed}"
     return problem_response(request, 405, detail, headers={"Allow": allowed})

@@ -1,6 +1,6 @@
-"""The public infini-gram API's wire format at ``POST /``, answered from our indexes: a client changes one URL.
+"""The public infini-gram API's wire format at ``POST /``, for the indexes of this service; clients change only the URL.
 
-``wire`` says what a request may hold and how a refusal looks, ``tokens`` what a query is taken as, ``queries`` answers
-each query type, ``cnf`` counts what AND and OR mean, ``documents`` shows a document, ``replication`` counts facts as a
-published notebook did, and ``routes`` is where HTTP ends.
+``wire`` checks requests and defines refusals, ``tokens`` tokenizes queries, ``queries`` answers each query type,
+``cnf`` counts clauses with AND and OR, ``documents`` shows documents, ``replication`` counts facts like a published
+notebook, and ``routes`` has the HTTP routes.
 """

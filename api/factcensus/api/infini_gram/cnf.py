@@ -1,20 +1,20 @@
-"""Exact counts of co-occurrence: what AND and OR mean here, whatever the order, the shards, or the frequency.
+"""Exact counts of clauses with AND and OR, independent of their order, of the shards and of frequencies.
 
-**Definition.** An occurrence of a clause is a position where one of its terms starts, so a term that is there twice,
-or that another term begins, adds nothing. Occurrences of several clauses *hang together* when they are in one document
-and, in the order of the text, each starts at most ``max_diff_tokens`` tokens after the one before (occurrences may
-overlap, and 0 is a distance). The count is the number of occurrences of the rarest clause that hang together with one
-occurrence of every other clause. The rarest clause has the fewest occurrences in the whole index; of several such
-clauses, that with the smaller count.
+**Definition.** An occurrence of a clause is a position where one of its terms starts, so a repeated term, or a term
+that starts with another term, adds nothing. Occurrences of several clauses are *linked* if they are in one document
+and, in the order of the text, each starts at most ``max_diff_tokens`` tokens after the previous one (occurrences may
+overlap, and the distance may be 0). The count is the number of occurrences of the rarest clause that are linked with an
+occurrence of every other clause. The rarest clause has the fewest occurrences in the whole index; among several such
+clauses, the smaller count is used.
 
-This is what the public API documents ("adjacent clauses are separated by no more than max_diff_tokens"), freed of what
-its engine makes of it: there the rarest clause is that of each shard and the first of equals, a pair is lost when
-another document's text is near, repeated terms are counted repeatedly, clauses with more than ``max_clause_freq``
-occurrences are sampled, and three clauses depend on their order. Here ``max_clause_freq`` only bounds how many pointers
-are listed, and the answer is never approximate.
+This follows the documentation of the public API ("adjacent clauses are separated by no more than max_diff_tokens"). Its
+engine differs: it chooses the rarest clause per shard, and the first of equals; it loses pairs near the text of another
+document; it counts repeated terms repeatedly; it samples clauses with more than ``max_clause_freq`` occurrences; and
+with three clauses the count depends on their order. Here ``max_clause_freq`` only limits the number of listed pointers,
+and counts are never approximate.
 
-**Cost.** Linear in the occurrences of the rarest clause. Of each other clause either all occurrences are read, or the
-text around those of the rarest clause, whichever is less; memory is bounded.
+**Cost.** Linear in the occurrences of the rarest clause. For each other clause, either all its occurrences are read or
+the text around those of the rarest clause, whichever is less. Memory is bounded.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.search import Array, find, mark_documents
 from factcensus.indexer.storage.shard import Shard
 
-#: Occurrences of the rarest clause that are looked at together.
+#: Occurrences of the rarest clause processed together.
 CHUNK_ROWS = 1 << 20
-#: Occurrences of another clause that are read as a whole, at most: half a gibibyte of positions.
+#: Maximum occurrences of another clause that are read as a whole: half a gibibyte of positions.
 MOST_ROWS = 1 << 26
-#: Cost of a row of the table (read and sorted, or taken to its document) in tokens of text that are read through.
+#: Cost of one row of the suffix array (reading and sorting it, or finding its document) in tokens of text scanned.
 TOKENS_PER_ROW = 16
 
 Ranges = list[tuple[int, int]]
@@ -45,13 +45,13 @@ Ranges = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Found:
-    """Occurrences of the rarest clause that hang together with the others, of one shard.
+    """Occurrences of the rarest clause in one shard that are linked with the other clauses.
 
     Attributes:
-        shard: its number in the index.
-        begins: where what hangs together begins: the occurrence, or the nearest one of another clause before it, of
-            those at most ``max_diff_tokens`` away.
-        documents: the document of each.
+        shard: Number of the shard in the index.
+        begins: Start of each linked group: the occurrence itself, or an earlier occurrence of another clause at most
+            ``max_diff_tokens`` before it (the nearest one per clause).
+        documents: The document of each occurrence.
     """
 
     shard: int
@@ -61,13 +61,13 @@ class Found:
 
 @dataclass
 class Counted:
-    """What was counted.
+    """The counts of a query.
 
     Attributes:
-        count: see the module.
-        document_count: documents with an occurrence of every clause, at any distance.
-        near_document_count: documents with one that was counted.
-        found: the first places, as many as were asked for.
+        count: The count defined in the module docstring.
+        document_count: Documents with an occurrence of every clause, at any distance.
+        near_document_count: Documents with a counted occurrence.
+        found: The first counted occurrences, as many as requested.
     """
 
     count: int = 0
@@ -77,7 +77,7 @@ class Counted:
 
 
 def rows_of(shard: Shard, ngram: Ngram) -> tuple[int, int]:
-    """The range of the suffix array for token ids; unlike ``Shard.find`` also for what begins with a separator."""
+    """Return the suffix array range of token ids; unlike ``Shard.find``, they may start with a separator."""
     if -1 in ngram:
         return 0, 0
     if ngram and ngram[0] == 256**shard.token_bytes - 1:
@@ -89,7 +89,7 @@ def rows_of(shard: Shard, ngram: Ngram) -> tuple[int, int]:
 
 
 def occurrences(index: CountIndex, ngram: Ngram, limit: Limit) -> int:
-    """How often token ids stand in the documents that are counted."""
+    """Return how often token ids occur in the documents that are not deleted."""
     return sum(
         _occurrences(shard, counted, [rows_of(shard, ngram)], limit)
         for shard, counted in zip(index.shards, index.counted(), strict=True)
@@ -100,14 +100,14 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, limit: Limit, *
     """Count clauses together.
 
     Args:
-        index: opened.
-        cnf: clauses of terms of token ids; a term with an id -1 stands nowhere.
-        max_diff_tokens: see the module.
-        limit: stops a count that takes too long.
-        most: keep so many of the places where they are.
+        index: The open index.
+        cnf: Clauses of terms of token ids; a term with an id -1 never occurs.
+        max_diff_tokens: Maximum distance, see the module docstring.
+        limit: Stops a count that takes too long.
+        most: Maximum number of occurrences to keep.
 
     Raises:
-        DeadlineError: the limit was reached.
+        DeadlineError: The timeout was reached.
     """
     clauses = sorted(map(_distinct, cnf), key=lambda clause: [(len(term), term) for term in clause])
     ranges = [[[rows_of(shard, term) for term in clause] for shard in index.shards] for clause in clauses]
@@ -126,12 +126,12 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, limit: Limit, *
                 _count_shard(number, shard, mask, here, max_diff_tokens, limit, counted, most)
         if best is None or counted.count < best.count:
             best = counted
-    assert best is not None, "a query has a clause"
+    assert best is not None, "a query has at least one clause"
     return best
 
 
 def _distinct(clause: Sequence[Ngram]) -> list[Ngram]:
-    """The terms, without those that another one begins: where they stand, that one does."""
+    """Return the terms without those that start with another term, which always occur together with it."""
     terms = sorted({tuple(term) for term in clause if -1 not in term}, key=lambda term: (len(term), term))
     kept: list[tuple[int, ...]] = []
     for term in terms:
@@ -147,7 +147,7 @@ def _occurrences(shard: Shard, counted: Mask, ranges: Ranges, limit: Limit) -> i
 
 
 def _chunks(shard: Shard, ranges: Ranges, limit: Limit) -> Iterator[npt.NDArray[np.int64]]:
-    """The positions of some ranges of the table, a bounded number at a time."""
+    """Yield the positions of ranges of the suffix array, a bounded number at a time."""
     for low, high in ranges:
         for start in range(low, high, CHUNK_ROWS):
             limit.check()
@@ -164,7 +164,7 @@ def _count_shard(
     total: Counted,
     most: int,
 ) -> None:
-    """Add one shard's counts; the first of the clauses is the rarest of the index."""
+    """Add the counts of one shard; the first clause is the rarest in the index."""
     if any(all(low == high for low, high in ranges) for _, ranges in clauses):
         return
     together, near = np.zeros(shard.documents, np.bool_), np.zeros(shard.documents, np.bool_)
@@ -174,7 +174,7 @@ def _count_shard(
         documents = shard.documents_of(anchors)
         candidates = np.unique(documents[counted[documents]] if len(counted) else documents)
         for clause in others:
-            candidates = candidates[clause.stands_in(candidates, limit)]
+            candidates = candidates[clause.occurs_in(candidates, limit)]
         together[candidates] = True
         kept = np.isin(documents, candidates)
         anchors, documents = anchors[kept], documents[kept]
@@ -190,7 +190,7 @@ def _count_shard(
 
 
 def _anchors(shard: Shard, ranges: Ranges, limit: Limit) -> Iterator[npt.NDArray[np.int64]]:
-    """The occurrences of the rarest clause, a bounded number at a time; all of them in order where they are few."""
+    """Yield the occurrences of the rarest clause, a bounded number at a time; all in order if they are few."""
     if sum(high - low for low, high in ranges) <= CHUNK_ROWS:
         yield np.sort(np.concatenate([shard.positions(low, high) for low, high in ranges]))
     else:
@@ -205,7 +205,7 @@ def _begins(
     max_diff_tokens: int,
     limit: Limit,
 ) -> npt.NDArray[np.int64]:
-    """Where what hangs together with each anchor begins; -1 where nothing does."""
+    """Return the start of the linked group of each anchor, or -1 for an anchor without one."""
     found = np.full(len(anchors), -1, np.int64)
     if not len(anchors):
         return found
@@ -215,20 +215,20 @@ def _begins(
     positions = [clause.positions(*around, limit) for clause in others]
     starts = np.cumsum([0, *map(len, positions)], dtype=np.int64)
     joined = np.concatenate([*positions, np.zeros(0, np.int64)])
-    _hang_together(anchors, first, last, joined, starts, max_diff_tokens, limit.flag, found)
+    _link(anchors, first, last, joined, starts, max_diff_tokens, limit.flag, found)
     limit.check()
     return found
 
 
 def _spans(shard: Shard, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where documents begin, at their separators, and end."""
+    """Return the start (at the separator) and the end of documents."""
     starts = shard.document_starts
     following = np.minimum(documents + 1, len(starts) - 1)
     return starts[documents], np.where(documents + 1 < len(starts), starts[following], shard.size)
 
 
 class _Clause:
-    """A clause that is not the rarest, in one shard."""
+    """A clause other than the rarest, in one shard."""
 
     def __init__(self, shard: Shard, terms: Sequence[Ngram], ranges: Ranges) -> None:
         self._shard = shard
@@ -239,8 +239,8 @@ class _Clause:
         self._everywhere: npt.NDArray[np.int64] | None = None
         self._marked: npt.NDArray[np.bool_] | None = None
 
-    def stands_in(self, documents: npt.NDArray[np.int64], limit: Limit) -> npt.NDArray[np.bool_]:
-        """Whether each document has an occurrence."""
+    def occurs_in(self, documents: npt.NDArray[np.int64], limit: Limit) -> npt.NDArray[np.bool_]:
+        """Return whether the clause occurs in each document."""
         shard = self._shard
         begins, ends = _spans(shard, documents)
         if self._marked is None and self._rows * TOKENS_PER_ROW <= int((ends - begins).sum()):
@@ -259,7 +259,7 @@ class _Clause:
     def positions(
         self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], limit: Limit
     ) -> npt.NDArray[np.int64]:
-        """Occurrences in order, at least all those in the stretches [begin, end), which come in order."""
+        """Return occurrences in order, at least all those in the ranges [begin, end), which must be in order."""
         shard = self._shard
         if self._everywhere is None and self._rows <= MOST_ROWS:
             covered = int((ends - begins).sum())
@@ -268,7 +268,7 @@ class _Clause:
                 self._everywhere = np.sort(np.concatenate(rows))
         if self._everywhere is not None:
             return self._everywhere
-        # Stretches overlap where the rarest clause is dense; each token is read once.
+        # Ranges overlap if the rarest clause is dense; each token is read once.
         first = np.append(True, begins[1:] > np.maximum.accumulate(ends)[:-1])
         joined = begins[first], np.maximum.reduceat(ends, np.flatnonzero(first))
         found = np.empty(int((joined[1] - joined[0]).sum()), np.int64)
@@ -279,7 +279,7 @@ class _Clause:
 
 @compiled()
 def _term_at(ids: Array, at: Any, terms: Array, lengths: Array) -> Any:
-    """Whether one of the terms starts at a position."""
+    """Return whether one of the terms starts at a position."""
     first = 0
     for term in range(lengths.size):
         length = lengths[term]
@@ -295,7 +295,7 @@ def _term_at(ids: Array, at: Any, terms: Array, lengths: Array) -> Any:
 
 @compiled()
 def _scan(ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array) -> Any:
-    """Put the positions in the stretches where a term starts into ``found``; their number."""
+    """Write the positions in the ranges where a term starts to ``found``, and return their number."""
     size = 0
     for stretch in range(begins.size):
         if stop[0]:
@@ -311,7 +311,7 @@ def _scan(ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, 
 def _scan_documents(
     ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array
 ) -> None:
-    """Set ``found`` for the stretches in which a term starts."""
+    """Set ``found`` for the ranges in which a term starts."""
     for stretch in range(begins.size):
         if stop[0]:
             break
@@ -323,7 +323,7 @@ def _scan_documents(
 
 @compiled()
 def _not_before(positions: Array, low: Any, high: Any, wanted: Any) -> Any:
-    """The first of ``positions[low:high]``, which are in order, that is not before ``wanted``."""
+    """Return the index of the first of the sorted ``positions[low:high]`` that is at least ``wanted``."""
     while low < high:
         middle = (low + high) // 2
         if positions[middle] < wanted:
@@ -334,24 +334,28 @@ def _not_before(positions: Array, low: Any, high: Any, wanted: Any) -> Any:
 
 
 @compiled()
-def _hang_together(
+def _link(
     anchors: Array, begins: Array, ends: Array, positions: Array, starts: Array, distance: int, stop: Array,
     found: Array,
 ) -> None:  # fmt: skip
-    """Where what hangs together with each anchor begins (see :class:`Found`), -1 for an anchor with which nothing does.
+    """Write the start of the linked group of each anchor to ``found`` (see :class:`Found`), or -1 if it has none.
 
-    A stretch of text that begins and ends with chosen occurrences grows by one clause at a time, to either side and
-    as far as may be: a shorter step could reach nothing that the longer one cannot, since whatever lies between is in
-    the stretch. It is complete when every clause that is left has an occurrence inside.
+    A range of text between two chosen occurrences grows by one clause at a time, to either side and as far as possible.
+    A shorter step reaches nothing that the longest one does not, because everything between is in the range. The range
+    is complete if every remaining clause has an occurrence inside it.
 
     Args:
-        anchors: positions, with where their documents begin and end.
-        positions: of the other clauses, clause ``i`` at ``starts[i]:starts[i + 1]``, in order.
+        anchors: Positions of the rarest clause.
+        begins: Start of the document of each anchor.
+        ends: End of the document of each anchor.
+        positions: Positions of the other clauses; those of clause ``i`` are ``starts[i]:starts[i + 1]``, in order.
+        starts: Bounds of the clauses in ``positions``.
         distance: max_diff_tokens.
-        found: int64, as many as anchors.
+        stop: Set to stop the search.
+        found: int64 (anchors,), the result.
     """
     others = starts.size - 1
-    # More states than can wait at once: each of at most 2 * others steps leaves its siblings behind.
+    # Room for all pending states: each of at most 2 * others steps adds its siblings.
     waiting_lefts = np.empty(2 * others * others + 1, np.int64)
     waiting_rights = np.empty(2 * others * others + 1, np.int64)
     waiting_sets = np.empty(2 * others * others + 1, np.int64)

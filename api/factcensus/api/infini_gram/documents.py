@@ -1,4 +1,4 @@
-"""A document as the public infini-gram API shows it: a window of its tokens, with the query's terms marked."""
+"""Documents in the form of the public infini-gram API: a window of tokens with the query terms marked."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from factcensus.indexer import CountIndex
 from factcensus.indexer.corpus import UNKNOWN_SOURCE
 from factcensus.indexer.storage.shard import Shard
 
-#: Tokens before a piece that are decoded with it: what a token reads like may depend on the ones before.
+#: Tokens before a piece that are decoded with it, because the text of a token may depend on them.
 _LEAD_TOKENS = 8
 
-Piece = tuple[int, int, str | None]  # first token, token behind the last, number of the clause
+Piece = tuple[int, int, str | None]  # first token, end, number of the clause
 
 
 def document_at(index: CountIndex, shard: Shard, position: int, clauses: Cnf, max_disp_len: int) -> dict[str, Any]:
-    """The document at a position, half of the window before the position and half from it on.
+    """Return the document at a position, with half of the window before the position and half after it.
 
     Args:
-        index: opened.
-        shard: one of the index's.
-        position: of a token.
-        clauses: of the query; every occurrence of a term in the window is marked with its clause's number.
-        max_disp_len: most tokens to show.
+        index: The open index.
+        shard: A shard of the index.
+        position: Position of a token.
+        clauses: Clauses of the query; every occurrence of a term in the window is marked with the clause number.
+        max_disp_len: Maximum number of tokens to show.
 
     Returns:
-        ``doc_ix`` (number in the index), ``doc_len``, ``disp_len``, ``needle_offset`` (of the position in what is
-        shown), ``metadata`` (a JSON text with a line break, or nothing), ``token_ids``, ``spans`` and ``blocked``: true
-        for a deleted document, of which nothing is shown.
+        ``doc_ix`` (number in the index), ``doc_len``, ``disp_len``, ``needle_offset`` (offset of the position in the
+        window), ``metadata`` (JSON with a line break, or empty), ``token_ids``, ``spans`` and ``blocked`` (true for a
+        deleted document, whose text is not shown).
     """
     document = int(shard.documents_of(np.array([position], np.int64))[0])
     begin, end = shard.document_span(document)
@@ -59,7 +59,7 @@ def _metadata(shard: Shard, document: int) -> str:
     metadata = row.get("metadata")
     try:
         fields = json.loads(metadata or "{}")
-    except ValueError:  # the earliest indexes of infini-gram's have lines of their own
+    except ValueError:  # the earliest infini-gram indexes have lines in another format
         return f"{metadata}\n"
     if isinstance(fields, dict):
         named = {"id": row.get("id"), "source": row.get("source")}
@@ -68,7 +68,7 @@ def _metadata(shard: Shard, document: int) -> str:
 
 
 def _pieces(ids: Sequence[int], clauses: Cnf) -> list[Piece]:
-    """The window in pieces: leftmost-longest occurrences of terms, and what is between."""
+    """Split the window into leftmost-longest occurrences of terms and the text between them."""
     by_first: dict[int, list[tuple[list[int], int]]] = {}
     for number, clause in enumerate(clauses):
         for term in clause:
@@ -94,11 +94,11 @@ def _pieces(ids: Sequence[int], clauses: Cnf) -> list[Piece]:
 
 
 def _spans(index: CountIndex, ids: Sequence[int], pieces: Sequence[Piece]) -> list[list[str | None]]:
-    """The pieces' texts, which read on when they are joined."""
+    """Return the texts of the pieces; joined, they give the text of the window."""
     if not index.analyzer.has_vocabulary:
         return [[_text(index, ids, first, last), label] for first, last, label in pieces]
     spans: list[list[str | None]] = []
-    for first, last, label in pieces:  # words are stored without what stood between them
+    for first, last, label in pieces:  # words are stored without the characters between them
         text = index.text(ids[first:last])
         if label is None:
             text = (" " if first else "") + text + (" " if last < len(ids) else "")
@@ -109,7 +109,7 @@ def _spans(index: CountIndex, ids: Sequence[int], pieces: Sequence[Piece]) -> li
 
 
 def _text(index: CountIndex, ids: Sequence[int], first: int, last: int) -> str:
-    """What a piece reads like behind the tokens before it."""
+    """Return the text of a piece after the tokens before it."""
     lead = index.text(ids[max(0, first - _LEAD_TOKENS) : first])
     whole = index.text(ids[max(0, first - _LEAD_TOKENS) : last])
     return whole[len(lead) :] if whole.startswith(lead) else index.text(ids[first:last])

@@ -1,4 +1,4 @@
-"""The language models of the open indexes, each opened when the first query needs it."""
+"""The language models of the open indexes, opened on first use."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from factcensus.indexer.infini_gram.language_model import NgramModel
 
 
 class Models:
-    """Opens a model once for each index, and anew where another index has taken the name; safe from many threads."""
+    """Opens one model per index, and again if another index takes the name; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[CountIndex, NgramModel]] = {}
 
     def of(self, index: CountIndex) -> NgramModel:
-        """The model over an open index.
+        """Return the model of an open index.
 
         Raises:
-            MissingExtraError: the package infini-gram is not installed.
-            InputError: the engine cannot answer for this index; the message says why.
+            MissingExtraError: The package infini-gram is not installed.
+            InputError: The engine cannot use this index; the message has the reason.
         """
         with self._lock:
             known = self._opened.get(index.name)
@@ -32,13 +32,13 @@ class Models:
             return model
 
     def keep_only(self, catalog: Catalog) -> None:
-        """Drop the models of indexes that are no longer served; a query that uses one goes on with it."""
+        """Drop the models of indexes that are no longer served; running queries keep theirs."""
         served = catalog.indexes
         with self._lock:
             self._opened = {name: opened for name, opened in self._opened.items() if opened[0] in served}
 
     def close(self) -> None:
-        """Release the engines; a model is opened anew when it is asked for."""
+        """Close the engines; a model is opened again on its next use."""
         with self._lock:
             while self._opened:
                 self._opened.popitem()[1][1].close()

@@ -1,8 +1,8 @@
-"""What each query type of the public infini-gram API answers, beside ``token_ids``, ``tokens`` and ``latency``.
+"""The responses to each query type of the public infini-gram API, without ``token_ids``, ``tokens`` and ``latency``.
 
-Numbers are exact wherever counting is possible: ``approx`` is true only of ``ntd`` and ``infgram_ntd`` above
-``max_support``. Keys that the API does not have: ``doc_count`` (documents with the text, or with every clause at any
-distance), ``near_doc_count`` (documents with an occurrence that was counted), ``ptrs_truncated``, ``doc_token_ids``.
+Numbers are exact; ``approx`` is true only for ``ntd`` and ``infgram_ntd`` above ``max_support``. Keys added to the API:
+``doc_count`` (documents with the text, or with every clause at any distance), ``near_doc_count`` (documents with an
+occurrence that was counted), ``ptrs_truncated`` and ``doc_token_ids``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Question:
-    """One request, understood.
+    """One parsed request.
 
     Attributes:
-        model: opens the language model, or gives the opened one.
+        model: Returns the language model; opens it on the first call.
     """
 
     index: CountIndex
@@ -39,37 +39,37 @@ class Question:
 
     @property
     def highest_id(self) -> int:
-        """As the engine's messages name it."""
+        """The highest id, as in the messages of the engine."""
         return separator_of(self.index)
 
     def ngram(self, what: str) -> Ngram:
-        """The query as one n-gram, or a refusal."""
+        """Return the query as one n-gram, or raise a refusal."""
         if self.query.is_cnf:
             raise Refusal(f"{what} must be a list of integers in range [0, {self.highest_id}]")
         if self.index.analyzer.has_vocabulary and self.query.text and not self.query.ngram:
-            raise Refusal("Please enter a query with a word in it: our analyzer finds no token in this one!")
+            raise Refusal("Please enter a query that contains a word; this one has no tokens!")
         return self.query.ngram
 
     def clauses(self) -> list[list[Ngram]]:
-        """The query as clauses, none of them empty, or a refusal."""
+        """Return the query as non-empty clauses, or raise a refusal."""
         cnf = self.query.clauses
         if not self.query.is_cnf or not all(cnf) or not all(term for clause in cnf for term in clause):
             raise Refusal(f"cnf must be a non-empty, triply-nested list of integers in range [0, {self.highest_id}]")
         return cnf
 
     def count_cnf(self, *, keep: bool = False) -> Counted:
-        """Count the clauses by the request's options, and keep up to ``max_clause_freq`` places."""
+        """Count the clauses with the options of the request; if ``keep``, keep up to ``max_clause_freq`` positions."""
         most = self.asked.option("max_clause_freq")
         distance = self.asked.option("max_diff_tokens")
         return count_cnf(self.index, self.clauses(), distance, self.limit, most=most if keep else 0)
 
 
 def answer(question: Question) -> Answer:
-    """The answer to a request.
+    """Return the response to a request.
 
     Raises:
-        Refusal: an option is out of range, or the query is not of the form that its type needs.
-        FactcensusError: the index or the language model cannot answer.
+        Refusal: An option is out of range, or the query has the wrong form for its type.
+        FactcensusError: The index or the language model cannot answer.
     """
     return _ANSWERS[question.asked.query_type](question)
 
@@ -116,7 +116,7 @@ def _ratio(prompts: int, continued: int) -> Answer:
 
 def _infgram_prob(question: Question) -> Answer:
     ngram = _not_empty(question)
-    if len(ngram) == 1:  # no prompt, so no end of it either
+    if len(ngram) == 1:  # there is no prompt, so no suffix either
         return {**_prob(question), "suffix_len": 0, "longest_suffix": ""}
     found = question.model().infgram_prob(_for_model(question))
     return {**_ratio(found["prompt_count"], found["count"]), **_suffix(question, found)}
@@ -158,7 +158,7 @@ def _distribution(question: Question, *, infinite: bool) -> Answer:
 
 
 def _unigrams(question: Question) -> dict[int, int]:
-    """How often each token stands in the corpus: one search for each token and shard."""
+    """Return how often each token occurs in the corpus, with one search per token and shard."""
     counts: dict[int, int] = {}
     separator = separator_of(question.index)
     for shard in question.index.shards:
@@ -183,7 +183,7 @@ def _not_empty(question: Question) -> Ngram:
 
 
 def _for_model(question: Question) -> str | Ngram:
-    """What the language model takes: it knows words that stand nowhere by their text only."""
+    """Return the input of the language model: the text if it contains unknown words, otherwise the ids."""
     return question.query.text if -1 in question.query.ngram and question.query.text else question.query.ngram
 
 
@@ -206,7 +206,7 @@ def _find_cnf(question: Question) -> Answer:
     pointers: list[list[int]] = [[] for _ in shards]
     for found in counted.found:
         pointers[found.shard] += (found.begins * shards[found.shard].token_bytes).tolist()
-    absent = any(all(_stands_nowhere(question.index, term) for term in clause) for clause in clauses)
+    absent = any(all(_never_occurs(question.index, term) for term in clause) for clause in clauses)
     return {
         "cnt": counted.count,
         "approx": False,
@@ -217,7 +217,7 @@ def _find_cnf(question: Question) -> Answer:
     }
 
 
-def _stands_nowhere(index: CountIndex, term: Ngram) -> bool:
+def _never_occurs(index: CountIndex, term: Ngram) -> bool:
     return all(low == high for low, high in (rows_of(shard, term) for shard in index.shards))
 
 
@@ -237,7 +237,7 @@ def _get_doc_by_ptr(question: Question) -> Answer:
 
 def _document(question: Question, shard: Any, position: int, clauses: list[list[Ngram]]) -> Answer:
     shown = document_at(question.index, shard, position, clauses, question.asked.option("max_disp_len"))
-    # That API's ``token_ids`` are the query's, over those of the document that its documentation promises.
+    # The API's ``token_ids`` are those of the query, although its documentation promises those of the document.
     shown["doc_token_ids"] = shown.pop("token_ids")
     return shown
 
@@ -269,7 +269,7 @@ def _search_docs(question: Question) -> Answer:
 
 
 class _Places:
-    """Occurrences by number: those of each shard in turn."""
+    """Occurrences by number, shard after shard."""
 
     def __init__(self, sizes: Sequence[int], at: Callable[[int, int], tuple[int, int]]) -> None:
         self._ends = np.cumsum(sizes, dtype=np.int64)
@@ -277,7 +277,7 @@ class _Places:
         self.size = int(self._ends[-1]) if len(sizes) else 0
 
     def __getitem__(self, number: int) -> tuple[int, int]:
-        """The shard and the position of one."""
+        """Return the shard and the position of an occurrence."""
         part = int(np.searchsorted(self._ends, number, side="right"))
         return self._at(part, number - (int(self._ends[part - 1]) if part else 0))
 
@@ -294,7 +294,7 @@ def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
 
 
 def _places_of_clauses(question: Question) -> tuple[int, _Places]:
-    """The count, and the first ``max_clause_freq`` occurrences, of which documents are shown."""
+    """Return the count, and the first ``max_clause_freq`` occurrences, from which documents are drawn."""
     counted = question.count_cnf(keep=True)
     found = counted.found
 

@@ -1,22 +1,22 @@
-"""Counting facts as a published notebook did, beside our exact numbers.
+"""Counting facts like a published notebook, next to the exact counts.
 
 The notebook of the paper on frequency and unlearning (McGill-NLP/unequal-unlearning, ``OLMo_counts.ipynb``) asked the
-public infini-gram API four questions for each pair of names, and added up the counts: ``S.title() AND O.title()``,
+public infini-gram API four queries for each pair of names and added up the counts: ``S.title() AND O.title()``,
 ``S.lower() AND O.lower()``, ``S AND O.lower()`` and ``S.lower() AND O``.
 
-Reproduced exactly, in the notebook's form of question and by infini-gram's own engine:
+Reproduced exactly, with the same queries and infini-gram's own engine:
 
-* the four variants, in this order, subject first; those that coincide are added up again; the pair of names as they are
-  written is asked only where title or lower case happens to be how they are written;
-* the text rules of that API: a name with " AND " or " OR " in it falls apart, a name is found behind a space only where
-  the tokenizer joins spaces to words, and all its limits hold;
-* the engine's arithmetic at ``max_diff_tokens`` 100 and ``max_clause_freq`` 50,000, its sampling, its dependence on the
-  shards and on the order of clauses included; ``approx`` is its own word;
-* a question that the API refuses drops the fact: its count is null, whatever the other questions gave.
+* the four variants, in this order, subject first; variants that coincide are counted again; both names as written are
+  queried together only if title or lower case happens to equal them;
+* the text rules of the API: a name with " AND " or " OR " is split, a name is matched only after a space if the
+  tokenizer joins spaces to words, and all its limits apply;
+* the arithmetic of the engine with ``max_diff_tokens`` 100 and ``max_clause_freq`` 50,000, including its sampling and
+  its dependence on the shards and the order of clauses; ``approx`` is the engine's value;
+* a query that the API refuses drops the fact: its count is null, whatever the other queries return.
 
-Not reproduced: the corpus and its shards (they are those of the index that is asked), failures of the network, and the
-service's relays. Where the engine is not installed, or cannot read the index, ``paper_notebook_engine`` is null and
-each question is counted exactly, so that only the form of the questions is reproduced.
+Not reproduced: the corpus and its shards (those of the index are used), network failures, and the relays of the public
+service. If the engine is not installed or cannot read the index, ``paper_notebook_engine`` is null and each query is
+counted exactly, so that only the form of the queries is reproduced.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class NotebookSettings:
-    """What the notebook left at the API's defaults."""
+    """Options that the notebook left at the API's defaults."""
 
     max_diff_tokens: int = RANGES["max_diff_tokens"][1]
     max_clause_freq: int = RANGES["max_clause_freq"][1]
 
 
 class Counter(Protocol):
-    """Counts clauses: the number, and whether it is called approximate."""
+    """A function that counts clauses and returns the count and whether it is reported as approximate."""
 
     def __call__(self, cnf: Cnf) -> tuple[int, bool]:
-        """Count."""
+        """Count the clauses."""
         ...
 
 
 def questions(subject: str, object: str) -> list[str]:
-    """The four texts that the notebook sent for a pair of names."""
+    """Return the four queries that the notebook sent for a pair of names."""
     pairs = [
         (subject.title(), object.title()),
         (subject.lower(), object.lower()),
@@ -69,26 +69,27 @@ def questions(subject: str, object: str) -> list[str]:
 def count_as_notebook(
     index: CountIndex, facts: pa.Table, models: Models, limit: Limit, settings: NotebookSettings | None = None
 ) -> list[Row]:
-    """Count a table of facts in the notebook's way and in ours.
+    """Count a table of facts like the notebook, and exactly.
 
     Args:
-        index: opened.
-        facts: a checked fact table.
-        models: give the engine.
-        limit: stops a count that takes too long.
-        settings: the API's defaults unless said otherwise.
+        index: The open index.
+        facts: A checked fact table.
+        models: Provides the engine.
+        limit: Stops a count that takes too long.
+        settings: Options of the queries; the API's defaults by default.
 
     Returns:
-        A row a fact: its own columns and those of ``CountIndex.count_facts``, then
+        One row per fact with its own columns, those of ``CountIndex.count_facts``, and
 
-        * ``paper_notebook_questions``: for each question its text, the ``count`` and ``approx`` of the engine and the
-          ``exact_count`` of :func:`cnf.count_cnf`, or the ``error`` with which the API refuses it;
-        * ``paper_notebook_count``: the sum; null for a dropped fact; ``paper_notebook_approx``: whether any was;
-        * ``paper_notebook_engine``: name and version; null where each question was counted exactly;
-        * ``exact_count``: the names in any of their forms (as written, title and lower case), each occurrence of the
-          rarer name counted once if the other one is at most ``max_diff_tokens`` away in the same document; null where
-          a name has no token or is too long for the API;
-        * ``difference``: ``paper_notebook_count - exact_count``; null without one of them.
+        * ``paper_notebook_questions``: for each query its text, the ``count`` and ``approx`` of the engine, and the
+          ``exact_count`` of :func:`cnf.count_cnf`; or the ``error`` with which the API refuses it;
+        * ``paper_notebook_count``: the sum of the counts, null for a dropped fact;
+        * ``paper_notebook_approx``: whether any count is approximate;
+        * ``paper_notebook_engine``: name and version of the engine; null if each query was counted exactly;
+        * ``exact_count``: occurrences of the rarer name in any of its forms (as written, title and lower case), each
+          counted once if the other name is at most ``max_diff_tokens`` away in the same document; null if a name has no
+          tokens or is too long for the API;
+        * ``difference``: ``paper_notebook_count - exact_count``; null if one of them is null.
     """
     settings = settings or NotebookSettings()
     engine, count = _counter(index, models, limit, settings)
@@ -125,7 +126,7 @@ def _count_exactly(index: CountIndex, cnf: Cnf, *, settings: NotebookSettings, l
 
 
 def _count_by_engine(engine: Any, cnf: Cnf, *, settings: NotebookSettings) -> tuple[int, bool]:
-    # A word that stands nowhere has no id that the engine could be given; its term is one that finds nothing.
+    # A word that never occurs has no id in the engine, so its term matches nothing.
     known = [[term for term in clause if -1 not in term] for clause in cnf]
     if not all(known):
         return 0, False
@@ -154,7 +155,7 @@ def _exact(index: CountIndex, subject: str, object: str, limit: Limit, settings:
     for name in (subject, object):
         forms = dict.fromkeys((name, name.title(), name.lower()))
         try:
-            # Taken as one name each, whatever " AND " or " OR " is in it.
+            # Each is one name, even if it contains " AND " or " OR ".
             terms = [term for form in forms if (term := name_ids(form, index))]
         except Refusal:
             return None

@@ -1,4 +1,4 @@
-"""Where HTTP ends: ``POST /`` in the public infini-gram API's form, and the route that replicates a notebook."""
+"""The routes: ``POST /`` in the form of the public infini-gram API, and ``facts:replicate``."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from factcensus.indexer.errors import (
 )
 
 router = new_router("infini-gram")
-#: `POST /` keeps the habits of the public API, which ignores the query string.
+#: `POST /` ignores the query string, like the public API.
 wire = APIRouter(tags=["infini-gram"], generate_unique_id_function=lambda route: route.name)
 log = logging.getLogger("factcensus.api")
 
 
 async def models_of(request: Request) -> Models:
-    """The language models of this application."""
+    """Return the language models of this application."""
     models: Models = request.app.state.models
     return models
 
@@ -60,10 +60,17 @@ _QUERY: dict[str, Any] = {
     "type": "object",
     "required": ["index", "query_type"],
     "properties": {
-        "index": {"type": "string", "description": "Name of an open index; `corpus` is the same."},
+        "index": {"type": "string", "description": "Name of an open index; `corpus` is a synonym."},
         "query_type": {"type": "string", "enum": list(QUERY_TYPES)},
-        "query": {"type": "string", "description": "A text; ` AND ` and ` OR ` make clauses of it. Or `query_ids`."},
-        "query_ids": {"type": "array", "items": {}, "description": "Token ids, or clauses of terms of token ids."},
+        "query": {
+            "type": "string",
+            "description": "A text; ` AND ` and ` OR ` split it into clauses and terms. Alternative: `query_ids`.",
+        },
+        "query_ids": {
+            "type": "array",
+            "items": {},
+            "description": "A list of token ids, or of clauses of terms of token ids.",
+        },
         **{name: {**_INTEGER, "minimum": 1, "maximum": RANGES[name][0], "default": RANGES[name][1]} for name in RANGES},
         **{name: {**_INTEGER, "minimum": 0} for name in ("s", "rank", "ptr")},
     },
@@ -80,25 +87,25 @@ _ERROR = {
 
 @wire.post(
     "/",
-    summary="Ask as the public infini-gram API is asked",
+    summary="Query with the public infini-gram API's wire format",
     response_class=Response,
     responses={
         200: {
-            "description": "What that API answers, keys in order; or an `error`.",
+            "description": "The response of that API with sorted keys, or an `error`.",
             "content": {"application/json": {"schema": {"type": "object"}}},
         },
-        400: {"description": "The request has not that API's form.", **_ERROR},
-        415: {"description": "The body does not say that it is JSON.", **_ERROR},
-        500: {"description": "A fault of ours.", **_ERROR},
+        400: {"description": "The request does not have the form of that API.", **_ERROR},
+        415: {"description": "The body is not declared as JSON.", **_ERROR},
+        500: {"description": "An internal error.", **_ERROR},
         503: {"description": "The index is not open.", **_ERROR},
         504: {"description": "The query took too long.", **_ERROR},
     },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _QUERY}}}},
 )
 async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, models: ModelsOf) -> Response:
-    """The names, limits, errors and statuses of that API; the counts are exact.
+    """Answer a query with the names, limits, errors and statuses of that API; the counts are exact.
 
-    The answer of each query type is described in docs/infini-gram-api.md.
+    The response to each query type is described in docs/infini-gram-api.md.
     """
     body = await request.body()
     content_type = request.headers.get("content-type")
@@ -119,7 +126,7 @@ async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, mo
         found, status = {"error": f"[Flask] Web request timed out: {error}"}, 504
     except IndexChangedError:
         request.state.problem = "index-changed"
-        found, status = {"error": "[Flask] the index has just changed; ask again"}, 503
+        found, status = {"error": "[Flask] the index has just changed; try again"}, 503
     except FactcensusError:
         request_id = getattr(request.state, "request_id", "-")
         log.exception("request %s failed", request_id)
@@ -148,7 +155,7 @@ def _answered(asked: Asked, index: CountIndex, models: Models, limit: Limit) -> 
     except (InputError, MissingExtraError) as error:
         if isinstance(error, IndexFormatError):
             raise
-        # With status 200: clients of that API ask again and again on any other.
+        # The status is 200 because clients of that API retry endlessly on any other.
         found = {"error": str(error)}
     latency = 1000 * (time.perf_counter() - started)
     return {**found, "latency": latency, "token_ids": query.ids, "tokens": query.tokens}, 200
@@ -166,7 +173,7 @@ class ReplicationAnswer(BaseModel):
 
 @router.post(
     "/v1/indexes/{index}/facts:replicate",
-    summary="Count facts as a published notebook did, beside the exact numbers",
+    summary="Count facts like a published notebook, next to the exact counts",
     responses={200: {"model": ReplicationAnswer}},
     response_class=Response,
     dependencies=[JsonBody],
@@ -180,7 +187,7 @@ class ReplicationAnswer(BaseModel):
 async def replicate_facts(
     request: Request, index: OpenIndex, limits: LimitsOf, service: ServiceOf, models: ModelsOf
 ) -> Response:
-    """The notebook's counts by infini-gram's engine, the exact ones, and the difference of each fact."""
+    """Return the notebook's counts from infini-gram's engine, the exact counts, and the difference for each fact."""
     content = await request.body()
 
     def counted(limit: Limit) -> bytes:

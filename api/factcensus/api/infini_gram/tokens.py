@@ -1,19 +1,19 @@
-r"""What a query is taken as: text or token ids, one n-gram or clauses of n-grams, by the rules of the public API.
+r"""Tokenization of queries, given as text or token ids, by the rules of the public API.
 
-" AND " parts a text into clauses and " OR " a clause into terms, in capitals with single spaces; OR binds tighter.
-There is no quoting. Each term is tokenized by itself:
+A query is one n-gram, or clauses of n-grams. " AND " splits a text into clauses and " OR " splits a clause into terms,
+in capitals with single spaces; OR binds tighter. There is no quoting. Each term is tokenized separately:
 
 ================================  ====================================================================
 index of ``bytes``                UTF-8; the four characters ``\xHH`` are the byte HH
 ``hf:`` with a byte-level         one space before the text unless it is empty (as for GPT-2, OLMo,
 tokenizer (``ByteLevel``)         GPT-NeoX there)
-``hf:`` with a SentencePiece one  as the tokenizer does it, a first token "▁" dropped (as for Llama there)
+``hf:`` with a SentencePiece one  as the tokenizer does it, without a first token "▁" (as for Llama there)
 other ``hf:``                     as the tokenizer does it
-``words``                         as our analyzer does it; -1 for a word that stands nowhere
+``words``                         as our analyzer does it; -1 for a word that never occurs
 ================================  ====================================================================
 
-The kind is read from the tokenizer itself: ``ByteLevel`` anywhere in its pre-tokenizer or decoder, else ``▁`` in its
-normalizer, pre-tokenizer or decoder. So a text finds a name behind a space only; ids find any form.
+The kind is read from the tokenizer: ``ByteLevel`` anywhere in its pre-tokenizer or decoder, otherwise ``▁`` in its
+normalizer, pre-tokenizer or decoder. So a text matches a name only after a space; ids match any form.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
 Ngram = list[int]
 Cnf = list[list[Ngram]]
 
-#: What the public API's 2-byte indexes have between documents; in any index it is taken for the separator.
+#: Id of the separator in the public API's 2-byte indexes; accepted as the separator in any index.
 SEPARATOR_ID = 65535
-#: The names under which tokenizers have a token that ends a document.
+#: Names of end-of-document tokens in tokenizers.
 _ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[SEP]")
 _ESCAPED_BYTE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query as token ids, with what they read like.
+    """A query as token ids, with their printable tokens.
 
     Attributes:
-        ids: of one n-gram, or those of the clauses' terms.
-        tokens: the same nesting.
-        is_cnf: whether it is clauses.
-        text: as it was asked, where it was a text.
+        ids: Ids of one n-gram, or of the terms of the clauses.
+        tokens: Printable tokens, nested like the ids.
+        is_cnf: Whether the query consists of clauses.
+        text: The query as text, if it was a text.
     """
 
     ids: Any
@@ -66,26 +66,26 @@ class Query:
 
     @property
     def ngram(self) -> Ngram:
-        """The ids of a query that is one n-gram."""
+        """The ids of a query with one n-gram."""
         return cast(Ngram, self.ids)
 
     @property
     def clauses(self) -> Cnf:
-        """The ids of a query that is clauses; one n-gram is one clause of one term."""
+        """The ids of a query with clauses; one n-gram is one clause of one term."""
         return cast(Cnf, self.ids if self.is_cnf else [[self.ids]])
 
 
 def query_of(asked: Asked, index: CountIndex) -> Query:
-    """The query of a request.
+    """Return the query of a request.
 
     Raises:
-        Refusal: it is too long, of a wrong form, or has ids that the index cannot have.
+        Refusal: It is too long, has the wrong form, or has ids outside the index's range.
     """
     return _of_ids(asked.query, index) if asked.by_ids else query_of_text(asked.query, index)
 
 
 def query_of_text(text: Any, index: CountIndex) -> Query:
-    """The query that a text is taken as; see :func:`query_of`."""
+    """Tokenize a text as a query; see :func:`query_of`."""
     if not isinstance(text, str):
         raise Refusal("query must be a string!")
     if len(text) > MAX_QUERY_CHARS:
@@ -103,10 +103,10 @@ def query_of_text(text: Any, index: CountIndex) -> Query:
 
 
 def name_ids(name: str, index: CountIndex) -> Ngram:
-    """The ids of a name, which may have " AND " or " OR " in it.
+    """Return the ids of a name, which may contain " AND " or " OR ".
 
     Raises:
-        Refusal: it is longer than a query may be.
+        Refusal: It is longer than a query may be.
     """
     if len(name) > MAX_QUERY_CHARS:
         raise Refusal(f"Please limit your input to <= {MAX_QUERY_CHARS} characters!")
@@ -143,24 +143,24 @@ def _check_size(clauses: Sequence[Sequence[Sequence[int]]]) -> None:
 
 
 def separator_of(index: CountIndex) -> int:
-    """The id that stands before each document."""
+    """Return the id of the separator before each document."""
     token_bytes: int = index.shards[0].token_bytes if index.shards else 4
     return int(256**token_bytes - 1)
 
 
 def vocabulary_size(index: CountIndex) -> int:
-    """How many ids tokens may have, the separator left out."""
+    """Return the number of token ids, without the separator."""
     known = index.manifest.vocabulary_size if index.manifest else cast(FixedAnalyzer, index.analyzer).vocabulary_size
     return min(known, separator_of(index))
 
 
 def token_of(index: CountIndex, token_id: int) -> str:
-    """The printable token of an id; that of the separator reads like the end of a document."""
+    """Return the printable token of an id; the separator is shown as the end of a document."""
     return "</s>" if token_id == separator_of(index) else index.words([token_id])[0]
 
 
 def end_of_document(index: CountIndex) -> int:
-    """The id under which the end of a document is reported: the tokenizer's own, 0 for bytes, else the separator."""
+    """Return the id reported for the end of a document: that of the tokenizer, 0 for bytes, or the separator."""
     if isinstance(index.analyzer, HuggingFaceAnalyzer):
         return separator_of(index) if (end := _rules(index.analyzer).end) is None else end
     return 0 if index.analyzer.name == "bytes" else separator_of(index)

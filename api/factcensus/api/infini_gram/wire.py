@@ -1,9 +1,9 @@
-"""What a request of the public infini-gram API may hold, and how that API refuses one.
+"""Validation and refusal of requests in the form of the public infini-gram API.
 
-Names, limits, wording and statuses are that API's, so that its clients need no change. Its habit that most surprises
-is kept as well: a value out of range is answered with status 200 and an ``error``. What it answers with 500 although
-the client is to blame (an unknown key, a missing ``s``, a method of its engine that is no query) is a 400 here, its
-HTML pages for a malformed body are JSON here, and nothing is written down of what was asked.
+Names, limits, messages and statuses are those of the API, so that its clients work unchanged. That includes its most
+surprising behaviour: a value out of range gets status 200 and an ``error``. Client errors that the API answers with 500
+(an unknown key, a missing ``s``, an engine method that is not a query) get 400 here, malformed bodies get JSON instead
+of HTML, and queries are not logged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_QUERY_CHARS = 1000
 MAX_QUERY_TOKENS = 500
 MAX_CLAUSES = 4
 MAX_TERMS = 4
-#: Options with a range: the highest value, and what holds where there is none.
+#: Options with a range: the highest value and the default.
 RANGES = {
     "max_support": (1000, 1000),
     "max_clause_freq": (500_000, 50_000),
@@ -27,7 +27,7 @@ RANGES = {
     "maxnum": (10, 1),
     "max_disp_len": (10_000, 1000),
 }
-#: Options that say where a document is, and must be there.
+#: Required options that give the position of a document.
 PLACES = {"get_doc_by_rank": ("s", "rank"), "get_doc_by_ptr": ("s", "ptr")}
 QUERY_TYPES = (
     "count",
@@ -48,7 +48,7 @@ _OPTIONS = frozenset({*RANGES, "s", "rank", "ptr"})
 
 
 class Refusal(Exception):
-    """A request that is not answered, in that API's form: ``{"error": …}`` and a status."""
+    """A refused request, in the form of the API: ``{"error": …}`` and a status."""
 
     def __init__(self, error: str, status: int = 200) -> None:
         super().__init__(error)
@@ -58,14 +58,14 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request whose envelope is in order.
+    """A request with a valid envelope.
 
     Attributes:
-        index: the name of an index, which may be none.
-        query_type: one of :data:`QUERY_TYPES`.
-        query: the text, or the token ids; not looked at yet.
-        by_ids: whether it is token ids.
-        options: the other keys as they came; only known ones.
+        index: Name of an index.
+        query_type: One of :data:`QUERY_TYPES`.
+        query: The text or the token ids, not checked yet.
+        by_ids: Whether the query is given as token ids.
+        options: The other keys, all of them known.
     """
 
     index: str
@@ -75,10 +75,10 @@ class Asked:
     options: dict[str, Any] = field(default_factory=dict)
 
     def option(self, name: str) -> int:
-        """An option with a range, or what holds without it.
+        """Return an option with a range, or its default.
 
         Raises:
-            Refusal: it is out of range.
+            Refusal: It is out of range.
         """
         highest, default = RANGES[name]
         value = self.options.get(name)
@@ -89,10 +89,10 @@ class Asked:
         return int(value)
 
     def place(self, name: str, end: int, step: int = 1) -> int:
-        """``s``, ``rank`` or ``ptr``: a multiple of ``step`` below ``end``.
+        """Return ``s``, ``rank`` or ``ptr``: a multiple of ``step`` below ``end``.
 
         Raises:
-            Refusal: it is not.
+            Refusal: It is not such a number.
         """
         value = self.options[name]
         if not is_integer(value) or not 0 <= value < end or value % step:
@@ -105,12 +105,12 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
     """Check the envelope of a request.
 
     Args:
-        body: as it came.
-        content_type: the header.
-        is_index: whether there is an index of a name.
+        body: The request body.
+        content_type: The Content-Type header.
+        is_index: Returns whether there is an index with a name.
 
     Raises:
-        Refusal: with status 400, or 415.
+        Refusal: The envelope is invalid (status 400 or 415).
     """
     media_type = media_type_of(content_type)
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -118,7 +118,7 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refusal("[Flask] Bad Request: the body is not JSON that can be read", 400) from None
+        raise Refusal("[Flask] Bad Request: the body is not readable as JSON", 400) from None
     if not isinstance(sent, dict):
         raise Refusal("[Flask] Bad Request: the body is not a JSON object", 400)
     if "corpus" in sent:
@@ -146,7 +146,7 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
 
 
 def is_integer(value: object) -> bool:
-    """Whether a JSON value is a whole number; true and false are none."""
+    """Return whether a JSON value is an integer; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Tables too large for one answer: counted in the background, kept in DuckDB, fetched when they are done.
+"""Background jobs that count large tables; their tables and results are stored in DuckDB.
 
-``records.py`` says what a job is, ``store.py`` keeps it, ``runner.py`` counts it, ``routes.py`` is its HTTP.
+``records.py`` defines a job, ``store.py`` stores it, ``runner.py`` counts it, and ``routes.py`` has its HTTP routes.
 """

@@ -1,4 +1,4 @@
-"""Decoded tables on their way into a job: every piece is checked and kept before the next one is asked for."""
+"""Making jobs of decoded tables: every piece is checked and stored before the next one is read."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def submit_decoded(
     """Make a job of a decoded table.
 
     Raises:
-        InputError: a row cannot be counted; the message names it.
-        Problem: it is too large, or there is no room for it.
+        InputError: A row cannot be counted; the message names it.
+        Problem: The table is too large, or there is no room for it.
     """
     pieces = checked_pieces(table, index, limits)
     return jobs.submit_pieces(
@@ -40,7 +40,7 @@ def submit_decoded(
 
 
 def checked_pieces(table: Decoded, index: CountIndex, limits: Limits) -> Iterator[pa.Table]:
-    """The pieces of a table, whose names the index can count."""
+    """Yield the pieces of a table after checking that the index can count their names."""
     before = 0
     for piece in table.pieces:
         try:

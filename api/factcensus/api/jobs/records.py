@@ -1,4 +1,4 @@
-"""What is known of a job."""
+"""The record of a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-#: ``outdated``: it was done, and then documents of its index were deleted, so its counts were removed.
+#: ``outdated``: documents were deleted from the index after the job was done, so its counts were removed.
 State = Literal["queued", "running", "done", "failed", "outdated"]
 UNFINISHED: tuple[State, ...] = ("queued", "running")
 
@@ -16,18 +16,19 @@ class Job:
     """A table of facts to count.
 
     Attributes:
-        id: 32 hexadecimal digits that nobody can guess.
-        owner: the name of the key that sent it; empty where no keys are asked for.
-        index: the name of the index, and ``digest`` the content in which all its facts are counted: that of the moment
-            when the job came, or a later one, if documents were deleted before it was done.
-        media_type: of the table as it came, and of the result unless another one is asked for.
-        windows: besides the whole document, count within so many tokens.
-        facts: rows of the table.
-        counted: rows whose counts are kept.
-        created: seconds since 1970, as are ``started`` and ``finished``; None for what has not happened yet.
-        error: why it has no result.
-        generation: of the index with this digest.
-        interruptions: times that the service ended while it counted the piece that comes next.
+        id: 32 random hexadecimal digits.
+        owner: Name of the key that sent the job; empty if API keys are disabled.
+        index: Name of the index.
+        digest: Digest of the index generation on which all facts are counted: the generation at the time of the
+            request, or a later one if documents were deleted before the job was done.
+        media_type: Media type of the table sent, and the default one of the result.
+        windows: Windows in tokens, in addition to the whole document.
+        facts: Rows of the table.
+        counted: Rows whose counts are stored.
+        created: Seconds since 1970, like ``started`` and ``finished``; None for events that have not happened.
+        error: The reason why there is no result.
+        generation: Number of the index generation with this digest.
+        interruptions: Number of times that the service ended while it counted the next piece.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Job:
     interruptions: int = 0
 
     def shown(self, retention_s: float) -> dict[str, Any]:
-        """The job as the routes show it."""
+        """Return the job in the form of the routes."""
         expires = None if self.finished is None else self.finished + retention_s
         return {
             "id": self.id,
@@ -69,7 +70,7 @@ class Job:
 
 
 def _moment(seconds: float | None) -> str | None:
-    """A moment as RFC 3339 writes it."""
+    """Format a time as in RFC 3339."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

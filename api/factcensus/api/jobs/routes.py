@@ -1,4 +1,4 @@
-"""Jobs over HTTP: their state, their results, their end. ``POST …/facts:count`` makes them."""
+"""Routes to inspect, fetch and remove jobs; ``POST …/facts:count`` creates them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JobId = Annotated[str, Path(description="The job's id.")]
 
 
 async def found_job(job: JobId, jobs: JobsOf, holder: HolderOf, indexes: IndexesOf) -> Job:
-    """The job that the path names: one that was sent with the same key, of an index that the key may ask."""
+    """Return the job that the path names, if it was sent with the same key and the key may use its index."""
     found = await run_in_threadpool(jobs.job, job, holder)
     if not indexes.may_ask(found.index):
         raise unknown_job(job)
@@ -41,21 +41,21 @@ FoundJob = Annotated[Job, Depends(found_job)]
 
 
 def accepted(job: Job, jobs: JobRunner) -> JSONResponse:
-    """The answer to a table that became a job: 202, and where to look."""
+    """Return the response 202 for a table that became a job, with the URL of the job."""
     shown = job.shown(jobs.retention_s)
     return JSONResponse(shown, 202, headers={"Location": shown["status_url"], "Retry-After": "1"})
 
 
 @router.get("/v1/jobs", summary="List your jobs", responses={200: {"model": JobList}})
 async def list_jobs(jobs: JobsOf, holder: HolderOf, indexes: IndexesOf) -> JSONResponse:
-    """The jobs that were sent with the same key, or without keys all; the newest first."""
+    """Return the jobs sent with the same key (all jobs if API keys are disabled), newest first."""
     found = await run_in_threadpool(jobs.jobs, holder)
     return JSONResponse({"jobs": [job.shown(jobs.retention_s) for job in found if indexes.may_ask(job.index)]})
 
 
-@router.get("/v1/jobs/{job}", summary="How far is a job?", responses={200: {"model": JobAnswer}})
+@router.get("/v1/jobs/{job}", summary="Describe a job", responses={200: {"model": JobAnswer}})
 async def describe_job(found: FoundJob, jobs: JobsOf) -> JSONResponse:
-    """Its state, the facts counted so far, and, when it is done, where the result is."""
+    """Return the state of the job, the number of facts counted, and the URL of the result once it is done."""
     headers = {"Retry-After": "1"} if found.state in UNFINISHED else {}
     return JSONResponse(found.shown(jobs.retention_s), headers=headers)
 
@@ -65,10 +65,10 @@ async def describe_job(found: FoundJob, jobs: JobsOf) -> JSONResponse:
     summary="Cancel or remove a job",
     status_code=204,
     response_class=Response,
-    responses={204: {"description": "It is gone, and its result as well."}},
+    responses={204: {"description": "The job and its result are removed."}},
 )
 async def remove_job(job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
-    """Stop it, if it is not done yet, and forget it together with its result."""
+    """Cancel an unfinished job, and remove the job with its result."""
     await run_in_threadpool(jobs.remove, job, holder)
     return Response(status_code=204)
 
@@ -79,7 +79,7 @@ async def remove_job(job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
     response_class=Response,
     responses={
         200: {"model": FactsAnswer, "content": TABLE_CONTENT},
-        304: {"description": "The result with this ETag still holds."},
+        304: {"description": "The result with this ETag is still valid."},
     },
 )
 async def job_result(
@@ -89,14 +89,14 @@ async def job_result(
     service: ServiceOf,
     format: Annotated[
         Literal["json", "jsonl", "csv", "arrow", "parquet"] | None,
-        Query(description="The format, for those who cannot set `Accept`; it goes before that header."),
+        Query(description="The format, for clients that cannot set `Accept`; it takes precedence over that header."),
     ] = None,
 ) -> Response:
-    """The counts table, as ``facts:count`` would have answered it, in the order of the facts."""
+    """Return the table of counts in the order of the facts, as ``facts:count`` returns it."""
     if found.state in UNFINISHED:
         raise Problem(
             "job-not-done",
-            f"{found.counted} of {found.facts} facts are counted; ask again when the state at {job_url(found)} is done",
+            f"{found.counted} of {found.facts} facts are counted; try again when the state at {job_url(found)} is done",
             headers={"Retry-After": "1"},
         )
     if found.state == "failed":
@@ -127,12 +127,12 @@ async def job_result(
 
 
 def job_url(job: Job) -> str:
-    """Where a job's state is."""
+    """Return the path of a job."""
     return f"/v1/jobs/{job.id}"
 
 
 def _checked_schema(jobs: JobRunner, job: Job, format: FactsFormat) -> Any:
-    """The schema of a result, whose values the format can hold."""
+    """Return the schema of a result after checking that the format can represent its values."""
     schema = None
     for piece in jobs.counts(job):
         schema = piece.schema

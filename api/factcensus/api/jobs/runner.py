@@ -1,4 +1,4 @@
-"""Counts jobs, the oldest first, in threads of its own; survives a restart by what the store keeps."""
+"""Counting of jobs in background threads, oldest first; unfinished jobs continue after a restart."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import DeadlineError, FactcensusError, InputError
 
 log = logging.getLogger("factcensus.api")
-#: Facts that are counted and kept together: enough to share the work on entities, few enough to lose little.
+#: Facts counted and stored together: enough to share the work on entities, few enough to lose little in a crash.
 PIECE_FACTS = 5000
-#: Seconds between two looks for results whose time is over.
+#: Seconds between checks for expired results.
 SWEEP_S = 60.0
-#: Seconds until jobs are tried again for which there was no room.
+#: Seconds until jobs that lacked disk space are tried again.
 PAUSE_S = 5.0
-#: Bytes that stay free on the disk: the database writes its log down in pieces of 16 MiB, and results need room too.
+#: Bytes that stay free on the disk, because the database writes its log in 16 MiB pieces and results need room too.
 ROOM_BYTES = 64 * 2**20
-#: Ends of the service during the same piece of a job after which the job may be their cause.
+#: Number of times the service may end during the same piece of a job before the job is considered the cause.
 MOST_INTERRUPTIONS = 2
-#: Jobs in a list.
+#: Maximum number of jobs in a list.
 MOST_LISTED = 1000
 _OUTDATED = "documents were deleted from the index after these facts were counted; send the table again"
 
@@ -46,27 +46,27 @@ class JobRunner:
     """The jobs of one service.
 
     Args:
-        folder: where they are kept; None for a temporary folder, which goes with the process.
-        catalog: the indexes.
-        limits: how many, how large, how long.
-        metrics: where it is told what became of them.
+        folder: Folder of the job database; None for a temporary folder that is removed with the process.
+        catalog: The indexes.
+        limits: Limits on the number, size and retention of jobs.
+        metrics: Records the outcomes of jobs.
     """
 
     def __init__(self, folder: Path | None, catalog: Catalog, limits: Limits, metrics: Metrics) -> None:
         self._folder, self._catalog, self._limits, self._metrics = folder, catalog, limits, metrics
         self._temporary: str | None = None
         self._store: JobStore | None = None
-        #: Why there is no store.
-        self.reason_closed: str | None = "the jobs are not open yet"
+        #: The reason why there is no store.
+        self.reason_closed: str | None = "the job store is not open yet"
         self._changed = threading.Condition()
         self._closing = False
         self._threads: list[threading.Thread] = []
-        #: Jobs whose tables are being kept, and the bytes of these.
+        #: Number and bytes of the tables being stored.
         self._coming = self._coming_bytes = 0
-        #: Of the jobs that run: what stops them, and the facts counted of the piece at hand.
+        #: For each running job: its limit, and the facts counted in the current piece.
         self._running: dict[str, Limit] = {}
         self._live: dict[str, int] = {}
-        #: Of the jobs that are not finished: the generation of the index in which they are counted.
+        #: For each unfinished job: the generation of the index on which it is counted.
         self._pinned: dict[str, CountIndex] = {}
         for state in UNFINISHED:
             metrics.jobs.labels(state).set_function(partial(self._number, state))
@@ -74,13 +74,13 @@ class JobRunner:
 
     @property
     def retention_s(self) -> float:
-        """Seconds that a result is kept."""
+        """Seconds for which a result is kept."""
         return 3600.0 * self._limits.job_retention_hours
 
     def open(self) -> None:
-        """Open the store, take up what was not finished, and begin to count.
+        """Open the store, resume unfinished jobs, and start to count.
 
-        A store that cannot be opened stops no other route; :attr:`reason_closed` says why.
+        If the store cannot be opened, the other routes still work; :attr:`reason_closed` has the reason.
         """
         try:
             folder = self._folder
@@ -89,8 +89,8 @@ class JobRunner:
                 folder = Path(self._temporary)
             self._store = JobStore(folder)
         except (InputError, OSError) as error:
-            log.error("no jobs are taken: %s", error)
-            self.reason_closed = "the service's folder of jobs cannot be used; its log says why"
+            log.error("jobs are not accepted: %s", error)
+            self.reason_closed = "the jobs folder of the service cannot be used; the log has the reason"
             return
         self.reason_closed, self._closing = None, False
         for job in self._store.unfinished():
@@ -104,20 +104,20 @@ class JobRunner:
             thread.start()
 
     def _take_up(self, job: Job) -> None:
-        """Let a job go on that was not finished, unless it may be what ended the service."""
+        """Resume an unfinished job, unless it is probably the reason why the service ended."""
         if job.state == "running" and self.store.note_interruption(job.id) >= MOST_INTERRUPTIONS:
             error = (
-                f"the service ended {MOST_INTERRUPTIONS} times while it counted facts of this table after the first "
-                f"{job.counted}; send it again in smaller pieces, and look at those facts"
+                f"the service ended {MOST_INTERRUPTIONS} times while it counted the facts after the first "
+                f"{job.counted} facts of this table; check those facts, and send the table again in smaller pieces"
             )
             self.store.set_state(job.id, "failed", time(), error)
             self._metrics.jobs_finished.labels("failed").inc()
             log.error("job %s failed: %s", job.id, error)
             return
-        log.info("job %s goes on: %d of %d facts are counted", job.id, job.counted, job.facts)
+        log.info("job %s resumes: %d of %d facts are counted", job.id, job.counted, job.facts)
 
     def close(self) -> None:
-        """Stop counting, let the store go. What was not finished goes on when it is opened again."""
+        """Stop counting and close the store; unfinished jobs continue when it is opened again."""
         with self._changed:
             self._closing = True
             for limit in self._running.values():
@@ -126,11 +126,11 @@ class JobRunner:
         for thread in self._threads:
             thread.join()
         if self._store is not None:
-            with contextlib.suppress(Problem):  # a full disk: then this end counts as an interruption
+            with contextlib.suppress(Problem):  # if the disk is full, this shutdown counts as an interruption
                 for job in self._store.unfinished():
                     self._store.set_state(job.id, "queued", time())
             self._store.close()
-            self._store, self.reason_closed = None, "the service is about to end"
+            self._store, self.reason_closed = None, "the service is shutting down"
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
@@ -143,7 +143,7 @@ class JobRunner:
             Problem: ``jobs-unavailable``.
         """
         if self._store is None:
-            raise Problem("jobs-unavailable", f"no jobs here: {self.reason_closed}")
+            raise Problem("jobs-unavailable", f"jobs are not available: {self.reason_closed}")
         return self._store
 
     def submit_pieces(
@@ -157,19 +157,19 @@ class JobRunner:
         media_type: str,
         owner: str,
     ) -> Job:
-        """Keep a checked table that comes in pieces as a job.
+        """Store a checked table as a job.
 
         Args:
-            index: that counts it.
-            pieces: of one schema.
-            windows: besides the whole document.
-            facts: rows of all pieces.
-            size: their bytes.
-            media_type: of the answer, unless another one is asked for.
-            owner: whose key asked for it.
+            index: The index to count on.
+            pieces: Pieces of the table, with the same schema.
+            windows: Windows in addition to the whole document.
+            facts: Rows of all pieces.
+            size: Bytes of all pieces.
+            media_type: Default media type of the result.
+            owner: Name of the key that sent the table.
 
         Raises:
-            Problem: ``too-many-jobs`` or ``jobs-full``; or there are no jobs.
+            Problem: ``too-many-jobs``, ``jobs-full``, or jobs are not available.
         """
         job = Job(
             id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
@@ -177,18 +177,18 @@ class JobRunner:
             created=time(), started=None, finished=None, error=None, generation=index.generation,
         )  # fmt: skip
         store = self.store
-        with self._changed:  # so that two at once cannot both be the last that fits
+        with self._changed:  # so that two requests cannot both take the last place
             store.remove_finished(time() - self.retention_s)
             if len(store.unfinished()) + self._coming >= self._limits.max_jobs:
                 raise Problem(
                     "too-many-jobs",
-                    f"{self._limits.max_jobs} jobs wait or run (FACTCENSUS_MAX_JOBS); send this one when some are done",
+                    f"{self._limits.max_jobs} jobs are waiting or running (FACTCENSUS_MAX_JOBS); try again later",
                     headers={"Retry-After": "10"},
                 )
             if store.size_bytes() + self._coming_bytes + size > self._limits.max_jobs_bytes:
                 raise Problem(
                     "jobs-full",
-                    f"all jobs together would take more than {self._limits.max_jobs_bytes} bytes "
+                    f"all jobs together would use more than {self._limits.max_jobs_bytes} bytes "
                     "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
                     headers={"Retry-After": "60"},
                 )
@@ -196,7 +196,7 @@ class JobRunner:
                 raise problem_of_lack(errno.ENOSPC)
             self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + size
         try:
-            store.add_pieces(job.id, _cut(pieces))  # a large one takes a while: others go on meanwhile
+            store.add_pieces(job.id, _cut(pieces))  # without the lock, because a large table takes a while
         except BaseException:
             with self._changed:
                 self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
@@ -210,10 +210,10 @@ class JobRunner:
         return job
 
     def job(self, id: str, owner: str) -> Job:
-        """One job, with the facts that are counted by now.
+        """Return a job with the current number of counted facts.
 
         Raises:
-            Problem: ``unknown-job``, also for one of somebody else's.
+            Problem: ``unknown-job``, also for a job of another owner.
         """
         found = self.store.get(id)
         if found is None or found.owner != owner:
@@ -221,11 +221,11 @@ class JobRunner:
         return self._as_of_now(found)
 
     def jobs(self, owner: str) -> list[Job]:
-        """The jobs of an owner, the newest first."""
+        """Return the jobs of an owner, newest first."""
         return [self._as_of_now(job) for job in self.store.of(owner, MOST_LISTED)]
 
     def remove(self, id: str, owner: str) -> None:
-        """Stop a job if it is not finished, and forget it.
+        """Cancel a job if it is unfinished, and remove it.
 
         Raises:
             Problem: ``unknown-job``.
@@ -241,15 +241,15 @@ class JobRunner:
             log.info("job %s was cancelled at %d of %d facts", id, job.counted, job.facts)
 
     def counts(self, job: Job) -> Iterator[pa.Table]:
-        """The counts of a finished job, piece by piece; see :meth:`refuse_outdated`."""
+        """Return the counts of a finished job piece by piece; see :meth:`refuse_outdated`."""
         self.refuse_outdated(job)
         return self.store.counts(job.id)
 
     def refuse_outdated(self, job: Job) -> None:
-        """Raise unless the result of a finished job may be shown: no document was deleted from its index since.
+        """Raise unless the result of a finished job is valid: no document was deleted from its index since.
 
         Raises:
-            Problem: ``index-changed``; ``index-not-open`` if the index is not served, so that nobody can know.
+            Problem: ``index-changed``; or ``index-not-open`` if the index is not served, so deletions are unknown.
         """
         if job.state == "outdated":
             raise Problem("index-changed", job.error or _OUTDATED)
@@ -260,19 +260,21 @@ class JobRunner:
         except Problem as problem:
             raise Problem(
                 "index-not-open",
-                f"index {job.index!r} is not served now, so it is not known whether documents were deleted from it "
+                f"index {job.index!r} is not served now, so the service cannot check whether documents were deleted "
                 "after the facts were counted; the result is kept until the job expires",
             ) from problem
         if job.digest not in index.held_digests:
             raise Problem("index-changed", _OUTDATED)
 
     def drop_outdated(self) -> None:
-        """Forget the results of finished jobs that count documents which are deleted from their index by now."""
+        """Remove the results of finished jobs that include documents deleted since."""
         store = self._store
         if store is None:
             return
         indexes = {index.name: index for index in self._catalog.indexes}
-        for id, begun in list(self._pinned.items()):  # or a job that waits would keep what was deleted on the disk
+        for id, begun in list(
+            self._pinned.items()
+        ):  # otherwise a waiting job would keep the deleted documents on the disk
             if begun.name in indexes and begun.digest not in indexes[begun.name].held_digests:
                 self._pinned.pop(id, None)
         for job in store.done():
@@ -297,11 +299,11 @@ class JobRunner:
                 elif time() - swept > SWEEP_S:
                     swept = time()
                     self.store.remove_finished(swept - self.retention_s)
-            except Problem as problem:  # a full disk, or no more files: what was accepted waits
-                log.error("jobs wait: %s", problem.detail)
+            except Problem as problem:  # the disk is full or there are no file handles; accepted jobs wait
+                log.error("jobs are waiting: %s", problem.detail)
                 self._pause()
-            except Exception:  # a fault of ours: the other jobs go on
-                log.exception("the jobs' store failed")
+            except Exception:  # a bug in the service; the other jobs continue
+                log.exception("the job store failed")
                 self._pause()
 
     def _pause(self) -> None:
@@ -310,13 +312,13 @@ class JobRunner:
                 self._changed.wait(PAUSE_S)
 
     def _take(self) -> Job | None:
-        """The oldest job that waits, now running; None after a while, or when the service ends."""
+        """Start the oldest waiting job and return it; None after a while or when the service shuts down."""
         with self._changed:
             for _ in range(2):
                 if self._closing or self._store is None:
                     return None
                 for job in self._store.unfinished():
-                    if job.id not in self._running:  # also one that could not be put back, for want of room
+                    if job.id not in self._running:  # also a job that could not be put back for lack of disk space
                         self._store.set_state(job.id, "running", time())
                         self._running[job.id] = Limit()
                         return job
@@ -332,7 +334,7 @@ class JobRunner:
                 self._live.pop(job.id, None)
                 self._metrics.facts_counted.inc(counts.num_rows)
         except DeadlineError:
-            return  # removed, or the service ends: then it goes on after the restart
+            return  # the job was removed, or the service shuts down and the job resumes after a restart
         except Problem as problem:
             if problem.kind in LACKING:
                 raise
@@ -341,7 +343,7 @@ class JobRunner:
             error = str(refused)
         except Exception:
             log.exception("job %s failed", job.id)
-            error = f"an error inside the service; its log has the cause under the job's id {job.id}"
+            error = f"internal error; the service's log has the cause under the job id {job.id}"
         finally:
             with self._changed:
                 self._running.pop(job.id, None)
@@ -355,7 +357,7 @@ class JobRunner:
         log.info("job %s %s", job.id, f"failed: {error}" if error else "is done")
 
     def _pieces(self, id: str) -> Iterator[tuple[CountIndex, int, pa.Table]]:
-        """The pieces of a job that are not counted yet, each with the generation of the index that counts it."""
+        """Yield the uncounted pieces of a job, each with the generation of the index to count on."""
         while (job := self.store.get(id)) is not None:
             index = self._index_of(job)
             piece = self.store.next_piece(id)
@@ -364,26 +366,26 @@ class JobRunner:
             yield index, *piece
 
     def _index_of(self, job: Job) -> CountIndex:
-        """The generation of its index in which a job is counted; after a deletion another one, from the beginning.
+        """Return the generation of the index on which to count a job; restart the job after a deletion.
 
         Raises:
-            InputError: another index has taken the name.
-            Problem: the index is not open.
+            InputError: Another index has taken the name.
+            Problem: The index is not open.
         """
         now = self._catalog.get(job.index)
         if job.digest in now.held_digests:
             if now.digest == job.digest:
                 return now
             begun = self._pinned.get(job.id)
-            if begun is not None and begun.digest == job.digest:  # documents were added, and it goes on without them
+            if begun is not None and begun.digest == job.digest:  # documents were added; the job continues without them
                 return begun
         elif now.manifest is None or not now.manifest.descends_from(job.digest):
             raise InputError(
-                f"index {job.index!r} was replaced by another one before the job was done; send the table again"
+                f"index {job.index!r} was replaced by another index before the job was done; send the table again"
             )
         self.store.restart(job.id, now.digest, now.generation)
         self._pinned[job.id] = now
-        log.info("job %s begins again: index %s has changed", job.id, job.index)
+        log.info("job %s starts again: index %s has changed", job.id, job.index)
         return now
 
     def _counted(self, job: Job, index: CountIndex, facts: pa.Table, limit: Limit) -> pa.Table:
@@ -402,8 +404,8 @@ class JobRunner:
 
 
 def unknown_job(id: str) -> Problem:
-    """Return the problem of an id that no job of this key has."""
-    return Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed, or expired")
+    """Return the problem for an id that no job of this key has."""
+    return Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed or expired")
 
 
 def _cut(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:

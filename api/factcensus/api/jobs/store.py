@@ -1,8 +1,8 @@
-"""Jobs and their tables in one DuckDB database, ``jobs.duckdb`` in a folder: what is in there outlives the process.
+"""Storage of jobs and their tables in a DuckDB database, ``jobs.duckdb``, which outlives the process.
 
-A table is kept in pieces, each a blob that holds an Arrow stream: its facts first, and in their place its counts once
-they are known, in one transaction with the number of rows counted. So a crash loses at most the piece that was being
-counted. DuckDB lets one process open a database for writing; a second service needs a folder of its own.
+A table is stored in pieces, each an Arrow stream in a blob. One transaction replaces the facts of a piece by its counts
+and updates the number of counted rows, so a crash loses at most the piece being counted. DuckDB lets only one process
+open a database for writing; a second service needs another folder.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from factcensus.api.jobs.records import UNFINISHED, Job, State
 from factcensus.indexer.errors import IndexChangedError, InputError
 
 FILE = "jobs.duckdb"
-#: Of the tables below; a database of another version is refused.
+#: Version of the tables below; databases of other versions are refused.
 VERSION = 1
-#: What a job takes besides its pieces.
+#: Estimated bytes of a job without its pieces.
 JOB_BYTES = 4096
 _TABLES = """
     CREATE TABLE IF NOT EXISTS version (number INTEGER);
@@ -47,10 +47,10 @@ _COLUMNS = (
 
 
 class JobStore:
-    """The database, open; safe from many threads, which take turns.
+    """The open database, safe to use from several threads.
 
     Raises:
-        InputError: the folder or the database cannot be used; the message says why.
+        InputError: The folder or the database cannot be used; the message has the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,22 +61,24 @@ class JobStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = _connected(path)
             self._connection.execute(_TABLES)
-            # Of a table whose last piece had not come when the process ended.
+            # Pieces of tables that were incomplete when the process ended.
             self._connection.execute("DELETE FROM pieces WHERE job NOT IN (SELECT id FROM jobs)")
             versions = self._connection.execute("SELECT number FROM version").fetchall()
             if not versions:
                 self._connection.execute("INSERT INTO version VALUES (?)", [VERSION])
         except (duckdb.Error, OSError) as error:
             raise InputError(
-                f"the jobs at {path} cannot be opened ({str(error).splitlines()[0]}); a folder serves one service at a "
-                "time: give this one another FACTCENSUS_JOBS_FOLDER, or move a damaged database away"
+                f"cannot open the job database {path} ({str(error).splitlines()[0]}); only one service may use a "
+                "folder at a time: set another FACTCENSUS_JOBS_FOLDER, or move a damaged database away"
             ) from error
         if versions not in ([], [(VERSION,)]):
             self._connection.close()
-            raise InputError(f"{path} has version {versions[0][0]}, this release reads {VERSION}; move it away")
+            raise InputError(
+                f"{path} has version {versions[0][0]}, but this release reads version {VERSION}; move it away"
+            )
 
     def close(self) -> None:
-        """Write everything down and let go of the file; a second call does nothing."""
+        """Flush and close the database; a second call does nothing."""
         with self._lock:
             self._connection.close()
 
@@ -95,18 +97,18 @@ class JobStore:
                 problem = _problem_of(error)
                 if problem is None:
                     raise
-                # DuckDB gives up a database whose checkpoint found no room; what was committed is there once it is
-                # opened again.
+                # DuckDB invalidates a database whose checkpoint found no disk space; committed data are there after it
+                # is opened again.
                 self._connection.close()
                 self._connection = _connected(self._folder / FILE)
                 raise problem from error
 
     def free_bytes(self) -> int:
-        """Room on the disk of the folder."""
+        """Return the free bytes on the disk of the folder."""
         return shutil.disk_usage(self._folder).free
 
     def add(self, job: Job) -> None:
-        """Keep a new job, whose pieces are kept already."""
+        """Store a new job whose pieces are already stored."""
         row = [
             job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
             job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
@@ -116,7 +118,7 @@ class JobStore:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
 
     def add_pieces(self, id: str, pieces: Iterable[pa.Table]) -> None:
-        """Keep the pieces of a table whose job is added later, one after the other; none where one of them fails."""
+        """Store the pieces of a table whose job is added later; if one fails, remove all of them."""
         try:
             for number, piece in enumerate(pieces):
                 blob = _pack(piece)
@@ -127,26 +129,26 @@ class JobStore:
             raise
 
     def get(self, id: str) -> Job | None:
-        """The job of this id."""
+        """Return the job with this id, or None."""
         found = self._jobs("WHERE id = ?", [id])
         return found[0] if found else None
 
     def of(self, owner: str, most: int) -> list[Job]:
-        """The jobs of an owner, the newest first, at most so many."""
+        """Return at most ``most`` jobs of an owner, newest first."""
         return self._jobs("WHERE owner = ? ORDER BY created DESC, id LIMIT ?", [owner, most])
 
     def unfinished(self) -> list[Job]:
-        """Jobs that wait or run, the oldest first."""
+        """Return the waiting and running jobs, oldest first."""
         return self._jobs("WHERE list_contains(?, state) ORDER BY created, id", [list(UNFINISHED)])
 
     def _jobs(self, condition: str, values: list[object]) -> list[Job]:
         with self._lock:
-            query = f"SELECT {_COLUMNS} FROM jobs {condition}"  # the condition is one of ours
+            query = f"SELECT {_COLUMNS} FROM jobs {condition}"  # the condition is a constant
             found = self._connection.execute(query, values).fetchall()
         return [_job_of(row) for row in found]
 
     def set_state(self, id: str, state: State, now: float, error: str | None = None) -> None:
-        """Note that a job was begun, put back, or finished."""
+        """Record that a job was started, put back or finished."""
         moment = {"running": "started = coalesce(started, $now),", "queued": ""}.get(state, "finished = $now,")
         with self._transaction() as database:
             database.execute(
@@ -155,7 +157,7 @@ class JobStore:
             )
 
     def note_interruption(self, id: str) -> int:
-        """Put back a job that was running when the process ended; how often that happened to its next piece."""
+        """Put back a job that ran when the process ended; return how often this happened during its next piece."""
         with self._transaction() as database:
             row = database.execute(
                 "UPDATE jobs SET state = 'queued', interruptions = coalesce(interruptions, 0) + 1 WHERE id = ? "
@@ -165,11 +167,11 @@ class JobStore:
         return int(row[0]) if row else 0
 
     def done(self) -> list[Job]:
-        """Jobs that have a result."""
+        """Return the jobs that have a result."""
         return self._jobs("WHERE state = 'done'", [])
 
     def restart(self, id: str, digest: str | None, generation: int | None) -> None:
-        """Forget the counts of a job, which is counted in another content of its index from the beginning."""
+        """Remove the counts of a job, so that it is counted again on another generation of its index."""
         with self._transaction() as database:
             row = database.execute("SELECT windows FROM jobs WHERE id = ?", [id]).fetchone()
             if row is None:  # it was removed
@@ -187,7 +189,7 @@ class JobStore:
             )
 
     def drop_counts(self, id: str, now: float, error: str) -> None:
-        """Forget the result of a job, and note why."""
+        """Remove the result of a job, and record the reason."""
         with self._transaction() as database:
             database.execute("DELETE FROM pieces WHERE job = ?", [id])
             database.execute(
@@ -195,7 +197,7 @@ class JobStore:
             )
 
     def next_piece(self, id: str) -> tuple[int, pa.Table] | None:
-        """The number of the first piece that is not counted, and its facts; None when all are, or the job has gone."""
+        """Return the number and the facts of the first uncounted piece; None if all are counted or the job is gone."""
         with self._lock:
             row = self._connection.execute(
                 "SELECT number, data FROM pieces WHERE job = ? AND NOT counted ORDER BY number LIMIT 1", [id]
@@ -203,7 +205,7 @@ class JobStore:
         return None if row is None else (row[0], _unpack(row[1]))
 
     def put_counts(self, id: str, number: int, counts: pa.Table) -> None:
-        """Put the counts of a piece in the place of its facts."""
+        """Replace the facts of a piece by its counts."""
         blob = _pack(counts)
         with self._transaction() as database:
             database.execute(
@@ -214,43 +216,43 @@ class JobStore:
             )
 
     def counts(self, id: str) -> Iterator[pa.Table]:
-        """The pieces of a finished job in order, one at a time.
+        """Yield the pieces of a finished job in order.
 
         Raises:
-            InputError: the job has gone meanwhile.
-            IndexChangedError: its result was dropped meanwhile.
+            InputError: The job was removed in the meantime.
+            IndexChangedError: The result was dropped in the meantime.
         """
         with self._lock:
             query = "SELECT state, error, (SELECT count(*) FROM pieces WHERE job = id) FROM jobs WHERE id = ?"
             state, error, pieces = self._connection.execute(query, [id]).fetchone() or (None, None, 0)
-        if state == "outdated":  # since the caller looked: without its pieces, it would read as a table without rows
+        if state == "outdated":  # its pieces were removed, so it would look like a table without rows
             raise IndexChangedError(error)
         if state is None:
-            raise InputError(f"job {id} was removed while its result was read")
+            raise InputError(f"job {id} was removed while its result was being read")
         for number in range(pieces):
             with self._lock:
                 row = self._connection.execute(
                     "SELECT data FROM pieces WHERE job = ? AND number = ? AND counted", [id, number]
                 ).fetchone()
             if row is None:
-                raise InputError(f"job {id} was removed while its result was read")
+                raise InputError(f"job {id} was removed while its result was being read")
             yield _unpack(row[0])
 
     def remove(self, id: str) -> bool:
-        """Forget a job and its table; False when there is none."""
+        """Remove a job and its table; return whether there was one."""
         with self._transaction() as database:
             database.execute("DELETE FROM pieces WHERE job = ?", [id])
             return bool(database.execute("DELETE FROM jobs WHERE id = ? RETURNING id", [id]).fetchall())
 
     def remove_finished(self, before: float) -> int:
-        """Forget the jobs that were finished before a moment; how many there were."""
+        """Remove the jobs finished before a time; return their number."""
         with self._transaction() as database:
             gone = database.execute("DELETE FROM jobs WHERE finished < ? RETURNING id", [before]).fetchall()
             database.execute("DELETE FROM pieces WHERE list_contains(?, job)", [[id for (id,) in gone]])
         return len(gone)
 
     def size_bytes(self) -> int:
-        """What all jobs take, about; files that DuckDB has not shrunk yet may be larger."""
+        """Return the approximate bytes of all jobs; files that DuckDB has not shrunk yet may be larger."""
         with self._lock:
             row = self._connection.execute(
                 "SELECT (SELECT count(*) FROM jobs) * ? + coalesce((SELECT sum(octet_length(data)) FROM pieces), 0)",
@@ -264,13 +266,13 @@ def _connected(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _problem_of(error: duckdb.Error) -> Problem | None:
-    """What DuckDB lacks, if it is room or files: it tells the system's reason in its message only."""
+    """Return the problem if DuckDB lacks disk space or file handles; only its message has the system's reason."""
     message = str(error)
     return next((problem_of_lack(number) for number in LACKS if os.strerror(number) in message), None)
 
 
 def _job_of(row: Sequence[Any]) -> Job:
-    """A row of the table of jobs, whose columns are in the order of the record's."""
+    """Return the job of a row; its columns are in the order of the fields of :class:`Job`."""
     values = dict(zip((each.name for each in fields(Job)), row, strict=True))
     return Job(**{**values, "windows": tuple(values["windows"])})
 

@@ -1,4 +1,4 @@
-"""The pages for people: one fact at ``/``, a table of facts at ``/tables``, the reference at ``/docs``.
+"""The web pages: one fact at ``/``, a table of facts at ``/tables``, the reference at ``/docs``.
 
-They are made on the server, work offline and without scripts, and load nothing: style and script are in the page.
+They are rendered on the server, work offline and without scripts, and load no other files.
 """

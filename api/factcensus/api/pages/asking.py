@@ -1,4 +1,4 @@
-"""One fact, as the form at ``/`` asks for it: what was typed, what it means, and the addresses that ask the same."""
+"""The form at ``/`` for one fact: its fields, their interpretation, and equivalent URLs and commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factcensus.indexer import Entity
 
 
 class Question(BaseModel):
-    """What the form sends, as it was typed; nothing of it is checked yet."""
+    """The fields of the form as typed, not checked yet."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,22 +25,24 @@ class Question(BaseModel):
     subject_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
     object: str = ""
     object_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
-    window: str = Field(default="", description="Tokens between the two mentions; empty: the whole document.")
-    by: str = Field(default="source", description="The column whose values are shown one by one; empty: none.")
-    only: str = Field(default="", description="Only documents with this value of that column; empty: all.")
-    cursor: str = Field(default="", description="A page of documents, as the page before links to it.")
+    window: str = Field(
+        default="", description="Maximum number of tokens between the two mentions; empty for the whole document."
+    )
+    by: str = Field(default="source", description="The column to group the counts by; empty for none.")
+    only: str = Field(default="", description="Only documents with this value of that column; empty for all.")
+    cursor: str = Field(default="", description="The page of documents; the previous page links to it.")
 
     @property
     def entities(self) -> tuple[Entity, Entity]:
-        """Subject and object; raises the core's InputError for one without a name."""
+        """Subject and object; raises InputError if a name is missing."""
         return _entity(self.subject, self.subject_alias), _entity(self.object, self.object_alias)
 
     @property
     def tokens_between(self) -> int | None:
-        """The window; a form sends an empty one for none.
+        """The window, or None if the field is empty.
 
         Raises:
-            Problem: it is no whole number.
+            Problem: It is not a whole number.
         """
         text = self.window.strip()
         if not text:
@@ -53,11 +55,11 @@ class Question(BaseModel):
 
     @property
     def filter(self) -> dict[str, Any]:
-        """The documents that are looked at, as the routes take it."""
+        """The filter of the documents, in the form of the routes."""
         return {self.by: [self.only]} if self.by and self.only else {}
 
     def documents_body(self) -> DocumentsBody:
-        """The same question to the documents' route, whose cursors the page's links carry."""
+        """Return the query for the documents route, whose cursors the links of the page contain."""
         subject, object_ = self.entities
         return DocumentsBody(
             subject=EntityBody(name=subject.name, aliases=list(subject.aliases)),
@@ -67,12 +69,12 @@ class Question(BaseModel):
         )
 
     def address(self, **changes: str) -> str:
-        """The page's query string for this question with some fields changed; defaults are left out."""
+        """Return the query string of the page with some fields changed; defaults are left out."""
         changed = self.model_copy(update=changes).model_dump(exclude_defaults=True)
         return "?" + urlencode(changed, doseq=True)
 
     def json_address(self) -> str:
-        """The route that answers this question as JSON, with its query, below the service's address."""
+        """Return the relative URL that answers this query as JSON."""
         subject, object_ = self.entities
         asked = [("subject", subject.name), *(("subject_alias", alias) for alias in subject.aliases)]
         asked += [("object", object_.name), *(("object_alias", alias) for alias in object_.aliases)]
@@ -82,7 +84,7 @@ class Question(BaseModel):
         return f"v1/indexes/{quote(self.index or '', safe='')}/cooccurrence?{urlencode(asked)}"
 
     def curl(self, base_url: str) -> str:
-        """The same question for a terminal."""
+        """Return the same query as a curl command."""
         subject, object_ = self.entities
         body: dict[str, Any] = {
             "subject": {"name": subject.name, "aliases": list(subject.aliases)},

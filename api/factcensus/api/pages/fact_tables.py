@@ -1,4 +1,4 @@
-"""Counted facts that a single fact is compared with: tables that whoever runs the service has loaded."""
+"""Tables of counted facts, set by the operator, with which the page compares a fact."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from factcensus.indexer import read_facts, stratify
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
-#: The strata where a table has none of its own: tables have many facts that never occur, which quantiles would lump
-#: together with the rare ones.
+#: Default strata of a table without its own. Quantiles would merge the many facts that never occur with the rare ones.
 DEFAULT_BINS = "log10"
 DOCUMENTS = "cooccurrence_documents"
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """A row of the legend: the stratum's label, its shade, and how many facts it has."""
+    """A row of the legend: label and shade of the stratum, and its number of facts."""
 
     label: str
     shade: int
@@ -33,12 +32,12 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A table's facts by one count.
+    """The facts of a table by one count.
 
     Attributes:
         counts: int64 (facts,).
-        strata: int64 (facts,), of each fact.
-        labels: of the strata, from the rarest.
+        strata: int64 (facts,), the stratum of each fact.
+        labels: Labels of the strata, rarest first.
     """
 
     counts: npt.NDArray[np.int64]
@@ -46,11 +45,11 @@ class Spread:
     labels: tuple[str, ...]
 
     def picture(self, marked: int | None = None) -> Histogram:
-        """The histogram, with one count pointed out."""
+        """Return the histogram, with one count marked."""
         return histogram(self.counts, self.strata, len(self.labels), marked)
 
     def legend(self) -> list[Stratum]:
-        """The strata, from the rarest."""
+        """Return the strata, rarest first."""
         facts = np.bincount(self.strata, minlength=len(self.labels)).tolist()
         return [
             Stratum(label, shade_of(number, len(self.labels)), facts[number])
@@ -60,7 +59,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one fact stands: how many of ``facts`` have a lower count, and how many the same."""
+    """The rank of one fact: how many of ``facts`` have a lower count, and how many the same."""
 
     table: str
     column: str
@@ -74,15 +73,15 @@ class Standing:
 
 
 def spread_of(table: pa.Table, by: str, bins: str | None = None) -> Spread:
-    """The facts of a counts table by one of its counts.
+    """Return the facts of a table by one of its counts.
 
     Args:
-        table: a counts or strata table.
-        by: the count's column.
-        bins: as ``stratify`` takes them; None for the table's own strata, if these are strata of that count.
+        table: A table of counts or strata.
+        by: Column of the count.
+        bins: Bins in the form of ``stratify``; None for the strata in the table, if they are strata of this count.
 
     Raises:
-        InputError: the column is none of counts, or the bins cannot be read.
+        InputError: The column does not have counts, or the bins are invalid.
     """
     if bins is not None or not _has_strata_of(table, by):
         counts = table.select([by]) if by in table.column_names else table
@@ -98,7 +97,7 @@ def spread_of(table: pa.Table, by: str, bins: str | None = None) -> Spread:
 
 
 def _has_strata_of(table: pa.Table, by: str) -> bool:
-    """Whether a table's strata are by this count: a strata table does not say, but every count must fit."""
+    """Return whether the strata in a table are by this count, which is so if every count fits its stratum."""
     if not {by, *STRATUM_COLUMNS} <= set(table.column_names):
         return False
     columns = (table[name].to_pylist() for name in (by, "stratum", "stratum_low", "stratum_high"))
@@ -112,7 +111,7 @@ class FactTable:
     """One loaded table.
 
     Raises:
-        InputError: the file cannot be read, or is not a counts table; the message names it and the remedy.
+        InputError: The file cannot be read, or is not a table of counts; the message names it and the remedy.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,13 +119,13 @@ class FactTable:
         wanted = {DOCUMENTS, "index", "index_digest"}
         if missing := sorted(wanted - set(table.column_names)):
             raise InputError(
-                f"{path} is not a counts table (it lacks {', '.join(missing)}); make one with 'factcensus facts count'"
+                f"{path} is not a counts table (it lacks {', '.join(missing)}); use 'factcensus facts count'"
             )
         digests = set(table["index_digest"].to_pylist())
         if len(digests) != 1:
-            raise InputError(f"{path} has facts counted in {len(digests)} indexes; a table to compare with has one")
+            raise InputError(f"{path} has facts counted on {len(digests)} indexes; use a table counted on one index")
         self.name = path.stem
-        #: Of the index that the facts were counted in; None where that one has no digest.
+        #: Digest of the index on which the facts were counted; None if it has no digest.
         self.digest: str | None = next(iter(digests)) or None
         columns = [name for name in table.column_names if name.startswith(DOCUMENTS)]
         try:
@@ -135,7 +134,7 @@ class FactTable:
             raise InputError(f"{path}: {error}") from error
 
     def standing(self, count: int, window: int | None) -> Standing | None:
-        """Where a fact with so many documents stands; None where the table has no counts within that window."""
+        """Return the rank of a fact with this count; None if the table has no counts for the window."""
         column = DOCUMENTS if window is None else f"{DOCUMENTS}_w{window}"
         spread = self._spreads.get(column)
         if spread is None:
@@ -149,7 +148,7 @@ class FactTable:
 
 
 def _stratum_at(spread: Spread, count: int) -> str | None:
-    """The stratum of the facts with this count, or whose counts lie on both sides of it; None between two strata."""
+    """Return the stratum of the facts with this count or with counts on both sides of it; None between two strata."""
     order = np.argsort(spread.counts, kind="stable")
     counts, strata = spread.counts[order], spread.strata[order]
     left = int(np.searchsorted(counts, count, side="left"))
@@ -167,11 +166,11 @@ class FactTables:
         self._tables = [FactTable(path) for path in paths]
 
     def of(self, digest: str | None) -> list[FactTable]:
-        """The tables that were counted in the index with this digest; counts of another one cannot be compared."""
+        """Return the tables counted on the index with this digest; counts on other indexes are not comparable."""
         return [table for table in self._tables if digest is not None and table.digest == digest]
 
     def standing(self, digest: str | None, count: int, window: int | None) -> dict[str, Any]:
-        """Where a count stands in the first table that has counts like it, or why there is none to stand in."""
+        """Return the rank of a count in the first table that has such counts, or the names of tables without them."""
         tables = self.of(digest)
         found = [standing for table in tables if (standing := table.standing(count, window)) is not None]
         missing = [table.name for table in tables] if tables and not found else []

@@ -1,4 +1,4 @@
-"""The page at ``/``: how often one fact stands in a corpus, where, and where that is among other facts."""
+"""The page at ``/``: how often one fact occurs in a corpus, in which documents, and its rank among other facts."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.errors import FactcensusError
 
 router = new_router("pages")
-#: Documents on one page.
+#: Documents per page.
 SHOWN = 5
-#: Rows by source, the others are summed up: a page is no table of thousands.
+#: Maximum rows by source; the other sources are summed up in one row.
 MOST_ROWS = 25
 
 
-@router.get("/", summary="A page to ask on; the list of index names for machines", response_class=HTMLResponse)
+@router.get("/", summary="Show the web page, or list the index names", response_class=HTMLResponse)
 async def page(
     request: Request, service: ServiceOf, indexes: IndexesOf, limits: LimitsOf, question: Annotated[Question, Query()]
 ) -> Response:
-    """HTML where it is asked for, as browsers do; a JSON list of index names where anything will do, or JSON alone."""
+    """Return HTML if the client prefers it, as browsers do; otherwise a JSON list of index names."""
     names = indexes.names
-    # JSON first: clients of infini-gram's API ask here for the names, and accept anything.
+    # JSON comes first, because clients of infini-gram's API request the names here and accept any type.
     match preferred(request.headers.get("accept"), ["application/json", "text/html"]):
         case "application/json":
             return JSONResponse(names)
         case None:
-            raise Problem("not-acceptable", "this address answers as text/html or application/json")
+            raise Problem("not-acceptable", "this route returns text/html or application/json")
     context: dict[str, Any] = {"names": names, "form": question}
     status = 200
     if question.index is not None:
@@ -56,23 +56,23 @@ async def page(
     return html(request, "page.html", context, status)
 
 
-@router.get("/docs", summary="This reference", response_class=HTMLResponse)
+@router.get("/docs", summary="Show this reference", response_class=HTMLResponse)
 async def docs(request: Request) -> HTMLResponse:
-    """The OpenAPI document as one page."""
+    """Return the OpenAPI document as an HTML page."""
     return html(request, "reference.html", {"document": request.app.openapi()})
 
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> JSONResponse:
-    """The OpenAPI document of this application."""
+    """Return the OpenAPI document of this application."""
     return JSONResponse(request.app.openapi())
 
 
 def said(error: Problem | FactcensusError) -> tuple[int, str]:
-    """The status of an error, and what a page says of it.
+    """Return the status of an error, and its message for the page.
 
     Raises:
-        FactcensusError: it is a fault of the service, for the handler of those.
+        FactcensusError: It is an internal error, which the error handler reports.
     """
     if isinstance(error, Problem):
         return error.status_code, error.detail
@@ -86,7 +86,7 @@ def _result(index: CountIndex, question: Question, limits: Limits, limit: Limit)
     (subject, object_), window = question.entities, question.tokens_between
     check_entity(subject, "the subject", limits)
     check_entity(object_, "the object", limits)
-    # An index of infini-gram's knows no sources, and its page does without.
+    # An index that infini-gram built has no sources, so its page does not show them.
     by = (question.by or None) if index.manifest is not None else None
     check_groups(index, by, limits)
     scope = scope_of(question.filter)
@@ -101,7 +101,7 @@ def _result(index: CountIndex, question: Question, limits: Limits, limit: Limit)
 
 
 def _rows(answer: dict[str, Any], by: str | None) -> list[dict[str, Any]]:
-    """The numbers by the column's values, most documents first; those behind the most that are shown as one row."""
+    """Return the counts by column value, most documents first; values after the first rows are summed in one row."""
     rows = [{"value": value, **numbers} for value, numbers in (answer.get(f"by_{by}") or {}).items()]
     rows.sort(key=lambda row: (-row["cooccurrence"]["documents"], row["value"]))
     most = max([1, *(row["cooccurrence"]["documents"] for row in rows)])

@@ -1,7 +1,7 @@
-"""How many facts have which count: bars on a logarithmic axis, each divided by stratum.
+"""A histogram of facts by count: bars on a logarithmic axis, each divided by stratum.
 
-A bar's height is the square root of its number of facts: facts that never occur are often most of a table, and linear
-bars of all others would be a pixel high.
+The height of a bar is the square root of its number of facts. Most facts of a table often never occur, so with a linear
+scale all other bars would be one pixel high.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Shades of the ordered palette in ``page.css``; with more strata, neighbours share one.
+#: Number of shades in ``page.css``; with more strata, neighbours share a shade.
 SHADES = 6
-#: Pixels from the axis to the highest bar's top, and room above it for its number.
+#: Pixels from the axis to the top of the highest bar, and pixels above it for its number.
 HEIGHT, ABOVE = 150, 34
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The facts of one stratum in a bar: its shade, and where it stands in pixels from the picture's top."""
+    """The facts of one stratum in a bar: shade, and position in pixels from the top of the picture."""
 
     shade: int
     y: float
@@ -43,14 +43,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A picture's measures. Widths are in percent and heights in pixels, so that text keeps its size on any screen.
+    """The layout of a picture. Widths are in percent and heights in pixels, so that text keeps its size.
 
     Attributes:
-        bars: from rare to frequent, empty ones left out.
-        ticks: position in percent and label of counts on the axis.
-        marker: position in percent of the count that is pointed out, if any.
-        axis: the axis's place in pixels from the top.
-        height: of the whole picture in pixels.
+        bars: Bars from rare to frequent, without empty ones.
+        ticks: Position in percent and label of the ticks on the axis.
+        marker: Position in percent of the marked count, if any.
+        axis: Position of the axis in pixels from the top.
+        height: Height of the whole picture in pixels.
     """
 
     bars: tuple[Bar, ...]
@@ -61,14 +61,14 @@ class Histogram:
 
 
 def shade_of(stratum: int, strata: int) -> int:
-    """The palette's shade of a stratum: rare ones light, frequent ones dark."""
+    """Return the shade of a stratum: light for rare strata, dark for frequent ones."""
     return SHADES - 1 if strata < 2 else round(stratum * (SHADES - 1) / (strata - 1))
 
 
 def bin_edges(most: int) -> list[int]:
-    """0, 1, 2, 5, 10, 20, 50, …: where bins begin that take in all counts up to ``most``, and where the last one ends.
+    """Return the edges 0, 1, 2, 5, 10, 20, 50, … of bins that contain all counts up to ``most``.
 
-    They are about equally wide on a logarithmic scale; 0, which has no place on it, has a bin of its own.
+    The bins are about equally wide on a logarithmic scale; 0, which is not on that scale, has a separate bin.
     """
     edges = [0]
     for power in range(len(str(most)) + 1):
@@ -82,13 +82,13 @@ def bin_edges(most: int) -> list[int]:
 def histogram(
     counts: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], number: int, marked: int | None = None
 ) -> Histogram:
-    """The picture of some counts.
+    """Return the histogram of counts.
 
     Args:
         counts: int64 (facts,), at least 0.
-        strata: int64 (facts,), the stratum of each, from 0.
-        number: how many strata there are.
-        marked: a count to point out.
+        strata: int64 (facts,), the stratum of each fact, from 0.
+        number: Number of strata.
+        marked: A count to mark.
     """
     most = max([int(counts.max(initial=0)), marked or 0])
     edges = bin_edges(most)
@@ -111,7 +111,7 @@ def histogram(
 
 
 def _parts(row: Sequence[int], scale: float) -> Iterable[Part]:
-    """A bar from the axis up, divided as its facts are: the rarest stratum lowest."""
+    """Yield the parts of a bar from the axis upwards, rarest stratum first."""
     y = float(ABOVE + HEIGHT)
     per_fact = scale / math.sqrt(sum(row))
     for stratum, facts in enumerate(row):
@@ -122,7 +122,7 @@ def _parts(row: Sequence[int], scale: float) -> Iterable[Part]:
 
 
 def _place(edges: Sequence[int], count: int) -> float:
-    """Where a count stands, in bins from the left: in the middle of a bin of one count, else by its logarithm."""
+    """Return the position of a count in bins from the left: the middle of a bin of one count, or by its logarithm."""
     place = int(np.searchsorted(edges, count, side="right")) - 1
     low, end = edges[place], edges[place + 1]
     return place + (0.5 if end - low == 1 else math.log(count / low) / math.log(end / low))
@@ -133,7 +133,7 @@ def _is_decade(edge: int) -> bool:
 
 
 def _short(count: int) -> str:
-    """1, 10, 100, 1k, 10k, 1M: a tick's label."""
+    """Return the label of a tick: 1, 10, 100, 1k, 10k, 1M."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count // size}{letter}"

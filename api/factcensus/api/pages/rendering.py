@@ -1,4 +1,4 @@
-"""Templates, and the headers that keep a page which shows corpus text from doing anything with it."""
+"""Template rendering, and security headers for pages that show corpus text."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _templates = Environment(
 
 
 def grouped(number: float | None) -> str:
-    """A count with commas between its thousands."""
+    """Format a count with thousands separators."""
     return "–" if number is None else f"{number:,}"
 
 
 def web_address(value: object) -> str | None:
-    """A value that is the address of a web page; nothing else becomes a link, ``javascript:`` least of all."""
+    """Return a value if it is an http or https URL; nothing else, such as ``javascript:``, becomes a link."""
     return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
 
 
 def moment(seconds: float) -> str:
-    """A time as seconds since 1970, to be read."""
+    """Format a time, given in seconds since 1970, for readers."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -35,10 +35,10 @@ _templates.filters |= {"grouped": grouped, "moment": moment, "web_address": web_
 
 
 def html(request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
-    """A template as an answer; ``context`` is shown as text, whatever characters it has.
+    """Render a template as a response; all values of ``context`` are escaped.
 
-    The page's own style and script carry a nonce, so nothing that stands in a corpus can become either; nothing is
-    loaded from elsewhere, no other page may frame it, and its forms go to this service alone.
+    Only the page's own style and script have the nonce, so corpus text cannot become either. The page loads nothing
+    from other hosts, cannot be framed, and sends its forms only to this service.
     """
     nonce = secrets.token_urlsafe(16)
     policy = (

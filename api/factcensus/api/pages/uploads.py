@@ -1,4 +1,4 @@
-"""The pages at ``/tables``: upload a table of facts, watch it being counted, see its strata, download it."""
+"""The pages at ``/tables``: upload a table of facts, watch its progress, see its strata, download it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
-#: Facts of a finished table that the page shows, the rarest and the most frequent ones in equal parts.
+#: Number of facts of a finished table on the page: half the rarest, half the most frequent.
 PREVIEW = 20
 #: Fields of the upload form; none may be repeated.
 UPLOAD_FIELDS: dict[str, bool] = dict.fromkeys(("index", "windows", "facts", "token"), False)
@@ -57,7 +57,7 @@ UPLOAD_FIELDS: dict[str, bool] = dict.fromkeys(("index", "windows", "facts", "to
 async def tables(
     request: Request, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
 ) -> HTMLResponse:
-    """The form, and the tables that were sent before."""
+    """Show the form and the earlier tables."""
     return html(request, "tables.html", await _form(request, indexes, jobs, holder, limits))
 
 
@@ -65,7 +65,7 @@ async def tables(
 async def upload(
     request: Request, service: ServiceOf, indexes: IndexesOf, jobs: JobsOf, holder: HolderOf, limits: LimitsOf
 ) -> Response:
-    """Make a job of the uploaded table and lead to its page."""
+    """Make a job of the uploaded table and redirect to its page."""
     typed = {"index": "", "windows": ""}
     try:
         try:
@@ -74,15 +74,15 @@ async def upload(
             raise
         except HTTPException as error:
             raise Problem("malformed-body", f"the form cannot be read ({error.detail})") from None
-        except OSError as error:  # the file is kept on the disk meanwhile
-            raise Problem("jobs-full", f"the service has no room for the file now ({error.strerror})") from error
+        except OSError as error:  # the file is stored on disk
+            raise Problem("jobs-full", f"the service has no disk space for the file ({error.strerror})") from error
         try:
-            check_names([name for name, _ in form.multi_items()], UPLOAD_FIELDS, "field of the form")
+            check_names([name for name, _ in form.multi_items()], UPLOAD_FIELDS, "form field")
             check_form_token(request, form.get("token"))
             typed = {name: str(form.get(name) or "") for name in typed}
             chosen = form.get("facts")
             if not isinstance(chosen, UploadFile) or not chosen.filename:
-                raise InputError("choose a file with facts first")
+                raise InputError("no file was chosen; choose a file with facts")
             index = indexes.get(typed["index"])
             windows = _windows(typed["windows"])
             job = await within(
@@ -110,7 +110,7 @@ async def table(
     by: Annotated[str, Query()] = DOCUMENTS,
     bins: Annotated[str, Query()] = "",
 ) -> HTMLResponse:
-    """How far a table is, and when it is done, its strata and its facts."""
+    """Show the progress of a table, and its strata and facts once it is done."""
     context: dict[str, Any] = {"by": by, "bins": bins, "token": form_token(request)}
     status = 200
     try:
@@ -131,10 +131,10 @@ async def strata(
     by: Annotated[str, Query()] = DOCUMENTS,
     bins: Annotated[str, Query()] = "",
 ) -> Response:
-    """The strata table, as ``factcensus facts stratify`` makes it."""
+    """Return the strata table, like ``factcensus facts stratify``."""
     jobs.refuse_outdated(found)
     if found.state != "done":
-        raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; ask again when all are")
+        raise Problem("job-not-done", f"{found.counted} of {found.facts} facts are counted; try again when all are")
     strata = await run_in_threadpool(lambda: _strata(jobs, found, by, bins))
     written = format_of_body(FILE_ENDINGS[ending]).write
     pieces = _stratified(jobs, found, strata.select(STRATUM_COLUMNS))
@@ -146,7 +146,7 @@ async def strata(
 
 @router.post("/tables/{job}/remove")
 async def remove(request: Request, job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
-    """Cancel or remove a table, as a form without scripts can."""
+    """Cancel or remove a table; a form without scripts can use this route."""
     check_form_token(request, (await request.form()).get("token"))
     await run_in_threadpool(jobs.remove, job, holder)
     return RedirectResponse("../../tables", status_code=303)
@@ -155,7 +155,7 @@ async def remove(request: Request, job: JobId, jobs: JobsOf, holder: HolderOf) -
 async def _form(
     request: Request, indexes: VisibleIndexes, jobs: JobRunner, holder: str, limits: Limits
 ) -> dict[str, Any]:
-    """What the form shows: the indexes, and the tables of this holder; none where the service takes no jobs."""
+    """Return the content of the form: the indexes, and this holder's tables if jobs are available."""
     context: dict[str, Any] = {
         "names": indexes.names, "typed": {"index": "", "windows": ""}, "limits": limits, "jobs": [],
         "token": form_token(request),
@@ -167,11 +167,11 @@ async def _form(
 
 
 def _windows(text: str) -> list[int]:
-    """Windows as typed, with commas or spaces between them."""
+    """Parse windows separated by commas or spaces."""
     words = text.replace(",", " ").split()
     if not all(word.isascii() and word.isdecimal() and len(word) <= 9 for word in words):
         raise InputError(
-            f"the windows {text[:100]!r} are not whole numbers of tokens with commas between them, as in 10, 50"
+            f"invalid windows {text[:100]!r}; give whole numbers of tokens separated by commas, such as 10, 50"
         )
     return [int(word) for word in words]
 
@@ -179,12 +179,12 @@ def _windows(text: str) -> list[int]:
 def _submitted(
     service: Service, index: CountIndex, upload: UploadFile, windows: list[int], holder: str, limit: Limit
 ) -> Job:
-    """The job that an uploaded file becomes, once its table is found in order."""
+    """Check an uploaded table and make a job of it."""
     name = upload.filename or ""
     ending = PurePosixPath(name).suffix.lower().removeprefix(".")
     if ending not in FILE_ENDINGS:
         endings = ", ".join(f".{each}" for each in FILE_ENDINGS)
-        raise InputError(f"{name[:100]!r} is no table that is read here; its name would end in {endings}")
+        raise InputError(f"unsupported file {name[:100]!r}; upload a file whose name ends in {endings}")
     limits = service.settings.limits
     known = format_of_body(FILE_ENDINGS[ending])
     with service.decoders.decoded(upload.file, known.ending, bounds_of_file(limits), limit) as table:
@@ -198,7 +198,7 @@ def _submitted(
 
 
 def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
-    """The counts of a finished table alone: the facts themselves may be more than should be in memory at a time."""
+    """Return only the counts of a finished table, because the facts may be too large for memory."""
     return pa.concat_tables(
         piece.select(
             [
@@ -212,17 +212,17 @@ def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
 
 
 def _strata(jobs: JobRunner, job: Job, by: str, bins: str) -> pa.Table:
-    """Return the strata of a finished table alone.
+    """Return only the strata of a finished table.
 
     Raises:
-        InputError: the table has columns of its own with their names, or the bins cannot be read.
+        InputError: The table already has columns with these names, or the bins are invalid.
     """
     without_strata(next(jobs.store.counts(job.id)).schema.empty_table())
     return stratify(_numbers(jobs, job), by, bins or "quantile:3")
 
 
 def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Table]:
-    """The pieces of a finished table with their strata."""
+    """Yield the pieces of a finished table with their strata."""
     start = 0
     for piece in jobs.counts(job):
         piece = piece.drop_columns([name for name in strata.column_names if name in piece.column_names])
@@ -233,7 +233,7 @@ def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Tabl
 
 
 def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
-    """Some rows of a finished table, in the order in which they are wanted."""
+    """Return some rows of a finished table, in the given order."""
     start, found = 0, list[tuple[int, pa.Table]]()
     for piece in jobs.counts(job):
         end = start + piece.num_rows
@@ -243,7 +243,7 @@ def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
 
 
 def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
-    """The picture, the legend and a few facts; a message instead where the bins cannot be read."""
+    """Return the picture, the legend and a few facts, or an error message if the bins are invalid."""
     counts = _numbers(jobs, job)
     context: dict[str, Any] = {"columns": counts.column_names}
     try:
@@ -258,7 +258,7 @@ def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
 
 
 def _preview(rows: pa.Table, job: Job, by: str) -> Iterator[dict[str, Any]]:
-    """A few facts, each with the address of the page that asks for it alone."""
+    """Yield a few facts, each with the URL of the page for it."""
     shown = {"subject", "subject_aliases", "object", "object_aliases", by}
     for row in rows.select([name for name in rows.column_names if name in shown]).to_pylist():
         question = Question(

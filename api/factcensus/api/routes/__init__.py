@@ -1,1 +1,1 @@
-"""The routes of /v1, one module per group; each validates, calls the index and shapes the answer."""
+"""The routes of /v1, one module per group; each validates the request, calls the index and builds the response."""

@@ -1,4 +1,4 @@
-"""For those who run the service: looking at the list of indexes again, without a restart."""
+"""The route for operators that reloads the indexes without a restart."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from factcensus.api.http.problems import Problem
 router = new_router("status")
 
 
-@router.post("/v1/admin/reload", summary="Look at the list of indexes again", responses={200: {"model": ReloadAnswer}})
+@router.post("/v1/admin/reload", summary="Reload the indexes", responses={200: {"model": ReloadAnswer}})
 async def reload(request: Request, service: ServiceOf, holder: HolderOf) -> JSONResponse:
-    """Open new and changed indexes, and let go of those that are gone; requests in flight are not disturbed.
+    """Open new and changed indexes, and close removed ones; requests in flight are not affected.
 
-    With keys, for those that `FACTCENSUS_ADMIN_KEYS` names; without, where the service listens on loopback only. The
-    signal SIGHUP does the same.
+    If API keys are enabled, only the keys in `FACTCENSUS_ADMIN_KEYS` may use this route; otherwise it works only if the
+    service listens on loopback. The signal SIGHUP has the same effect.
     """
     media_type = media_type_of(request.headers.get("content-type"))
     if media_type and media_type in FORM_TYPES:
-        raise Problem("unsupported-format", f"a form cannot ask for this ({media_type}); send no body")
+        raise Problem("unsupported-format", f"this route does not accept forms ({media_type}); send no body")
     settings = service.settings
     allowed = holder in settings.admin_keys if settings.keys_file is not None else is_loopback(settings.host)
     if not allowed:
         raise Problem(
-            "forbidden", "only keys whose names are in FACTCENSUS_ADMIN_KEYS may do this; or send SIGHUP to the process"
+            "forbidden", "this route needs a key named in FACTCENSUS_ADMIN_KEYS; or send SIGHUP to the process"
         )
     done = await run_in_threadpool(service.catalog.reload)
     return JSONResponse(asdict(done) | {"indexes": service.catalog.names})

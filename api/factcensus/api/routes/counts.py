@@ -1,4 +1,4 @@
-"""Counting one text, or one subject with one object."""
+"""Routes that count one text, or one subject with one object."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ router = new_router("counts")
 @router.get(
     "/v1/indexes/{index}/count",
     summary="Count a text",
-    responses={200: {"model": CountAnswer}, 304: {"description": "The answer with this ETag still holds."}},
+    responses={200: {"model": CountAnswer}, 304: {"description": "The response with this ETag is still valid."}},
 )
 async def count_by_address(
     request: Request,
     index: OpenIndex,
-    text: Annotated[str, Query(description="The text, percent-encoded UTF-8: a bare + is a space.")],
+    text: Annotated[str, Query(description="The text in percent-encoded UTF-8; a bare + is a space.")],
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
     filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:
-    """The same as POST, at an address that can be shared, bookmarked and cached."""
+    """Count like POST, at a URL that can be shared, bookmarked and cached."""
     body = CountBody(text=text, by=by, filter=filter_of_text(filter))
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
@@ -46,7 +46,7 @@ async def count_by_address(
     dependencies=[JsonBody],
 )
 async def count(request: Request, index: OpenIndex, body: CountBody) -> Response:
-    """Occurrences of the text's tokens, and the documents that hold them; exact."""
+    """Return the exact number of occurrences of the text, and of documents that contain it."""
     limits = limits_now(request)
     check_text(body.text, "the text", limits)
     scope = scope_of(body.filter)
@@ -63,12 +63,12 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
 @router.get(
     "/v1/indexes/{index}/cooccurrence",
     summary="Count a subject and an object, alone and together",
-    responses={200: {"model": CooccurrenceAnswer}, 304: {"description": "The answer with this ETag still holds."}},
+    responses={200: {"model": CooccurrenceAnswer}, 304: {"description": "The response with this ETag is still valid."}},
 )
 async def cooccurrence_by_address(
     request: Request,
     index: OpenIndex,
-    subject: Annotated[str, Query(description="The subject's name, percent-encoded UTF-8.")],
+    subject: Annotated[str, Query(description="The subject's name in percent-encoded UTF-8.")],
     object: Annotated[str, Query(description="The object's name.")],
     subject_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006  # the framework copies it
     object_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006
@@ -76,7 +76,7 @@ async def cooccurrence_by_address(
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
     filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:
-    """The same as POST, at an address that can be shared, bookmarked and cached."""
+    """Count like POST, at a URL that can be shared, bookmarked and cached."""
     body = CooccurrenceBody(
         subject=EntityBody(name=subject, aliases=subject_alias),
         object=EntityBody(name=object, aliases=object_alias),
@@ -99,7 +99,7 @@ async def cooccurrence_by_address(
     dependencies=[JsonBody],
 )
 async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBody) -> Response:
-    """Mentions and documents of each, documents and pairs of both together, within the window if there is one."""
+    """Return mentions and documents of each entity, and documents and pairs of both, within the window if given."""
     limits = limits_now(request)
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
@@ -116,7 +116,7 @@ async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBod
 
 
 def _forms(index: CountIndex, *asked: str | Entity) -> list[tuple[int, ...]]:
-    """The token sequences that counting a text, or entities, looks for."""
+    """Return the token sequences to look up for a text or for entities."""
     found: list[tuple[int, ...]] = []
     for each in asked:
         if isinstance(each, Entity):

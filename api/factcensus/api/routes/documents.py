@@ -1,4 +1,4 @@
-"""Finding the documents behind a number, page by page."""
+"""The route that finds the documents behind a number, page by page."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ router = new_router("documents")
     dependencies=[JsonBody],
 )
 async def documents(request: Request, index: OpenIndex, limits: LimitsOf, body: DocumentsBody) -> JSONResponse:
-    """Documents with their metadata and highlighted passages; ``next`` of one page is the ``cursor`` of the next."""
+    """Return documents with metadata and highlighted passages; ``next`` of a page is the ``cursor`` of the next."""
     if body.limit > limits.max_documents:
         raise Problem(
             "limit-exceeded",
             f"limit is {body.limit}, more than {limits.max_documents} (FACTCENSUS_MAX_DOCUMENTS); "
-            'take smaller pages and follow "next"',
+            'use smaller pages and follow "next"',
         )
     query = _query(body, limits)
     scope = scope_of(body.filter)
@@ -56,7 +56,7 @@ def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
     if body.text is not None:
         check_text(body.text, "the text", limits)
         return {"text": body.text}
-    assert body.subject is not None  # the body's own check: either a text or both entities
+    assert body.subject is not None  # the body was checked: either a text or both entities
     assert body.object is not None
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)
@@ -65,46 +65,46 @@ def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
 
 
 class Cursors:
-    """Where the pages of one question begin, as text that fits this question to this index and no other.
+    """Cursors of the pages of one query on one index.
 
-    A page's place is a number of documents. It means the same as long as the question is the same and the index has
-    lost no document: added ones come last. A cursor carries a digest of both, so that it goes on with them or is
-    refused.
+    A page starts after a number of documents. This number stays valid as long as the query is the same and no document
+    is deleted from the index; added documents come last. A cursor contains digests of both, and is refused for another
+    query or index.
     """
 
     def __init__(self, index: CountIndex, body: DocumentsBody) -> None:
         question = body.model_dump_json(exclude={"limit", "cursor"})
         self._question = _digest(question)
-        # An index of infini-gram's has no digest: its name and size have to do.
+        # An index built by infini-gram has no digest; use its name and size.
         own = json.dumps([index.name, *(shard.size for shard in index.shards)])
         self._index = _digest(index.digest or own)
         self._held = {_digest(digest or own) for digest in index.held_digests}
 
     def cursor(self, start: int) -> str:
-        """The cursor of the page that begins behind so many documents."""
+        """Return the cursor of the page that starts after ``start`` documents."""
         return base64.urlsafe_b64encode(json.dumps([start, self._index, self._question]).encode()).decode()
 
     def start(self, cursor: str) -> int:
-        """Where a page begins.
+        """Return the number of documents before a page.
 
         Raises:
-            Problem: the text is not a cursor, or one of another question; ``index-changed`` for one of another content.
+            Problem: The text is not a cursor, or belongs to another query; ``index-changed`` if the index changed.
         """
         try:
             start, of_index, of_question = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
             if not (type(start) is int and 0 <= start < 2**63 and isinstance(of_index, str)):
                 raise ValueError
         except (ValueError, TypeError, binascii.Error, RecursionError):
-            raise _refused("it is not one that this service gives") from None
+            raise _refused("this service did not create it") from None
         if of_index not in self._held:
             raise Problem(
                 "index-changed",
-                "the cursor cannot be used: documents of its index were deleted since, or it is of another index. Ask "
-                "again without a cursor",
+                "the cursor is no longer valid: documents were deleted from its index, or it belongs to another index; "
+                "repeat the query without a cursor",
             )
         if of_question != self._question:
             raise _refused(
-                "it is of another query; a query keeps its text, entities, window, filter and by on all pages"
+                "it belongs to another query; keep text, entities, window, filter and by the same on all pages"
             )
         return start
 
@@ -116,6 +116,5 @@ def _digest(text: str) -> str:
 def _refused(reason: str) -> Problem:
     return Problem(
         "invalid-request",
-        f'the cursor cannot be used: {reason}. Send "next" of an answer with the same query, or no cursor for the '
-        "first page",
+        f'invalid cursor: {reason}. Send "next" of a response with the same query, or no cursor for the first page',
     )

@@ -1,4 +1,4 @@
-"""Counting a table of facts: at once, as a stream in the order of its rows, or as a job where it is large."""
+"""The route that counts a table of facts: in one response, as a stream in row order, or as a job if it is large."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.tables.counts import check_names
 
 router = new_router("facts")
-#: Bytes of an answer that is made as a whole, about; a longer one is sent in chunks.
+#: Approximate maximum bytes of a response in one piece; a longer one is sent in chunks.
 WHOLE_BYTES = 16 * 2**20
 _EXAMPLES = {
     "application/x-ndjson": '{"subject":"Marie Curie","object":"Warsaw"}\n',
@@ -50,7 +50,7 @@ def _example(media_type: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A table that was read and found in order, and the first of its rows counted."""
+    """A checked table whose first rows are counted."""
 
     facts: pa.Table
     windows: list[int]
@@ -64,7 +64,7 @@ class _Begun:
     response_class=Response,
     responses={
         200: {"model": FactsAnswer, "content": TABLE_CONTENT},
-        202: {"model": JobAnswer, "description": "The table is counted as a job; `Location` says where to look."},
+        202: {"model": JobAnswer, "description": "The table is counted as a job; `Location` is its URL."},
     },
     openapi_extra={
         "requestBody": {
@@ -91,12 +91,12 @@ async def count_facts(
     service: ServiceOf,
     jobs: JobsOf,
     holder: HolderOf,
-    windows: Annotated[list[Window], Query(description="For tables; may be given several times.")] = [],  # noqa: B006  # the framework copies it
+    windows: Annotated[list[Window], Query(description="For table formats; may be given several times.")] = [],  # noqa: B006  # the framework copies it
 ) -> Response:
-    """The facts with their counts, in the order they came.
+    """Return the facts with their counts, in the order of the request.
 
-    JSON, NDJSON, CSV, an Arrow stream or Parquet by `Content-Type`; the same out, by `Accept`. A table of many facts
-    is sent while it is counted; one with more facts, or in a larger body, than is answered at once becomes a job.
+    `Content-Type` and `Accept` choose JSON, NDJSON, CSV, an Arrow stream or Parquet. A large table is sent while it is
+    counted. A table with too many facts, or in too large a body, becomes a job.
     """
     body_format = format_of_body(request.headers.get("content-type"))
     answer_format = format_of_answer(request.headers.get("accept"), body_format)
@@ -109,9 +109,7 @@ async def count_facts(
         with service.decoders.decoded(body, body_format.ending, bounds, limit) as table:
             own = table.options.get("windows")
             if windows and own is not None:
-                raise refused_name(
-                    "windows", "windows are given in the address and in the body; give them in one place"
-                )
+                raise refused_name("windows", "windows are given in the URL and in the body; give them in one place")
             asked = windows if own is None else own
             check_windows(asked, limits)
             if as_job or not fits_in_answer(table.facts, table.size, limits):
@@ -158,7 +156,7 @@ def _begin(
     check_entities(facts, limits)
     check_writable(facts, answer_format)
     (start, size), *rest = pieces_of(facts.num_rows)
-    if rest:  # after the first piece it would be too late to refuse
+    if rest:  # after the first piece it is too late to refuse
         check_names(index, facts)
     first = index.count_facts(facts.slice(start, size), windows=windows, limit=limit)
     return _Begun(facts, windows, first, rest)

@@ -1,4 +1,4 @@
-"""What is served: the open indexes and their properties."""
+"""Routes for the open indexes and their properties."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SUMMARY = ("name", "digest", "generation", "analyzer", "documents", "tokens")
 
 @router.get("/v1/indexes", summary="List the open indexes", responses={200: {"model": IndexList}})
 async def indexes(open_indexes: IndexesOf) -> JSONResponse:
-    """Name, digest, generation, analyzer, documents and tokens of each open index."""
+    """Return name, digest, generation, analyzer, documents and tokens of each open index."""
     infos = [await run_in_threadpool(index.info) for index in open_indexes.indexes]
     return JSONResponse({"indexes": [{key: info[key] for key in SUMMARY} for info in infos]})
 
 
 @router.get("/v1/indexes/{index}", summary="Describe an index", responses={200: {"model": IndexAnswer}})
 async def describe(index: OpenIndex) -> JSONResponse:
-    """Everything about one index: its size, its sources, and how it was built."""
+    """Return the size, the sources and the other properties of one index."""
     return JSONResponse(await run_in_threadpool(index.info))

@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive, is it ready, what is it, how is it doing."""
+"""Routes for operators: health, readiness, version and metrics."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from factcensus.api.http.problems import Problem
 router = new_router("status")
 
 
-@router.get("/healthz", summary="Is the process alive?", responses={200: {"model": Health}})
+@router.get("/healthz", summary="Check that the process is running", responses={200: {"model": Health}})
 async def healthz() -> JSONResponse:
-    """Always 200: whoever gets this answer has reached a living process."""
+    """Return 200 as long as the process is running."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", summary="Is every index open and warm?", responses={200: {"model": Ready}})
+@router.get("/readyz", summary="Check that every index is open and warm", responses={200: {"model": Ready}})
 async def readyz(service: ServiceOf) -> JSONResponse:
-    """200 and the generation that each index answers with, or a problem with status 503 and the reasons."""
+    """Return 200 and the served generation of each index, or a problem with status 503 and the reasons."""
     if reasons := service.catalog.reasons_not_ready():
         errors = [{"detail": reason} for reason in reasons]
         raise Problem("not-ready", "; ".join(reasons), errors=errors, headers={"Retry-After": "1"})
@@ -32,9 +32,9 @@ async def readyz(service: ServiceOf) -> JSONResponse:
     return JSONResponse({"status": "ready", "indexes": catalog.names, "generations": catalog.generations()})
 
 
-@router.get("/version", summary="What is running?", responses={200: {"model": Version}})
+@router.get("/version", summary="Show the version", responses={200: {"model": Version}})
 async def version_() -> JSONResponse:
-    """The versions of the service, of its interface and of Python."""
+    """Return the versions of the service, of its API and of Python."""
     return JSONResponse(
         {"name": "factcensus", "version": version("factcensus"), "api": "v1", "python": platform.python_version()}
     )
@@ -42,10 +42,10 @@ async def version_() -> JSONResponse:
 
 @router.get(
     "/metrics",
-    summary="Metrics for Prometheus",
+    summary="Show metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(service: ServiceOf) -> Response:
-    """Requests by route, method and status, their latency, those in flight, open indexes; Prometheus' text format."""
+    """Return the number and latency of requests by route, method and status, open indexes and other metrics."""
     return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

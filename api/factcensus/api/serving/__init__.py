@@ -1,1 +1,1 @@
-"""The indexes being served: opening, following changes, warm-up, cached answers and deadlines."""
+"""The served indexes: opening, following changes, warm-up, cached responses and timeouts."""

@@ -1,6 +1,6 @@
-"""Answers that were given, to be given again: the least recently used go first when they take too much room.
+"""A cache of responses that drops the least recently used ones.
 
-The key holds the index's digest, so an answer never outlives the content that it counts.
+The key contains the digest of the index, so a response never outlives the content it was counted on.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from factcensus.api.http.metrics import Metrics
 from factcensus.indexer import CountIndex
 
-#: What an entry takes besides its answer, about.
+#: Estimated bytes of an entry without its response.
 ENTRY_BYTES = 200
 
 
 class AnswerCache:
-    """JSON answers by index and question; safe from many threads.
+    """JSON responses by index and query, safe to use from several threads.
 
     Args:
-        most_bytes: of all answers together; one that takes more than a sixteenth of it is not kept.
-        metrics: where it is told what was found.
+        most_bytes: Maximum bytes of all responses; a response of more than a sixteenth of it is not stored.
+        metrics: Records hits and misses.
     """
 
     def __init__(self, most_bytes: int, metrics: Metrics) -> None:
@@ -35,15 +35,15 @@ class AnswerCache:
         metrics.cache_bytes.set_function(lambda: float(self._bytes))
 
     def key(self, index: CountIndex, *question: Any) -> bytes | None:
-        """What the answer to a question to an index is kept under; None where it cannot be kept."""
+        """Return the key of a query on an index; None if its response cannot be cached."""
         if index.digest is None:
             return None
-        # The name as well: one content may be served under two, and the answer has the name in it.
+        # The name is included because one content may be served under two names, and the response contains the name.
         asked = json.dumps([index.name, index.digest, index.analyzer.label, *question])  # orjson refuses large numbers
         return hashlib.sha256(asked.encode()).digest()
 
     def get(self, key: bytes | None) -> bytes | None:
-        """The answer of a key, if it is kept."""
+        """Return the response of a key, or None."""
         if key is None:
             return None
         with self._lock:
@@ -54,13 +54,13 @@ class AnswerCache:
         return found
 
     def clear(self) -> None:
-        """Forget all answers: some may be of documents that were deleted."""
+        """Drop all responses; some may include deleted documents."""
         with self._lock:
             self._answers.clear()
             self._bytes = 0
 
     def put(self, key: bytes | None, answer: bytes) -> None:
-        """Keep an answer."""
+        """Store a response."""
         size = len(answer) + ENTRY_BYTES
         if key is None or size > self._most_bytes >> 4:
             return

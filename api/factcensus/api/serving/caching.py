@@ -1,6 +1,6 @@
-"""Answers that a client may keep, as long as it asks each time whether they still hold.
+"""HTTP caching of responses: clients may store them, but must revalidate before each use.
 
-An index never changes under its digest, so neither does an answer from it.
+A digest always stands for the same content of an index, so a response with its ETag never changes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.deadlines import within
 from factcensus.indexer import CountIndex, Limit
 
-#: An answer may be kept, and used again only after asking: documents may have been deleted since.
+#: Caches may store a response but must revalidate it, because documents may have been deleted since.
 CACHE_CONTROL = "no-cache"
 
 
 def cache_headers(request: Request, index: CountIndex) -> dict[str, str]:
-    """``ETag`` and ``Cache-Control`` of the answer to a GET; none where the index has no digest."""
+    """Return ``ETag`` and ``Cache-Control`` for the response to a GET; empty if the index has no digest."""
     if index.digest is None:
         return {}
     asked = f"{index.digest}\n{index.analyzer.label}\n{request.app.version}\n{request.url.path}?{request.url.query}"
@@ -30,7 +30,7 @@ def cache_headers(request: Request, index: CountIndex) -> dict[str, str]:
 
 
 def not_modified(request: Request, headers: dict[str, str]) -> Response | None:
-    """The answer 304 for a client that has the answer with these headers already (RFC 9110, section 13.1.2)."""
+    """Return 304 if the client already has the response with these headers (RFC 9110, section 13.1.2)."""
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if not headers or not {"*", headers["ETag"]} & set(known):
         return None
@@ -46,13 +46,13 @@ async def cached(
     *question: Any,
     forms: Callable[[], Sequence[Sequence[int]]] | None = None,
 ) -> Response:
-    """The answer to a question as JSON: one that is kept, or what ``count`` gives within the deadline.
+    """Return the response to a query as JSON, from the cache or by calling ``count`` with a timeout.
 
     Args:
-        forms: gives the token sequences that are looked for, where the time depends on nothing but their occurrences.
+        forms: Returns the token sequences to look up, if the time depends only on their occurrences.
 
     Raises:
-        DeadlineError: the deadline was reached.
+        DeadlineError: The timeout was reached.
     """
     service = request.app.state.service
     cache: AnswerCache = service.cache

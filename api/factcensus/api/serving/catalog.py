@@ -1,6 +1,6 @@
-"""The indexes that a running service has open, by name.
+"""The open indexes of a running service, by name.
 
-A request can name only what is in here: a name is looked up and never becomes part of a path.
+Names in requests are looked up here and never become part of a path.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ Outcome = Literal["opened", "failed"]
 
 
 def named_folders(folders: Sequence[Path]) -> dict[str, Path]:
-    """Index folders by the name each has in the service, in the order given.
+    """Return index folders by their names in the service, in the order given.
 
     Raises:
-        InputError: two folders have one name, or a path has none (such as ``/``).
+        InputError: Two folders have the same name, or a path has no name (such as ``/``).
     """
     named: dict[str, Path] = {}
     for folder in folders:
-        # abspath, not resolve: a link named "current" serves the index "current", wherever it points today.
+        # abspath rather than resolve: a link named "current" serves the index "current", whatever its target is.
         name = os.path.basename(os.path.abspath(folder))
         if not name:
-            raise InputError(f"{folder} cannot be served: an index is named by its folder, and this path has no name")
+            raise InputError(f"cannot serve {folder}: an index is named after its folder, and this path has no name")
         if name in named:
             raise InputError(
                 f"two index folders are named {name!r} ({named[name]} and {folder}); "
-                "a service needs one name for each: rename one of them"
+                "names must be unique: rename one of them"
             )
         named[name] = folder
     return named
 
 
 def index_folders(settings: Settings) -> dict[str, Path]:
-    """The folders that settings name and those that are in their folder of indexes, by name.
+    """Return the index folders of the settings, and those inside ``indexes_in``, by name.
 
     Raises:
-        InputError: two have one name, or the folder of indexes cannot be read.
+        InputError: Two folders have the same name, or ``indexes_in`` cannot be read.
     """
     inside = [] if settings.indexes_in is None else folders_in(settings.indexes_in)
     return named_folders([*settings.indexes, *inside])
 
 
 def folders_in(parent: Path) -> list[Path]:
-    """The folders of a folder that hold an index, by name; those that begin with a dot are left out.
+    """Return the subdirectories that hold an index, sorted by name, without hidden ones.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: The folder cannot be read.
     """
     try:
         inside = sorted(parent.iterdir())
     except OSError as error:
-        raise InputError(f"the folder of indexes {parent} cannot be read ({error.strerror or error})") from error
+        raise InputError(f"cannot read the folder of indexes {parent} ({error.strerror or error})") from error
     return [
         folder
         for folder in inside
@@ -77,7 +77,7 @@ def folders_in(parent: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Reload:
-    """What a reload changed: names of indexes that were opened, or opened anew, let go, left as they are, or failed."""
+    """The changes of a reload: names of indexes that were opened (again), closed, left unchanged, or failed to open."""
 
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -86,16 +86,16 @@ class Reload:
 
 
 class Catalog:
-    """Opens every index once, hands them out, follows their folders, and releases them.
+    """Opens every index once, provides them to requests, follows their folders, and closes them.
 
-    One index that cannot be opened keeps the service from being ready, but not the other indexes from answering.
+    If an index cannot be opened, the service is not ready, but the other indexes answer.
 
     Args:
-        folders: gives the folders by name; asked again at every look.
-        opened: is told the outcome of every opening.
-        warm_up: asks a new index before others do; those that are opened first in the background, those that a reload
-            finds new before they are served. A new generation of a served index answers at once, and is warmed up then.
-        poll_s: seconds between two looks at the folders; 0 for none without a reload.
+        folders: Returns the folders by name; called at every check.
+        opened: Called with the outcome of every attempt to open an index.
+        warm_up: Warms up a new index: in the background at start, and before the index is served if a reload finds it.
+            A new generation of a served index answers at once and is warmed up afterwards.
+        poll_s: Seconds between checks of the folders; 0 checks them only on a reload.
     """
 
     def __init__(
@@ -106,30 +106,30 @@ class Catalog:
         poll_s: float = 0.0,
     ) -> None:
         self._folders_now, self._tell, self._warm_up, self._poll_s = folders, opened, warm_up, poll_s
-        #: Called, in no particular thread, after an index was opened, replaced or let go.
+        #: Called, in any thread, after an index was opened, replaced or closed.
         self.listeners: list[Callable[[], None]] = []
         self._warming: threading.Thread | None = None
         self._warming_later: list[threading.Thread] = []
         self._warming_limit = Limit()
         self._follower: threading.Thread | None = None
         self._stop = threading.Event()
-        #: Replaced as a whole, so that a request sees one list.
+        #: Replaced as a whole, so that a request sees a consistent list.
         self._served: dict[str, Served] = {}
-        #: Folders that appeared while the others were followed, and that cannot be opened yet.
+        #: New folders that cannot be opened yet.
         self._waiting: dict[str, Served] = {}
         self._unlisted: str | None = None
         self._closed = True
         self._reloading = threading.Lock()
 
     def open(self) -> None:
-        """Open all folders, and begin to follow them; what fails is remembered for :meth:`reasons_not_ready`."""
+        """Open all folders and start to follow them; failures are kept for :meth:`reasons_not_ready`."""
         self._closed = False
         self._stop.clear()
         try:
             self._reload(self._folders_now(), following=False)
         except InputError as error:
             log.error("no index is open: %s", error)
-            self._unlisted = "the list of indexes cannot be read; the service's log says why"
+            self._unlisted = "the list of indexes cannot be read; the service's log has the reason"
         if self._warm_up is not None:
             self._warming = threading.Thread(target=self._warm_up_all, args=(self.indexes,), name="warm-up")
             self._warming.start()
@@ -143,14 +143,14 @@ class Catalog:
             self._warm_up(index, self._warming_limit)
 
     def reload(self) -> Reload:
-        """Look at the list of folders now: open new and changed indexes, let go of those that are no longer there.
+        """Check the folders now: open new and changed indexes, and close removed ones.
 
-        Requests go on with the index that they began with; its files stay mapped until the last of them has ended. An
-        index that cannot be opened any more is served as it was opened before, unless documents were deleted from it
-        since, or its folder is gone.
+        Requests continue on the index they started with; its files stay mapped until the last of them ends. An index
+        that can no longer be opened stays in service as it was, unless documents were deleted from it since or its
+        folder is gone.
 
         Raises:
-            InputError: the list itself cannot be had; then nothing changes.
+            InputError: The list of folders cannot be read; nothing changes.
         """
         done, replaced = self._reload(self._folders_now(), following=False)
         if self._warm_up is not None:
@@ -161,13 +161,13 @@ class Catalog:
         while not self._stop.wait(self._poll_s):
             try:
                 self._look()
-            except Exception:  # a fault of ours: the next look may do better
-                log.exception("the indexes' folders could not be looked at")
+            except Exception:  # a bug in the service; the next check may succeed
+                log.exception("the index folders could not be checked")
 
     def _look(self) -> None:
         try:
             folders = self._folders_now()
-        except InputError:  # their common folder is away; each index is looked at for itself
+        except InputError:  # the common folder is unavailable; check each index folder
             folders = {name: served.folder for name, served in self._served.items()}
         known = {**self._waiting, **self._served}
         if folders.keys() == known.keys() and all(known[name].is_as_it_was() for name in folders):
@@ -181,15 +181,15 @@ class Catalog:
             warming.start()
 
     def _reload(self, folders: Mapping[str, Path], *, following: bool) -> tuple[Reload, list[CountIndex]]:
-        """Bring what is served up to date.
+        """Update the served indexes.
 
         Args:
-            folders: those to serve, by name.
-            following: nobody asked for it. Folders that did not change are not opened then; one that is away for a
-                moment is waited for, and a new one that cannot be opened is none yet: it may be on its way.
+            folders: The folders to serve, by name.
+            following: Whether this is a periodic check rather than a requested reload. A check skips unchanged folders,
+                waits for a folder that is missing for a moment, and waits for a new folder that cannot be opened yet.
 
         Returns:
-            What was done, and the indexes that answer already but were not warmed up.
+            The changes, and the indexes that answer already but are not warmed up.
         """
         with self._reloading:
             grace_s = GRACE_S if following else 0.0
@@ -242,7 +242,7 @@ class Catalog:
         done.opened.append(name)
         if following:
             cold.append(index)
-        elif self._served and self._warm_up is not None:  # those that are opened first are warmed up in the background
+        elif self._served and self._warm_up is not None:  # the first indexes are warmed up in the background
             self._warm_up(index, self._warming_limit)
         now[name] = served
 
@@ -270,13 +270,13 @@ class Catalog:
 
     @staticmethod
     def _is_let_go(served: Served, grace_s: float) -> bool:
-        """Whether an index that is no longer in the list has been away for long enough."""
+        """Return whether an index that is no longer listed has been missing long enough to close it."""
         if served.failing_since is None:
             served.failing_since = monotonic()
         return monotonic() - served.failing_since >= grace_s
 
     def close(self) -> None:
-        """Release every index; a second call does nothing."""
+        """Close every index; a second call does nothing."""
         self._closed = True
         self._stop.set()
         if self._follower is not None:
@@ -301,29 +301,29 @@ class Catalog:
         return [index.name for index in self.indexes]
 
     def generations(self) -> dict[str, dict[str, str | int | None]]:
-        """Return the generation and the digest of each open index, by name; None for indexes of infini-gram's."""
+        """Return generation and digest of each open index by name; None for indexes that infini-gram built."""
         return {index.name: {"generation": index.generation, "digest": index.digest} for index in self.indexes}
 
     @property
     def is_warming(self) -> bool:
-        """Whether the indexes that were opened first are still warmed up."""
+        """Whether the first indexes are still being warmed up."""
         return self._warming is not None and self._warming.is_alive()
 
     def reasons_not_ready(self) -> list[str]:
-        """Why some requests would fail now; empty when all indexes are open."""
+        """Return the reasons why some requests would fail now; empty if all indexes are open."""
         if self._closed:
             return ["the indexes are not open yet"]
         if self.is_warming:
-            return ["the indexes are being warmed up, so that the first counts do not wait for that"]
+            return ["the indexes are being warmed up"]
         reasons = [] if self._unlisted is None else [self._unlisted]
         served = self._served.values()
         return reasons + [f"index {each.name!r}: {each.failure}" for each in served if each.failure is not None]
 
     def get(self, name: str) -> CountIndex:
-        """The open index of this name.
+        """Return the open index of this name.
 
         Raises:
-            Problem: ``unknown-index``, or ``index-not-open`` for one that is served but could not be opened.
+            Problem: ``unknown-index``, or ``index-not-open`` for a served index that could not be opened.
         """
         served = self._served.get(name)
         opened, files = (None, None) if served is None else (served.index, served.files)
@@ -333,7 +333,7 @@ class Catalog:
         if opened is not None:
             return opened
         if served is not None:
-            raise Problem("index-not-open", f"index {name!r} is not open; /readyz says why")
+            raise Problem("index-not-open", f"index {name!r} is not open; /readyz has the reason")
         raise unknown_index(name, self.names)
 
     def serves(self, name: str) -> bool:
@@ -342,6 +342,6 @@ class Catalog:
 
 
 def unknown_index(name: str, names: Sequence[str]) -> Problem:
-    """Return the problem of a name that no open index has."""
+    """Return the problem for a name that no open index has."""
     shown = name if len(name) <= 100 else name[:100] + "…"
     return Problem("unknown-index", f"no index is named {shown!r}; open indexes: {', '.join(names) or 'none'}")

@@ -1,4 +1,4 @@
-"""Counts that end: at the deadline, or when the client has gone; the engine itself stops then."""
+"""Counts that stop at a timeout or when the client disconnects, including the engine itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fastapi import Request
 from factcensus.indexer import Limit
 
 Answer = TypeVar("Answer")
-#: Most counts take less: only for the others, somebody looks whether the client is still there.
+#: Seconds after which the connection of the client is watched; most counts are faster.
 SHORT_S = 0.02
-#: Counts at the same time, besides batches. More threads than processors, so that short counts pass long ones.
+#: Parallel counts, not including batches; more threads than processors, so that short counts can overtake long ones.
 THREADS = 32
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="count")
 
@@ -23,16 +23,16 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="count")
 async def within(
     seconds: float, request: Request, count: Callable[[Limit], Answer], *, limiter: CapacityLimiter | None = None
 ) -> Answer:
-    """What ``count`` gives, in a thread, with a limit that is reached after so many seconds, or when nobody waits.
+    """Run ``count`` in a thread and return its result; stop it after a timeout or when the client disconnects.
 
     Args:
-        seconds: from the moment at which a thread takes the work.
-        request: whose body has been read.
-        count: takes the limit and hands it to every count.
-        limiter: threads that may do such work at the same time.
+        seconds: Timeout, from the moment the thread starts.
+        request: A request whose body has been read.
+        count: Called with the limit, which it passes to every count.
+        limiter: Limits the number of threads for such work.
 
     Raises:
-        DeadlineError: the limit was reached.
+        DeadlineError: The timeout was reached.
     """
     limit = Limit(seconds)
 
@@ -60,6 +60,6 @@ async def within(
                 watching.cancel()
         return work.result()
     finally:
-        if not work.done():  # the request itself was cancelled, as at the service's end, and the thread still counts
+        if not work.done():  # the request was cancelled, as on shutdown, while the thread still counts
             limit.cancel()
             work.add_done_callback(lambda done: done.cancelled() or done.exception())

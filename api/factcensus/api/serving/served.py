@@ -1,4 +1,4 @@
-"""One index of a running service: the generation that is served, and what has become of its folder since."""
+"""One index of a running service: the served generation, and the state of its folder."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from factcensus.indexer.storage.layout import FileState, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest
 
 log = logging.getLogger("factcensus.api")
-#: Seconds between two looks at the files of an index that is asked.
+#: Minimum seconds between checks of the files of an index that is used.
 LOOK_S = 0.05
-#: Seconds for which a folder may be away or incomplete, as it is while another one takes its place by two renames.
+#: Seconds for which a folder may be missing or incomplete, as when two renames replace it.
 GRACE_S = 0.4
-#: Longest pause, in seconds, between two attempts to open an index that cannot be opened.
+#: Maximum seconds between two attempts to open an index.
 LONGEST_PAUSE_S = 5.0
 
-#: What changes when a folder gets another generation of its index: the state of the folder or of its manifest.
+#: State of a folder or its manifest, which changes with the generation of the index.
 Look = tuple[FileState | None, FileState | None]
 
 
 def look_at(folder: Path) -> Look:
-    """Return a value that differs once another generation of an index, or another index, is in a folder."""
+    """Return a value that changes when a folder gets another generation or another index."""
     manifest = file_state(folder / MANIFEST)
     return (None, manifest) if manifest else (file_state(folder), None)
 
 
 class Files:
-    """The files of an index as they were when it was opened.
+    """The state of the files of an index when it was opened.
 
-    They are mapped into memory. A file that is shortened or written to afterwards, as ``cp`` onto it does, would end
-    the process or give wrong counts; one that is replaced by another (``mv``, or ``factcensus index add``) does no
-    harm, nor does one that is deleted. So they are looked at before a query. What happens during a query is not seen
-    in time.
+    The files are memory-mapped. Truncating or overwriting one afterwards, as ``cp`` does, would end the process or give
+    wrong counts. Replacing one (``mv``, or ``factcensus index add``) or deleting it does no harm. So the files are
+    checked before each query; a change during a query is not detected in time.
     """
 
     def __init__(self, index: CountIndex) -> None:
@@ -45,7 +44,7 @@ class Files:
         self._looked = monotonic()
 
     def changed(self) -> Path | None:
-        """A file that was written to; None where there is none, or where the last look was just now."""
+        """Return a file that was overwritten; None if there is none or the last check was just now."""
         now = monotonic()
         if now - self._looked < LOOK_S:
             return None
@@ -69,14 +68,14 @@ class Served:
     """One index.
 
     Attributes:
-        name: in the service.
-        folder: where it is.
-        look: at the folder, when it was last opened or found as it was.
-        index: the open generation; None while there is none that may answer.
-        files: of that generation.
-        failure: why requests fail or an old generation answers, for people who ask the service; None if all is well.
-        failing_since: when the folder could not be opened for the first time in a row.
-        attempt_at: when to try again.
+        name: Name in the service.
+        folder: The index folder.
+        look: State of the folder when it was last opened or found unchanged.
+        index: The open generation; None if none may answer.
+        files: Files of that generation.
+        failure: Public reason why requests fail or an old generation answers; None without a failure.
+        failing_since: Time of the first of the consecutive failures to open the folder.
+        attempt_at: Time of the next attempt.
     """
 
     name: str
@@ -89,19 +88,19 @@ class Served:
     attempt_at: float = 0.0
 
     def is_as_it_was(self) -> bool:
-        """Return whether the folder need not be opened: it holds what is served, or it is too early to try again."""
+        """Return whether the folder need not be opened: it is unchanged, or it is too early to try again."""
         if self.failing_since is None and self.failure is None:
             return look_at(self.folder) == self.look
         return monotonic() < self.attempt_at and look_at(self.folder) == self.look
 
     def open(self) -> CountIndex:
-        """Open what is in the folder now, and let it answer from now on, unless it is what answers already.
+        """Open the current content of the folder and serve it, unless it is already served.
 
         Returns:
-            The index that answers: the one before, or a new one.
+            The index in service: the previous one or a new one.
 
         Raises:
-            FactcensusError: it cannot be opened; see :meth:`fail`.
+            FactcensusError: The folder cannot be opened; see :meth:`fail`.
         """
         look = look_at(self.folder)
         index = CountIndex.open(self.folder, name=self.name)
@@ -114,28 +113,28 @@ class Served:
         return self.index or index
 
     def fail(self, error: FactcensusError | OSError, grace_s: float) -> None:
-        """Note that the folder cannot be opened, and decide whether the generation before may go on answering.
+        """Record that the folder cannot be opened, and decide whether the previous generation may stay in service.
 
-        It may not if the folder is gone, or if documents were deleted: ``grace_s`` seconds after the first failure.
+        ``grace_s`` seconds after the first failure, it is closed if the folder is gone or documents were deleted.
         """
         now = monotonic()
         if self.failing_since is None:
-            # The full message names paths of this machine: for the log, not for strangers.
+            # The full message names paths of this machine, so it goes to the log and not to clients.
             log.error("index %r at %s cannot be opened: %s", self.name, self.folder, error)
             self.failing_since = now
         failing_s = now - self.failing_since
         self.look, self.attempt_at = look_at(self.folder), now + min(failing_s, LONGEST_PAUSE_S)
         if self.index is None:
-            self.failure = "its folder cannot be opened; the service's log says why"
+            self.failure = "its folder cannot be opened; the service's log has the reason"
         elif self._may_go_on():
-            self.failure = "its folder cannot be opened any more, it is served as it was before"
+            self.failure = "its folder can no longer be opened; the previous generation is served"
         elif failing_s >= grace_s:
             log.error("index %r is no longer served: its folder is gone, or documents were deleted", self.name)
             self.index = self.files = None
-            self.failure = "its folder is gone or cannot be opened; the service's log says why"
+            self.failure = "its folder is gone or cannot be opened; the service's log has the reason"
 
     def wait(self) -> None:
-        """Note that the folder does not hold an index yet; it may be on its way."""
+        """Record that the folder does not hold an index yet; it may not be complete yet."""
         now = monotonic()
         if self.failing_since is None:
             self.failing_since = now
@@ -147,12 +146,12 @@ class Served:
             return False
         try:
             return Manifest.read(self.folder).holds_all_of(self.index.digest)
-        except IndexFormatError:  # nothing is known of it
+        except IndexFormatError:  # the manifest is unreadable, so nothing is known
             return True
 
     def take_off(self, changed: Path) -> None:
-        """Stop answering, because a file was written to, until the folder is mended and a reload is asked for."""
-        log.error("index %r is no longer served: %s was written to; mend it and reload", self.name, changed)
+        """Take the index out of service because a file was overwritten, until it is repaired and reloaded."""
+        log.error("index %r is no longer served: %s was overwritten; repair it and reload", self.name, changed)
         self.index = self.files = None
-        self.failure = "its files were changed while it was served; mend the folder and reload"
+        self.failure = "its files were overwritten while it was served; repair the folder and reload"
         self.attempt_at = float("inf")

@@ -1,7 +1,7 @@
-"""Before its first user, an index is asked by the service itself: that compiles code and reads the files' beginnings.
+"""Warm-up of indexes before the first request, which compiles code and reads the beginnings of the files.
 
-And counts of so few rows that they are over before a thread would have taken them: a warm index is asked for those at
-once, by the event loop. An index that had to wait for the disk is asked by threads again for a while.
+A warm index also answers counts of few rows directly in the event loop, since starting a thread would take longer. If
+an index had to wait for the disk, its counts run in threads again for a while.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from factcensus.indexer.warm_up import ask_everything
 
 log = logging.getLogger("factcensus.api")
 Answer = TypeVar("Answer")
-#: Tokens of the first documents of which the rarest are asked for.
+#: Tokens of the first documents, of which the rarest are counted.
 TOKENS = 64
-#: Documents of an index whose counts by source are asked for as well: that reads the whole document table.
+#: Maximum documents of an index for which counts by source are warmed up too; that reads the whole document table.
 FEW_DOCUMENTS = 1_000_000
-#: Rows of the suffix array that are counted in far less than a millisecond.
+#: Rows of the suffix array that take far less than a millisecond to count.
 FEW_ROWS = 4096
-#: Searches for them.
+#: Maximum number of searches for these rows.
 FEW_SEARCHES = 32
-#: Seconds for which an index that waited for the disk is left to threads.
+#: Seconds for which an index that waited for the disk is counted in threads.
 COLD_S = 1.0
 _WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
 def _rare_words(index: CountIndex) -> list[str]:
-    """Words, or other tokens, that can be asked for, the rarest first, out of the first documents."""
+    """Return countable words (or other tokens) of the first documents, rarest first."""
     rows: dict[str, int] = {}
     for token in islice(_first_tokens(index), TOKENS):
         text = index.text([token])
@@ -59,14 +59,14 @@ def _rows(index: CountIndex, forms: Sequence[Sequence[int]]) -> int:
 
 
 class ShortCounts:
-    """Answers counts of few rows at once; only those of indexes that are warm."""
+    """Answers counts of few rows directly, for warm indexes only."""
 
     def __init__(self) -> None:
-        #: Of the warm indexes: from when on.
+        #: The time from which each warm index may be used.
         self._from: WeakKeyDictionary[CountIndex, float] = WeakKeyDictionary()
 
     def warm_up(self, index: CountIndex, limit: Limit) -> None:
-        """Ask an index every kind of question about two of its rarer words; what goes wrong is for the log."""
+        """Run every kind of query with two of the rarer words of an index; log failures."""
         started = monotonic()
         try:
             words = _rare_words(index)
@@ -74,7 +74,7 @@ class ShortCounts:
                 about = index.info()
                 by = "source" if about["sources"] and about["documents"] <= FEW_DOCUMENTS else None
                 ask_everything(index, words[0], words[1], alias=words[-1], by=by, limit=limit)
-        except Exception as error:  # whoever asks is told; a service that starts must not stop over it
+        except Exception as error:  # real queries report the error; it must not stop the start of the service
             log.warning("index %r could not be warmed up: %s", index.name, error)
         else:
             log.info("index %r is warm, after %.1f s", index.name, monotonic() - started)
@@ -83,7 +83,7 @@ class ShortCounts:
     def answer(
         self, index: CountIndex, forms: Callable[[], Sequence[Sequence[int]]], count: Callable[[Limit], Answer]
     ) -> Answer | None:
-        """What ``count`` gives if it looks at few rows, those of the token sequences; else None: ask a thread."""
+        """Return the result of ``count`` if the token sequences have few rows; otherwise None, to use a thread."""
         if self._from.get(index, float("inf")) > monotonic():
             return None
         waits = resource.getrusage(_WHO).ru_majflt
