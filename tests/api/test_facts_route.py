@@ -162,7 +162,7 @@ def test_a_request_that_accepts_no_available_format_is_refused(http: httpx.Clien
     ],
     ids=str,
 )
-def test_times_that_only_arrow_can_hold_are_no_fault_of_the_service(http: httpx.Client, values: pa.Array) -> None:
+def test_times_that_only_arrow_can_represent_are_refused_clearly(http: httpx.Client, values: pa.Array) -> None:
     carried = pa.table({"subject": ["Paris"], "object": ["France"], "x": values})
     for media_type in ("application/json", "application/x-ndjson", "text/csv"):
         answer = http.post(ROUTE, content=arrow_of(carried), headers={"Content-Type": ARROW, "Accept": media_type})

@@ -183,7 +183,7 @@ def test_a_cursor_of_a_replaced_index_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("route", ["count", "cooccurrence", "documents"])
-def test_a_number_beyond_64_bits_is_compared_like_any_other(http: httpx.Client, route: str) -> None:
+def test_numbers_beyond_64_bits_are_compared_like_others(http: httpx.Client, route: str) -> None:
     asked = {"subject": {"name": "end"}, "object": {"name": "end"}} if route == "cooccurrence" else {"text": "end"}
     answer = http.post(f"{ROUTE}/{route}", json={**asked, "filter": {"n": 9**50}})
     assert answer.status_code == 200, answer.text

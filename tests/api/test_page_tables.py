@@ -204,7 +204,7 @@ def test_a_long_table_shows_the_rarest_and_most_frequent_facts(http: httpx.Clien
     assert reader.rows[-1] == ["Warsaw", "Curie", "3"]
 
 
-def test_a_table_with_times_that_only_arrow_can_hold_is_shown(http: httpx.Client) -> None:
+def test_a_table_with_times_that_only_arrow_can_represent_is_shown(http: httpx.Client) -> None:
     file = BytesIO()
     odd = pa.array([2**31 - 1], pa.date32())
     pq.write_table(pa.table({"subject": ["Paris"], "object": ["France"], "x": odd}), file)

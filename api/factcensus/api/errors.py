@@ -45,7 +45,7 @@ class ServiceError(FactcensusError):
 
 
 class AddressError(ServiceError):
-    """A text that is not the address of a service (exit 2)."""
+    """A text that is not the URL of a service (exit status 2)."""
 
     exit_code = 2
 

@@ -66,7 +66,7 @@ class UniqueRequest(Request):
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the fields of an object of JSON; a hook for its parser.
+    """Return the fields of a JSON object; a hook for the JSON parser.
 
     Raises:
         Problem: ``invalid-request``; a name is given twice.
