@@ -138,7 +138,7 @@ def test_the_curl_command_gives_the_same_counts(http: httpx.Client) -> None:
     [
         ({"index": "absent"}, 404, "no index is named"),
         ({"index": "<b>x</b>"}, 404, "&lt;b&gt;x&lt;/b&gt;"),
-        ({"subject": ""}, 422, "needs a name"),
+        ({"subject": ""}, 422, "give a name"),
         ({"subject": "..."}, 422, "finds no token"),
         ({"window": "-1"}, 422, "whole number"),
         ({"window": "٣"}, 422, "whole number"),
