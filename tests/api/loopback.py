@@ -53,7 +53,7 @@ def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
     thread.start()
     try:
         while not server.started:
-            assert thread.is_alive(), "the server ended while it started"
+            assert thread.is_alive(), "the server ended during its start"
             time.sleep(0.01)
         while service is not None and service.state.service.catalog.is_warming:
             time.sleep(0.002)
@@ -69,4 +69,4 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError("that took too long")
+    raise AssertionError(f"the condition was still false after {seconds:g} s")

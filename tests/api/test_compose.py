@@ -120,7 +120,7 @@ def test_every_container_is_restricted() -> None:
         )
         assert service["pids_limit"] > 0, name
         writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
-        assert not any(volume.startswith(".") for volume in writable), f"{name} writes on the host"
+        assert not any(volume.startswith(".") for volume in writable), f"{name} writes to the host"
     assert SERVICES["corpus"]["network_mode"] == SERVICES["indexer"]["network_mode"] == "none"
     assert SERVICES["api"]["ports"] == ["127.0.0.1:8080:8080"]
     assert "indexes:/data/indexes:ro" in SERVICES["api"]["volumes"]
@@ -136,7 +136,7 @@ def test_images_share_a_pinned_base_and_an_unprivileged_user() -> None:
         last_stage = file.rpartition("\nFROM ")[2]
         assert "--uid 10001" in last_stage
         assert "\nUSER factcensus\n" in last_stage
-        assert "pip" not in last_stage, "nothing is installed in the image that is shipped"
+        assert "pip" not in last_stage, "the final image stage installs nothing"
     assert not any("torch" in line for file in files[:2] for line in file.splitlines() if not line.startswith("#"))
 
 
@@ -206,7 +206,7 @@ class Stack:
         _, *test = (self.mapped(part) for part in SERVICES[name]["healthcheck"]["test"])
         deadline = time.monotonic() + 60
         while subprocess.run(test, env=self.environment(name), capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline, f"{name} does not become healthy"
+            assert time.monotonic() < deadline, f"{name} did not become healthy"
             time.sleep(0.2)
 
 

@@ -37,7 +37,7 @@ MIB = 2**20
 BOUNDS = Bounds(10**6, 64 * MIB, "FACTCENSUS_MAX_JOB_BODY_BYTES", json_bytes=64 * MIB, seconds=60)
 ROUTE = "/v1/indexes/tiny/facts:count"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "hostile"
-linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at processes as Linux shows them")
+linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads processes from /proc (Linux)")
 
 
 @pytest.fixture(scope="module")

@@ -235,7 +235,7 @@ def test_a_folder_of_indexes_is_followed(settings: Settings, folder: Path, tmp_p
         shutil.copy(folder / "tokenized.0", inside / "next.building")
         shutil.copytree(folder, inside / "new")
         until(lambda: service.get("/").json() == ["ix", "new"], 10)
-        assert service.get("/readyz").status_code == 200, "an index on its way is no fault"
+        assert service.get("/readyz").status_code == 200, "an incomplete new index is not an error"
         shutil.move(tmp_path / "table.0", inside / "half")
         until(lambda: service.get("/").json() == ["ix", "half", "new"] or len(service.get("/").json()) == 3, 10)
         shutil.rmtree(inside / "new")
@@ -502,4 +502,4 @@ def test_no_response_fails_or_is_stale_while_an_index_changes_under_load(folder:
     assert len({digest for _, digest, _ in seen.answers}) > 4
     for began, digest, number in seen.answers:
         assert wanted[digest] == number
-        assert began < outdated.get(digest, began) + TAKEDOWN_S, "what was deleted still counted"
+        assert began < outdated.get(digest, began) + TAKEDOWN_S, "a deleted document was counted"

@@ -279,7 +279,7 @@ def test_reload_needs_an_administrator_key_or_loopback(indexes: Path, tmp_path: 
         assert httpx.post(f"{url}/v1/admin/reload").status_code == 403
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this platform has no SIGHUP")
 def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_path: Path) -> None:
     with started("--indexes-in", indexes, "--port", "0", FACTCENSUS_LOG_FORMAT="json") as (process, url):
         with Client(url, timeout_s=120) as client:

@@ -60,7 +60,7 @@ def test_every_fact_is_in_one_bar_and_bar_heights_grow_with_facts(counts: list[i
     edges = bin_edges(max([*counts, marked]))
     place = int(np.searchsorted(edges, marked, side="right")) - 1
     step = 100 / (len(edges) - 1)
-    assert place * step - 0.01 <= picture.marker <= (place + 1) * step + 0.01, "the mark is in its own bin"
+    assert place * step - 0.01 <= picture.marker <= (place + 1) * step + 0.01, "the mark is in the bin of its count"
 
 
 def test_part_heights_are_proportional_to_their_share() -> None:
@@ -74,7 +74,7 @@ def test_strata_of_the_table_are_kept_if_they_are_by_that_count() -> None:
     table = pa.table({"a": [0, 3, 40], "b": [9, 9, 9]})
     own = stratify(table, "a", "edges:2,10")
     assert spread_of(own, "a").labels == ("0–1", "2–9", "10+")
-    assert spread_of(own, "b").labels == ("1+",), "strata of a do not fit b"
+    assert spread_of(own, "b").labels == ("1+",), "strata by a do not match b"
     assert spread_of(own, "a", "quantile:1").labels == ("0–40",)
 
 

@@ -126,7 +126,7 @@ def test_an_index_that_waits_for_the_disk_is_counted_in_threads_for_a_while(
     assert ask() == "counted"
     faults = iter(range(100))
     monkeypatch.setattr(warming.resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=next(faults)))
-    assert ask() == "counted", "this one found out"
+    assert ask() == "counted", "this count detects the disk reads"
     assert ask() is None
     monkeypatch.undo()
     monkeypatch.setattr(warming, "monotonic", lambda: 1e12)
