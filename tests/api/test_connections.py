@@ -153,9 +153,7 @@ def test_a_client_that_keeps_sending_after_the_response_is_disconnected(index_fo
         until(gone, 10)
 
 
-@pytest.mark.skipif(
-    not hasattr(resource, "prlimit"), reason="the number of file descriptors cannot be limited on this platform"
-)
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this platform cannot limit file descriptors")
 def test_health_checks_work_with_few_file_descriptors_and_the_log_stays_short(index_folder: Path) -> None:
     with started(index_folder, "--port", "0") as (process, url):
         until(lambda: httpx.get(f"{url}/readyz", timeout=10).status_code == 200)
@@ -175,9 +173,7 @@ def test_health_checks_work_with_few_file_descriptors_and_the_log_stays_short(in
     assert "Traceback" not in errors
 
 
-@pytest.mark.skipif(
-    not hasattr(resource, "prlimit"), reason="the number of file descriptors cannot be limited on this platform"
-)
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this platform cannot limit file descriptors")
 def test_a_service_limits_connections_to_its_file_descriptors(index_folder: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (96, hard))  # inherited by child processes
