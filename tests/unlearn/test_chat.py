@@ -203,7 +203,7 @@ def test_chat_settings_require_the_chat_template(chatting: dict[str, Any]) -> No
     ],
     ids=["range", "division", "recursion", "type"],
 )
-def test_a_template_that_fails_is_refused_with_its_reason(chatting: dict[str, Any], template: str) -> None:
+def test_failing_templates_are_refused_with_the_reason(chatting: dict[str, Any], template: str) -> None:
     (Path(chatting["model"]) / "chat_template.jinja").write_text(template)
     with pytest.raises(ConfigError, match="the chat template cannot be used with these messages"):
         run_unlearning(check_config(chatting))

@@ -124,10 +124,10 @@ def _from_pretrained(kind: Any, name: str, *, revision: str | None, **arguments:
             f"model {name!r} has pickled weights (.bin) that contain more than tensors; they may run code and are not "
             "loaded; use its safetensors files, or ask its publisher to convert it to safetensors"
         ) from error
-    except (LookupError, AttributeError, TypeError, StrictDataclassError) as error:  # files of another form than usual
+    except (LookupError, AttributeError, TypeError, StrictDataclassError) as error:  # malformed files
         raise ConfigError(
-            f"model {name!r} cannot be loaded: a file of its configuration or of its tokenizer does not hold what it "
-            f"should ({type(error).__name__}: {' '.join(str(error).split())})"
+            f"model {name!r} cannot be loaded: a configuration or tokenizer file is malformed "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
         ) from error
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"model {name!r} cannot be loaded as a folder or from the hub: {_reason(error)}") from error

@@ -77,7 +77,7 @@ class Trackers:
         self._trackers = dict(trackers)
 
     def start(self, folder: Path, record: Mapping[str, Any]) -> None:
-        """Tell all."""
+        """Notify all trackers of the start."""
         self._tell("start", folder, record)
 
     def progress(self, progress: Progress) -> None:
@@ -86,7 +86,7 @@ class Trackers:
             self._tell("step", progress.stage, progress.values)
 
     def finish(self, status: str) -> None:
-        """Tell all."""
+        """Notify all trackers of the end."""
         self._tell("finish", status)
 
     def _tell(self, method: str, *arguments: Any) -> None:

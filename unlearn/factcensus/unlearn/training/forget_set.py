@@ -173,10 +173,10 @@ class OriginalScores:
 
 
 def _pooled_spread(means: Mapping[tuple[Key, tuple[int, ...]], torch.Tensor]) -> dict[Key, float]:
-    """Standard deviation of never-seen subjects about the mean of their answer, for each relation and form.
+    """Return the pooled deviation of never-seen subjects around the mean of their answer, by relation and form.
 
     Args:
-        means: For each relation, form and answer, (k,) the answer's mean log-probability for each of k subjects.
+        means: Per relation, form and answer, the answer's mean log-probability for each of k subjects, (k,).
     """
     squares: dict[Key, float] = defaultdict(float)
     freedom: dict[Key, int] = defaultdict(int)

@@ -49,7 +49,7 @@ class AdapterOffReference:
 
     @torch.no_grad()
     def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:  # noqa: ARG002 - required by the protocol
-        """See :class:`Reference`."""
+        """Return the original model's values; see :class:`Reference`."""
         with self._adapter.off(), self._arithmetic():
             if self._layer is None:
                 return answer_logits(self._model, batch)
@@ -100,7 +100,7 @@ class CachedReference:
 
     @torch.no_grad()
     def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:
-        """See :class:`Reference`."""
+        """Return the original model's values; see :class:`Reference`."""
         values = torch.nn.utils.rnn.pad_sequence([self._kept[index] for index in indices], batch_first=True)
         values = values.to(batch.input_ids.device)
         missing = batch.answer_mask.shape[1] - values.shape[1]
