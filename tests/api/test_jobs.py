@@ -513,7 +513,7 @@ def test_missing_files_or_disk_space_are_not_internal_errors(
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
-def test_a_result_that_is_dropped_while_it_is_asked_for_is_no_table_without_rows(
+def test_a_result_dropped_during_the_request_gets_410(
     service: httpx.Client, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
     job = finished(service, send(service))

@@ -114,7 +114,7 @@ async def job_result(
         return unchanged
     schema = await run_in_threadpool(_checked_schema, jobs, found, chosen)
     pieces = jobs.counts(found)
-    first = await run_in_threadpool(lambda: list(islice(pieces, 1)))  # the result may have been dropped meanwhile
+    first = await run_in_threadpool(lambda: list(islice(pieces, 1)))  # the result may have been dropped in the meantime
     return TableStream(
         schema,
         chain(first, pieces),
