@@ -109,7 +109,7 @@ def test_unaskable_facts_leave_no_run_folder(
     command = ["eval", "run", str(tmp_path / "model"), "--facts", str(facts), "--out", str(out), "--device", "cpu"]
     for table, said in (
         ("subject,object\nada,rome\n", "add a column 'question' or 'cloze'"),
-        ("subject,object,cloze\nada,paris,ada was born in\n", "the answer 'paris' has a word"),
+        ("subject,object,cloze\nada,paris,ada was born in\n", "the answer 'paris' contains a word"),
     ):
         facts.write_text(table)
         assert main(command) == 2
