@@ -130,7 +130,7 @@ def test_headline_has_the_numbers_of_the_method_that_forgot_most(summary: dict[s
     said = headline(summary)
     assert said is not None
     assert said.startswith("Asked as a cloze, simnpo")
-    assert "odds of forgetting fell" in said
+    assert re.search(r"the odds of forgetting fell [\d.,e+]+-fold \[[\d.,e+]+, [\d.,e+]+\]\. ", said)
     assert re.search(r"\d+% \[\d+%, \d+%\]", said)
     assert "for 2 of 2 methods" in said
     null = headline(summary_of(make_run(slope=0.0)))

@@ -63,13 +63,9 @@ def _odds(summary: Mapping[str, Any], method: Mapping[str, Any], form: str) -> s
         )
     low, high = sorted(1 / bound for bound in found["odds_ratio_ci95"])
     if low > 1:
-        effect = "For every tenfold increase in the count, the odds of forgetting fell "
-        f"{ratio(1 / found['odds_ratio'])}-fold"
-        effect += f" [{ratio(low)}, {ratio(high)}]"
+        change = f"fell {ratio(1 / found['odds_ratio'])}-fold [{ratio(low)}, {ratio(high)}]"
     elif high < 1:
-        effect = "For every tenfold increase in the count, the odds of forgetting rose "
-        f"{ratio(found['odds_ratio'])}-fold"
-        effect += f" [{ratio(1 / high)}, {ratio(1 / low)}]"
+        change = f"rose {ratio(found['odds_ratio'])}-fold [{ratio(1 / high)}, {ratio(1 / low)}]"
     else:
         reach = math.exp(found["minimum_detectable_effect"])
         return (
@@ -77,8 +73,9 @@ def _odds(summary: Mapping[str, Any], method: Mapping[str, Any], form: str) -> s
             f"{ratio(1 / low)}] per factor 10 (minimum detectable at 80% power: {ratio(reach)})."
         )
     return (
-        f"{effect}. The log-probability of the answer shows the same effect, after Holm's correction, for {len(agree)} "
-        f"of {len(slopes)} method{'s' if len(slopes) > 1 else ''}."
+        f"For every tenfold increase in the count, the odds of forgetting {change}. The log-probability of the answer "
+        f"shows the same effect, after Holm's correction, for {len(agree)} of {len(slopes)} "
+        f"method{'s' if len(slopes) > 1 else ''}."
     )
 
 
