@@ -134,7 +134,7 @@ def test_the_page_shows_the_rank_of_a_fact(tables: dict[str, Path], index_folder
     [
         ("subject,object\nCurie,Warsaw\n", "it lacks cooccurrence_documents, index, index_digest"),
         (f"subject,object,{DOCUMENTS},index,index_digest\na,b,1,x,d1\nc,d,1,y,d2\n", "counted on 2 indexes"),
-        (f"subject,object,{DOCUMENTS},index,index_digest\na,b,many,x,d1\n", "not a count"),
+        (f"subject,object,{DOCUMENTS},index,index_digest\na,b,many,x,d1\n", "an integer of at least 0, got .many."),
         (f"subject,object,{DOCUMENTS},index,index_digest\n", "no rows"),
     ],
 )
