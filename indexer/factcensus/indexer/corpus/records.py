@@ -167,7 +167,7 @@ class _Repeats:
             text_bytes: Number of UTF-8 bytes of the text, which takes at least as many bytes in the line.
         """
         end = len(line) - text_bytes
-        found = 0
+        found = behind = 0
         for key in self._text_keys:
             if (at := line.find(key, 0, end)) >= 0:
                 behind = at + len(key)
