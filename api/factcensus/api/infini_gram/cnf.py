@@ -30,6 +30,7 @@ from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import Mask
+from factcensus.indexer.kernels.pairs import gallop
 from factcensus.indexer.kernels.search import Array, find, mark_documents
 from factcensus.indexer.storage.shard import Shard
 
@@ -322,18 +323,6 @@ def _scan_documents(
 
 
 @compiled()
-def _not_before(positions: Array, low: Any, high: Any, wanted: Any) -> Any:
-    """Return the index of the first of the sorted ``positions[low:high]`` that is at least ``wanted``."""
-    while low < high:
-        middle = (low + high) // 2
-        if positions[middle] < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@compiled()
 def _link(
     anchors: Array, begins: Array, ends: Array, positions: Array, starts: Array, distance: int, stop: Array,
     found: Array,
@@ -372,7 +361,7 @@ def _link(
             complete = True
             for j in range(others):
                 if left_out >> j & 1:
-                    at = _not_before(positions, starts[j], starts[j + 1], left)
+                    at = gallop(positions, starts[j], starts[j + 1], left)
                     if at == starts[j + 1] or positions[at] > right:
                         complete = False
                         break
@@ -381,12 +370,12 @@ def _link(
             for j in range(others):
                 if not left_out >> j & 1:
                     continue
-                at = _not_before(positions, starts[j], starts[j + 1], max(begin, left - distance))
+                at = gallop(positions, starts[j], starts[j + 1], max(begin, left - distance))
                 if at < starts[j + 1] and positions[at] < left:
                     waiting_lefts[waiting], waiting_rights[waiting] = positions[at], right
                     waiting_sets[waiting] = left_out & ~(1 << j)
                     waiting += 1
-                at = _not_before(positions, starts[j], starts[j + 1], min(end, right + distance + 1)) - 1
+                at = gallop(positions, starts[j], starts[j + 1], min(end, right + distance + 1)) - 1
                 if at >= starts[j] and positions[at] > right:
                     waiting_lefts[waiting], waiting_rights[waiting] = left, positions[at]
                     waiting_sets[waiting] = left_out & ~(1 << j)
@@ -395,6 +384,6 @@ def _link(
         if complete:
             found[i] = anchor
             for j in range(others):
-                at = _not_before(positions, starts[j], starts[j + 1], anchor + 1) - 1
+                at = gallop(positions, starts[j], starts[j + 1], anchor + 1) - 1
                 if at >= starts[j] and positions[at] >= max(begin, anchor - distance):
                     found[i] = min(found[i], positions[at])
