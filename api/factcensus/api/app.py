@@ -69,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(catalog.open)
         await run_in_threadpool(jobs.open)
         await run_in_threadpool(PROCESS.wait)
+        if not app.state.announced:
+            catalog.start_warming()
         try:
             yield
         finally:
@@ -93,6 +95,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = Service(
         settings, catalog, metrics, batch_limiter, decoders, jobs, cache, short_counts, FactTables(settings.fact_tables)
     )
+    #: Whether the server prints the URL; it then starts the warm-up itself, so that no log line comes before the URL.
+    app.state.announced = False
     app.state.models = models
     app.state.form_secret = secrets.token_bytes(32)
     app.state.slots = slots = Slots(settings.limits.max_parallel_requests)

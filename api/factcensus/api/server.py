@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
     Args:
         app: An application of :func:`create_app`.
         listener: The socket to listen on.
-        announce: Whether to print the URL to stderr once the server listens.
+        announce: Whether to print the URL to stderr once the server listens; it is the first line, before any log line.
     """
 
     def __init__(self, app: FastAPI, listener: Listener, *, announce: bool = True) -> None:
@@ -115,6 +115,7 @@ class Server(uvicorn.Server):
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._app, self._catalog, self._announce = app, service.catalog, announce
+        app.state.announced = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the indexes and listen."""
@@ -124,6 +125,7 @@ class Server(uvicorn.Server):
             gc.freeze()  # objects that exist now stay; do not scan them during requests
             names = ", ".join(self._catalog.names) or "no indexes yet"
             print(f"factcensus: serving {names} on {self.url} (Ctrl+C to stop)", file=sys.stderr, flush=True)
+            self._catalog.start_warming()
         # The indexes have their file descriptors now.
         self._connections.most = possible_connections(self._connections.most)
         slots: Slots = self._app.state.slots

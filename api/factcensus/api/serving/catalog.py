@@ -122,7 +122,10 @@ class Catalog:
         self._reloading = threading.Lock()
 
     def open(self) -> None:
-        """Open all folders and start to follow them; failures are kept for :meth:`reasons_not_ready`."""
+        """Open all folders and start to follow them; failures are kept for :meth:`reasons_not_ready`.
+
+        The service is ready once :meth:`start_warming` has warmed the indexes up.
+        """
         self._closed = False
         self._stop.clear()
         try:
@@ -130,12 +133,15 @@ class Catalog:
         except InputError as error:
             log.error("no index is open: %s", error)
             self._unlisted = "the list of indexes cannot be read; the service's log has the reason"
-        if self._warm_up is not None:
-            self._warming = threading.Thread(target=self._warm_up_all, args=(self.indexes,), name="warm-up")
-            self._warming.start()
         if self._poll_s:
             self._follower = threading.Thread(target=self._follow, name="follow-indexes", daemon=True)
             self._follower.start()
+
+    def start_warming(self) -> None:
+        """Warm the open indexes up in the background, if that is wanted."""
+        if self._warm_up is not None:
+            self._warming = threading.Thread(target=self._warm_up_all, args=(self.indexes,), name="warm-up")
+            self._warming.start()
 
     def _warm_up_all(self, indexes: Sequence[CountIndex]) -> None:
         assert self._warm_up is not None
@@ -307,7 +313,7 @@ class Catalog:
     @property
     def is_warming(self) -> bool:
         """Whether the first indexes are still being warmed up."""
-        return self._warming is not None and self._warming.is_alive()
+        return self._warm_up is not None and (self._warming is None or self._warming.is_alive())
 
     def reasons_not_ready(self) -> list[str]:
         """Return the reasons why some requests would fail now; empty if all indexes are open."""
