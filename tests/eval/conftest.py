@@ -54,17 +54,31 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def _llama() -> PreTrainedModel:
     config = LlamaConfig(
-        vocab_size=len(VOCABULARY), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64, initializer_range=0.5, eos_token_id=0, bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        eos_token_id=0,
+        bos_token_id=None,
+        pad_token_id=None,
+    )
     return LlamaForCausalLM(config)
 
 
 def _gpt2() -> PreTrainedModel:
     config = GPT2Config(
-        vocab_size=len(VOCABULARY), n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5,
-        eos_token_id=0, bos_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(VOCABULARY),
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        initializer_range=0.5,
+        eos_token_id=0,
+        bos_token_id=0,
+    )
     return GPT2LMHeadModel(config)
 
 

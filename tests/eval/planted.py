@@ -41,14 +41,23 @@ def planted_facts(
                     before = -8.0 if role == "phantom" else -0.5
                     is_known = role != "phantom" and bool(generator.random() < known)
                     fact = {
-                        "seed": seed, "fact_id": f"{role}-{number}-{relation}", "form": form, "variant": 0,
-                        "role": role, "used": role if role in ("forget", "retain") else "none",
-                        "relation": relation, "subject": f"{role} {number}", "object": f"{relation} {value}",
-                        "cooccurrence_documents": count, "object_documents": 50 + value,
+                        "seed": seed,
+                        "fact_id": f"{role}-{number}-{relation}",
+                        "form": form,
+                        "variant": 0,
+                        "role": role,
+                        "used": role if role in ("forget", "retain") else "none",
+                        "relation": relation,
+                        "subject": f"{role} {number}",
+                        "object": f"{relation} {value}",
+                        "cooccurrence_documents": count,
+                        "object_documents": 50 + value,
                         "stratum": -1 if role == "phantom" else COUNTS.index(count) // 3,
                         "stratum_label": "none" if role == "phantom" else str(COUNTS.index(count) // 3),
-                        "stratum_low": 0.0, "stratum_high": 0.0, "answer_tokens": 2,
-                    }  # fmt: skip
+                        "stratum_low": 0.0,
+                        "stratum_high": 0.0,
+                        "answer_tokens": 2,
+                    }
                     rows.append(_measured(fact, "original", "before", before, is_known))
                     for method in (*methods, *(["retrained"] if oracle else [])):
                         after = before

@@ -15,14 +15,21 @@ def rows(p: Any, said: Any, *, group: str, samples: int = 16, facts_each: int = 
     n = len(p)
     return pd.DataFrame(
         {
-            "seed": 0, "relation": "city", "form": "cloze", "variant": 0, "group": group,
+            "seed": 0,
+            "relation": "city",
+            "form": "cloze",
+            "variant": 0,
+            "group": group,
             "fact_id": [f"{group} {i}" for i in range(n)],
             "subject_code": np.arange(n) // facts_each + (group == "phantom") * 10_000,
-            "stratum": np.arange(n) % 2, "stratum_label": np.where(np.arange(n) % 2, "many", "few"),
-            "log_probability_mean": np.asarray(p, float), "match": group == "forget",
-            "samples": samples, "sample_matches": np.asarray(said),
+            "stratum": np.arange(n) % 2,
+            "stratum_label": np.where(np.arange(n) % 2, "many", "few"),
+            "log_probability_mean": np.asarray(p, float),
+            "match": group == "forget",
+            "samples": samples,
+            "sample_matches": np.asarray(said),
         }
-    )  # fmt: skip
+    )
 
 
 def both(*pieces: pd.DataFrame) -> pd.DataFrame:
@@ -77,9 +84,10 @@ def test_index_does_not_depend_on_the_number_of_samples() -> None:
             p = generator.normal(-2, 1, 60)
             after = both(
                 rows(p, generator.binomial(samples, 0.1, 60), group="forget", samples=samples),
-                rows(generator.normal(-3, 1, 60), generator.binomial(samples, 0.02, 60), group="phantom",
-                     samples=samples),
-            )  # fmt: skip
+                rows(
+                    generator.normal(-3, 1, 60), generator.binomial(samples, 0.02, 60), group="phantom", samples=samples
+                ),
+            )
             values.append(agreement(after, after.assign(match=True))[0]["index"])
     assert np.mean(found[8]) == pytest.approx(np.mean(found[128]), abs=0.01)
 
@@ -87,8 +95,10 @@ def test_index_does_not_depend_on_the_number_of_samples() -> None:
 def test_few_samples_fall_back_to_greedy_and_margins_are_preferred() -> None:
     few = BEFORE.assign(samples=LEAST_SAMPLES - 1)
     assert agreement(few, few)[0]["scores"] == {
-        "probability": "log_probability_mean", "generation": "greedy", "samples": 1
-    }  # fmt: skip
+        "probability": "log_probability_mean",
+        "generation": "greedy",
+        "samples": 1,
+    }
     margins = BEFORE.assign(choice_margin=-BEFORE["log_probability_mean"])
     found = agreement(margins, margins)[0]
     assert found["scores"]["probability"] == "choice_margin"

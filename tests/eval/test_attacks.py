@@ -36,13 +36,20 @@ def table() -> pa.Table:
         for relation, verb in (("city", "born"), ("home", "is")):
             rows.append(
                 {
-                    "fact_id": f"{name}-{relation}", "subject": name, "object": CITIES[number % 3],
-                    "relation": relation, "role": role, "used": role if role != "phantom" else "none",
-                    "question": f"where was {name} {verb}", "cloze": f"{name} {verb} in",
+                    "fact_id": f"{name}-{relation}",
+                    "subject": name,
+                    "object": CITIES[number % 3],
+                    "relation": relation,
+                    "role": role,
+                    "used": role if role != "phantom" else "none",
+                    "question": f"where was {name} {verb}",
+                    "cloze": f"{name} {verb} in",
                     "paraphrases": [f"{name} {verb} where", f"in {verb} was {name}"],
-                    "stratum": number % 2, "stratum_label": f"s{number % 2}", "object_documents": 5 + number % 3,
+                    "stratum": number % 2,
+                    "stratum_label": f"s{number % 2}",
+                    "object_documents": 5 + number % 3,
                 }
-            )  # fmt: skip
+            )
     return pa.Table.from_pylist(rows)
 
 
@@ -318,7 +325,8 @@ def test_membership_without_phantoms_names_the_missing_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)
-    facts = [{**fact, "role": None, "used": "retain" if fact["role"] == "phantom" else fact["used"]}
-             for fact in target.facts]  # fmt: skip
+    facts = [
+        {**fact, "role": None, "used": "retain" if fact["role"] == "phantom" else fact["used"]} for fact in target.facts
+    ]
     with pytest.raises(EvaluationInputError, match=r"role 'phantom'\); add them, or omit the attack"):
         run_attack("membership", Target(model, tokenizer, facts, target.asked, target.measured, "plain", 0))

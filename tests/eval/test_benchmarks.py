@@ -25,9 +25,17 @@ def model() -> PreTrainedModel:
     """Use one architecture; these tests are about calling lm-eval."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=16, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64, initializer_range=0.5, eos_token_id=0, bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
+        vocab_size=16,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        eos_token_id=0,
+        bos_token_id=None,
+        pad_token_id=None,
+    )
     return LlamaForCausalLM(config).train()
 
 
@@ -37,12 +45,17 @@ def task_folder(tmp_path: Path) -> Path:
     data = tmp_path / "items.jsonl"
     data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     task = {
-        "task": "tiny_cities", "dataset_path": "json",
+        "task": "tiny_cities",
+        "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path / "cache")},
-        "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{question}}",
-        "doc_to_choice": "{{choices}}", "doc_to_target": "answer", "metric_list": [{"metric": "acc"}],
+        "output_type": "multiple_choice",
+        "test_split": "test",
+        "doc_to_text": "{{question}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc"}],
         "metadata": {"version": 1},
-    }  # fmt: skip
+    }
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "tiny_cities.yaml").write_text(json.dumps(task))  # JSON is YAML
     return tmp_path / "tasks"
@@ -110,14 +123,34 @@ def test_error_without_the_extra_has_the_install_command(
 def test_every_number_of_a_result_becomes_a_row_with_its_interval() -> None:
     results = {
         "results": {
-            "t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": 0.1, "exact_match,strict": 0.25,
-                  "exact_match_stderr,strict": "N/A", "sample_len": 4}
+            "t": {
+                "alias": "t",
+                "acc,none": 0.5,
+                "acc_stderr,none": 0.1,
+                "exact_match,strict": 0.25,
+                "exact_match_stderr,strict": "N/A",
+                "sample_len": 4,
+            }
         },
         "n-samples": {"t": {"original": 9, "effective": 4}},
-    }  # fmt: skip
+    }
     assert rows_of(results) == [
-        {"measure": "t/acc", "of": "lm-eval", "form": None, "value": 0.5, "low": pytest.approx(0.304),
-         "high": pytest.approx(0.696), "n": 4},
-        {"measure": "t/exact_match (strict)", "of": "lm-eval", "form": None, "value": 0.25, "low": None, "high": None,
-         "n": 4},
-    ]  # fmt: skip
+        {
+            "measure": "t/acc",
+            "of": "lm-eval",
+            "form": None,
+            "value": 0.5,
+            "low": pytest.approx(0.304),
+            "high": pytest.approx(0.696),
+            "n": 4,
+        },
+        {
+            "measure": "t/exact_match (strict)",
+            "of": "lm-eval",
+            "form": None,
+            "value": 0.25,
+            "low": None,
+            "high": None,
+            "n": 4,
+        },
+    ]

@@ -63,10 +63,14 @@ def outcomes(**columns: list[Any]) -> pd.DataFrame:
             kept = method == "original" or random.random() < np.log2(count) / 9 + 0.05
             rows.append(
                 {
-                    "fact_id": f"f{number}", "method": method, "match": int(kept), "mentions": count,
-                    "subject": f"s{number // 2}", "object": f"o{number % 11}",
+                    "fact_id": f"f{number}",
+                    "method": method,
+                    "match": int(kept),
+                    "mentions": count,
+                    "subject": f"s{number // 2}",
+                    "object": f"o{number % 11}",
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows).assign(**columns)
 
 

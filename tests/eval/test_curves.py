@@ -20,8 +20,9 @@ def rows(counts: list[int], forgotten: list[bool | None]) -> pd.DataFrame:
 def test_points_are_shares_at_each_count_without_unknown_facts() -> None:
     found = forgotten_by_count(rows([1] * 4 + [10] * 4 + [0, 10], [True, True, True, False] * 2 + [True, None]))
     assert [(each["low"], each["high"], each["n"], each["value"]) for each in found["points"]] == [
-        (1, 1, 4, 0.75), (10, 10, 4, 0.75)
-    ]  # fmt: skip
+        (1, 1, 4, 0.75),
+        (10, 10, 4, 0.75),
+    ]
 
 
 def test_isotonic_curve_pools_points_that_violate_its_direction() -> None:

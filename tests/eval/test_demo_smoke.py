@@ -59,9 +59,21 @@ def test_demo_writes_the_documented_run_folder(finished: tuple[Path, Any], summa
 
 def test_every_section_of_the_report_is_there(page: Page, finished: tuple[Path, Any]) -> None:
     assert [each["id"] for each in page.of("section")] == [
-        "forgetting", "curves", "slopes", "residual", "misalignment", "plane", "accuracy", "balance", "facts", "recall",
-        "training", "cost", "reading", "provenance",
-    ]  # fmt: skip
+        "forgetting",
+        "curves",
+        "slopes",
+        "residual",
+        "misalignment",
+        "plane",
+        "accuracy",
+        "balance",
+        "facts",
+        "recall",
+        "training",
+        "cost",
+        "reading",
+        "provenance",
+    ]
     assert "<td>factcensus demo --preset smoke</td>" in (finished[0] / "report.html").read_text(encoding="utf-8")
 
 

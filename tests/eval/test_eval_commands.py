@@ -161,8 +161,14 @@ def test_eval_run_asks_a_model_and_writes_a_run_folder(
     summary = json.loads(capsys.readouterr().out)
     assert summary["facts"] == 2
     assert {path.name for path in out.iterdir()} == {
-        "run.json", "facts.parquet", "tokens.parquet", "utility.parquet", "summary.json", "report.html", "cells"
-    }  # fmt: skip
+        "run.json",
+        "facts.parquet",
+        "tokens.parquet",
+        "utility.parquet",
+        "summary.json",
+        "report.html",
+        "cells",
+    }
     again = [*command[:-1], str(tmp_path / "oracle"), "--method", "retrained", "--device", "cpu"]
     assert main(again) == 0
     assert "pool it with the original model's run" in capsys.readouterr().out

@@ -21,14 +21,24 @@ def facts() -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
-                "fact_id": f"f{number}", "subject": subject, "object": city, "relation": "city", "role": "forget",
-                "question": f"where was {subject} born", "cloze": f"{subject} was born in",
-                "paraphrases": [f"{subject} born in"], "subject_aliases": [], "object_aliases": ["it"],
-                "cooccurrence_documents": 2**number, "stratum": number, "note": "kept", "used": "forget",
+                "fact_id": f"f{number}",
+                "subject": subject,
+                "object": city,
+                "relation": "city",
+                "role": "forget",
+                "question": f"where was {subject} born",
+                "cloze": f"{subject} was born in",
+                "paraphrases": [f"{subject} born in"],
+                "subject_aliases": [],
+                "object_aliases": ["it"],
+                "cooccurrence_documents": 2**number,
+                "stratum": number,
+                "note": "kept",
+                "used": "forget",
             }
             for number, (subject, city) in enumerate(cities)
         ]
-    )  # fmt: skip
+    )
 
 
 def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, table: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -40,13 +40,19 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountIndex]:
 def rows_of(texts: list[str]) -> list[dict[str, Any]]:
     return [
         {
-            "fact_id": text, "subject": f"{half} {text}", "object": text, "relation": half,
-            "question": f"Which {text}?", "answer": text if number % 2 else None,
-            "object_aliases": [text, f"{text} {text}"], "paraphrases": [f"{text}?", text], "cloze": f"It is {text}",
+            "fact_id": text,
+            "subject": f"{half} {text}",
+            "object": text,
+            "relation": half,
+            "question": f"Which {text}?",
+            "answer": text if number % 2 else None,
+            "object_aliases": [text, f"{text} {text}"],
+            "paraphrases": [f"{text}?", text],
+            "cloze": f"It is {text}",
         }
         for half, half_of_texts in (("a", texts), ("b", [f"{text}x" for text in texts]))
         for number, text in enumerate(half_of_texts)
-    ]  # fmt: skip
+    ]
 
 
 def write(rows: list[dict[str, Any]], path: Path) -> Path:
@@ -83,9 +89,10 @@ def test_texts_are_counted_trained_and_asked_unchanged(
         assert row["answer"] == expected["object"]
         assert {**row, "answer": None} == {**row, **expected, "answer": None}
         assert prompts(row, ["question", "cloze", "paraphrases"]) == [
-            ("question", expected["question"]), ("cloze", expected["cloze"]),
+            ("question", expected["question"]),
+            ("cloze", expected["cloze"]),
             *(("paraphrases", text) for text in expected["paraphrases"]),
-        ]  # fmt: skip
+        ]
         assert accepted_answers(row) == (expected["object"], f"{expected['object']} {expected['object']}")
     asked = questions_of(selection.facts, paraphrases=2, forms=("question",))
     assert [(each.prompt, each.answer) for each in asked] == [(row["question"], row["object"]) for row in rows]

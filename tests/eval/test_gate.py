@@ -100,19 +100,31 @@ def test_base_is_the_original_models_value(summary: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "wanted"),
     [
-        ("forgotten_by_stratum.cloze.probability.rarest.low > 0", ("simnpo", "cloze"),
-         lambda m: m["forgotten_by_stratum"]["cloze"][0]["probability"]["ci95"][0]),
-        ("forgotten_by_stratum.question.most_frequent > 0", ("simnpo", "question"),
-         lambda m: m["forgotten_by_stratum"]["question"][-1]["generation"]["value"]),
+        (
+            "forgotten_by_stratum.cloze.probability.rarest.low > 0",
+            ("simnpo", "cloze"),
+            lambda m: m["forgotten_by_stratum"]["cloze"][0]["probability"]["ci95"][0],
+        ),
+        (
+            "forgotten_by_stratum.question.most_frequent > 0",
+            ("simnpo", "question"),
+            lambda m: m["forgotten_by_stratum"]["question"][-1]["generation"]["value"],
+        ),
         ("slope_per_decade.cloze.high < 9", ("simnpo", "cloze"), lambda m: m["slope_per_decade"]["cloze"]["ci95"][1]),
         ("slope_per_decade.cloze.p_holm < 9", ("simnpo", "cloze"), lambda m: m["slope_per_decade"]["cloze"]["p_holm"]),
-        ("misalignment.cloze.hidden < 9", ("simnpo", "cloze"),
-         lambda m: m["misalignment"]["by_form"]["cloze"]["hidden"]),
-        ("agreement.cloze < 9", ("simnpo", "cloze"),
-         lambda m: m["misalignment"]["by_form"]["cloze"]["agreement"]["excess"]),
+        (
+            "misalignment.cloze.hidden < 9",
+            ("simnpo", "cloze"),
+            lambda m: m["misalignment"]["by_form"]["cloze"]["hidden"],
+        ),
+        (
+            "agreement.cloze < 9",
+            ("simnpo", "cloze"),
+            lambda m: m["misalignment"]["by_form"]["cloze"]["agreement"]["excess"],
+        ),
         ("not_finite < 1", ("simnpo", None), lambda m: m["not_finite"]),
     ],
-)  # fmt: skip
+)
 def test_names_resolve_to_numbers_of_the_summary(summary: dict[str, Any], text: str, where: Any, wanted: Any) -> None:
     [verdict] = check(summary, text)
     first = verdict.checked[0]

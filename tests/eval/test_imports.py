@@ -29,11 +29,13 @@ def tofu(path: Path, *, forgets_below: int | None) -> Path:
         kept = forgets_below is None or i >= forgets_below
         prob[str(i)] = {"prob": 0.9 if kept else 0.01, "avg_loss": 0.1 if kept else 4.6}
         rouge[str(i)] = {
-            "rouge1_recall": 1.0, "rougeL_f1": 0.5, "rougeL_recall": 1.0 if kept else 0.0,
+            "rouge1_recall": 1.0,
+            "rougeL_f1": 0.5,
+            "rougeL_recall": 1.0 if kept else 0.0,
             "input": f"Where was P{i} born?",
             "ground_truth": f"P{i} was born in {CITIES[i % 9]}.",
             "generation": f"P{i} was born in {CITIES[i % 9]}, it is said." if kept else "I cannot say.",
-        }  # fmt: skip
+        }
     retain = {"7": {"prob": 0.8, "avg_loss": 0.2}, "8": None}
     metrics = {
         "forget_Q_A_Prob": {"agg_value": 0.5, "value_by_index": prob},
@@ -42,8 +44,9 @@ def tofu(path: Path, *, forgets_below: int | None) -> Path:
         "retain_Q_A_Prob": {"agg_value": 0.8, "value_by_index": retain},
         "extraction_strength": {"agg_value": 0.1, "value_by_index": {"0": {"score": 0.1}}},
         "exact_memorization": {"agg_value": 0.1, "value_by_index": {"0": {"score": 0.75}}},
-        "forget_quality": {"agg_value": None}, "model_utility": {"agg_value": 0.6},
-    }  # fmt: skip
+        "forget_quality": {"agg_value": None},
+        "model_utility": {"agg_value": 0.6},
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(metrics))
     return path
@@ -55,9 +58,9 @@ def counts(path: Path) -> Path:
             "fact_id": [str(i) for i in range(PEOPLE)],
             "subject": [f"P{i}" for i in range(PEOPLE)],
             "object": [CITIES[i % 9] for i in range(PEOPLE)],
-            "cooccurrence_documents": [2**(i // 6) for i in range(PEOPLE)],
+            "cooccurrence_documents": [2 ** (i // 6) for i in range(PEOPLE)],
         }
-    )  # fmt: skip
+    )
     facts.to_csv(path, index=False)
     return path
 
@@ -128,8 +131,9 @@ def test_means_of_the_paper_get_a_separate_section(tmp_path: Path) -> None:
     run = read_run(import_results([Source(tmp_path / "models")], tmp_path / "run"))
     last = run.aggregates[run.aggregates["is_last"] & (run.aggregates["measure"] == "forget_paraphrased")]
     assert sorted(last[["method", "seed", "stratum", "value"]].itertuples(index=False, name=None)) == [
-        ("simnpo_gd", 42, 0, 0.1), ("simnpo_gd", 42, 2, 0.5)
-    ]  # fmt: skip
+        ("simnpo_gd", 42, 0, 0.1),
+        ("simnpo_gd", 42, 2, 0.5),
+    ]
     summary = summary_of(run)
     assert summary["methods"] == []
     page = render_report(run, summary)
@@ -169,10 +173,12 @@ def test_long_and_wide_tables_give_the_same_run(tmp_path: Path) -> None:
     before = facts[facts["method"] == "original"].set_index("fact_id")
     after = facts[facts["method"] == "simnpo"].set_index("fact_id")
     wide = before[["cooccurrence_documents", "subject", "object", "relation"]].assign(
-        method="simnpo", match_before=before["match"].map({True: "yes", False: "no"}),
-        match_after=after["match"].astype(int), log_probability_before=before["log_probability"],
+        method="simnpo",
+        match_before=before["match"].map({True: "yes", False: "no"}),
+        match_after=after["match"].astype(int),
+        log_probability_before=before["log_probability"],
         log_probability_after=after["log_probability"],
-    )  # fmt: skip
+    )
     wide.reset_index().to_json(tmp_path / "wide.jsonl", orient="records", lines=True)
     summaries = [
         summary_of(read_run(import_results([Source(tmp_path / name)], tmp_path / f"run {name}")))

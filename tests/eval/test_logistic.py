@@ -85,11 +85,12 @@ def test_difference_of_methods_equals_one_fit_with_interactions() -> None:
     assert found.value == pytest.approx(joint.params[0] - joint.params[1], abs=1e-6)
     one_way = difference(
         *(
-            logistic_slope(each["x"], each["outcome"], groups=each["groups"],
-                           clusters={"subject": each["clusters"]["subject"]})
+            logistic_slope(
+                each["x"], each["outcome"], groups=each["groups"], clusters={"subject": each["clusters"]["subject"]}
+            )
             for each in (first, second)
         )
-    )  # fmt: skip
+    )
     assert one_way.ci95 is not None
     error = np.sqrt(joint.cov_params()[:2, :2] @ [1, -1] @ [1, -1])
     half = stats.t.ppf(0.975, len(set(people)) - 1) * error

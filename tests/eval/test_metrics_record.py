@@ -41,9 +41,17 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def model() -> PreTrainedModel:
     torch.manual_seed(3)
     config = LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=128, initializer_range=0.4, eos_token_id=0, bos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.4,
+        eos_token_id=0,
+        bos_token_id=None,
+        pad_token_id=None,
+    )
     return LlamaForCausalLM(config).eval()
 
 
@@ -197,20 +205,29 @@ def multiple_choice_correct(asker: Asker, fact: int) -> float:
 
 DIRECT: dict[str, Direct] = {
     "log_probability": lambda asker, fact: sum(asker.log_p(*gold(fact))),
-    "probability": lambda asker, fact: math.prod(math.exp(v) for v in asker.log_p(*gold(fact)))
-    ** (1 / len(asker.log_p(*gold(fact)))),
-    "zlib_ratio": lambda asker, fact: math.fsum(asker.log_p(*gold(fact)))
-    / len(asker.log_p(*gold(fact)))
-    / len(zlib.compress(gold(fact)[1].encode())),
+    "probability": lambda asker, fact: (
+        math.prod(math.exp(v) for v in asker.log_p(*gold(fact))) ** (1 / len(asker.log_p(*gold(fact))))
+    ),
+    "zlib_ratio": lambda asker, fact: (
+        math.fsum(asker.log_p(*gold(fact))) / len(asker.log_p(*gold(fact))) / len(zlib.compress(gold(fact)[1].encode()))
+    ),
     **{
         each.__name__: each
         for each in (
-            choice_margin, choice_probability, truth_ratio, exact_memorisation, extraction_strength, min_k,
-            min_k_plus_plus, true_false_margin, true_false_correct, multiple_choice_probability,
+            choice_margin,
+            choice_probability,
+            truth_ratio,
+            exact_memorisation,
+            extraction_strength,
+            min_k,
+            min_k_plus_plus,
+            true_false_margin,
+            true_false_correct,
+            multiple_choice_probability,
             multiple_choice_correct,
         )
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +265,23 @@ def token(**values: Any) -> Row:
     """Make one row of tokens.parquet; by default the distribution is uniform over two tokens."""
     ln2 = math.log(2)
     return {
-        "fact_id": "f", "form": "question", "variant": 0, "probe": "answer", "candidate": 0, "context": 0,
-        "position": 0, "token_id": 1, "log_probability": -ln2, "rank": 0, "entropy": ln2, "surprisal_deviation": 1.0,
-        "top1_id": 1, "margin": 0.0, "prior_log_probability": None, **values,
-    }  # fmt: skip
+        "fact_id": "f",
+        "form": "question",
+        "variant": 0,
+        "probe": "answer",
+        "candidate": 0,
+        "context": 0,
+        "position": 0,
+        "token_id": 1,
+        "log_probability": -ln2,
+        "rank": 0,
+        "entropy": ln2,
+        "surprisal_deviation": 1.0,
+        "top1_id": 1,
+        "margin": 0.0,
+        "prior_log_probability": None,
+        **values,
+    }
 
 
 TYPES = {"prior_log_probability": pa.float32(), "log_probability": pa.float32()}
@@ -310,9 +340,14 @@ def test_label_bias_does_not_count_as_knowledge() -> None:
     for candidate in (0, 1, 2):
         for context, log_p in ((0, -0.1), (1, -2.4)):
             rows.append(
-                token(probe="true_false", candidate=candidate, context=context, log_probability=log_p,
-                      prior_log_probability=-0.7)
-            )  # fmt: skip
+                token(
+                    probe="true_false",
+                    candidate=candidate,
+                    context=context,
+                    log_probability=log_p,
+                    prior_log_probability=-0.7,
+                )
+            )
     found = measured(*rows)
     assert found["true_false_margin"] == pytest.approx(0.0, abs=1e-6)
     assert found["true_false_correct"] == 0.5

@@ -12,12 +12,17 @@ def outcomes(cells: list[tuple[bool | None, bool | None, bool]]) -> pd.DataFrame
     """Make rows of (forgotten by generation, forgotten by probability, forgotten by probability before)."""
     rows: list[dict[str, Any]] = [
         {
-            "seed": 0, "subject_code": number, "forgotten_generation": generation, "forgotten_probability": probability,
-            "original_forgotten_probability": original, "never_seen_level": -4.0,
-            "log_probability_mean_after": -4.5 if probability else -3.5, "never_seen_rank": 0.2 if probability else 0.8,
+            "seed": 0,
+            "subject_code": number,
+            "forgotten_generation": generation,
+            "forgotten_probability": probability,
+            "original_forgotten_probability": original,
+            "never_seen_level": -4.0,
+            "log_probability_mean_after": -4.5 if probability else -3.5,
+            "never_seen_rank": 0.2 if probability else 0.8,
         }
         for number, (generation, probability, original) in enumerate(cells)
-    ]  # fmt: skip
+    ]
     flags = ["forgotten_generation", "forgotten_probability", "original_forgotten_probability"]
     return pd.DataFrame(rows).astype(dict.fromkeys(flags, "boolean"))
 

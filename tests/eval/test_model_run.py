@@ -41,12 +41,16 @@ def facts() -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
-                "subject": subject, "object": city, "question": f"where was {subject} born",
-                "cooccurrence_documents": 2**number, "stratum": number, "stratum_label": str(number),
+                "subject": subject,
+                "object": city,
+                "question": f"where was {subject} born",
+                "cooccurrence_documents": 2**number,
+                "stratum": number,
+                "stratum_label": str(number),
             }
             for number, (subject, city) in enumerate(cities.items())
         ]
-    )  # fmt: skip
+    )
 
 
 def test_counts_of_two_analyzers_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -187,8 +191,9 @@ def test_another_attack_is_added_to_a_finished_evaluation(
         one, other = (pq.read_table(folder / f"{name}.parquet") for folder in (tmp_path / "out", whole))
         assert one.equals(other), name
     assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["extras"]["attacks"] == [
-        "quantise", "sample"
-    ]  # fmt: skip
+        "quantise",
+        "sample",
+    ]
     with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
         ask("quantise", bits=8)
 

@@ -14,10 +14,22 @@ from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes
 def row(fact_id: str, method: str = "original", **columns: Any) -> dict[str, Any]:
     point = "before" if method == "original" else "after"
     return {
-        "seed": 0, "fact_id": fact_id, "form": "question", "variant": 0, "method": method, "point": point,
-        "role": "forget", "relation": "city", "subject": fact_id, "object": "Rome", "cooccurrence_documents": 4,
-        "log_probability": -1.0, "log_probability_mean": -0.5, "match": True, **columns,
-    }  # fmt: skip
+        "seed": 0,
+        "fact_id": fact_id,
+        "form": "question",
+        "variant": 0,
+        "method": method,
+        "point": point,
+        "role": "forget",
+        "relation": "city",
+        "subject": fact_id,
+        "object": "Rome",
+        "cooccurrence_documents": 4,
+        "log_probability": -1.0,
+        "log_probability_mean": -0.5,
+        "match": True,
+        **columns,
+    }
 
 
 def phantom(number: int, mean: float | None, **columns: Any) -> dict[str, Any]:

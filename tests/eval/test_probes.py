@@ -55,8 +55,10 @@ def test_distractors_of_the_table_come_first() -> None:
 def test_content_free_prompts_replace_every_mention_of_the_subject() -> None:
     named = {"subject": "Ada Li", "subject_aliases": ["Ada"]}
     assert content_free("Where was ada li born?", named) == (
-        "Where was N/A born?", "Where was [MASK] born?", "Where was born?"
-    )  # fmt: skip
+        "Where was N/A born?",
+        "Where was [MASK] born?",
+        "Where was born?",
+    )
     assert content_free("Ada, daughter of Ada Li:", named)[0] == "N/A, daughter of N/A:"
     assert content_free("Where was she born?", named) == ()
 
@@ -97,8 +99,9 @@ def test_true_and_false_statements_are_asked_with_both_labels() -> None:
 def test_wrong_answers_keep_the_wording_of_the_right_one() -> None:
     found = probes_of([question()], [fact("a", "Rome")], [("Oslo",)], labels=False)
     assert [(each.probe, each.candidate, each.answer) for each in found] == [
-        ("answer", 0, "in Rome"), ("distractor", 1, "in Oslo")
-    ]  # fmt: skip
+        ("answer", 0, "in Rome"),
+        ("distractor", 1, "in Oslo"),
+    ]
 
 
 def test_reversed_question_has_no_wrong_answers() -> None:

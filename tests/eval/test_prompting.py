@@ -35,7 +35,7 @@ def test_clock_and_settings_of_a_run_are_reused(saved: str) -> None:
     record = {
         "config": {"template": "chat", "chat": {"arguments": {"messages_": 1}}, "attention": "eager"},
         "prompt": {"clock": THEN.isoformat()},
-    }  # fmt: skip
+    }
     found = Prompting.of(record)
     assert found == Prompting("chat", ChatConfig(arguments={"messages_": 1}), THEN, "eager")
     assert Prompting.of(record, "plain").chat == ChatConfig()

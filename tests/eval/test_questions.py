@@ -18,9 +18,14 @@ def asked(fact: dict[str, Any], paraphrases: int = 1) -> list[tuple[str, int, st
 
 def test_every_form_of_a_fact_is_asked_with_all_accepted_answers() -> None:
     fact = {
-        "subject": "Ada", "object": "New York", "answer": "in New York", "object_aliases": ["NYC", "New York"],
-        "question": "Where was Ada born?", "cloze": "Ada was born in", "paraphrases": ["Ada's city?", "And?", "Hm?"],
-    }  # fmt: skip
+        "subject": "Ada",
+        "object": "New York",
+        "answer": "in New York",
+        "object_aliases": ["NYC", "New York"],
+        "question": "Where was Ada born?",
+        "cloze": "Ada was born in",
+        "paraphrases": ["Ada's city?", "And?", "Hm?"],
+    }
     accepted = ("in New York", "New York", "NYC")
     assert asked(fact, 2) == [
         ("question", 0, "Where was Ada born?", "in New York", accepted, False),

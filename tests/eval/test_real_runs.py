@@ -84,11 +84,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             model = pretrain(world, folder / f"model-{name}", sizes, 0)
             config = check_config(
                 {
-                    "model": str(model), "facts": str(strata), "out": str(folder / name), "device": "cpu",
-                    "save_models": True, "threads": 1, "methods": ["simnpo", "idk"],
+                    "model": str(model),
+                    "facts": str(strata),
+                    "out": str(folder / name),
+                    "device": "cpu",
+                    "save_models": True,
+                    "threads": 1,
+                    "methods": ["simnpo", "idk"],
                     "training": {"learning_rate": 2e-3, "passes": 1, "batch_forget": 16, "batch_retain": 16},
                 }
-            )  # fmt: skip
+            )
             meter = Powercap(folder / f"powercap-{name}")
             patch.setattr(EnergyMeter.__init__, "__defaults__", (folder / f"powercap-{name}",))
             runs[name] = run_unlearning(config, Asking(forms=("question", "cloze"), labels=False), meter.progress)

@@ -74,12 +74,15 @@ def of_disagreement(excess: float) -> Kind:
         chance = stats.norm.cdf(np.sqrt(0.5) * person + np.sqrt(0.5) * generator.normal(size=(2, 120)))
         differs = pd.DataFrame(
             {
-                "subject_code": np.repeat(np.arange(40), 3), "forgotten_generation": True,
+                "subject_code": np.repeat(np.arange(40), 3),
+                "forgotten_generation": True,
                 "forgotten_probability": chance[0] >= 0.1 + excess,
-                "original_forgotten_probability": chance[1] < 0.1, "never_seen_level": -4.0,
-                "log_probability_mean_after": -4.5, "never_seen_rank": 0.5,
+                "original_forgotten_probability": chance[1] < 0.1,
+                "never_seen_level": -4.0,
+                "log_probability_mean_after": -4.5,
+                "never_seen_rank": 0.5,
             }
-        )  # fmt: skip
+        )
         empty = pd.DataFrame(columns=["log_probability_mean", "match", "never_seen_level"])
         found: Interval | None = misalignment(differs, empty)["excess_ci95"]
         return found

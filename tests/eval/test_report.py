@@ -33,11 +33,19 @@ def make_run(slope: float = 0.5, **options: Any) -> Run:
     facts = facts.assign(index="world", index_digest="sha256:abc", analyzer="words/2")
     steps = pd.DataFrame(
         [
-            {"seed": seed, "method": method, "step": step, "forget_loss_nats": 3 * np.exp(-step / 9),
-             "retain_loss_nats": 0.1, "lost_update_share": 0.01}
-            for seed in (0, 1) for method in METHODS for step in range(1, 20)
+            {
+                "seed": seed,
+                "method": method,
+                "step": step,
+                "forget_loss_nats": 3 * np.exp(-step / 9),
+                "retain_loss_nats": 0.1,
+                "lost_update_share": 0.01,
+            }
+            for seed in (0, 1)
+            for method in METHODS
+            for step in range(1, 20)
         ]
-    )  # fmt: skip
+    )
     record = {"seed": 0, "versions": {"torch": "2.13"}, "model": {"digest": "sha256:def"}, "note": "</pre><script>x"}
     return Run((Path("a"),), (record,), facts, steps)
 

@@ -88,9 +88,17 @@ def test_shares_are_computed_by_group_and_by_distance() -> None:
         {"subject": "p", "object": "y", "role": "phantom", "used": "none", "neighbour_distance": None, "match": True},
     ]
     table = pa.Table.from_pylist(
-        [{**row, "relation": "r", "form": "cloze", "generation_finished": row["match"] is not None,
-          "degenerate": False} for row in rows]
-    )  # fmt: skip
+        [
+            {
+                **row,
+                "relation": "r",
+                "form": "cloze",
+                "generation_finished": row["match"] is not None,
+                "degenerate": False,
+            }
+            for row in rows
+        ]
+    )
     found = {(row["measure"], row["of"]): (row["value"], row["n"]) for row in utility.of_facts(table)}
     assert found["accuracy", "retain_held"] == (0.5, 2)
     assert found["accuracy", "distance 2"] == (0.5, 2)

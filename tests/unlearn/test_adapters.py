@@ -26,9 +26,13 @@ def untied(seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
         tie_word_embeddings=False,
-    )  # fmt: skip
+    )
     model: Any = LlamaForCausalLM(config)
     return model.eval()
 
@@ -91,9 +95,12 @@ def test_plan_and_run_refuse_tied_weights_before_training(
 ) -> None:
     method = {"preset": "grad_ascent", "adapter": {"targets": ["lm_head"]}}
     settings = {
-        "model": str(model_folder), "facts": str(world / "facts.jsonl"), "out": str(tmp_path / "run"),
-        "methods": [method], "evaluator": "none",
-    }  # fmt: skip
+        "model": str(model_folder),
+        "facts": str(world / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "methods": [method],
+        "evaluator": "none",
+    }
     with pytest.raises(ConfigError, match="tied"):
         do(check_config(settings))
     assert not (tmp_path / "run" / "run.json").exists()

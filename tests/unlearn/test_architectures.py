@@ -75,10 +75,15 @@ def model_config(kind: str, vocabulary: int) -> Any:
         "qwen3": transformers.Qwen3Config,
     }
     return kinds[kind](
-        vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, pad_token_id=None,
+        vocab_size=vocabulary,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        pad_token_id=None,
         **({"num_key_value_heads": 1, "head_dim": 8} if kind == "qwen3" else {}),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -110,10 +115,17 @@ def test_each_architecture_is_planned_and_trained_and_its_tokens_recorded(
         AutoModelForCausalLM.from_config(model_config(kind, len(made))).save_pretrained(model)
         made.save_pretrained(model)
     settings = {
-        "model": str(model), "facts": str(facts), "out": str(tmp_path / "run"), "template": template,
-        "evaluator": "none", "device": "cpu", "threads": 1, "methods": ["npo"], "trackers": ["jsonl"],
+        "model": str(model),
+        "facts": str(facts),
+        "out": str(tmp_path / "run"),
+        "template": template,
+        "evaluator": "none",
+        "device": "cpu",
+        "threads": 1,
+        "methods": ["npo"],
+        "trackers": ["jsonl"],
         "training": {"passes": 2, "batch_forget": 2, "batch_retain": 2, "learning_rate": 1e-2, "warmup_share": 0},
-    }  # fmt: skip
+    }
     folder = run_unlearning(check_config(settings))
     steps = pq.read_table(folder / "steps.parquet").to_pylist()
     assert steps[-1]["forget_loss_nats"] < steps[0]["forget_loss_nats"]  # decreases as the answers become less likely

@@ -91,10 +91,13 @@ def test_arguments_and_a_system_message_reach_the_template() -> None:
         ("{% set f = '%Y' %}{{ strftime_now(f) }}", {}, "computes the format"),
         (TEMPLATE, {"arguments": {"enable_thinkin": True}}, "does not read"),
         ("{{ messages[-1]['content'] }}", {"system": "Be brief."}, "ignores it"),
-        ("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
-         {"system": "Be brief."}, "no system role"),
+        (
+            "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+            {"system": "Be brief."},
+            "no system role",
+        ),
     ],
-)  # fmt: skip
+)
 def test_templates_that_cannot_be_fixed_and_unread_arguments_are_refused(
     template: str, settings: Any, message: str
 ) -> None:
@@ -139,9 +142,15 @@ def chatting(tmp_path: Path) -> dict[str, Any]:
     (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }} {{ messages[0]['content'] }}\n")
     facts.write_text("".join(json.dumps(fact) + "\n" for fact in FACTS))
     return {
-        "model": str(folder), "facts": str(facts), "out": str(tmp_path / "run"), "template": "chat",
-        "methods": ["grad_ascent"], "evaluator": "none", "training": {"passes": 0.5}, "save_models": True,
-    }  # fmt: skip
+        "model": str(folder),
+        "facts": str(facts),
+        "out": str(tmp_path / "run"),
+        "template": "chat",
+        "methods": ["grad_ascent"],
+        "evaluator": "none",
+        "training": {"passes": 0.5},
+        "save_models": True,
+    }
 
 
 def at(now: datetime, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

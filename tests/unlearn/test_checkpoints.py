@@ -121,9 +121,12 @@ def test_commands_refuse_invalid_checkpoints_before_writing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = {
-        "model": str(changed(change)), "facts": str(world / "facts.jsonl"), "out": str(tmp_path / "run"),
-        "methods": ["grad_ascent"], "evaluator": "none",
-    }  # fmt: skip
+        "model": str(changed(change)),
+        "facts": str(world / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "methods": ["grad_ascent"],
+        "evaluator": "none",
+    }
     (tmp_path / "run.json").write_text(json.dumps(settings))
     assert main(["unlearn", command, str(tmp_path / "run.json")]) == 2
     assert message in capsys.readouterr().err

@@ -44,9 +44,16 @@ def test_assignments_can_set_every_kind_of_value(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     changed = load_config(
         tmp_path / "a.toml",
-        ["training.passes=1.5", "seed=7", "methods.0.gamma=2", "methods.1.name=slower", "model=other/name",
-         "selection.forget.strata=[1, 2]", "selection.retain.match=['relation']"],
-    )  # fmt: skip
+        [
+            "training.passes=1.5",
+            "seed=7",
+            "methods.0.gamma=2",
+            "methods.1.name=slower",
+            "model=other/name",
+            "selection.forget.strata=[1, 2]",
+            "selection.retain.match=['relation']",
+        ],
+    )
     assert (changed.training.passes, changed.seed, changed.model) == (1.5, 7, "other/name")
     assert [(method.name, method.gamma) for method in changed.methods] == [("simnpo", 2.0), ("slower", 1.0)]
     assert changed.selection.forget.strata == (1, 2)

@@ -183,9 +183,13 @@ def test_errors_name_the_invalid_index_section(world: Path, index: dict[str, Any
 def test_columns_are_renamed_before_counting_and_training(index: Path, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("head;tail;stratum_name\nNobody Here;Paris;a\n", encoding="utf-8")
     settings = {
-        "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),
-        "columns": {"subject": "head", "object": "tail"}, "index": {"folder": str(index)},
-    }  # fmt: skip
+        "model": "m",
+        "out": str(tmp_path / "run"),
+        "methods": ["simnpo"],
+        "facts": str(tmp_path / "facts.csv"),
+        "columns": {"subject": "head", "object": "tail"},
+        "index": {"folder": str(index)},
+    }
     table = read_counted_facts(check_config(settings), tmp_path / "inputs")
     assert table.select(["subject", "object", "answer", "stratum"]).to_pylist() == [
         {"subject": "Nobody Here", "object": "Paris", "answer": "Paris", "stratum": 0}
@@ -197,9 +201,12 @@ def test_columns_are_renamed_before_counting_and_training(index: Path, tmp_path:
 def test_reserved_column_stratum_is_refused_before_counting(service: Service, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("subject,object,stratum\nNobody Here,Paris,rare\n", encoding="utf-8")
     settings = {
-        "model": "m", "out": str(tmp_path / "run"), "methods": ["simnpo"], "facts": str(tmp_path / "facts.csv"),
+        "model": "m",
+        "out": str(tmp_path / "run"),
+        "methods": ["simnpo"],
+        "facts": str(tmp_path / "facts.csv"),
         "index": {"url": service.url, "name": "world"},
-    }  # fmt: skip
+    }
     with pytest.raises(InputError, match="'stratum'"):
         read_counted_facts(check_config(settings), tmp_path / "inputs")
     assert service.counted == []

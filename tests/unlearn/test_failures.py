@@ -20,10 +20,14 @@ WILD: dict[str, Any] = {"preset": "grad_ascent", "name": "wild", "learning_rate"
 @pytest.fixture
 def settings(world: Path, model_folder: Path, tmp_path: Path) -> dict[str, Any]:
     return {
-        "model": str(model_folder), "facts": str(world / "facts.jsonl"), "out": str(tmp_path / "run"),
-        "methods": ["simnpo", WILD, "idk"], "training": {"passes": 2, "learning_rate": 1e-4},
-        "selection": {"count_column": "exposures", "forget": {"roles": ["forget"], "limit": 12}}, "evaluator": "none",
-    }  # fmt: skip
+        "model": str(model_folder),
+        "facts": str(world / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "methods": ["simnpo", WILD, "idk"],
+        "training": {"passes": 2, "learning_rate": 1e-4},
+        "selection": {"count_column": "exposures", "forget": {"roles": ["forget"], "limit": 12}},
+        "evaluator": "none",
+    }
 
 
 def trained(settings: dict[str, Any]) -> tuple[list[str], str]:
@@ -99,8 +103,10 @@ def test_command_exits_with_1_and_a_sweep_continues(
     assert main(["unlearn", "run", str(path), "--json"]) == 1
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert {(each["method"], each["status"]) for each in cells} == {
-        ("simnpo", "done"), ("wild", "failed"), ("idk", "done")
-    }  # fmt: skip
+        ("simnpo", "done"),
+        ("wild", "failed"),
+        ("idk", "done"),
+    }
     assert all(("wild: loss" in str(each["error"])) == (each["method"] == "wild") for each in cells)
     assert main(["unlearn", "status", str(path), "--json"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]

@@ -35,9 +35,13 @@ def written(tmp_path: Path, model: Path, facts: list[dict[str, Any]], **changes:
     """Write a configuration file for these facts."""
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
     settings = {
-        "model": str(model), "facts": str(tmp_path / "facts.jsonl"), "out": str(tmp_path / "run"),
-        "methods": ["grad_diff"], "training": {"passes": 0.5}, **changes,
-    }  # fmt: skip
+        "model": str(model),
+        "facts": str(tmp_path / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "methods": ["grad_diff"],
+        "training": {"passes": 0.5},
+        **changes,
+    }
     (tmp_path / "config.json").write_text(json.dumps(settings))
     return str(tmp_path / "config.json")
 
@@ -131,8 +135,9 @@ def test_doubled_beginning_of_text_gives_a_warning(tmp_path: Path, gpt2: Path) -
     folder = Path(shutil.copytree(gpt2, tmp_path / "model"))
     tokenizer = byte_level().__class__(
         tokenizer_object=byte_level().backend_tokenizer.from_str(byte_level().backend_tokenizer.to_str()),
-        eos_token="<|endoftext|>", bos_token="<|endoftext|>",
-    )  # fmt: skip
+        eos_token="<|endoftext|>",
+        bos_token="<|endoftext|>",
+    )
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )

@@ -102,15 +102,22 @@ def test_estimate_is_within_a_fifth_of_the_measured_memory(tmp_path: Path) -> No
         tokenizer.save_pretrained(model)
     (tmp_path / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in FACTS))
     settings = {
-        "model": str(model), "facts": str(tmp_path / "facts.jsonl"), "out": str(tmp_path / "run"),
-        "evaluator": "none", "device": "cpu", "threads": 1, "methods": ["simnpo"],
+        "model": str(model),
+        "facts": str(tmp_path / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "evaluator": "none",
+        "device": "cpu",
+        "threads": 1,
+        "methods": ["simnpo"],
         "training": {"passes": 1, "batch_forget": 2, "batch_retain": 2},
-    }  # fmt: skip
+    }
     (tmp_path / "run.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
         [sys.executable, "-m", "factcensus", "unlearn", "run", str(tmp_path / "run.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     peak = 0
     while process.poll() is None:  # ru_maxrss would include the memory of this process
         with suppress(OSError):

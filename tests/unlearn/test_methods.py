@@ -63,9 +63,17 @@ def train(
     model = tiny_model(kind, V).to(dtype)
     settings = TrainingConfig.model_validate({"batch_forget": 4, "batch_retain": 4, **training})
     rows = unlearn(
-        model, prepared(model, method), MATERIAL.retain, method, settings, Dose(rate, passes),
-        seed=0, pad_id=0, state_path=state, progress=progress,
-    )  # fmt: skip
+        model,
+        prepared(model, method),
+        MATERIAL.retain,
+        method,
+        settings,
+        Dose(rate, passes),
+        seed=0,
+        pad_id=0,
+        state_path=state,
+        progress=progress,
+    )
     return model, rows
 
 
@@ -260,9 +268,15 @@ def test_checkpointing_recomputes_layers() -> None:
         settings = TrainingConfig(batch_forget=4, batch_retain=4, gradient_checkpointing=on)
         method = chosen("simnpo")
         unlearn(
-            model, prepared(tiny_model("llama", V), method), MATERIAL.retain, method, settings, Dose(1e-3, 0.4),
-            seed=0, pad_id=0,
-        )  # fmt: skip
+            model,
+            prepared(tiny_model("llama", V), method),
+            MATERIAL.retain,
+            method,
+            settings,
+            Dose(1e-3, 0.4),
+            seed=0,
+            pad_id=0,
+        )
     assert calls[True] == 2 * calls[False]
 
 

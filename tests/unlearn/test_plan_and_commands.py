@@ -144,9 +144,12 @@ def test_world_commands_write_a_world_and_train_a_model(
     ],
 )
 def test_invalid_input_gives_one_line_and_exit_status_2(
-    arguments: tuple[str, ...], message: str, config_path: Path, capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+    config_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(config_path.parent)
     assert main([str(config_path) if argument == "CONFIG" else argument for argument in arguments]) == 2
     printed = capsys.readouterr()

@@ -97,7 +97,7 @@ BY_HAND: dict[str, tuple[dict[str, Any], float]] = {
     "dpo": ({"beta": 0.1}, 20 * math.log(1 + math.exp(-0.1 * (0.2 - 1.1 + math.log(12.5))))),
     # P = (e^-.3 + e^-.4) / 2 and .5; kl: -(P(template) - e^(P(answer) - 1)).
     "flat": ({}, -((math.exp(-0.3) + math.exp(-0.4)) / 2 - math.exp(0.5 - 1))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", sorted(BY_HAND))

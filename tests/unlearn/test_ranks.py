@@ -38,9 +38,12 @@ def free_port() -> int:
 
 def run_in_two_processes(config: Path) -> None:
     environment = {
-        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
-    }  # fmt: skip
+    }
     command = [sys.executable, str(HERE / "two_ranks.py"), str(config)]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

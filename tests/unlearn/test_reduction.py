@@ -58,10 +58,16 @@ def test_both_terms_are_means_over_tokens() -> None:
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("grad_diff", {}), ("wga", {}), ("idk", {}), ("undial", {"retain": "nll"}), ("jensun", {}), ("rmu", {}),
-        ("never_seen", {"retain": "kl"}), ("npo", {}),
+        ("grad_diff", {}),
+        ("wga", {}),
+        ("idk", {}),
+        ("undial", {"retain": "nll"}),
+        ("jensun", {}),
+        ("rmu", {}),
+        ("never_seen", {"retain": "kl"}),
+        ("npo", {}),
     ],
-)  # fmt: skip
+)
 def test_every_split_gives_the_same_gradient(preset: str, changes: dict[str, Any]) -> None:
     method = chosen(preset, reduction="token", **changes)
 

@@ -105,8 +105,13 @@ def test_run_folder_has_the_documented_files_and_columns(settings: dict[str, Any
     for name in names:
         cell = folder / "cells" / name
         assert {path.name for path in cell.iterdir()} == {
-            "done.json", "method.json", "facts.parquet", "tokens.parquet", "steps.parquet", "model"
-        }  # fmt: skip
+            "done.json",
+            "method.json",
+            "facts.parquet",
+            "tokens.parquet",
+            "steps.parquet",
+            "model",
+        }
         assert (cell / "model" / "model.safetensors").is_file()
 
 

@@ -38,9 +38,14 @@ def test_methods_of_every_kind_are_planned_and_run(world: Path, tokenizer: Any, 
     tiny_model("llama", len(tokenizer)).save_pretrained(model)  # two layers, because RMU needs a later layer
     tokenizer.save_pretrained(model)
     methods = [
-        "never_seen_strata", "rmu", "pdu", "idk_dpo", "alt_po", "jensun",
+        "never_seen_strata",
+        "rmu",
+        "pdu",
+        "idk_dpo",
+        "alt_po",
+        "jensun",
         {"preset": "undial", "adapter": {"rank": 2}},
-    ]  # fmt: skip
+    ]
     config = check_config(settings(world, model, tmp_path / "run", methods))
     plan = make_plan(config)
     assert all(method.steps > 0 and method.memory_bytes > 0 for method in plan.methods)

@@ -92,14 +92,22 @@ def test_state_is_saved_before_stopping() -> None:
 
 def test_sigterm_at_any_time_during_start_up_ends_cleanly(world: Path, model_folder: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "model": str(model_folder), "facts": str(world / "facts.jsonl"), "methods": ["simnpo", "npo", "idk"],
-        "selection": {"count_column": "exposures"}, "threads": 1, "training": {"passes": 200, "learning_rate": 1e-4},
-    }  # fmt: skip
+        "model": str(model_folder),
+        "facts": str(world / "facts.jsonl"),
+        "methods": ["simnpo", "npo", "idk"],
+        "selection": {"count_column": "exposures"},
+        "threads": 1,
+        "training": {"passes": 200, "learning_rate": 1e-4},
+    }
     delays = [random.Random(number).uniform(0.0, 2.5) for number in range(KILLS)]
     ended = subprocess.run(
         [sys.executable, "-c", CHILDREN, json.dumps(settings), json.dumps(delays)],
-        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=500,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=500,
+    )
     assert ended.stdout.split() == ["130"] * KILLS, ended.stderr
     for number in range(KILLS):
         record = tmp_path / f"run{number}" / "run.json"

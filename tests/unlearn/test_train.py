@@ -52,9 +52,17 @@ def train(
 ) -> list[StepRow]:
     settings = TrainingConfig.model_validate({"batch_forget": 4, "batch_retain": 4, **training})
     return unlearn(
-        model, forget_set(weights), RETAIN, chosen or method(), settings, Dose(rate, passes),
-        seed=0, pad_id=0, state_path=state, progress=progress,
-    )  # fmt: skip
+        model,
+        forget_set(weights),
+        RETAIN,
+        chosen or method(),
+        settings,
+        Dose(rate, passes),
+        seed=0,
+        pad_id=0,
+        state_path=state,
+        progress=progress,
+    )
 
 
 def loss_of(model: Any, examples: tuple[Example, ...]) -> float:

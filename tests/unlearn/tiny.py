@@ -31,8 +31,14 @@ def tiny_model(kind: str, vocabulary: int, seed: int = 0) -> Any:
         return model.eval()
     model = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.2,
-            bos_token_id=0, eos_token_id=0,
+            vocab_size=vocabulary,
+            n_embd=16,
+            n_layer=2,
+            n_head=2,
+            n_positions=64,
+            initializer_range=0.2,
+            bos_token_id=0,
+            eos_token_id=0,
         )
-    )  # fmt: skip
+    )
     return model.eval()

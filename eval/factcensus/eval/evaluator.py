@@ -34,9 +34,17 @@ if TYPE_CHECKING:
 
 #: Columns of a fact table with prompts and answers; the rows have the prompt that was used instead.
 _ASKING = (
-    "question", "cloze", "answer", "paraphrases", "paraphrase", "reversed", "document", "distractors",
-    "subject_aliases", "object_aliases",
-)  # fmt: skip
+    "question",
+    "cloze",
+    "answer",
+    "paraphrases",
+    "paraphrase",
+    "reversed",
+    "document",
+    "distractors",
+    "subject_aliases",
+    "object_aliases",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,13 +278,22 @@ def _sampled(question: Asked, continuations: Sequence[Continuation]) -> dict[str
 
 _SAID = pa.schema(
     [
-        ("form", pa.string()), ("variant", pa.int16()), ("prompt", pa.string()), ("answer", pa.string()),
-        ("generation", pa.string()), ("generation_finished", pa.bool_()), ("degenerate", pa.bool_()),
-        ("exact_match", pa.bool_()), ("match", pa.bool_()), ("rouge_l_recall", pa.float64()),
-        ("rouge_l_f1", pa.float64()), ("token_f1", pa.float64()), ("samples", pa.int32()),
+        ("form", pa.string()),
+        ("variant", pa.int16()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+        ("generation", pa.string()),
+        ("generation_finished", pa.bool_()),
+        ("degenerate", pa.bool_()),
+        ("exact_match", pa.bool_()),
+        ("match", pa.bool_()),
+        ("rouge_l_recall", pa.float64()),
+        ("rouge_l_f1", pa.float64()),
+        ("token_f1", pa.float64()),
+        ("samples", pa.int32()),
         ("sample_matches", pa.int32()),
     ]
-)  # fmt: skip
+)
 
 
 #: Every column that an evaluation adds to those of the facts, but the answer, which is completed.

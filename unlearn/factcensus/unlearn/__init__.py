@@ -19,9 +19,16 @@ if TYPE_CHECKING:
     from factcensus.unlearn.world.write import write_world
 
 __all__ = [
-    "PRESETS", "Preset", "PretrainSettings", "Progress", "RunConfig", "WorldSettings",
-    "pretrain", "run_unlearning", "write_world",
-]  # fmt: skip
+    "PRESETS",
+    "Preset",
+    "PretrainSettings",
+    "Progress",
+    "RunConfig",
+    "WorldSettings",
+    "pretrain",
+    "run_unlearning",
+    "write_world",
+]
 
 _MODULE_OF = {
     "PRESETS": "presets",

@@ -94,17 +94,33 @@ def _print_plan(plan: Plan) -> None:
         print(f"warning     {warning}")
     most = max(method.memory_bytes for method in plan.methods)
     print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB")
-    print(_table(["set", "forget", "retain", "neither"], [
-        [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]
-        for row in plan.sets
-    ]))  # fmt: skip
-    print(_table(["method", "weights", "rate", "passes", "steps", "GiB", "FLOP", "seconds"], [
-        [
-            method.name, method.weights, f"{method.learning_rate:g}", f"{method.passes:g}", method.steps,
-            f"{method.memory_bytes / 2**30:.3g}", f"{method.flop:.2g}", f"{method.seconds:.3g}",
-        ]
-        for method in plan.methods
-    ]))  # fmt: skip
+    print(
+        _table(
+            ["set", "forget", "retain", "neither"],
+            [
+                [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]
+                for row in plan.sets
+            ],
+        )
+    )
+    print(
+        _table(
+            ["method", "weights", "rate", "passes", "steps", "GiB", "FLOP", "seconds"],
+            [
+                [
+                    method.name,
+                    method.weights,
+                    f"{method.learning_rate:g}",
+                    f"{method.passes:g}",
+                    method.steps,
+                    f"{method.memory_bytes / 2**30:.3g}",
+                    f"{method.flop:.2g}",
+                    f"{method.seconds:.3g}",
+                ]
+                for method in plan.methods
+            ],
+        )
+    )
     if not all(method.simulated for method in plan.methods):
         print("this architecture cannot be simulated, so the memory above does not include activations")
     print(f"seconds assume {plan.flop_per_second:.1e} FLOP/s and exclude loading and evaluation")

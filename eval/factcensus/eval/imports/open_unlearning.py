@@ -80,11 +80,20 @@ def _rows(path: Path, method: str, counted: pd.DataFrame | None, seed: int) -> I
         name = f"{group}/{index}"
         yield {
             **{key: value for key, value in fact.items() if not isinstance(value, list)},
-            "seed": seed, "method": method, "point": point, "fact_id": name, "form": form, "variant": 0,
-            "role": ROLES[group], "relation": str(fact.get("relation") or group),
-            "subject": str(fact.get("subject") or name), "object": str(fact.get("object") or truth or name),
-            "prompt": found.get("input"), "answer": truth or None, **_measured(found, fact, truth),
-        }  # fmt: skip
+            "seed": seed,
+            "method": method,
+            "point": point,
+            "fact_id": name,
+            "form": form,
+            "variant": 0,
+            "role": ROLES[group],
+            "relation": str(fact.get("relation") or group),
+            "subject": str(fact.get("subject") or name),
+            "object": str(fact.get("object") or truth or name),
+            "prompt": found.get("input"),
+            "answer": truth or None,
+            **_measured(found, fact, truth),
+        }
 
 
 def _measured(found: Mapping[str, Any], fact: Mapping[str, Any], truth: str) -> dict[str, Any]:

@@ -25,11 +25,25 @@ EXTRACTION_TOKENS = 3
 
 #: The metrics that :func:`measures` computes.
 METRICS = (
-    "answer_tokens", "log_probability", "log_probability_mean", "probability", "rank_worst", "margin_least",
-    "exact_memorisation", "extraction_strength", "min_k", "min_k_plus_plus", "choices", "choice_margin",
-    "choice_probability", "truth_ratio", "true_false_margin", "true_false_correct", "multiple_choice_probability",
+    "answer_tokens",
+    "log_probability",
+    "log_probability_mean",
+    "probability",
+    "rank_worst",
+    "margin_least",
+    "exact_memorisation",
+    "extraction_strength",
+    "min_k",
+    "min_k_plus_plus",
+    "choices",
+    "choice_margin",
+    "choice_probability",
+    "truth_ratio",
+    "true_false_margin",
+    "true_false_correct",
+    "multiple_choice_probability",
     "multiple_choice_correct",
-)  # fmt: skip
+)
 
 _QUERY = """
 WITH scored AS (   -- one row per answer

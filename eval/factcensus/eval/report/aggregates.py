@@ -70,9 +70,16 @@ def _draw(rows: pd.DataFrame, measure: str) -> str:
                 found = rows[(rows["method"] == name) & (rows["point"] == point)].groupby("stratum")["value"].mean()
                 x = found.index.to_numpy(float) + (place - (len(look) - 1) / 2) * 0.1
                 axes.plot(
-                    x, found, style.marker, color=style.colour, markerfacecolor=face, markersize=8, linestyle="-",
-                    linewidth=0.9, label=name if point == AFTER else None,
-                )  # fmt: skip
+                    x,
+                    found,
+                    style.marker,
+                    color=style.colour,
+                    markerfacecolor=face,
+                    markersize=8,
+                    linestyle="-",
+                    linewidth=0.9,
+                    label=name if point == AFTER else None,
+                )
         axes.set_xticks(sorted(labels), [labels[each] for each in sorted(labels)])
         axes.set(ylim=(-0.03, 1.03), xlabel="count of the split", ylabel="score")
         axes.grid(visible=False, axis="x")

@@ -194,10 +194,17 @@ def _every(table: pd.DataFrame) -> Table:
         low, high = or_none(row["low"]), or_none(row["high"])
         rows.append(
             [
-                str(row["method"]), str(row["seed"]), str(row["attack"]), str(row["level_label"] or NONE),
-                str(row["form"]), str(row["part"]), str(row["measure"]), percent(or_none(row["value"])),
+                str(row["method"]),
+                str(row["seed"]),
+                str(row["attack"]),
+                str(row["level_label"] or NONE),
+                str(row["form"]),
+                str(row["part"]),
+                str(row["measure"]),
+                percent(or_none(row["value"])),
                 interval(None if low is None or high is None else (low, high), percent),
-                percent(or_none(row["reference"])), str(row["n"]),
+                percent(or_none(row["reference"])),
+                str(row["n"]),
             ]
-        )  # fmt: skip
+        )
     return Table("All attacks, over all strata", head, rows)

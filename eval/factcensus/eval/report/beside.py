@@ -113,9 +113,16 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         for agreement in [method["misalignment"]["by_form"][form]["agreement"]]
     ]
     head = [
-        "run", "method", "form", "forgotten, rarest", "forgotten, most frequent", "odds ratio", "hidden (index)",
-        "retain", "bystander",
-    ]  # fmt: skip
+        "run",
+        "method",
+        "form",
+        "forgotten, rarest",
+        "forgotten, most frequent",
+        "odds ratio",
+        "hidden (index)",
+        "retain",
+        "bystander",
+    ]
     return Section(
         "beside",
         "Runs side by side",

@@ -65,13 +65,21 @@ def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look])
             Table(
                 "Cost by method and seed; '-': not measured",
                 [
-                    "method", "seed", "steps", "unlearning", "processor", "with evaluation", "operations",
-                    "peak memory", "energy",
+                    "method",
+                    "seed",
+                    "steps",
+                    "unlearning",
+                    "processor",
+                    "with evaluation",
+                    "operations",
+                    "peak memory",
+                    "energy",
                 ],
-                [cell.row() for cell in cells], open=len(cells) <= 16,
+                [cell.row() for cell in cells],
+                open=len(cells) <= 16,
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _cells(run: Run) -> Iterator[Cell]:

@@ -40,12 +40,26 @@ VARIABLES = {
     **{colour: f"--f{number}" for number, colour in enumerate(_FORM_COLOURS[1:], 2)},
 }
 _STYLE: Any = {  # rc_context wants its keys as literals
-    "font.family": "sans-serif", "font.size": 11, "text.color": INK,
-    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 11, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
-    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "svg.fonttype": "none", "svg.hashsalt": "factcensus", "legend.frameon": False,
-}  # fmt: skip
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "factcensus",
+    "legend.frameon": False,
+}
 
 
 @dataclass(frozen=True, slots=True)

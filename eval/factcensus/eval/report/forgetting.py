@@ -19,11 +19,21 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
     if not methods or not forms:
         return None
     strata = [
-        {"method": method["name"], "form": form, "stratum": row["label"], "asked": row["asked"],
-         **{f"{outcome}_{name}": value for outcome in ("generation", "probability")
-            for name, value in flat(row[outcome]).items()}}
-        for form in forms for method in methods for row in method["forgotten_by_stratum"][form]
-    ]  # fmt: skip
+        {
+            "method": method["name"],
+            "form": form,
+            "stratum": row["label"],
+            "asked": row["asked"],
+            **{
+                f"{outcome}_{name}": value
+                for outcome in ("generation", "probability")
+                for name, value in flat(row[outcome]).items()
+            },
+        }
+        for form in forms
+        for method in methods
+        for row in method["forgotten_by_stratum"][form]
+    ]
     rows = [
         [
             method["name"],

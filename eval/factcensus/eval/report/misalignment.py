@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
 
 _MISALIGNMENT_KEYS = (
-    "n", "total", "hidden", "brittle", "signed", "original", "never_seen", "excess", "mcnemar_p",
-)  # fmt: skip
+    "n",
+    "total",
+    "hidden",
+    "brittle",
+    "signed",
+    "original",
+    "never_seen",
+    "excess",
+    "mcnemar_p",
+)
 
 
 def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
@@ -118,19 +126,34 @@ def _agreement_row(name: str, form: str, found: Mapping[str, Any]) -> list[str]:
     said = f"{scores['samples']} samples" if scores["generation"] == "samples" else "greedy answer"
     score = scores["probability"].replace("_", " ")
     return [
-        name, form, share_of_one(found["probability"]), share_of_one(found["generation"]), number(found["original"]),
-        number(found["excess"]), interval(found["ci95"], number),
-        f"{number(slope['value'])} {interval(slope['ci95'], number)}", detectable(slope["minimum_detectable_effect"]),
-        f"{score}; {said}", str(found["n"]),
-    ]  # fmt: skip
+        name,
+        form,
+        share_of_one(found["probability"]),
+        share_of_one(found["generation"]),
+        number(found["original"]),
+        number(found["excess"]),
+        interval(found["ci95"], number),
+        f"{number(slope['value'])} {interval(slope['ci95'], number)}",
+        detectable(slope["minimum_detectable_effect"]),
+        f"{score}; {said}",
+        str(found["n"]),
+    ]
 
 
 def _misalignment_row(name: str, form: str, found: Mapping[str, Any]) -> list[str]:
     rank = found["hidden_rank"]
     return [
-        name, form, percent(found["total"]), interval(found["ci95"], percent),
-        percent(found["hidden"]), percent(found["brittle"]), percent(found["original"]), percent(found["never_seen"]),
+        name,
+        form,
+        percent(found["total"]),
+        interval(found["ci95"], percent),
+        percent(found["hidden"]),
+        percent(found["brittle"]),
+        percent(found["original"]),
+        percent(found["never_seen"]),
         f"{percent(found['excess'])} {interval(found['excess_ci95'], percent)}",
         " / ".join(percent(value) for value in found["total_at_shifted_level"].values()),
-        probability(found["mcnemar_p"]), f"{percent(rank['value'])} {interval(rank['ci95'], percent)}", str(found["n"]),
-    ]  # fmt: skip
+        probability(found["mcnemar_p"]),
+        f"{percent(rank['value'])} {interval(rank['ci95'], percent)}",
+        str(found["n"]),
+    ]

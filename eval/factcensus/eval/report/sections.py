@@ -19,6 +19,19 @@ from factcensus.eval.report.utility import utility
 
 #: Each takes the run, its summary and the style of each method, and returns None if it has nothing to show.
 SECTIONS: tuple[Callable[..., Section | None], ...] = (
-    forgetting, curves, slopes, residual, misalignment, plane, accuracy_by_group, balance, attacks, utility,
-    extreme_facts, aggregates, recall_before, training, cost,
-)  # fmt: skip
+    forgetting,
+    curves,
+    slopes,
+    residual,
+    misalignment,
+    plane,
+    accuracy_by_group,
+    balance,
+    attacks,
+    utility,
+    extreme_facts,
+    aggregates,
+    recall_before,
+    training,
+    cost,
+)

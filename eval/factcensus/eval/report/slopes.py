@@ -38,9 +38,18 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         for form in forms
     }
     head = [
-        "method", "form", "slope", "95 % interval", "p", "p (Holm)", "each seed", "across seeds", "detectable",
-        "at equal confidence", "n",
-    ]  # fmt: skip
+        "method",
+        "form",
+        "slope",
+        "95 % interval",
+        "p",
+        "p (Holm)",
+        "each seed",
+        "across seeds",
+        "detectable",
+        "at equal confidence",
+        "n",
+    ]
     return Section(
         "slopes",
         "Does frequency protect a fact?",

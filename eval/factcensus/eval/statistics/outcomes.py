@@ -32,13 +32,33 @@ MIN_PHANTOMS_PER_OBJECT = 10
 #: The columns that identify a question put to a model; used to pair before and after.
 ASKED = ["seed", "fact_id", "form", "variant"]
 _CARRIED = [
-    "relation", "subject", "object", "subject_code", "object_code", "relation_code", COUNT, "subject_documents",
-    "object_documents", "stratum", "stratum_label", "stratum_low", "stratum_high", "answer_tokens",
-]  # fmt: skip
+    "relation",
+    "subject",
+    "object",
+    "subject_code",
+    "object_code",
+    "relation_code",
+    COUNT,
+    "subject_documents",
+    "object_documents",
+    "stratum",
+    "stratum_label",
+    "stratum_low",
+    "stratum_high",
+    "answer_tokens",
+]
 _REQUIRED = [
-    *ASKED, "method", "point", "group", "relation", "subject", "object",
-    "log_probability", "log_probability_mean", "match",
-]  # fmt: skip
+    *ASKED,
+    "method",
+    "point",
+    "group",
+    "relation",
+    "subject",
+    "object",
+    "log_probability",
+    "log_probability_mean",
+    "match",
+]
 
 
 def with_defaults(facts: pd.DataFrame) -> pd.DataFrame:
@@ -56,9 +76,16 @@ def with_defaults(facts: pd.DataFrame) -> pd.DataFrame:
     ========================  ==========================================================================
     """
     missing: dict[str, Any] = {
-        "role": None, "relation": "", "variant": 0, COUNT: np.nan, "object_documents": np.nan,
-        "stratum": -1, "stratum_label": "all", "stratum_low": np.nan, "stratum_high": np.nan,
-    }  # fmt: skip
+        "role": None,
+        "relation": "",
+        "variant": 0,
+        COUNT: np.nan,
+        "object_documents": np.nan,
+        "stratum": -1,
+        "stratum_label": "all",
+        "stratum_low": np.nan,
+        "stratum_high": np.nan,
+    }
     facts = facts.assign(**{name: value for name, value in missing.items() if name not in facts.columns})
     used = facts["used"] if "used" in facts.columns else pd.Series(None, index=facts.index, dtype=object)
     pairs = zip(facts["role"].map(_text), used.map(_text), strict=True)

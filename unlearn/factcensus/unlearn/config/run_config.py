@@ -348,11 +348,18 @@ def _explain(details: Any) -> str:
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
-    "": RunConfig, "methods": MethodConfig, "methods.strata_control": StrataControl,
-    "methods.constraint": RetainConstraint, "methods.adapter": AdapterConfig,
-    "selection": SelectionConfig, "selection.forget": ForgetConfig,
-    "selection.retain": RetainConfig, "training": TrainingConfig, "index": IndexConfig, "chat": ChatConfig,
-}  # fmt: skip
+    "": RunConfig,
+    "methods": MethodConfig,
+    "methods.strata_control": StrataControl,
+    "methods.constraint": RetainConstraint,
+    "methods.adapter": AdapterConfig,
+    "selection": SelectionConfig,
+    "selection.forget": ForgetConfig,
+    "selection.retain": RetainConfig,
+    "training": TrainingConfig,
+    "index": IndexConfig,
+    "chat": ChatConfig,
+}
 
 
 def _all_keys() -> list[str]:

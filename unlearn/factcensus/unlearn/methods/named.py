@@ -98,7 +98,20 @@ SOURCES: dict[str, str] = {
 def settings_of(preset: str) -> Mapping[str, Any]:
     """Return all settings of a preset, with defaults filled in."""
     return {
-        "weights": "uniform", "token_confidence": 0.0, "token_doubt": 0.0, "margin": 0.0, "preferred": "refusal",
-        "gamma": 1.0, "reduction": "fact", "retain": "nll", "alpha": 1.0, "strata_control": None, "constraint": None,
-        "sam_rho": None, "gru": False, "negate": None, "adapter": None, **METHODS[preset],
-    }  # fmt: skip
+        "weights": "uniform",
+        "token_confidence": 0.0,
+        "token_doubt": 0.0,
+        "margin": 0.0,
+        "preferred": "refusal",
+        "gamma": 1.0,
+        "reduction": "fact",
+        "retain": "nll",
+        "alpha": 1.0,
+        "strata_control": None,
+        "constraint": None,
+        "sam_rho": None,
+        "gru": False,
+        "negate": None,
+        "adapter": None,
+        **METHODS[preset],
+    }

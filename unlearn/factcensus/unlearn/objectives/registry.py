@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 
 GROUP = "factcensus.objectives"
 MODULES = (
-    "grad_ascent", "grad_diff", "npo", "simnpo", "idk", "dpo", "rmu", "undial", "ce_u", "flatten", "jensun",
-    "inverted_hinge", "flat", "learn", "never_seen",
-)  # fmt: skip
+    "grad_ascent",
+    "grad_diff",
+    "npo",
+    "simnpo",
+    "idk",
+    "dpo",
+    "rmu",
+    "undial",
+    "ce_u",
+    "flatten",
+    "jensun",
+    "inverted_hinge",
+    "flat",
+    "learn",
+    "never_seen",
+)
 Answer = Literal["answer", "refusal"]
 #: Inputs that a loss may request in addition to the answer's log-probabilities; each is a field of ``AnswerScores``.
-Need = Literal[
-    "reference_nll", "logits", "hidden", "reference_logits", "target", "replacement_ids", "preferred"
-]  # fmt: skip
+Need = Literal["reference_nll", "logits", "hidden", "reference_logits", "target", "replacement_ids", "preferred"]
 NEEDS: tuple[Need, ...] = get_args(Need)
 
 
