@@ -82,7 +82,8 @@ def bodies() -> dict[str, tuple[Ending, bytes]]:
         "a dictionary of names": ("arrow", arrow_of(pa.table({n: repeated(text, 10**5) for n in NAMES}), "zstd")),
         "one run": ("arrow", arrow_of(pa.table({"subject": runs, "object": runs}), "zstd")),
         "lists of nothing": (
-            "arrow", arrow_of(with_names(3, x=pa.FixedSizeListArray.from_arrays(pa.nulls(6 * 10**8), 2 * 10**8))),
+            "arrow",
+            arrow_of(with_names(3, x=pa.FixedSizeListArray.from_arrays(pa.nulls(6 * 10**8), 2 * 10**8))),
         ),
         "120 MB of one letter": ("arrow", arrow_of(with_names(1, x=["x" * 12 * 10**7]), "zstd")),
         "lists 40 deep in Arrow": ("arrow", arrow_of(with_names(1, x=pa.array([None], nested_type(40))))),
@@ -92,9 +93,10 @@ def bodies() -> dict[str, tuple[Ending, bytes]]:
         "a dictionary in lists in Parquet": ("parquet", parquet_of(with_names(150, note=[[text]] * 150))),
         "a text that grows in Parquet": ("parquet", parquet_of(with_names(1, x=["x" * 10**8]), use_dictionary=False)),
         "100 million values in Parquet": (
-            "parquet", parquet_of(with_names(10**6, **{f"c{n}": pa.nulls(10**6, pa.int8()) for n in range(100)})),
+            "parquet",
+            parquet_of(with_names(10**6, **{f"c{n}": pa.nulls(10**6, pa.int8()) for n in range(100)})),
         ),
-    }  # fmt: skip
+    }
     return found
 
 

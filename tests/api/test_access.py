@@ -44,9 +44,15 @@ def basic(password: str) -> dict[str, str]:
 def test_only_requests_with_a_key_are_answered(guarded: str, keys: dict[str, str]) -> None:
     routes = ["/", "/v1/indexes", "/v1/indexes/tiny/count?text=Paris", "/docs", "/openapi.json", "/metrics", "/nothing"]
     wrong: list[dict[str, str]] = [
-        {}, {"Authorization": "Bearer"}, {"Authorization": "Bearer x" + keys["alice"]}, {"X-API-Key": "alice"},
-        {"Authorization": keys["bob"]}, {"Authorization": "Basic %%%"}, basic(""), basic("alice"),
-    ]  # fmt: skip
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer x" + keys["alice"]},
+        {"X-API-Key": "alice"},
+        {"Authorization": keys["bob"]},
+        {"Authorization": "Basic %%%"},
+        basic(""),
+        basic("alice"),
+    ]
     for route in routes:
         for headers in wrong:
             answer = httpx.get(guarded + route, headers=headers)

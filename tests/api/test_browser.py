@@ -21,9 +21,14 @@ from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_fa
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 ATTACK = '"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 FACT = "/?index=tiny&subject=Curie&object=Warsaw&window=9"
 
@@ -221,9 +226,20 @@ def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert reached == [
-        "Skip to the content", "factcensus", "One fact", "A table of facts", "Reference", "index", "window",
-        "subject", "subject_alias", "object", "object_alias", "Counts by another column", "Count",
-    ]  # fmt: skip
+        "Skip to the content",
+        "factcensus",
+        "One fact",
+        "A table of facts",
+        "Reference",
+        "index",
+        "window",
+        "subject",
+        "subject_alias",
+        "object",
+        "object_alias",
+        "Counts by another column",
+        "Count",
+    ]
     page.locator("#subject").focus()
     page.keyboard.type("Curie")
     page.locator("#object").focus()

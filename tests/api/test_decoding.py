@@ -124,9 +124,14 @@ def test_invalid_output_of_a_fork_is_refused(what: bytes) -> None:
 
 def test_a_piece_with_changed_bytes_is_refused_or_valid() -> None:
     table = pa.table(
-        {"s": ["a", None, "bcd"], "n": [1, 2, None], "l": [["x"], None, []], "o": [{"a": 1}, None, {"a": 2}],
-         "m": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8()))}
-    )  # fmt: skip
+        {
+            "s": ["a", None, "bcd"],
+            "n": [1, 2, None],
+            "l": [["x"], None, []],
+            "o": [{"a": 1}, None, {"a": 2}],
+            "m": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8())),
+        }
+    )
     (batch,) = table.to_batches()
     schema = schema_of_json(schema_to_json(table.schema))
     good = b"".join(wire.pack_piece(batch))

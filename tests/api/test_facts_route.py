@@ -137,7 +137,7 @@ def test_other_columns_and_the_order_of_rows_are_kept(http: httpx.Client) -> Non
         ("text/plain", b"subject,object\na,b\n", 415, "text/csv"),
         ("", b"subject,object\na,b\n", 415, "text/csv"),
     ],
-)  # fmt: skip
+)
 def test_a_body_that_is_not_a_fact_table_is_refused_with_the_reason(
     http: httpx.Client, media_type: str, body: bytes, status: int, says: str
 ) -> None:

@@ -63,9 +63,12 @@ def explore(method: str, path: str, url: str, examples: int) -> None:
     strategy = schema[path][method].as_strategy()
 
     @settings(
-        max_examples=examples, deadline=None, database=None, derandomize=examples == QUICK,
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=examples == QUICK,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(case=strategy)
     def ask(case: Case) -> None:
         check(case, url)

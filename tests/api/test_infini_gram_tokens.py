@@ -189,6 +189,8 @@ def test_a_deleted_document_is_not_counted_and_is_blocked(tmp_path: Path) -> Non
             for rank in range(*found["segment_by_shard"][0])
         ]
         assert sorted((each["doc_ix"], each["blocked"], len(each["spans"])) for each in shown) == [
-            (0, True, 0), (0, True, 0), (1, False, 3),
-        ]  # fmt: skip
+            (0, True, 0),
+            (0, True, 0),
+            (1, False, 3),
+        ]
         assert "compact" in ask(url, "less", "ntd", "Pari")["error"]

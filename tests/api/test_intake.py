@@ -51,7 +51,7 @@ def test_gzip_decoding_does_not_depend_on_the_pieces(size: int, chunk: int) -> N
     "body",
     [b"", b"\x1f\x8b", gzip.compress(PARIS)[:-1], gzip.compress(PARIS) + b"x", b"no gzip", gzip.compress(b"") * 1001],
     ids=["empty", "header", "cut", "more behind", "no gzip", "many members"],
-)  # fmt: skip
+)
 def test_invalid_gzip_is_refused(body: bytes) -> None:
     with pytest.raises(Problem, match="gzip"):
         decoded(body)

@@ -189,8 +189,12 @@ def test_a_reload_opens_new_and_changed_indexes_and_closes_removed_ones(indexes:
         assert client.get("/v1/indexes/one/count", params=asked).json()["documents"] == 1
         done = client.post("/v1/admin/reload").json()
         assert done == {
-            "opened": ["one", "three"], "closed": ["two"], "unchanged": [], "failed": [], "indexes": ["one", "three"]
-        }  # fmt: skip
+            "opened": ["one", "three"],
+            "closed": ["two"],
+            "unchanged": [],
+            "failed": [],
+            "indexes": ["one", "three"],
+        }
         answer = client.get("/v1/indexes/one/count", params=asked, headers={"If-None-Match": tag})
         assert (answer.status_code, answer.json()["documents"]) == (200, 2)
         assert client.get("/v1/indexes/two/count", params=asked).status_code == 404

@@ -58,15 +58,21 @@ def test_only_allowed_names_are_accepted(index_folder: Path) -> None:
     names = ("counts.example", "*.people.example")
     with serving(Settings(indexes=(index_folder,), allowed_hosts=names)) as url:
         for host, status in (
-            ("counts.example", 200), ("Counts.Example:443", 200), ("a.people.example", 200), ("localhost", 200),
-            ("people.example", 421), ("xpeople.example", 421), ("a.counts.example", 421),
-        ):  # fmt: skip
+            ("counts.example", 200),
+            ("Counts.Example:443", 200),
+            ("a.people.example", 200),
+            ("localhost", 200),
+            ("people.example", 421),
+            ("xpeople.example", 421),
+            ("a.counts.example", 421),
+        ):
             assert httpx.get(f"{url}/v1/indexes", headers={"Host": host}).status_code == status, host
 
 
 @pytest.mark.parametrize(
-    "settings", [{"allowed_hosts": ("*",)}, {"host": "0.0.0.0", "allow_anonymous": True}, {"keys_file": "keys"}],  # noqa: S104  # it is not listened on
-)  # fmt: skip
+    "settings",
+    [{"allowed_hosts": ("*",)}, {"host": "0.0.0.0", "allow_anonymous": True}, {"keys_file": "keys"}],  # noqa: S104  # it is not listened on
+)
 def test_any_name_is_accepted_with_keys_or_on_a_public_address(
     index_folder: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:

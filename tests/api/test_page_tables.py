@@ -185,9 +185,21 @@ def test_a_table_with_markup_is_shown_as_text(http: httpx.Client) -> None:
 def test_a_page_without_scripts_refreshes_itself() -> None:
     """Render the progress page directly, because seeing it depends on timing."""
     job = Job(
-        "a" * 32, "", "tiny", "d", "text/csv", (), state="running", facts=9, counted=4, created=0, started=0,
-        finished=None, error=None, generation=0,
-    )  # fmt: skip
+        "a" * 32,
+        "",
+        "tiny",
+        "d",
+        "text/csv",
+        (),
+        state="running",
+        facts=9,
+        counted=4,
+        created=0,
+        started=0,
+        finished=None,
+        error=None,
+        generation=0,
+    )
     request = Request({"type": "http", "method": "GET", "path": "/tables/a", "headers": [], "query_string": b""})
     page = bytes(html(request, "table.html", {"job": job, "finished": False}).body).decode()
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page

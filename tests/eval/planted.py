@@ -10,7 +10,7 @@ RELATIONS = ("city", "employer", "school")
 OBJECTS = 12
 
 
-def planted_facts(
+def planted_facts(  # noqa: PLR0913  # one argument per property of the world, all by name
     *,
     seed: int = 0,
     people: int = 70,

@@ -9,8 +9,12 @@ from typing import Any, Literal
 Form = Literal["facts", "replication"]
 Ending = Literal["json", "jsonl", "csv", "arrow", "parquet"]
 FORMAT_NAMES: dict[Ending, str] = {
-    "json": "JSON", "jsonl": "JSON Lines", "csv": "CSV", "arrow": "an Arrow stream", "parquet": "Parquet",
-}  # fmt: skip
+    "json": "JSON",
+    "jsonl": "JSON Lines",
+    "csv": "CSV",
+    "arrow": "an Arrow stream",
+    "parquet": "Parquet",
+}
 #: Maximum columns of a table, including nested ones.
 MOST_COLUMNS = 1000
 #: Maximum nesting of lists and objects in one cell.

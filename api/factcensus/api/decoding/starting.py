@@ -20,9 +20,12 @@ START_S = 60.0
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL")
 #: Variables that make the process return memory at once and reserve none for threads it does not have.
 _SET = {
-    "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
-}  # fmt: skip
+}
 
 
 class DecodingProcess:
@@ -91,8 +94,12 @@ class DecodingProcess:
                 # A separate session keeps Ctrl+C from ending it, so the service can finish decoding.
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", f"{__package__}.process"],
-                    stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=kept | _SET, cwd="/", start_new_session=True,
-                )  # fmt: skip
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env=kept | _SET,
+                    cwd="/",
+                    start_new_session=True,
+                )
             ours.settimeout(START_S)
             self._control, self._ready = ours, False
         return self._control

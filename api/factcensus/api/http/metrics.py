@@ -15,10 +15,18 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 #: Problem types for requests that are refused because of keys, rates, sizes, load or timeouts.
 REJECTIONS = frozenset(
     {
-        "unauthorized", "forbidden", "body-too-slow", "body-too-large", "limit-exceeded", "too-many-requests",
-        "overloaded", "too-many-jobs", "jobs-full", "deadline-exceeded",
+        "unauthorized",
+        "forbidden",
+        "body-too-slow",
+        "body-too-large",
+        "limit-exceeded",
+        "too-many-requests",
+        "overloaded",
+        "too-many-jobs",
+        "jobs-full",
+        "deadline-exceeded",
     }
-)  # fmt: skip
+)
 JOB_BUCKETS = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

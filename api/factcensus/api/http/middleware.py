@@ -83,9 +83,14 @@ class Observation:
                 # raw_path is percent-encoded, so a line break in it cannot forge a log line.
                 path = scope.get("raw_path", b"").decode("latin-1")[:500]
                 known = {
-                    "request_id": request_id, "method": method[:20], "path": path, "route": route, "status": status,
-                    "milliseconds": round(1000 * seconds, 1), "holder": state.get("holder"),
-                }  # fmt: skip
+                    "request_id": request_id,
+                    "method": method[:20],
+                    "path": path,
+                    "route": route,
+                    "status": status,
+                    "milliseconds": round(1000 * seconds, 1),
+                    "holder": state.get("holder"),
+                }
                 log.log(
                     level, "%s %s %s %d %.1f ms", request_id, method[:20], path, status, 1000 * seconds, extra=known
                 )
@@ -113,9 +118,11 @@ class Compression:
     def __init__(self, app: ASGIApp) -> None:
         # Level 4 takes a fifth of the time of level 9 and saves almost as much. Parquet is already compressed.
         self.app = GZipMiddleware(
-            app, minimum_size=1000, compresslevel=4,
+            app,
+            minimum_size=1000,
+            compresslevel=4,
             exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet"),
-        )  # fmt: skip
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process one request; pass the lifespan through."""

@@ -21,17 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.api.infini_gram.linking import Anchors, Positions, link, scan, scan_documents
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Limit
-from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import Mask
-from factcensus.indexer.kernels.pairs import gallop
-from factcensus.indexer.kernels.search import Array, find, mark_documents
+from factcensus.indexer.kernels.search import find, mark_documents
 from factcensus.indexer.storage.shard import Shard
 
 #: Occurrences of the rarest clause processed together.
@@ -216,7 +214,7 @@ def _begins(
     positions = [clause.positions(*around, limit) for clause in others]
     starts = np.cumsum([0, *map(len, positions)], dtype=np.int64)
     joined = np.concatenate([*positions, np.zeros(0, np.int64)])
-    _link(anchors, first, last, joined, starts, max_diff_tokens, limit.flag, found)
+    link(Anchors(anchors, first, last), Positions(joined, starts), max_diff_tokens, limit.flag, found)
     limit.check()
     return found
 
@@ -253,7 +251,7 @@ class _Clause:
         if self._marked is not None:
             return self._marked[documents]
         found = np.zeros(len(documents), np.bool_)
-        _scan_documents(shard.ids, begins, ends, self._terms, self._lengths, limit.flag, found)
+        scan_documents(shard.ids, begins, ends, self._terms, self._lengths, limit.flag, found)
         limit.check()
         return found
 
@@ -273,117 +271,6 @@ class _Clause:
         first = np.append(True, begins[1:] > np.maximum.accumulate(ends)[:-1])
         joined = begins[first], np.maximum.reduceat(ends, np.flatnonzero(first))
         found = np.empty(int((joined[1] - joined[0]).sum()), np.int64)
-        size = _scan(shard.ids, *joined, self._terms, self._lengths, limit.flag, found)
+        size = scan(shard.ids, *joined, self._terms, self._lengths, limit.flag, found)
         limit.check()
         return found[:size]
-
-
-@compiled()
-def _term_at(ids: Array, at: Any, terms: Array, lengths: Array) -> Any:
-    """Return whether one of the terms starts at a position."""
-    first = 0
-    for term in range(lengths.size):
-        length = lengths[term]
-        if at + length <= ids.size:
-            i = 0
-            while i < length and ids[at + i] == terms[first + i]:
-                i += 1
-            if i == length:
-                return True
-        first += length
-    return False
-
-
-@compiled()
-def _scan(ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array) -> Any:
-    """Write the positions in the ranges where a term starts to ``found``, and return their number."""
-    size = 0
-    for stretch in range(begins.size):
-        if stop[0]:
-            break
-        for at in range(begins[stretch], ends[stretch]):
-            if _term_at(ids, at, terms, lengths):
-                found[size] = at
-                size += 1
-    return size
-
-
-@compiled()
-def _scan_documents(
-    ids: Array, begins: Array, ends: Array, terms: Array, lengths: Array, stop: Array, found: Array
-) -> None:
-    """Set ``found`` for the ranges in which a term starts."""
-    for stretch in range(begins.size):
-        if stop[0]:
-            break
-        for at in range(begins[stretch], ends[stretch]):
-            if _term_at(ids, at, terms, lengths):
-                found[stretch] = True
-                break
-
-
-@compiled()
-def _link(
-    anchors: Array, begins: Array, ends: Array, positions: Array, starts: Array, distance: int, stop: Array,
-    found: Array,
-) -> None:  # fmt: skip
-    """Write the start of the linked group of each anchor to ``found`` (see :class:`Found`), or -1 if it has none.
-
-    A range of text between two chosen occurrences grows by one clause at a time, to either side and as far as possible.
-    A shorter step reaches nothing that the longest one does not, because everything between is in the range. The range
-    is complete if every remaining clause has an occurrence inside it.
-
-    Args:
-        anchors: Positions of the rarest clause.
-        begins: Start of the document of each anchor.
-        ends: End of the document of each anchor.
-        positions: Positions of the other clauses; those of clause ``i`` are ``starts[i]:starts[i + 1]``, in order.
-        starts: Bounds of the clauses in ``positions``.
-        distance: max_diff_tokens.
-        stop: Set to stop the search.
-        found: int64 (anchors,), the result.
-    """
-    others = starts.size - 1
-    # Room for all pending states: each of at most 2 * others steps adds its siblings.
-    waiting_lefts = np.empty(2 * others * others + 1, np.int64)
-    waiting_rights = np.empty(2 * others * others + 1, np.int64)
-    waiting_sets = np.empty(2 * others * others + 1, np.int64)
-    for i in range(anchors.size):
-        if (i & 1023) == 0 and stop[0]:
-            return
-        anchor, begin, end = anchors[i], begins[i], ends[i]
-        waiting_lefts[0], waiting_rights[0], waiting_sets[0] = anchor, anchor, (1 << others) - 1
-        waiting = 1
-        complete = False
-        while waiting:
-            waiting -= 1
-            left, right, left_out = waiting_lefts[waiting], waiting_rights[waiting], waiting_sets[waiting]
-            complete = True
-            for j in range(others):
-                if left_out >> j & 1:
-                    at = gallop(positions, starts[j], starts[j + 1], left)
-                    if at == starts[j + 1] or positions[at] > right:
-                        complete = False
-                        break
-            if complete:
-                break
-            for j in range(others):
-                if not left_out >> j & 1:
-                    continue
-                at = gallop(positions, starts[j], starts[j + 1], max(begin, left - distance))
-                if at < starts[j + 1] and positions[at] < left:
-                    waiting_lefts[waiting], waiting_rights[waiting] = positions[at], right
-                    waiting_sets[waiting] = left_out & ~(1 << j)
-                    waiting += 1
-                at = gallop(positions, starts[j], starts[j + 1], min(end, right + distance + 1)) - 1
-                if at >= starts[j] and positions[at] > right:
-                    waiting_lefts[waiting], waiting_rights[waiting] = left, positions[at]
-                    waiting_sets[waiting] = left_out & ~(1 << j)
-                    waiting += 1
-        found[i] = -1
-        if complete:
-            found[i] = anchor
-            for j in range(others):
-                at = gallop(positions, starts[j], starts[j + 1], anchor + 1) - 1
-                if at >= starts[j] and positions[at] >= max(begin, anchor - distance):
-                    found[i] = min(found[i], positions[at])

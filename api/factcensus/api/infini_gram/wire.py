@@ -9,7 +9,7 @@ of HTML, and queries are not logged.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,15 +112,7 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
     Raises:
         Refusal: The envelope is invalid (status 400 or 415).
     """
-    media_type = media_type_of(content_type)
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise Refusal("[Flask] Unsupported Media Type: send JSON with 'Content-Type: application/json'", 415)
-    try:
-        sent = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refusal("[Flask] Bad Request: the body is not readable as JSON", 400) from None
-    if not isinstance(sent, dict):
-        raise Refusal("[Flask] Bad Request: the body is not a JSON object", 400)
+    sent = _object_of(body, content_type)
     if "corpus" in sent:
         sent["index"] = sent["corpus"]
     for name in ("index", "query_type"):
@@ -134,6 +126,25 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
     if query_type not in QUERY_TYPES:
         raise Refusal(f"[Flask] Invalid query_type: {_shown(query_type)}", 400)
     options = {name: value for name, value in sent.items() if name not in _ENVELOPE}
+    _check_options(query_type, options)
+    by_ids = "query_ids" in sent
+    return Asked(index, query_type, sent["query_ids" if by_ids else "query"], by_ids, options)
+
+
+def _object_of(body: bytes, content_type: str | None) -> dict[str, Any]:
+    media_type = media_type_of(content_type)
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Refusal("[Flask] Unsupported Media Type: send JSON with 'Content-Type: application/json'", 415)
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal("[Flask] Bad Request: the body is not readable as JSON", 400) from None
+    if not isinstance(sent, dict):
+        raise Refusal("[Flask] Bad Request: the body is not a JSON object", 400)
+    return sent
+
+
+def _check_options(query_type: str, options: Mapping[str, Any]) -> None:
     if unknown := sorted(options.keys() - _OPTIONS):
         raise Refusal(
             f"[Flask] Bad Request: {query_type}() got an unexpected keyword argument '{unknown[0][:100]}'", 400
@@ -141,8 +152,6 @@ def read(body: bytes, content_type: str | None, is_index: Callable[[str], bool])
     for name in PLACES.get(query_type, ()):
         if name not in options:
             raise Refusal(f"[Flask] Bad Request: {query_type}() missing 1 required argument: '{name}'", 400)
-    by_ids = "query_ids" in sent
-    return Asked(index, query_type, sent["query_ids" if by_ids else "query"], by_ids, options)
 
 
 def is_integer(value: object) -> bool:

@@ -172,10 +172,21 @@ class JobRunner:
             Problem: ``too-many-jobs``, ``jobs-full``, or jobs are not available.
         """
         job = Job(
-            id=uuid.uuid4().hex, owner=owner, index=index.name, digest=index.digest, media_type=media_type,
-            windows=tuple(dict.fromkeys(windows)), state="queued", facts=facts, counted=0,
-            created=time(), started=None, finished=None, error=None, generation=index.generation,
-        )  # fmt: skip
+            id=uuid.uuid4().hex,
+            owner=owner,
+            index=index.name,
+            digest=index.digest,
+            media_type=media_type,
+            windows=tuple(dict.fromkeys(windows)),
+            state="queued",
+            facts=facts,
+            counted=0,
+            created=time(),
+            started=None,
+            finished=None,
+            error=None,
+            generation=index.generation,
+        )
         store = self.store
         with self._changed:  # so that two requests cannot both take the last place
             store.remove_finished(time() - self.retention_s)

@@ -110,10 +110,22 @@ class JobStore:
     def add(self, job: Job) -> None:
         """Store a new job whose pieces are already stored."""
         row = [
-            job.id, job.owner, job.index, job.digest, job.media_type, list(job.windows),
-            job.state, job.facts, job.counted, job.created, job.started, job.finished, job.error,
-            job.generation, job.interruptions,
-        ]  # fmt: skip
+            job.id,
+            job.owner,
+            job.index,
+            job.digest,
+            job.media_type,
+            list(job.windows),
+            job.state,
+            job.facts,
+            job.counted,
+            job.created,
+            job.started,
+            job.finished,
+            job.error,
+            job.generation,
+            job.interruptions,
+        ]
         with self._transaction() as database:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)
 

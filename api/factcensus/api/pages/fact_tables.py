@@ -141,10 +141,16 @@ class FactTable:
             return None
         stratum = _stratum_at(spread, count)
         return Standing(
-            self.name, column, count, len(spread.counts),
-            int((spread.counts < count).sum()), int((spread.counts == count).sum()),
-            stratum, spread.picture(count), spread.legend(),
-        )  # fmt: skip
+            self.name,
+            column,
+            count,
+            len(spread.counts),
+            int((spread.counts < count).sum()),
+            int((spread.counts == count).sum()),
+            stratum,
+            spread.picture(count),
+            spread.legend(),
+        )
 
 
 def _stratum_at(spread: Spread, count: int) -> str | None:

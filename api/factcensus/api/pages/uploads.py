@@ -157,9 +157,12 @@ async def _form(
 ) -> dict[str, Any]:
     """Return the content of the form: the indexes, and this holder's tables if jobs are available."""
     context: dict[str, Any] = {
-        "names": indexes.names, "typed": {"index": "", "windows": ""}, "limits": limits, "jobs": [],
+        "names": indexes.names,
+        "typed": {"index": "", "windows": ""},
+        "limits": limits,
+        "jobs": [],
         "token": form_token(request),
-    }  # fmt: skip
+    }
     if jobs.reason_closed is None:
         sent = await run_in_threadpool(jobs.jobs, holder)
         context["jobs"] = [job for job in sent if indexes.may_ask(job.index)]

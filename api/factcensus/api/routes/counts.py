@@ -65,7 +65,7 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
     summary="Count a subject and an object, alone and together",
     responses={200: {"model": CooccurrenceAnswer}, 304: {"description": "The response with this ETag is still valid."}},
 )
-async def cooccurrence_by_address(
+async def cooccurrence_by_address(  # noqa: PLR0913  # one argument per parameter of the URL
     request: Request,
     index: OpenIndex,
     subject: Annotated[str, Query(description="The subject's name in percent-encoded UTF-8.")],
