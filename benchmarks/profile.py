@@ -13,8 +13,8 @@ from benchmarks.corpora import Setting
 from benchmarks.counting import SINGLES, flat_ngrams, random_ngrams
 from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
+from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.forms import forms_of_texts
-from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
 from factcensus.indexer.kernels.ngrams import count_range, count_ranges
 from factcensus.indexer.tables.facts import check_facts
@@ -55,7 +55,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
     ngrams = random_ngrams(index)
     texts = [index.text(ngram) for ngram in ngrams[:SINGLES]]
     ids = [index.token_ids(text) or () for text in texts]
-    shard, limit = index.shards[0], Limit()
+    shard, deadline = index.shards[0], Deadline()
     (counted, *_), column = index.counted(), column_of(EVERY_DOCUMENT)
     ranges = [shard.find(each) for each in ids]
     flat = flat_ngrams(ngrams)
@@ -64,7 +64,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
 
     def documents() -> None:
         for low, high in ranges:
-            count_range(shard.suffix_rows, shard.selection(counted, column), low, high, limit.flag)
+            count_range(shard.suffix_rows, shard.selection(counted, column), low, high, deadline.flag)
 
     _parts(
         report,
@@ -84,7 +84,7 @@ def _one_count(index: CountIndex, report: Report) -> None:
             "all of it": lambda: index.count_ngrams(ngrams),
             "find the ranges": lambda: shard.find_all(*flat),
             "count the documents of the ranges": lambda: count_ranges(
-                shard.suffix_rows, shard.selection(counted, column), found, limit.flag, counts
+                shard.suffix_rows, shard.selection(counted, column), found, deadline.flag, counts
             ),
         },
         len(ngrams),

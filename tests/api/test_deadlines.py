@@ -14,19 +14,19 @@ from loopback import serving
 
 from factcensus.api.serving import warming
 from factcensus.api.settings import Limits, Settings
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 
 
 @pytest.fixture
-def endless(monkeypatch: pytest.MonkeyPatch) -> list[Limit]:
-    """Make counts run until their limit is reached, and return the limits that stopped counts."""
-    stopped: list[Limit] = []
+def endless(monkeypatch: pytest.MonkeyPatch) -> list[Deadline]:
+    """Make counts run until their deadline is reached, and return the deadlines that stopped counts."""
+    stopped: list[Deadline] = []
 
-    def count(*_: Any, limit: Limit, **__: Any) -> None:
+    def count(*_: Any, deadline: Deadline, **__: Any) -> None:
         for _ in range(3_000):
-            if limit.flag[0]:
-                stopped.append(limit)
-                limit.check()
+            if deadline.flag[0]:
+                stopped.append(deadline)
+                deadline.check()
             time.sleep(0.01)
 
     monkeypatch.setattr(warming, "FEW_ROWS", -1)  # so that no count is short enough to run without a thread
@@ -51,7 +51,7 @@ def impatient(index_folder: Path) -> Iterator[str]:
     ],
 )
 def test_a_slow_count_is_stopped_with_504(
-    impatient: str, endless: list[Limit], route: str, body: dict[str, Any] | None
+    impatient: str, endless: list[Deadline], route: str, body: dict[str, Any] | None
 ) -> None:
     url = f"{impatient}/v1/indexes/tiny/{route}"
     answer = httpx.get(url, params={"text": "Paris"}) if body is None else httpx.post(url, json=body, timeout=20)
@@ -60,7 +60,7 @@ def test_a_slow_count_is_stopped_with_504(
     assert len(endless) == 1
 
 
-def test_a_count_is_stopped_when_the_client_disconnects(url: str, endless: list[Limit]) -> None:
+def test_a_count_is_stopped_when_the_client_disconnects(url: str, endless: list[Deadline]) -> None:
     with pytest.raises(httpx.ReadTimeout):  # a new text, because responses are cached
         httpx.post(f"{url}/v1/indexes/tiny/count", json={"text": "gone with Paris"}, timeout=0.5)
     for _ in range(200):

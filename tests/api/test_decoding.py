@@ -29,7 +29,7 @@ from factcensus.api.formats import FILE_ENDINGS
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import Problem
 from factcensus.api.settings import Limits, Settings
-from factcensus.indexer import Limit
+from factcensus.indexer import Deadline
 from factcensus.indexer.errors import DeadlineError
 from factcensus.indexer.tables.facts import check_facts
 
@@ -48,7 +48,7 @@ def decoders() -> Decoders:
 def decode(decoders: Decoders, ending: Ending, body: bytes, seconds: float = 60) -> pa.Table | Problem:
     """Return the table in a body, or the problem."""
     try:
-        with Limit(seconds) as limit, decoders.decoded(body, ending, BOUNDS, limit) as decoded:
+        with Deadline(seconds) as deadline, decoders.decoded(body, ending, BOUNDS, deadline) as decoded:
             return decoded.table()
     except Problem as problem:
         return problem
@@ -96,9 +96,9 @@ def test_decoding_ends_at_the_timeout_and_on_cancellation(decoders: Decoders) ->
     began = time.monotonic()
     with pytest.raises(DeadlineError):
         decode(decoders, "csv", body, seconds=0.3)
-    with Limit(60) as limit, pytest.raises(DeadlineError):  # noqa: PT012  # the timer belongs to it
-        threading.Timer(0.3, limit.cancel).start()
-        with decoders.decoded(body, "csv", BOUNDS, limit):
+    with Deadline(60) as deadline, pytest.raises(DeadlineError):  # noqa: PT012  # the timer belongs to it
+        threading.Timer(0.3, deadline.cancel).start()
+        with decoders.decoded(body, "csv", BOUNDS, deadline):
             raise AssertionError("it came")
     assert time.monotonic() - began < 10
     assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)

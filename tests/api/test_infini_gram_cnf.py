@@ -14,7 +14,7 @@ from toys import TOY, index_of
 
 from factcensus.api.infini_gram import cnf
 from factcensus.api.infini_gram.cnf import Counted, count_cnf
-from factcensus.indexer import CountIndex, Limit, delete_documents
+from factcensus.indexer import CountIndex, Deadline, delete_documents
 from factcensus.indexer.errors import DeadlineError
 
 Clauses = list[list[list[int]]]
@@ -33,7 +33,7 @@ def numbers(counted: Counted) -> Numbers:
 
 def ours(index: CountIndex, query: str | Clauses, distance: int = 100) -> Numbers:
     clauses = clauses_of(query) if isinstance(query, str) else query
-    return numbers(count_cnf(index, clauses, distance, Limit()))
+    return numbers(count_cnf(index, clauses, distance, Deadline()))
 
 
 def oracle(documents: Iterable[Sequence[int]], clauses: Clauses, distance: int) -> Numbers:
@@ -78,11 +78,11 @@ def test_counts_equal_exhaustive_search_in_any_order_and_sharding(
             assert ours(index, clauses, distance)[:2] == expected[:2]
         else:
             assert ours(index, clauses, distance) == expected
-        first = count_cnf(index, clauses, distance, Limit(), most=10**6)
+        first = count_cnf(index, clauses, distance, Deadline(), most=10**6)
         assert sum(len(found.begins) for found in first.found) == first.count
         for order in permutations(clauses):
             again = [[*reversed(clause), clause[0]] for clause in order]  # A OR B OR A is A OR B
-            other = count_cnf(index, again, distance, Limit(), most=10**6)
+            other = count_cnf(index, again, distance, Deadline(), most=10**6)
             assert numbers(other) == numbers(first)
             assert [[*map(_plain, astuple(found))] for found in other.found] == [
                 [*map(_plain, astuple(found))] for found in first.found
@@ -91,7 +91,7 @@ def test_counts_equal_exhaustive_search_in_any_order_and_sharding(
 
 def tied(index: CountIndex, clauses: Clauses, distance: int) -> bool:
     """Return whether two clauses are equally rare, so that near documents depend on the choice."""
-    totals = [count_cnf(index, [clause], distance, Limit()).count for clause in clauses]
+    totals = [count_cnf(index, [clause], distance, Deadline()).count for clause in clauses]
     return totals.count(min(totals)) > 1
 
 
@@ -119,7 +119,7 @@ def test_counts_do_not_depend_on_how_the_text_is_read(
 def test_a_larger_distance_never_decreases_the_count(texts: list[str], clauses: Clauses, distances: list[int]) -> None:
     with index_of(texts) as index:
         counts = [ours(index, clauses, distance) for distance in sorted(distances)]
-        alone = [count_cnf(index, [clause], 1, Limit()) for clause in clauses]
+        alone = [count_cnf(index, [clause], 1, Deadline()) for clause in clauses]
     for shorter, longer in pairwise(counts):
         assert shorter[0] <= longer[0]
         assert shorter[1] == longer[1]
@@ -156,7 +156,7 @@ def test_no_pair_is_lost_in_adjacent_short_documents(documents: int, tokens: int
 def test_counts_of_frequent_clauses_are_neither_truncated_nor_multiplied(most: int) -> None:
     # The engine returns 1,501 for 3,000 pairs, then 6,000, 9,000 and 90,000.
     with index_of(["A B" + "." * 300] * 3000) as index:
-        counted = count_cnf(index, clauses_of("A AND B"), 100, Limit(), most=most)
+        counted = count_cnf(index, clauses_of("A AND B"), 100, Deadline(), most=most)
     assert numbers(counted) == (3000, 3000, 3000)
     assert sum(len(found.begins) for found in counted.found) == most
 
@@ -203,7 +203,7 @@ def test_only_neighbouring_clauses_must_be_near() -> None:
 
 
 def test_counting_stops_at_the_limit() -> None:
-    limit = Limit()
-    limit.cancel()
+    deadline = Deadline()
+    deadline.cancel()
     with index_of(TOY) as index, pytest.raises(DeadlineError):
-        count_cnf(index, clauses_of("Paris AND France"), 100, limit)
+        count_cnf(index, clauses_of("Paris AND France"), 100, deadline)

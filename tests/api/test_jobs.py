@@ -33,7 +33,7 @@ from factcensus.api.jobs.records import Job
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.jobs.store import FILE, JobStore
 from factcensus.api.settings import Limits, Settings
-from factcensus.indexer import CountIndex, Limit, build_index
+from factcensus.indexer import CountIndex, Deadline, build_index
 from factcensus.indexer.errors import DeadlineError, InputError
 
 ASYNC = {"Content-Type": ARROW, "Prefer": "respond-async"}
@@ -64,14 +64,14 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Make counts wait until they are stopped, once no more pieces are allowed."""
     count, gate = CountIndex.count_facts, Gate()
 
-    def counted(self: CountIndex, facts: pa.Table, *, limit: Limit | None = None, **options: Any) -> pa.Table:
-        while limit is not None and len(gate.counted) >= gate.allowed:
-            if limit.flag[0]:
+    def counted(self: CountIndex, facts: pa.Table, *, deadline: Deadline | None = None, **options: Any) -> pa.Table:
+        while deadline is not None and len(gate.counted) >= gate.allowed:
+            if deadline.flag[0]:
                 raise DeadlineError("stopped")
             time.sleep(0.01)
-        if limit is not None:
+        if deadline is not None:
             gate.counted.append(facts.num_rows)
-        return count(self, facts, limit=limit, **options)
+        return count(self, facts, deadline=deadline, **options)
 
     monkeypatch.setattr(CountIndex, "count_facts", counted)
     return gate

@@ -17,7 +17,7 @@ from test_facts_route import ALL, ARROW, JSON, NDJSON, ROUTE, arrow_of, rows_of
 
 from factcensus.api import streams
 from factcensus.api.settings import Limits, Settings
-from factcensus.indexer import CountIndex, Limit, facts_from_rows
+from factcensus.indexer import CountIndex, Deadline, facts_from_rows
 
 
 def many(rows: int) -> pa.Table:
@@ -118,21 +118,21 @@ def test_a_column_that_a_format_cannot_represent_is_named(
 
 
 @pytest.fixture
-def slow_pieces(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Limit], list[Limit]]:
-    """Make the second piece run until its limit, and return the limits that were started and stopped."""
+def slow_pieces(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Deadline], list[Deadline]]:
+    """Make the second piece run until its deadline, and return the deadlines that were started and stopped."""
     monkeypatch.setattr(streams, "FIRST_PIECE", 16)
     monkeypatch.setattr(streams, "LARGEST_PIECE", 64)
-    count, begun, stopped = CountIndex.count_facts, list[Limit](), list[Limit]()
+    count, begun, stopped = CountIndex.count_facts, list[Deadline](), list[Deadline]()
 
-    def counted(self: CountIndex, facts: pa.Table, *, limit: Limit, **options: Any) -> pa.Table:
+    def counted(self: CountIndex, facts: pa.Table, *, deadline: Deadline, **options: Any) -> pa.Table:
         if facts.num_rows == 32:
-            begun.append(limit)
+            begun.append(deadline)
             for _ in range(3000):
-                if limit.flag[0]:
-                    stopped.append(limit)
+                if deadline.flag[0]:
+                    stopped.append(deadline)
                     break
                 time.sleep(0.01)
-        return count(self, facts, limit=limit, **options)
+        return count(self, facts, deadline=deadline, **options)
 
     monkeypatch.setattr(CountIndex, "count_facts", counted)
     return begun, stopped
@@ -146,7 +146,7 @@ def impatient(index_folder: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("out", ALL)
 def test_a_response_that_times_out_is_recognisably_incomplete(
-    impatient: str, slow_pieces: tuple[list[Limit], list[Limit]], out: str
+    impatient: str, slow_pieces: tuple[list[Deadline], list[Deadline]], out: str
 ) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
         httpx.post(
@@ -156,7 +156,9 @@ def test_a_response_that_times_out_is_recognisably_incomplete(
     assert "factcensus_answers_broken_off_total 1.0" in httpx.get(f"{impatient}/metrics").text.splitlines()
 
 
-def test_the_count_stops_when_the_client_disconnects(url: str, slow_pieces: tuple[list[Limit], list[Limit]]) -> None:
+def test_the_count_stops_when_the_client_disconnects(
+    url: str, slow_pieces: tuple[list[Deadline], list[Deadline]]
+) -> None:
     begun, stopped = slow_pieces
     headers = {"Content-Type": ARROW, "Accept": NDJSON}
     with httpx.stream("POST", url + ROUTE, content=arrow_of(many(100)), headers=headers, timeout=60) as answer:

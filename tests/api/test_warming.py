@@ -16,7 +16,7 @@ from loopback import serving, until
 from factcensus.api.app import create_app
 from factcensus.api.serving import caching, warming
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import IndexFormatError
 
 COUNT, COOC = "/v1/indexes/tiny/count", "/v1/indexes/tiny/cooccurrence"
@@ -63,10 +63,10 @@ def test_a_failed_warm_up_is_logged_and_does_not_block(
 def test_a_warm_up_stops_with_the_service(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
 
-    def endless(*_: Any, limit: Limit, **__: Any) -> None:
+    def endless(*_: Any, deadline: Deadline, **__: Any) -> None:
         begun.set()
         while True:
-            limit.check()
+            deadline.check()
 
     monkeypatch.setattr(warming, "ask_everything", endless)
     with serving(create_app(Settings(indexes=(index_folder,)))):
@@ -122,7 +122,7 @@ def test_an_index_that_waits_for_the_disk_is_counted_in_threads_for_a_while(
     counts = warming.ShortCounts()
     ask: Callable[[], Any] = lambda: counts.answer(index, list, lambda _: "counted")  # noqa: E731
     assert ask() is None, "it is not warm yet"
-    counts.warm_up(index, Limit())
+    counts.warm_up(index, Deadline())
     assert ask() == "counted"
     faults = iter(range(100))
     monkeypatch.setattr(warming.resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=next(faults)))

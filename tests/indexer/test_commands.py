@@ -462,9 +462,9 @@ def test_facts_by_a_field_of_the_metadata_add_up(five: Path, tmp_path: Path, run
 
 
 def test_count_that_takes_longer_than_its_deadline_exits_1(five: Path, run: Run, monkeypatch: Any) -> None:
-    from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.deadline import Deadline
 
-    monkeypatch.setattr(Limit, "__enter__", lambda self: self.cancel() or self)
+    monkeypatch.setattr(Deadline, "__enter__", lambda self: self.cancel() or self)
     for asked in (["count", five, "Paris"], ["cooc", five, "--subject", "Paris", "--object", "France"]):
         ran = run(*asked, "--deadline", "0.5")
         assert ran.code == 1

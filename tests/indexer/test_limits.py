@@ -1,4 +1,4 @@
-"""Limits: stopped counts, full disks, and terms with a hundred million occurrences."""
+"""Limits: deadlines, full disks, and terms with a hundred million occurrences."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ import pytest
 
 from factcensus.indexer import (
     CountIndex,
+    Deadline,
     Entity,
-    Limit,
     add_to_index,
     build_index,
     compact_index,
@@ -52,21 +52,21 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountIndex]:
         yield opened
 
 
-def asked(index: CountIndex) -> dict[str, Callable[[Limit | None], Any]]:
+def asked(index: CountIndex) -> dict[str, Callable[[Deadline | None], Any]]:
     """Return every kind of count, covering the different code paths."""
     the, cat, overlapping = Entity("the"), Entity("cat"), Entity("the cat", ("cat", "cat 3"))
     scope = Scope(documents=(0, 300))
     return {
-        "count": lambda limit: index.count("the", limit=limit),
-        "count in a scope": lambda limit: index.count("the", scope=scope, limit=limit),
-        "count by group": lambda limit: index.count("the", by="record", limit=limit),
-        "many": lambda limit: index.count_many(["the", "cat", "mat the"], limit=limit).tolist(),
-        "together": lambda limit: index.cooccurrence(the, cat, limit=limit),
-        "together in a window": lambda limit: index.cooccurrence(the, cat, window=1, limit=limit),
-        "overlapping forms": lambda limit: index.cooccurrence(the, overlapping, scope=scope, limit=limit),
-        "facts": lambda limit: index.count_facts(
+        "count": lambda deadline: index.count("the", deadline=deadline),
+        "count in a scope": lambda deadline: index.count("the", scope=scope, deadline=deadline),
+        "count by group": lambda deadline: index.count("the", by="record", deadline=deadline),
+        "many": lambda deadline: index.count_many(["the", "cat", "mat the"], deadline=deadline).tolist(),
+        "together": lambda deadline: index.cooccurrence(the, cat, deadline=deadline),
+        "together in a window": lambda deadline: index.cooccurrence(the, cat, window=1, deadline=deadline),
+        "overlapping forms": lambda deadline: index.cooccurrence(the, overlapping, scope=scope, deadline=deadline),
+        "facts": lambda deadline: index.count_facts(
             pa.table({"subject": ["the", "cat"] * 50, "object": ["mat", "sat"] * 50}),
-            windows=[2], threads=2, limit=limit,
+            windows=[2], threads=2, deadline=deadline,
         ).to_pylist(),
     }  # fmt: skip
 
@@ -75,34 +75,34 @@ KINDS = list(asked(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_count_over_its_limit_raises_and_leaves_the_index_unchanged(kind: str, index: CountIndex) -> None:
+def test_count_over_its_deadline_raises_and_leaves_the_index_unchanged(kind: str, index: CountIndex) -> None:
     ask = asked(index)[kind]
     right = ask(None)
-    cancelled = Limit()
+    cancelled = Deadline()
     cancelled.cancel()
     with pytest.raises(DeadlineError, match="stopped before it was complete"):
         ask(cancelled)
-    with Limit(seconds=1e-4) as over:
+    with Deadline(seconds=1e-4) as over:
         time.sleep(0.05)
         with pytest.raises(DeadlineError, match=r"more than 0\.0001 s; count less"):
             ask(over)
     assert ask(None) == right
     for other, count in asked(index).items():
-        assert count(Limit()) == count(None), other
+        assert count(Deadline()) == count(None), other
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_count_stopped_at_any_check_leaves_the_index_unchanged(
     kind: str, index: CountIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The count is cancelled at the n-th check of the limit, in the middle of the work."""
+    """The count is cancelled at the n-th check of the deadline, in the middle of the work."""
     ask = asked(index)[kind]
     right = ask(None)
-    check = Limit.check
+    check = Deadline.check
     for at in range(1, 6):
         looks = 0
 
-        def counted(self: Limit, at: int = at) -> None:
+        def counted(self: Deadline, at: int = at) -> None:
             nonlocal looks
             looks += 1
             if looks == at:
@@ -110,9 +110,9 @@ def test_count_stopped_at_any_check_leaves_the_index_unchanged(
             check(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Limit, "check", counted)
+            patch.setattr(Deadline, "check", counted)
             try:
-                assert ask(Limit()) == right
+                assert ask(Deadline()) == right
                 assert looks < at
             except DeadlineError:
                 pass
@@ -123,24 +123,24 @@ def test_count_stopped_at_any_check_leaves_the_index_unchanged(
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])
 def test_invalid_deadline_is_refused(seconds: float) -> None:
     with pytest.raises(InputError, match="a deadline must be a number of seconds above 0"):
-        Limit(seconds)
+        Deadline(seconds)
 
 
-def test_limits_share_one_thread_that_ends_with_them() -> None:
+def test_deadlines_share_one_thread_that_ends_with_them() -> None:
     before = threading.active_count()
-    limits = [Limit(seconds=seconds) for seconds in (1_000, 0.02, 500, 0.01)]
-    with limits[0], limits[1], limits[2], limits[3]:
-        limits[0].check()
+    deadlines = [Deadline(seconds=seconds) for seconds in (1_000, 0.02, 500, 0.01)]
+    with deadlines[0], deadlines[1], deadlines[2], deadlines[3]:
+        deadlines[0].check()
         assert threading.active_count() <= before + 1
-        for limit in (limits[1], limits[3]):
+        for deadline in (deadlines[1], deadlines[3]):
             for _ in range(500):
-                if limit.flag[0]:
+                if deadline.flag[0]:
                     break
                 time.sleep(0.01)
-            assert limit.flag[0]
-        assert not limits[0].flag[0]
-        assert not limits[2].flag[0]
-    with Limit(seconds=0.01) as again:
+            assert deadline.flag[0]
+        assert not deadlines[0].flag[0]
+        assert not deadlines[2].flag[0]
+    with Deadline(seconds=0.01) as again:
         pass
     time.sleep(0.03)
     assert not again.flag[0], "it ended before its deadline"
@@ -150,13 +150,13 @@ def test_limits_share_one_thread_that_ends_with_them() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_deadlines_are_kept_in_a_forked_process() -> None:
-    with Limit(seconds=1_000):  # so that the thread of the clock runs
+    with Deadline(seconds=1_000):  # so that the thread of the clock runs
         child = os.fork()
         if not child:
-            with Limit(seconds=0.01) as limit:
+            with Deadline(seconds=0.01) as deadline:
                 for _ in range(500):
                     time.sleep(0.01)
-                    if limit.flag[0]:
+                    if deadline.flag[0]:
                         os._exit(0)
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -250,11 +250,11 @@ def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
         right = index.cooccurrence(Entity("a"), Entity("b", ("b a",)), window=3)
         stopped = 0
         for after_s in (0.0, 0.005, 0.02, 0.05, 0.1):
-            limit = Limit()
-            timer = threading.Timer(after_s, limit.cancel)
+            deadline = Deadline()
+            timer = threading.Timer(after_s, deadline.cancel)
             timer.start()
             try:
-                assert index.cooccurrence(Entity("a"), Entity("b", ("b a",)), window=3, limit=limit) == right
+                assert index.cooccurrence(Entity("a"), Entity("b", ("b a",)), window=3, deadline=deadline) == right
             except DeadlineError:
                 stopped += 1
             timer.join()
@@ -266,7 +266,7 @@ def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
 _COUNT_MANY = """
 import json, sys, time
 import numpy as np
-from factcensus.indexer import CountIndex, Entity, Limit
+from factcensus.indexer import CountIndex, Deadline, Entity
 from factcensus.indexer.errors import DeadlineError
 
 def anonymous():
@@ -286,8 +286,8 @@ with CountIndex.open(sys.argv[1]) as index:
     for seconds in (0.05, 0.3):
         begin = time.monotonic()
         try:
-            with Limit(seconds) as limit:
-                index.cooccurrence(a, b, window=5, limit=limit)
+            with Deadline(seconds) as deadline:
+                index.cooccurrence(a, b, window=5, deadline=deadline)
             told["stopped"] = False
         except DeadlineError:
             told["stopped"] = time.monotonic() - begin

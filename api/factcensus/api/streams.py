@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from factcensus.api.formats import FactsFormat
 from factcensus.api.http.metrics import Metrics
-from factcensus.indexer import Limit
+from factcensus.indexer import Deadline
 from factcensus.indexer.errors import FactcensusError
 
 log = logging.getLogger("factcensus.api")
@@ -45,20 +45,20 @@ class Allowance:
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
-        self._now: Limit | None = None
+        self._now: Deadline | None = None
         self._stopped = False
 
     def spend(self, count: Callable[..., pa.Table]) -> pa.Table:
-        """Call ``count`` with a ``limit`` for the time left, and return its result.
+        """Call ``count`` with a ``deadline`` for the time left, and return its result.
 
         Raises:
             DeadlineError: The time is used up, or the count was stopped.
         """
         started = monotonic()
-        with Limit(max(self._left, 1e-3)) as self._now:
+        with Deadline(max(self._left, 1e-3)) as self._now:
             if self._stopped:
                 self._now.cancel()
-            table = count(limit=self._now)
+            table = count(deadline=self._now)
         self._left -= monotonic() - started
         return table
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factcensus.indexer.building.build import add_to_index, build_index, compact_index
-    from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scan import scan_facts
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "CountIndex": "index",
+    "Deadline": "counting.deadline",
     "Entity": "records",
     "FactcensusError": "errors",
     "IndexerError": "errors",
@@ -42,7 +43,6 @@ _MODULE_OF = {
     "delete_documents": "storage.deletion",
     "facts_from_rows": "tables.facts",
     "read_facts": "tables.facts",
-    "Limit": "counting.limits",
     "Scope": "counting.scope",
     "scan_facts": "counting.scan",
     "stratify": "tables.strata",
@@ -52,11 +52,11 @@ _MODULE_OF = {
 
 __all__ = [
     "CountIndex",
+    "Deadline",
     "Entity",
     "FactcensusError",
     "IndexerError",
     "InputError",
-    "Limit",
     "Scope",
     "add_to_index",
     "build_index",

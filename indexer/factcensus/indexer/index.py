@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import TokenIds, forms_of_entities
-from factcensus.indexer.counting.limits import NO_LIMIT, Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
@@ -39,7 +39,7 @@ class CountIndex(OpenedIndex):
     """
 
     def count(
-        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
     ) -> dict[str, Any]:
         """Count the occurrences of a text, including overlapping ones, and the documents that contain it.
 
@@ -48,11 +48,11 @@ class CountIndex(OpenedIndex):
             by: ``source`` or another column of the document table, or a metadata field (nested: ``a.b``); adds the same
                 numbers for each value.
             scope: The documents to count.
-            limit: Stops a count that takes too long.
+            deadline: Stops a count that takes too long.
 
         Raises:
             EmptyQueryError: The text has no tokens.
-            DeadlineError: The limit was reached.
+            DeadlineError: The deadline was reached.
         """
         text = clean_text(text)  # the text as counted, which can be printed
         tokens = self.analyzer.tokens(text)
@@ -67,8 +67,8 @@ class CountIndex(OpenedIndex):
             "exact": True,
         }
         if by is not None:
-            return answer | self._count_by(ids, by, scope, limit or Limit())
-        stop = NO_LIMIT if limit is None else limit.flag
+            return answer | self._count_by(ids, by, scope, deadline or Deadline())
+        stop = NO_DEADLINE if deadline is None else deadline.flag
         column = column_of(scope)
         masks = self.counted(scope)  # checks the condition even if there is nothing to count
         if ids:
@@ -76,26 +76,26 @@ class CountIndex(OpenedIndex):
                 occurrences, documents = shard.count(ids, counted, column, stop)
                 answer["occurrences"] += occurrences
                 answer["documents"] += documents
-        if limit is not None:
-            limit.check()
+        if deadline is not None:
+            deadline.check()
         return answer
 
-    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, limit: Limit) -> dict[str, Any]:
+    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline) -> dict[str, Any]:
         names, codes = self.groups(by)
         grouped = np.zeros((len(names), 2), np.int64)
         for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True):
             low, high = shard.find(ids) if ids else (0, 0)
             if low < high:
                 selection = shard.selection(counted, -1, groups)
-                count_by_group(shard.suffix_rows, selection, low, high, limit.flag, grouped)
-            limit.check()
+                count_by_group(shard.suffix_rows, selection, low, high, deadline.flag, grouped)
+            deadline.check()
         numbers = [{"occurrences": occurrences, "documents": documents} for occurrences, documents in grouped.tolist()]
         occurrences, documents = grouped.sum(axis=0).tolist()
         by_value = dict(zip(names, numbers, strict=True))
         return {"occurrences": occurrences, "documents": documents, "exact": True, f"by_{by}": by_value}
 
     def count_many(
-        self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+        self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
     ) -> npt.NDArray[np.int64]:
         """Run :meth:`count` for many texts and return int64 (texts, 2): occurrences and documents of each text.
 
@@ -103,24 +103,24 @@ class CountIndex(OpenedIndex):
             EmptyQueryError: One of the texts has no tokens.
         """
         ngrams = [self.token_ids(text) or () for text in strings(texts, "texts")]
-        return self.count_ngrams(ngrams, scope=scope, limit=limit)
+        return self.count_ngrams(ngrams, scope=scope, deadline=deadline)
 
     def count_ngrams(
-        self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, limit: Limit | None = None
+        self, ngrams: Sequence[Sequence[int]], *, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
     ) -> npt.NDArray[np.int64]:
         """Return occurrences and documents of many token sequences, int64 (n-grams, 2); 0 for an empty sequence.
 
         Raises:
             InputError: An id is negative, too large for the index, or the id that separates documents.
         """
-        limit = limit or Limit()
+        deadline = deadline or Deadline()
         tokens, starts = self._flat_ngrams(ngrams)
         counts = np.zeros((len(ngrams), 2), np.int64)
         for shard, counted in zip(self.shards, self.counted(scope), strict=True):
             ranges = shard.find_all(tokens, starts)
             selection = shard.selection(counted, column_of(scope))
-            count_ranges(shard.suffix_rows, selection, ranges, limit.flag, counts)
-            limit.check()
+            count_ranges(shard.suffix_rows, selection, ranges, deadline.flag, counts)
+            deadline.check()
         return counts
 
     def _flat_ngrams(self, ngrams: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
@@ -147,7 +147,7 @@ class CountIndex(OpenedIndex):
         window: int | None = None,
         by: str | None = None,
         scope: Scope = EVERY_DOCUMENT,
-        limit: Limit | None = None,
+        deadline: Deadline | None = None,
     ) -> dict[str, Any]:
         """Count the mentions of two entities, and the documents and pairs in which they co-occur.
 
@@ -157,12 +157,14 @@ class CountIndex(OpenedIndex):
             window: Maximum number of tokens strictly between two mentions; None for the whole document.
             by: Adds the same numbers for each value of a column; see :meth:`count`.
             scope: The documents to count.
-            limit: Stops a count that takes too long.
+            deadline: Stops a count that takes too long.
         """
         subject, object = as_entity(subject), as_entity(object)
         windows = check_windows([] if window is None else [window])
         forms = forms_of_entities([self.forms(subject), self.forms(object)])
-        names, counts = count_pairs(self, forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, limit=limit)
+        names, counts = count_pairs(
+            self, forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, deadline=deadline
+        )
         # The last window is the requested one, if any.
         found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
         answer = _nest(found.sum(axis=0))
@@ -183,7 +185,7 @@ class CountIndex(OpenedIndex):
         windows: Sequence[int] = (),
         by: str | None = None,
         scope: Scope = EVERY_DOCUMENT,
-        limit: Limit | None = None,
+        deadline: Deadline | None = None,
         threads: int = 1,
         progress: Callable[[int, int], None] | None = None,
     ) -> pa.Table:
@@ -191,7 +193,7 @@ class CountIndex(OpenedIndex):
         from factcensus.indexer.tables.counts import count_facts
 
         return count_facts(
-            self, facts, windows=windows, by=by, scope=scope, limit=limit, threads=threads, progress=progress
+            self, facts, windows=windows, by=by, scope=scope, deadline=deadline, threads=threads, progress=progress
         )
 
     def find_documents(
@@ -205,7 +207,7 @@ class CountIndex(OpenedIndex):
         start: int = 0,
         by: str | None = None,
         scope: Scope = EVERY_DOCUMENT,
-        deadline: Limit | None = None,
+        deadline: Deadline | None = None,
     ) -> dict[str, Any]:
         """Find documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
         from factcensus.indexer.counting.passages import find_documents

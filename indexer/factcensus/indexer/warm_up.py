@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from factcensus.indexer import CountIndex, Entity, Limit, build_index, facts_from_rows
+from factcensus.indexer import CountIndex, Deadline, Entity, build_index, facts_from_rows
 
 #: Number of documents: enough that a word occurs over 1024 times, so its counts are stored, and that token ids take
 #: two bytes.
@@ -29,20 +29,20 @@ def warm_up() -> None:
 
 
 def ask_everything(
-    index: CountIndex, one: str, two: str, *, alias: str, by: str | None = None, limit: Limit | None = None
+    index: CountIndex, one: str, two: str, *, alias: str, by: str | None = None, deadline: Deadline | None = None
 ) -> None:
     """Run every kind of query for two words of an index and an alias of the first word.
 
     Raises:
-        DeadlineError: The limit was reached.
+        DeadlineError: The deadline was reached.
     """
     subject, object_ = Entity(one, (alias,)), Entity(two)
     for column in dict.fromkeys((None, by)):
-        index.count(f"{one} {two}", by=column, limit=limit)
-        index.cooccurrence(subject, object_, window=1, by=column, limit=limit)
-    index.count_facts(facts_from_rows([{"subject": one, "object": two}] * 2), windows=[1], limit=limit)
-    index.find_documents(subject=subject, object=object_, window=1, deadline=limit)
-    index.find_documents(text=f"{one} {two}", deadline=limit)
+        index.count(f"{one} {two}", by=column, deadline=deadline)
+        index.cooccurrence(subject, object_, window=1, by=column, deadline=deadline)
+    index.count_facts(facts_from_rows([{"subject": one, "object": two}] * 2), windows=[1], deadline=deadline)
+    index.find_documents(subject=subject, object=object_, window=1, deadline=deadline)
+    index.find_documents(text=f"{one} {two}", deadline=deadline)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.decoding.types import WireError, schema_of_json
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import Problem, problem_of_validation
-from factcensus.indexer import Limit
+from factcensus.indexer import Deadline
 
 log = logging.getLogger("factcensus.api")
 #: Seconds between checks of the timeout while waiting for a free place.
@@ -68,7 +68,7 @@ class Decoders:
 
     @contextmanager
     def decoded(
-        self, body: bytes | IO[bytes], ending: Ending, bounds: Bounds, limit: Limit, *, form: Form = "facts"
+        self, body: bytes | IO[bytes], ending: Ending, bounds: Bounds, deadline: Deadline, *, form: Form = "facts"
     ) -> Iterator[Decoded]:
         """Decode the table in a body or a file.
 
@@ -76,7 +76,7 @@ class Decoders:
             body: The bytes, or an open file whose position may change.
             ending: File ending of the format.
             bounds: Limits on the table.
-            limit: Stops the decoding.
+            deadline: Stops the decoding.
             form: The kind of a JSON body.
 
         Raises:
@@ -84,17 +84,17 @@ class Decoders:
             DeadlineError: The timeout was reached.
         """
         while not self._places.acquire(timeout=LOOK_S):
-            limit.check()
+            deadline.check()
         try:
             request = json.dumps({"ending": ending, "form": form, "bounds": asdict(bounds)}).encode()
             with contextlib.ExitStack() as opened:
-                channel = self._begun(opened, body, request, limit)
-                yield self._shown(channel, ending, bounds, limit)
+                channel = self._begun(opened, body, request, deadline)
+                yield self._shown(channel, ending, bounds, deadline)
         finally:
             self._places.release()
 
     def _begun(
-        self, opened: contextlib.ExitStack, body: bytes | IO[bytes], request: bytes, limit: Limit
+        self, opened: contextlib.ExitStack, body: bytes | IO[bytes], request: bytes, deadline: Deadline
     ) -> socket.socket:
         """Return a connection to a fork that has started to decode."""
         for _ in range(2):
@@ -103,23 +103,23 @@ class Decoders:
                 EOFError, ConnectionError
             ):  # the fork was killed before it started, which is not the fault of the body
                 wire.send(channel, "request", [request])
-                kind, _content = wire.receive(channel, 0, limit.check)
+                kind, _content = wire.receive(channel, 0, deadline.check)
                 if kind == "begun":
                     return channel
         raise Problem("overloaded", "no further process can be started now; try again in a moment")
 
-    def _shown(self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit) -> Decoded:
+    def _shown(self, channel: socket.socket, ending: Ending, bounds: Bounds, deadline: Deadline) -> Decoded:
         with self._answering(ending):
-            shown = json.loads(self._received(channel, "schema", bounds, limit) or b"")
+            shown = json.loads(self._received(channel, "schema", bounds, deadline) or b"")
             schema = schema_of_json(shown["columns"])
             facts, size, options = int(shown["facts"]), int(shown["size"]), dict(shown["options"])
-        return Decoded(facts, size, options, schema, self._pieces(channel, ending, bounds, limit, schema, facts))
+        return Decoded(facts, size, options, schema, self._pieces(channel, ending, bounds, deadline, schema, facts))
 
     def _pieces(
-        self, channel: socket.socket, ending: Ending, bounds: Bounds, limit: Limit, schema: pa.Schema, facts: int
+        self, channel: socket.socket, ending: Ending, bounds: Bounds, deadline: Deadline, schema: pa.Schema, facts: int
     ) -> Iterator[pa.Table]:
         with self._answering(ending):
-            while (content := self._received(channel, "piece", bounds, limit)) is not None:
+            while (content := self._received(channel, "piece", bounds, deadline)) is not None:
                 piece = wire.unpack_piece(content, schema)
                 facts -= piece.num_rows
                 if facts < 0:
@@ -128,10 +128,12 @@ class Decoders:
             if facts:
                 raise WireError("the number of rows differs from the announced number")
 
-    def _received(self, channel: socket.socket, wanted: wire.Kind, bounds: Bounds, limit: Limit) -> bytearray | None:
+    def _received(
+        self, channel: socket.socket, wanted: wire.Kind, bounds: Bounds, deadline: Deadline
+    ) -> bytearray | None:
         """Return the content of the next frame, or None after the last piece; raise the error of an error frame."""
         most = UNFOLDED * bounds.sent_bytes + FRAME_BYTES
-        kind, content = wire.receive(channel, most, limit.check)
+        kind, content = wire.receive(channel, most, deadline.check)
         if kind == wanted:
             return content
         if kind == "end" and wanted == "piece":

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from factcensus.api.infini_gram.linking import Anchors, Positions, link, scan, scan_documents
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.search import find, mark_documents
 from factcensus.indexer.storage.shard import Shard
@@ -87,22 +87,22 @@ def rows_of(shard: Shard, ngram: Ngram) -> tuple[int, int]:
     return shard.find(ngram)
 
 
-def occurrences(index: CountIndex, ngram: Ngram, limit: Limit) -> int:
+def occurrences(index: CountIndex, ngram: Ngram, deadline: Deadline) -> int:
     """Return how often token ids occur in the documents that are not deleted."""
     return sum(
-        _occurrences(shard, counted, [rows_of(shard, ngram)], limit)
+        _occurrences(shard, counted, [rows_of(shard, ngram)], deadline)
         for shard, counted in zip(index.shards, index.counted(), strict=True)
     )
 
 
-def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, limit: Limit, *, most: int = 0) -> Counted:
+def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadline, *, most: int = 0) -> Counted:
     """Count clauses together.
 
     Args:
         index: The open index.
         cnf: Clauses of terms of token ids; a term with an id -1 never occurs.
         max_diff_tokens: Maximum distance, see the module docstring.
-        limit: Stops a count that takes too long.
+        deadline: Stops a count that takes too long.
         most: Maximum number of occurrences to keep.
 
     Raises:
@@ -112,7 +112,10 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, limit: Limit, *
     ranges = [[[rows_of(shard, term) for term in clause] for shard in index.shards] for clause in clauses]
     masks = index.counted()
     totals = [
-        sum(_occurrences(shard, mask, rows, limit) for shard, mask, rows in zip(index.shards, masks, each, strict=True))
+        sum(
+            _occurrences(shard, mask, rows, deadline)
+            for shard, mask, rows in zip(index.shards, masks, each, strict=True)
+        )
         for each in ranges
     ]
     best: Counted | None = None
@@ -122,7 +125,7 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, limit: Limit, *
             others = sorted((i for i in range(len(clauses)) if i != anchor), key=totals.__getitem__)
             for number, (shard, mask) in enumerate(zip(index.shards, masks, strict=True)):
                 here = [(clauses[i], ranges[i][number]) for i in (anchor, *others)]
-                _count_shard(number, shard, mask, here, max_diff_tokens, limit, counted, most)
+                _count_shard(number, shard, mask, here, max_diff_tokens, deadline, counted, most)
         if best is None or counted.count < best.count:
             best = counted
     assert best is not None, "a query has at least one clause"
@@ -139,17 +142,17 @@ def _distinct(clause: Sequence[Ngram]) -> list[Ngram]:
     return [[*term] for term in kept]
 
 
-def _occurrences(shard: Shard, counted: Mask, ranges: Ranges, limit: Limit) -> int:
+def _occurrences(shard: Shard, counted: Mask, ranges: Ranges, deadline: Deadline) -> int:
     if not len(counted):
         return sum(high - low for low, high in ranges)
-    return sum(int(counted[shard.documents_of(rows)].sum()) for rows in _chunks(shard, ranges, limit))
+    return sum(int(counted[shard.documents_of(rows)].sum()) for rows in _chunks(shard, ranges, deadline))
 
 
-def _chunks(shard: Shard, ranges: Ranges, limit: Limit) -> Iterator[npt.NDArray[np.int64]]:
+def _chunks(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the positions of ranges of the suffix array, a bounded number at a time."""
     for low, high in ranges:
         for start in range(low, high, CHUNK_ROWS):
-            limit.check()
+            deadline.check()
             yield shard.positions(start, min(high, start + CHUNK_ROWS))
 
 
@@ -159,7 +162,7 @@ def _count_shard(
     counted: Mask,
     clauses: Sequence[tuple[list[Ngram], Ranges]],
     max_diff_tokens: int,
-    limit: Limit,
+    deadline: Deadline,
     total: Counted,
     most: int,
 ) -> None:
@@ -169,15 +172,15 @@ def _count_shard(
     together, near = np.zeros(shard.documents, np.bool_), np.zeros(shard.documents, np.bool_)
     others = [_Clause(shard, terms, ranges) for terms, ranges in clauses[1:]]
     listed = sum(len(found.begins) for found in total.found)
-    for anchors in _anchors(shard, clauses[0][1], limit):
+    for anchors in _anchors(shard, clauses[0][1], deadline):
         documents = shard.documents_of(anchors)
         candidates = np.unique(documents[counted[documents]] if len(counted) else documents)
         for clause in others:
-            candidates = candidates[clause.occurs_in(candidates, limit)]
+            candidates = candidates[clause.occurs_in(candidates, deadline)]
         together[candidates] = True
         kept = np.isin(documents, candidates)
         anchors, documents = anchors[kept], documents[kept]
-        begins = _begins(shard, anchors, documents, others, max_diff_tokens, limit)
+        begins = _begins(shard, anchors, documents, others, max_diff_tokens, deadline)
         hits = begins >= 0
         total.count += int(hits.sum())
         near[documents[hits]] = True
@@ -188,12 +191,12 @@ def _count_shard(
     total.near_document_count += int(near.sum())
 
 
-def _anchors(shard: Shard, ranges: Ranges, limit: Limit) -> Iterator[npt.NDArray[np.int64]]:
+def _anchors(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the occurrences of the rarest clause, a bounded number at a time; all in order if they are few."""
     if sum(high - low for low, high in ranges) <= CHUNK_ROWS:
         yield np.sort(np.concatenate([shard.positions(low, high) for low, high in ranges]))
     else:
-        yield from map(np.sort, _chunks(shard, ranges, limit))
+        yield from map(np.sort, _chunks(shard, ranges, deadline))
 
 
 def _begins(
@@ -202,7 +205,7 @@ def _begins(
     documents: npt.NDArray[np.int64],
     others: Sequence[_Clause],
     max_diff_tokens: int,
-    limit: Limit,
+    deadline: Deadline,
 ) -> npt.NDArray[np.int64]:
     """Return the start of the linked group of each anchor, or -1 for an anchor without one."""
     found = np.full(len(anchors), -1, np.int64)
@@ -211,11 +214,11 @@ def _begins(
     first, last = _spans(shard, documents)
     reach = max_diff_tokens * len(others)
     around = np.maximum(first, anchors - reach), np.minimum(last, anchors + reach + 1)
-    positions = [clause.positions(*around, limit) for clause in others]
+    positions = [clause.positions(*around, deadline) for clause in others]
     starts = np.cumsum([0, *map(len, positions)], dtype=np.int64)
     joined = np.concatenate([*positions, np.zeros(0, np.int64)])
-    link(Anchors(anchors, first, last), Positions(joined, starts), max_diff_tokens, limit.flag, found)
-    limit.check()
+    link(Anchors(anchors, first, last), Positions(joined, starts), max_diff_tokens, deadline.flag, found)
+    deadline.check()
     return found
 
 
@@ -238,7 +241,7 @@ class _Clause:
         self._everywhere: npt.NDArray[np.int64] | None = None
         self._marked: npt.NDArray[np.bool_] | None = None
 
-    def occurs_in(self, documents: npt.NDArray[np.int64], limit: Limit) -> npt.NDArray[np.bool_]:
+    def occurs_in(self, documents: npt.NDArray[np.int64], deadline: Deadline) -> npt.NDArray[np.bool_]:
         """Return whether the clause occurs in each document."""
         shard = self._shard
         begins, ends = _spans(shard, documents)
@@ -246,17 +249,17 @@ class _Clause:
             self._marked = np.zeros(shard.documents, np.bool_)
             for low, high in self._ranges:
                 for start in range(low, high, CHUNK_ROWS):
-                    limit.check()
+                    deadline.check()
                     mark_documents(shard.suffix_rows, start, min(high, start + CHUNK_ROWS), self._marked)
         if self._marked is not None:
             return self._marked[documents]
         found = np.zeros(len(documents), np.bool_)
-        scan_documents(shard.ids, begins, ends, self._terms, self._lengths, limit.flag, found)
-        limit.check()
+        scan_documents(shard.ids, begins, ends, self._terms, self._lengths, deadline.flag, found)
+        deadline.check()
         return found
 
     def positions(
-        self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], limit: Limit
+        self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], deadline: Deadline
     ) -> npt.NDArray[np.int64]:
         """Return occurrences in order, at least all those in the ranges [begin, end), which must be in order."""
         shard = self._shard
@@ -271,6 +274,6 @@ class _Clause:
         first = np.append(True, begins[1:] > np.maximum.accumulate(ends)[:-1])
         joined = begins[first], np.maximum.reduceat(ends, np.flatnonzero(first))
         found = np.empty(int((joined[1] - joined[0]).sum()), np.int64)
-        size = scan(shard.ids, *joined, self._terms, self._lengths, limit.flag, found)
-        limit.check()
+        size = scan(shard.ids, *joined, self._terms, self._lengths, deadline.flag, found)
+        deadline.check()
         return found[:size]

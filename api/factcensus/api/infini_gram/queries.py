@@ -17,7 +17,7 @@ from factcensus.api.infini_gram.cnf import Counted, count_cnf, occurrences, rows
 from factcensus.api.infini_gram.documents import document_at
 from factcensus.api.infini_gram.tokens import Ngram, Query, end_of_document, separator_of, token_of
 from factcensus.api.infini_gram.wire import Asked, Refusal
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.infini_gram.language_model import NgramModel
 
 Answer = dict[str, Any]
@@ -34,7 +34,7 @@ class Question:
     index: CountIndex
     asked: Asked
     query: Query
-    limit: Limit
+    deadline: Deadline
     model: Callable[[], NgramModel]
 
     @property
@@ -61,7 +61,7 @@ class Question:
         """Count the clauses with the options of the request; if ``keep``, keep up to ``max_clause_freq`` positions."""
         most = self.asked.option("max_clause_freq")
         distance = self.asked.option("max_diff_tokens")
-        return count_cnf(self.index, self.clauses(), distance, self.limit, most=most if keep else 0)
+        return count_cnf(self.index, self.clauses(), distance, self.deadline, most=most if keep else 0)
 
 
 def answer(question: Question) -> Answer:
@@ -79,13 +79,13 @@ def _count(question: Question) -> Answer:
         return _count_clauses(question)
     ngram, index = question.ngram("input_ids"), question.index
     if not ngram:
-        return {"count": occurrences(index, [], question.limit), "approx": False, "doc_count": _documents(index)}
+        return {"count": occurrences(index, [], question.deadline), "approx": False, "doc_count": _documents(index)}
     if -1 in ngram:
         return {"count": 0, "approx": False, "doc_count": 0}
     if ngram[0] == separator_of(index):
-        counted = count_cnf(index, [[ngram]], 1, question.limit)
+        counted = count_cnf(index, [[ngram]], 1, question.deadline)
         return {"count": counted.count, "approx": False, "doc_count": counted.document_count}
-    count, documents = index.count_ngrams([ngram], limit=question.limit)[0].tolist()
+    count, documents = index.count_ngrams([ngram], deadline=question.deadline)[0].tolist()
     return {"count": count, "approx": False, "doc_count": documents}
 
 
@@ -106,7 +106,8 @@ def _documents(index: CountIndex) -> int:
 def _prob(question: Question) -> Answer:
     ngram = _not_empty(question)
     return _ratio(
-        occurrences(question.index, ngram[:-1], question.limit), occurrences(question.index, ngram, question.limit)
+        occurrences(question.index, ngram[:-1], question.deadline),
+        occurrences(question.index, ngram, question.deadline),
     )
 
 
@@ -164,7 +165,7 @@ def _unigrams(question: Question) -> dict[int, int]:
     for shard in question.index.shards:
         row = 0
         while row < shard.size:
-            question.limit.check()
+            question.deadline.check()
             at = int(shard.positions(row, row + 1)[0])
             token = int(shard.tokens(at, at + 1)[0])
             if token == separator:  # the largest in byte order
@@ -172,7 +173,7 @@ def _unigrams(question: Question) -> dict[int, int]:
             row = shard.find([token])[1]
             counts.setdefault(token, 0)
     for token in counts:
-        counts[token] = occurrences(question.index, [token], question.limit)
+        counts[token] = occurrences(question.index, [token], question.deadline)
     return {token: count for token, count in counts.items() if count}
 
 
@@ -195,7 +196,7 @@ def _suffix(question: Question, found: Answer) -> Answer:
 def _find(question: Question) -> Answer:
     ngram = question.ngram("input_ids")
     return {
-        "cnt": occurrences(question.index, ngram, question.limit),
+        "cnt": occurrences(question.index, ngram, question.deadline),
         "segment_by_shard": [[*rows_of(shard, ngram)] for shard in question.index.shards],
     }
 
@@ -290,7 +291,7 @@ def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
         row = ranges[s][0] + number
         return s, int(shards[s].positions(row, row + 1)[0])
 
-    return occurrences(question.index, ngram, question.limit), _Places([high - low for low, high in ranges], at)
+    return occurrences(question.index, ngram, question.deadline), _Places([high - low for low, high in ranges], at)
 
 
 def _places_of_clauses(question: Question) -> tuple[int, _Places]:

@@ -32,7 +32,7 @@ from factcensus.api.infini_gram.cnf import count_cnf
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.infini_gram.tokens import Cnf, name_ids, query_of_text
 from factcensus.api.infini_gram.wire import RANGES, Refusal
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import InputError, MissingExtraError
 from factcensus.indexer.tables.values import python_rows
 
@@ -67,7 +67,7 @@ def questions(subject: str, object: str) -> list[str]:
 
 
 def count_as_notebook(
-    index: CountIndex, facts: pa.Table, models: Models, limit: Limit, settings: NotebookSettings | None = None
+    index: CountIndex, facts: pa.Table, models: Models, deadline: Deadline, settings: NotebookSettings | None = None
 ) -> list[Row]:
     """Count a table of facts like the notebook, and exactly.
 
@@ -75,7 +75,7 @@ def count_as_notebook(
         index: The open index.
         facts: A checked fact table.
         models: Provides the engine.
-        limit: Stops a count that takes too long.
+        deadline: Stops a count that takes too long.
         settings: Options of the queries; the API's defaults by default.
 
     Returns:
@@ -92,16 +92,16 @@ def count_as_notebook(
         * ``difference``: ``paper_notebook_count - exact_count``; null if one of them is null.
     """
     settings = settings or NotebookSettings()
-    engine, count = _counter(index, models, limit, settings)
-    rows: list[Row] = python_rows(index.count_facts(facts, limit=limit))
+    engine, count = _counter(index, models, deadline, settings)
+    rows: list[Row] = python_rows(index.count_facts(facts, deadline=deadline))
     for row in rows:
         asked = []
         for text in questions(row["subject"], row["object"]):
-            limit.check()
-            asked.append(_asked(index, text, count, limit, settings))
+            deadline.check()
+            asked.append(_asked(index, text, count, deadline, settings))
         dropped = any("error" in each for each in asked)
         total = None if dropped else sum(each["count"] for each in asked)
-        exact = _exact(index, row["subject"], row["object"], limit, settings)
+        exact = _exact(index, row["subject"], row["object"], deadline, settings)
         row |= {
             "paper_notebook_questions": asked,
             "paper_notebook_count": total,
@@ -113,16 +113,18 @@ def count_as_notebook(
     return rows
 
 
-def _counter(index: CountIndex, models: Models, limit: Limit, settings: NotebookSettings) -> tuple[str | None, Counter]:
+def _counter(
+    index: CountIndex, models: Models, deadline: Deadline, settings: NotebookSettings
+) -> tuple[str | None, Counter]:
     try:
         engine = models.of(index)._engine
     except (MissingExtraError, InputError):
-        return None, partial(_count_exactly, index, settings=settings, limit=limit)
+        return None, partial(_count_exactly, index, settings=settings, deadline=deadline)
     return f"infini-gram {version('infini-gram')}", partial(_count_by_engine, engine, settings=settings)
 
 
-def _count_exactly(index: CountIndex, cnf: Cnf, *, settings: NotebookSettings, limit: Limit) -> tuple[int, bool]:
-    return count_cnf(index, cnf, settings.max_diff_tokens, limit).count, False
+def _count_exactly(index: CountIndex, cnf: Cnf, *, settings: NotebookSettings, deadline: Deadline) -> tuple[int, bool]:
+    return count_cnf(index, cnf, settings.max_diff_tokens, deadline).count, False
 
 
 def _count_by_engine(engine: Any, cnf: Cnf, *, settings: NotebookSettings) -> tuple[int, bool]:
@@ -138,7 +140,7 @@ def _count_by_engine(engine: Any, cnf: Cnf, *, settings: NotebookSettings) -> tu
     return answer["count"], answer["approx"]
 
 
-def _asked(index: CountIndex, text: str, count: Counter, limit: Limit, settings: NotebookSettings) -> Row:
+def _asked(index: CountIndex, text: str, count: Counter, deadline: Deadline, settings: NotebookSettings) -> Row:
     try:
         cnf = query_of_text(text, index).clauses
         if not all(term for clause in cnf for term in clause):
@@ -146,11 +148,11 @@ def _asked(index: CountIndex, text: str, count: Counter, limit: Limit, settings:
         number, approx = count(cnf)
     except Refusal as refusal:
         return {"query": text, "error": refusal.error}
-    exact = count_cnf(index, cnf, settings.max_diff_tokens, limit).count
+    exact = count_cnf(index, cnf, settings.max_diff_tokens, deadline).count
     return {"query": text, "count": number, "approx": approx, "exact_count": exact}
 
 
-def _exact(index: CountIndex, subject: str, object: str, limit: Limit, settings: NotebookSettings) -> int | None:
+def _exact(index: CountIndex, subject: str, object: str, deadline: Deadline, settings: NotebookSettings) -> int | None:
     cnf: Cnf = []
     for name in (subject, object):
         forms = dict.fromkeys((name, name.title(), name.lower()))
@@ -162,4 +164,4 @@ def _exact(index: CountIndex, subject: str, object: str, limit: Limit, settings:
         if not terms:
             return None
         cnf.append(terms)
-    return count_cnf(index, cnf, settings.max_diff_tokens, limit).count
+    return count_cnf(index, cnf, settings.max_diff_tokens, deadline).count

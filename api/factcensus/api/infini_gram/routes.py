@@ -31,7 +31,7 @@ from factcensus.api.infini_gram.tokens import query_of
 from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal, read
 from factcensus.api.limits import bounds_of_body, check_entities, check_facts_number
 from factcensus.api.serving.deadlines import within
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import (
     DeadlineError,
     FactcensusError,
@@ -110,9 +110,9 @@ async def infini_gram(request: Request, indexes: IndexesOf, limits: LimitsOf, mo
     body = await request.body()
     content_type = request.headers.get("content-type")
 
-    def answered(limit: Limit) -> tuple[dict[str, Any], int]:
+    def answered(deadline: Deadline) -> tuple[dict[str, Any], int]:
         asked = read(body, content_type, partial(_is_index, indexes))
-        return _answered(asked, indexes.get(asked.index), models, limit)
+        return _answered(asked, indexes.get(asked.index), models, deadline)
 
     try:
         found, status = await within(limits.deadline_seconds, request, answered)
@@ -145,11 +145,11 @@ def _is_index(indexes: VisibleIndexes, name: str) -> bool:
     return True
 
 
-def _answered(asked: Asked, index: CountIndex, models: Models, limit: Limit) -> tuple[dict[str, Any], int]:
+def _answered(asked: Asked, index: CountIndex, models: Models, deadline: Deadline) -> tuple[dict[str, Any], int]:
     query = query_of(asked, index)
     started = time.perf_counter()
     try:
-        found = answer(Question(index, asked, query, limit, lambda: models.of(index)))
+        found = answer(Question(index, asked, query, deadline, lambda: models.of(index)))
     except Refusal as refusal:
         found = {"error": refusal.error}
     except (InputError, MissingExtraError) as error:
@@ -190,13 +190,13 @@ async def replicate_facts(
     """Return the notebook's counts from infini-gram's engine, the exact counts, and the difference for each fact."""
     content = await request.body()
 
-    def counted(limit: Limit) -> bytes:
-        with service.decoders.decoded(content, "json", bounds_of_body(limits), limit, form="replication") as table:
+    def counted(deadline: Deadline) -> bytes:
+        with service.decoders.decoded(content, "json", bounds_of_body(limits), deadline, form="replication") as table:
             check_facts_number(table.facts, limits)
             asked, facts = table.options, table.table()
         settings = NotebookSettings(asked["max_diff_tokens"], asked["max_clause_freq"])
         check_entities(facts, limits)
-        rows = count_as_notebook(index, facts, models, limit, settings)
+        rows = count_as_notebook(index, facts, models, deadline, settings)
         return orjson.dumps({"facts": rows})
 
     answered = await within(limits.deadline_seconds, request, counted, limiter=service.batch_limiter)

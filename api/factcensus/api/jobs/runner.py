@@ -23,7 +23,7 @@ from factcensus.api.jobs.records import UNFINISHED, Job, State
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.serving.catalog import Catalog
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import DeadlineError, FactcensusError, InputError
 
 log = logging.getLogger("factcensus.api")
@@ -63,8 +63,8 @@ class JobRunner:
         self._threads: list[threading.Thread] = []
         #: Number and bytes of the tables being stored.
         self._coming = self._coming_bytes = 0
-        #: For each running job: its limit, and the facts counted in the current piece.
-        self._running: dict[str, Limit] = {}
+        #: For each running job: its deadline, and the facts counted in the current piece.
+        self._running: dict[str, Deadline] = {}
         self._live: dict[str, int] = {}
         #: For each unfinished job: the generation of the index on which it is counted.
         self._pinned: dict[str, CountIndex] = {}
@@ -120,8 +120,8 @@ class JobRunner:
         """Stop counting and close the store; unfinished jobs continue when it is opened again."""
         with self._changed:
             self._closing = True
-            for limit in self._running.values():
-                limit.cancel()
+            for deadline in self._running.values():
+                deadline.cancel()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -331,16 +331,16 @@ class JobRunner:
                 for job in self._store.unfinished():
                     if job.id not in self._running:  # also a job that could not be put back for lack of disk space
                         self._store.set_state(job.id, "running", time())
-                        self._running[job.id] = Limit()
+                        self._running[job.id] = Deadline()
                         return job
                 self._changed.wait(SWEEP_S)
             return None
 
     def _run(self, job: Job) -> None:
-        limit, error, began = self._running[job.id], None, time()
+        deadline, error, began = self._running[job.id], None, time()
         try:
             for index, number, facts in self._pieces(job.id):
-                counts = self._counted(job, index, facts, limit)
+                counts = self._counted(job, index, facts, deadline)
                 self.store.put_counts(job.id, number, counts)
                 self._live.pop(job.id, None)
                 self._metrics.facts_counted.inc(counts.num_rows)
@@ -399,12 +399,12 @@ class JobRunner:
         log.info("job %s starts again: index %s has changed", job.id, job.index)
         return now
 
-    def _counted(self, job: Job, index: CountIndex, facts: pa.Table, limit: Limit) -> pa.Table:
+    def _counted(self, job: Job, index: CountIndex, facts: pa.Table, deadline: Deadline) -> pa.Table:
         def progress(done: int, _all: int) -> None:
             self._live[job.id] = done
 
         try:
-            return index.count_facts(facts, windows=job.windows, limit=limit, progress=progress)
+            return index.count_facts(facts, windows=job.windows, deadline=deadline, progress=progress)
         except DeadlineError:
             raise
         except FactcensusError as error:

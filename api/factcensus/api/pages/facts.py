@@ -17,7 +17,7 @@ from factcensus.api.pages.rendering import html
 from factcensus.api.routes.documents import Cursors
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import FactcensusError
 
 router = new_router("pages")
@@ -45,7 +45,7 @@ async def page(
         try:
             index = indexes.get(question.index)
             result = await within(
-                limits.deadline_seconds, request, lambda limit: _result(index, question, limits, limit)
+                limits.deadline_seconds, request, lambda deadline: _result(index, question, limits, deadline)
             )
             documents = result["answer"]["cooccurrence"]["documents"]
             context |= result
@@ -82,7 +82,7 @@ def said(error: Problem | FactcensusError) -> tuple[int, str]:
     return KINDS[kind][0], str(error)
 
 
-def _result(index: CountIndex, question: Question, limits: Limits, limit: Limit) -> dict[str, Any]:
+def _result(index: CountIndex, question: Question, limits: Limits, deadline: Deadline) -> dict[str, Any]:
     (subject, object_), window = question.entities, question.tokens_between
     check_entity(subject, "the subject", limits)
     check_entity(object_, "the object", limits)
@@ -92,9 +92,9 @@ def _result(index: CountIndex, question: Question, limits: Limits, limit: Limit)
     scope = scope_of(question.filter)
     cursors = Cursors(index, question.documents_body())
     start = cursors.start(question.cursor) if question.cursor else 0
-    answer = index.cooccurrence(subject, object_, window=window, by=by, scope=scope, limit=limit)
+    answer = index.cooccurrence(subject, object_, window=window, by=by, scope=scope, deadline=deadline)
     found = index.find_documents(
-        subject=subject, object=object_, window=window, limit=SHOWN, start=start, scope=scope, deadline=limit
+        subject=subject, object=object_, window=window, limit=SHOWN, start=start, scope=scope, deadline=deadline
     )
     following = None if found["next"] is None else question.address(cursor=cursors.cursor(found["next"]))
     return {"answer": answer, "rows": _rows(answer, by), "found": found, "start": start, "next_page": following}

@@ -41,7 +41,7 @@ from factcensus.api.pages.facts import said
 from factcensus.api.pages.rendering import html
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex, Limit, stratify
+from factcensus.indexer import CountIndex, Deadline, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
 from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
@@ -180,7 +180,7 @@ def _windows(text: str) -> list[int]:
 
 
 def _submitted(
-    service: Service, index: CountIndex, upload: UploadFile, windows: list[int], holder: str, limit: Limit
+    service: Service, index: CountIndex, upload: UploadFile, windows: list[int], holder: str, deadline: Deadline
 ) -> Job:
     """Check an uploaded table and make a job of it."""
     name = upload.filename or ""
@@ -190,7 +190,7 @@ def _submitted(
         raise InputError(f"unsupported file {name[:100]!r}; upload a file whose name ends in {endings}")
     limits = service.settings.limits
     known = format_of_body(FILE_ENDINGS[ending])
-    with service.decoders.decoded(upload.file, known.ending, bounds_of_file(limits), limit) as table:
+    with service.decoders.decoded(upload.file, known.ending, bounds_of_file(limits), deadline) as table:
         own = table.options.get("windows") or []
         if windows and own:
             raise InputError("windows are given in the form and in the file; give them in one place")

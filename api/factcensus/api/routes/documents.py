@@ -18,7 +18,7 @@ from factcensus.api.http.problems import Problem
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 
 router = new_router("documents")
 
@@ -42,7 +42,7 @@ async def documents(request: Request, index: OpenIndex, limits: LimitsOf, body: 
     cursors = Cursors(index, body)
     start = 0 if body.cursor is None else cursors.start(body.cursor)
 
-    def found(deadline: Limit) -> dict[str, Any]:
+    def found(deadline: Deadline) -> dict[str, Any]:
         check_groups(index, body.by, limits)
         return index.find_documents(**query, limit=body.limit, start=start, by=body.by, scope=scope, deadline=deadline)
 

@@ -32,7 +32,7 @@ from factcensus.api.limits import bounds_of_body, check_entities, check_windows,
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.tables.counts import check_names
 
 router = new_router("facts")
@@ -104,9 +104,9 @@ async def count_facts(
     as_job = len(body) > limits.max_body_bytes or "respond-async" in _preferences(request)
     began = monotonic()
 
-    def begin(limit: Limit) -> _Begun | Job:
+    def begin(deadline: Deadline) -> _Begun | Job:
         bounds = bounds_of_body(limits)
-        with service.decoders.decoded(body, body_format.ending, bounds, limit) as table:
+        with service.decoders.decoded(body, body_format.ending, bounds, deadline) as table:
             own = table.options.get("windows")
             if windows and own is not None:
                 raise refused_name("windows", "windows are given in the URL and in the body; give them in one place")
@@ -116,7 +116,7 @@ async def count_facts(
                 media_type = body_format.media_type
                 return submit_decoded(jobs, index, table, asked, limits, media_type=media_type, owner=holder)
             facts = table.table()
-        return _begin(index, facts, asked, answer_format, limits, limit)
+        return _begin(index, facts, asked, answer_format, limits, deadline)
 
     begun = await within(limits.deadline_seconds, request, begin, limiter=service.batch_limiter)
     if isinstance(begun, Job):
@@ -151,12 +151,17 @@ def _preferences(request: Request) -> set[str]:
 
 
 def _begin(
-    index: CountIndex, facts: pa.Table, windows: list[int], answer_format: FactsFormat, limits: Limits, limit: Limit
+    index: CountIndex,
+    facts: pa.Table,
+    windows: list[int],
+    answer_format: FactsFormat,
+    limits: Limits,
+    deadline: Deadline,
 ) -> _Begun:
     check_entities(facts, limits)
     check_writable(facts, answer_format)
     (start, size), *rest = pieces_of(facts.num_rows)
     if rest:  # after the first piece it is too late to refuse
         check_names(index, facts)
-    first = index.count_facts(facts.slice(start, size), windows=windows, limit=limit)
+    first = index.count_facts(facts.slice(start, size), windows=windows, deadline=deadline)
     return _Begun(facts, windows, first, rest)

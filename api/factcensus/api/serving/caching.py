@@ -14,7 +14,7 @@ from fastapi import Request, Response
 
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.deadlines import within
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 
 #: Caches may store a response but must revalidate it, because documents may have been deleted since.
 CACHE_CONTROL = "no-cache"
@@ -42,7 +42,7 @@ async def cached(
     request: Request,
     index: CountIndex,
     deadline_s: float,
-    count: Callable[[Limit], dict[str, Any]],
+    count: Callable[[Deadline], dict[str, Any]],
     *question: Any,
     forms: Callable[[], Sequence[Sequence[int]]] | None = None,
 ) -> Response:
@@ -61,7 +61,7 @@ async def cached(
     if answer is None:
         counted = None if forms is None else service.short_counts.answer(index, forms, count)
         if counted is None:
-            answer = await within(deadline_s, request, lambda limit: orjson.dumps(count(limit)))
+            answer = await within(deadline_s, request, lambda deadline: orjson.dumps(count(deadline)))
         else:
             answer = orjson.dumps(counted)
         cache.put(key, answer)

@@ -17,7 +17,7 @@ from typing import Literal
 from factcensus.api.http.problems import Problem
 from factcensus.api.serving.served import GRACE_S, Served, look_at
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import FactcensusError, InputError
 from factcensus.indexer.storage.manifest import STAGING_ENDING
 
@@ -102,7 +102,7 @@ class Catalog:
         self,
         folders: Callable[[], Mapping[str, Path]],
         opened: Callable[[Outcome], None] = lambda _: None,
-        warm_up: Callable[[CountIndex, Limit], None] | None = None,
+        warm_up: Callable[[CountIndex, Deadline], None] | None = None,
         poll_s: float = 0.0,
     ) -> None:
         self._folders_now, self._tell, self._warm_up, self._poll_s = folders, opened, warm_up, poll_s
@@ -110,7 +110,7 @@ class Catalog:
         self.listeners: list[Callable[[], None]] = []
         self._warming: threading.Thread | None = None
         self._warming_later: list[threading.Thread] = []
-        self._warming_limit = Limit()
+        self._warming_limit = Deadline()
         self._follower: threading.Thread | None = None
         self._stop = threading.Event()
         #: Replaced as a whole, so that a request sees a consistent list.

@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
-from factcensus.indexer import Limit
+from factcensus.indexer import Deadline
 
 Answer = TypeVar("Answer")
 #: Seconds after which the connection of the client is watched; most counts are faster.
@@ -21,29 +21,29 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="count")
 
 
 async def within(
-    seconds: float, request: Request, count: Callable[[Limit], Answer], *, limiter: CapacityLimiter | None = None
+    seconds: float, request: Request, count: Callable[[Deadline], Answer], *, limiter: CapacityLimiter | None = None
 ) -> Answer:
     """Run ``count`` in a thread and return its result; stop it after a timeout or when the client disconnects.
 
     Args:
         seconds: Timeout, from the moment the thread starts.
         request: A request whose body has been read.
-        count: Called with the limit, which it passes to every count.
+        count: Called with the deadline, which it passes to every count.
         limiter: Limits the number of threads for such work.
 
     Raises:
         DeadlineError: The timeout was reached.
     """
-    limit = Limit(seconds)
+    deadline = Deadline(seconds)
 
     def counted() -> Answer:
-        with limit:
-            return count(limit)
+        with deadline:
+            return count(deadline)
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        limit.cancel()
+        deadline.cancel()
 
     work: asyncio.Future[Answer] = (
         asyncio.get_running_loop().run_in_executor(_threads, counted)
@@ -61,5 +61,5 @@ async def within(
         return work.result()
     finally:
         if not work.done():  # the request was cancelled, as on shutdown, while the thread still counts
-            limit.cancel()
+            deadline.cancel()
             work.add_done_callback(lambda done: done.cancelled() or done.exception())

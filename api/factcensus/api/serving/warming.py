@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from factcensus.indexer import CountIndex, Limit
+from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import EmptyQueryError
 from factcensus.indexer.warm_up import ask_everything
 
@@ -65,7 +65,7 @@ class ShortCounts:
         #: The time from which each warm index may be used.
         self._from: WeakKeyDictionary[CountIndex, float] = WeakKeyDictionary()
 
-    def warm_up(self, index: CountIndex, limit: Limit) -> None:
+    def warm_up(self, index: CountIndex, deadline: Deadline) -> None:
         """Run every kind of query with two of the rarer words of an index; log failures."""
         started = monotonic()
         try:
@@ -73,7 +73,7 @@ class ShortCounts:
             if len(words) > 1:
                 about = index.info()
                 by = "source" if about["sources"] and about["documents"] <= FEW_DOCUMENTS else None
-                ask_everything(index, words[0], words[1], alias=words[-1], by=by, limit=limit)
+                ask_everything(index, words[0], words[1], alias=words[-1], by=by, deadline=deadline)
         except Exception as error:  # real queries report the error; it must not stop the start of the service
             log.warning("index %r could not be warmed up: %s", index.name, error)
         else:
@@ -81,7 +81,7 @@ class ShortCounts:
             self._from[index] = monotonic()
 
     def answer(
-        self, index: CountIndex, forms: Callable[[], Sequence[Sequence[int]]], count: Callable[[Limit], Answer]
+        self, index: CountIndex, forms: Callable[[], Sequence[Sequence[int]]], count: Callable[[Deadline], Answer]
     ) -> Answer | None:
         """Return the result of ``count`` if the token sequences have few rows; otherwise None, to use a thread."""
         if self._from.get(index, float("inf")) > monotonic():
@@ -89,7 +89,7 @@ class ShortCounts:
         waits = resource.getrusage(_WHO).ru_majflt
         wanted = forms()
         few = len(wanted) * len(index.shards) <= FEW_SEARCHES and _rows(index, wanted) <= FEW_ROWS
-        answer = count(Limit()) if few else None
+        answer = count(Deadline()) if few else None
         if resource.getrusage(_WHO).ru_majflt > waits:
             self._from[index] = monotonic() + COLD_S
         return answer

@@ -23,8 +23,8 @@ from factcensus.indexer.system.console import print_json, print_table
 @json_option
 def count(index: IndexChoice, text: str, scope: ScopeChoice, as_json: bool) -> None:
     """Count a text: its occurrences, and the documents that contain it."""
-    with index.open() as opened, scope.limit() as limit:
-        answer = opened.count(text, by=scope.by, scope=scope.scope(), limit=limit)
+    with index.open() as opened, scope.timed() as deadline:
+        answer = opened.count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
     if as_json:
         print_json(answer)
         return
@@ -65,8 +65,8 @@ def cooc(
     from factcensus.indexer.records import Entity
 
     both = Entity(subject, subject_aliases), Entity(object_name, object_aliases)
-    with index.open() as opened, scope.limit() as limit:
-        answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), limit=limit)
+    with index.open() as opened, scope.timed() as deadline:
+        answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), deadline=deadline)
     if as_json:
         print_json(answer)
         return

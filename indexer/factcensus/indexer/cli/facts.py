@@ -153,13 +153,13 @@ def _count_in_index(
 ) -> tuple[Any, str | None]:
     from factcensus.indexer.tables.remarks import unmatched_commas
 
-    with IndexChoice(Path(index), analyzer).open() as opened, scope.limit() as limit:
+    with IndexChoice(Path(index), analyzer).open() as opened, scope.timed() as deadline:
         counts = opened.count_facts(
             facts,
             windows=list(windows),
             by=scope.by,
             scope=scope.scope(),
-            limit=limit,
+            deadline=deadline,
             threads=jobs or os.cpu_count() or 1,
             progress=report,
         )

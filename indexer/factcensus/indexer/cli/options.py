@@ -18,7 +18,7 @@ from factcensus.indexer.paths import check_output_file, check_output_folder
 from factcensus.indexer.system.console import parse_size
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.limits import Limit
+    from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.index import CountIndex
 
@@ -265,7 +265,7 @@ def index_argument(function: Function) -> Function:
 
 @dataclass(frozen=True, slots=True)
 class ScopeChoice:
-    """The documents to count, the groups to show, and the time limit of a command."""
+    """The documents to count, the groups to show, and the deadline of a command."""
 
     by: str | None
     no_duplicates: bool
@@ -285,11 +285,11 @@ class ScopeChoice:
             where=self.where,
         )
 
-    def limit(self) -> Limit:
-        """Return the time limit as a context manager."""
-        from factcensus.indexer.counting.limits import Limit
+    def timed(self) -> Deadline:
+        """Return the deadline as a context manager that starts its clock."""
+        from factcensus.indexer.counting.deadline import Deadline
 
-        return Limit(self.deadline)
+        return Deadline(self.deadline)
 
 
 def scope_options(function: Function) -> Function:

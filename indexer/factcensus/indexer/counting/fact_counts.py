@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.forms import Forms
-from factcensus.indexer.counting.limits import Limit
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, workspace_of
 from factcensus.indexer.errors import InputError
@@ -108,7 +108,7 @@ def count_plan(
     selections: Sequence[Selection],
     plan: FactPlan,
     groups: int,
-    limit: Limit,
+    deadline: Deadline,
     *,
     threads: int = 1,
     reading: int = -1,
@@ -121,13 +121,13 @@ def count_plan(
         selections: For each shard, the documents to count and their groups.
         plan: The facts.
         groups: Number of groups; 1 for counts without groups.
-        limit: Stops the count.
+        deadline: Stops the count.
         threads: Number of threads that count, each with its own :class:`Workspace`.
         reading: 1 or 0 to force or forbid reading documents through, -1 to choose; the result is the same.
         progress: Called from time to time with (facts done, all facts), averaged over the shards.
 
     Raises:
-        DeadlineError: The limit was reached.
+        DeadlineError: The deadline was reached.
         InputError: The counts of so many facts and groups do not fit in memory.
     """
     facts = len(plan.subjects)
@@ -144,7 +144,7 @@ def count_plan(
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         for shard, selection in zip(shards, selections, strict=True):
-            work = _ShardWork(shard, selection, plan, counts, limit, reading)
+            work = _ShardWork(shard, selection, plan, counts, deadline, reading)
             parts = work.parts(1 if facts < 64 else 16)
 
             def count(part: Part, work: _ShardWork = work) -> int:
@@ -168,7 +168,7 @@ def count_pairs(
     *,
     by: str | None = None,
     scope: Scope = EVERY_DOCUMENT,
-    limit: Limit | None = None,
+    deadline: Deadline | None = None,
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
     reading: int = -1,
@@ -191,7 +191,7 @@ def count_pairs(
     ]
     counts = count_plan(
         index.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),
-        limit or Limit(), threads=threads, progress=progress, reading=reading,
+        deadline or Deadline(), threads=threads, progress=progress, reading=reading,
     )  # fmt: skip
     return names, PairCounts(counts.entities[subjects], counts.entities[objects], counts.together)
 
@@ -204,10 +204,10 @@ class _ShardWork:
     """The state shared by all parts of a count in one shard."""
 
     def __init__(
-        self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, limit: Limit, reading: int
+        self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, deadline: Deadline, reading: int
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
-        self.limit, self.reading = limit, reading
+        self.deadline, self.reading = deadline, reading
         ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
         self.forms = FormRanges(*plan.forms.arrays, ranges)
         before = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
@@ -236,14 +236,14 @@ class _PartCounter:
     def __init__(self, work: _ShardWork, workspace: Workspace) -> None:
         self._shared, self._shard, self._selection = work, work.shard, work.selection
         self._plan, self._counts, self._space = work.plan, work.counts, workspace
-        self._control = Control(work.limit.flag, workspace.work, work.reading)
+        self._control = Control(work.deadline.flag, workspace.work, work.reading)
         self._sizes = np.zeros(SEGMENTS, np.int64)
 
     def run(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> None:
         """Count these entities and these facts.
 
         Raises:
-            DeadlineError: The limit was reached.
+            DeadlineError: The deadline was reached.
         """
         plan, shared = self._plan, self._shared
         entities = entities[shared.hits[entities] > 0]
@@ -259,7 +259,7 @@ class _PartCounter:
                 self._shard.ids, self._shard.suffix_rows, self._selection, shared.forms, self._groups(facts[plain]),
                 self._space.stamps, self._control, self._counts.together,
             )  # fmt: skip
-            shared.limit.check()
+            shared.deadline.check()
         if not plain.all():
             self._count_positions(facts[~plain])
 
@@ -281,7 +281,7 @@ class _PartCounter:
                 self._shard.suffix_rows, self._selection, self._shared.forms, entities[first : first + 256],
                 self._space.stamps, self._control.stop, self._counts.entities,
             )  # fmt: skip
-            self._shared.limit.check()
+            self._shared.deadline.check()
 
     def _count_entities(self, entities: npt.NDArray[np.int64]) -> None:
         """Count entities with overlapping mentions, by their positions."""
@@ -341,7 +341,7 @@ class _PartCounter:
         at = 0
         while at < len(most):
             until, keys, segments = collect(at, len(most), 0, self._shard.documents)
-            self._shared.limit.check()
+            self._shared.deadline.check()
             if until > at:
                 self._select(keys, segments)
                 settle(at, until)
@@ -367,7 +367,7 @@ class _PartCounter:
             low, high = waiting.pop()
             self._space.renew(SEGMENTS)
             until, keys, segments = collect(item, item + 1, low, high)
-            self._shared.limit.check()
+            self._shared.deadline.check()
             if until > item:
                 self._select(keys, segments)
                 settle(item, item + 1)

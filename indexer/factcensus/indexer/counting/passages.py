@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.corpus import parse_line
-from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.kernels.ngrams import Mask
@@ -40,7 +40,7 @@ def find_documents(
     start: int = 0,
     by: str | None = None,
     scope: Scope = EVERY_DOCUMENT,
-    deadline: Limit | None = None,
+    deadline: Deadline | None = None,
 ) -> dict[str, Any]:
     """Find the documents that contain a text, or mentions of both a subject and an object, in corpus order.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import nothing_left
-from factcensus.indexer.counting.limits import Limit
+from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import EmptyQueryError
 from factcensus.indexer.kernels.pairs import check_windows
@@ -31,7 +31,7 @@ def count_facts(
     windows: Sequence[int] = (),
     by: str | None = None,
     scope: Scope = EVERY_DOCUMENT,
-    limit: Limit | None = None,
+    deadline: Deadline | None = None,
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> pa.Table:
@@ -44,7 +44,7 @@ def count_facts(
         by: A document column or metadata field. Adds a column ``by_…`` that lists, for each fact, the counts per value,
             for values whose documents mention the subject or the object.
         scope: The documents to count.
-        limit: Stops a count that takes too long.
+        deadline: Stops a count that takes too long.
         threads: Number of threads that count; the result does not depend on it.
         progress: Called with (facts done, all facts).
 
@@ -55,7 +55,7 @@ def count_facts(
     Raises:
         InputError: The facts have a column that counting adds, or the analyzer of the index finds no token in a subject
             or object; the message names the column or the row.
-        DeadlineError: The limit was reached.
+        DeadlineError: The deadline was reached.
     """
     from factcensus.indexer.counting.fact_counts import count_pairs  # compiled code, which reading a table does without
 
@@ -64,7 +64,7 @@ def count_facts(
     forms, subjects, objects = _lay_out(index, facts)
     groups, counts = count_pairs(
         index, forms, subjects, objects, check_windows(windows),
-        by=by, scope=scope, limit=limit, threads=threads, progress=progress,
+        by=by, scope=scope, deadline=deadline, threads=threads, progress=progress,
     )  # fmt: skip
     names = count_names(windows)
     # (facts, groups, numbers), in the order of the names

@@ -1,4 +1,4 @@
-"""Time limits: counts stop at a deadline, or when they are cancelled."""
+"""Deadlines: counts stop at a deadline, or when they are cancelled."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from factcensus.indexer.errors import DeadlineError, InputError
 
-#: The flag of a count without a limit.
-NO_LIMIT = np.zeros(1, np.uint8)
+#: The flag of a count without a deadline.
+NO_DEADLINE = np.zeros(1, np.uint8)
 
 
-class Limit:
-    """A stop flag that long counts check; share one limit among all counts of a request.
+class Deadline:
+    """A stop flag that long counts check; share one deadline among all counts of a request.
 
-    >>> with Limit(seconds=2.0) as limit:
-    ...     index.count("the", limit=limit)
+    >>> with Deadline(seconds=2.0) as deadline:
+    ...     index.count("the", deadline=deadline)
 
     Args:
-        seconds: Time after entering the context; None for no deadline.
+        seconds: Time after entering the context; None for a deadline that only :meth:`cancel` sets.
 
     Raises:
         InputError: The time is not a positive number.
@@ -37,14 +37,14 @@ class Limit:
         self.flag = np.zeros(1, np.uint8)
 
     def cancel(self) -> None:
-        """Stop all counts with this limit; may be called from any thread."""
+        """Stop all counts with this deadline; may be called from any thread."""
         self.flag[0] = 1
 
     def check(self) -> None:
         """Check that the count may continue.
 
         Raises:
-            DeadlineError: The deadline passed, or the limit was cancelled.
+            DeadlineError: The deadline passed, or it was cancelled.
         """
         if self.flag[0]:
             raise DeadlineError(
@@ -65,21 +65,21 @@ class Limit:
 
 
 class _Clock:
-    """Cancels limits at their deadlines, with one thread for all limits that ends when there are none.
+    """Cancels counts at their deadlines, with one thread for all deadlines that ends when there are none.
 
     The thread sleeps until the earliest known deadline and is only woken for an earlier one. If all counts have
     deadlines of equal length, that almost never happens.
     """
 
     def __init__(self) -> None:
-        self._deadlines: dict[Limit, float] = {}
+        self._ends: dict[Deadline, float] = {}
         self._changed = threading.Condition()
         #: The time of its next check; None if no thread runs.
         self._looks_at: float | None = None
 
-    def add(self, limit: Limit, at: float) -> None:
+    def add(self, deadline: Deadline, at: float) -> None:
         with self._changed:
-            self._deadlines[limit] = at
+            self._ends[deadline] = at
             if self._looks_at is None:
                 self._looks_at = at
                 threading.Thread(target=self._run, name="deadlines", daemon=True).start()
@@ -87,19 +87,19 @@ class _Clock:
                 self._looks_at = at
                 self._changed.notify()
 
-    def remove(self, limit: Limit) -> None:
+    def remove(self, deadline: Deadline) -> None:
         with self._changed:
-            self._deadlines.pop(limit, None)
+            self._ends.pop(deadline, None)
 
     def _run(self) -> None:
         with self._changed:
-            while self._deadlines:
+            while self._ends:
                 now = monotonic()
-                for limit in [limit for limit, at in self._deadlines.items() if at <= now]:
-                    limit.cancel()
-                    del self._deadlines[limit]
-                if self._deadlines:
-                    self._looks_at = min(self._deadlines.values())
+                for deadline in [deadline for deadline, at in self._ends.items() if at <= now]:
+                    deadline.cancel()
+                    del self._ends[deadline]
+                if self._ends:
+                    self._looks_at = min(self._ends.values())
                     self._changed.wait(min(self._looks_at - now, threading.TIMEOUT_MAX))
             self._looks_at = None
 
