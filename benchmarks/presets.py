@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import fcntl
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,8 @@ import numpy as np
 import torch
 
 from benchmarks.preset_outcomes import FORMS, Cell, Outcome, Point, differences, overview, short
+from factcensus.indexer.system.files import write_atomically
+from factcensus.indexer.system.locks import locked
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.material import Material
@@ -168,8 +168,7 @@ def make_setting(folder: Path, world_name: World) -> Setting:
     """Write a world and train its model, or read existing ones; waits for a process that makes the same."""
     preset, seed, place = PRESETS[world_name[0]], world_name[1], _place(folder, world_name)
     place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(place / ".lock", wait=True):
         world = write_world(place / "world", preset.world, seed)
         model_folder = pretrain(world, place / "model", preset.pretraining, seed)
     config = check_config(
@@ -213,9 +212,7 @@ def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
     cell = {"seed": setting.seed, "method": name, "rate": point[0], "passes": point[1], "steps": steps, "lost": lost}
     cell |= {"cpu_seconds": round(trained, 2), "facts": measure(model, setting.asked)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".unfinished{os.getpid()}")
-    unfinished.write_text(json.dumps(cell), encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, json.dumps(cell), shared=True)
     print(f"{path.parent.parent.name} {path.stem}: {steps} steps, {trained:.1f} CPU s", flush=True)
 
 

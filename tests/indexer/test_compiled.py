@@ -78,10 +78,10 @@ def test_damaged_file_is_compiled_again(content: bytes, tmp_path: Path) -> None:
 
 
 def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_arguments: object) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled._CacheFile, "_write", full)
+    monkeypatch.setattr(compiled, "write_atomically", full)
     assert fresh(tmp_path)(np.array([3.0])) == 1.5
     assert not cached(tmp_path)
 

@@ -23,8 +23,8 @@ from factcensus.indexer import (
 from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
 from factcensus.indexer.storage import deletion
 from factcensus.indexer.storage.deletion import Named
-from factcensus.indexer.storage.layout import lock_folder
 from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.system.locks import lock_folder
 
 from .corpora import write_corpus
 

@@ -28,7 +28,6 @@ from factcensus.indexer import (
 from factcensus.indexer.building import shards, spool
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError
-from factcensus.indexer.storage.layout import lock_folder
 
 from .corpora import write_corpus
 from .interrupting import Interrupter
@@ -559,13 +558,6 @@ def test_build_overtaken_by_another_build_is_refused(tmp_path: Path, monkeypatch
         build_index([files], tmp_path / "ix", jobs=1)
     assert {path.name for path in tmp_path.iterdir()} == {"c", "ix"}
     verify_index(tmp_path / "ix")
-
-
-def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    with lock_folder(tmp_path), pytest.raises(InputError, match="another process"), lock_folder(tmp_path):
-        pass
-    with lock_folder(tmp_path):
-        pass
 
 
 def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> None:

@@ -209,22 +209,6 @@ def test_lack_of_resources_in_duckdb_is_not_reported_as_damage(
     assert (type(raised.value) is IndexFormatError) == (kind is IndexFormatError)
 
 
-def test_failed_write_of_a_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk, it would take space that is needed."""
-
-    def full(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[:2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    (tmp_path / "x").write_bytes(b"old")
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
-        layout.write_atomically(tmp_path / "x", b"new content")
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x").read_bytes() == b"old"
-
-
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
 def test_failed_write_of_a_table_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     import pyarrow as pa
@@ -234,8 +218,9 @@ def test_failed_write_of_a_table_leaves_nothing_behind(name: str, tmp_path: Path
     class FullError(Exception):
         pass
 
-    def full(*_arguments: object, **_options: object) -> Any:
-        (tmp_path / f"{name}.partial").write_bytes(b"begun")
+    def full(_table: object, path: object, **_options: object) -> Any:
+        if isinstance(path, Path):
+            path.write_bytes(b"begun")
         raise FullError
 
     with pytest.MonkeyPatch.context() as patch:

@@ -21,10 +21,10 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 from factcensus.indexer import write_table
+from factcensus.indexer.system.files import write_json
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import write_json
 
 if TYPE_CHECKING:
     import torch

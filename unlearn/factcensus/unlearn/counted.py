@@ -19,11 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.indexer.system.files import replaced_file
 from factcensus.unlearn.config.run_config import IndexConfig, RunConfig
 from factcensus.unlearn.errors import ConfigError, ServiceLostError
 from factcensus.unlearn.models import file_digest
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import locked
+from factcensus.unlearn.run_folder import locked_run
 from factcensus.unlearn.selection import read_fact_table
 from factcensus.unlearn.stopping import check_stop, sleep
 
@@ -57,7 +58,7 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
     index, path = config.index, _path(config, folder)
     columns = facts.column_names
     has_counts = config.selection.count_column in columns
-    with locked(folder):
+    with locked_run(folder):
         if not has_counts:
             added = count_names(index.windows)
             if config.selection.count_column not in added:
@@ -135,9 +136,8 @@ def _check_digest(batch: pa.Table, digest: str | None) -> None:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    pq.write_table(table, unfinished)
-    unfinished.replace(path)
+    with replaced_file(path) as partial:
+        pq.write_table(table, partial)
 
 
 @contextmanager

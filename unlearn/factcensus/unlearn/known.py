@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from factcensus.indexer.system.files import replaced_file
 from factcensus.unlearn.config.run_config import RunConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.limits import limits_of
 from factcensus.unlearn.models import load_model, load_model_config, model_digest, pad_id_of
 from factcensus.unlearn.prepare import Asker
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import locked
+from factcensus.unlearn.run_folder import locked_run
 from factcensus.unlearn.selection import Row, candidates
 from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.examples import Example, collate
@@ -73,10 +74,8 @@ def known_facts(
         known = {name for (name, _), right in zip(flat, answered, strict=True) if right}
         names = [name for name, _ in examples]
         table = pa.table({"fact_id": names, "known": pa.array([name in known for name in names], pa.bool_())})
-        with locked(folder):
-            unfinished = path.with_name(path.name + ".unfinished")
-            pq.write_table(table, unfinished)
-            unfinished.replace(path)
+        with locked_run(folder), replaced_file(path) as partial:
+            pq.write_table(table, partial)
         (progress or silent)(Progress("ask the original model", len(chosen), len(chosen)))
     table = pq.read_table(path)
     found = frozenset(

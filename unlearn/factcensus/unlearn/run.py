@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from factcensus.indexer.paths import check_output_folder
+from factcensus.indexer.system.files import new_folder
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
 from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
@@ -352,14 +353,13 @@ class _Work:
 
     def save_model(self, model: PreTrainedModel, cell: Cell) -> None:
         """Save the unlearned model as a folder that ``from_pretrained`` loads."""
-        unfinished = cell.folder / "model.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        with quiet_transformers():
-            model.save_pretrained(unfinished)
-        # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
-        load_tokenizer(self.config.model, self.config.revision).save_pretrained(str(unfinished))
-        shutil.rmtree(cell.folder / "model", ignore_errors=True)
-        unfinished.rename(cell.folder / "model")
+        folder = cell.folder / "model"
+        with new_folder(folder) as partial:
+            with quiet_transformers():
+                model.save_pretrained(partial)
+            # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
+            load_tokenizer(self.config.model, self.config.revision).save_pretrained(str(partial))
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Clocks:

@@ -15,13 +15,11 @@ folder; any other configuration is refused.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.indexer.system.files import replaced_file, write_json
+from factcensus.indexer.system.locks import locked
 from factcensus.unlearn.errors import RunFolderError
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class Cell:
                 table = table.drop_columns([column])
             table = table.add_column(position, column, pa.array([value] * table.num_rows, _type_of(value)))
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f"{name}.parquet.unfinished"
-        pq.write_table(table, unfinished)
-        unfinished.replace(self.folder / f"{name}.parquet")
+        with replaced_file(self.folder / f"{name}.parquet") as partial:
+            pq.write_table(table, partial)
 
     def claim(self, settings: str) -> None:
         """Create or resume the cell; ``settings`` is a digest of everything that determines its results.
@@ -195,9 +194,8 @@ class RunFolder:
         digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
         ids = pa.list_(pa.int32())
         names = [("used", pa.string()), ("fact_id", pa.string()), ("prompt_ids", ids), ("answer_ids", ids)]
-        unfinished = self.folder / "examples.parquet.unfinished"
-        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(names)), unfinished)
-        unfinished.replace(self.folder / "examples.parquet")
+        with replaced_file(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(names)), partial)
         self.update(tokens={"digest": f"sha256:{digest}", "examples": len(rows)})
 
     def _refuse_other_prompts(self, there: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -217,9 +215,8 @@ class RunFolder:
             paths = [self.cell(cell).folder / f"{name}.parquet" for cell in cells]
             tables = [pq.read_table(path) for path in paths if path.is_file()]
             if tables:
-                unfinished = self.folder / f"{name}.parquet.unfinished"
-                pq.write_table(pa.concat_tables(tables, promote_options="permissive"), unfinished)
-                unfinished.replace(self.folder / f"{name}.parquet")
+                with replaced_file(self.folder / f"{name}.parquet") as partial:
+                    pq.write_table(pa.concat_tables(tables, promote_options="permissive"), partial)
 
 
 @contextmanager
@@ -240,7 +237,7 @@ def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any
         _refuse_another_run(folder, there, identity)
     elif folder.exists() and any(entry.name not in BEFORE_THE_RUN for entry in folder.iterdir()):
         raise RunFolderError(f"{folder} contains files but no run.json; it was not changed, give another `out`")
-    with locked(folder):
+    with locked_run(folder):
         run = RunFolder(folder, {**record, "identity": dict(identity)})
         run.update(status="running")
         try:
@@ -254,22 +251,19 @@ def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_run(folder: Path) -> Iterator[None]:
     """Create a folder and lock it for this process.
 
     Raises:
         RunFolderError: another process uses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(folder / ".lock", wait=False))
         except BlockingIOError:
             raise RunFolderError(f"{folder}: another process uses this run folder") from None
         yield
-    finally:
-        os.close(lock)
 
 
 def _refuse_another_run(folder: Path, there: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -279,10 +273,3 @@ def _refuse_another_run(folder: Path, there: Mapping[str, Any], identity: Mappin
         what = {"settings": "other settings", "model": "another model", "facts": "another fact table"}
         named = " and ".join(what.get(name, name) for name in differs)
         raise RunFolderError(f"{folder} holds a run with {named} and was not changed; give another `out`")
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON atomically."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
-    unfinished.replace(path)

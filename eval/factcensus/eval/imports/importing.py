@@ -17,8 +17,8 @@ from factcensus.eval.model_run import versions
 from factcensus.eval.names import COUNT
 from factcensus.indexer import InputError, read_facts, write_table
 from factcensus.indexer.paths import not_found
+from factcensus.indexer.system.files import write_json
 from factcensus.indexer.tables.complete import complete_facts
-from factcensus.unlearn.run_folder import write_json
 
 FORMATS = ("auto", "open-unlearning", "paper", "table")
 

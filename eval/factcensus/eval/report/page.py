@@ -18,7 +18,7 @@ from factcensus.eval.report.formatting import duration
 from factcensus.eval.report.provenance import notes, provenance
 from factcensus.eval.report.sections import SECTIONS
 from factcensus.eval.run_folder import Run, summary_of
-from factcensus.unlearn.run_folder import write_json
+from factcensus.indexer.system.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from factcensus.eval.report.section import Section
@@ -36,9 +36,7 @@ def write_report(
     path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
 ) -> None:
     """Write the page atomically."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(render_report(run, summary, title=title, beside=beside), encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, render_report(run, summary, title=title, beside=beside))
 
 
 def render_report(

@@ -31,15 +31,7 @@ from factcensus.indexer.storage.documents import (
     join_documents,
 )
 from factcensus.indexer.storage.index_analyzer import load_analyzer
-from factcensus.indexer.storage.layout import (
-    explain_full_disk,
-    hash_file,
-    lock_folder,
-    place_file,
-    sync_files,
-    write_atomically,
-    write_hashed,
-)
+from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.maintain import (
     check_files,
     commit,
@@ -58,6 +50,8 @@ from factcensus.indexer.storage.manifest import (
     Manifest,
     ShardRecord,
 )
+from factcensus.indexer.system.files import explain_full_disk, place_file, sync_files, write_atomically
+from factcensus.indexer.system.locks import lock_folder
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
 #: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch

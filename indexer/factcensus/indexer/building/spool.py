@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
 from factcensus.indexer.corpus import BadLinePolicy, Document, LineLimit, SkippedLines, SourceFile, read_documents
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.storage.layout import write_atomically
 from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.system.files import write_atomically
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard

@@ -7,10 +7,8 @@ ignore this. Otherwise counts in a truncated corpus would be too low, and nobody
 from __future__ import annotations
 
 import bz2
-import fcntl
 import io
 import lzma
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +20,8 @@ import fsspec
 import zstandard
 from isal import igzip
 from isal.igzip_lib import IsalError
+
+from factcensus.indexer.system.locks import locked
 
 #: Exceptions for damaged or truncated files. An OSError with a number comes from the disk or the network instead.
 DAMAGE = cast(
@@ -54,19 +54,9 @@ class LineLimit:
     bytes: int = 1 << 30
     lock: Path | None = None
 
-    def turn(self) -> AbstractContextManager[None]:
+    def turn(self) -> AbstractContextManager[object]:
         """Wait until no other process reads a long line."""
-        return nullcontext() if self.lock is None else _locked(self.lock)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return nullcontext() if self.lock is None else locked(self.lock, wait=True)
 
 
 class TooLong:

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
-from uuid import uuid4
 
 import numba
 from numba.core import config, serialize
+
+from factcensus.indexer.system.files import write_atomically
 
 #: The folder of factcensus.indexer.
 _PACKAGE = Path(__file__).parents[1]
@@ -68,18 +69,11 @@ class _CacheFile:
 
     def save(self, key: Any, data: Any) -> None:
         try:
-            self._write(self._name(key), cast(Any, serialize).dumps((key, data)))
+            content = cast(Any, serialize).dumps((key, data))
+            write_atomically(self._folder / self._name(key), content, shared=True)
             self._remove(lambda name: not name.startswith(self._prefix))
         except OSError:
             pass  # the disk is full or read-only; compile again next time
-
-    def _write(self, name: str, content: bytes) -> None:
-        partial = self._folder / f"{name}.{uuid4().hex}"
-        try:
-            partial.write_bytes(content)
-            partial.replace(self._folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _name(self, key: Any) -> str:
         return f"{self._prefix}{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"

@@ -25,9 +25,10 @@ from factcensus.indexer.storage.documents import (
     select_documents,
     without_documents,
 )
-from factcensus.indexer.storage.layout import explain_full_disk, lock_folder
 from factcensus.indexer.storage.maintain import commit, read_documents_of, read_manifest, remove_strays, write_states
 from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.system.files import explain_full_disk
+from factcensus.indexer.system.locks import lock_folder
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex

@@ -23,7 +23,8 @@ import pyarrow as pa
 from factcensus.indexer.errors import IndexerError, IndexFormatError, InputError, too_many_files
 from factcensus.indexer.storage.conditions import check_condition, selecting
 from factcensus.indexer.storage.fields import find_field, is_encodable, quote_text
-from factcensus.indexer.storage.layout import HeldFile, explain_full_disk
+from factcensus.indexer.storage.layout import HeldFile
+from factcensus.indexer.system.files import explain_full_disk
 
 #: For each shard number, the sorted numbers of some documents in the shard.
 Chosen = Mapping[int, npt.NDArray[np.uint32]]

@@ -28,13 +28,11 @@ For example, the documents "b a" and "b" with ids b = 0, a = 1 as u8 give
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import resource
-import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +40,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import DiskFullError, IndexerError, IndexFormatError, InputError, too_many_files
+from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_files
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +90,7 @@ def write_table(
 def hashed_file(path: Path) -> Iterator[tuple[Callable[[Any], None], Callable[[], str]]]:
     """Open a new file; yield a function that writes contiguous arrays or bytes, and one that returns its SHA-256.
 
-    Use :func:`sync_files` to force it to disk.
+    Use :func:`~factcensus.indexer.system.files.sync_files` to force it to disk.
     """
     sha = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
@@ -198,86 +196,3 @@ def _open_many(path: Path) -> int:
         with suppress(ValueError, OSError):  # the actual limit on macOS is lower than reported
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return os.open(path, os.O_RDONLY)
-
-
-@contextmanager
-def replaced_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield the path of a new file that replaces ``path`` in one step; it is removed on an error.
-
-    On a full disk, a partial file would take space that is needed.
-    """
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        yield temporary
-        if durable:
-            sync_files([temporary])
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_files([path.parent])
-
-
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a small file in one step; with ``durable``, a power cut also leaves the old or the new file."""
-    with replaced_file(path, durable=durable) as temporary:
-        temporary.write_bytes(content)
-
-
-def place_file(source: Path, target: Path) -> None:
-    """Hard-link (or copy) ``source`` to ``target``, replacing an existing file."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        shutil.copyfile(source, target)
-
-
-def sync_files(paths: Iterable[Path]) -> None:
-    """Wait until files, or the entries of folders, are on disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def explain_full_disk(folder: Path, then: str) -> Iterator[None]:
-    """Explain an error of a full disk; ``then`` describes the effect of running the same command again.
-
-    Raises:
-        DiskFullError: The disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFullError(
-            f"the disk of {folder} is full ({error.strerror}); free some space and run the same command again: {then}"
-        ) from error
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder against changes by other processes.
-
-    Raises:
-        InputError: Another process is changing the folder.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is changing {folder}; wait for it to end") from error
-        if not folder.exists() or os.stat(folder).st_ino != os.fstat(descriptor).st_ino:
-            raise InputError(f"another process has just finished with {folder}; check its result first")
-        yield
-    finally:
-        os.close(descriptor)

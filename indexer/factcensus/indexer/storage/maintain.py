@@ -22,9 +22,10 @@ from factcensus.indexer.storage.documents import (
 )
 from factcensus.indexer.storage.frequent import count_frequent
 from factcensus.indexer.storage.index_analyzer import load_analyzer
-from factcensus.indexer.storage.layout import hash_file, sync_files, write_hashed
+from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.shard import Shard
+from factcensus.indexer.system.files import sync_files
 
 #: A pattern for the file names of an index.
 _OWN_FILE = re.compile(

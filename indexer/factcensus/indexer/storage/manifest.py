@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from factcensus.indexer.errors import IndexFormatError, NoIndexError, too_many_files
-from factcensus.indexer.storage.layout import write_atomically
+from factcensus.indexer.system.files import write_atomically
 
 FORMAT = 3
 MANIFEST = "manifest.json"

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -41,7 +40,7 @@ import numpy as np
 
 from factcensus.indexer.errors import InputError, VerificationError
 from factcensus.indexer.storage.documents import Chosen, describe_removed, join_documents
-from factcensus.indexer.storage.layout import sync_files
+from factcensus.indexer.system.files import create_file
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
@@ -187,16 +186,9 @@ def write_record(path: Path, record: Record) -> None:
     fields = {"record": KIND, "version": VERSION, **asdict(record), "seal": _seal(record)}
     content = json.dumps(fields, indent=1, ensure_ascii=False)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_file(path, content + "\n")
     except FileExistsError:
         refuse_existing(path)
-        raise
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content + "\n")
-        sync_files([path, path.parent])
-    except BaseException:
-        path.unlink(missing_ok=True)
         raise
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
-from factcensus.indexer.storage.layout import replaced_file
+from factcensus.indexer.system.files import replaced_file
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, refuse_utf16, settled
@@ -233,7 +233,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
     check_writable(table, path)
     format = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as partial:
+    with replaced_file(path, shared=True) as partial:
         if format == "parquet":
             pq.write_table(table, partial, compression="zstd")
         elif format == "arrow":

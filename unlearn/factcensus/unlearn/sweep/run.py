@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.errors import FactcensusError
+from factcensus.indexer.system.files import PARTIAL, replaced_file
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError, RunFolderError
 from factcensus.unlearn.evaluation import Evaluator
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import INPUTS, Cell, locked
+from factcensus.unlearn.run_folder import INPUTS, Cell, locked_run
 from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.sweep.grid import GridPoint, Sweep
 from factcensus.unlearn.training.ranks import current_ranks
@@ -97,10 +98,8 @@ def sweep_status(sweep: Sweep) -> list[Row]:
 def write_cells(sweep: Sweep, folders: dict[str, Path], failed: dict[str, str]) -> list[Row]:
     """Write ``cells.parquet`` and return its rows."""
     rows = list(_rows(sweep, folders, failed))
-    with locked(sweep.out):
-        unfinished = sweep.out / (CELLS + ".unfinished")
-        pq.write_table(pa.Table.from_pylist(rows), unfinished)
-        unfinished.replace(sweep.out / CELLS)
+    with locked_run(sweep.out), replaced_file(sweep.out / CELLS) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
     return rows
 
 
@@ -109,7 +108,7 @@ def _refuse_other_files(sweep: Sweep) -> None:
     if not sweep.out.is_dir():
         return
     for entry in sweep.out.iterdir():
-        ours = entry.name in (INPUTS, ".lock", CELLS, CELLS + ".unfinished")
+        ours = entry.name in (INPUTS, ".lock", CELLS, CELLS + PARTIAL)
         if not ours and not (entry / "run.json").is_file() and not (entry / INPUTS).is_dir() and any_file(entry):
             raise RunFolderError(f"{sweep.out} contains {entry.name!r}, which is not a run; give another `out`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from factcensus.indexer.system.files import replaced_file
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.training.ranks import ALONE, ManyRanks, Ranks
 
@@ -49,12 +49,8 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write a state atomically."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    with replaced_file(path, durable=True) as partial:
+        torch.save(state, partial)
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:

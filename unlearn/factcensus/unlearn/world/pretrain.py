@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from factcensus.indexer.names import suggestion
+from factcensus.indexer.system.files import new_folder, write_json
 from factcensus.unlearn.errors import ConfigError, NumericsError
 from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
@@ -90,14 +91,11 @@ def pretrain(
         begun = time.process_time()
         model, summary = _train(documents, tokenizer, settings, seed, identity, unfinished / "state.pt", report)
     summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
-    finished = folder.with_name(folder.name + ".finished")
-    shutil.rmtree(finished, ignore_errors=True)
-    with quiet_transformers():
-        model.to("cpu").save_pretrained(finished)
-    save_tokenizer(tokenizer, finished)
-    description = json.dumps(identity | {"training": summary}, indent=2) + "\n"
-    (finished / DESCRIPTION).write_text(description, encoding="utf-8")
-    finished.rename(folder)
+    with new_folder(folder) as partial:
+        with quiet_transformers():
+            model.to("cpu").save_pretrained(partial)
+        save_tokenizer(tokenizer, partial)
+        write_json(partial / DESCRIPTION, identity | {"training": summary})
     shutil.rmtree(unfinished)
     return folder
 

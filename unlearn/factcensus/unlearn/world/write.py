@@ -15,7 +15,6 @@ import gzip
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from factcensus.indexer.system.files import new_folder, write_json
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.world.people import Person, draw_people
 from factcensus.unlearn.world.sentences import RELATIONS
@@ -48,18 +48,14 @@ def write_world(out: str | os.PathLike[str], settings: WorldSettings, seed: int)
         _refuse_another_world(folder, description)
         return folder
     people = draw_people(settings, seed)
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    documents = unfinished / "corpus" / "v0" / "documents"
-    documents.mkdir(parents=True)
-    _write_shards(documents, "biographies", _biographies(people, np.random.default_rng([seed, 2])))
-    _write_shards(documents, "questions", _questions(people, settings, np.random.default_rng([seed, 3])))
-    facts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fact_rows(people))
-    (unfinished / "facts.jsonl").write_text(facts, encoding="utf-8")
-    (unfinished / "world.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    unfinished.rename(folder)
+    with new_folder(folder) as partial:
+        documents = partial / "corpus" / "v0" / "documents"
+        documents.mkdir(parents=True)
+        _write_shards(documents, "biographies", _biographies(people, np.random.default_rng([seed, 2])))
+        _write_shards(documents, "questions", _questions(people, settings, np.random.default_rng([seed, 3])))
+        facts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fact_rows(people))
+        (partial / "facts.jsonl").write_text(facts, encoding="utf-8")
+        write_json(partial / "world.json", description)
     return folder
 
 

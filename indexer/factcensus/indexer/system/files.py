@@ -1,0 +1,130 @@
+"""Local files and folders that appear whole or not at all.
+
+Everything is written under a temporary name next to its final one (``NAME.partial``) and then renamed, so a reader
+never sees half a file, and an interrupted command leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from factcensus.indexer.errors import DiskFullError
+
+#: The ending of temporary names.
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replaced_file(path: Path, *, durable: bool = False, shared: bool = False) -> Iterator[Path]:
+    """Yield the path of a new file that replaces ``path`` in one step; on an error it is removed.
+
+    On a full disk, a partial file would take space that is needed.
+
+    Args:
+        path: The final path; its folder exists.
+        durable: Wait until the file is on disk, so that a power cut leaves the old file or the new one.
+        shared: Several processes may write this path at the same time, because no lock protects it. Each then uses a
+            temporary name of its own, and the last one to finish wins.
+    """
+    temporary = path.with_name(f"{path.name}{'.' + uuid4().hex if shared else ''}{PARTIAL}")
+    try:
+        yield temporary
+        if durable:
+            sync_files([temporary])
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_files([path.parent])
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``path`` in one step; on an error it is removed.
+
+    Raises:
+        OSError: ``path`` is a folder with content, or a file; it is not changed.
+    """
+    temporary = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(path)  # POSIX replaces an empty folder
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes | str, *, durable: bool = False, shared: bool = False) -> None:
+    """Replace a small file in one step, with text as UTF-8; for the options see :func:`replaced_file`."""
+    with replaced_file(path, durable=durable, shared=shared) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by indented JSON in one step; values without a JSON type, such as paths, become text."""
+    write_atomically(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def create_file(path: Path, content: str) -> None:
+    """Write a new file that only its owner can read, and wait until it is on disk.
+
+    Raises:
+        FileExistsError: The file exists; it is not changed.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        sync_files([path, path.parent])
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def place_file(source: Path, target: Path) -> None:
+    """Hard-link (or copy) ``source`` to ``target``, replacing an existing file."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        shutil.copyfile(source, target)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until files, or the entries of folders, are on disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def explain_full_disk(folder: Path, then: str) -> Iterator[None]:
+    """Explain an error of a full disk; ``then`` describes the effect of running the same command again.
+
+    Raises:
+        DiskFullError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"the disk of {folder} is full ({error.strerror}); free some space and run the same command again: {then}"
+        ) from error
