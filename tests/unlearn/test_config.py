@@ -13,7 +13,7 @@ import yaml
 from factcensus.unlearn.config.files import load_config, load_settings
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.methods.named import METHODS, PURPOSE
+from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.presets import PRESETS
 
 SMALLEST: dict[str, Any] = {"model": "m", "facts": "f.parquet", "out": "o", "methods": ["simnpo"]}
@@ -151,11 +151,7 @@ def test_fingerprint_depends_only_on_settings_that_affect_results() -> None:
 def test_presets_without_counts_omit_methods_that_need_counts() -> None:
     names = [m.name for m in PRESETS["demo"].run_config(model="m", facts="f", out="o", seed=0, counts=False).methods]
     assert names == ["grad_diff", "simnpo", "idk"]
-    assert not [name for name in names if METHODS[name].get("weights", "uniform") != "uniform"]
-
-
-def test_every_method_has_a_purpose() -> None:
-    assert set(METHODS) == set(PURPOSE)
+    assert not [name for name in names if METHODS[name].weighs_by_count]
 
 
 @pytest.mark.parametrize(

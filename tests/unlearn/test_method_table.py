@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from factcensus.indexer.cli import main
-from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.methods.named import METHODS
-from factcensus.unlearn.methods.table import keeping_a_copy, keeps, markdown, method_rows
+from factcensus.unlearn.methods.table import keeping_a_copy, keeps, markdown, method_rows, preset_config
 from factcensus.unlearn.planning.dry_step import StepCost, extra_bytes
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
@@ -49,10 +48,10 @@ def test_list_prints_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None
 def test_kept_memory_matches_the_plan(preset: str) -> None:
     """With 1000 weights and an LM head of 40, memory as large as the weights cannot be the head alone."""
     cost = StepCost(1000, 1000, 4000, 0, 1.0, width=4, vocabulary=10, simulated=True)
-    on_device, beside = extra_bytes(MethodConfig.model_validate({"preset": preset}), cost, tokens=3)
+    on_device, beside = extra_bytes(preset_config(preset), cost, tokens=3)
     assert (on_device + beside >= 4000) == (preset in keeping_a_copy())
     if on_device + beside:
-        assert keeps(preset)
+        assert keeps(preset_config(preset))
     said = PAGE.read_text(encoding="utf-8")
     assert "second model in memory" not in said
     assert all(f"`{name}`" in said.partition("## Presets")[0] for name in keeping_a_copy())

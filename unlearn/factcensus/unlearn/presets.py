@@ -67,14 +67,12 @@ class Preset:
                 "device": self.device,
                 "threads": self.pretraining.threads,
                 "training": self.training,
-                "methods": [method for method in self.methods if counts or not _weighs_by_count(method)],
+                "methods": [
+                    method for method in self.methods if counts or not METHODS[method["preset"]].weighs_by_count
+                ],
             },
             f"preset {self.name}",
         )
-
-
-def _weighs_by_count(method: dict[str, Any]) -> bool:
-    return bool(METHODS[method["preset"]].get("weights", "uniform") != "uniform")
 
 
 _DOSE: dict[str, Any] = {"learning_rate": 2e-4, "passes": 4.0, "batch_forget": 32, "batch_retain": 32}

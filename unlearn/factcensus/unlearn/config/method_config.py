@@ -139,7 +139,7 @@ class MethodConfig(Section):
         preset = given["preset"]
         if preset not in METHODS:
             raise unknown_name("preset", str(preset), METHODS)
-        base = METHODS[preset]
+        base = METHODS[preset].given
         merged = {"name": preset, **base, **given}
         for section in ("parameters", "strata_control", "constraint", "adapter"):
             if isinstance(base.get(section), Mapping) and isinstance(given.get(section), Mapping):
@@ -164,7 +164,7 @@ class MethodConfig(Section):
 
     def _problems(self, uses_margin: bool) -> list[str]:
         """Return an error message for each combination of settings that makes no sense."""
-        fila = self.adapter is not None and self.adapter.start == "fila"
+        fila = self.starts_by_fisher
         refused = {
             f"objective {self.objective!r} has no margin; leave margin at 0": self.margin != 0 and not uses_margin,
             "constraint needs a retain term; set retain": self.constraint is not None and not self.holds,
@@ -198,6 +198,21 @@ class MethodConfig(Section):
     def holds(self) -> bool:
         """Whether the method has a retain term."""
         return self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
+
+    @property
+    def compares_distributions(self) -> bool:
+        """Whether the method compares with the original model's next-token distributions."""
+        return self.retain in ("kl", "jsd") or "reference_logits" in get_objective(self.objective).needs
+
+    @property
+    def starts_by_fisher(self) -> bool:
+        """Whether the method measures Fisher information before training."""
+        return self.adapter is not None and self.adapter.start == "fila"
+
+    @property
+    def caches_original(self) -> bool:
+        """Whether outputs of the original model must be cached, because no adapter can be switched off instead."""
+        return self.adapter is None or self.starts_by_fisher
 
     @property
     def needs_never_seen(self) -> bool:

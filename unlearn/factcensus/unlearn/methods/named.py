@@ -3,115 +3,195 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-_SIMNPO: dict[str, Any] = {"objective": "simnpo", "parameters": {"beta": 2.5}}
-_STRATA: dict[str, Any] = {"objective": "never_seen"}
 
-#: Settings of each method, in the form of :class:`factcensus.unlearn.config.method_config.MethodConfig`.
-METHODS: dict[str, dict[str, Any]] = {
-    "grad_ascent": {"objective": "grad_ascent", "retain": "none"},
-    "grad_diff": {"objective": "grad_diff"},
-    "npo": {"objective": "npo", "parameters": {"beta": 0.1}},
-    "simnpo": {**_SIMNPO},
-    "idk": {"objective": "idk"},
-    "idk_dpo": {"objective": "dpo", "preferred": "refusal"},
-    "dpo": {"objective": "dpo", "preferred": "given"},
-    "alt_po": {"objective": "dpo", "preferred": "sampled"},
-    "rmu": {"objective": "rmu", "retain": "embedding"},
-    "undial": {"objective": "undial", "retain": "none"},
-    "ce_u": {"objective": "ce_u", "retain": "none"},
-    "wga": {"objective": "grad_diff", "token_confidence": 1.0},
-    "sat_imp": {"objective": "grad_diff", "token_confidence": 5.0, "token_doubt": 1.0, "gamma": 0.1},
-    "pdu": {"objective": "flatten", "constraint": {}},
-    "jensun": {"objective": "jensun", "retain": "jsd"},
-    "inverted_hinge": {"objective": "inverted_hinge"},
-    "loku": {"objective": "inverted_hinge", "adapter": {"start": "fila"}},
-    "flat": {"objective": "flat", "retain": "none"},
-    "task_vector": {"objective": "learn", "retain": "none", "negate": 1.0},
-    "npo_sam": {"objective": "npo", "parameters": {"beta": 0.1}, "sam_rho": 0.01},
-    "grad_diff_gru": {"objective": "grad_diff", "gru": True, "gru_gamma": 0.8},
-    "retrain": {"objective": "learn", "retain": "none"},
-    "simnpo_never_seen": {**_SIMNPO, "margin": "never_seen"},
-    "simnpo_count": {**_SIMNPO, "weights": "count", "weight_strength": 0.35},
-    "simnpo_loss_rank": {**_SIMNPO, "weights": "loss_rank", "weight_strength": 0.35},
-    "simnpo_shuffled_count": {**_SIMNPO, "weights": "shuffled_count", "weight_strength": 0.35},
-    "never_seen": {**_STRATA},
-    "never_seen_count": {**_STRATA, "weights": "count", "weight_strength": 0.35},
-    "never_seen_loss_rank": {**_STRATA, "weights": "loss_rank", "weight_strength": 0.35},
-    "never_seen_shuffled_count": {**_STRATA, "weights": "shuffled_count", "weight_strength": 0.35},
-    "never_seen_strata": {**_STRATA, "strata_control": {"by": "count"}},
-    "never_seen_strata_loss_rank": {**_STRATA, "strata_control": {"by": "loss_rank"}},
-    "never_seen_strata_shuffled_count": {**_STRATA, "strata_control": {"by": "shuffled_count"}},
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A preset: an objective with its settings, and the description in `factcensus unlearn list` and docs/methods.md.
+
+    Attributes:
+        purpose: What the method does, in one line.
+        retain: The retain term.
+        settings: Settings that differ from the defaults of
+            :class:`factcensus.unlearn.config.method_config.MethodConfig`.
+        source: The paper, if it is not that of the objective.
+    """
+
+    name: str
+    objective: str
+    purpose: str
+    retain: str = "nll"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Return the whole preset in the form of a configuration."""
+        return {"objective": self.objective, "retain": self.retain, **self.settings}
+
+    @property
+    def weighs_by_count(self) -> bool:
+        """Return whether the facts are weighted by their counts, or the method is a control of such a method."""
+        return "weights" in self.settings
+
+
+_SIMNPO: dict[str, Any] = {"parameters": {"beta": 2.5}}
+_COUNT: dict[str, Any] = {"weights": "count", "weight_strength": 0.35}
+_LOSS_RANK = {**_COUNT, "weights": "loss_rank"}
+_SHUFFLED = {**_COUNT, "weights": "shuffled_count"}
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "grad_ascent", "grad_ascent", "gradient ascent on the forget answers, without a retain term", retain="none"
+        ),
+        Method("grad_diff", "grad_diff", "gradient ascent on forget answers, descent on retain answers"),
+        Method(
+            "npo",
+            "npo",
+            "preference loss relative to the original model's loss (one cached number per fact)",
+            settings={"parameters": {"beta": 0.1}},
+        ),
+        Method("simnpo", "simnpo", "length-normalised NPO without a reference model", settings=_SIMNPO),
+        Method("idk", "idk", "learn to refuse"),
+        Method(
+            "idk_dpo",
+            "dpo",
+            "prefer a refusal to the answer",
+            settings={"preferred": "refusal"},
+            source="Maini et al. (2024), arXiv:2401.06121 (TOFU)",
+        ),
+        Method("dpo", "dpo", "prefer the answers of the column `alternatives`", settings={"preferred": "given"}),
+        Method(
+            "alt_po",
+            "dpo",
+            "prefer other answers generated by the original model",
+            settings={"preferred": "sampled"},
+            source="Mekala et al. (2024), arXiv:2409.13474",
+        ),
+        Method("rmu", "rmu", "scramble the activations of one layer at the answer positions", retain="embedding"),
+        Method(
+            "undial", "undial", "distil the original model with the logit of the answer token lowered", retain="none"
+        ),
+        Method("ce_u", "ce_u", "distil the model's own prediction without the answer token", retain="none"),
+        Method(
+            "wga",
+            "grad_diff",
+            "gradient difference with token losses weighted by p",
+            settings={"token_confidence": 1.0},
+            source="Wang et al. (2025), arXiv:2502.19301",
+        ),
+        Method(
+            "sat_imp",
+            "grad_diff",
+            "gradient difference with token losses weighted by p^5 (1 - p)",
+            settings={"token_confidence": 5.0, "token_doubt": 1.0, "gamma": 0.1},
+            source="Yang et al. (2025), arXiv:2505.11953",
+        ),
+        Method(
+            "pdu",
+            "flatten",
+            "flatten the logits while a dual variable keeps the retain loss below a limit",
+            settings={"constraint": {}},
+        ),
+        Method(
+            "jensun",
+            "jensun",
+            "bounded divergence from a refusal, and from the original model on the retain set",
+            retain="jsd",
+        ),
+        Method(
+            "inverted_hinge", "inverted_hinge", "push the answer below the most likely other token (the loss of LoKU)"
+        ),
+        Method(
+            "loku",
+            "inverted_hinge",
+            "the inverted hinge on adapters initialised with the weights that matter most to the forget set",
+            settings={"adapter": {"start": "fila"}},
+            source="Cha et al. (2025), arXiv:2408.06621",
+        ),
+        Method("flat", "flat", "prefer a template answer to the forget answer, without a retain set", retain="none"),
+        Method(
+            "task_vector",
+            "learn",
+            "learn the forget set, then move the weights the opposite way",
+            retain="none",
+            settings={"negate": 1.0},
+        ),
+        Method(
+            "npo_sam",
+            "npo",
+            "NPO at the worst point near the weights, so that relearning is harder",
+            settings={"parameters": {"beta": 0.1}, "sam_rho": 0.01},
+            source="Fan et al. (2025), arXiv:2502.05374 (smoothness by SAM, Foret et al. 2021)",
+        ),
+        Method(
+            "grad_diff_gru",
+            "grad_diff",
+            "gradient difference without the component that opposes the retain gradient",
+            settings={"gru": True, "gru_gamma": 0.8},
+            source="Wang et al. (2025), arXiv:2503.09117",
+        ),
+        Method(
+            "retrain",
+            "learn",
+            "train again without the people to forget (controlled world only): the gold standard",
+            retain="none",
+            source="the definition of exact unlearning",
+        ),
+        Method(
+            "simnpo_never_seen",
+            "simnpo",
+            "SimNPO with each fact's never-seen level as the margin; unstable, kept for comparison",
+            settings={**_SIMNPO, "margin": "never_seen"},
+        ),
+        Method("simnpo_count", "simnpo", "SimNPO with larger weights for frequent facts", settings=_SIMNPO | _COUNT),
+        Method(
+            "simnpo_loss_rank",
+            "simnpo",
+            "control: the same weights, assigned by confidence instead of count",
+            settings=_SIMNPO | _LOSS_RANK,
+        ),
+        Method(
+            "simnpo_shuffled_count",
+            "simnpo",
+            "control: the same weights, assigned at random",
+            settings=_SIMNPO | _SHUFFLED,
+        ),
+        Method("never_seen", "never_seen", "ours: move each token to its never-seen level, and no further"),
+        Method("never_seen_count", "never_seen", "ours, with larger weights for frequent facts", settings=_COUNT),
+        Method(
+            "never_seen_loss_rank",
+            "never_seen",
+            "control: the same weights, assigned by confidence instead of count",
+            settings=_LOSS_RANK,
+        ),
+        Method(
+            "never_seen_shuffled_count",
+            "never_seen",
+            "control: the same weights, assigned at random",
+            settings=_SHUFFLED,
+        ),
+        Method(
+            "never_seen_strata",
+            "never_seen",
+            "ours, with effort shifted to the count strata that still remember",
+            settings={"strata_control": {"by": "count"}},
+        ),
+        Method(
+            "never_seen_strata_loss_rank",
+            "never_seen",
+            "control: strata of confidence instead of count",
+            settings={"strata_control": {"by": "loss_rank"}},
+        ),
+        Method(
+            "never_seen_strata_shuffled_count",
+            "never_seen",
+            "control: random strata",
+            settings={"strata_control": {"by": "shuffled_count"}},
+        ),
+    )
 }
-
-#: The purpose of each method, for `factcensus unlearn list`.
-PURPOSE: dict[str, str] = {
-    "grad_ascent": "gradient ascent on the forget answers, without a retain term",
-    "grad_diff": "gradient ascent on forget answers, descent on retain answers",
-    "npo": "preference loss relative to the original model's loss (one cached number per fact)",
-    "simnpo": "length-normalised NPO without a reference model",
-    "idk": "learn to refuse",
-    "idk_dpo": "prefer a refusal to the answer",
-    "dpo": "prefer the answers of the column `alternatives`",
-    "alt_po": "prefer other answers generated by the original model",
-    "rmu": "scramble the activations of one layer at the answer positions",
-    "undial": "distil the original model with the logit of the answer token lowered",
-    "ce_u": "distil the model's own prediction without the answer token",
-    "wga": "gradient difference with token losses weighted by p",
-    "sat_imp": "gradient difference with token losses weighted by p^5 (1 - p)",
-    "pdu": "flatten the logits while a dual variable keeps the retain loss below a limit",
-    "jensun": "bounded divergence from a refusal, and from the original model on the retain set",
-    "inverted_hinge": "push the answer below the most likely other token (the loss of LoKU)",
-    "loku": "the inverted hinge on adapters initialised with the weights that matter most to the forget set",
-    "flat": "prefer a template answer to the forget answer, without a retain set",
-    "task_vector": "learn the forget set, then move the weights the opposite way",
-    "npo_sam": "NPO at the worst point near the weights, so that relearning is harder",
-    "grad_diff_gru": "gradient difference without the component that opposes the retain gradient",
-    "retrain": "train again without the people to forget (controlled world only): the gold standard",
-    "simnpo_never_seen": "SimNPO with each fact's never-seen level as the margin; unstable, kept for comparison",
-    "simnpo_count": "SimNPO with larger weights for frequent facts",
-    "simnpo_loss_rank": "control: the same weights, assigned by confidence instead of count",
-    "simnpo_shuffled_count": "control: the same weights, assigned at random",
-    "never_seen": "ours: move each token to its never-seen level, and no further",
-    "never_seen_count": "ours, with larger weights for frequent facts",
-    "never_seen_loss_rank": "control: the same weights, assigned by confidence instead of count",
-    "never_seen_shuffled_count": "control: the same weights, assigned at random",
-    "never_seen_strata": "ours, with effort shifted to the count strata that still remember",
-    "never_seen_strata_loss_rank": "control: strata of confidence instead of count",
-    "never_seen_strata_shuffled_count": "control: random strata",
-}
-
-#: Sources of presets that combine existing losses.
-SOURCES: dict[str, str] = {
-    "loku": "Cha et al. (2025), arXiv:2408.06621",
-    "idk_dpo": "Maini et al. (2024), arXiv:2401.06121 (TOFU)",
-    "alt_po": "Mekala et al. (2024), arXiv:2409.13474",
-    "wga": "Wang et al. (2025), arXiv:2502.19301",
-    "sat_imp": "Yang et al. (2025), arXiv:2505.11953",
-    "npo_sam": "Fan et al. (2025), arXiv:2502.05374 (smoothness by SAM, Foret et al. 2021)",
-    "grad_diff_gru": "Wang et al. (2025), arXiv:2503.09117",
-    "retrain": "the definition of exact unlearning",
-}
-
-
-def settings_of(preset: str) -> Mapping[str, Any]:
-    """Return all settings of a preset, with defaults filled in."""
-    return {
-        "weights": "uniform",
-        "token_confidence": 0.0,
-        "token_doubt": 0.0,
-        "margin": 0.0,
-        "preferred": "refusal",
-        "gamma": 1.0,
-        "reduction": "fact",
-        "retain": "nll",
-        "alpha": 1.0,
-        "strata_control": None,
-        "constraint": None,
-        "sam_rho": None,
-        "gru": False,
-        "negate": None,
-        "adapter": None,
-        **METHODS[preset],
-    }

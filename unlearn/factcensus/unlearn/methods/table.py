@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from factcensus.unlearn.config.method_config import AdapterConfig, MethodConfig, RetainConstraint, StrataControl
-from factcensus.unlearn.methods.named import METHODS, PURPOSE, SOURCES, settings_of
+from factcensus.unlearn.methods.named import METHODS, Method
 from factcensus.unlearn.objectives import Objective, get_objective, objectives
 from factcensus.unlearn.objectives.retain import RETAIN_FORMULAS
 
@@ -89,96 +89,84 @@ of your model's activations.
 def method_rows() -> list[dict[str, Any]]:
     """Return one row per preset: name, formula, source, needs, defaults, purpose."""
     rows = []
-    for name in METHODS:
-        settings, objective = settings_of(name), get_objective(METHODS[name]["objective"])
+    for method in METHODS.values():
+        config, objective = preset_config(method.name), get_objective(method.objective)
         rows.append(
             {
-                "name": name,
+                "name": method.name,
                 "objective": objective.name,
-                "formula": _formula(name),
-                "source": SOURCES.get(name, objective.source),
-                "needs": [_NEEDS[need] for need in _needs(name)],
-                "weights": settings["weights"],
-                "retain": settings["retain"],
-                "keeps": keeps(name),
-                "defaults": _defaults(name),
-                "purpose": PURPOSE[name],
+                "formula": _formula(config),
+                "source": method.source or objective.source,
+                "needs": [_NEEDS[need] for need in _needs(config)],
+                "weights": config.weights,
+                "retain": config.retain,
+                "keeps": keeps(config),
+                "defaults": _defaults(method, config),
+                "purpose": method.purpose,
             }
         )
     return rows
 
 
-def _formula(name: str) -> str:
-    """Return the formula of a preset in one line."""
-    if name == "retrain":
+def preset_config(name: str) -> MethodConfig:
+    """Return all settings of a preset, with defaults filled in."""
+    return MethodConfig.model_validate({"preset": name, "retrain_world": "world" if name == "retrain" else None})
+
+
+def _formula(method: MethodConfig) -> str:
+    """Return the formula of a method in one line."""
+    if method.retrain_world is not None:
         return "training from scratch without the people to forget"
-    settings = settings_of(name)
-    loss = get_objective(settings["objective"]).formula.partition(":")[0]
-    if settings["token_confidence"] or settings["token_doubt"]:
+    loss = get_objective(method.objective).formula.partition(":")[0]
+    if method.token_confidence or method.token_doubt:
         loss += " with tokens weighted by p^a (1 - p)^b"
-    factors = [
-        factor
-        for factor, there in (
-            ("w_i", settings["weights"] != "uniform"),
-            ("lambda_stratum", settings["strata_control"] is not None),
-        )
-        if there
-    ]
-    forget = "gamma mean(" + " ".join([*factors, loss]) + ")"
-    if settings["sam_rho"] is not None:
+    weights = "w_i " if method.weights != "uniform" else ""
+    strata = "lambda_stratum " if method.strata_control is not None else ""
+    forget = f"gamma mean({weights}{strata}{loss})"
+    if method.sam_rho is not None:
         forget += " at W + rho g/|g|"
-    if settings["gru"]:
+    if method.gru:
         forget += " without the component that opposes the averaged retain gradient"
-    if settings["adapter"] is not None:
+    if method.adapter is not None:
         forget += " on adapters initialised by FILA"
-    if settings["negate"] is not None:
+    if method.negate is not None:
         return f"{forget}; then W0 - negate (W - W0)"
-    if settings["retain"] == "none":
+    if method.retain == "none":
         return forget
-    alpha = "alpha" if settings["constraint"] is None else "alpha(t)"
-    return f"{forget} + {alpha} [{RETAIN_FORMULAS[settings['retain']]}]"
+    alpha = "alpha" if method.constraint is None else "alpha(t)"
+    return f"{forget} + {alpha} [{RETAIN_FORMULAS[method.retain]}]"
 
 
-def _needs(name: str) -> list[str]:
-    if name == "retrain":
+def _needs(method: MethodConfig) -> list[str]:
+    if method.retrain_world is not None:
         return ["world"]
-    settings = settings_of(name)
-    objective = get_objective(settings["objective"])
-    found: list[str] = [need for need in sorted(objective.needs) if need in _NEEDS]
-    if "preferred" in objective.needs:
-        found.append(settings["preferred"])
-    if objective.answer == "refusal":
-        found.append("refusal")
-    if settings["retain"] != "none":
-        found.append("retain")
-    if settings["retain"] in ("kl", "jsd", "embedding"):
-        found.append("retain_reference")
-    if settings["weights"] != "uniform" or settings["strata_control"] is not None:
-        found.append("counts")
-    if "target" not in found and (settings["margin"] == "never_seen" or settings["strata_control"] is not None):
-        found.append("target")
-    return found
+    objective = get_objective(method.objective)
+    needed = (
+        *((need, True) for need in sorted(objective.needs & set(_NEEDS))),
+        (method.preferred, "preferred" in objective.needs),
+        ("refusal", objective.answer == "refusal"),
+        ("retain", method.retain != "none"),
+        ("retain_reference", method.retain in ("kl", "jsd", "embedding")),
+        ("counts", method.needs_counts),
+        ("target", method.needs_never_seen),
+    )
+    return list(dict.fromkeys(need for need, there in needed if there))
 
 
-def keeps(name: str) -> list[str]:
-    """Return the memory that a preset needs beyond a training step: copies of weights, gradients or activations."""
-    if name == "retrain":
+def keeps(method: MethodConfig) -> list[str]:
+    """Return the memory that a method needs beyond a training step: copies of weights, gradients or activations."""
+    if method.retrain_world is not None:
         return ["the retrained model, until its weights are copied"]
-    settings = settings_of(name)
-    adapter = settings["adapter"] or {}
-    fila = adapter.get("start") == "fila"
-    compares = settings["retain"] in ("kl", "jsd") or "reference_logits" in get_objective(settings["objective"]).needs
-    original_is_off = bool(adapter) and not fila
     there = {
-        "a copy of the trained weights during each step": settings["sam_rho"] is not None,
-        "a copy of the forget gradient during each step, and the averaged retain gradient": settings["gru"],
-        "the initial weights, on the CPU": settings["negate"] is not None,
-        "before training, two Fisher diagonals and one gradient of the adapted weights": fila,
+        "a copy of the trained weights during each step": method.sam_rho is not None,
+        "a copy of the forget gradient during each step, and the averaged retain gradient": method.gru,
+        "the initial weights, on the CPU": method.negate is not None,
+        "before training, two Fisher diagonals and one gradient of the adapted weights": method.starts_by_fisher,
         "a copy of the LM head; on the CPU, its input activations at every answer token": (
-            compares and not original_is_off
+            method.caches_original and method.compares_distributions
         ),
         "on the CPU, activations of the retain answers at the method's layer": (
-            settings["retain"] == "embedding" and not original_is_off
+            method.caches_original and method.retain == "embedding"
         ),
     }
     return [what for what, kept in there.items() if kept]
@@ -187,27 +175,17 @@ def keeps(name: str) -> list[str]:
 def keeping_a_copy() -> list[str]:
     """Return the presets that keep at least as much memory as the trained weights."""
     small = ("a copy of the LM head", "on the CPU, activations")
-    return [name for name in METHODS if any(not what.startswith(small) for what in keeps(name))]
+    return [name for name in METHODS if any(not what.startswith(small) for what in keeps(preset_config(name)))]
 
 
-def _defaults(name: str) -> dict[str, Any]:
+def _defaults(method: Method, config: MethodConfig) -> dict[str, Any]:
     """Return the parameters of the loss and the settings of the preset, with their values."""
-    settings = METHODS[name]
-    parameters = {**get_objective(settings["objective"]).parameters(), **settings.get("parameters", {})}
-    plain = {
-        key: value
-        for key, value in settings.items()
-        if key not in ("objective", "parameters", "retain", "strata_control", "constraint", "adapter")
-    }
-    sections: tuple[tuple[str, type[BaseModel]], ...] = (
-        ("strata_control", StrataControl),
-        ("constraint", RetainConstraint),
-        ("adapter", AdapterConfig),
-    )
-    for section, model in sections:
-        if section in settings:
-            plain |= {f"{section}.{key}": value for key, value in model(**settings[section]).model_dump().items()}
-    return {**parameters, **plain}
+    sections = ("strata_control", "constraint", "adapter")
+    plain = {key: value for key, value in method.settings.items() if key not in ("parameters", *sections)}
+    for section in sections:
+        if (settings := getattr(config, section)) is not None:
+            plain |= {f"{section}.{key}": value for key, value in settings.model_dump().items()}
+    return {**config.loss_parameters(), **plain}
 
 
 def markdown() -> str:

@@ -6,12 +6,11 @@ model: either its activations are cached or the adapter is switched off (:mod:`f
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
 RetainKind = Literal["nll", "kl", "jsd", "embedding", "none"]
-RETAIN_KINDS: tuple[RetainKind, ...] = get_args(RetainKind)
 
 #: The formula of each term, for `factcensus unlearn list`.
 RETAIN_FORMULAS: dict[str, str] = {

@@ -39,7 +39,6 @@ from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.scoring import forward_answers, token_log_probabilities
 
 log = logging.getLogger(__name__)
-ORIGINAL_LOGITS = ("kl", "jsd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def step_cost(
         checkpointing=config.training.gradient_checkpointing,
         optimizer=config.training.optimizer,
         adapter=method.adapter.model_dump_json() if method.adapter else "",
-        distributions=keeps_distributions(method),
+        distributions=method.compares_distributions,
         both_answers="preferred" in get_objective(method.objective).needs,
         fused_lists=fused_lists,
         shape=shape,
@@ -103,16 +102,6 @@ def step_cost(
     if step not in _COSTS:
         _COSTS[step] = _cost(model_config, config, method, step)
     return _COSTS[step]
-
-
-def keeps_distributions(method: MethodConfig) -> bool:
-    """Return whether the method compares with the original model's next-token distributions."""
-    return method.retain in ORIGINAL_LOGITS or "reference_logits" in get_objective(method.objective).needs
-
-
-def starts_by_fisher(method: MethodConfig) -> bool:
-    """Return whether the method measures Fisher information before training."""
-    return method.adapter is not None and method.adapter.start == "fila"
 
 
 def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int, int]:
@@ -125,10 +114,9 @@ def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int,
     averaged = method.gru and method.gru_gamma < 1
     on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes
     beside = cost.trained_bytes if method.negate is not None else 0
-    fila = starts_by_fisher(method)
-    if fila:  # before training, for at most all parameters: weights, two diagonals and a gradient
+    if method.starts_by_fisher:  # before training, for at most all parameters: weights, two diagonals and a gradient
         on_device = max(on_device, 16 * cost.parameters - cost.peak_bytes)
-    if (method.adapter is None or fila) and keeps_distributions(method):
+    if method.caches_original and method.compares_distributions:
         on_device += cost.vocabulary * cost.width * 4
         beside += tokens * cost.width * 4
     return on_device, beside

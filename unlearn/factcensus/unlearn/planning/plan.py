@@ -35,8 +35,6 @@ from factcensus.unlearn.planning.dry_step import (
     Shape,
     StepCost,
     extra_bytes,
-    keeps_distributions,
-    starts_by_fisher,
     step_cost,
 )
 from factcensus.unlearn.planning.memory import process_bytes, total_bytes
@@ -277,8 +275,8 @@ def _method(
     retain = 0.0
     if method.retain != "none" and material.retain:
         retain = steps * training.batch_retain * sum(map(len, material.retain)) / len(material.retain)
-    measured = sum(map(len, (*examples, *material.retain))) if starts_by_fisher(method) else 0
-    flop = cost.flop_per_token * (measured + forget + retain * (4 / 3 if keeps_distributions(method) else 1))
+    measured = sum(map(len, (*examples, *material.retain))) if method.starts_by_fisher else 0
+    flop = cost.flop_per_token * (measured + forget + retain * (4 / 3 if method.compares_distributions else 1))
     answers = sum(len(example.answer_ids) for example in (*material.answers, *material.retain))
     on_device, beside = extra_bytes(method, cost, answers)
     memory = cost.peak_bytes + on_device
