@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import click
 
+from factcensus.indexer.cli.command import group
 from factcensus.indexer.cli.counting import cooc, count
-from factcensus.indexer.cli.facts import facts_group
+from factcensus.indexer.cli.describe import compare, describe, plot
+from factcensus.indexer.cli.facts import count as count_facts
+from factcensus.indexer.cli.facts import stratify
 from factcensus.indexer.cli.index import index_group
 from factcensus.indexer.cli.ngram import ngram_group
 
 
 def add_commands(root: click.Group) -> None:
     """Add the commands of the index to the root command."""
+    facts_group = group(
+        "facts", "Count, stratify, describe and draw tables of facts.", [count_facts, stratify, describe, plot, compare]
+    )
     for each in (count, cooc, index_group, facts_group, ngram_group):
         root.add_command(each)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from factcensus.indexer.cli.command import argument, command, group, option
+from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
     OUTPUT_FILE,
     PATH,
@@ -233,11 +233,12 @@ def stratify(counts: Path, by: str, bins: str, columns: dict[str, str], out: Pat
     check_output(out, [counts])
     strata = stratify(read_facts(counts, columns=columns, notice=notice), by, bins)
     write_table(strata, out)
+    kind, _, wanted = bins.partition(":")
+    made = len(strata["stratum"].unique())
+    if kind == "quantile" and made < int(wanted):
+        notice(f"{made} strata instead of {int(wanted)}: equal counts stay in one stratum, and too many facts are tied")
     sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
     print_table(
         [[row["stratum"], row["stratum_label"], row["count_all"]] for row in sizes],
         ["stratum", by, "facts"],
     )
-
-
-facts_group: click.Group = group("facts", "Count and stratify tables of facts.", [count, stratify])

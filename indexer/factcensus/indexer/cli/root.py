@@ -27,7 +27,7 @@ EXTRA_OF_MODULE = {
     "httpx": "api",
     "torch": "unlearn", "transformers": "unlearn", "accelerate": "unlearn", "peft": "unlearn",
     "pydantic": "unlearn", "yaml": "unlearn",
-    "scipy": "eval", "statsmodels": "eval", "matplotlib": "eval", "rouge_score": "eval", "pandas": "eval",
+    "scipy": "eval", "statsmodels": "eval", "matplotlib": "plot", "rouge_score": "eval", "pandas": "eval",
     "infini_gram": "engine",
 }  # fmt: skip
 

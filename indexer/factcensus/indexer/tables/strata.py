@@ -39,7 +39,7 @@ def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "q
     """
     table = without_strata(table)
     check_one_analyzer(table)
-    counts = _counts(table, by)
+    counts = counts_of(table, by)
     bounds = _bounds(counts, bins)
     lows = np.array([low for low, _ in bounds])
     stratum = np.searchsorted(lows, counts, side="right") - 1
@@ -114,9 +114,14 @@ def _label(low: int, high: int | None) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
+def counts_of(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
+    """Return int64 (rows,), the counts in one column.
+
+    Raises:
+        InputError: The column does not exist, a value is not a count, or the table has no rows.
+    """
     if by not in table.column_names:
-        raise InputError(f"no column {by!r} to stratify by{suggestion(by, table.column_names)}")
+        raise InputError(f"no column {by!r} of counts{suggestion(by, table.column_names)}")
     counts = []
     for row, value in enumerate(table[by].to_pylist(), 1):
         count = _count(value)
@@ -124,7 +129,7 @@ def _counts(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
             raise InputError(f"row {row}: {by} must be an integer of at least 0, got {value!r}")
         counts.append(count)
     if not counts:
-        raise InputError("the table has no rows to stratify; add at least one fact")
+        raise InputError("the table has no rows; add at least one fact")
     return np.array(counts, np.int64)
 
 

@@ -1,0 +1,71 @@
+"""Small tables of numbers as plain text, Markdown or LaTeX, ready to paste into a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: A cell: text, or a number, which is right-aligned; None is an empty cell.
+Cell = str | int | float | None
+
+STYLES = ("text", "markdown", "latex")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "–": "--",
+    "…": r"\dots{}",
+    "≥": r"$\ge$",
+}
+
+
+def format_table(rows: Sequence[Sequence[Cell]], header: Sequence[str], style: str = "text") -> str:
+    """Format a table; columns of numbers are right-aligned, and integers have thousands separators.
+
+    Args:
+        rows: The cells of each row, one per column.
+        header: The names of the columns.
+        style: One of :data:`STYLES`. LaTeX needs the package ``booktabs``.
+    """
+    numeric = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(header))]
+    lines = [list(header), *([_text(cell) for cell in row] for row in rows)]
+    if style == "latex":
+        return _latex(lines, numeric)
+    if style == "markdown":
+        lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
+    padded = [
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        for line in lines
+    ]
+    if style == "text":
+        return "\n".join("  ".join(line).rstrip() for line in padded)
+    rule = [f"{'-' * (width - 1)}:" if right else "-" * width for width, right in zip(widths, numeric, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    return cell.rjust(width) if right else cell.ljust(width)
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:.3g}" if isinstance(cell, float) else cell
+
+
+def _latex(lines: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    head, *body = [
+        " & ".join("".join(_LATEX.get(character, character) for character in " ".join(cell.split())) for cell in line)
+        + r" \\"
+        for line in lines
+    ]
+    columns = "".join("r" if right else "l" for right in numeric)
+    return "\n".join(
+        [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    )
