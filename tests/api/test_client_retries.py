@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pyarrow as pa
@@ -52,7 +53,7 @@ def moody(index_folder: Path, *answers: Response) -> Iterator[tuple[Moody, Clien
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the pauses of the client instead of sleeping."""
     made: list[float] = []
-    monkeypatch.setattr("factcensus.api.client.asking.sleep", made.append)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=made.append))
     return made
 
 

@@ -55,7 +55,13 @@ class UnreachableError(ServiceError):
 
 
 class NotReadyError(ServiceError):
-    """The service did not become ready in time, or is overloaded (503, 429)."""
+    """The service did not become ready in time, or is overloaded (503, 429).
+
+    Attributes:
+        retry_after_s: Seconds to wait before the next attempt, from the header ``Retry-After``; 0 without one.
+    """
+
+    retry_after_s = 0.0
 
 
 class RejectedError(ServiceError):

@@ -9,6 +9,7 @@ increasing pauses. Read timeouts are not retried, because the service may still 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
@@ -18,9 +19,10 @@ from urllib.parse import quote
 
 import httpx
 import pyarrow as pa
+import stamina
 
 from factcensus.api.client.jobs import RemoteJob, count_as_job, submit, take_counts
-from factcensus.api.client.replies import error_of, json_of, pause_s
+from factcensus.api.client.replies import LONGEST_PAUSE_S, error_of, json_of
 from factcensus.api.client.tables import batches, counted_batch
 from factcensus.api.errors import (
     AddressError,
@@ -40,10 +42,12 @@ Json = dict[str, Any]
 Filter = Mapping[str, Any]
 #: Pause before the second attempt; it doubles with each further attempt.
 FIRST_PAUSE_S = 0.2
-RETRIED = (429, 503)
 #: Maximum facts of a table that is not counted as a job; the default limit of the service.
 JOB_FACTS = 10_000
 NDJSON = "application/x-ndjson"
+
+# Otherwise every retry of a program without logging would print "stamina.retry_scheduled".
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class Client:
@@ -240,35 +244,47 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send a request with retries, and return the successful response."""
-        attempts = self._attempts if attempts is None else attempts
-        for attempt in range(attempts):
-            last = attempt + 1 == attempts
-            pause = FIRST_PAUSE_S * 2**attempt
-            try:
-                reply = self._http.request(
+        pause_s = 0.0
+
+        def pause_after(error: Exception) -> bool | float:
+            if isinstance(error, NotReadyError):
+                return max(pause_s, error.retry_after_s)
+            # A request that timed out may still be in progress.
+            return isinstance(error, UnreachableError) and not isinstance(error.__cause__, httpx.TimeoutException)
+
+        for attempt in stamina.retry_context(
+            pause_after,
+            attempts=self._attempts if attempts is None else attempts,
+            timeout=None,
+            wait_initial=FIRST_PAUSE_S,
+            wait_max=LONGEST_PAUSE_S,
+            wait_jitter=0,
+        ):
+            pause_s = attempt.next_wait
+            with attempt:
+                return self._send_once(
                     method, self.base_url + path, params=params, json=json, content=content, headers=headers
                 )
-            except httpx.TimeoutException as error:
-                raise UnreachableError(
-                    f"{self.base_url} did not respond within {self._timeout_s:g} s; "
-                    "use a longer timeout_s, or send smaller requests"
-                ) from error
-            except httpx.TransportError as error:
-                if last:
-                    raise UnreachableError(
-                        f"nothing responds at {self.base_url} ({error}); "
-                        "start the service with `factcensus serve INDEX`, or correct the URL"
-                    ) from error
-            except (httpx.InvalidURL, ValueError) as error:
-                raise ServiceError(f"invalid service URL {self.base_url!r}: {error}") from error
-            else:
-                if reply.is_success:
-                    return reply
-                if last or reply.status_code not in RETRIED:
-                    raise error_of(reply, self.base_url)
-                pause = max(pause, pause_s(reply))
-            sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _send_once(self, method: str, url: str, **options: Any) -> httpx.Response:
+        try:
+            reply = self._http.request(method, url, **options)
+        except httpx.TimeoutException as error:
+            raise UnreachableError(
+                f"{self.base_url} did not respond within {self._timeout_s:g} s; "
+                "use a longer timeout_s, or send smaller requests"
+            ) from error
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"nothing responds at {self.base_url} ({error}); "
+                "start the service with `factcensus serve INDEX`, or correct the URL"
+            ) from error
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ServiceError(f"invalid service URL {self.base_url!r}: {error}") from error
+        if not reply.is_success:
+            raise error_of(reply, self.base_url)
+        return reply
 
 
 def count_facts(

@@ -42,7 +42,7 @@ def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
     type_ = str(problem.get("type") or "about:blank")
     if not problem:
         detail = f"{title}; is {base_url} the URL of a factcensus service?"
-    return _class_of(status, type_)(
+    error = _class_of(status, type_)(
         f"{base_url} returned {status}: {detail}",
         status=status,
         title=title,
@@ -50,6 +50,9 @@ def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
         type=type_,
         request_id=reply.headers.get("X-Request-ID"),
     )
+    if isinstance(error, NotReadyError):
+        error.retry_after_s = pause_s(reply)
+    return error
 
 
 def pause_s(reply: httpx.Response) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import OrderedDict
 from typing import Any
+
+from cachetools import LRUCache
 
 from factcensus.api.http.metrics import Metrics
 from factcensus.indexer import CountIndex
@@ -29,10 +30,9 @@ class AnswerCache:
     def __init__(self, most_bytes: int, metrics: Metrics) -> None:
         self._most_bytes = most_bytes
         self._hits, self._misses = metrics.cache.labels("hit"), metrics.cache.labels("miss")
-        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
-        self._bytes = 0
+        self._answers: LRUCache[bytes, bytes] = LRUCache(most_bytes, getsizeof=_size)
         self._lock = threading.Lock()
-        metrics.cache_bytes.set_function(lambda: float(self._bytes))
+        metrics.cache_bytes.set_function(lambda: float(self._answers.currsize))
 
     def key(self, index: CountIndex, *question: Any) -> bytes | None:
         """Return the key of a query on an index; None if its response cannot be cached."""
@@ -48,8 +48,6 @@ class AnswerCache:
             return None
         with self._lock:
             found = self._answers.get(key)
-            if found is not None:
-                self._answers.move_to_end(key)
         (self._misses if found is None else self._hits).inc()
         return found
 
@@ -57,17 +55,13 @@ class AnswerCache:
         """Drop all responses; some may include deleted documents."""
         with self._lock:
             self._answers.clear()
-            self._bytes = 0
 
     def put(self, key: bytes | None, answer: bytes) -> None:
         """Store a response."""
-        size = len(answer) + ENTRY_BYTES
-        if key is None or size > self._most_bytes >> 4:
-            return
-        with self._lock:
-            if key in self._answers:
-                return
-            self._answers[key] = answer
-            self._bytes += size
-            while self._bytes > self._most_bytes:
-                self._bytes -= len(self._answers.popitem(last=False)[1]) + ENTRY_BYTES
+        if key is not None and _size(answer) <= self._most_bytes >> 4:
+            with self._lock:
+                self._answers[key] = answer
+
+
+def _size(answer: bytes) -> int:
+    return len(answer) + ENTRY_BYTES
