@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from factcensus.api.settings import Limits, Settings
+from factcensus.api.settings import Limits, Settings, variable_names
 from factcensus.indexer.errors import InputError
 
 README = Path(__file__).resolve().parents[2] / "api" / "README.md"
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Remove our variables from the environment of the test."""
+    for name in [name for name in os.environ if name.startswith("FACTCENSUS_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
 def test_without_variables_settings_have_their_defaults() -> None:
-    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env() == Settings()
 
 
-def test_every_setting_has_a_variable() -> None:
+def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
     env = {
         "FACTCENSUS_INDEXES": os.pathsep.join(["/a/one", "two"]),
         "FACTCENSUS_HOST": "::1",
@@ -39,7 +49,10 @@ def test_every_setting_has_a_variable() -> None:
         "FACTCENSUS_FORWARDED_ALLOW_IPS": "192.0.2.1,10.0.0.0/8",
         "FACTCENSUS_POLL_SECONDS": "2.5",
     } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
-    settings = Settings.from_env(env)
+    for name, value in env.items():
+        environment.setenv(name, value)
+    assert set(env) == set(variable_names()) - {"FACTCENSUS_API_KEY"}
+    settings = Settings.from_env()
     assert settings == Settings(
         indexes=(Path("/a/one"), Path("two")),
         host="::1",
@@ -70,6 +83,7 @@ def test_every_setting_has_a_variable() -> None:
         ("FACTCENSUS_PORT", "65536"),
         ("FACTCENSUS_MAX_FACTS", "0"),
         ("FACTCENSUS_MAX_FACTS", ""),
+        ("FACTCENSUS_MAX_FACTS", "8.0"),
         ("FACTCENSUS_MAX_BODY_BYTES", "1MB"),
         ("FACTCENSUS_LOG_LEVEL", "loud"),
         ("FACTCENSUS_LOG_FORMAT", "xml"),
@@ -79,9 +93,10 @@ def test_every_setting_has_a_variable() -> None:
         ("FACTCENSUS_POLL_SECONDS", "often"),
     ],
 )
-def test_an_invalid_value_is_named(name: str, value: str) -> None:
-    with pytest.raises(InputError, match=f"{name} is {value!r}"):
-        Settings.from_env({name: value})
+def test_an_invalid_value_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(InputError, match=f"{name} is {value!r}; it must be (a|one of|0 or 1)"):
+        Settings.from_env()
 
 
 def test_the_readme_lists_every_variable_with_its_default() -> None:
@@ -108,6 +123,15 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
         ("FACTCENSUS_ALLOWED_HOST", "FACTCENSUS_ALLOWED_HOSTS"),
     ],
 )
-def test_an_unknown_variable_is_refused_with_a_suggestion(name: str, nearest: str) -> None:
+def test_an_unknown_variable_is_refused_with_a_suggestion(
+    environment: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    environment.setenv(name, "x")
     with pytest.raises(InputError, match=f"unknown environment variable {name!r}; did you mean {nearest!r}"):
-        Settings.from_env({name: "x", "PATH": "/bin"})
+        Settings.from_env()
+
+
+def test_the_names_of_the_variables_are_known_without_the_libraries_of_the_service() -> None:
+    """A client with FACTCENSUS_API_KEY needs no web framework."""
+    check = "import sys, factcensus.api.settings as s; s.variable_names(); sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

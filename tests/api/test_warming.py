@@ -42,8 +42,7 @@ def test_the_service_is_healthy_but_not_ready_during_warm_up(
 def test_without_warm_up_the_service_is_ready_at_once(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(warming, "ask_everything", lambda *_, **__: asked.append(1))
-    settings = Settings.from_env({"FACTCENSUS_INDEXES": str(index_folder), "FACTCENSUS_WARM_UP": "0"})
-    with serving(settings) as url:
+    with serving(Settings(indexes=(index_folder,), warm_up=False)) as url:
         assert httpx.get(f"{url}/readyz").status_code == 200
     assert not asked
 

@@ -5,18 +5,10 @@ Environment variables are read in :meth:`Settings.from_env` and nowhere else; ``
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from factcensus.indexer.environment import check_environment, register
-from factcensus.indexer.errors import InputError
-
-PREFIX = "FACTCENSUS_"
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
-LONGEST_POLL_S = 86_400.0
+from factcensus.indexer.environment import PREFIX, register
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +102,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_env(cls) -> Settings:
         """Read the settings from the variables ``FACTCENSUS_…``; unset variables keep the defaults.
 
         ``FACTCENSUS_INDEXES`` separates folders as ``PATH`` does, with a colon (a semicolon on Windows).
@@ -119,74 +111,11 @@ class Settings:
             InputError: A value is invalid; the message names the variable.
             UnknownNameError: No setting has the name of a variable; the message suggests the nearest one.
         """
-        env = os.environ if environ is None else environ
-        check_environment(env)
-        folders = env.get(f"{PREFIX}INDEXES", "")
-        limits = {
-            limit.name: _whole_number(env, f"{PREFIX}{limit.name.upper()}", getattr(Limits(), limit.name), low=1)
-            for limit in fields(Limits)
-        }
-        return cls(
-            indexes=tuple(Path(folder) for folder in folders.split(os.pathsep) if folder),
-            indexes_in=_path(env, f"{PREFIX}INDEXES_IN"),
-            host=env.get(f"{PREFIX}HOST", "127.0.0.1"),
-            port=_whole_number(env, f"{PREFIX}PORT", 8080, low=0, high=65535),
-            log_level=_one_of(env, f"{PREFIX}LOG_LEVEL", LOG_LEVELS, "info"),
-            log_format=_one_of(env, f"{PREFIX}LOG_FORMAT", LOG_FORMATS, "text"),
-            keys_file=_path(env, f"{PREFIX}KEYS_FILE"),
-            admin_keys=_words(env, f"{PREFIX}ADMIN_KEYS"),
-            jobs_folder=_path(env, f"{PREFIX}JOBS_FOLDER"),
-            fact_tables=tuple(Path(file) for file in env.get(f"{PREFIX}FACT_TABLES", "").split(os.pathsep) if file),
-            cors_origins=_words(env, f"{PREFIX}CORS_ORIGINS"),
-            allow_anonymous=_whole_number(env, f"{PREFIX}ALLOW_ANONYMOUS", 0, low=0, high=1) == 1,
-            poll_seconds=_seconds(env, f"{PREFIX}POLL_SECONDS", 0.2),
-            warm_up=_whole_number(env, f"{PREFIX}WARM_UP", 1, low=0, high=1) == 1,
-            allowed_hosts=_words(env, f"{PREFIX}ALLOWED_HOSTS") or None,
-            forwarded_allow_ips=_words(env, f"{PREFIX}FORWARDED_ALLOW_IPS"),
-            requests_per_minute=_whole_number(env, f"{PREFIX}REQUESTS_PER_MINUTE", 0, low=0),
-            limits=Limits(**limits),
-        )
+        from factcensus.api.variables import read  # the command line knows the names without the library
 
-
-def _path(env: Mapping[str, str], name: str) -> Path | None:
-    return Path(env[name]) if env.get(name) else None
-
-
-def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Return values separated by commas."""
-    return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())
-
-
-def _one_of(env: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
-    value = env.get(name, default).lower()
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-    return value
-
-
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name)
-    try:
-        seconds = default if text is None else float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= LONGEST_POLL_S:
-        raise InputError(f"{name} is {text!r}; it must be a number of seconds from 0 to {LONGEST_POLL_S:g}")
-    return seconds
-
-
-def _whole_number(env: Mapping[str, str], name: str, default: int, *, low: int, high: int | None = None) -> int:
-    text = env.get(name)
-    if text is None:
-        return default
-    expected = f"a whole number from {low} to {high}" if high is not None else f"a whole number, at least {low}"
-    try:
-        number = int(text)
-    except ValueError:
-        raise InputError(f"{name} is {text!r}; it must be {expected}") from None
-    if number < low or (high is not None and number > high):
-        raise InputError(f"{name} is {text!r}; it must be {expected}")
-    return number
+        given = read()
+        limits = {limit.name: given.pop(limit.name) for limit in fields(Limits) if limit.name in given}
+        return cls(**given, limits=Limits(**limits))
 
 
 def variable_names() -> list[str]:
