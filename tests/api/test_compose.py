@@ -26,6 +26,7 @@ from factcensus.indexer.tables.files import read_table
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+DOCKERFILE = (REPOSITORY / "api" / "Dockerfile").read_text(encoding="utf-8")
 #: Files of the repository that are in the build context.
 KEPT = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
 #: Folder of the executables in an image; in these tests they are next to the running Python.
@@ -78,13 +79,11 @@ def test_compose_accepts_the_example_for_another_corpus(tmp_path: Path) -> None:
 
 
 def test_every_build_uses_existing_files() -> None:
-    for service in SERVICES.values():
-        dockerfile = REPOSITORY / service["build"]["dockerfile"]
-        for source in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE):
-            assert all((REPOSITORY / path).exists() for path in source.split()), (dockerfile, source)
-            assert all(any(fnmatch(f"!{path}", kept) for kept in KEPT) for path in source.split()), (
-                "the file is not in the build context"
-            )
+    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        assert all((REPOSITORY / path).exists() for path in source.split()), source
+        assert all(any(fnmatch(f"!{path}", kept) for kept in KEPT) for path in source.split()), (
+            "the file is not in the build context"
+        )
     for service in SERVICES.values():
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
@@ -126,18 +125,41 @@ def test_every_container_is_restricted() -> None:
     assert "indexes:/data/indexes:ro" in SERVICES["api"]["volumes"]
 
 
+def stage(name: str) -> str:
+    """Return the instructions of one stage of the Dockerfile."""
+    (found,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_every_service_is_built_from_its_target_of_the_one_dockerfile() -> None:
+    builds = {name: service["build"] for name, service in SERVICES.items()}
+    assert {build["dockerfile"] for build in builds.values()} == {"api/Dockerfile"}
+    targets = {name: build["target"] for name, build in builds.items()}
+    assert targets == {
+        "corpus": "indexer",
+        "indexer": "indexer",
+        "api": "api",
+        "worker": "worker",
+        "worker-gpu": "worker",
+    }
+
+
 def test_images_share_a_pinned_base_and_an_unprivileged_user() -> None:
-    files = [(REPOSITORY / part / "Dockerfile").read_text(encoding="utf-8") for part in ("indexer", "api", "unlearn")]
-    bases = {re.findall(r"^ARG PYTHON_IMAGE=(.+)$", file, re.MULTILINE)[0] for file in files}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", bases.pop())
-    for file in files:
-        assert re.findall(r"^FROM (\S+)", file, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
-        last_stage = file.rpartition("\nFROM ")[2]
-        assert "--uid 10001" in last_stage
-        assert "\nUSER factcensus\n" in last_stage
-        assert "pip" not in last_stage, "the final image stage installs nothing"
-    assert not any("torch" in line for file in files[:2] for line in file.splitlines() if not line.startswith("#"))
+    (base,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", base)
+    bases = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    targets = ("indexer", "api", "worker")
+    assert {base for base, name in bases if name in targets} == {"runtime"}
+    assert {name: base for base, name in bases}["runtime"] == "${PYTHON_IMAGE}"
+    assert "--uid 10001" in stage("runtime")
+    for target in targets:
+        assert f"COPY --from=build-{target} " in stage(target)
+        assert "\nUSER factcensus\n" in stage(target)
+        assert "pip" not in stage(target), "the final image stage installs nothing"
+    without_torch = "".join(
+        stage(name) for name in ("build", "runtime", "build-indexer", "indexer", "build-api", "api")
+    )
+    assert not any("torch" in line for line in without_torch.splitlines() if not line.startswith("#"))
 
 
 def test_the_stack_script_reports_a_skip_without_a_container_engine(tmp_path: Path) -> None:
