@@ -25,6 +25,7 @@ from factcensus.eval.model_run import (
 )
 from factcensus.eval.run_folder import pool_runs, read_run, summary_of
 from factcensus.indexer.errors import InputError
+from factcensus.unlearn.errors import RunFolderError
 
 
 @pytest.fixture
@@ -72,11 +73,11 @@ def test_finished_evaluation_of_a_model_is_not_repeated(saved: Path, tmp_path: P
     written = (out / "facts.parquet").stat().st_mtime_ns
     evaluate_models([ModelToAsk(str(saved))], facts(), out, seed=4)
     assert (out / "facts.parquet").stat().st_mtime_ns == written
-    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
+    with pytest.raises(RunFolderError, match="holds a run with other settings"):
         evaluate_models([ModelToAsk(str(saved))], facts(), out, seed=5)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
+    with pytest.raises(RunFolderError, match=r"contains files but no run\.json"):
         evaluate_models([ModelToAsk(str(saved))], facts(), tmp_path / "mine")
 
 
@@ -161,7 +162,7 @@ def test_interrupted_evaluation_is_continued(saved: Path, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         attacked(tmp_path, saved, "out")
     out = tmp_path / "out"
-    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     done = (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns
     monkeypatch.setattr(asking, "run_attack", real)
     attacked(tmp_path, saved, "out")
@@ -194,7 +195,7 @@ def test_another_attack_is_added_to_a_finished_evaluation(
         "quantise",
         "sample",
     ]
-    with pytest.raises(EvaluationInputError, match="contains another evaluation or other files"):
+    with pytest.raises(RunFolderError, match="holds a run with other settings"):
         ask("quantise", bits=8)
 
 

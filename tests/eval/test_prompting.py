@@ -57,9 +57,9 @@ def test_a_continued_evaluation_keeps_its_clock(saved: str, tmp_path: Path, monk
     monkeypatch.setattr(module, "datetime", Clock)
     out, asked = tmp_path / "out", [ModelToAsk(saved)]
     evaluator = StandardEvaluator(samples=0, labels=False)
-    evaluate_models(asked, FACTS, out, template="chat", evaluator=evaluator)
+    evaluate_models(asked, FACTS, out, prompting=Prompting("chat"), evaluator=evaluator)
     first = json.loads((out / "run.json").read_text())
     assert first["prompt"]["clock"] == "2024-02-29T00:00:00"
     monkeypatch.setattr(Clock, "now", classmethod(lambda cls, tz=None: cls(2030, 1, 1)))  # noqa: ARG005
-    evaluate_models(asked, FACTS, out, template="chat", evaluator=evaluator)
+    evaluate_models(asked, FACTS, out, prompting=Prompting("chat"), evaluator=evaluator)
     assert json.loads((out / "run.json").read_text()) == first

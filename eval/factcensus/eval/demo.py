@@ -24,6 +24,7 @@ from factcensus.eval.names import ORACLE
 from factcensus.eval.workers import Task, run_tasks
 from factcensus.indexer.names import suggestion
 from factcensus.unlearn.progress import Progress, ProgressFunction
+from factcensus.unlearn.run_folder import library_versions, merge_tables, open_run, read_record
 
 if TYPE_CHECKING:
     from factcensus.unlearn import Preset, RunConfig
@@ -105,13 +106,12 @@ def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
     if (finished := _finished_summary(out)) is not None:
         return finished
     from factcensus.unlearn import PRESETS  # imports torch, which a finished demo does not need
-    from factcensus.unlearn.run_folder import open_run
 
     if preset_name not in PRESETS:
         raise EvaluationInputError(f"unknown preset {preset_name!r}{suggestion(preset_name, PRESETS)}")
     preset = PRESETS[preset_name]
     places, console, seeds = Places(out), Console(time.monotonic()), range(preset.seeds)
-    before = _seconds_so_far(out)
+    before = float(read_record(out).get("seconds", 0.0))
     settings = json.loads(json.dumps(asdict(preset)))
     with open_run(out, {"settings": settings}, _record(preset, seconds=before)) as run:
         (out / "work" / "indexes").mkdir(parents=True, exist_ok=True)
@@ -131,20 +131,18 @@ def _processors() -> int:
 
 
 def _record(preset: Preset, *, seconds: float) -> dict[str, Any]:
-    from factcensus.eval.model_run import versions
-
     return {
         "preset": preset.name,
         "seeds": list(range(preset.seeds)),
-        "versions": versions(),
+        "versions": library_versions(),
         "device": preset.device,
         "seconds": seconds,
     }
 
 
 def _refuse_another_preset(out: Path, preset_name: str) -> None:
-    path = out / "run.json"
-    there = json.loads(path.read_text(encoding="utf-8")).get("preset") if path.is_file() else preset_name
+    record = read_record(out)
+    there = record.get("preset") if record else preset_name
     if there != preset_name:
         what = f"a demo of preset {there!r}" if there else "another kind of run"
         raise EvaluationInputError(f"{out} contains {what}; choose another --out")
@@ -152,18 +150,12 @@ def _refuse_another_preset(out: Path, preset_name: str) -> None:
 
 def _finished_summary(out: Path) -> dict[str, Any] | None:
     """Return the summary of a finished demo, or None if the demo is incomplete."""
-    record = out / "run.json"
-    if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("status") != "done":
+    if read_record(out).get("status") != "done":
         return None
     if not all((out / name).is_file() for name in ("summary.json", "report.html", "facts.parquet")):
         return None
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     return summary
-
-
-def _seconds_so_far(out: Path) -> float:
-    path = out / "run.json"
-    return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)) if path.is_file() else 0.0
 
 
 # --- what needs no model: worlds, indexes, counts ---
@@ -276,12 +268,12 @@ def _pool(
     folders: list[Path], out: Path, update: Callable[..., None], before: float, console: Console
 ) -> dict[str, Any]:
     """Write the pooled tables, the summary and the report."""
-    from factcensus.eval.model_run import concatenate
+    from factcensus.eval.model_run import TABLES
     from factcensus.eval.report.page import write_results
     from factcensus.eval.run_folder import read_run
 
-    concatenate(folders, out)
-    records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    merge_tables(folders, out, TABLES)
+    records = [read_record(folder) for folder in folders]
     kept = ("seed", "model", "facts", "index", "sets", "config", "identity")
     update(
         runs=[

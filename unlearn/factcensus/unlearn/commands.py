@@ -147,6 +147,7 @@ def run(path: Path, assignments: Assignments, as_json: bool) -> int:
 def _run(path: Path, assignments: Assignments, as_json: bool) -> int:
     from factcensus.unlearn.config.files import load_config
     from factcensus.unlearn.run import run_unlearning
+    from factcensus.unlearn.run_folder import read_record
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
     from factcensus.unlearn.training.ranks import current_ranks
 
@@ -158,7 +159,7 @@ def _run(path: Path, assignments: Assignments, as_json: bool) -> int:
     if not current_ranks(cpu=config.device == "cpu").is_first:
         return 0
     if as_json:
-        print_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        print_json(read_record(folder))
     else:
         print(folder)
     return 0

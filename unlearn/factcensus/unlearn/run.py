@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +35,7 @@ from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
 from factcensus.unlearn.prepare import Asker, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, open_run
+from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, library_versions, merge_tables, open_run
 from factcensus.unlearn.selection import Selection, balance, doubts, select
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.trackers import Trackers, get_trackers
@@ -49,8 +47,6 @@ from factcensus.unlearn.training.train import Dose, unlearn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 
 
 def run_unlearning(
@@ -116,7 +112,7 @@ def run_unlearning(
         record = {
             "config": config.resolved(),
             "seed": config.seed,
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            "versions": library_versions(),
             "device": str(device),
             "processes": ranks.count,
             "model": {
@@ -257,7 +253,8 @@ class _Work:
 
     def _conclude(self, plans: Sequence[MethodPlan]) -> None:
         """Write the tables of all cells, estimated and measured costs, alarms and the evaluator's summary."""
-        self.run.concatenate([ORIGINAL, *(method.name for method in self.config.methods)])
+        names = [ORIGINAL, *(method.name for method in self.config.methods)]
+        merge_tables([self.run.cell(name).folder for name in names], self.run.folder)
         alarms = [
             {"method": method.name, **alarm}
             for method in self.config.methods
@@ -324,7 +321,7 @@ class _Work:
             return
         alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
         warn_of_over_forgetting(method.name, alarms)
-        cell.write("steps", pa.Table.from_pylist(rows), {"seed": config.seed, "method": method.name})
+        cell.write("steps", pa.Table.from_pylist(rows), config.seed)
         trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
         check_stop()
         self.evaluate(model, cell, "after")
@@ -346,9 +343,8 @@ class _Work:
             point=point,
             seed=self.config.seed,
         )
-        columns = {"seed": self.config.seed, "method": cell.name}
-        cell.write("facts", facts, columns)
-        cell.write("tokens", tokens, columns)
+        cell.write("facts", facts, self.config.seed)
+        cell.write("tokens", tokens, self.config.seed)
         self.report(Progress(f"evaluate {cell.name}", 1, 1))
 
     def save_model(self, model: PreTrainedModel, cell: Cell) -> None:

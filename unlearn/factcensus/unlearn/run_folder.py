@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.system.files import replaced_file, write_json
 from factcensus.indexer.system.locks import locked
+from factcensus.indexer.tables.files import write_table
 from factcensus.unlearn.errors import RunFolderError
 
 if TYPE_CHECKING:
@@ -36,9 +39,40 @@ if TYPE_CHECKING:
 
 ORIGINAL = "original"
 TABLES = ("facts", "tokens", "steps")
+#: The libraries whose versions affect the numbers.
+LIBRARIES = ("factcensus", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 #: Allowed content of a folder before a run starts: counts and the facts that the original model knows.
 INPUTS = "inputs"
 BEFORE_THE_RUN = frozenset({".lock", INPUTS})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the content of ``run.json``; empty if there is no run."""
+    return _read(folder / "run.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is no file."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that affect the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def merge_tables(folders: Sequence[Path], out: Path, names: Sequence[str] = TABLES) -> None:
+    """Write each kind of table of several folders as one table in ``out``, in this order; missing columns are null.
+
+    A folder may hold a table in several files, ``NAME.*.parquet``.
+    """
+    for name in names:
+        paths = [
+            path for each in folders for path in [*sorted(each.glob(f"{name}.*.parquet")), each / f"{name}.parquet"]
+        ]
+        if tables := [pq.read_table(path) for path in paths if path.is_file()]:
+            write_table(pa.concat_tables(tables, promote_options="permissive"), out / f"{name}.parquet")
 
 
 class Cell:
@@ -62,15 +96,20 @@ class Cell:
         """Return whether the cell is finished."""
         return (self.folder / "done.json").is_file()
 
-    def write(self, name: str, table: pa.Table, columns: Mapping[str, Any]) -> None:
-        """Write a table atomically, with constant columns at the front."""
-        for position, (column, value) in enumerate(columns.items()):
-            if column in table.column_names:
-                table = table.drop_columns([column])
-            table = table.add_column(position, column, pa.array([value] * table.num_rows, _type_of(value)))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replaced_file(self.folder / f"{name}.parquet") as partial:
-            pq.write_table(table, partial)
+    def has(self, *names: str) -> bool:
+        """Return whether these tables exist; each is complete or absent."""
+        return all((self.folder / f"{name}.parquet").is_file() for name in names)
+
+    def read(self, name: str) -> pa.Table:
+        """Return a table."""
+        return pq.read_table(self.folder / f"{name}.parquet")
+
+    def write(self, name: str, table: pa.Table, seed: int) -> None:
+        """Write a table atomically, with the columns ``seed`` and ``method`` at the front."""
+        table = table.drop_columns([column for column in ("seed", "method") if column in table.column_names])
+        table = table.add_column(0, "seed", pa.array([seed] * table.num_rows, pa.int64()))
+        table = table.add_column(1, "method", pa.array([self.name] * table.num_rows, pa.string()))
+        write_table(table, self.folder / f"{name}.parquet")
 
     def claim(self, settings: str) -> None:
         """Create or resume the cell; ``settings`` is a digest of everything that determines its results.
@@ -79,7 +118,7 @@ class Cell:
             RunFolderError: it was started with other settings.
         """
         path = self.folder / "method.json"
-        begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else settings
+        begun = _read(path).get("settings", settings)
         if begun != settings and self.has_failed():
             shutil.rmtree(self.folder)  # it has no results that could mix with other settings
         elif begun != settings:
@@ -102,15 +141,11 @@ class Cell:
 
     def failure(self) -> dict[str, str]:
         """Return settings and error of the failure; empty if the method did not fail."""
-        path = self.folder / "failed.json"
-        noted: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return noted
+        return _read(self.folder / "failed.json")
 
     def done(self) -> dict[str, Any]:
         """Return the content of ``done.json``; empty if the cell is not finished."""
-        path = self.folder / "done.json"
-        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return noted
+        return _read(self.folder / "done.json")
 
     def take_over(self, runs: Sequence[Path], key: str) -> bool:
         """Copy the cell with this name and key from the first run that has finished it; return whether one has."""
@@ -137,20 +172,15 @@ def stored_clock(folder: Path) -> datetime | None:
     Raises:
         RunFolderError: the run did not record the time, so its prompts cannot be reproduced.
     """
-    path = folder / "run.json"
-    if not path.is_file():
+    if not (folder / "run.json").is_file():
         return None
-    clock = (json.loads(path.read_text(encoding="utf-8")).get("prompt") or {}).get("clock")
+    clock = (read_record(folder).get("prompt") or {}).get("clock")
     if clock is None:
         raise RunFolderError(
             f"{folder} holds a run without a recorded time, but the chat template reads the clock; the run was not "
             "changed, give another `out`"
         )
     return datetime.fromisoformat(clock)
-
-
-def _type_of(value: Any) -> pa.DataType:
-    return pa.int64() if isinstance(value, int) else pa.string()
 
 
 class RunFolder:
@@ -209,34 +239,48 @@ class RunFolder:
                     "and was not changed; give another `out`"
                 )
 
-    def concatenate(self, cells: Sequence[str]) -> None:
-        """Write each kind of table for the whole run, with cells in this order; missing columns are null."""
-        for name in TABLES:
-            paths = [self.cell(cell).folder / f"{name}.parquet" for cell in cells]
-            tables = [pq.read_table(path) for path in paths if path.is_file()]
-            if tables:
-                with replaced_file(self.folder / f"{name}.parquet") as partial:
-                    pq.write_table(pa.concat_tables(tables, promote_options="permissive"), partial)
+
+def differences(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """Return the names of the parts of an identity that differ from the stored ones."""
+    return [name for name, value in identity.items() if stored.get(name) != value]
+
+
+Differences = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+_DIFFERENCES = {"model": "another model", "models": "other models", "facts": "another fact table"}
+
+
+def check_run_folder(folder: Path, identity: Mapping[str, Any], differing: Differences = differences) -> None:
+    """Check that a run may be started or resumed in this folder.
+
+    Raises:
+        RunFolderError: it holds another run or other files.
+    """
+    if (folder / "run.json").is_file():
+        stored = read_record(folder).get("identity") or {}
+        named = [_DIFFERENCES.get(each, "other settings") for each in differing(stored, identity)]
+        if named:
+            what = " and ".join(dict.fromkeys(named))
+            raise RunFolderError(f"{folder} holds a run with {what} and was not changed; give another `out`")
+    elif folder.exists() and any(entry.name not in BEFORE_THE_RUN for entry in folder.iterdir()):
+        raise RunFolderError(f"{folder} contains files but no run.json; it was not changed, give another `out`")
 
 
 @contextmanager
-def open_run(folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[RunFolder]:
+def open_run(
+    folder: Path, identity: Mapping[str, Any], record: Mapping[str, Any], differing: Differences = differences
+) -> Iterator[RunFolder]:
     """Create or resume a run folder, locked for this process.
 
     Args:
         folder: The run folder.
-        identity: Digests of settings, model and facts, which must match to resume a run.
+        identity: Digests of settings, models and facts, which must match to resume a run.
         record: Other initial content of ``run.json``.
+        differing: Returns the names of the parts of the stored identity that differ from this one.
 
     Raises:
         RunFolderError: the folder holds another run or other files, or another process uses it.
     """
-    path = folder / "run.json"
-    if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        _refuse_another_run(folder, there, identity)
-    elif folder.exists() and any(entry.name not in BEFORE_THE_RUN for entry in folder.iterdir()):
-        raise RunFolderError(f"{folder} contains files but no run.json; it was not changed, give another `out`")
+    check_run_folder(folder, identity, differing)
     with locked_run(folder):
         run = RunFolder(folder, {**record, "identity": dict(identity)})
         run.update(status="running")
@@ -264,12 +308,3 @@ def locked_run(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise RunFolderError(f"{folder}: another process uses this run folder") from None
         yield
-
-
-def _refuse_another_run(folder: Path, there: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    stored = there.get("identity", {})
-    differs = [name for name, value in identity.items() if stored.get(name) != value]
-    if differs:
-        what = {"settings": "other settings", "model": "another model", "facts": "another fact table"}
-        named = " and ".join(what.get(name, name) for name in differs)
-        raise RunFolderError(f"{folder} holds a run with {named} and was not changed; give another `out`")

@@ -13,12 +13,12 @@ import pyarrow as pa
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports import open_unlearning, paper, table
 from factcensus.eval.imports.results import Imported, Source
-from factcensus.eval.model_run import versions
 from factcensus.eval.names import COUNT
 from factcensus.indexer import InputError, read_facts, write_table
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.system.files import write_json
 from factcensus.indexer.tables.complete import complete_facts
+from factcensus.unlearn.run_folder import library_versions
 
 FORMATS = ("auto", "open-unlearning", "paper", "table")
 
@@ -84,7 +84,7 @@ def import_results(
         },
         "facts": {"path": None if facts is None else str(facts), "rows": len(imported.facts)},
         "notes": list(imported.notes),
-        "versions": versions(),
+        "versions": library_versions(),
         "status": "done",
     }
     write_json(out / "run.json", record)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.names import ORIGINAL
 from factcensus.eval.report import figures
 from factcensus.eval.report.formatting import NONE, duration, quantity
 from factcensus.eval.report.section import Section, Table
+from factcensus.unlearn.run_folder import read_record
 
 if TYPE_CHECKING:
     from factcensus.eval.run_folder import Run
@@ -86,15 +86,9 @@ def _cells(run: Run) -> Iterator[Cell]:
     """Yield the cells of every run folder and of the runs pooled in it."""
     for folder, record in zip(run.folders, run.records, strict=True):
         for place in [folder / each["folder"] for each in record.get("runs", ()) if "folder" in each] or [folder]:
-            of_run = record if place == folder else _record(place)
+            of_run = record if place == folder else read_record(place)
             planned = {each["method"]: each for each in of_run.get("costs") or () if "method" in each}
             for path in sorted(place.glob("cells/*/done.json")):
                 if (method := path.parent.name) != ORIGINAL:
                     done = json.loads(path.read_text(encoding="utf-8"))
                     yield Cell(method, str(of_run.get("seed", NONE)), done, planned.get(method, {}))
-
-
-def _record(folder: Path) -> Mapping[str, Any]:
-    path = folder / "run.json"
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found

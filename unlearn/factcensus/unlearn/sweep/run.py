@@ -22,7 +22,7 @@ from factcensus.unlearn.config.run_config import MethodConfig, RunConfig, check_
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError, RunFolderError
 from factcensus.unlearn.evaluation import Evaluator
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.run_folder import INPUTS, Cell, locked_run
+from factcensus.unlearn.run_folder import INPUTS, Cell, locked_run, read_record
 from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.sweep.grid import GridPoint, Sweep
 from factcensus.unlearn.training.ranks import current_ranks
@@ -127,7 +127,7 @@ def _folders(sweep: Sweep) -> dict[str, Path]:
     there: dict[tuple[str, ...], Path] = {}
     for record in sorted(sweep.out.glob("*/run.json")):
         try:
-            config = check_config(json.loads(record.read_text(encoding="utf-8"))["config"])
+            config = check_config(read_record(record.parent)["config"])
         except (ConfigError, KeyError, ValueError):  # a run of another version, which is not part of this grid
             continue
         there.setdefault(_settings(config), record.parent)
@@ -135,8 +135,7 @@ def _folders(sweep: Sweep) -> dict[str, Path]:
 
 
 def _is_done(config: RunConfig) -> bool:
-    record = config.out / "run.json"
-    return record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("status") == "done"
+    return read_record(config.out).get("status") == "done"
 
 
 def _rows(sweep: Sweep, folders: dict[str, Path], failed: dict[str, str]) -> Iterator[Row]:
