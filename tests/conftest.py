@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from servers import WebServer
 
 # No test is timed: on a busy machine any example may take long.
 settings.register_profile("untimed", deadline=None)
@@ -46,3 +50,39 @@ def real_data(missing: Callable[[str], NoReturn]) -> Path:
     if not REAL_DATA.is_dir():
         missing(f"no real corpora at {REAL_DATA}: set FACTCENSUS_TEST_DATA to their folder")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def _s3_address() -> Iterator[str]:
+    from servers import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(_s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new, empty bucket of an S3 server on loopback, as ``s3://NAME``; processes started by the test reach it too."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": _s3_address,
+        "AWS_ACCESS_KEY_ID": "test-key",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from factcensus.indexer.system.places.protocols import NO_OPTIONS, file_system_of
+
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    file_system_of(f"s3://{name}", "s3", NO_OPTIONS)[0].mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    """A web server on loopback for the folder ``web`` of this test; its attributes make it slow or let it fail."""
+    from servers import web_server
+
+    folder = tmp_path / "web"
+    folder.mkdir()
+    with web_server(folder) as server:
+        yield server

@@ -534,7 +534,7 @@ def _staging(
 
 
 def _plan(settings: BuildSettings, files: Sequence[SourceFile]) -> dict[str, Any]:
-    return {"settings": asdict(settings), "files": [asdict(file) for file in files]}
+    return {"settings": asdict(settings), "files": [{**asdict(file), "url": file.shown} for file in files]}
 
 
 def _read_plan(folder: Path) -> dict[str, Any] | None:

@@ -15,16 +15,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
-
-import fsspec
 
 from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.corpus.streams import COMPRESSIONS, HEAD_BYTES, compression_of, first_bytes
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.records import paths
+from factcensus.indexer.system.places import FileFacts, Place, redact
 
 #: Endings of readable files, in upper or lower case; other files in a folder are left out.
 ENDINGS = (*(kind + end for kind in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSIONS)), ".parquet")
@@ -43,7 +40,7 @@ class SourceFile:
     """One shard of a corpus.
 
     Attributes:
-        url: The URL, or the absolute path of a local file.
+        url: The URL, possibly with credentials, or the absolute path of a local file.
         name: The path below the given folder, as shown in the document table.
         size_bytes: The size on disk, compressed.
         modified: A stamp that changes with the file, if the file system has one.
@@ -53,6 +50,11 @@ class SourceFile:
     name: str
     size_bytes: int
     modified: str
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials, or the path; for plans, messages and logs."""
+        return self.url if self.url.startswith("/") else redact(self.url)
 
 
 def find_source_files(
@@ -72,14 +74,14 @@ def find_source_files(
     seen: dict[Hashable, str] = {}
     files: list[SourceFile] = []
     for source in paths(sources, "sources"):
-        local = _local_path(source)
-        for identity, file in _local_files(local, notice) if local is not None else _remote_files(str(source), notice):
+        place = Place.of(source)
+        for identity, file in _local_files(place.url, notice) if place.is_local else _remote_files(place, notice):
             if identity in seen:
-                both = file.url if seen[identity] == file.url else f"{seen[identity]}, also given as {file.url},"
+                both = file.shown if seen[identity] == file.shown else f"{seen[identity]}, also given as {file.shown},"
                 raise InputError(
                     f"the file {clean_text(both)} would be read twice; give it once, directly or through a folder"
                 )
-            seen[identity] = file.url
+            seen[identity] = file.shown
             files.append(file)
     if not files:
         raise InputError("no sources given; name at least one file, folder or URL")
@@ -89,17 +91,6 @@ def find_source_files(
 def kind_of(name: str) -> str | None:
     """Return the ending of a readable file in lower case; None for files of other kinds."""
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
-
-
-def _local_path(source: str | os.PathLike[str]) -> str | None:
-    """Return a source as a local path; None if it is a URL of another file system."""
-    path = os.fspath(source)
-    if os.path.lexists(path):
-        return path
-    if match := re.match(r"(?:file|local)://", path):
-        path = path[match.end() :]
-        return path if os.path.lexists(path) else unquote(path)
-    return None if "://" in path else os.path.expanduser(path)
 
 
 @dataclass(slots=True)
@@ -145,7 +136,7 @@ def _local_files(path: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFi
     if not stat.S_ISDIR(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{clean_text(path)} is not a regular file; write its content to a file and give that")
-        _check_named(path, lambda: _what_else(path))
+        _check_named(path, path, lambda: _what_else(path))
         yield _identity(path, found), _local_file(path, os.path.basename(path), found)
         return
     left_out = _LeftOut(path, notice)
@@ -233,55 +224,54 @@ def _local_file(path: str, name: str, found: os.stat_result) -> SourceFile:
 # --- other file systems -----------------------------------------------------------------------------------------------
 
 
-def _remote_files(source: str, notice: Notice) -> Iterator[tuple[Hashable, SourceFile]]:
-    try:
-        file_system, root = fsspec.core.url_to_fs(source)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"cannot open {source}: {error}") from error
-    if not file_system.exists(root):
-        raise InputError(f"no such file or folder: {source}")
-    if not file_system.isdir(root):
-        _check_named(source, lambda: _what_else_remote(file_system, root))
-        file = _remote_file(file_system, root, root.rpartition("/")[2])
-        yield _remote_identity(file), file
+def _remote_files(source: Place, notice: Notice) -> Iterator[tuple[Hashable, SourceFile]]:
+    # In this order, because asking whether a file is a folder costs a listing.
+    facts = source.facts() if kind_of(source.name) is not None else None
+    if facts is not None:
+        _check_named(source.name, str(source), lambda: _what_else_remote(source, facts))
+        yield _remote_identity(source), _remote_file(source, source.name, facts)
         return
-    left_out = _LeftOut(source, notice)
-    kept = []
-    shards = list(_remote_shards(file_system, root, left_out))
+    if not source.is_folder():
+        if source.exists():
+            _check_named(source.name, str(source), lambda: None)
+        raise InputError(f"no such file or folder: {source}")
+    left_out = _LeftOut(str(source), notice)
+    shards = list(_remote_shards(source, left_out))
     with ThreadPoolExecutor(_REQUESTS) as requests:
-        reasons = list(requests.map(lambda shard: _what_else_remote(file_system, shard[0]), shards))
-    for (path, name), reason in zip(shards, reasons, strict=True):
+        reasons = list(requests.map(lambda shard: _what_else_remote(source / shard[0], shard[1]), shards))
+    kept = []
+    for (name, each), reason in zip(shards, reasons, strict=True):
         if reason:
             left_out.add(reason, name)
         else:
-            file = _remote_file(file_system, path, name)
-            kept.append((_remote_identity(file), file))
+            kept.append((_remote_identity(source / name), _remote_file(source / name, name, each)))
     left_out.tell()
     if not kept:
-        raise _no_shards(source)
+        raise _no_shards(str(source))
     yield from kept
 
 
-def _remote_identity(file: SourceFile) -> Hashable:
+def _remote_identity(place: Place) -> Hashable:
     """Return a key that is equal for two URLs of the same file; ``simplecache::`` may lead to a local file."""
-    path = file.url.removeprefix("file://")
-    return file.url if path == file.url else _identity(path, os.stat(path))
+    if place.protocol != "file":
+        return place.url
+    path = place.url.partition("://")[2]
+    return _identity(path, os.stat(path))
 
 
-def _remote_shards(file_system: Any, root: str, left_out: _LeftOut) -> Iterator[tuple[str, str]]:
-    paths = sorted(file_system.find(root))
+def _remote_shards(root: Place, left_out: _LeftOut) -> Iterator[tuple[str, FileFacts]]:
+    files = root.files()
     inside: dict[str, list[str]] = {}
-    for path in paths:
+    for path in files:
         folder, _, name = path.rpartition("/")
         inside.setdefault(folder, []).append(name)
     indexes = {folder for folder, names in inside.items() if _is_index(folder, names)}
     for folder in sorted(indexes):
-        left_out.add("an index, not a corpus", folder)
+        left_out.add("an index, not a corpus", folder or ".")
     hidden = set()
-    for path in paths:
-        name = path[len(root.rstrip("/")) + 1 :]
+    for name, facts in files.items():
         parts = name.split("/")
-        if any(path.startswith(folder + "/") for folder in indexes):
+        if any(f"{name}/".startswith(f"{folder}/" if folder else "") for folder in indexes):
             continue
         at = next((at for at, part in enumerate(parts) if part.startswith((".", "_"))), None)
         if at is not None:
@@ -291,23 +281,21 @@ def _remote_shards(file_system: Any, root: str, left_out: _LeftOut) -> Iterator[
         elif parts[-1].lower() in _HUGGING_FACE:
             left_out.add("metadata of Hugging Face's datasets", name)
         else:
-            yield path, name
+            yield name, facts
     for name in hidden:
         left_out.add("the name begins with . or _", name)
 
 
-def _remote_file(file_system: Any, path: str, name: str) -> SourceFile:
-    info = file_system.info(path)
-    stamp = next((info[key] for key in ("mtime", "ETag", "etag", "LastModified", "updated") if key in info), "")
-    return SourceFile(file_system.unstrip_protocol(path), clean_text(name), int(info["size"] or 0), str(stamp))
+def _remote_file(place: Place, name: str, facts: FileFacts) -> SourceFile:
+    return SourceFile(place.url, clean_text(name), facts.size_bytes, facts.tag)
 
 
 # --- what files hold --------------------------------------------------------------------------------------------------
 
 
-def _check_named(source: str, what_else: Callable[[], str | None]) -> None:
+def _check_named(name: str, source: str, what_else: Callable[[], str | None]) -> None:
     """Raise an error if a named file cannot be a shard."""
-    if kind_of(source) is None:
+    if kind_of(name) is None:
         raise InputError(f"{clean_text(source)}: unknown kind of file; known endings: {', '.join(ENDINGS)}")
     if reason := what_else():
         raise InputError(
@@ -336,10 +324,11 @@ def _what_else(path: str) -> str | None:
         return _no_lines(path, file.read(_head_bytes(path)))
 
 
-def _what_else_remote(file_system: Any, path: str) -> str | None:
-    if not _may_hold_anything(path):
+def _what_else_remote(place: Place, facts: FileFacts) -> str | None:
+    if not _may_hold_anything(place.name):
         return None
-    return _no_lines(path, file_system.cat_file(path, start=0, end=_head_bytes(path)))
+    with place.open(at_random=True) as file:
+        return _no_lines(place.name, file.read(min(facts.size_bytes, _head_bytes(place.name))))
 
 
 def _head_bytes(name: str) -> int:

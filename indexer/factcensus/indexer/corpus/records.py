@@ -86,7 +86,7 @@ def read_documents(
         InputError: A line is bad and ``on_bad_line`` is ``fail`` (the message has file and line number), or the file is
             truncated or does not match its ending.
     """
-    if file.url.lower().endswith(".parquet"):
+    if file.name.lower().endswith(".parquet"):
         records = _parquet_rows(file, text_field, on_bytes)
     else:
         records = _json_lines(file, limit, on_bytes)
@@ -295,7 +295,7 @@ def _strict(value: Any, depth: int = 0) -> Any:
 def _json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], None]) -> Iterator[Record]:
     number = -1
     try:
-        with open_stream(file.url) as (raw, stream):
+        with open_stream(file.url, file.name) as (raw, stream):
             for number, line in enumerate(read_lines(stream, limit)):
                 if number % 256 == 0:
                     on_bytes(raw.tell())
@@ -308,6 +308,7 @@ def _json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], No
                     yield number, parse_line(line), line
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
+            error.filename = error.filename or file.name
             raise
         raise InputError(
             f"{file.name}: damaged or truncated after line {number + 1} ({error}); replace the file"
@@ -341,7 +342,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
     import pyarrow.parquet as pq
 
     try:
-        with open_raw(file.url) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
+        with open_raw(file.url, at_random=True) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
             _refuse_repeated_columns(file, parquet.schema_arrow)
             names = _column_names(parquet.schema_arrow)
             if text_field not in names:
@@ -355,6 +356,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
                     on_bytes(file.size_bytes * row // max(1, parquet.metadata.num_rows))
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
+            error.filename = error.filename or file.name
             raise
         raise InputError(f"{file.name}: not a readable Parquet file ({error}); replace the file") from error
 

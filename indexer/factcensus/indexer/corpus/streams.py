@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
-import fsspec
 import zstandard
 from isal import igzip
 from isal.igzip_lib import IsalError
 
 from factcensus.indexer.system.locks import locked
+from factcensus.indexer.system.places import Place
 
 #: Exceptions for damaged or truncated files. An OSError with a number comes from the disk or the network instead.
 DAMAGE = cast(
@@ -90,18 +90,15 @@ def _finish_line(stream: io.BufferedReader, begin: bytes, most: int) -> bytes | 
     return TooLong()
 
 
-@contextmanager
-def open_raw(url: str) -> Iterator[Any]:
-    """Open a file without decompressing it: a local path that begins with ``/``, or a URL."""
-    # Local paths are opened directly, because fsspec would interpret "::", "*" and "~".
-    with open(url, "rb") if url.startswith("/") else fsspec.open(url, "rb") as raw:
-        yield raw
+def open_raw(url: str, *, at_random: bool = False) -> BinaryIO:
+    """Open a file without decompressing it: a local path that begins with ``/``, or a URL; ``at_random`` for pieces."""
+    return open(url, "rb") if url.startswith("/") else Place.of(url).open(at_random=at_random)
 
 
 @contextmanager
-def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
+def open_stream(url: str, name: str) -> Iterator[tuple[Any, io.BufferedReader]]:
     """Open a file and yield the raw file, whose position shows progress, and the stream of decompressed bytes."""
-    compression = compression_of(url)
+    compression = compression_of(name)
     with open_raw(url) as raw:
         if compression == ".gz":
             with igzip.GzipFile(fileobj=raw) as stream:  # type: ignore[no-untyped-call]
@@ -109,7 +106,7 @@ def open_stream(url: str) -> Iterator[tuple[Any, io.BufferedReader]]:
         elif compression:
             yield raw, io.BufferedReader(_Frames(raw, compression), _STEP)
         else:
-            yield raw, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _STEP)
+            yield raw, cast(io.BufferedReader, raw)
 
 
 def first_bytes(content: bytes, name: str) -> bytes:
