@@ -534,7 +534,7 @@ def test_internal_errors_have_the_form_of_the_api_and_no_details(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("factcensus.api.infini_gram.routes.answer", fail)
+    monkeypatch.setattr("factcensus.api.routes.infini_gram.answer", fail)
     reply = httpx.post(toy_url, json={"index": "toy", "query_type": "count", "query": "a"})
     assert reply.status_code == status
     assert reply.json()["error"].startswith(message)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import serving
 
-from factcensus.api.pages.fact_tables import DOCUMENTS, FactTables, spread_of
-from factcensus.api.pages.histogram import ABOVE, HEIGHT, bin_edges, histogram
+from factcensus.api.serving.fact_tables import DOCUMENTS, FactTables, spread_of
+from factcensus.api.serving.histogram import ABOVE, HEIGHT, bin_edges, histogram
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, InputError, facts_from_rows, stratify, write_table
 from factcensus.indexer.tables.files import read_table

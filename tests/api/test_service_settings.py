@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from factcensus.api.settings import Limits, Settings, variable_names
+from factcensus.api.variables import settings_from_env
 from factcensus.indexer.errors import InputError
 
 README = Path(__file__).resolve().parents[2] / "api" / "README.md"
@@ -26,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_without_variables_settings_have_their_defaults() -> None:
-    assert Settings.from_env() == Settings()
+    assert settings_from_env() == Settings()
 
 
 def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
     for name, value in env.items():
         environment.setenv(name, value)
     assert set(env) == set(variable_names()) - {"FACTCENSUS_API_KEY"}
-    settings = Settings.from_env()
+    settings = settings_from_env()
     assert settings == Settings(
         indexes=(Path("/a/one"), Path("two")),
         host="::1",
@@ -96,7 +97,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
 def test_an_invalid_value_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     with pytest.raises(InputError, match=f"{name} is {value!r}; it must be (a|one of|0 or 1)"):
-        Settings.from_env()
+        settings_from_env()
 
 
 def test_the_readme_lists_every_variable_with_its_default() -> None:
@@ -128,7 +129,7 @@ def test_an_unknown_variable_is_refused_with_a_suggestion(
 ) -> None:
     environment.setenv(name, "x")
     with pytest.raises(InputError, match=f"unknown environment variable {name!r}; did you mean {nearest!r}"):
-        Settings.from_env()
+        settings_from_env()
 
 
 def test_the_names_of_the_variables_are_known_without_the_libraries_of_the_service() -> None:

@@ -22,17 +22,16 @@ from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.middleware import Compression, Observation
 from factcensus.api.http.origins import AllowedHosts, check_addresses, host_names
 from factcensus.api.http.problems import add_problem_handlers
-from factcensus.api.infini_gram import routes as infini_gram
 from factcensus.api.infini_gram.engines import Models
-from factcensus.api.jobs import routes as job_routes
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.openapi import openapi_document
 from factcensus.api.pages import facts as fact_page
 from factcensus.api.pages import uploads
-from factcensus.api.pages.fact_tables import FactTables
-from factcensus.api.routes import admin, counts, documents, facts, indexes, status
+from factcensus.api.routes import admin, counts, documents, facts, indexes, infini_gram, status
+from factcensus.api.routes import jobs as job_routes
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog, index_folders
+from factcensus.api.serving.fact_tables import FactTables
 from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Settings
 

@@ -89,9 +89,9 @@ def serve(
     from dataclasses import replace
 
     from factcensus.api.server import serve
-    from factcensus.api.settings import Settings
+    from factcensus.api.variables import settings_from_env
 
-    settings = Settings.from_env()
+    settings = settings_from_env()
     chosen = indexes or settings.indexes
     indexes_in = indexes_in or settings.indexes_in
     if not chosen and indexes_in is None:

@@ -14,9 +14,9 @@ from factcensus.api.http.negotiation import media_type_of
 from factcensus.api.http.parameters import NamedRoute
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.runner import JobRunner
-from factcensus.api.pages.fact_tables import FactTables
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog, unknown_index
+from factcensus.api.serving.fact_tables import FactTables
 from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex

@@ -1,6 +1,6 @@
 """Settings of the service: its index folders, the address it listens on, and the limits on requests.
 
-Environment variables are read in :meth:`Settings.from_env` and nowhere else; ``api/README.md`` lists them.
+Only :mod:`factcensus.api.variables` reads them from the environment; ``api/README.md`` lists the variables.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of the application; only :meth:`from_env` reads the environment."""
+    """All settings of the application."""
 
     #: Index folders; an index is named after its folder.
     indexes: tuple[Path, ...] = ()
@@ -84,7 +84,7 @@ class Settings:
     admin_keys: tuple[str, ...] = ()
     #: Folder where jobs are kept; without it, they are lost when the process ends.
     jobs_folder: Path | None = None
-    #: Tables of counts or strata with which the page compares a fact (:mod:`factcensus.api.pages.fact_tables`).
+    #: Tables of counts or strata with which the page compares a fact (:mod:`factcensus.api.serving.fact_tables`).
     fact_tables: tuple[Path, ...] = ()
     #: Origins of web pages whose scripts may send requests, such as ``https://example.org``; ``*`` for all.
     cors_origins: tuple[str, ...] = ()
@@ -100,22 +100,6 @@ class Settings:
     #: Addresses or networks of proxies whose ``X-Forwarded-For`` is trusted.
     forwarded_allow_ips: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-
-    @classmethod
-    def from_env(cls) -> Settings:
-        """Read the settings from the variables ``FACTCENSUS_…``; unset variables keep the defaults.
-
-        ``FACTCENSUS_INDEXES`` separates folders as ``PATH`` does, with a colon (a semicolon on Windows).
-
-        Raises:
-            InputError: A value is invalid; the message names the variable.
-            UnknownNameError: No setting has the name of a variable; the message suggests the nearest one.
-        """
-        from factcensus.api.variables import read  # the command line knows the names without the library
-
-        given = read()
-        limits = {limit.name: given.pop(limit.name) for limit in fields(Limits) if limit.name in given}
-        return cls(**given, limits=Limits(**limits))
 
 
 def variable_names() -> list[str]:

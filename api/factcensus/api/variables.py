@@ -60,8 +60,10 @@ class _Variables(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, validate_default=False)
 
 
-def read() -> dict[str, Any]:
-    """Return the value of each variable that is set, by the name of its setting.
+def settings_from_env() -> Settings:
+    """Read the settings from the variables ``FACTCENSUS_…``; unset variables keep the defaults.
+
+    ``FACTCENSUS_INDEXES`` separates folders as ``PATH`` does, with a colon (a semicolon on Windows).
 
     Raises:
         InputError: A value is invalid; the message names the variable.
@@ -72,7 +74,7 @@ def read() -> dict[str, Any]:
     kinds: Any = {each.name: (_BY_NAME.get(each.name) or _BY_TYPE[str(each.type)], None) for each in named}
     variables: Any = create_model("Variables", __base__=_Variables, **kinds)
     try:
-        return dict(variables().model_dump(exclude_unset=True))
+        given = dict(variables().model_dump(exclude_unset=True))
     except ValidationError as error:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
@@ -80,3 +82,5 @@ def read() -> dict[str, Any]:
         raise InputError(
             f"{PREFIX}{name.upper()} is {os.environ[PREFIX + name.upper()]!r}; it must be {expected}"
         ) from None
+    limits = {limit.name: given.pop(limit.name) for limit in fields(Limits) if limit.name in given}
+    return Settings(**given, limits=Limits(**limits))

@@ -1,4 +1,4 @@
 """Background jobs that count large tables; their tables and results are stored in DuckDB.
 
-``records.py`` defines a job, ``store.py`` stores it, ``runner.py`` counts it, and ``routes.py`` has its HTTP routes.
+``records.py`` defines a job, ``incoming.py`` makes one of a table, ``store.py`` stores it, and ``runner.py`` counts it.
 """

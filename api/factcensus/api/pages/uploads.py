@@ -32,14 +32,14 @@ from factcensus.api.http.parameters import check_names
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import UNFINISHED, Job
-from factcensus.api.jobs.routes import FoundJob, JobId, found_job
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.limits import bounds_of_file, check_windows
 from factcensus.api.pages.asking import Question
-from factcensus.api.pages.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.pages.facts import said
 from factcensus.api.pages.rendering import html
+from factcensus.api.routes.jobs import FoundJob, JobId, found_job
 from factcensus.api.serving.deadlines import within
+from factcensus.api.serving.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline, stratify
 from factcensus.indexer.errors import FactcensusError, InputError

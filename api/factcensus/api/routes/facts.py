@@ -27,8 +27,8 @@ from factcensus.api.formats import (
 from factcensus.api.http.parameters import refused_name
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import Job
-from factcensus.api.jobs.routes import accepted
 from factcensus.api.limits import bounds_of_body, check_entities, check_windows, fits_in_answer
+from factcensus.api.routes.jobs import accepted
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.api.streams import Allowance, TableStream, pieces_of

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from factcensus.api.pages.histogram import Histogram, histogram, shade_of
+from factcensus.api.serving.histogram import Histogram, histogram, shade_of
 from factcensus.indexer import read_facts, stratify
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
