@@ -21,7 +21,6 @@ from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import TokenIds, forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.kernels.ngrams import count_by_group, count_ranges
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
 from factcensus.indexer.records import Entity, as_entity
@@ -84,10 +83,8 @@ class CountIndex(OpenedIndex):
         names, codes = self.groups(by)
         grouped = np.zeros((len(names), 2), np.int64)
         for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True):
-            low, high = shard.find(ids) if ids else (0, 0)
-            if low < high:
-                selection = shard.selection(counted, -1, groups)
-                count_by_group(shard.suffix_rows, selection, low, high, deadline.flag, grouped)
+            if ids:
+                shard.count_groups(ids, counted, groups, deadline.flag, grouped)
             deadline.check()
         numbers = [{"occurrences": occurrences, "documents": documents} for occurrences, documents in grouped.tolist()]
         occurrences, documents = grouped.sum(axis=0).tolist()
@@ -117,9 +114,7 @@ class CountIndex(OpenedIndex):
         tokens, starts = self._flat_ngrams(ngrams)
         counts = np.zeros((len(ngrams), 2), np.int64)
         for shard, counted in zip(self.shards, self.counted(scope), strict=True):
-            ranges = shard.find_all(tokens, starts)
-            selection = shard.selection(counted, column_of(scope))
-            count_ranges(shard.suffix_rows, selection, ranges, deadline.flag, counts)
+            shard.count_all(tokens, starts, counted, column_of(scope), deadline.flag, counts)
             deadline.check()
         return counts
 

@@ -23,6 +23,8 @@ from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
+from factcensus.indexer.storage.shards import open_shard
+from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 from factcensus.indexer.storage.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -203,6 +205,21 @@ class OpenedIndex:
             raise IndexerError(f"index {self.name} is closed")
         return self._shards
 
+    @property
+    def suffix_arrays(self) -> Sequence[SuffixArrayShard]:
+        """The open shards, for queries that need a suffix array.
+
+        Raises:
+            InputError: The index has another layout.
+        """
+        shards = [shard for shard in self.shards if isinstance(shard, SuffixArrayShard)]
+        if len(shards) < len(self.shards):
+            raise InputError(
+                f"index {self.name} has the layout compact, but this query needs the layout suffix-array; convert the "
+                "index with 'factcensus index convert'"
+            )
+        return shards
+
     def __enter__(self) -> Self:
         return self
 
@@ -382,7 +399,7 @@ class OpenedIndex:
 def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
     documents = 0
     for record in manifest.shards:
-        shard = Shard(folder, f".{record.number}", documents, record, manifest.files)
+        shard = open_shard(folder, record, documents, manifest.files)
         documents += shard.documents
         yield shard
 

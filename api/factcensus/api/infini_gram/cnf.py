@@ -30,7 +30,7 @@ from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.search import find, mark_documents
-from factcensus.indexer.storage.shard import Shard
+from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 #: Occurrences of the rarest clause processed together.
 CHUNK_ROWS = 1 << 20
@@ -75,8 +75,8 @@ class Counted:
     found: list[Found] = field(default_factory=list)
 
 
-def rows_of(shard: Shard, ngram: Ngram) -> tuple[int, int]:
-    """Return the suffix array range of token ids; unlike ``Shard.find``, they may start with a separator."""
+def rows_of(shard: SuffixArrayShard, ngram: Ngram) -> tuple[int, int]:
+    """Return the suffix array range of token ids; unlike ``SuffixArrayShard.find``, they may start with a separator."""
     if -1 in ngram:
         return 0, 0
     if ngram and ngram[0] == 256**shard.token_bytes - 1:
@@ -91,7 +91,7 @@ def occurrences(index: CountIndex, ngram: Ngram, deadline: Deadline) -> int:
     """Return how often token ids occur in the documents that are not deleted."""
     return sum(
         _occurrences(shard, counted, [rows_of(shard, ngram)], deadline)
-        for shard, counted in zip(index.shards, index.counted(), strict=True)
+        for shard, counted in zip(index.suffix_arrays, index.counted(), strict=True)
     )
 
 
@@ -109,12 +109,12 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadl
         DeadlineError: The timeout was reached.
     """
     clauses = sorted(map(_distinct, cnf), key=lambda clause: [(len(term), term) for term in clause])
-    ranges = [[[rows_of(shard, term) for term in clause] for shard in index.shards] for clause in clauses]
+    ranges = [[[rows_of(shard, term) for term in clause] for shard in index.suffix_arrays] for clause in clauses]
     masks = index.counted()
     totals = [
         sum(
             _occurrences(shard, mask, rows, deadline)
-            for shard, mask, rows in zip(index.shards, masks, each, strict=True)
+            for shard, mask, rows in zip(index.suffix_arrays, masks, each, strict=True)
         )
         for each in ranges
     ]
@@ -123,7 +123,7 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadl
         counted = Counted()
         if totals[anchor]:
             others = sorted((i for i in range(len(clauses)) if i != anchor), key=totals.__getitem__)
-            for number, (shard, mask) in enumerate(zip(index.shards, masks, strict=True)):
+            for number, (shard, mask) in enumerate(zip(index.suffix_arrays, masks, strict=True)):
                 here = [(clauses[i], ranges[i][number]) for i in (anchor, *others)]
                 _count_shard(number, shard, mask, here, max_diff_tokens, deadline, counted, most)
         if best is None or counted.count < best.count:
@@ -142,13 +142,13 @@ def _distinct(clause: Sequence[Ngram]) -> list[Ngram]:
     return [[*term] for term in kept]
 
 
-def _occurrences(shard: Shard, counted: Mask, ranges: Ranges, deadline: Deadline) -> int:
+def _occurrences(shard: SuffixArrayShard, counted: Mask, ranges: Ranges, deadline: Deadline) -> int:
     if not len(counted):
         return sum(high - low for low, high in ranges)
     return sum(int(counted[shard.documents_of(rows)].sum()) for rows in _chunks(shard, ranges, deadline))
 
 
-def _chunks(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
+def _chunks(shard: SuffixArrayShard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the positions of ranges of the suffix array, a bounded number at a time."""
     for low, high in ranges:
         for start in range(low, high, CHUNK_ROWS):
@@ -158,7 +158,7 @@ def _chunks(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.ND
 
 def _count_shard(
     number: int,
-    shard: Shard,
+    shard: SuffixArrayShard,
     counted: Mask,
     clauses: Sequence[tuple[list[Ngram], Ranges]],
     max_diff_tokens: int,
@@ -191,7 +191,7 @@ def _count_shard(
     total.near_document_count += int(near.sum())
 
 
-def _anchors(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
+def _anchors(shard: SuffixArrayShard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the occurrences of the rarest clause, a bounded number at a time; all in order if they are few."""
     if sum(high - low for low, high in ranges) <= CHUNK_ROWS:
         yield np.sort(np.concatenate([shard.positions(low, high) for low, high in ranges]))
@@ -200,7 +200,7 @@ def _anchors(shard: Shard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.N
 
 
 def _begins(
-    shard: Shard,
+    shard: SuffixArrayShard,
     anchors: npt.NDArray[np.int64],
     documents: npt.NDArray[np.int64],
     others: Sequence[_Clause],
@@ -222,7 +222,9 @@ def _begins(
     return found
 
 
-def _spans(shard: Shard, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _spans(
+    shard: SuffixArrayShard, documents: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the start (at the separator) and the end of documents."""
     starts = shard.document_starts
     following = np.minimum(documents + 1, len(starts) - 1)
@@ -232,7 +234,7 @@ def _spans(shard: Shard, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[
 class _Clause:
     """A clause other than the rarest, in one shard."""
 
-    def __init__(self, shard: Shard, terms: Sequence[Ngram], ranges: Ranges) -> None:
+    def __init__(self, shard: SuffixArrayShard, terms: Sequence[Ngram], ranges: Ranges) -> None:
         self._shard = shard
         self._ranges = ranges
         self._rows = sum(high - low for low, high in ranges)

@@ -100,7 +100,7 @@ def _count_clauses(question: Question) -> Answer:
 
 
 def _documents(index: CountIndex) -> int:
-    return sum(shard.documents - len(shard.deleted) for shard in index.shards)
+    return sum(shard.documents - len(shard.deleted) for shard in index.suffix_arrays)
 
 
 def _prob(question: Question) -> Answer:
@@ -162,7 +162,7 @@ def _unigrams(question: Question) -> dict[int, int]:
     """Return how often each token occurs in the corpus, with one search per token and shard."""
     counts: dict[int, int] = {}
     separator = separator_of(question.index)
-    for shard in question.index.shards:
+    for shard in question.index.suffix_arrays:
         row = 0
         while row < shard.size:
             question.deadline.check()
@@ -197,12 +197,12 @@ def _find(question: Question) -> Answer:
     ngram = question.ngram("input_ids")
     return {
         "cnt": occurrences(question.index, ngram, question.deadline),
-        "segment_by_shard": [[*rows_of(shard, ngram)] for shard in question.index.shards],
+        "segment_by_shard": [[*rows_of(shard, ngram)] for shard in question.index.suffix_arrays],
     }
 
 
 def _find_cnf(question: Question) -> Answer:
-    clauses, shards = question.clauses(), question.index.shards
+    clauses, shards = question.clauses(), question.index.suffix_arrays
     counted = question.count_cnf(keep=True)
     pointers: list[list[int]] = [[] for _ in shards]
     for found in counted.found:
@@ -219,19 +219,19 @@ def _find_cnf(question: Question) -> Answer:
 
 
 def _never_occurs(index: CountIndex, term: Ngram) -> bool:
-    return all(low == high for low, high in (rows_of(shard, term) for shard in index.shards))
+    return all(low == high for low, high in (rows_of(shard, term) for shard in index.suffix_arrays))
 
 
 def _get_doc_by_rank(question: Question) -> Answer:
     ngram = question.ngram("input_ids")
-    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
+    shard = question.index.suffix_arrays[question.asked.place("s", len(question.index.suffix_arrays))]
     rank = question.asked.place("rank", shard.size)
     return _document(question, shard, int(shard.positions(rank, rank + 1)[0]), [[ngram]])
 
 
 def _get_doc_by_ptr(question: Question) -> Answer:
     clauses = question.query.clauses
-    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
+    shard = question.index.suffix_arrays[question.asked.place("s", len(question.index.suffix_arrays))]
     pointer = question.asked.place("ptr", shard.stream.size, shard.token_bytes)
     return _document(question, shard, pointer // shard.token_bytes, clauses)
 
@@ -257,7 +257,7 @@ def _search_docs(question: Question) -> Answer:
     message = f"{total} occurrences found"
     if picked:
         message += f". Displaying the documents of occurrences #{picked}"
-    shards = question.index.shards
+    shards = question.index.suffix_arrays
     return {
         "cnt": total,
         "approx": False,
@@ -284,7 +284,7 @@ class _Places:
 
 
 def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
-    shards = question.index.shards
+    shards = question.index.suffix_arrays
     ranges = [rows_of(shard, ngram) for shard in shards]
 
     def at(s: int, number: int) -> tuple[int, int]:

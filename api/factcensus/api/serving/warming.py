@@ -55,7 +55,7 @@ def _first_tokens(index: CountIndex) -> Iterable[int]:
 
 
 def _rows(index: CountIndex, forms: Sequence[Sequence[int]]) -> int:
-    return sum(high - low for shard in index.shards for low, high in map(shard.find, forms))
+    return sum(rows for shard in index.shards for rows in map(shard.most_occurrences, forms))
 
 
 class ShortCounts:

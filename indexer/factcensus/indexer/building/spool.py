@@ -166,7 +166,7 @@ def spool_index(
 ) -> list[SpoolTask]:
     """Spool the remaining documents of an index, each shard like a corpus file, in bounded memory."""
     from factcensus.indexer.storage.maintain import read_documents_of
-    from factcensus.indexer.storage.shard import Shard
+    from factcensus.indexer.storage.shards import open_text
     from factcensus.indexer.storage.vocabulary import Vocabulary
 
     generation = manifest.vocabulary_generation
@@ -177,7 +177,7 @@ def spool_index(
         task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer)
         if not task.finished():
             gone = deleted.get(record.number, np.zeros(0, np.uint32))
-            _spool_shard(task, Shard(index, f".{record.number}", 0), gone, vocabulary)
+            _spool_shard(task, open_text(index, record), gone, vocabulary)
         tasks.append(task)
         progress("read", number + 1, len(manifest.shards), "shards")
     return tasks

@@ -27,7 +27,6 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import (
     SEGMENTS,
     Control,
-    FormRanges,
     Groups,
     collect_entities,
     collect_groups,
@@ -42,7 +41,7 @@ from factcensus.indexer.kernels.ngrams import Selection
 
 if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex
-    from factcensus.indexer.storage.shard import Shard
+    from factcensus.indexer.storage.shard import Located, Shard
 
 #: Maximum number of counts of one table of facts (eight bytes each).
 MOST_CELLS = 1 << 28
@@ -207,15 +206,23 @@ class _ShardWork:
         self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, deadline: Deadline, reading: int
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
-        self.deadline, self.reading = deadline, reading
-        ranges = shard.find_all(plan.forms.tokens, plan.forms.starts)
-        self.forms = FormRanges(*plan.forms.arrays, ranges)
-        before = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
+        self.deadline = deadline
+        self.occurrences = shard.occurrences(plan.forms, selection, reading)
         #: int64 (entities,): total occurrences of all forms of each entity.
-        self.hits = before[plan.forms.entities[1:]] - before[plan.forms.entities[:-1]]
+        self.hits = self.occurrences.hits
         more = self.hits[plan.subjects] >= self.hits[plan.objects]
         self.leaders = np.where(more, plan.subjects, plan.objects)
         self.partners = np.where(more, plan.objects, plan.subjects)
+        entities = np.arange(len(plan.forms))
+        self._located = (
+            self.occurrences.locate(entities, self.leaders, self.partners) if self.occurrences.whole else None
+        )
+
+    def located(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> Located:
+        """Return the occurrences needed to count these entities and facts."""
+        if self._located is not None:
+            return self._located
+        return self.occurrences.locate(entities, self.leaders[facts], self.partners[facts])
 
     def parts(self, number: int) -> Iterator[Part]:
         """Yield the work in parts; all facts of a leader are in the same part."""
@@ -236,7 +243,7 @@ class _PartCounter:
     def __init__(self, work: _ShardWork, workspace: Workspace) -> None:
         self._shared, self._shard, self._selection = work, work.shard, work.selection
         self._plan, self._counts, self._space = work.plan, work.counts, workspace
-        self._control = Control(work.deadline.flag, workspace.work, work.reading)
+        self._control = Control(work.deadline.flag, workspace.work)
         self._sizes = np.zeros(SEGMENTS, np.int64)
 
     def run(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> None:
@@ -246,24 +253,25 @@ class _PartCounter:
             DeadlineError: The deadline was reached.
         """
         plan, shared = self._plan, self._shared
+        located = shared.located(entities, facts)
         entities = entities[shared.hits[entities] > 0]
         facts = facts[shared.hits[shared.partners[facts]] > 0]
         simple = plan.forms.simple[entities]
         plain = plan.disjoint[facts] if not len(plan.windows) else np.zeros(len(facts), np.bool_)
         self._space.renew(len(entities) + 2 * len(facts))
-        self._count_simple(entities[simple])
-        self._count_entities(entities[~simple])
+        self._count_simple(located, entities[simple])
+        self._count_entities(located, entities[~simple])
         # Calling a kernel without work still costs about 20 us, which matters when counting a single pair.
         if plain.any():
             count_disjoint_groups(
-                self._shard.ids, self._shard.suffix_rows, self._selection, shared.forms, self._groups(facts[plain]),
+                located.text, located.rows, self._selection, located.forms, self._groups(located, facts[plain]),
                 self._space.stamps, self._control, self._counts.together,
             )  # fmt: skip
             shared.deadline.check()
         if not plain.all():
-            self._count_positions(facts[~plain])
+            self._count_positions(located, facts[~plain])
 
-    def _groups(self, facts: npt.NDArray[np.int64], most: int | None = None) -> Groups:
+    def _groups(self, located: Located, facts: npt.NDArray[np.int64], most: int | None = None) -> Groups:
         """Group facts by their more frequent entity, at most ``most`` per group."""
         facts = facts[np.argsort(self._shared.leaders[facts], kind="stable")]
         leaders, partners = self._shared.leaders[facts], self._shared.partners[facts]
@@ -273,23 +281,24 @@ class _PartCounter:
             cuts = np.unique(
                 np.concatenate([cuts, *(np.arange(a, b, most) for a, b in pairwise(cuts) if b - a > most)])
             )
-        return Groups(leaders[cuts[:-1]], cuts, partners, facts)
+        leaders = leaders[cuts[:-1]]
+        return Groups(leaders, cuts, partners, facts, located.reading[leaders])
 
-    def _count_simple(self, entities: npt.NDArray[np.int64]) -> None:
+    def _count_simple(self, located: Located, entities: npt.NDArray[np.int64]) -> None:
         for first in range(0, len(entities), 256):
             count_simple_entities(
-                self._shard.suffix_rows, self._selection, self._shared.forms, entities[first : first + 256],
+                located.rows, self._selection, located.forms, entities[first : first + 256],
                 self._space.stamps, self._control.stop, self._counts.entities,
             )  # fmt: skip
             self._shared.deadline.check()
 
-    def _count_entities(self, entities: npt.NDArray[np.int64]) -> None:
+    def _count_entities(self, located: Located, entities: npt.NDArray[np.int64]) -> None:
         """Count entities with overlapping mentions, by their positions."""
-        rows, selection = self._shard.suffix_rows, self._selection
+        rows, selection = located.rows, self._selection
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_entities(
-                rows, selection.documents, self._shared.forms, entities, first, last, low, high,
+                rows, selection.documents, located.forms, entities, first, last, low, high,
                 self._control.stop, self._space.keys, self._sizes,
             )  # fmt: skip
 
@@ -300,15 +309,15 @@ class _PartCounter:
 
         self._in_batches(self._shared.hits[entities], collect, settle)
 
-    def _count_positions(self, facts: npt.NDArray[np.int64]) -> None:
+    def _count_positions(self, located: Located, facts: npt.NDArray[np.int64]) -> None:
         """Count facts by the positions of mentions in documents that contain both entities."""
-        shard, selection = self._shard, self._selection
-        groups = self._groups(facts, most=SEGMENTS - 1)
-        leaders, cuts, partners, facts = groups
+        selection = self._selection
+        groups = self._groups(located, facts, most=SEGMENTS - 1)
+        leaders, cuts, partners, facts, _ = groups
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_groups(
-                shard.ids, shard.suffix_rows, selection.documents, self._shared.forms, groups, first, last, low, high,
+                located.text, located.rows, selection.documents, located.forms, groups, first, last, low, high,
                 self._space.stamps, self._control, self._space.keys, self._sizes,
             )  # fmt: skip
 
@@ -318,7 +327,7 @@ class _PartCounter:
             leading = np.concatenate([[0], np.cumsum(sizes)])
             facts_of = np.insert(facts[cuts[first] : cuts[last]], cuts[first:last] - cuts[first], -1)
             pair_segments(
-                shard.suffix_rows, selection.groups, self._sizes, self._space.starts, self._space.ends,
+                located.rows, selection.groups, self._sizes, self._space.starts, self._space.ends,
                 np.repeat(leading[:-1], sizes), facts_of, self._plan.windows, self._counts.together,
             )  # fmt: skip
 

@@ -44,7 +44,7 @@ from factcensus.indexer.storage.layout import HeldFile
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
-    from factcensus.indexer.storage.shard import Shard
+    from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 #: Maximum number of occurrences that the engine samples. It starts two threads per split, which is 160 at a time for
 #: this number. The public service of infini-gram has the same limit.
@@ -69,7 +69,7 @@ class NgramModel:
         self._index = index
         self._engine: Any = engine
         self._absent_id = absent_id
-        self._separator = 256 ** index.shards[0].token_bytes - 1
+        self._separator = 256 ** index.suffix_arrays[0].token_bytes - 1
 
     @classmethod
     def open(cls, index: CountIndex) -> Self:
@@ -81,12 +81,12 @@ class NgramModel:
                 for temporary files.
             IndexFormatError: The counts of the engine differ from those of the index.
         """
-        if any(len(shard.deleted) for shard in index.shards):
+        if any(len(shard.deleted) for shard in index.suffix_arrays):
             raise InputError(
                 f"index {index.name} has deleted documents, which infini-gram's engine would still count; run "
                 "'factcensus index compact' first"
             )
-        shards = [shard for shard in index.shards if shard.size]
+        shards = [shard for shard in index.suffix_arrays if shard.size]
         if not shards:
             raise InputError(f"index {index.name} has no documents, so it has no next tokens; add documents first")
         try:
@@ -222,7 +222,7 @@ class NgramModel:
         ends, misread = self._document_ends(context)
         step = 1
         if max_support is None or misread:
-            counts = _next_counts(self._index.shards, context, self._separator)
+            counts = _next_counts(self._index.suffix_arrays, context, self._separator)
         else:
             counts = {
                 token: each["cont_cnt"]
@@ -233,7 +233,7 @@ class NgramModel:
                 step *= 2
         # The suffixes after a prompt are sorted, so each token is one run of them per shard. At either end of a run, up
         # to half a step may be attributed to the neighbouring run.
-        runs = sum(low < high for low, high in (shard.find(context) for shard in self._index.shards))
+        runs = sum(low < high for low, high in (shard.find(context) for shard in self._index.suffix_arrays))
         ranking = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
         words = self._index.words([token for token, _ in ranking])
         return {
@@ -252,7 +252,7 @@ class NgramModel:
 
     def _document_ends(self, context: Sequence[int]) -> tuple[int, bool]:
         """Return how many documents end with these tokens, and whether the engine misreads the distribution."""
-        shards = self._index.shards
+        shards = self._index.suffix_arrays
         if not context:
             return sum(shard.documents for shard in shards), False
         ends, misread = 0, False
@@ -276,7 +276,7 @@ class NgramModel:
     def _tokens(self, query: Query) -> _Tokens:
         """Return the tokens of a query; words that are not in the corpus get the absent id."""
         index = self._index
-        _ = index.shards  # raises an error if the index is closed
+        _ = index.suffix_arrays  # raises an error if the index is closed
         if isinstance(query, str):
             words = index.analyzer.tokens(query)
             whole = index.token_ids(query)
@@ -300,7 +300,7 @@ class NgramModel:
             raise IndexerError(f"infini-gram's engine reported an error: {answer['error']}")
         return answer
 
-    def _compare(self, shards: Sequence[Shard]) -> None:
+    def _compare(self, shards: Sequence[SuffixArrayShard]) -> None:
         """Refuse an engine whose counts of tokens, documents and some n-grams differ from those of the index."""
         counts = [
             ("tokens and documents", self._ask("count", input_ids=[])["count"], sum(shard.size for shard in shards)),
@@ -337,11 +337,11 @@ def _is_number(value: object, least: int, most: int | None = None) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
 
 
-def _count(shards: Sequence[Shard], ids: Sequence[int]) -> int:
+def _count(shards: Sequence[SuffixArrayShard], ids: Sequence[int]) -> int:
     return sum(high - low for low, high in (shard.find(ids) for shard in shards))
 
 
-def _some_ngrams(shards: Sequence[Shard], separator: int) -> Iterator[list[int]]:
+def _some_ngrams(shards: Sequence[SuffixArrayShard], separator: int) -> Iterator[list[int]]:
     """Yield some n-grams of up to three tokens from all parts of the corpus."""
     for shard in shards[:: max(1, len(shards) // 4)]:
         for part in range(1, 8, 2):
@@ -353,7 +353,7 @@ def _some_ngrams(shards: Sequence[Shard], separator: int) -> Iterator[list[int]]
                 yield ngram
 
 
-def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int) -> dict[int, int]:
+def _next_counts(shards: Sequence[SuffixArrayShard], context: Sequence[int], separator: int) -> dict[int, int]:
     """Return the exact count of each next token, without ends of documents, by one search per token and shard."""
     counts: Counter[int] = Counter()
     for shard in shards:
@@ -377,7 +377,7 @@ def _next_counts(shards: Sequence[Shard], context: Sequence[int], separator: int
 
 
 @contextmanager
-def _links(index: CountIndex, shards: Sequence[Shard]) -> Iterator[str]:
+def _links(index: CountIndex, shards: Sequence[SuffixArrayShard]) -> Iterator[str]:
     """Yield a folder that contains only links to the files of the shards, at a path the engine does not misread.
 
     Raises:

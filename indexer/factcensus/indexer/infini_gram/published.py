@@ -39,7 +39,7 @@ from factcensus.indexer.corpus import UNKNOWN_SOURCE, BadRecordError, document_o
 from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.layout import map_file
-from factcensus.indexer.storage.shard import Shard
+from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 #: Number of documents per shard whose start is checked when it is opened.
 _CHECKED_DOCUMENTS = 1024
@@ -63,7 +63,7 @@ class PublishedShard:
 
     folder: Path
     suffix: str
-    shard: Shard
+    shard: SuffixArrayShard
     metadata: Metadata | None
 
 
@@ -82,7 +82,7 @@ def read_published(folders: Sequence[Path]) -> list[PublishedShard]:
     documents = 0
     for folder in [place for each in folders for place in _shard_folders(each)]:
         for suffix in _suffixes(folder):
-            shard = Shard(folder, suffix, documents)
+            shard = SuffixArrayShard(folder, suffix, documents)
             _check_documents(folder, suffix, shard)
             metadata = Metadata(folder, suffix, shard.documents) if (folder / f"metadata{suffix}").exists() else None
             shards.append(PublishedShard(folder, suffix, shard, metadata))
@@ -111,7 +111,7 @@ def _suffixes(folder: Path) -> list[str]:
     return sorted(match[1] for match in matches if match)
 
 
-def _check_documents(folder: Path, suffix: str, shard: Shard) -> None:
+def _check_documents(folder: Path, suffix: str, shard: SuffixArrayShard) -> None:
     """Refuse a shard with a document that does not begin with an aligned separator, or with a wrong document count."""
     offsets, stream = map_file(folder / f"offset{suffix}").view("<u8"), map_file(folder / f"tokenized{suffix}")
     separator = b"\xff" * shard.token_bytes
@@ -196,7 +196,7 @@ def _row(line: bytes) -> dict[str, Any]:
     }
 
 
-def check_tokenizer(shards: Sequence[Shard], analyzer: FixedAnalyzer, name: str) -> None:
+def check_tokenizer(shards: Sequence[SuffixArrayShard], analyzer: FixedAnalyzer, name: str) -> None:
     """Refuse a tokenizer that does not fit the index, or reversed documents, based on a sample.
 
     Decoding tokens and tokenizing their text again reproduces them if the tokenizer is right. This is checked for the
@@ -234,7 +234,7 @@ def check_tokenizer(shards: Sequence[Shard], analyzer: FixedAnalyzer, name: str)
         )
 
 
-def _sample(shards: Sequence[Shard]) -> Iterator[list[int]]:
+def _sample(shards: Sequence[SuffixArrayShard]) -> Iterator[list[int]]:
     """Yield the first tokens of some documents with at least eight tokens."""
     for shard in shards[:: max(1, len(shards) // _JUDGED_DOCUMENTS)]:
         for document in range(0, shard.documents, max(1, shard.documents * len(shards) // _JUDGED_DOCUMENTS)):

@@ -32,13 +32,15 @@ class FormRanges(NamedTuple):
         tokens: uint32: the concatenated ids of all forms.
         starts: int64 (forms + 1,): the start of each form in ``tokens``.
         entities: int64 (entities + 1,): the first form of each entity.
-        ranges: int64 (forms, 2): the rows of each form in the suffix array.
+        ranges: int64 (forms, 2): the rows of each form.
+        stored: int64 (forms, 2): stored occurrences and documents of each form; -1 if they must be counted.
     """
 
     tokens: Array
     starts: Array
     entities: Array
     ranges: Array
+    stored: Array
 
 
 class Groups(NamedTuple):
@@ -49,12 +51,14 @@ class Groups(NamedTuple):
         cuts: int64 (groups + 1,): the first partner of each leader.
         partners: int64 (facts,).
         facts: int64 (facts,): the fact of each partner.
+        reading: int8 (groups,): 1 or 0 forces or forbids reading documents through; -1 chooses the cheaper plan.
     """
 
     leaders: Array
     cuts: Array
     partners: Array
     facts: Array
+    reading: Array
 
 
 class Stamps(NamedTuple):
@@ -79,12 +83,10 @@ class Control(NamedTuple):
     Attributes:
         stop: uint8 (1,): the kernel returns early once it is set.
         work: int64 (2,): rows and tokens visited so far.
-        reading: 1 or 0 forces or forbids reading documents through; -1 chooses the cheaper plan.
     """
 
     stop: Array
     work: Array
-    reading: int
 
 
 @compiled()
@@ -151,19 +153,28 @@ def find_disjoint(
 
 
 @compiled()
+def stored_counts(frequent: Array, column: int, ranges: Array) -> Array:
+    """Return the counts of ranges stored in a column of ``frequent.N.G``, int64 (ranges, 2); -1 if there are none."""
+    stored = np.full(ranges.shape, -1, np.int64)
+    for form in range(ranges.shape[0] if column >= 0 else 0):
+        row = find_frequent(frequent, ranges[form, 0], ranges[form, 1])
+        if row >= 0:
+            stored[form, 0], stored[form, 1] = frequent[row, column], frequent[row, column + 1]
+    return stored
+
+
+@compiled()
 def count_simple_entities(
     rows: Rows, selection: Selection, forms: FormRanges, chosen: Array, stamps: Stamps, stop: Array, counts: Array
 ) -> None:
     """Add mentions and documents of the simple entities ``chosen`` to ``counts``, int64 (entities, groups, 2)."""
-    ranges, groups, frequent, column = forms.ranges, selection.groups, selection.frequent, selection.column
+    ranges, groups, stored = forms.ranges, selection.groups, forms.stored
     for entity in chosen:
         first_form, last_form = forms.entities[entity], forms.entities[entity + 1]
-        if column >= 0 and groups.size == 0 and last_form - first_form == 1:
-            stored = find_frequent(frequent, ranges[first_form, 0], ranges[first_form, 1])
-            if stored >= 0:
-                counts[entity, 0, 0] += frequent[stored, column]
-                counts[entity, 0, 1] += frequent[stored, column + 1]
-                continue
+        if groups.size == 0 and last_form - first_form == 1 and stored[first_form, 0] >= 0:
+            counts[entity, 0, 0] += stored[first_form, 0]
+            counts[entity, 0, 1] += stored[first_form, 1]
+            continue
         stamps.last[0] += np.uint32(1)
         for form in range(first_form, last_form):
             for row in range(ranges[form, 0], ranges[form, 1]):
@@ -253,14 +264,13 @@ def _count_in_document(ids: Array, begin: Any, end: Any, forms: FormRanges, enti
 @compiled()
 def _count_disjoint_group(
     ids: Array, rows: Rows, selection: Selection, forms: FormRanges, leader: int, partners: Array, facts: Array,
-    stamps: Stamps, control: Control, together: Array,
+    reading: int, stamps: Stamps, control: Control, together: Array,
 ) -> None:  # fmt: skip
     """Count documents and pairs of a leader with its partners if none of their mentions can overlap.
 
     Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in the column for whole documents.
     """
     counted, last = selection.documents, stamps.last
-    reading = control.reading
     if reading < 0:
         reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
     last[0] += np.uint32(1)
@@ -302,7 +312,7 @@ def count_disjoint_groups(
         low, high = groups.cuts[group], groups.cuts[group + 1]
         _count_disjoint_group(
             ids, rows, selection, forms, groups.leaders[group], groups.partners[low:high], groups.facts[low:high],
-            stamps, control, together,
+            groups.reading[group], stamps, control, together,
         )  # fmt: skip
 
 
@@ -361,7 +371,7 @@ def _collect_leader(
 
 @compiled()
 def _collect_group(
-    ids: Array, rows: Rows, counted: Array, forms: FormRanges, leader: int, partners: Array,
+    ids: Array, rows: Rows, counted: Array, forms: FormRanges, leader: int, partners: Array, reading: int,
     low_document: int, high_document: int, stamps: Stamps, control: Control,
     keys: Array, count: int, segment: int, sizes: Array,
 ) -> int:  # fmt: skip
@@ -373,7 +383,6 @@ def _collect_group(
     Returns:
         The number of keys; -1 if they do not fit.
     """
-    reading = control.reading
     if reading < 0:
         reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
     stamps.last[0] += np.uint32(2)
@@ -436,8 +445,8 @@ def collect_groups(
         if segment + needed > sizes.size or control.stop[0]:
             return group, count, segment
         found = _collect_group(
-            ids, rows, counted, forms, groups.leaders[group], groups.partners[low:high], low_document, high_document,
-            stamps, control, keys, count, segment, sizes,
+            ids, rows, counted, forms, groups.leaders[group], groups.partners[low:high], groups.reading[group],
+            low_document, high_document, stamps, control, keys, count, segment, sizes,
         )  # fmt: skip
         if found < 0:
             return group, count, segment

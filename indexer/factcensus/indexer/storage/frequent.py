@@ -16,7 +16,7 @@ from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import Array, Rows, document_of, entry, position_of
 
 if TYPE_CHECKING:
-    from factcensus.indexer.storage.shard import Shard
+    from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 #: N-grams that occur more often than this are counted in advance, up to a maximum number of tokens.
 FREQUENT = 1024
@@ -24,7 +24,7 @@ LONGEST = 8
 
 
 def count_frequent(
-    shard: Shard, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
+    shard: SuffixArrayShard, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.uint32]:
     """Return the table of one shard.
 

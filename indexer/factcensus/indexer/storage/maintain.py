@@ -20,11 +20,10 @@ from factcensus.indexer.storage.documents import (
     Chosen,
     find_repeated,
 )
-from factcensus.indexer.storage.frequent import count_frequent
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.storage.shard import Shard
+from factcensus.indexer.storage.shards import open_text
 from factcensus.indexer.system.files import sync_files
 
 #: A pattern for the file names of an index.
@@ -106,7 +105,7 @@ def write_states(
             for name in record.state_files:
                 files.pop(name, None)
             record = replace(record, generation=record.generation + 1)
-        shard = Shard(folder_of[record.number], f".{record.number}", 0)
+        shard = open_text(folder_of[record.number], record)
         lengths = np.diff(shard.document_starts, append=shard.size) - 1
         record = replace(
             record,
@@ -116,7 +115,7 @@ def write_states(
         )
         living = _mask(shard.documents, gone)
         distinct = _mask(shard.documents, np.union1d(gone, again))
-        contents = (count_frequent(shard, living, distinct), gone, again)
+        contents = (shard.count_frequent(living, distinct), gone, again)
         for name, content in zip(record.state_files, contents, strict=True):
             if len(content):
                 digest = write_hashed(out / name, content.astype("<u4"))

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
@@ -85,16 +83,7 @@ def verify_index(
         except IndexFormatError as error:
             raise VerificationError(str(error)) from error
     for shard in _shards_of(folder):
-        rows = shard.size - 1
-        if full:
-            wrong, compared = shard.first_wrong_row(), rows
-        else:
-            rng = np.random.default_rng(0)
-            sample = np.sort(rng.choice(rows, min(rows, SAMPLED_ROWS), replace=False))
-            wrong, compared = shard.first_disorder(sample), len(sample)
-        if wrong is not None:
-            raise VerificationError(f"{shard.folder / shard.table_name} is out of order at row {wrong}")
-        checked["rows_compared"] += compared
+        checked["rows_compared"] += shard.check_order(None if full else SAMPLED_ROWS)
     if record is not None:
         if not (folder / MANIFEST).exists():
             raise InputError(
