@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread per process, because small models are many times slower with several threads on shared cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint check-full bench lock clean
+.PHONY: demo test check lint check-full bench docs dist lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make check       run ruff, mypy, pyright, import-linter and the tests"
 	@echo "make check-full  run the linters, the slow tests, and the container stack if a container engine is running"
 	@echo "make bench       compare with other programs; BENCH='NAME... --corpus CORPUS --facts FACTS' chooses benchmarks and input"
+	@echo "make docs        write the documentation site to site/"
+	@echo "make dist        build the wheel and the source archive, and check what the package index will show"
 	@echo "make lock        pin all packages again after a change of the dependencies in pyproject.toml"
 
 # The locks pin every package with its hashes. torch is pinned in constraints.txt, because its CPU build has other hashes.
@@ -62,11 +64,20 @@ check-full: lint
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/site/mkdocs.yml
+	@echo "site/ is written; read it with: python3 -m http.server --bind 127.0.0.1 --directory site"
+
+dist: .venv/dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+
 # After a change of the dependencies in pyproject.toml.
 lock: .venv/dev
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lock
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find indexer -name "*.nbc" -delete

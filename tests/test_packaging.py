@@ -1,0 +1,85 @@
+"""What users download: the wheel, the source archive and the documentation site."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: Addresses that a browser loads by itself, unlike links.
+LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(https?://[^"'\s>]+)""")
+REFERENCE = re.compile(r"""\b(?:src|href)=["']?([^"'\s>]+)""")
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    run("mkdocs", "build", "--strict", "--quiet", "--config-file", ".ci/site/mkdocs.yml", "--site-dir", folder)
+    return folder
+
+
+def test_every_page_of_the_docs_is_on_the_site(site: Path) -> None:
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages | {"index", "indexing", "changelog"} <= {page.stem for page in site.glob("*.html")}
+
+
+def test_links_of_the_site_lead_to_pages_and_headings(site: Path) -> None:
+    broken = [link for page in site.rglob("*.html") if page.name != "404.html" for link in broken_links(page)]
+    assert not broken
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    for link in REFERENCE.findall(page.read_text(encoding="utf-8")):
+        target, anchor = urldefrag(unquote(link))
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if file.is_dir():
+            file /= "index.html"
+        if not file.exists() or (anchor and not anchor.startswith("__") and not has_id(file, anchor)):
+            yield f"{page.name}: {link}"
+
+
+def has_id(page: Path, anchor: str) -> bool:
+    return re.search(rf"""\bid=["']?{re.escape(anchor)}["'\s>]""", page.read_text(encoding="utf-8")) is not None
+
+
+def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
+    assert not {url for page in site.rglob("*.html") for url in LOADED.findall(page.read_text(encoding="utf-8"))}
+
+
+def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
+    commands = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
+    for name in ("count", "facts-stratify", "index-build", "unlearn-run"):
+        assert f'id="{name}"' in commands
+    python = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    assert "CountIndex.open" in python
+    assert "&gt;&gt;&gt;" in python, "examples are code"
+    assert ":func:" not in python
+
+
+@pytest.mark.full
+def test_the_wheel_installs_and_the_package_index_accepts_it(tmp_path: Path) -> None:
+    run("build", "--outdir", tmp_path, ROOT)
+    run("twine", "check", "--strict", *tmp_path.iterdir())
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"factcensus/indexer/py.typed", "factcensus/api/templates/page.html"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+    assert "factcensus/__init__.py" not in names, "the namespace belongs to all four parts"
