@@ -44,7 +44,7 @@ from factcensus.unlearn.training.examples import Example, collate, encode
 from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
 from factcensus.unlearn.training.runtime import torch_threads
 from factcensus.unlearn.training.scoring import answer_logits, token_log_probabilities
-from factcensus.unlearn.training.train import Dose, unlearn
+from factcensus.unlearn.training.train import Recipe, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.write import write_world
 
@@ -201,10 +201,8 @@ def run_cell(setting: Setting, name: str, point: Point, path: Path) -> None:
         method = next(each for each in setting.config.methods if each.name == name)
         forget = forget_set(method, setting.material, setting.scores, setting.seed)
         try:
-            rows = unlearn(
-                model, forget, setting.material.retain, method, setting.config.training, Dose(*point),
-                seed=setting.seed, pad_id=0,
-            )  # fmt: skip
+            recipe = Recipe(method, setting.config.training, *point, seed=setting.seed, pad_id=0)
+            rows = unlearn(model, forget, setting.material.retain, recipe)
             steps, lost = len(rows), max(row["lost_update_share"] for row in rows)
         except NumericsError:
             steps = -1  # training diverged; the model is measured all the same

@@ -38,7 +38,7 @@ from factcensus.unlearn.config.run_config import TrainingConfig
 from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.forget_set import ForgetSet
-from factcensus.unlearn.training.train import Dose, unlearn
+from factcensus.unlearn.training.train import Recipe, unlearn
 
 #: GPT-2 shapes: width, layers, heads, vocabulary.
 SIZES = {"small": (128, 4, 4, 50_257), "gpt2": (768, 12, 12, 50_257)}
@@ -155,14 +155,21 @@ class Work:
                 reference_nll=torch.full((number,), math.nan),
             ),
             self.retain,
-            MethodConfig.model_validate("grad_diff"),
-            TrainingConfig(
-                batch_forget=self.batch, batch_retain=self.batch, learning_rate=RATE, warmup_share=0.0, clip_norm=1.0
+            Recipe(
+                MethodConfig.model_validate("grad_diff"),
+                TrainingConfig(
+                    batch_forget=self.batch,
+                    batch_retain=self.batch,
+                    learning_rate=RATE,
+                    warmup_share=0.0,
+                    clip_norm=1.0,
+                ),
+                RATE,
+                1.0,
+                seed=0,
+                pad_id=0,
+                autocast=self.dtype == "bfloat16-autocast",
             ),
-            Dose(RATE, 1.0),
-            seed=0,
-            pad_id=0,
-            autocast=self.dtype == "bfloat16-autocast",
             progress=lambda _: self._mark(),
         )
         self.losses = [row["loss_nats"] for row in rows]

@@ -20,7 +20,7 @@ from factcensus.unlearn.training.gradients import Draw, Gradients
 from factcensus.unlearn.training.layers import decoder_layers, hidden_at
 from factcensus.unlearn.training.references import CachedReference
 from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
-from factcensus.unlearn.training.train import Dose, StepRow, unlearn
+from factcensus.unlearn.training.train import Recipe, StepRow, unlearn
 
 V = 50
 ANSWERS = tuple(Example(f"f{n}", (0, n, n + 1)[: 2 + n % 2], (n + 2, n + 3, n + 4)[: 1 + n % 3]) for n in range(1, 11))
@@ -66,11 +66,7 @@ def train(
         model,
         prepared(model, method),
         MATERIAL.retain,
-        method,
-        settings,
-        Dose(rate, passes),
-        seed=0,
-        pad_id=0,
+        Recipe(method, settings, rate, passes, seed=0, pad_id=0),
         state_path=state,
         progress=progress,
     )
@@ -226,7 +222,7 @@ def test_rmu_stops_the_pass_at_its_layer() -> None:
     method = chosen("rmu", parameters={"steering": 2.0})
     settings = TrainingConfig(batch_forget=4, batch_retain=4)
     forget = prepared(tiny_model("llama", V), method)
-    rows = unlearn(model, forget, MATERIAL.retain, method, settings, Dose(1e-2, 3), seed=0, pad_id=0)
+    rows = unlearn(model, forget, MATERIAL.retain, Recipe(method, settings, 1e-2, 3, seed=0, pad_id=0))
     assert calls == []
     assert rows[-1]["forget_loss_nats"] < rows[0]["forget_loss_nats"]
     assert rows[0]["retain_loss_nats"] == pytest.approx(0, abs=1e-9)
@@ -271,11 +267,7 @@ def test_checkpointing_recomputes_layers() -> None:
             model,
             prepared(tiny_model("llama", V), method),
             MATERIAL.retain,
-            method,
-            settings,
-            Dose(1e-3, 0.4),
-            seed=0,
-            pad_id=0,
+            Recipe(method, settings, 1e-3, 0.4, seed=0, pad_id=0),
         )
     assert calls[True] == 2 * calls[False]
 

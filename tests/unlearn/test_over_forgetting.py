@@ -23,7 +23,7 @@ from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
 from factcensus.unlearn.training.over_forgetting import OverForgetting, Watch, over_forgetting_alarms
 from factcensus.unlearn.training.scoring import mean_nll_of
-from factcensus.unlearn.training.train import Dose, StepRow, unlearn
+from factcensus.unlearn.training.train import Recipe, StepRow, unlearn
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def test_a_large_dose_raises_the_alarm_and_a_small_one_does_not(rate: float, ala
     model, method = tiny_model("llama", 50), chosen("grad_ascent")
     forget = forget_set(method, MATERIAL, OriginalScores(MATERIAL, model, 0), seed=0)
     sizes = TrainingConfig(batch_forget=4, batch_retain=4)
-    rows = unlearn(model, forget, MATERIAL.retain, method, sizes, Dose(rate, 4), seed=0, pad_id=0)
+    rows = unlearn(model, forget, MATERIAL.retain, Recipe(method, sizes, rate, 4, seed=0, pad_id=0))
     assert bool(over_forgetting_alarms(rows, 0.05)) == alarmed
 
 
@@ -99,7 +99,7 @@ def test_training_can_stop_at_the_alarm_and_resumes_to_the_same_step(tmp_path: P
         model = tiny_model("llama", 50)
         forget = forget_set(method, MATERIAL, OriginalScores(MATERIAL, model, 0), seed=0)
         training = TrainingConfig.model_validate({**sizes, "stop_over_forgotten": stop})
-        return unlearn(model, forget, MATERIAL.retain, method, training, Dose(3e-2, 4), seed=0, pad_id=0, **state)
+        return unlearn(model, forget, MATERIAL.retain, Recipe(method, training, 3e-2, 4, seed=0, pad_id=0), **state)
 
     stopped, whole = rows(True), rows(False)
     assert len(stopped) < len(whole) == 10

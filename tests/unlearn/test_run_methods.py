@@ -16,7 +16,7 @@ from factcensus.unlearn.config.run_config import TrainingConfig, check_config
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.run import run_unlearning
-from factcensus.unlearn.training.train import Dose, unlearn
+from factcensus.unlearn.training.train import Recipe, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
 
 
@@ -89,10 +89,10 @@ def test_goal_ends_training_at_the_end_of_a_pass() -> None:
     model = tiny_model("llama", 50)
     sizes = TrainingConfig(batch_forget=4, batch_retain=4)
     forget = prepared(tiny_model("llama", 50), method)
-    rows = unlearn(model, forget, MATERIAL.retain, method, sizes, Dose(1e-4, 5), seed=0, pad_id=0)
+    rows = unlearn(model, forget, MATERIAL.retain, Recipe(method, sizes, 1e-4, 5, seed=0, pad_id=0))
     assert len(rows) == 3
     endless = chosen("never_seen_strata", strata_control={"goal": None, "strata": 2})
-    assert len(unlearn(model, forget, MATERIAL.retain, endless, sizes, Dose(1e-4, 5), seed=0, pad_id=0)) == 13
+    assert len(unlearn(model, forget, MATERIAL.retain, Recipe(endless, sizes, 1e-4, 5, seed=0, pad_id=0))) == 13
 
 
 def test_retraining_equals_training_without_the_people_to_forget(world: Path, tmp_path: Path) -> None:

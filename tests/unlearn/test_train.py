@@ -17,7 +17,7 @@ from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter
 from factcensus.unlearn.training.scoring import mean_nll_of
-from factcensus.unlearn.training.train import Dose, ForgetSet, StepRow, unlearn
+from factcensus.unlearn.training.train import ForgetSet, Recipe, StepRow, unlearn
 
 VOCABULARY = 50
 FORGET = tuple(Example(f"f{n}", (0, n, n + 1), (n + 2, n + 3)[: 1 + n % 2]) for n in range(1, 11))
@@ -55,11 +55,7 @@ def train(
         model,
         forget_set(weights),
         RETAIN,
-        chosen or method(),
-        settings,
-        Dose(rate, passes),
-        seed=0,
-        pad_id=0,
+        Recipe(chosen or method(), settings, rate, passes, seed=0, pad_id=0),
         state_path=state,
         progress=progress,
     )
@@ -183,9 +179,7 @@ def test_bfloat16_arithmetic_keeps_float32_parameters_and_nearly_the_same_losses
     rows, parameters = [], []
     for autocast in (False, True):
         model = tiny_model("llama", VOCABULARY)
-        rows.append(
-            unlearn(model, forget_set(), RETAIN, method(), settings, Dose(1e-3, 1), seed=0, pad_id=0, autocast=autocast)
-        )
+        rows.append(unlearn(model, forget_set(), RETAIN, Recipe(method(), settings, 1e-3, 1, 0, 0, autocast)))
         parameters.append({parameter.dtype for parameter in model.parameters()})
     assert parameters == [{torch.float32}] * 2
     assert rows[0] != rows[1]

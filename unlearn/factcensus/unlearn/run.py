@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, fo
 from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, warn_of_over_forgetting
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
 from factcensus.unlearn.training.runtime import resolve_device, torch_threads
-from factcensus.unlearn.training.train import Dose, unlearn
+from factcensus.unlearn.training.train import Recipe, unlearn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -95,15 +96,18 @@ def run_unlearning(
         selection = select(table, config.selection, config.seed, known, needs_retain=config.needs_retain)
         material = prepare(selection, asker)
         check_evaluation(evaluator, asker, selection)
-        warnings = [
-            *doubts(selection),
-            *material_warnings(selection, material, config.training.forms, asker.tokenizer),
-        ]
+        warnings = doubts(selection) + material_warnings(selection, material, config.training.forms, asker.tokenizer)
         if ranks.is_first:
             warn_of_material(warnings)
         plans = plan_methods(config, material, model_config, device)
         refuse_what_cannot_fit(config, plans, material, device)
         check_stop()
+        sets = {
+            "forget": len(selection.forget),
+            "retain": len(selection.retain),
+            "known_before": None if known is None else len(known),
+            "balance": balance(selection, config.selection.count_column),
+        }
         identity = {
             "settings": config.fingerprint(),
             "model": model_digest(config.model, config.revision),
@@ -115,247 +119,254 @@ def run_unlearning(
             "versions": library_versions(),
             "device": str(device),
             "processes": ranks.count,
-            "model": {
-                "name": config.model,
-                "digest": identity["model"],
-                "parameters": plans[0].parameters,
-                "trained_parameters": {
-                    method.name: plan.trained_parameters
-                    for method, plan in zip(config.methods, plans, strict=True)
-                    if method.adapter is not None
-                },
-            },
+            "model": {"name": config.model, "digest": identity["model"], **_sizes(config, plans)},
             "facts": {"path": str(config.facts), "digest": identity["facts"], "rows": len(selection.rows)},
             "index": index_provenance(selection, config),
             "prompt": asker.record(material),
             "warnings": warnings,
-            "sets": {
-                "forget": len(selection.forget),
-                "retain": len(selection.retain),
-                "known_before": None if known is None else len(known),
-                "balance": balance(selection, config.selection.count_column),
-            },
+            "sets": sets,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with ExitStack() as stack:
             opened = stack.enter_context(open_run(config.out, identity, record)) if ranks.is_first else None
             ranks.wait()
             run = RunFolder(config.out, record) if opened is None else opened
-            work = _Work(config, run, selection, material, asker, device, evaluator, ranks, trackers, report)
-            work.all_cells(plans, siblings)
+            work = _Work(
+                config=config,
+                run=run,
+                selection=selection,
+                material=material,
+                asker=asker,
+                device=device,
+                evaluator=evaluator,
+                ranks=ranks,
+                trackers=trackers,
+                show=report,
+            )
+            with _tracked(work):
+                _run_cells(work, siblings)
+                if ranks.is_first:
+                    _conclude(work, plans)
+                _raise_failures(work)
     return config.out
 
 
-class _Work:
-    """The cells of one run and their shared data. Only the first of several processes evaluates and writes."""
+def _sizes(config: RunConfig, plans: Sequence[MethodPlan]) -> dict[str, Any]:
+    """Return the number of parameters of the model, and of those that methods with adapters train."""
+    adapted = [method.name for method in config.methods if method.adapter is not None]
+    trained = {plan.name: plan.trained_parameters for plan in plans if plan.name in adapted}
+    return {"parameters": plans[0].parameters, "trained_parameters": trained}
 
-    def __init__(
-        self,
-        config: RunConfig,
-        run: RunFolder,
-        selection: Selection,
-        material: Material,
-        asker: Asker,
-        device: torch.device,
-        evaluator: Evaluator | None,
-        ranks: Ranks,
-        trackers: Trackers,
-        report: ProgressFunction,
-    ) -> None:
-        self.config, self.run, self.selection, self.material = config, run, selection, material
-        self.tokenizer, self.device, self.evaluator, self.ranks = asker.tokenizer, device, evaluator, ranks
-        self.clock = asker.clock
-        self.trackers, self._report = trackers, report
-        self.pad_id = pad_id_of(asker.tokenizer, asker.limits.vocabulary)
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The data that all cells of a run share. Only the first of several processes evaluates and writes."""
+
+    config: RunConfig
+    run: RunFolder
+    selection: Selection
+    material: Material
+    asker: Asker
+    device: torch.device
+    evaluator: Evaluator | None
+    ranks: Ranks
+    trackers: Trackers
+    show: ProgressFunction
+
+    @property
+    def pad_id(self) -> int:
+        """A token id for padding."""
+        return pad_id_of(self.asker.tokenizer, self.asker.limits.vocabulary)
 
     def report(self, progress: Progress) -> None:
         """Pass progress to the caller and the trackers."""
-        self._report(progress)
+        self.show(progress)
         if self.ranks.is_first:
             self.trackers.progress(progress)
 
-    def all_cells(self, plans: Sequence[MethodPlan], siblings: Sequence[Path]) -> None:
-        """Evaluate the original, run each method, then write the tables and the summary."""
-        if self.ranks.is_first:
-            self.trackers.start(self.run.folder, self.run.record)
-        status = "failed"
+
+@contextmanager
+def _tracked(work: _Work) -> Iterator[None]:
+    """Tell the trackers when the run starts and how it ends."""
+    if not work.ranks.is_first:
+        yield
+        return
+    work.trackers.start(work.run.folder, work.run.record)
+    status = "failed"
+    try:
+        yield
+        status = "done"
+    except BaseException as error:
+        status = "interrupted" if getattr(error, "exit_code", 1) == 130 else status
+        raise
+    finally:
+        work.trackers.finish(status)
+
+
+def _run_cells(work: _Work, siblings: Sequence[Path]) -> None:
+    """Evaluate the original model, then unlearn with each method and evaluate the result."""
+    config, run, ranks = work.config, work.run, work.ranks
+    pending = [method for method in config.methods if _is_pending(work, method)]
+    if ranks.is_first:
+        for method in config.methods:
+            run.cell(method.name).claim(config.method_fingerprint(method))
+        run.write_examples(work.material)
+    ranks.wait()
+    before, key = run.cell(ORIGINAL), _original_key(work)
+    if ranks.is_first and not before.is_done():
+        before.take_over(siblings, key)
+    ranks.wait()
+    if not pending and before.is_done():
+        return
+    check_stop()
+    original = _load(config, work.device)
+    check_stop()
+    if not before.is_done() and ranks.is_first:
+        clocks = _Clocks()
+        _evaluate(work, original, before, "before")
+        before.finish({"key": key, **clocks.read()})
+    scores = OriginalScores(work.material, original, work.pad_id)
+    sets = [(method, forget_set(method, work.material, scores, config.seed)) for method in pending]
+    check_stop()
+    del original, scores  # No method keeps the original as a second model.
+    for method, forget in sets:
         try:
-            self._cells(siblings)
-            if self.ranks.is_first:
-                self._conclude(plans)
-            self._raise_failures()
-            status = "done"
-        except BaseException as error:
-            status = "interrupted" if getattr(error, "exit_code", 1) == 130 else status
-            raise
-        finally:
-            if self.ranks.is_first:
-                self.trackers.finish(status)
+            _run_method(work, method, forget)
+        except NumericsError as error:
+            if ranks.is_first:
+                run.cell(method.name).fail(config.method_fingerprint(method), str(error))
 
-    def _cells(self, siblings: Sequence[Path]) -> None:
-        config = self.config
-        pending = [method for method in config.methods if self._is_pending(method)]
-        if self.ranks.is_first:
-            for method in config.methods:
-                self.run.cell(method.name).claim(config.method_fingerprint(method))
-            self.run.write_examples(self.material)
-        self.ranks.wait()
-        before, key = self.run.cell(ORIGINAL), self._original_key()
-        if self.ranks.is_first and not before.is_done():
-            before.take_over(siblings, key)
-        self.ranks.wait()
-        if not pending and before.is_done():
-            return
-        check_stop()
-        original = self.load()
-        check_stop()
-        if not before.is_done() and self.ranks.is_first:
-            clocks = _Clocks()
-            self.evaluate(original, before, "before")
-            before.finish({"key": key, **clocks.read()})
-        scores = OriginalScores(self.material, original, self.pad_id)
-        sets = [(method, forget_set(method, self.material, scores, config.seed)) for method in pending]
-        check_stop()
-        del original, scores  # No method keeps the original as a second model.
-        for method, forget in sets:
-            try:
-                self.method_cell(method, forget)
-            except NumericsError as error:
-                if self.ranks.is_first:
-                    self.run.cell(method.name).fail(config.method_fingerprint(method), str(error))
 
-    def _is_pending(self, method: MethodConfig) -> bool:
-        """Return whether the method is neither finished nor failed with the same settings."""
-        cell = self.run.cell(method.name)
-        return not cell.is_done() and not cell.has_failed(self.config.method_fingerprint(method))
+def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
+    """Unlearn with one method, evaluate, and mark its cell as done."""
+    config, cell = work.config, work.run.cell(method.name)
+    clocks, memory, energy = _Clocks(), PeakMemory(work.device), EnergyMeter(work.device)
+    check_stop()
+    model = _load(config, work.device)
 
-    def _failures(self) -> list[dict[str, str]]:
-        """Return name and error of each failed method."""
-        cells = [self.run.cell(method.name) for method in self.config.methods]
-        return [{"method": cell.name, "error": cell.failure()["error"]} for cell in cells if cell.has_failed()]
+    def progress(step: Progress) -> None:
+        energy.update()
+        work.report(step)
 
-    def _raise_failures(self) -> None:
-        """Raise NumericsError if a method failed, now or in an earlier call."""
-        self.ranks.wait()
-        if failed := self._failures():
-            raise NumericsError(
-                f"{len(failed)} of {len(self.config.methods)} methods failed: "
-                + "; ".join(each["error"] for each in failed)
-                + f". The other methods are finished in {self.run.folder}. The same command skips failed methods; "
-                "change the settings of a method to run it again, or remove its folder in cells/ to retry it"
-            )
+    recipe = Recipe(
+        method,
+        config.training,
+        config.learning_rate_of(method),
+        config.passes_of(method),
+        seed=config.seed,
+        pad_id=work.pad_id,
+        autocast=config.dtype == "bfloat16-autocast",
+        ranks=work.ranks,
+    )
+    rows = unlearn(model, forget, work.material.retain, recipe, state_path=cell.state_path, progress=progress)
+    if not work.ranks.is_first:
+        return
+    alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
+    warn_of_over_forgetting(method.name, alarms)
+    cell.write("steps", pa.Table.from_pylist(rows), config.seed)
+    trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
+    check_stop()
+    _evaluate(work, model, cell, "after")
+    if config.save_models:
+        _save_model(config, model, cell)
+    described = method.model_dump(mode="json")
+    cell.finish({"method": described, "steps": len(rows), "training": trained, "alarms": alarms, **clocks.read()})
 
-    def _original_key(self) -> str:
-        """Return a key that equal evaluations of the original model share."""
-        identity = self.run.record.get("identity", {})
-        clock = f" {self.clock.isoformat()}" if self.clock else ""
-        return f"{self.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}{clock}"
 
-    def _conclude(self, plans: Sequence[MethodPlan]) -> None:
-        """Write the tables of all cells, estimated and measured costs, alarms and the evaluator's summary."""
-        names = [ORIGINAL, *(method.name for method in self.config.methods)]
-        merge_tables([self.run.cell(name).folder for name in names], self.run.folder)
-        alarms = [
-            {"method": method.name, **alarm}
-            for method in self.config.methods
-            for alarm in self.run.cell(method.name).done().get("alarms", ())
-        ]
-        self.run.update(costs=[self._cost(plan) for plan in plans], alarms=alarms, failed=self._failures())
-        if self.evaluator is not None:
-            self.report(Progress("summary", 0, 1))
-            self.evaluator.finish(self.run.folder)
-            self.report(Progress("summary", 1, 1))
+def _load(config: RunConfig, device: torch.device) -> PreTrainedModel:
+    """Load the original model, with bfloat16 parameters only if the configuration asks for them."""
+    dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+    model: Any = load_model(config.model, config.revision, dtype, device, config.attention)
+    if config.compile:
+        model.base_model.compile(dynamic=True)  # the LM head gets gathered positions and is not compiled
+    loaded: PreTrainedModel = model
+    return loaded
 
-    def _cost(self, plan: MethodPlan) -> dict[str, Any]:
-        """Return estimated and measured costs of one method."""
-        measured = self.run.cell(plan.name).done().get("training", {})
-        memory, seconds = measured.get("peak_memory_bytes"), measured.get("wall_seconds")
-        return {
-            "method": plan.name,
-            "estimated_memory_bytes": plan.memory_bytes,
-            "measured_memory_bytes": memory,
-            "estimated_over_measured": round(plan.memory_bytes / memory, 4) if memory else None,
-            "estimated_seconds": plan.seconds,
-            "measured_seconds": seconds,
-            "estimated_flop": plan.flop,
-            "energy_joules": measured.get("energy_joules"),
-            "energy_read_from": measured.get("energy_read_from", []),
-            "simulated": plan.simulated,
-        }
 
-    def load(self) -> PreTrainedModel:
-        """Load the original model, with bfloat16 parameters only if the configuration asks for them."""
-        dtype = torch.bfloat16 if self.config.dtype == "bfloat16" else torch.float32
-        model: Any = load_model(self.config.model, self.config.revision, dtype, self.device, self.config.attention)
-        if self.config.compile:
-            model.base_model.compile(dynamic=True)  # the LM head gets gathered positions and is not compiled
-        loaded: PreTrainedModel = model
-        return loaded
+def _evaluate(work: _Work, model: PreTrainedModel, cell: Cell, point: str) -> None:
+    """Evaluate a checkpoint and store both tables with the run's seed and the cell's name."""
+    config = work.config
+    if work.evaluator is None:
+        return
+    work.report(Progress(f"evaluate {cell.name}", 0, 1))
+    facts, tokens = work.evaluator.evaluate(
+        model, work.asker.tokenizer, work.selection.facts, template=config.template, point=point, seed=config.seed
+    )
+    cell.write("facts", facts, config.seed)
+    cell.write("tokens", tokens, config.seed)
+    work.report(Progress(f"evaluate {cell.name}", 1, 1))
 
-    def method_cell(self, method: MethodConfig, forget: ForgetSet) -> None:
-        """Unlearn with one method, evaluate, and mark its cell as done."""
-        config, cell = self.config, self.run.cell(method.name)
-        clocks, memory, energy = _Clocks(), PeakMemory(self.device), EnergyMeter(self.device)
-        check_stop()
-        model = self.load()
 
-        def progress(step: Progress) -> None:
-            energy.update()
-            self.report(step)
+def _save_model(config: RunConfig, model: PreTrainedModel, cell: Cell) -> None:
+    """Save the unlearned model as a folder that ``from_pretrained`` loads."""
+    folder = cell.folder / "model"
+    with new_folder(folder) as partial:
+        with quiet_transformers():
+            model.save_pretrained(partial)
+        # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
+        load_tokenizer(config.model, config.revision).save_pretrained(str(partial))
+        shutil.rmtree(folder, ignore_errors=True)
 
-        rows = unlearn(
-            model,
-            forget,
-            self.material.retain,
-            method,
-            config.training,
-            Dose(config.learning_rate_of(method), config.passes_of(method)),
-            seed=config.seed,
-            pad_id=self.pad_id,
-            state_path=cell.state_path,
-            autocast=config.dtype == "bfloat16-autocast",
-            progress=progress,
-            ranks=self.ranks,
+
+def _conclude(work: _Work, plans: Sequence[MethodPlan]) -> None:
+    """Write the tables of all cells, estimated and measured costs, alarms and the evaluator's summary."""
+    run, methods = work.run, [method.name for method in work.config.methods]
+    merge_tables([run.cell(name).folder for name in (ORIGINAL, *methods)], run.folder)
+    alarms = [{"method": name, **alarm} for name in methods for alarm in run.cell(name).done().get("alarms", ())]
+    run.update(costs=[_cost(run, plan) for plan in plans], alarms=alarms, failed=_failures(work))
+    if work.evaluator is not None:
+        work.report(Progress("summary", 0, 1))
+        work.evaluator.finish(run.folder)
+        work.report(Progress("summary", 1, 1))
+
+
+def _cost(run: RunFolder, plan: MethodPlan) -> dict[str, Any]:
+    """Return estimated and measured costs of one method."""
+    measured = run.cell(plan.name).done().get("training", {})
+    memory, seconds = measured.get("peak_memory_bytes"), measured.get("wall_seconds")
+    return {
+        "method": plan.name,
+        "estimated_memory_bytes": plan.memory_bytes,
+        "measured_memory_bytes": memory,
+        "estimated_over_measured": round(plan.memory_bytes / memory, 4) if memory else None,
+        "estimated_seconds": plan.seconds,
+        "measured_seconds": seconds,
+        "estimated_flop": plan.flop,
+        "energy_joules": measured.get("energy_joules"),
+        "energy_read_from": measured.get("energy_read_from", []),
+        "simulated": plan.simulated,
+    }
+
+
+def _is_pending(work: _Work, method: MethodConfig) -> bool:
+    """Return whether the method is neither finished nor failed with the same settings."""
+    cell = work.run.cell(method.name)
+    return not cell.is_done() and not cell.has_failed(work.config.method_fingerprint(method))
+
+
+def _failures(work: _Work) -> list[dict[str, str]]:
+    """Return name and error of each failed method."""
+    cells = [work.run.cell(method.name) for method in work.config.methods]
+    return [{"method": cell.name, "error": cell.failure()["error"]} for cell in cells if cell.has_failed()]
+
+
+def _raise_failures(work: _Work) -> None:
+    """Raise NumericsError if a method failed, now or in an earlier call."""
+    work.ranks.wait()
+    if failed := _failures(work):
+        raise NumericsError(
+            f"{len(failed)} of {len(work.config.methods)} methods failed: "
+            + "; ".join(each["error"] for each in failed)
+            + f". The other methods are finished in {work.run.folder}. The same command skips failed methods; "
+            "change the settings of a method to run it again, or remove its folder in cells/ to retry it"
         )
-        if not self.ranks.is_first:
-            return
-        alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
-        warn_of_over_forgetting(method.name, alarms)
-        cell.write("steps", pa.Table.from_pylist(rows), config.seed)
-        trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
-        check_stop()
-        self.evaluate(model, cell, "after")
-        if config.save_models:
-            self.save_model(model, cell)
-        described = method.model_dump(mode="json")
-        cell.finish({"method": described, "steps": len(rows), "training": trained, "alarms": alarms, **clocks.read()})
 
-    def evaluate(self, model: PreTrainedModel, cell: Cell, point: str) -> None:
-        """Evaluate a checkpoint and store both tables with the run's seed and the cell's name."""
-        if self.evaluator is None:
-            return
-        self.report(Progress(f"evaluate {cell.name}", 0, 1))
-        facts, tokens = self.evaluator.evaluate(
-            model,
-            self.tokenizer,
-            self.selection.facts,
-            template=self.config.template,
-            point=point,
-            seed=self.config.seed,
-        )
-        cell.write("facts", facts, self.config.seed)
-        cell.write("tokens", tokens, self.config.seed)
-        self.report(Progress(f"evaluate {cell.name}", 1, 1))
 
-    def save_model(self, model: PreTrainedModel, cell: Cell) -> None:
-        """Save the unlearned model as a folder that ``from_pretrained`` loads."""
-        folder = cell.folder / "model"
-        with new_folder(folder) as partial:
-            with quiet_transformers():
-                model.save_pretrained(partial)
-            # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
-            load_tokenizer(self.config.model, self.config.revision).save_pretrained(str(partial))
-            shutil.rmtree(folder, ignore_errors=True)
+def _original_key(work: _Work) -> str:
+    """Return a key that equal evaluations of the original model share."""
+    identity = work.run.record.get("identity", {})
+    clock = f" {work.asker.clock.isoformat()}" if work.asker.clock else ""
+    return f"{work.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}{clock}"
 
 
 class _Clocks:

@@ -1,4 +1,4 @@
-"""The unlearning loop for one model, one method and one dose.
+"""The unlearning loop for one model and one recipe.
 
 Each step draws a forget and a retain batch, computes the gradient of ``gamma * forget + alpha * retain``, clips it, and
 updates with AdamW. The dose is the number of passes over the forget set. Dropout is off, so losses match those of an
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,7 +35,7 @@ from factcensus.unlearn.training.lost_updates import LostUpdateMeter, warn_of_lo
 from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.over_forgetting import OverForgetting
 from factcensus.unlearn.training.ranks import ALONE, Ranks
-from factcensus.unlearn.training.references import AdapterOffReference, Arithmetic, CachedReference, Reference
+from factcensus.unlearn.training.references import AdapterOffReference, CachedReference, Reference
 from factcensus.unlearn.training.runtime import load_state, save_state
 from factcensus.unlearn.training.sampling import Sampler
 from factcensus.unlearn.training.schedule import rate_at
@@ -44,264 +44,121 @@ from factcensus.unlearn.training.wrappers import Rectifier, take_gradients, wors
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Dose", "ForgetSet", "StepRow", "unlearn"]
+__all__ = ["ForgetSet", "Recipe", "StepRow", "unlearn"]
 
 StepRow = dict[str, int | float]
 
 
 @dataclass(frozen=True, slots=True)
-class Dose:
-    """The resolved learning rate and number of passes of a method."""
+class Recipe:
+    """How a model is trained with one method.
 
+    Attributes:
+        method: The settings of the method.
+        training: Batch sizes, optimiser, schedule, clipping.
+        learning_rate: The peak learning rate.
+        passes: The number of passes over the forget set.
+        seed: Seed of the order of examples, initial adapter weights and stochastic rounding.
+        pad_id: Any token id; no loss depends on it.
+        autocast: Whether to compute in bfloat16 over float32 parameters.
+        ranks: The processes that share each batch; the first one saves.
+    """
+
+    method: MethodConfig
+    training: TrainingConfig
     learning_rate: float
     passes: float
+    seed: int
+    pad_id: int
+    autocast: bool = False
+    ranks: Ranks = ALONE
 
 
 def unlearn(
     model: PreTrainedModel,
     forget: ForgetSet,
     retain: Sequence[Example],
-    method: MethodConfig,
-    training: TrainingConfig,
-    dose: Dose,
+    recipe: Recipe,
     *,
-    seed: int,
-    pad_id: int,
     state_path: Path | None = None,
-    autocast: bool = False,
     progress: ProgressFunction | None = None,
-    ranks: Ranks = ALONE,
 ) -> list[StepRow]:
     """Train ``model`` in place and return one record per step.
 
     Args:
         model: The original model, on its device. Afterwards it is in evaluation mode, with any adapter merged.
         forget, retain: The two sets.
-        method: The settings of the method.
-        training: Batch sizes, optimiser, schedule, clipping.
-        dose: Learning rate and passes.
-        seed: Seed of the order of examples, initial adapter weights and stochastic rounding.
-        pad_id: Any token id; no loss depends on it.
+        recipe: The method and its dose.
         state_path: The file in which the state is saved and from which training resumes.
-        autocast: Whether to compute in bfloat16 over float32 parameters.
         progress: Called after each step; ``values`` is the record of the step.
-        ranks: The processes that share each batch; the first one saves.
 
     Raises:
         ConfigError: the method does not work with this model or these sets; nothing was trained.
         NumericsError: a loss, gradient or parameter is not finite.
         InterruptedRunError: SIGTERM was received; the state is saved.
     """
-    report = progress or silent
+    report, method, training = progress or silent, recipe.method, recipe.training
     if method.retrain_world is not None:
         return retrain(model, method, state_path, report)
-    loop = _Loop(model, forget, retain, method, training, dose, seed, pad_id, autocast, ranks)
-    state = load_state(state_path, loop.gradients.device) if state_path else None
-    if state is not None:
-        loop.load(state)
+    loop = _begin(model, forget, retain, recipe)
+    if state_path and (state := load_state(state_path, loop.gradients.device)) is not None:
+        loop.restore(state)
 
     def save() -> None:
-        if state_path and ranks.is_first:
+        if state_path and recipe.ranks.is_first:
             save_state(loop.state(), state_path)
 
     with stop_on_sigterm() as stop, gradient_checkpointing(model, training.gradient_checkpointing):
-        while not loop.is_over():
-            loop.step()
-            row = loop.rows[-1]
+        while not _is_over(loop):
+            row = _step(loop)
             losses = f"forget {row['forget_loss_nats']:.3f} retain {row['retain_loss_nats']:.3f}"
             report(Progress(f"unlearn {method.name}", len(loop.rows), loop.steps, losses, row))
-            stop.requested = ranks.any(stop.requested)
+            stop.requested = recipe.ranks.any(stop.requested)
             stop.check(save)
             if len(loop.rows) % training.save_every_steps == 0:
                 save()
-    loop.finish()
+    _finish(loop)
     return loop.rows
 
 
+@dataclass
 class _Loop:
-    """The whole state of a training, and its step."""
+    """The whole state of a training.
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        forget: ForgetSet,
-        retain: Sequence[Example],
-        method: MethodConfig,
-        training: TrainingConfig,
-        dose: Dose,
-        seed: int,
-        pad_id: int,
-        autocast: bool,
-        ranks: Ranks,
-    ) -> None:
-        self.model, self.method, self.training, self.dose, self.ranks = model, method, training, dose, ranks
-        cast("Any", model).eval()
-        self.forget_sampler = Sampler(len(forget.examples), training.batch_forget, seed, "forget")
-        self.retain_sampler = Sampler(max(1, len(retain)), training.batch_retain, seed, "retain")
-        self.steps = self.forget_sampler.steps(dose.passes)
-        self.retains = method.holds
-        self.rows: list[StepRow] = []
-        self.adapter = Adapter(model, method.adapter, seed) if method.adapter is not None else None
-        as_trained = partial(arithmetic, next(model.parameters()).device, autocast)
-        if method.adapter is not None and method.adapter.start == "fila":
-            start_adapter(model, forget.examples, retain, pad_id, seed, as_trained)
-        self.gradients = Gradients(
-            model, forget, retain, method, pad_id, training.micro_batch, autocast, self._layer(), ranks=ranks
-        )
-        self._make_references(forget, retain, pad_id, as_trained)
-        self.strata: StrataController | None = None
-        if method.strata_control is not None:
-            assert forget.strata is not None, "forget_set() sets strata for methods with strata control"
-            self.strata = StrataController(method.strata_control, forget.strata)
-        self.watch = None if forget.watch is None else OverForgetting(forget.watch)
-        self.constraint: ConstraintController | None = None
-        if method.constraint is not None:
-            first = sorted({index for step in range(self.steps) for index in self.retain_sampler.batch(step)})
-            measured = self.gradients.retain_term(first) if method.constraint.limit is None else 0.0
-            self.constraint = ConstraintController(method.constraint, method.alpha, measured)
-        self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
-        self.parameters = list(self.named.values())
-        self.rectifier = Rectifier(self.parameters, method.gru_gamma) if method.gru else None
-        #: The initial weights for task arithmetic, on the CPU.
-        self.start = [each.detach().to("cpu", copy=True) for each in self.parameters] if method.negate else []
-        self.optimizer = make_optimizer(
-            training.optimizer, self.parameters, dose.learning_rate, training.weight_decay, seed
-        )
-        self.meter = LostUpdateMeter(self.parameters)
+    Attributes:
+        steps: The number of steps of the whole dose.
+        gradients: Adds the gradients of both terms.
+        adapter, strata, watch, constraint, rectifier: Only for methods that use them.
+        start: The initial weights for task arithmetic, on the CPU.
+        rows: The records of the finished steps.
+    """
 
-    def _layer(self) -> int | None:
-        looks = "hidden" in get_objective(self.method.objective).needs or self.method.retain == "embedding"
-        return resolve_layer(self.model, self.method.layer) if looks else None
+    model: PreTrainedModel
+    recipe: Recipe
+    forget_sampler: Sampler
+    retain_sampler: Sampler
+    steps: int
+    gradients: Gradients
+    adapter: Adapter | None
+    strata: StrataController | None
+    watch: OverForgetting | None
+    constraint: ConstraintController | None
+    named: dict[str, torch.nn.Parameter]
+    rectifier: Rectifier | None
+    start: list[torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    meter: LostUpdateMeter
+    rows: list[StepRow] = field(default_factory=list)
 
-    def _make_references(
-        self, forget: ForgetSet, retain: Sequence[Example], pad_id: int, as_trained: Arithmetic
-    ) -> None:
-        """Compute the outputs of the original model that the steps will need, before the weights change."""
-        gradients = self.gradients
-
-        def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
-            if self.adapter is not None and self.adapter.off_is_original:
-                return AdapterOffReference(self.model, self.adapter, layer, as_trained)
-            visited = {index for step in range(self.steps) for index in sampler.batch(step)}
-            return CachedReference(self.model, examples, visited, pad_id, layer, as_trained)
-
-        if "reference_logits" in get_objective(self.method.objective).needs:
-            gradients.forget_reference = reference(forget.examples, self.forget_sampler, None)
-        if self.retains and self.method.retain != "nll":
-            layer = gradients.layer if self.method.retain == "embedding" else None
-            gradients.retain_reference = reference(retain, self.retain_sampler, layer)
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The trained parameters."""
+        return list(self.named.values())
 
     @property
     def alpha(self) -> float:
         """The current weight of the retain term."""
-        return self.method.alpha if self.constraint is None else self.constraint.alpha
-
-    def is_over(self) -> bool:
-        """Return whether the dose is complete, the goal is reached at the end of a pass, or the alarm ends it."""
-        if len(self.rows) >= self.steps:
-            return True
-        watched = self.watch.shares() if self.watch is not None and self.rows else [0.0]
-        if self.training.stop_over_forgotten and max(watched) > self.training.over_forgotten_share:
-            return True
-        if self.strata is None or not self.rows:
-            return False
-        batch, size = self.training.batch_forget, self.forget_sampler.size
-        ended = len(self.rows) * batch // size > (len(self.rows) - 1) * batch // size
-        return ended and self.strata.is_enough()
-
-    def step(self) -> None:
-        """Perform one update and append its record."""
-        step = len(self.rows)
-        first = step * self.training.batch_forget
-        draws = [
-            Draw(index, (first + place) // self.forget_sampler.size)
-            for place, index in enumerate(self.forget_sampler.batch(step))
-        ]
-        alpha = self.alpha
-        forget_part, retain_part, observed = self._add_gradients(draws, step, alpha)
-        forget_loss, retain_loss, *losses = self.ranks.sum(forget_part, retain_part, *observed)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm))
-        loss = self.method.gamma * forget_loss + alpha * retain_loss
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise NumericsError(
-                f"{self.method.name}: loss {loss} and gradient norm {norm} at step {step + 1}; lower the learning rate"
-            )
-        rate = rate_at(step, self.steps, self.dose.learning_rate, self.training.warmup_share, self.training.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.meter.before_step(self.optimizer)
-        self._update(step)
-        lost = self.meter.lost_share(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
-        passes = (step + 1) * self.training.batch_forget / self.forget_sampler.size
-        row: StepRow = {
-            "step": step + 1,
-            "passes": passes,
-            "learning_rate": rate,
-            "loss_nats": loss,
-            "forget_loss_nats": forget_loss,
-            "retain_loss_nats": retain_loss,
-            "gradient_norm": norm,
-            "lost_update_share": lost,
-        }
-        if self.strata is not None:
-            self.strata.observe([draw.index for draw in draws], losses)
-            row |= self.strata.record()
-        if self.watch is not None:
-            self.watch.observe([draw.index for draw in draws], losses)
-            row |= self.watch.record()
-        if self.constraint is not None:
-            row["alpha"] = alpha
-            self.constraint.observe(retain_loss, passes)
-        self.rows.append(row)
-
-    def _update(self, step: int) -> None:
-        try:
-            self.optimizer.step()
-        except RuntimeError as error:  # the step size overflows the parameter type
-            if "overflow" not in str(error):
-                raise
-            raise NumericsError(
-                f"{self.method.name}: the update at step {step + 1} overflows ({error}); lower the learning rate"
-            ) from error
-
-    def _add_gradients(self, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
-        """Add the gradients of both terms, summed over processes; return this process's share of losses and records."""
-        gradients, method = self.gradients, self.method
-        forget_loss, observed = gradients.add_forget(draws, self.strata)
-        retain_batch = self.retain_sampler.batch(step) if self.retains else []
-        taken: list[torch.Tensor] = []
-        if method.sam_rho is not None:
-            self.ranks.sum_gradients(self.parameters)
-            with worst_neighbour(self.parameters, method.sam_rho):
-                gradients.add_forget(draws, self.strata)
-        elif self.rectifier is not None:
-            self.ranks.sum_gradients(self.parameters)
-            taken = take_gradients(self.parameters)
-        retain_loss = gradients.add_retain(retain_batch, alpha) if retain_batch else 0.0
-        self.ranks.sum_gradients(self.parameters)
-        if self.rectifier is not None:
-            self.rectifier.add(taken)
-        return forget_loss, retain_loss, observed
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Finish training: apply task arithmetic, merge the adapter, and warn of lost updates.
-
-        Raises:
-            NumericsError: a parameter is not finite.
-        """
-        for parameter, start in zip(self.parameters, self.start, strict=False):
-            origin = start.to(parameter.device)
-            assert self.method.negate is not None
-            parameter.copy_(origin - self.method.negate * (parameter - origin))
-        if self.adapter is not None:
-            self.adapter.merge()
-        if not all(bool(each.isfinite().all()) for each in self.model.parameters()):
-            raise NumericsError(
-                f"{self.method.name}: parameters are not finite after the last step; lower the learning rate"
-            )
-        warn_of_lost_updates(self.method.name, [row["lost_update_share"] for row in self.rows])
+        return self.recipe.method.alpha if self.constraint is None else self.constraint.alpha
 
     def state(self) -> dict[str, Any]:
         """Return the complete state between two steps."""
@@ -316,8 +173,8 @@ class _Loop:
         }
 
     @torch.no_grad()
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
         for name, value in state["parameters"].items():
             self.named[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -330,3 +187,174 @@ class _Loop:
             self.constraint.load(state["constraint"])
         if self.rectifier is not None:
             self.rectifier.load(state["retain_average"])
+
+
+def _begin(model: PreTrainedModel, forget: ForgetSet, retain: Sequence[Example], recipe: Recipe) -> _Loop:
+    """Prepare everything that the steps need, before the weights change."""
+    method, training, seed = recipe.method, recipe.training, recipe.seed
+    cast("Any", model).eval()
+    forget_sampler = Sampler(len(forget.examples), training.batch_forget, seed, "forget")
+    retain_sampler = Sampler(max(1, len(retain)), training.batch_retain, seed, "retain")
+    steps = forget_sampler.steps(recipe.passes)
+    adapter = Adapter(model, method.adapter, seed) if method.adapter is not None else None
+    as_trained = partial(arithmetic, next(model.parameters()).device, recipe.autocast)
+    if method.starts_by_fisher:
+        start_adapter(model, forget.examples, retain, recipe.pad_id, seed, as_trained)
+    looks = "hidden" in get_objective(method.objective).needs or method.retain == "embedding"
+    layer = resolve_layer(model, method.layer) if looks else None
+
+    def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
+        """Return the outputs of the original model that the steps will compare with."""
+        if adapter is not None and adapter.off_is_original:
+            return AdapterOffReference(model, adapter, layer, as_trained)
+        visited = {index for step in range(steps) for index in sampler.batch(step)}
+        return CachedReference(model, examples, visited, recipe.pad_id, layer, as_trained)
+
+    gradients = Gradients(
+        model, forget, retain, method, recipe.pad_id, training.micro_batch, recipe.autocast, layer, ranks=recipe.ranks
+    )
+    if "reference_logits" in get_objective(method.objective).needs:
+        gradients.forget_reference = reference(forget.examples, forget_sampler, None)
+    if method.holds and method.retain != "nll":
+        at = layer if method.retain == "embedding" else None
+        gradients.retain_reference = reference(retain, retain_sampler, at)
+    strata = constraint = None
+    if method.strata_control is not None:
+        assert forget.strata is not None, "forget_set() sets strata for methods with strata control"
+        strata = StrataController(method.strata_control, forget.strata)
+    if method.constraint is not None:
+        visited = sorted({index for step in range(steps) for index in retain_sampler.batch(step)})
+        measured = gradients.retain_term(visited) if method.constraint.limit is None else 0.0
+        constraint = ConstraintController(method.constraint, method.alpha, measured)
+    named = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    parameters = list(named.values())
+    return _Loop(
+        model=model,
+        recipe=recipe,
+        forget_sampler=forget_sampler,
+        retain_sampler=retain_sampler,
+        steps=steps,
+        gradients=gradients,
+        adapter=adapter,
+        strata=strata,
+        watch=None if forget.watch is None else OverForgetting(forget.watch),
+        constraint=constraint,
+        named=named,
+        rectifier=Rectifier(parameters, method.gru_gamma) if method.gru else None,
+        start=[each.detach().to("cpu", copy=True) for each in parameters] if method.negate else [],
+        optimizer=make_optimizer(training.optimizer, parameters, recipe.learning_rate, training.weight_decay, seed),
+        meter=LostUpdateMeter(parameters),
+    )
+
+
+def _is_over(loop: _Loop) -> bool:
+    """Return whether the dose is complete, the goal is reached at the end of a pass, or the alarm ends it."""
+    done, training = len(loop.rows), loop.recipe.training
+    if done >= loop.steps:
+        return True
+    if not done:
+        return False
+    over_forgotten = max(loop.watch.shares()) if loop.watch is not None else 0.0
+    if training.stop_over_forgotten and over_forgotten > training.over_forgotten_share:
+        return True
+    batch, size = training.batch_forget, loop.forget_sampler.size
+    pass_ended = done * batch // size > (done - 1) * batch // size
+    return loop.strata is not None and pass_ended and loop.strata.is_enough()
+
+
+def _step(loop: _Loop) -> StepRow:
+    """Perform one update and return its record."""
+    recipe, method, training = loop.recipe, loop.recipe.method, loop.recipe.training
+    step, size = len(loop.rows), loop.forget_sampler.size
+    first = step * training.batch_forget
+    draws = [Draw(index, (first + place) // size) for place, index in enumerate(loop.forget_sampler.batch(step))]
+    alpha = loop.alpha
+    forget_part, retain_part, observed = _add_gradients(loop, draws, step, alpha)
+    forget_loss, retain_loss, *losses = recipe.ranks.sum(forget_part, retain_part, *observed)
+    norm = float(torch.nn.utils.clip_grad_norm_(loop.parameters, training.clip_norm))
+    loss = method.gamma * forget_loss + alpha * retain_loss
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise NumericsError(
+            f"{method.name}: loss {loss} and gradient norm {norm} at step {step + 1}; lower the learning rate"
+        )
+    rate = rate_at(step, loop.steps, recipe.learning_rate, training.warmup_share, training.schedule)
+    lost = _update(loop, rate)
+    passes = (step + 1) * training.batch_forget / size
+    row: StepRow = {
+        "step": step + 1,
+        "passes": passes,
+        "learning_rate": rate,
+        "loss_nats": loss,
+        "forget_loss_nats": forget_loss,
+        "retain_loss_nats": retain_loss,
+        "gradient_norm": norm,
+        "lost_update_share": lost,
+    }
+    for observer in (loop.strata, loop.watch):
+        if observer is not None:
+            observer.observe([draw.index for draw in draws], losses)
+            row |= observer.record()
+    if loop.constraint is not None:
+        row["alpha"] = alpha
+        loop.constraint.observe(retain_loss, passes)
+    loop.rows.append(row)
+    return row
+
+
+def _add_gradients(loop: _Loop, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
+    """Add the gradients of both terms, summed over processes; return this process's share of losses and records."""
+    gradients, method, ranks = loop.gradients, loop.recipe.method, loop.recipe.ranks
+    forget_loss, observed = gradients.add_forget(draws, loop.strata)
+    retain_batch = loop.retain_sampler.batch(step) if method.holds else []
+    taken: list[torch.Tensor] = []
+    if method.sam_rho is not None:
+        ranks.sum_gradients(loop.parameters)
+        with worst_neighbour(loop.parameters, method.sam_rho):
+            gradients.add_forget(draws, loop.strata)
+    elif loop.rectifier is not None:
+        ranks.sum_gradients(loop.parameters)
+        taken = take_gradients(loop.parameters)
+    retain_loss = gradients.add_retain(retain_batch, alpha) if retain_batch else 0.0
+    ranks.sum_gradients(loop.parameters)
+    if loop.rectifier is not None:
+        loop.rectifier.add(taken)
+    return forget_loss, retain_loss, observed
+
+
+def _update(loop: _Loop, rate: float) -> float:
+    """Update the parameters at this learning rate; return the share of updates that rounding lost."""
+    optimizer = loop.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loop.meter.before_step(optimizer)
+    try:
+        optimizer.step()
+    except RuntimeError as error:  # the step size overflows the parameter type
+        if "overflow" not in str(error):
+            raise
+        raise NumericsError(
+            f"{loop.recipe.method.name}: the update at step {len(loop.rows) + 1} overflows ({error}); lower the "
+            "learning rate"
+        ) from error
+    lost = loop.meter.lost_share(optimizer)
+    optimizer.zero_grad(set_to_none=True)
+    return lost
+
+
+@torch.no_grad()
+def _finish(loop: _Loop) -> None:
+    """Finish training: apply task arithmetic, merge the adapter, and warn of lost updates.
+
+    Raises:
+        NumericsError: a parameter is not finite.
+    """
+    method = loop.recipe.method
+    for parameter, start in zip(loop.parameters, loop.start, strict=False):
+        origin = start.to(parameter.device)
+        assert method.negate is not None
+        parameter.copy_(origin - method.negate * (parameter - origin))
+    if loop.adapter is not None:
+        loop.adapter.merge()
+    if not all(bool(each.isfinite().all()) for each in loop.model.parameters()):
+        raise NumericsError(f"{method.name}: parameters are not finite after the last step; lower the learning rate")
+    warn_of_lost_updates(method.name, [row["lost_update_share"] for row in loop.rows])
