@@ -55,10 +55,8 @@ from factcensus.indexer.system.locks import lock_folder
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
 #: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
-#: of a single bucket, and 8 for ties. Natural text takes 10.
+#: of a single bucket, and 8 for ties. Natural text takes 10. A type that occurs once takes 20 instead of the last two.
 BYTES_PER_TOKEN = 28
-#: Memory per type in this stage: its rank and the arrays to compute it, its ids in a file and the index, its bucket.
-BYTES_PER_TYPE = 48
 #: Memory per type in the previous stage, which merges and sorts the words of all files (75 bytes were measured).
 MERGED_BYTES_PER_TYPE = 88
 #: Memory of a process before it reads a byte (libraries, Unicode tables), and of a process that analyses a file.
@@ -73,8 +71,8 @@ _COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
 #: Minimum number of tokens for which a shard is worthwhile.
 LEAST_SHARD_TOKENS = 1 << 20
-#: Maximum number of tokens for which a table entry fits four bytes (u32 ids).
-MOST_SHARD_TOKENS = (1 << 30) - 1
+#: Maximum number of tokens of a shard, with separators: positions and row numbers are unsigned 32-bit integers.
+MOST_SHARD_TOKENS = (1 << 32) - 2
 
 
 class Progress(Protocol):
@@ -106,24 +104,35 @@ class BuildSettings:
         """Maximum number of bytes of a line."""
         return max(1 << 20, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_LINE_BYTE)
 
-    def budget_tokens(self, types: int) -> int:
-        """Return how many tokens of a shard, including separators, fit in memory next to a vocabulary.
-
-        Raises:
-            InputError: Not even a small shard fits.
-        """
+    @property
+    def budget_tokens(self) -> int:
+        """The number of tokens of a shard, including separators: as given, or as many as fit in memory."""
         if self.shard_tokens is not None:
             return self.shard_tokens
-        fixed = PROCESS_BYTES + BYTES_PER_TYPE * types
+        return min(MOST_SHARD_TOKENS, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_TOKEN)
+
+    def check_memory(self, types: int = 0) -> None:
+        """Check that the memory is enough to build a shard, and to merge the words of all files.
+
+        Raises:
+            InputError: It is not.
+        """
+        if self.shard_tokens is not None and not 1 <= self.shard_tokens <= MOST_SHARD_TOKENS:
+            raise InputError(f"shard_tokens must be from 1 to {MOST_SHARD_TOKENS}, got {self.shard_tokens}")
+        wanted = LEAST_SHARD_TOKENS if self.shard_tokens is None else self.shard_tokens
+        needed = PROCESS_BYTES + BYTES_PER_TOKEN * wanted
+        if self.memory_bytes < needed:
+            raise InputError(
+                f"{self.memory_bytes >> 20} MiB of memory are too little for shards of {wanted:,} tokens; give at "
+                f"least {(needed >> 20) + 1} MiB"
+                + (", or a smaller --shard-tokens" if self.shard_tokens is not None else "")
+            )
         merging = PROCESS_BYTES + MERGED_BYTES_PER_TYPE * types
-        budget = min(MOST_SHARD_TOKENS, (self.memory_bytes - fixed) // BYTES_PER_TOKEN)
-        if budget < LEAST_SHARD_TOKENS or self.memory_bytes < merging:
-            least = max(fixed + (BYTES_PER_TOKEN << 24), merging)
+        if self.memory_bytes < merging:
             raise InputError(
                 f"{self.memory_bytes >> 20} MiB of memory are too little for a vocabulary of {types:,} types; give at "
-                f"least {(least >> 20) + 1} MiB"
+                f"least {(merging >> 20) + 1} MiB"
             )
-        return budget
 
 
 def build_index(
@@ -149,8 +158,9 @@ def build_index(
         analyzer: See :func:`factcensus.indexer.analyzers.get_analyzer`.
         jobs: Number of processes that read and analyse (fewer if memory is short) and of threads that sort; by default
             one per processor. The result is identical byte for byte for any number.
-        memory_bytes: Memory limit for all processes together; more text makes more shards.
-        shard_tokens: Maximum number of tokens of a shard; by default as many as fit in memory.
+        memory_bytes: Memory limit for all processes together.
+        shard_tokens: Maximum number of tokens of a shard, with one separator per document; by default as many as fit in
+            memory. With a fixed number, the index is the same for any memory limit.
         text_field: The field with the text of a document; nested: ``a.b``.
         id_field: The field with its id, likewise.
         on_bad_line: ``fail`` stops at the first bad line, ``skip`` counts and reports bad lines.
@@ -387,7 +397,7 @@ def _build(
             table = Vocabulary(base[0], old.vocabulary_generation).table()
             generation = old.vocabulary_generation + 1
         for done in merge_words(tasks, table):
-            settings.budget_tokens(len(table))  # before the vocabulary exceeds the memory limit
+            settings.check_memory(len(table))  # before the vocabulary exceeds the memory limit
             run.progress("merge words", done, len(tasks), "files")
         vocabulary_size = len(table)
         digests = write_vocabulary(folder, cast(int, generation), table)
@@ -396,7 +406,7 @@ def _build(
 
     shards: list[ShardRecord] = []
     first = max((shard.number for shard in old.shards), default=-1) + 1 if old else first_shard
-    for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens(vocabulary_size)), first):
+    for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens), first):
         finished = folder / f"spool/shard.{number}.json"
         if stored := _finished_shard(folder, finished):
             record, records = ShardRecord(**stored["shard"]), stored["files"]
@@ -604,8 +614,6 @@ def _discard(folder: Path) -> None:
 
 
 def _check(settings: BuildSettings) -> None:
-    if settings.shard_tokens is not None and settings.shard_tokens < 1:
-        raise InputError(f"shard_tokens must be at least 1, got {settings.shard_tokens}")
-    settings.budget_tokens(0)
+    settings.check_memory()
     if settings.on_bad_line not in ("fail", "skip"):
         raise InputError(f"on_bad_line must be 'fail' or 'skip', got {settings.on_bad_line!r}")

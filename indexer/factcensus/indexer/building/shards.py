@@ -1,7 +1,8 @@
 """Second stage of a build: from spool files, in order, to the shards of an index.
 
 Word ids of files become ids of the index in first-seen order over all files. Documents fill a shard until its token
-budget is reached. Then its suffix array is built. The result depends only on the corpus and the budget.
+budget is reached. Then its suffix array is built. The result depends only on the corpus and the budget. A shard takes
+memory for the types that occur in it and not for the whole vocabulary, which grows with the corpus.
 """
 
 from __future__ import annotations
@@ -21,11 +22,23 @@ from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.spool import DOCUMENT_SCHEMA, SpoolTask
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.storage.layout import STEP, hash_file, hashed_file, write_hashed, write_table
+from factcensus.indexer.kernels.search import byte_order_rank
+from factcensus.indexer.storage.layout import (
+    first_entries,
+    first_step_bits,
+    hash_file,
+    hashed_file,
+    write_hashed,
+    write_table,
+)
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 Array = npt.NDArray[Any]
 
+#: Number of tokens of a part of a file whose types are marked at once.
+_MARKED = 1 << 22
+#: Maximum size of the vocabulary, as a multiple of the types of a shard, for which all ids get a place (4 bytes each).
+_DENSE = 4
 #: Rows per row group of the document table, which are read together to show a document.
 ROWS_PER_GROUP = 8192
 #: The encoding of its columns; numbers and ids of neighbouring documents are similar.
@@ -44,13 +57,33 @@ ENCODING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Documents ``first`` … ``last - 1`` of one spooled file, and the start of their ids in its ``.ids``."""
+    """Documents ``first`` … ``last - 1`` of one spooled file, and the start of their ids in its ``.ids``.
+
+    Attributes:
+        whole: These are all documents of the file.
+    """
 
     task: SpoolTask
     first: int
     last: int
     first_token: int
     tokens: int
+    whole: bool = False
+
+    def word_ids(self) -> npt.NDArray[np.uint32] | None:
+        """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
+        mapping = self.task.path("global")
+        return np.fromfile(mapping, np.uint32) if mapping.exists() else None
+
+    def types(self, word_ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        """Return the ids in the index of the words that occur in these documents, in bounded memory."""
+        if self.whole:
+            return word_ids
+        used = np.zeros(len(word_ids), np.bool_)
+        for begin in range(self.first_token, self.first_token + self.tokens, _MARKED):
+            size = min(_MARKED, self.first_token + self.tokens - begin)
+            used[np.fromfile(self.task.path("ids"), np.uint32, size, offset=begin * 4)] = True
+        return word_ids[used]
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield its rows of the document table, a bounded number at a time."""
@@ -82,6 +115,11 @@ def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list
     shard: list[Piece] = []
     room = budget_tokens
     for task in tasks:
+        total = task.finished()
+        if total and 0 < total.tokens + total.documents <= room:  # no need to read the length of each document
+            shard.append(Piece(task, 0, total.documents, 0, total.tokens, whole=True))
+            room -= total.tokens + total.documents
+            continue
         lengths = pq.read_table(task.path("parquet"), columns=["tokens"])["tokens"].to_numpy()
         ends = np.cumsum(lengths)
         costs = np.cumsum(lengths + 1)
@@ -96,11 +134,29 @@ def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list
                     continue
                 last = first + 1  # a document larger than the budget gets its own shard
             begin = int(ends[first - 1]) if first else 0
-            shard.append(Piece(task, first, last, begin, int(ends[last - 1]) - begin))
+            tokens = int(ends[last - 1]) - begin
+            shard.append(Piece(task, first, last, begin, tokens, whole=last - first == len(lengths)))
             room -= int(costs[last - 1]) - spent
             first = last
     if shard:
         yield shard
+
+
+def types_of(
+    pieces: Sequence[Piece], vocabulary_size: int, dtype: np.dtype[Any]
+) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the token ids that may occur in a shard, in the order of the table: as little-endian bytes."""
+    known = np.zeros(0, np.uint32)
+    waiting: list[Array] = []
+    for piece in pieces:
+        word_ids = piece.word_ids()
+        if word_ids is None:  # a tokenizer or bytes: all ids, of which there are few
+            ids = np.arange(vocabulary_size, dtype=dtype)
+            return ids[np.argsort(byte_order_ranks(vocabulary_size, dtype))]
+        waiting.append(piece.types(word_ids).byteswap())
+        if sum(map(len, waiting)) > len(known) + _MARKED:  # seldom enough for a cost that is linear in the types
+            known, waiting = np.unique(np.concatenate([known, *waiting])), []
+    return np.unique(np.concatenate([known, *waiting])).byteswap()
 
 
 def write_shard(
@@ -118,14 +174,17 @@ def write_shard(
     dtype = NUMPY_DTYPE[token_dtype]
     documents = sum(piece.last - piece.first for piece in pieces)
     tokens = sum(piece.tokens for piece in pieces)
+    types = types_of(pieces, vocabulary_size, dtype)
     ranks = np.empty(tokens + documents, np.uint32)
     offsets = np.empty(documents, np.int64)
-    digests = _write_documents(folder, number, pieces, dtype, vocabulary_size, ranks, offsets, on_stage)
+    digests = _write_documents(folder, number, pieces, types, vocabulary_size, ranks, offsets, on_stage)
     digests[f"offset.{number}"] = write_hashed(folder / f"offset.{number}", (offsets * dtype.itemsize).astype("<u8"))
     del offsets
-    starts = count_ranks(ranks, vocabulary_size + 1)
-    first = np.append(starts[:-1:STEP], starts[-1]).astype("<u4")
+    starts = count_ranks(ranks, len(types) + 1)
+    first = np.empty(first_entries(vocabulary_size, first_step_bits(vocabulary_size, len(ranks))), "<u4")
+    _fill_first(types, starts, vocabulary_size, dtype.itemsize, first_step_bits(vocabulary_size, len(ranks)), first)
     digests[f"first.{number}"] = write_hashed(folder / f"first.{number}", first)
+    del types, first
     positions = sort_suffixes(
         ranks, starts, threads=threads, device=device, progress=lambda done, all: on_stage("sort", done, all)
     )
@@ -141,16 +200,14 @@ def _write_documents(
     folder: Path,
     number: int,
     pieces: Sequence[Piece],
-    dtype: np.dtype[Any],
+    types: Array,
     vocabulary_size: int,
     ranks: Array,
     offsets: Array,
     on_stage: Callable[[str, int, int], None],
 ) -> dict[str, str]:
     """Write ``tokenized.N`` and ``documents.N.parquet``, and fill the ranks of tokens and offsets of documents."""
-    separator = np.iinfo(dtype).max
-    # The id of the separator has all bits set, so it ranks after the whole vocabulary.
-    rank_of_id = byte_order_ranks(vocabulary_size, dtype)
+    separator, rank = np.iinfo(types.dtype).max, _Ranks(types, vocabulary_size)
     token = document = 0
     rows = folder / f"documents.{number}.parquet"
     with (
@@ -158,18 +215,14 @@ def _write_documents(
         hashed_file(folder / f"tokenized.{number}") as (write, digest),
     ):
         for piece in pieces:
-            mapping = piece.task.path("global")
-            global_id = np.fromfile(mapping, np.uint32) if mapping.exists() else np.zeros(0, np.uint32)
-            at = piece.first_token * dtype.itemsize
+            rank_of_id = rank.of(piece)
+            at = piece.first_token * types.itemsize
             for table in piece.batches():
                 lengths = table["tokens"].to_numpy()
-                ids = np.fromfile(piece.task.path("ids"), dtype, int(lengths.sum()), offset=at)
+                ids = np.fromfile(piece.task.path("ids"), types.dtype, int(lengths.sum()), offset=at)
                 at += ids.nbytes
-                stream = np.empty(len(ids) + len(lengths), dtype)
-                _separate(
-                    ids, lengths, global_id, separator, rank_of_id, token,
-                    stream, ranks[token:], offsets[document:],
-                )  # fmt: skip
+                stream = np.empty(len(ids) + len(lengths), types.dtype)
+                _separate(ids, lengths, rank_of_id, types, separator, token, stream, ranks[token:], offsets[document:])
                 write(stream)
                 writer.write_table(table, row_group_size=ROWS_PER_GROUP)
                 token += len(stream)
@@ -178,24 +231,65 @@ def _write_documents(
     return {rows.name: hash_file(rows), f"tokenized.{number}": digest()}
 
 
+class _Ranks:
+    """The place in ``types``, the token ids of a shard, of each token id."""
+
+    def __init__(self, types: Array, vocabulary_size: int) -> None:
+        self._types = types
+        #: The place of every id of the index, which is faster than a search, if most of them occur in the shard.
+        self._all: npt.NDArray[np.uint32] | None = None
+        if vocabulary_size <= _DENSE * len(types):
+            self._all = np.empty(vocabulary_size, np.uint32)
+            self._all[types] = np.arange(len(types), dtype=np.uint32)
+
+    def of(self, piece: Piece) -> npt.NDArray[np.uint32]:
+        """Return the place of each id of a spooled file; ids that do not occur in the piece have any place."""
+        word_ids = piece.word_ids()
+        if self._all is not None:
+            return self._all if word_ids is None else self._all[word_ids]
+        assert word_ids is not None  # without words, all ids occur
+        return np.searchsorted(self._types.byteswap(), word_ids.byteswap()).astype(np.uint32)
+
+
 @compiled()
 def _separate(
-    ids: Array, lengths: Array, global_id: Array, separator: int, rank_of_id: Array, base: int,
-    stream: Array, ranks: Array, offsets: Array,
-) -> None:  # fmt: skip
-    """Write the separator and ids of each document to ``stream``, and fill their ranks and the separator positions."""
+    ids: Array,
+    lengths: Array,
+    rank_of_id: Array,
+    types: Array,
+    separator: int,
+    base: int,
+    stream: Array,
+    ranks: Array,
+    offsets: Array,
+) -> None:
+    """Write the separator and ids of each document to ``stream``, and fill their ranks and the separator positions.
+
+    The separator has all bits set, so it ranks after all types.
+    """
     source = 0
     target = 0
     for document in range(lengths.size):
         offsets[document] = base + target
         stream[target] = separator
-        ranks[target] = rank_of_id.size
+        ranks[target] = types.size
         target += 1
         for _ in range(lengths[document]):
-            token_id = ids[source]
-            if global_id.size:
-                token_id = global_id[token_id]
-            stream[target] = token_id
-            ranks[target] = rank_of_id[token_id]
+            rank = rank_of_id[ids[source]]
+            stream[target] = types[rank]
+            ranks[target] = rank
             source += 1
             target += 1
+
+
+@compiled()
+def _fill_first(types: Array, starts: Array, vocabulary_size: int, token_bytes: int, bits: int, first: Array) -> None:
+    """Fill ``first.N`` from the first row of each of the types of the shard."""
+    place = 0
+    for group in range(first.size - 1):
+        while (
+            place < types.size and byte_order_rank(np.int64(types[place]), vocabulary_size, token_bytes) < group << bits
+        ):
+            place += 1
+        first[group] = starts[place]
+    first[first.size - 1] = starts[starts.size - 1]

@@ -219,8 +219,15 @@ json_option = option("--json", "as_json", is_flag=True, help="print one JSON obj
 
 
 def machine_options(function: Function) -> Function:
-    """Add ``--jobs``, ``--memory`` and ``--device`` to a command that builds shards."""
+    """Add ``--jobs``, ``--memory``, ``--shard-tokens`` and ``--device`` to a command that builds shards."""
     for add in (
+        option(
+            "--shard-tokens",
+            type=Whole(1, (1 << 32) - 2),
+            metavar="N",
+            default_text="as many as fit in memory",
+            help="maximum number of tokens of a shard",
+        ),
         option("--device", default="auto", metavar="DEVICE", help="device for sorting: cpu, cuda, or auto"),
         option("--memory", "memory_bytes", type=Size(), default="8GiB", metavar="SIZE", help="total memory limit"),
         option(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.storage.layout import STEP
+from factcensus.indexer.storage.layout import STEP_BITS
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +112,10 @@ def _rows_of_first(suffixes: SuffixArray, query: Array, low: Any, high: Any) -> 
             token_id |= np.int64(query[i]) << (8 * i)
         if token_id >= suffixes.types:
             return low, low
-        group = byte_order_rank(token_id, suffixes.types, suffixes.token_bytes) // STEP
+        bits = STEP_BITS  # the size of ``first`` shows how many types an entry stands for (layout.first_step_bits)
+        while (suffixes.types + (np.int64(1) << bits) >> bits) + 1 > suffixes.first.size:
+            bits += 1
+        group = byte_order_rank(token_id, suffixes.types, suffixes.token_bytes) >> bits
         low, high = max(low, np.int64(suffixes.first[group])), min(high, np.int64(suffixes.first[group + 1]))
         high = max(low, high)
     return low, high

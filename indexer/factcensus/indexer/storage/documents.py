@@ -69,16 +69,6 @@ def count_text_bytes(tables: Tables, deleted: Chosen) -> int:
         return int(connection.execute("SELECT coalesce(sum(text_bytes), 0) FROM documents").fetchall()[0][0])
 
 
-def find_repeated(tables: Tables, deleted: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the documents that repeat the text of an earlier one: the 64-bit digests and the lengths are equal."""
-    query = """
-        SELECT shard, row FROM documents
-        QUALIFY row_number() OVER (PARTITION BY text_digest, text_bytes, tokens ORDER BY shard, row) > 1
-    """
-    with _documents(tables, deleted) as connection:
-        return _by_shard(connection.sql(query).to_arrow_table())
-
-
 @_ask_again_if_moved
 def select_documents(
     tables: Tables, deleted: Chosen, *, ids: Sequence[str] = (), where: str | None = None

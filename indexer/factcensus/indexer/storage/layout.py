@@ -10,7 +10,7 @@ All integers are little-endian. Shard ``N`` of an index folder is::
 and files that infini-gram's engine ignores because of their names::
 
     documents.N.parquet   per document: id, source, path, record, tokens, text_bytes, text_digest, metadata
-    first.N               u32: the first row in table.N of every STEP-th type, types in byte order
+    first.N               u32: the first row in table.N of every 4th type (every 2^n-th of many), in byte order
     frequent.N.G          u32, six per row: the range of a frequent n-gram in table.N, and its occurrences and
                           documents, with and without repeated documents (:mod:`frequent`)
     deleted.N.G           u32 per deleted document: its number in the shard; omitted if empty
@@ -44,13 +44,28 @@ from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_f
 
 Array = npt.NDArray[Any]
 
-#: Number of types per entry of ``first.N``.
-STEP = 4
+#: Logarithm of the number of types per entry of ``first.N``, for a vocabulary that is small next to the shard.
+STEP_BITS = 2
+#: ``first.N`` has at most this many entries, or one per this many rows. So it does not grow with the vocabulary.
+MOST_FIRST, ROWS_PER_FIRST = 1 << 20, 64
 
 
 def entry_bytes(tokenized_bytes: int) -> int:
     """Return the number of bytes of a table entry (k) for a ``tokenized.N`` of this size."""
     return max(1, (max(tokenized_bytes, 2) - 1).bit_length() + 7 >> 3)
+
+
+def first_step_bits(types: int, rows: int) -> int:
+    """Return the logarithm of the number of types per entry of ``first.N``."""
+    bits = STEP_BITS
+    while types >> bits > max(MOST_FIRST, rows // ROWS_PER_FIRST):
+        bits += 1
+    return bits
+
+
+def first_entries(types: int, bits: int) -> int:
+    """Return the number of entries of ``first.N``: one per step of the types and the separator, and the end."""
+    return (types + (1 << bits) >> bits) + 1
 
 
 def unpack(entries: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:

@@ -7,7 +7,8 @@ Deleted documents stay in the files until the index is compacted, but are exclud
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,11 @@ import numpy.typing as npt
 
 from factcensus.indexer.errors import NoIndexError, VerificationError
 from factcensus.indexer.paths import indexes_in, no_index
-from factcensus.indexer.storage.documents import (
-    Chosen,
-    find_repeated,
-)
+from factcensus.indexer.storage.documents import Chosen
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.repeated import SHUFFLE_PREFIX, Repeats, find_repeated
 from factcensus.indexer.storage.shards import open_text
 from factcensus.indexer.system.files import sync_files
 
@@ -59,7 +58,9 @@ def commit(folder: Path, old: Manifest, new: Manifest) -> None:
 def remove_strays(folder: Path, manifest: Manifest) -> None:
     """Remove files that completed or interrupted changes left and that are not, or no longer, part of the index."""
     for path in folder.iterdir():
-        if path.name not in manifest.files and _OWN_FILE.fullmatch(path.name):
+        if path.name.startswith(SHUFFLE_PREFIX):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in manifest.files and _OWN_FILE.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
@@ -88,42 +89,81 @@ def write_states(
     Returns:
         All shards, and the files of the whole index: those of ``old`` that are still valid, and the new ones.
     """
-    folder_of = {shard.number: folder for folder, records in shards.items() for shard in records}
-    records = [shard for part in shards.values() for shard in part]
-    tables = {number: folder / f"documents.{number}.parquet" for number, folder in folder_of.items()}
-    repeated = find_repeated(tables, deleted)
+    tables = {shard.number: folder / f"documents.{shard.number}.parquet" for folder, shard in _placed(shards)}
+    with find_repeated(tables, deleted, out) as repeated:
+        return _write_states(shards, out, deleted, repeated, old, progress)
+
+
+def _placed(shards: Mapping[Path, Sequence[ShardRecord]]) -> Iterator[tuple[Path, ShardRecord]]:
+    for folder, records in shards.items():
+        for shard in records:
+            yield folder, shard
+
+
+def _write_states(
+    shards: Mapping[Path, Sequence[ShardRecord]],
+    out: Path,
+    deleted: Chosen,
+    repeated: Repeats,
+    old: Manifest | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[ShardRecord], dict[str, FileRecord]]:
     files = dict(old.files) if old else {}
     nothing = np.zeros(0, np.uint32)
-    new_records = []
-    for done, record in enumerate(records):
-        gone, again = deleted.get(record.number, nothing), repeated.get(record.number, nothing)
+    new_records: list[ShardRecord] = []
+    total = sum(map(len, shards.values()))
+    first = 0
+    for folder, record in _placed(shards):
+        gone, again = deleted.get(record.number, nothing), repeated.rows(first, record.documents)
+        first += record.documents
         if old is not None and record in old.shards:
-            stored = (_stored(folder_of[record.number], old, name) for name in record.state_files[1:])
+            stored = (_stored(folder, old, name) for name in record.state_files[1:])
             if all(map(np.array_equal, stored, (gone, again))):
                 new_records.append(record)
                 continue
             for name in record.state_files:
                 files.pop(name, None)
             record = replace(record, generation=record.generation + 1)
-        shard = open_text(folder_of[record.number], record)
-        lengths = np.diff(shard.document_starts, append=shard.size) - 1
-        record = replace(
-            record,
-            deleted_documents=len(gone),
-            deleted_tokens=int(lengths[gone].sum()),
-            repeated_documents=len(again),
-        )
-        living = _mask(shard.documents, gone)
-        distinct = _mask(shard.documents, np.union1d(gone, again))
-        contents = (shard.count_frequent(living, distinct), gone, again)
-        for name, content in zip(record.state_files, contents, strict=True):
-            if len(content):
-                digest = write_hashed(out / name, content.astype("<u4"))
-                files[name] = FileRecord((out / name).stat().st_size, digest)
+        record, written = write_state(folder, record, gone, again, out)
+        files |= written
         new_records.append(record)
         if progress:
-            progress(done + 1, len(records))
+            progress(len(new_records), total)
     return new_records, files
+
+
+def write_state(
+    folder: Path, record: ShardRecord, deleted: npt.NDArray[np.uint32], repeated: npt.NDArray[np.uint32], out: Path
+) -> tuple[ShardRecord, dict[str, FileRecord]]:
+    """Write ``frequent``, ``deleted`` and ``repeated`` of one shard.
+
+    Args:
+        folder: The folder of the other files of the shard.
+        record: The shard.
+        deleted: Its deleted documents.
+        repeated: Its repeated documents.
+        out: The folder to write to.
+
+    Returns:
+        The record of the shard with the numbers of these documents, and the records of the files.
+    """
+    shard = open_text(folder, record)
+    lengths = np.diff(shard.document_starts, append=shard.size) - 1
+    record = replace(
+        record,
+        deleted_documents=len(deleted),
+        deleted_tokens=int(lengths[deleted].sum()),
+        repeated_documents=len(repeated),
+    )
+    living = _mask(shard.documents, deleted)
+    distinct = _mask(shard.documents, np.union1d(deleted, repeated))
+    contents = (shard.count_frequent(living, distinct), deleted, repeated)
+    files = {}
+    for name, content in zip(record.state_files, contents, strict=True):
+        if len(content):
+            digest = write_hashed(out / name, content.astype("<u4"))
+            files[name] = FileRecord((out / name).stat().st_size, digest)
+    return record, files
 
 
 def check_files(

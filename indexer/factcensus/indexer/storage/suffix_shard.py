@@ -22,7 +22,7 @@ from factcensus.indexer.kernels.ngrams import (
     count_ranges,
 )
 from factcensus.indexer.storage.frequent import count_frequent
-from factcensus.indexer.storage.layout import STEP, entry_bytes, map_file
+from factcensus.indexer.storage.layout import STEP_BITS, entry_bytes, first_entries, first_step_bits, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 from factcensus.indexer.storage.shard import Located, Shard, open_numbers
 
@@ -87,7 +87,9 @@ class SuffixArrayShard(Shard):
             )
         self.types = record.types if record else 0
         self.first = open_numbers(folder, f"first{suffix}" if record else None, files)
-        if record and (len(self.first) != -(-(self.types + 1) // STEP) + 1 or int(self.first[-1]) != rows):
+        # Older indexes have an entry for every fourth type, however many there are.
+        sizes = {first_entries(self.types, bits) for bits in (STEP_BITS, first_step_bits(self.types, rows))}
+        if record and (len(self.first) not in sizes or int(self.first[-1]) != rows):
             raise IndexFormatError(
                 f"{folder}: first{suffix} does not match table{suffix}; copy the index again or rebuild it"
             )

@@ -1,0 +1,207 @@
+"""The size of shards, their memory, and large shards; thresholds are lowered where real ones need gigabytes."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factcensus.indexer import CountIndex, build_index, verify_index
+from factcensus.indexer.building import shards
+from factcensus.indexer.building.build import BYTES_PER_TOKEN, PROCESS_BYTES
+from factcensus.indexer.building.spool import SpoolTask
+from factcensus.indexer.cli.root import main
+from factcensus.indexer.corpus import SourceFile
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.storage import layout, repeated, suffix_shard
+from factcensus.indexer.storage.manifest import Manifest
+
+from .corpora import make_index, records, write_corpus
+from .strategies import QUICK
+
+
+def many_texts(seed: int = 5) -> list[str]:
+    chance = random.Random(seed)
+    words = [f"w{n}" for n in range(400)]
+    texts = [" ".join(chance.choices(words, k=chance.randrange(60))) for _ in range(200)]
+    return texts + texts[:30]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_fixed_shard_size_makes_the_index_independent_of_memory(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", records(many_texts()))
+    for name, memory in (("little", 300 << 20), ("much", 8 << 30)):
+        build_index([corpus], tmp_path / name, shard_tokens=700, memory_bytes=memory, jobs=1)
+    assert len(Manifest.read(tmp_path / "much").shards) > 5
+    assert bytes_of(tmp_path / "little") == bytes_of(tmp_path / "much")
+
+
+def test_shard_size_without_enough_memory_is_refused_before_any_work(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", records(["a"]))
+    memory = PROCESS_BYTES + BYTES_PER_TOKEN * 1_000_000
+    build_index([corpus], tmp_path / "fits", shard_tokens=1_000_000, memory_bytes=memory, jobs=1)
+    with pytest.raises(InputError, match=r"too little for shards of 1,000,001 tokens.*smaller --shard-tokens"):
+        build_index([corpus], tmp_path / "ix", shard_tokens=1_000_001, memory_bytes=memory, jobs=1)
+    assert not (tmp_path / "ix.building").exists()
+
+
+def test_command_line_fixes_the_shard_size(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", records(["a b c"] * 9))
+    arguments = ["index", "build", str(corpus), "--out", str(tmp_path / "ix"), "--jobs", "1"]
+    assert main([*arguments, "--shard-tokens", "0"]) == 2
+    assert main([*arguments, "--shard-tokens", "12"]) == 0
+    assert len(Manifest.read(tmp_path / "ix").shards) == 3
+
+
+@settings(QUICK, max_examples=30)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(1, 60))
+def test_plan_of_whole_files_equals_the_plan_by_documents(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], budget: int
+) -> None:
+    folder = tmp_path_factory.mktemp("plan")
+    texts = ["x " * length for length in lengths]
+    for number in range(0, len(texts), 3):
+        write_corpus(folder / f"corpus/{number:02}.jsonl", records(texts[number : number + 3]))
+    build_index([folder / "corpus"], folder / "ix", shard_tokens=budget, jobs=1)
+    wanted: list[list[int]] = [[]]
+    for length in lengths:  # as many documents as fit, at least one
+        if wanted[-1] and sum(wanted[-1]) + len(wanted[-1]) + length + 1 > budget:
+            wanted.append([])
+        wanted[-1].append(length)
+    with CountIndex.open(folder / "ix") as index:
+        assert [(np.diff(each.document_starts, append=each.size) - 1).tolist() for each in index.shards] == wanted
+
+
+def test_memory_of_a_shard_does_not_grow_with_the_vocabulary(tmp_path: Path) -> None:
+    """The same few documents, in an index with a few words and in one with twenty million."""
+    peaks = []
+    for vocabulary_size in (10_000, 20_000_000):
+        folder = tmp_path / str(vocabulary_size)
+        folder.mkdir()
+        task = spooled(folder, vocabulary_size)
+        piece = shards.Piece(task, 0, 100, 0, 5_000, whole=True)
+        tracemalloc.start()
+        try:
+            shards.write_shard(
+                folder,
+                0,
+                [piece],
+                token_dtype="u32",
+                vocabulary_size=vocabulary_size,
+                threads=1,
+                device="cpu",
+                on_stage=lambda *_: None,
+            )
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert (folder / "first.0").stat().st_size <= 4 * (layout.MOST_FIRST + 2)
+    # The larger one still has the entries of ``first``, of which there are at most MOST_FIRST.
+    assert peaks[1] - peaks[0] < 5 * layout.MOST_FIRST
+
+
+def spooled(folder: Path, vocabulary_size: int) -> SpoolTask:
+    """Write a spooled file of 100 documents of 50 words, which are far apart in the vocabulary."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from factcensus.indexer.building.spool import DOCUMENT_SCHEMA
+
+    task = SpoolTask(0, SourceFile("", "c", 0, ""), folder, "words")
+    np.arange(5_000, dtype=np.uint32).tofile(task.path("ids"))
+    (np.arange(5_000, dtype=np.uint32) * (vocabulary_size // 5_000)).tofile(task.path("global"))
+    rows = {name: [None] * 100 for name in DOCUMENT_SCHEMA.names}
+    rows |= {"tokens": [50] * 100}
+    pq.write_table(pa.Table.from_pydict(rows, schema=DOCUMENT_SCHEMA), task.path("parquet"))
+    return task
+
+
+@pytest.mark.parametrize("entries", [1, 3, 40])
+def test_coarse_table_of_first_rows_gives_the_same_counts(
+    entries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vocabulary that is large compared with a shard has one entry for many types."""
+    texts = many_texts()
+    words = sorted({word for text in texts for word in text.split()})
+    with make_index(tmp_path / "fine", texts, shard_tokens=900) as index:
+        wanted = index.count_many(words)
+        fine = (tmp_path / "fine/ix/first.0").stat().st_size
+    monkeypatch.setattr(layout, "MOST_FIRST", entries)
+    with make_index(tmp_path / "coarse", texts, shard_tokens=900) as index:
+        assert index.count_many(words).tolist() == wanted.tolist()
+        assert (tmp_path / "coarse/ix/first.0").stat().st_size < fine
+    verify_index(tmp_path / "coarse/ix", full=True)
+    monkeypatch.undo()
+    with pytest.raises(Exception, match=r"first\.0 does not match"):
+        CountIndex.open(tmp_path / "coarse/ix")
+    monkeypatch.setattr(layout, "MOST_FIRST", entries)
+    with CountIndex.open(tmp_path / "fine/ix") as index:  # as older versions wrote it
+        assert index.count_many(words).tolist() == wanted.tolist()
+
+
+def test_tables_with_entries_of_five_bytes_are_written_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real ones begin at 2^30 tokens of four bytes, so the minimum width is raised for small files."""
+    texts = many_texts()
+    words = sorted({word for text in texts for word in text.split()})
+    queries = [*words, *(text for text in texts if text)]
+    with make_index(tmp_path / "narrow", texts, shard_tokens=3_000) as index:
+        wanted = index.count_many(queries)
+    width = layout.entry_bytes
+    for module in (layout, suffix_shard):
+        monkeypatch.setattr(module, "entry_bytes", lambda size: max(5, width(size)))
+    with make_index(tmp_path / "wide", texts, shard_tokens=3_000) as index:
+        assert index.count_many(queries).tolist() == wanted.tolist()
+        for each in index.shards:
+            assert each.table.size == 5 * each.size
+            assert each.first_wrong_row() is None
+    narrow, wide = (bytes_of(tmp_path / name / "ix") for name in ("narrow", "wide"))
+    for name in narrow:
+        if name.startswith("table."):
+            entries = layout.unpack(np.frombuffer(narrow[name], np.uint8), width(len(narrow[f"tokenized.{name[6:]}"])))
+            assert layout.unpack(np.frombuffer(wide[name], np.uint8), 5).tolist() == entries.tolist()
+        elif name != "manifest.json":
+            assert wide[name] == narrow[name]
+
+
+def test_positions_beyond_four_gibibytes_are_packed_in_five_bytes() -> None:
+    positions = np.array([0, 1, (1 << 30) - 1, 1 << 30, (1 << 32) - 2], np.uint32)
+    assert layout.entry_bytes(1 << 32) == 4
+    assert layout.entry_bytes((1 << 32) + 1) == 5
+    assert layout.unpack(layout.pack(positions.astype(np.uint64) * np.uint64(4), 5), 5).tolist() == [
+        position * 4 for position in positions.tolist()
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ repeated documents
+
+
+@pytest.mark.parametrize("bucket", [1, 2, 7, 1 << 22])
+def test_repeated_documents_are_found_in_buckets_as_at_once(
+    bucket: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(bucket)
+    texts = [chance.choice(["a", "a b", "b a", "", "c " * 9, f"only {n}"]) for n in range(150)]
+    monkeypatch.setattr(repeated, "BUCKET_DOCUMENTS", bucket)
+    with make_index(tmp_path, texts, shard_tokens=40) as index:
+        found = [each.first_document + row for each in index.shards for row in each.repeated.tolist()]
+    assert found == [number for number, text in enumerate(texts) if text in texts[:number]]
+    assert not [path for path in (tmp_path / "ix").iterdir() if path.name.startswith(".")]
+
+
+def test_equal_digests_of_different_texts_are_not_repeats() -> None:
+    records = np.zeros(5, repeated.RECORD)
+    records["digest"] = 7
+    records["text_bytes"] = [3, 4, 3, 3, 3]
+    records["tokens"] = [1, 1, 2, 1, 2]
+    records["document"] = [0, 1, 2, 3, 4]
+    assert repeated.repeated_in(records).tolist() == [3, 4]
