@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import analysis, build, counting, growth, memory, profile, service_load, service_soak, suffix_array
 from benchmarks.corpora import Setting, text_bytes
 from benchmarks.measure import Report
-from factcensus.indexer.system.console import parse_size
+from factcensus.indexer.numbers import parse_size
 
 PEERS = (
     "infini-gram",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.names import ORACLE
 from factcensus.eval.workers import Task, run_tasks
 from factcensus.indexer.names import suggestion
+from factcensus.indexer.system.progress import ConsoleProgress
 from factcensus.unlearn.progress import Progress, ProgressFunction
 from factcensus.unlearn.run_folder import library_versions, merge_tables, open_run, read_record
 
@@ -70,29 +70,20 @@ class Places:
         return self.out / f"{ORACLE}-{seed}"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Console:
-    """Progress of the stages on stderr, with the elapsed time and, if known, the time left."""
+    """The progress of the stages on stderr, and the time since the command began."""
 
-    begun: float
-    #: For each stage of a task: the time and progress of its first report, and the time it was last shown.
-    _stages: dict[tuple[str, str], tuple[float, float, float]] = field(default_factory=dict)
+    lines: ConsoleProgress = field(default_factory=lambda: ConsoleProgress(interval_s=REPORT_EVERY_S, clock=True))
+    begun: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        print(f"[{clock(time.monotonic() - self.begun):>5}] {text}", file=sys.stderr, flush=True)
+        """Print a line that is not about a stage."""
+        self.lines.say(text)
 
     def progress(self, name: str, progress: Progress) -> None:
-        """Show the first and the last report of a stage, and some in between."""
-        now, key = time.monotonic(), (name, progress.stage)
-        share = progress.done / progress.total if progress.total else 1.0
-        started, first, shown = self._stages.get(key, (now, share, float("-inf")))
-        if share < 1 and now - shown < REPORT_EVERY_S:
-            return
-        self._stages[key] = started, first, now
-        parts = [f"{name}: {progress.stage} {share:.0%}", progress.detail]
-        if first + 0.05 < share < 1:
-            parts.append(f"about {clock((now - started) * (1 - share) / (share - first))} left")
-        self.say(", ".join(part for part in parts if part))
+        """Show the progress of a stage of a task."""
+        self.lines(f"{name}: {progress.stage}", progress.done, progress.total, detail=progress.detail)
 
 
 def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
@@ -110,7 +101,7 @@ def run_demo(preset_name: str, out: Path) -> dict[str, Any]:
     if preset_name not in PRESETS:
         raise EvaluationInputError(f"unknown preset {preset_name!r}{suggestion(preset_name, PRESETS)}")
     preset = PRESETS[preset_name]
-    places, console, seeds = Places(out), Console(time.monotonic()), range(preset.seeds)
+    places, console, seeds = Places(out), Console(), range(preset.seeds)
     before = float(read_record(out).get("seconds", 0.0))
     settings = json.loads(json.dumps(asdict(preset)))
     with open_run(out, {"settings": settings}, _record(preset, seconds=before)) as run:
@@ -285,8 +276,3 @@ def _pool(
     summary = write_results(read_run(out), out, seconds=seconds)
     update(seconds=seconds)
     return summary
-
-
-def clock(seconds: float) -> str:
-    """Format seconds as minutes and seconds."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

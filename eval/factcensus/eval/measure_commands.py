@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
     from factcensus.eval.asking.extras import Extras
-    from factcensus.unlearn.progress import Progress
+    from factcensus.unlearn.progress import stderr_progress
 
 ATTACKS, UTILITY = "attacks", "utility"
 
@@ -243,7 +242,7 @@ def run(
             samples=samples,
         ),
         extras=_extras(settings, **extras),
-        progress=_report,
+        progress=stderr_progress(),
     )
     found = read_run(out)
     if models[0].method != "original":
@@ -253,10 +252,6 @@ def run(
         )
         return
     show_summary(write_results(found, out), out / "report.html", as_json=as_json)
-
-
-def _report(progress: Progress) -> None:
-    print(f"{progress.stage}: {progress.done} of {progress.total}", file=sys.stderr, flush=True)
 
 
 def _extras(

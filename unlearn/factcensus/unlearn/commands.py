@@ -12,7 +12,7 @@ import click
 from factcensus.indexer.cli.command import Function, argument, command, group, option
 from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
 from factcensus.indexer.system.console import print_json
-from factcensus.unlearn.console import stderr_progress
+from factcensus.unlearn.progress import stderr_progress
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from factcensus.indexer.system.progress import ConsoleProgress
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -30,3 +32,9 @@ ProgressFunction = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Report nothing."""
+
+
+def stderr_progress() -> ProgressFunction:
+    """Return a function that prints progress to stderr."""
+    console = ConsoleProgress()
+    return lambda progress: console(progress.stage, progress.done, progress.total, detail=progress.detail)

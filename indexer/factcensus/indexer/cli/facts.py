@@ -22,7 +22,8 @@ from factcensus.indexer.cli.options import (
     scope_options,
 )
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.system.console import ConsoleProgress, print_table
+from factcensus.indexer.system.console import print_table
+from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from factcensus.indexer.corpus import BadLinePolicy
@@ -89,21 +90,20 @@ def count(
     check_output(out, [facts, *given["scan"], *index])
     table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
     check_writable(table, out)
-    progress = ConsoleProgress()
     unit = "B" if given["scan"] else "facts"
+    with ConsoleProgress() as progress:
 
-    def report(done: int, total: int) -> None:
-        progress("count", done, total, unit)
+        def report(done: int, total: int) -> None:
+            progress("count", done, total, unit)
 
-    if given["scan"]:
-        counts = _scan(table, report, **given)
-        hint = unmatched_commas(counts)
-    elif url:
-        counts = _remote_counter(url)(given["index"], table, list(given["windows"]), report)
-        hint = unmatched_commas(counts)
-    else:
-        counts, hint = _count_in_index(table, report, **given)
-    progress.close()
+        if given["scan"]:
+            counts = _scan(table, report, **given)
+            hint = unmatched_commas(counts)
+        elif url:
+            counts = _remote_counter(url)(given["index"], table, list(given["windows"]), report)
+            hint = unmatched_commas(counts)
+        else:
+            counts, hint = _count_in_index(table, report, **given)
     write_table(counts, out)
     if hint is not None:
         notice(hint)

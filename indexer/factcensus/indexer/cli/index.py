@@ -21,8 +21,10 @@ from factcensus.indexer.cli.options import (
     notice,
 )
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.numbers import size_text
 from factcensus.indexer.paths import not_found
-from factcensus.indexer.system.console import ConsoleProgress, print_json, print_table, size_text
+from factcensus.indexer.system.console import print_json, print_table
+from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.deletion import Deletion
@@ -69,9 +71,8 @@ def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     """
     from factcensus.indexer.building.build import build_index
 
-    progress = ConsoleProgress()
-    manifest = build_index(sources, out, progress=progress, notice=notice, **options)
-    progress.close()
+    with ConsoleProgress() as progress:
+        manifest = build_index(sources, out, progress=progress, notice=notice, **options)
     _print_built(out, manifest)
 
 
@@ -90,9 +91,8 @@ def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:
     """Add documents to an index, as new shards."""
     from factcensus.indexer.building.build import add_to_index
 
-    progress = ConsoleProgress()
-    manifest = add_to_index(index, sources, progress=progress, notice=notice, **options)
-    progress.close()
+    with ConsoleProgress() as progress:
+        manifest = add_to_index(index, sources, progress=progress, notice=notice, **options)
     _print_built(index, manifest)
 
 
@@ -146,16 +146,15 @@ def delete(
     """
     from factcensus.indexer.storage.deletion import delete_documents
 
-    progress = ConsoleProgress()
-    done = delete_documents(
-        index,
-        ids=[*ids, *(_read_ids(id_file) if id_file else ())],
-        dry_run=dry_run,
-        record=record,
-        progress=lambda done, total: progress("count frequent", done, total, "shards"),
-        **options,
-    )
-    progress.close()
+    with ConsoleProgress() as progress:
+        done = delete_documents(
+            index,
+            ids=[*ids, *(_read_ids(id_file) if id_file else ())],
+            dry_run=dry_run,
+            record=record,
+            progress=lambda done, total: progress("count frequent", done, total, "shards"),
+            **options,
+        )
     if as_json:
         print_json(_deletion_json(index, done))
     else:
@@ -223,9 +222,8 @@ def compact(index: Path, out: Path | None, **options: Any) -> None:
     """Rewrite an index without its deleted documents, in as few shards as --memory allows."""
     from factcensus.indexer.building.build import compact_index
 
-    progress = ConsoleProgress()
-    manifest = compact_index(index, out, progress=progress, **options)
-    progress.close()
+    with ConsoleProgress() as progress:
+        manifest = compact_index(index, out, progress=progress, **options)
     _print_built(out or index, manifest)
 
 
@@ -261,11 +259,10 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
     """
     from factcensus.indexer.storage.verify import verify_index
 
-    progress = ConsoleProgress()
-    checked = verify_index(
-        index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
-    )
-    progress.close()
+    with ConsoleProgress() as progress:
+        checked = verify_index(
+            index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
+        )
     if as_json:
         print_json({"index": str(index), "intact": True, **checked})
     else:

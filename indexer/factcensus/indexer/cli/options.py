@@ -14,8 +14,8 @@ import click
 from factcensus.indexer.cli.command import Function, argument, option, spelling
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest
+from factcensus.indexer.numbers import decimal_number, parse_size, whole_number
 from factcensus.indexer.paths import check_output_file, check_output_folder
-from factcensus.indexer.system.console import parse_size
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.deadline import Deadline
@@ -109,12 +109,7 @@ class Whole(Value):
 
     def read(self, text: str) -> int:
         """Convert a text of ASCII digits only; ``1_000`` and ``１`` are refused."""
-        if not (text.removeprefix("-").isdecimal() and text.isascii()) or len(text) > 18:
-            raise ValueError
-        number = int(text)
-        if number < self.least or (self.most is not None and number > self.most):
-            raise ValueError
-        return number
+        return whole_number(text, self.least, self.most)
 
 
 class Number(Value):
@@ -128,7 +123,7 @@ class Number(Value):
 
     def read(self, text: str) -> float:
         """Convert a text to a number; infinity and NaN are never between the bounds."""
-        number = float(text)
+        number = decimal_number(text)
         if not self.above < number < self.below:
             raise ValueError
         return number
@@ -142,11 +137,9 @@ class TokenRange(Value):
 
     def read(self, text: str) -> tuple[int, int]:
         """Convert a text to (first, last)."""
-        first, colon, last = text.partition(":")
-        ends = int(first or "0"), int(last)
-        if not (colon and (first or "0").isdecimal() and last.isdecimal() and ends[0] <= ends[1]):
-            raise ValueError
-        return ends
+        first, _, last = text.partition(":")
+        begin = whole_number(first or "0")
+        return begin, whole_number(last, least=begin)
 
 
 class Size(Value):

@@ -1,4 +1,4 @@
-"""Processing of many files in several processes, with results as they are ready, progress in bytes, and quick stops.
+"""Processing of many files, or of a few long tasks, in several processes.
 
 Each process sends its results, notices and progress through its own pipe. Nothing is shared. So nothing is lost and
 nothing hangs when a process ends through an error, Ctrl-C, or a lack of memory. The process pool of the standard
@@ -11,17 +11,21 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from factcensus.indexer.errors import IndexerError, InputError
 
 #: Below this number of bytes, starting processes would take longer than the work.
 LEAST_BYTES = 16 << 20
+#: Seconds between two calls of ``check``, and those that a process has to end by itself.
+CHECK_EVERY_S, STOP_TIMEOUT_S = 0.2, 20.0
 
 #: The name of worker processes, and their exit status if the script of the user has no main guard.
 _NAME, _UNGUARDED = "factcensus-worker", 97
@@ -52,6 +56,30 @@ def check_main_guard() -> None:
         raise InputError(_NO_GUARD)
 
 
+class WorkerError(IndexerError):
+    """A process ended unexpectedly.
+
+    Attributes:
+        task: The position of its task; None if it had none.
+        ended_with: Its exit code; negative for a signal.
+    """
+
+    def __init__(self, task: int | None, exit_code: int | None) -> None:
+        super().__init__(
+            f"a worker process ended unexpectedly (exit code {exit_code}); if memory is short, give fewer --jobs"
+        )
+        self.task = task
+        self.ended_with = exit_code
+
+
+class Message(NamedTuple):
+    """What a process reports about a task: bytes done, a notice, or its result, which is the last message."""
+
+    task: int
+    kind: Literal["bytes", "notice", "result"]
+    value: Any
+
+
 def map_tasks(
     start: Callable[[], Work[Task, Result]],
     tasks: Sequence[Task],
@@ -73,85 +101,134 @@ def map_tasks(
         notice: Called with the notices of the tasks.
 
     Raises:
-        IndexerError: A process was killed.
+        WorkerError: A process was killed.
         InputError: The calling script has no main guard.
         Exception: Any error raised by a task. By then all processes have ended, as they have when the generator closes.
     """
-    total = sum(sizes)
+    total, bytes_done = sum(sizes), [0] * len(tasks)
 
-    def report(done: int) -> None:
-        if done < total:  # the end is reported only once
-            progress(done, total)
+    def report(number: int, done: int) -> None:
+        bytes_done[number] = done
+        if (together := sum(bytes_done)) < total:  # the end is reported only once
+            progress(together, total)
 
-    jobs = min(jobs, len(tasks))
-    if jobs > 1 and total >= LEAST_BYTES:
-        yield from _in_processes(start, tasks, sizes, jobs, report, notice)
+    if min(jobs, len(tasks)) > 1 and total >= LEAST_BYTES:
+        with closing(run_tasks(start, tasks, jobs=jobs)) as messages:
+            for number, kind, value in messages:
+                if kind == "bytes":
+                    report(number, value)
+                elif kind == "notice":
+                    notice(value)
+                else:
+                    bytes_done[number] = sizes[number]
+                    yield value
     else:
-        yield from _in_this_process(start, tasks, sizes, report, notice)
+        work = start()
+        for number, task in enumerate(tasks):
+            yield work(task, partial(report, number), notice)
+            bytes_done[number] = sizes[number]
     progress(total, total)
 
 
-def _in_this_process(
+def run_tasks(
     start: Callable[[], Work[Task, Result]],
     tasks: Sequence[Task],
-    sizes: Sequence[int],
-    report: Callable[[int], None],
-    notice: Callable[[str], None],
-) -> Iterator[Result]:
-    work = start()
-    before = 0
-    for task, size in zip(tasks, sizes, strict=True):
-        yield work(task, lambda position, before=before: report(before + position), notice)  # type: ignore[misc]
-        before += size
-
-
-def _in_processes(
-    start: Callable[[], Work[Task, Result]],
-    tasks: Sequence[Task],
-    sizes: Sequence[int],
+    *,
     jobs: int,
-    report: Callable[[int], None],
-    notice: Callable[[str], None],
-) -> Iterator[Result]:
-    workers: dict[Connection, SpawnProcess] = {}
-    current: dict[Connection, int] = {}
-    bytes_done = [0] * len(tasks)
-    waiting = iter(range(len(tasks)))
+    fresh: bool = False,
+    check: Callable[[], None] | None = None,
+) -> Generator[Message, None, None]:
+    """Process all tasks in other processes, starting them in order, and yield what the processes report.
+
+    Args:
+        start: Called once in each process; returns the function that processes tasks. Picklable, like tasks and
+        results.
+        tasks: The tasks.
+        jobs: Maximum number of processes.
+        fresh: Start a new process for every task.
+        check: Called several times a second; an error that it raises stops all processes.
+
+    Raises:
+        WorkerError: A process was killed.
+        InputError: The calling script has no main guard.
+        Exception: Any error raised by a task. By then all processes have ended, as they have when the generator closes.
+    """
+    pool = _Pool(start, tasks, fresh)
     try:
-        with _interrupts_held_back():
-            for _ in range(jobs):
-                connection, process = _new_worker()
-                workers[connection] = process
-        for connection, process in workers.items():
-            with _lives(process):
-                connection.send(start)
-        while workers:
-            for connection in cast(list[Connection], wait(list(workers))):
-                with _lives(workers[connection]):
-                    kind, value = connection.recv()
-                if kind == "bytes":
-                    bytes_done[current[connection]] = value
-                    report(sum(bytes_done))
-                elif kind == "notice":
-                    notice(value)
-                elif kind == "error":
-                    raise value
-                else:
-                    number = next(waiting, None)
-                    with _lives(workers[connection]):
-                        connection.send(None if number is None else (tasks[number],))
-                    if kind == "result":
-                        bytes_done[current[connection]] = sizes[current[connection]]
-                        yield value
-                    if number is None:
-                        workers.pop(connection).join()
-                    else:
-                        current[connection] = number
+        pool.add_workers(min(jobs, len(tasks)))
+        while pool.workers:
+            for connection in cast(list[Connection], wait(list(pool.workers), CHECK_EVERY_S if check else None)):
+                message = pool.receive(connection)
+                if message is not None:
+                    yield message
+            if check:
+                check()
     finally:
-        for process in workers.values():
+        pool.stop()
+
+
+class _Pool:
+    """The processes, and the tasks that they work on."""
+
+    def __init__(self, start: Callable[[], Work[Any, Any]], tasks: Sequence[Any], fresh: bool) -> None:
+        self.workers: dict[Connection, SpawnProcess] = {}
+        self._start, self._tasks, self._fresh = start, tasks, fresh
+        self._current: dict[Connection, int] = {}
+        self._waiting = deque(range(len(tasks)))
+
+    def add_workers(self, number: int) -> None:
+        added: list[Connection] = []
+        with _interrupts_held_back():
+            for _ in range(number):
+                connection, self.workers[connection] = _new_worker()
+                added.append(connection)
+        for connection in added:
+            self._send(connection, self._start)
+
+    def receive(self, connection: Connection) -> Message | None:
+        """Take one message and, if the process is idle, give it the next task or let it end."""
+        task = self._current.get(connection)
+        with _lives(self.workers[connection], task):
+            kind, value = connection.recv()
+        if kind == "error":
+            raise value
+        if kind == "result" and self._fresh:
+            self._dismiss(connection)
+            self.add_workers(min(1, len(self._waiting) - self._starting()))
+        elif kind in ("ready", "result"):
+            self._continue(connection)
+        return None if task is None else Message(task, kind, value)
+
+    def stop(self) -> None:
+        """End all processes; one that saves its state first gets some seconds."""
+        for process in self.workers.values():
             process.terminate()
-        for process in workers.values():
-            process.join()
+        for process in self.workers.values():
+            process.join(STOP_TIMEOUT_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def _starting(self) -> int:
+        """Return the number of processes that have no task yet."""
+        return len(self.workers.keys() - self._current.keys())
+
+    def _continue(self, connection: Connection) -> None:
+        if not self._waiting:
+            self._dismiss(connection)
+            return
+        number = self._waiting.popleft()
+        self._send(connection, (self._tasks[number],))
+        self._current[connection] = number
+
+    def _dismiss(self, connection: Connection) -> None:
+        self._send(connection, None)
+        self._current.pop(connection, None)
+        self.workers.pop(connection).join()
+
+    def _send(self, connection: Connection, content: Any) -> None:
+        with _lives(self.workers[connection], None):
+            connection.send(content)
 
 
 def _new_worker() -> tuple[Connection, SpawnProcess]:
@@ -164,7 +241,7 @@ def _new_worker() -> tuple[Connection, SpawnProcess]:
 
 
 @contextmanager
-def _lives(process: SpawnProcess) -> Iterator[None]:
+def _lives(process: SpawnProcess, task: int | None) -> Iterator[None]:
     """Report the end of a process while sending to it or receiving from it."""
     try:
         yield
@@ -172,9 +249,7 @@ def _lives(process: SpawnProcess) -> Iterator[None]:
         process.join()
         if process.exitcode == _UNGUARDED:
             raise InputError(_NO_GUARD) from error
-        raise IndexerError(
-            f"a worker process ended unexpectedly (exit code {process.exitcode}); if memory is short, give fewer --jobs"
-        ) from error
+        raise WorkerError(task, process.exitcode) from error
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest, suggestion
+from factcensus.indexer.numbers import parse_size
 from factcensus.indexer.records import windows_of
-from factcensus.indexer.system.console import parse_size
 from factcensus.indexer.tables.strata import check_bins
 from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, StrataControl

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from factcensus.indexer.numbers import parse_size, size_text
 from factcensus.indexer.paths import check_output_folder
-from factcensus.indexer.system.console import parse_size, size_text
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import read_counted_facts

@@ -1,0 +1,126 @@
+"""Progress on stderr: one line per stage, with rate and remaining time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TextIO
+
+from factcensus.indexer.numbers import clock_text, duration_text, size_text
+
+#: Seconds between two lines of a stage: updated in place on a terminal, and printed one below the other elsewhere.
+LIVE_INTERVAL_S, LOG_INTERVAL_S = 0.2, 10.0
+
+
+@dataclass(slots=True)
+class _Stage:
+    """A stage since its first report in this process; a continued stage may begin at any ``first``."""
+
+    begun: float
+    first: int
+    shown: float
+    over: bool = False
+
+    def seconds_left(self, done: int, total: int, now: float) -> float | None:
+        """Return the remaining time, or None if it cannot be estimated yet."""
+        if done <= self.first or done >= total:
+            return None
+        return (now - self.begun) / (done - self.first) * (total - done)
+
+
+class ConsoleProgress:
+    """Prints the progress of one or more stages.
+
+    On a terminal, the line of the current stage is updated in place. Elsewhere a stage gets a line every few seconds,
+    and one at its end.
+
+    Args:
+        stream: Where to print; stderr by default.
+        interval_s: Seconds between two lines of a stage.
+        clock: Begin each line with the elapsed time, and never update a line in place. For stages that run at the same
+            time.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, interval_s: float | None = None, clock: bool = False) -> None:
+        self._out = stream or sys.stderr
+        self._live = self._out.isatty() and not clock
+        self._interval_s = interval_s if interval_s is not None else LIVE_INTERVAL_S if self._live else LOG_INTERVAL_S
+        self._clock_from = time.monotonic() if clock else None
+        self._stages: dict[str, _Stage] = {}
+        self._open = ""
+        self._pending = ""
+
+    def __call__(self, stage: str, done: int, total: int, unit: str = "", detail: str = "") -> None:
+        """Show that ``done`` of ``total`` units of a stage are finished.
+
+        Args:
+            stage: Name of the stage.
+            done: Number of finished units; at ``total`` the stage is complete.
+            total: Total number of units.
+            unit: Name of the unit, such as ``tokens``; ``B`` for bytes.
+            detail: A few words to add, such as ``loss 1.93``.
+        """
+        now, over = time.monotonic(), done >= total
+        if self._clock_from is None and stage != self._open:
+            self.close()
+            self._open = stage
+        state = self._stages.get(stage)
+        if state is None or (state.over and not over) or done < state.first:
+            state = self._stages[stage] = _Stage(now, done, now if not self._live else float("-inf"))
+        elif state.over:
+            return
+        state.over = over
+        line = _line(stage, done, total, unit, state, now) + (f", {detail}" if detail else "")
+        if over or now - state.shown >= self._interval_s:
+            state.shown, self._pending = now, ""
+            self._show(line, end=over)
+        elif self._clock_from is None:
+            self._pending = line
+
+    def say(self, text: str) -> None:
+        """Print a line that is not about a stage."""
+        self.close()
+        self._print(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the line of the last stage."""
+        if self._live and self._open and not self._stages[self._open].over:
+            print(file=self._out, flush=True)
+        elif not self._live and self._pending:
+            self._print(self._pending)
+        self._open = self._pending = ""
+
+    def _show(self, line: str, *, end: bool) -> None:
+        if self._live:
+            print(f"\r\x1b[2K{line}", end="\n" if end else "", file=self._out, flush=True)
+        else:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        elapsed = "" if self._clock_from is None else f"[{clock_text(time.monotonic() - self._clock_from):>5}] "
+        print(elapsed + line, file=self._out, flush=True)
+
+
+def _line(stage: str, done: int, total: int, unit: str, state: _Stage, now: float) -> str:
+    share = f"{100 * done / total:3.0f} %" if total else "    "
+    amount = f"{size_text(done)} of {size_text(total)}" if unit == "B" else f"{done:,} of {total:,} {unit}".rstrip()
+    seconds, parts = now - state.begun, []
+    if seconds > 0.5 and done > state.first:
+        rate = (done - state.first) / seconds
+        if unit:
+            parts.append(f"{size_text(rate)}/s" if unit == "B" else f"{rate:,.0f} {unit}/s")
+        parts.append(duration_text(seconds))
+    left = state.seconds_left(done, total, now)
+    if left is not None and seconds > 0.5:
+        parts.append(f"{duration_text(left)} left")
+    return f"{stage:<16} {share}  {amount}" + (f"  ({', '.join(parts)})" if parts else "")
