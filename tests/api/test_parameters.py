@@ -92,6 +92,17 @@ def test_the_nearest_name_is_suggested(http: httpx.Client, path: str, name: str,
     assert problem["detail"] == f"unknown query parameter {name!r}; did you mean {nearest!r}?"
 
 
+@pytest.mark.parametrize("number", ["1_0", "+10", "10.0", "１０", " 10", "", "x"])
+def test_other_spellings_of_numbers_are_refused(http: httpx.Client, number: str) -> None:
+    """Pydantic reads the first three as 10."""
+    pair = {"subject": "Curie", "object": "Warsaw", "window": number}
+    problem = assert_problem(http.get(COOC, params=pair), 422, "invalid-request")
+    assert problem["errors"][0]["parameter"] == "window"
+    assert f"expected an integer, got {number!r}" in problem["errors"][0]["detail"]
+    facts = {"facts": [{"subject": "Curie", "object": "Paris"}]}
+    assert_problem(http.post(FACTS, params={"windows": number}, json=facts), 422, "invalid-request")
+
+
 def test_body_fields_are_not_accepted_in_the_url(http: httpx.Client) -> None:
     for path, body, query in (
         (COUNT, {"text": "Paris"}, "text=Curie"),

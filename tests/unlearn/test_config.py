@@ -203,6 +203,8 @@ def test_unknown_assignment_keys_get_a_suggestion(tmp_path: Path, assignment: st
     ("settings", "message"),
     [
         ({"seed": True}, "seed must be a number, got true"),
+        ({"seed": "1_0"}, "seed must be a number, got '1_0'"),
+        ({"training": {"learning_rate": " 1e-5"}}, "learning_rate must be a number, got ' 1e-5'"),
         ({"training": {"passes": True}}, "passes must be a number, got true"),
         ({"training": {"passes": float("inf")}}, "training.passes"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
@@ -223,7 +225,7 @@ def test_yaml_numbers_are_decimal(tmp_path: Path) -> None:
     config = load_config(tmp_path / "run.YAML")
     assert (config.seed, str(config.out), config.training.learning_rate) == (10, "007", 1e-5)
     (tmp_path / "run.yaml").write_text(text.replace("010", "1:30"))
-    with pytest.raises(ConfigError, match="'seed'"):
+    with pytest.raises(ConfigError, match="seed must be a number, got '1:30'"):
         load_config(tmp_path / "run.yaml")
 
 

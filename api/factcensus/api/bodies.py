@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -22,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from factcensus.api.http.parameters import unique_fields
+from factcensus.api.http.parameters import as_number, unique_fields
 from factcensus.api.http.problems import UNKNOWN_FIELD
 from factcensus.api.infini_gram.wire import RANGES
 from factcensus.indexer import Entity, Scope
@@ -49,7 +50,10 @@ BY = Field(
     examples=["source"],
 )
 #: Maximum number of tokens between two mentions; bounded by the largest position in an index.
-Window = Annotated[int, Field(ge=0, le=2**31 - 1)]
+LARGEST_WINDOW = 2**31 - 1
+Window = Annotated[int, Field(ge=0, le=LARGEST_WINDOW)]
+#: The same in a URL.
+WindowText = Annotated[Window, BeforeValidator(as_number)]
 
 
 class Body(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer.environment import PREFIX, check_environment
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.numbers import decimal_number, whole_number
 
 
 def _flag(text: str) -> bool | str:
@@ -27,7 +29,7 @@ def _folders(text: str) -> list[str]:
     return [folder for folder in text.split(os.pathsep) if folder]
 
 
-Whole = Annotated[int, BeforeValidator(int)]
+Whole = Annotated[int, BeforeValidator(partial(whole_number, least=None))]
 #: How the text of a variable becomes a value, by the type of its setting.
 _BY_TYPE: dict[str, Any] = {
     "str": str,
@@ -44,7 +46,9 @@ _BY_TYPE: dict[str, Any] = {
 _BY_NAME: dict[str, Any] = {
     "port": Annotated[Whole, Field(ge=0, le=65535, description="a whole number from 0 to 65535")],
     "requests_per_minute": Annotated[Whole, Field(ge=0, description="a whole number, at least 0")],
-    "poll_seconds": Annotated[float, Field(ge=0, le=86400, description="a number of seconds from 0 to 86400")],
+    "poll_seconds": Annotated[
+        float, BeforeValidator(decimal_number), Field(ge=0, le=86400, description="a number of seconds from 0 to 86400")
+    ],
     "log_level": Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(str.lower),

@@ -15,22 +15,22 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 #: An integer in a cell of a table: without leading zeros, because ``007`` is a code; programs write ``12.0`` for 12.
 _CELL = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0)?", re.ASCII)
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?: ?([A-Za-z]+))?", re.ASCII)
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
 _UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", 1)}
 
 
-def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
-    """Return an integer of at most 18 digits, from ``least`` to ``most``.
+def whole_number(text: str, least: int | None = 0, most: int | None = None) -> int:
+    """Return an integer of at most 18 digits, from ``least`` to ``most``; None for no bound.
 
     Raises:
         ValueError: The text is not such a number; the message says what was expected.
     """
     number = int(text) if _WHOLE.fullmatch(text) else None
-    if number is None or number < least or (most is not None and number > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"expected an integer {bounds}, got {text!r}")
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        bounds = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+        raise ValueError(f"expected an integer{bounds}, got {text!r}")
     return number
 
 
@@ -65,9 +65,10 @@ def parse_size(text: str) -> int:
         InputError: The text is not a size.
     """
     found = _SIZE.fullmatch(text)
-    if not found or found[2].upper() not in _UNITS or float(found[1]) <= 0:
+    size = float(found[1]) * _UNITS.get((found[2] or "").upper(), 0) if found else 0.0
+    if not 1 <= size < 1 << 63:
         raise InputError(f"invalid size {text!r}; write it like 8GiB, 500MB or a number of bytes")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(size)
 
 
 def size_text(size_bytes: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from factcensus.indexer.numbers import decimal_number
+
 
 def preferred(accept: str | None, offers: Sequence[str]) -> str | None:
     """Return the offer with the highest quality (the first among equals), or None if the header excludes all offers.
@@ -29,7 +31,7 @@ def _parse(part: str) -> tuple[str, float] | None:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:
-                quality = min(max(float(value), 0.0), 1.0)
+                quality = min(max(decimal_number(value), 0.0), 1.0)
             except ValueError:
                 quality = 0.0
     return (media_range, quality) if "/" in media_range else None

@@ -22,6 +22,7 @@ from factcensus.api.http.negotiation import media_type_of
 from factcensus.api.http.origins import refuse_other_sites
 from factcensus.api.http.problems import Problem
 from factcensus.indexer.names import unknown_name
+from factcensus.indexer.numbers import whole_number
 
 #: Maximum characters of a client's name that a message repeats.
 _MOST_CHARACTERS = 80
@@ -110,6 +111,15 @@ def check_names(given: Iterable[str], known: Mapping[str, bool], what: str) -> N
             raise refused_name(name, str(unknown_name(what, name, known)))
         if times > 1 and not known[name]:
             raise refused_name(name, f"the {what} {name!r} is given {times} times; it takes one value")
+
+
+def as_number(text: Any) -> Any:
+    """Return the integer of a query parameter; pydantic would also read ``1_0``, ``+10`` and ``10.0``.
+
+    Raises:
+        ValueError: The text is not an integer.
+    """
+    return whole_number(text, least=None) if isinstance(text, str) else text
 
 
 def refused_name(name: str, detail: str) -> Problem:

@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from factcensus.api.bodies import DocumentsBody, EntityBody
+from factcensus.api.bodies import LARGEST_WINDOW, DocumentsBody, EntityBody
 from factcensus.api.http.problems import Problem
 from factcensus.indexer import Entity
+from factcensus.indexer.numbers import whole_number
 
 
 class Question(BaseModel):
@@ -47,11 +48,12 @@ class Question(BaseModel):
         text = self.window.strip()
         if not text:
             return None
-        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        try:
+            return whole_number(text, most=LARGEST_WINDOW)
+        except ValueError:
             raise Problem(
                 "invalid-request", "the window must be a whole number of tokens, or empty for whole documents"
-            )
-        return int(text)
+            ) from None
 
     @property
     def filter(self) -> dict[str, Any]:

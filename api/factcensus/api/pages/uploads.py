@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from factcensus.api.bodies import LARGEST_WINDOW
 from factcensus.api.dependencies import (
     HolderOf,
     IndexesOf,
@@ -43,6 +44,7 @@ from factcensus.api.serving.fact_tables import DOCUMENTS, spread_of
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline, stratify
 from factcensus.indexer.errors import FactcensusError, InputError
+from factcensus.indexer.numbers import whole_number
 from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
@@ -171,12 +173,12 @@ async def _form(
 
 def _windows(text: str) -> list[int]:
     """Parse windows separated by commas or spaces."""
-    words = text.replace(",", " ").split()
-    if not all(word.isascii() and word.isdecimal() and len(word) <= 9 for word in words):
+    try:
+        return [whole_number(word, most=LARGEST_WINDOW) for word in text.replace(",", " ").split()]
+    except ValueError:
         raise InputError(
             f"invalid windows {text[:100]!r}; give whole numbers of tokens separated by commas, such as 10, 50"
-        )
-    return [int(word) for word in words]
+        ) from None
 
 
 def _submitted(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 
 from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
-from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, Window, filter_of_text, scope_of
+from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, WindowText, filter_of_text, scope_of
 from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.serving.caching import cache_headers, cached, not_modified
@@ -72,7 +72,7 @@ async def cooccurrence_by_address(  # noqa: PLR0913  # one argument per paramete
     object: Annotated[str, Query(description="The object's name.")],
     subject_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006  # the framework copies it
     object_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006
-    window: Annotated[Window | None, Query(description="As in the body of POST.")] = None,
+    window: Annotated[WindowText | None, Query(description="As in the body of POST.")] = None,
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
     filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:

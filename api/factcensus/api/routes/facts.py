@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import FactsAnswer, JobAnswer
-from factcensus.api.bodies import FactsBody, Window
+from factcensus.api.bodies import FactsBody, WindowText
 from factcensus.api.dependencies import HolderOf, JobsOf, LimitsOf, OpenIndex, ServiceOf, new_router
 from factcensus.api.formats import (
     TABLE_CONTENT,
@@ -91,7 +91,7 @@ async def count_facts(
     service: ServiceOf,
     jobs: JobsOf,
     holder: HolderOf,
-    windows: Annotated[list[Window], Query(description="For table formats; may be given several times.")] = [],  # noqa: B006  # the framework copies it
+    windows: Annotated[list[WindowText], Query(description="For table formats; may be given several times.")] = [],  # noqa: B006  # the framework copies it
 ) -> Response:
     """Return the facts with their counts, in the order of the request.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pyarrow as pa
 from pyarrow.compute import call_function as compute
 
+from factcensus.indexer.numbers import whole_cell
 from factcensus.indexer.tables.columns import (
     ASKED_LIST_COLUMNS,
     FACT_COLUMNS,
@@ -20,7 +20,6 @@ from factcensus.indexer.tables.values import plain_column
 
 #: Keys of metadata that describe the columns of a table.
 _NOTES = (b"pandas", b"huggingface")
-_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0)?")
 #: Texts for null in number columns, as written by pandas and other tools.
 _NULLS = frozenset(("", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"))
 
@@ -72,23 +71,12 @@ def _numbers_in(texts: list[str | None], name: str) -> list[int | bool | None]:
         if text is None or text in _NULLS:
             found.append(None)
         elif name != "exact":
-            found.append(_whole(text))
+            found.append(whole_cell(text))
         elif text.lower() in ("true", "false"):
             found.append(text.lower() == "true")
         else:
             raise ValueError(text)
     return found
-
-
-def _whole(text: str) -> int:
-    """Convert ``12`` or ``12.0`` to an integer; ``012`` is a code rather than a number.
-
-    Raises:
-        ValueError: The text is not an integer.
-    """
-    if _WHOLE.fullmatch(text) is None:
-        raise ValueError(text)
-    return int(text.removesuffix(".0"))
 
 
 def carried_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:

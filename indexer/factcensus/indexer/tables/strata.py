@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -15,9 +14,8 @@ import pyarrow as pa
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
+from factcensus.indexer.numbers import whole_cell, whole_number
 from factcensus.indexer.tables.added import check_one_analyzer, without_strata
-
-_WHOLE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.0)?")
 
 
 def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
@@ -69,25 +67,24 @@ def check_bins(bins: str) -> None:
 
 def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
     kind, _, argument = bins.partition(":")
-    if kind == "quantile" and argument.isdecimal() and int(argument) >= 1:
-        return _quantile_bounds(counts, int(argument))
+    numbers = _positive(argument)
+    if kind == "quantile" and len(numbers) == 1:
+        return _quantile_bounds(counts, numbers[0])
+    if kind == "edges" and numbers and all(low < high for low, high in pairwise(numbers)):
+        return _edge_bounds(numbers)
     if bins == "log10":
         digits = len(str(int(counts.max())))
         edges = [10**power for power in range(digits)]
         return _edge_bounds(edges)
-    if kind == "edges":
-        try:
-            edges = [int(edge) for edge in argument.split(",") if edge.strip().isascii() and "_" not in edge]
-        except ValueError:
-            edges = []
-        if (
-            len(edges) == argument.count(",") + 1
-            and edges[0] >= 1
-            and edges[-1] < 1 << 63
-            and all(low < high for low, high in pairwise(edges))
-        ):
-            return _edge_bounds(edges)
     raise InputError(f"invalid bins {bins!r}; give quantile:K, log10 or edges:A,B,… (ascending, from 1)")
+
+
+def _positive(argument: str) -> list[int]:
+    """Return the positive integers of a list separated by commas, or nothing if it has anything else."""
+    try:
+        return [whole_number(number.strip(), least=1) for number in argument.split(",")]
+    except ValueError:
+        return []
 
 
 def _edge_bounds(edges: Sequence[int]) -> Bounds:
@@ -142,6 +139,9 @@ def _count(value: Any) -> int | None:
     if isinstance(value, (float, Decimal)):
         value = int(value) if math.isfinite(value) and value == int(value) else None
     elif isinstance(value, str):
-        value = int(value.strip().removesuffix(".0")) if _WHOLE.fullmatch(value.strip()) else None
+        try:
+            value = whole_cell(value.strip())
+        except ValueError:
+            return None
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
     return value if is_count else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from factcensus.indexer.numbers import whole_number
 from factcensus.indexer.paths import not_found
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
@@ -161,6 +162,7 @@ def _step_into(place: Any, part: str, where: str) -> Any:
 
 
 def _position(place: list[Any], part: str, where: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
-        raise ConfigError(f"{where}: expected a number from 0 to {len(place) - 1} for {part!r}")
-    return int(part)
+    try:
+        return whole_number(part, most=len(place) - 1)
+    except ValueError:
+        raise ConfigError(f"{where}: expected a number from 0 to {len(place) - 1} for {part!r}") from None
