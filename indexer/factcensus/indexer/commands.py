@@ -11,6 +11,7 @@ from factcensus.indexer.cli.facts import count as count_facts
 from factcensus.indexer.cli.facts import stratify
 from factcensus.indexer.cli.index import index_group
 from factcensus.indexer.cli.ngram import ngram_group
+from factcensus.indexer.cli.work import work_group
 
 
 def add_commands(root: click.Group) -> None:
@@ -18,5 +19,5 @@ def add_commands(root: click.Group) -> None:
     facts_group = group(
         "facts", "Count, stratify, describe and draw tables of facts.", [count_facts, stratify, describe, plot, compare]
     )
-    for each in (count, cooc, index_group, facts_group, ngram_group):
+    for each in (count, cooc, index_group, facts_group, work_group, ngram_group):
         root.add_command(each)

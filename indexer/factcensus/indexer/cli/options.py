@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.system.places import Place
 
     ParamType: TypeAlias = click.ParamType[Any]
     BaseChoice: TypeAlias = click.Choice[str]
@@ -43,6 +44,25 @@ class AnyPath(click.Path):
 
 #: A path that the command reads or writes; the library that opens it reports errors.
 PATH = AnyPath()
+
+
+class PlaceType(ParamType):
+    """A local path or a URL; a URL of an unknown protocol is refused before any work starts."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Return the place."""
+        from factcensus.indexer.system.places import Place
+
+        try:
+            return Place.of(value)
+        except InputError as error:
+            raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
+
+
+#: A path or URL that the command reads or writes.
+PLACE = PlaceType()
 
 
 class Output(AnyPath):

@@ -1,0 +1,131 @@
+"""The runner for a Ray cluster: one task per unit, retried when a worker or a node is lost.
+
+Ray runs code that any client of its port sends, so a cluster started here listens on loopback alone. A cluster is only
+joined if its address is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from factcensus.indexer.errors import IndexerError, InputError, MissingExtraError
+from factcensus.indexer.work.folder import WorkFolder
+from factcensus.indexer.work.job import Failure, Job, Run, Unit
+from factcensus.indexer.work.runners import UnitWorker
+
+#: How often a unit is run again after its worker or node was lost.
+RETRIES = 5
+#: Tasks submitted at a time, which bounds the memory of the driver.
+PENDING = 1000
+
+
+class RayRunner:
+    """Runs units as tasks of a Ray cluster.
+
+    Args:
+        address: ``local`` starts Ray on this machine, for this run, on loopback; ``auto`` joins the cluster of this
+            machine; ``ray://HOST:PORT`` connects to another one.
+        jobs: Number of units at a time on this machine with ``local``.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InputError: The address has another form.
+    """
+
+    def __init__(self, address: str, jobs: int = 1) -> None:
+        if address not in ("auto", "local") and not address.startswith("ray://"):
+            raise InputError(f"--ray must be auto, local or ray://HOST:PORT, got {address!r}")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Otherwise Ray 2 hides the devices of a task that asks for none, and warns that this will change.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingExtraError("ray", "cluster") from error
+        self._ray, self._address, self._jobs = ray, address, jobs
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        if self._ray.is_initialized():  # by the program that uses this library, which also ends it
+            yield
+            return
+        here: dict[str, Any] = {}
+        if self._address == "local":
+            here = {"num_cpus": self._jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        try:
+            self._ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        except ConnectionError as error:
+            raise IndexerError(f"cannot connect to Ray at {self._address}: {error}") from error
+        try:
+            yield
+        finally:
+            self._ray.shutdown()
+
+    def __call__(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Sequence[Failure]:
+        """Run all units, the largest first."""
+        with self._connected():
+            return list(self._run(job, folder, sorted(units, key=lambda unit: -unit.size_bytes), run))
+
+    def _run(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Iterator[Failure]:
+        ray = self._ray
+        task = ray.remote(max_retries=RETRIES, num_cpus=1)(_run_unit)
+        shared = ray.put((job, folder))
+        waiting = iter(units)
+        running: dict[Any, Unit] = {}
+        done, total = 0, sum(unit.size_bytes for unit in units)
+        try:
+            while True:
+                for unit in waiting:
+                    running[task.remote(shared, unit)] = unit
+                    if len(running) >= PENDING:
+                        break
+                if not running:
+                    return
+                finished, _ = ray.wait(list(running))
+                for reference in finished:
+                    unit = running.pop(reference)
+                    failure, notices = self._result(reference)
+                    for message in notices:
+                        run.notice(message)
+                    done += unit.size_bytes
+                    run.progress(unit.stage, done, total, "B")
+                    if failure is not None:
+                        yield failure
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+    def _result(self, reference: Any) -> tuple[Failure | None, list[str]]:
+        """Return the result of a task, or raise the error of the unit instead of Ray's wrapping of it."""
+        try:
+            failure, notices = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise IndexerError(
+                f"a unit lost its worker {RETRIES + 1} times ({type(error).__name__}); finished units are kept, run "
+                "the same command again"
+            ) from error
+        return failure, notices
+
+
+#: The worker of this process, by work folder; making one may take seconds.
+_workers: dict[str, UnitWorker] = {}
+
+
+def _run_unit(shared: tuple[Job, WorkFolder], unit: Unit) -> tuple[Failure | None, list[str]]:
+    """Run a unit in a worker process of Ray.
+
+    A job holds no large arrays but reads them from the work folder. Arrays that Ray passes without a copy are
+    read-only, and compiled code would be compiled a second time for them.
+    """
+    job, folder = shared
+    notices: list[str] = []
+    if folder.place.url not in _workers:
+        _workers.clear()
+        _workers[folder.place.url] = UnitWorker(job, folder)
+    return _workers[folder.place.url](unit, lambda _bytes: None, notices.append), notices
