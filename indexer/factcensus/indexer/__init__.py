@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
     from factcensus.indexer.storage.deletion import delete_documents
+    from factcensus.indexer.storage.slices import slice_index
     from factcensus.indexer.storage.verify import verify_index
     from factcensus.indexer.tables.counts import count_facts
     from factcensus.indexer.tables.facts import facts_from_rows, read_facts
@@ -45,6 +46,7 @@ _MODULE_OF = {
     "read_facts": "tables.facts",
     "Scope": "counting.scope",
     "scan_facts": "counting.scan",
+    "slice_index": "storage.slices",
     "stratify": "tables.strata",
     "verify_index": "storage.verify",
     "write_table": "tables.files",
@@ -66,6 +68,7 @@ __all__ = [
     "facts_from_rows",
     "read_facts",
     "scan_facts",
+    "slice_index",
     "stratify",
     "verify_index",
     "write_table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -283,7 +284,7 @@ class OpenedIndex:
             size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
         deleted = sum(len(shard.deleted) for shard in self.shards)
         documents = sum(shard.documents for shard in self.shards)
-        return {
+        described = {
             "name": self.name,
             "digest": self.digest,
             "generation": self.generation,
@@ -300,6 +301,8 @@ class OpenedIndex:
             "skipped_lines": manifest.skipped_lines if manifest else None,
             "sources": manifest.sources if manifest else None,
         }
+        part = manifest.slice if manifest else None
+        return described if part is None else described | {"slice": asdict(part)}
 
     def token_ids(self, text: str) -> TokenIds | None:
         """Return the token ids of a text; None if one of its tokens does not occur in the corpus.
@@ -353,7 +356,9 @@ class OpenedIndex:
                 f"index {self.name} was built by infini-gram and does not record repeated documents, so they cannot be "
                 "excluded; count without this restriction"
             )
-        return masks_of(self.shards, scope, {} if scope.where is None else self.document_tables)
+        part = self.manifest.slice if self.manifest else None
+        tables = {} if scope.where is None else self.document_tables
+        return masks_of(self.shards, scope, tables, part.first_token if part else 0)
 
     def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         """Return the values of a column, and for each shard the index of the value of each document; nothing for None.
@@ -397,7 +402,7 @@ class OpenedIndex:
 
 
 def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
-    documents = 0
+    documents = manifest.slice.first_document if manifest.slice else 0
     for record in manifest.shards:
         shard = open_shard(folder, record, documents, manifest.files)
         documents += shard.documents

@@ -1,4 +1,4 @@
-"""The commands for an index: build, add, delete, compact, info, verify, list."""
+"""The commands for an index: build, add, delete, compact, slice, info, verify, list."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from factcensus.indexer.cli.options import (
     PATH,
     Choice,
     IndexChoice,
+    Value,
+    Whole,
     index_argument,
     json_option,
     machine_options,
@@ -227,6 +229,32 @@ def compact(index: Path, out: Path | None, **options: Any) -> None:
     _print_built(out or index, manifest)
 
 
+class ShardRange(Value):
+    """A range ``A-B`` of shard numbers, inclusive; ``A`` alone is one shard."""
+
+    name = "shards"
+    expected = "a range A-B of shard numbers with A at most B, such as 0-3"
+
+    def read(self, text: str) -> tuple[int, int]:
+        """Convert a text to (first, last)."""
+        first, _, last = text.partition("-")
+        ends = Whole().read(first), Whole().read(last or first)
+        if ends[0] > ends[1] or text.endswith("-"):
+            raise ValueError
+        return ends
+
+
+@command("slice", example="factcensus index slice indexes/wiki --shards 0-3 --out slices/wiki-a")
+@folder_argument
+@option("--shards", required=True, type=ShardRange(), metavar="A-B", help="first and last shard, as in tokenized.N")
+@option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new folder of the slice")
+def slice_command(index: Path, shards: tuple[int, int], out: Path) -> None:
+    """Make an index of some shards of an index, with hard links; counts of all slices add up to those of the whole."""
+    from factcensus.indexer.storage.slices import slice_index
+
+    _print_built(out, slice_index(index, shards, out))
+
+
 @command("info", example="factcensus index info indexes/wiki --json")
 @index_argument
 @json_option
@@ -238,6 +266,9 @@ def info(index: IndexChoice, as_json: bool) -> None:
         print_json(described)
         return
     sources = described.pop("sources") or {}
+    if part := described.pop("slice", None):
+        first, shards = part["first_shard"], described["shards"]
+        described["slice"] = f"shards {first + 1} to {first + shards} of the {part['whole_shards']} of {part['whole']}"
     for key, value in described.items():
         if value is not None:
             print(f"{key.replace('_', ' '):<20} {f'{value:,}' if isinstance(value, int) else value}")
@@ -314,5 +345,7 @@ def list_indexes(folder: Path, as_json: bool) -> None:
 
 
 index_group: click.Group = group(
-    "index", "Build, change, describe and verify indexes.", [build, add, delete, compact, info, verify, list_indexes]
+    "index",
+    "Build, change, describe and verify indexes.",
+    [build, add, delete, compact, slice_command, info, verify, list_indexes],
 )

@@ -54,11 +54,12 @@ def column_of(scope: Scope) -> int:
     return 2 if scope.duplicates else 4
 
 
-def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFile]) -> list[Mask]:
+def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFile], first_token: int = 0) -> list[Mask]:
     """Return, for each shard, bool (documents,): True for counted documents; of size 0 if all are counted.
 
     Args:
         tables: The document table of each shard by its number; needed only for a condition.
+        first_token: Number of tokens before the first shard, in a slice of an index.
 
     Raises:
         InputError: The condition is invalid.
@@ -67,7 +68,7 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
 
     chosen = {} if scope.where is None else select_documents(tables, {}, where=scope.where)
     masks = []
-    tokens_before = 0
+    tokens_before = first_token
     for shard in shards:
         mask = np.ones(shard.documents, np.bool_)
         mask[shard.deleted] = False

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.errors import NoIndexError, VerificationError
+from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
 from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.documents import Chosen
 from factcensus.indexer.storage.index_analyzer import load_analyzer
@@ -36,6 +36,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an index to change.
 
     Raises:
+        InputError: The index is a slice.
         NoIndexError: There is no factcensus index.
         IndexFormatError: The index was built with another version of the analyzer.
     """
@@ -44,6 +45,11 @@ def read_manifest(folder: Path) -> Manifest:
             raise no_index(folder)
         raise NoIndexError(f"no factcensus index at {folder}; build one with 'factcensus index build'")
     manifest = Manifest.read(folder)
+    if manifest.slice is not None:
+        raise InputError(
+            f"{folder} is a slice; repeated documents depend on the other slices, so change the whole index and slice "
+            "it again"
+        )
     load_analyzer(folder, manifest)
     return manifest
 

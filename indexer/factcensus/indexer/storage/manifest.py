@@ -99,6 +99,25 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a whole index that a slice has.
+
+    Attributes:
+        whole: Digest of the manifest of the whole index.
+        first_document: Number of documents, including deleted ones, in the shards before the slice.
+        first_token: Number of tokens, without separators, of these documents.
+        first_shard: Number of shards before the slice.
+        whole_shards: Number of shards of the whole index.
+    """
+
+    whole: str
+    first_document: int
+    first_token: int
+    first_shard: int
+    whole_shards: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -111,6 +130,7 @@ class Manifest:
         changes: The latest changes, at most :data:`MOST_CHANGES`, oldest first.
         contents: A digest of the ids and texts of each corpus file in the index, which reveals repeated additions.
         files: All files except the manifest.
+        slice: The part of a whole index that this index has; None for a whole index.
     """
 
     analyzer: str
@@ -126,6 +146,7 @@ class Manifest:
     changes: tuple[Change, ...] = ()
     contents: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
+    slice: Slice | None = None
 
     @property
     def documents(self) -> int:
@@ -140,7 +161,13 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 of the whole content; equal for equal content, independent of time and machine."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
+    def _content(self) -> dict[str, Any]:
+        content = asdict(self)
+        if self.slice is None:
+            del content["slice"]
+        return content
 
     def after(self, old: Manifest, what: What) -> Manifest:
         """Return this manifest as the generation after ``old``, created by the change ``what``."""
@@ -192,7 +219,7 @@ class Manifest:
             "digest": self.digest,
             "documents": self.documents,
             "tokens": self.tokens,
-            **asdict(self),
+            **self._content(),
         }
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
@@ -275,9 +302,18 @@ def read_content(content: Any) -> Manifest:
             name: FileRecord(_number(record, "bytes"), _matching(record, "sha256", _HEX))
             for name, record in _object(content, "files").items()
         },
+        slice=_slice(content["slice"]) if "slice" in content else None,
     )
     manifest.check_files()
     return manifest
+
+
+def _slice(content: Any) -> Slice:
+    names = [each.name for each in dataclass_fields(Slice)]
+    if not isinstance(content, dict) or set(content) != set(names):
+        raise ValueError(f"a slice must have {', '.join(names)}, got {content!r:.80}")
+    whole = _matching(content, "whole", _HEX)
+    return Slice(whole, *(_number(content, name) for name in names[1:]))
 
 
 _HEX = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")
