@@ -168,9 +168,13 @@ def test_eval_run_asks_a_model_and_writes_a_run_folder(
         "summary.json",
         "report.html",
         "cells",
+        ".lock",
     }
     again = [*command[:-1], str(tmp_path / "oracle"), "--method", "retrained", "--device", "cpu"]
     assert main(again) == 0
     assert "pool it with the original model's run" in capsys.readouterr().out
+    assert main([*again, "--json"]) == 0
+    expected = {"run": str(tmp_path / "oracle"), "method": "retrained", "summary": None}
+    assert json.loads(capsys.readouterr().out) == expected
     assert main(["report", str(out), str(tmp_path / "oracle"), "--out", str(tmp_path / "r.html"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["oracle"] == "retrained"

@@ -23,7 +23,6 @@ from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
     from factcensus.eval.asking.extras import Extras
-    from factcensus.unlearn.progress import stderr_progress
 
 ATTACKS, UTILITY = "attacks", "utility"
 
@@ -212,6 +211,7 @@ def run(
     from factcensus.indexer import InputError, read_facts
     from factcensus.indexer.tables.added import check_one_analyzer
     from factcensus.indexer.tables.complete import complete_facts
+    from factcensus.unlearn.progress import stderr_progress
 
     for name in ("relearn_rate", "relearn_steps"):
         if extras[name] is not None and not {"relearn", "all"} & {*extras["attacks"]}:
@@ -246,10 +246,13 @@ def run(
     )
     found = read_run(out)
     if models[0].method != "original":
-        print(
-            f"{out}: wrote facts.parquet and tokens.parquet; pool it with the original model's run with "
-            "'factcensus report'"
-        )
+        if as_json:
+            print_json({"run": out, "method": models[0].method, "summary": None})
+        else:
+            print(
+                f"{out}: wrote facts.parquet and tokens.parquet; pool it with the original model's run with "
+                "'factcensus report'"
+            )
         return
     show_summary(write_results(found, out), out / "report.html", as_json=as_json)
 

@@ -21,12 +21,12 @@ class Section(BaseModel):
         """Refuse true, and texts such as ``1_0``; YAML reads ``1e-5`` as a text, so texts of numbers are accepted."""
         for name, value in given.items() if isinstance(given, Mapping) else ():
             kinds = cls.model_fields[name].annotation if name in cls.model_fields else None
-            allowed = {kinds, *get_args(kinds)}
+            allowed = {*(get_args(kinds) or (kinds,))}
             if not allowed & {int, float}:
                 continue
             if isinstance(value, bool) and bool not in allowed:
                 raise ValueError(f"{name} must be a number, got {str(value).lower()}")
-            if isinstance(value, str) and str not in allowed:
+            if isinstance(value, str) and allowed <= {int, float, type(None)}:
                 try:
                     decimal_number(value)
                 except ValueError:
