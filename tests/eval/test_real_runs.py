@@ -17,6 +17,7 @@ from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.model_run import extend_run
 from factcensus.eval.report.cost import cost
 from factcensus.eval.report.extreme_facts import extreme_facts
+from factcensus.eval.report.section import ReportData
 from factcensus.eval.run_folder import parameters_of, read_run, summary_of, with_passages
 from factcensus.eval.service import serving
 from factcensus.indexer import CountIndex, build_index, count_facts, read_facts, stratify, write_table
@@ -129,7 +130,7 @@ def test_hidden_knowledge_is_shown_by_model_size(made: Made, page: Page) -> None
 
 def test_cost_is_measured_for_every_cell(made: Made) -> None:
     run = read_run(made.runs["large"])
-    section = cost(run, {}, {})
+    section = cost(ReportData(run, {}, {}))
     assert section is not None
     assert "rapl:package-0" in section.lead
     for row in section.tables[0].rows:
@@ -176,7 +177,7 @@ def test_utility_by_distance_agrees_with_the_facts(made: Made, page: Page) -> No
 def test_passages_come_from_the_served_corpus(made: Made, tmp_path: Path) -> None:
     run = read_run(made.runs["large"])
     with serving([made.index], tmp_path / "service.log") as url:
-        section = extreme_facts(with_passages(run, url, None), {"methods": [{"name": "simnpo"}]}, {})
+        section = extreme_facts(ReportData(with_passages(run, url, None), {"methods": [{"name": "simnpo"}]}, {}))
     assert section is not None
     shown: list[Any] = [row for table in section.tables for row in table.rows]
     assert shown

@@ -21,6 +21,7 @@ from factcensus.eval.report.extreme_facts import extreme_facts
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.page import render_report
 from factcensus.eval.report.printed import summary_text
+from factcensus.eval.report.section import ReportData
 from factcensus.eval.run_folder import Run, summary_of
 from factcensus.indexer.cli import main
 
@@ -160,7 +161,9 @@ def test_extreme_facts_are_named_with_passages_from_the_service(
     phantoms = run.facts["role"] == "phantom"
     run.facts.loc[phantoms, "log_probability_mean"] += np.linspace(-0.5, 0.5, int(phantoms.sum()))
     monkeypatch.setattr(Passages, "of", lambda self, subject, thing: f"{subject} of {thing} at {self.index}")
-    section = extreme_facts(replace(run, passages=Passages("http://127.0.0.1:1", "world")), summary_of(run), {})
+    section = extreme_facts(
+        ReportData(replace(run, passages=Passages("http://127.0.0.1:1", "world")), summary_of(run), {})
+    )
     assert section is not None
     resisted, over = section.tables
     assert all(row[6].endswith("of 2") and row[7] == f"{row[0]} of {row[1]} at world" for row in resisted.rows)

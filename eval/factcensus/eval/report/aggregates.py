@@ -9,24 +9,38 @@ import pandas as pd
 
 from factcensus.eval.names import AFTER, BEFORE
 from factcensus.eval.report import figures
-from factcensus.eval.report.section import Panel, Section, Table, csv_text
+from factcensus.eval.report.columns import Column, Fields, keyed, table_of
+from factcensus.eval.report.formatting import NONE
+from factcensus.eval.report.section import Panel, ReportData, Section, csv_of_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from factcensus.eval.run_folder import Run
+
+KEYS = ("method", "seed", "split", "measure")
 
 
-def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def _at(point: str) -> Column[Fields]:
+    """Return the column of the last score at an evaluation point."""
+
+    def score(row: Mapping[str, Any]) -> str:
+        values = row["found"].loc[row["found"]["point"] == point, "value"]
+        return f"{values.iloc[-1]:.3g}" if len(values) else NONE
+
+    return Column(point, score)
+
+
+COLUMNS = (*map(keyed, KEYS), _at(BEFORE), _at(AFTER))
+
+
+def aggregates(data: ReportData) -> Section | None:
     """Build the section on imported means: each measure before and after by split, with plots of forget measures."""
+    run = data.run
     table = run.aggregates
     if not len(table):
         return None
     kept = table[(table["point"] == BEFORE) | table["is_last"].astype(bool)]
-    rows = []
-    for (method, seed, split, measure), found in kept.groupby(["method", "seed", "split", "measure"], sort=False):
-        values = {point: _shown(found.loc[found["point"] == point, "value"]) for point in (BEFORE, AFTER)}
-        rows.append([str(method), str(seed), str(split), str(measure), values[BEFORE], values[AFTER]])
+    means = kept.groupby(list(KEYS), sort=False)
     panels = []
     forget = kept[kept["measure"].str.startswith("forget") & kept["stratum"].notna()]
     for measure, of_measure in forget.groupby("measure", sort=False):
@@ -35,7 +49,7 @@ def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
             Panel(
                 str(measure).replace("_", " "),
                 _draw(of_measure, str(measure)),
-                csv_text([columns, *of_measure[columns].itertuples(index=False, name=None)]),
+                csv_of_frame(of_measure, columns),
             )
         )
     return Section(
@@ -45,19 +59,15 @@ def aggregates(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
         "facts there are no intervals and no slopes, and it is unknown which facts were known before.",
         panels,
         [
-            Table(
+            table_of(
                 "Imported means before unlearning and at the last checkpoint",
-                ["method", "seed", "split", "measure", "before", "after"],
-                rows,
-                open=len(rows) <= 20,
+                COLUMNS,
+                ({**dict(zip(KEYS, key, strict=True)), "found": found} for key, found in means),
+                open=means.ngroups <= 20,
             )
         ],
         note="Open marks: before unlearning. Filled: at the last checkpoint.",
     )
-
-
-def _shown(values: pd.Series[float]) -> str:
-    return f"{values.iloc[-1]:.3g}" if len(values) else "-"
 
 
 def _draw(rows: pd.DataFrame, measure: str) -> str:

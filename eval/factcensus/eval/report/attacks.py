@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from factcensus.eval.report import figures
-from factcensus.eval.report.formatting import NONE, interval, percent
-from factcensus.eval.report.section import Panel, Section, Table, csv_text, or_none
+from factcensus.eval.report.columns import Column, Fields, keyed, table_of
+from factcensus.eval.report.formatting import NONE, interval, percent, with_interval
+from factcensus.eval.report.section import Panel, ReportData, Section, csv_of_frame, or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from factcensus.eval.run_folder import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,14 @@ LEVELS_OF_A_CURVE = 3
 MOST_OPEN_ROWS = 30
 
 
-def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
+def attacks(data: ReportData) -> Section | None:
     """Build the section on attacks: one panel per attack by stratum, and by level if there are several."""
+    run, summary, look = data.run, data.summary, data.look
     if not len(run.attacks) or not summary["methods"]:
         return None
     table = run.attacks[run.attacks["method"].isin([*look, "original"])]
     panels: list[Panel] = []
-    strata: list[list[str]] = []
+    strata: list[Attacked] = []
     labels = _strata(table)
     for attack, drawn in DRAWN.items():
         rows = table[(table["attack"] == attack) & (table["measure"] == drawn.measure) & (table["part"] != "relearned")]
@@ -57,8 +57,7 @@ def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
             continue
         form = "question" if (rows["form"] == "question").any() else str(rows["form"].iloc[0])
         panels += _panels(rows[rows["form"] == form], drawn, form, look)
-        strata += _by_stratum(_strongest(rows, drawn), labels)
-    head = ["method", "attack", "form", *labels.values(), "all", "never seen"]
+        strata += _by_method(_strongest(rows, drawn))
     return Section(
         "attacks",
         "What attacks recover",
@@ -66,14 +65,14 @@ def attacks(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
         "the value without the attack (or by guessing) and next to the value on never-seen people.",
         panels,
         [
-            Table(
+            table_of(
                 "Attacks at their strongest level, by stratum, with 95 % intervals; in parentheses the value without "
-                "the attack, or by guessing. Never seen: people without any text",
-                head,
+                "the attack, or by guessing",
+                [*IDENTITY, *(_of_stratum(stratum, label) for stratum, label in labels.items()), *TOTALS],
                 strata,
                 open=len(strata) <= MOST_OPEN_ROWS,
             ),
-            _every(table),
+            table_of("All attacks, over all strata", EVERY, table[table["stratum"].isna()].to_dict("records")),
         ],
         legend=True,
         note="Open marks: without the attack, or by guessing. Dotted: never-seen people. Values and interval bounds "
@@ -112,8 +111,7 @@ def _panels(rows: pd.DataFrame, drawn: Drawn, form: str, look: Mapping[str, figu
 
 
 def _csv(rows: pd.DataFrame) -> str:
-    columns = [name for name in rows.columns if rows[name].notna().any()]
-    return csv_text([columns, *rows[columns].itertuples(index=False, name=None)])
+    return csv_of_frame(rows, [name for name in rows.columns if rows[name].notna().any()])
 
 
 def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn: Drawn) -> str:
@@ -164,47 +162,82 @@ def _draw(rows: pd.DataFrame, key: str, look: Mapping[str, figures.Look], drawn:
 # --- tables ---
 
 
-def _by_stratum(rows: pd.DataFrame, labels: Mapping[int, str]) -> Iterator[list[str]]:
-    """Yield one row per method and form: each stratum, all strata, and never-seen people."""
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """One method attacked in one form: the rows of its facts and of the never-seen people."""
+
+    method: str
+    form: str
+    facts: pd.DataFrame
+    phantoms: pd.DataFrame
+
+    @property
+    def whole(self) -> pd.DataFrame:
+        """The rows over all strata."""
+        return self.facts[self.facts["stratum"].isna()]
+
+    @property
+    def attack(self) -> str:
+        """The attack with its level."""
+        return f"{self.whole['attack'].iloc[0]} {self.whole['level_label'].iloc[0] or ''}".strip()
+
+
+def _by_method(rows: pd.DataFrame) -> Iterator[Attacked]:
+    """Yield every method and form with values over all strata."""
     for (form, method), of_method in rows.groupby(["form", "method"], sort=False):
-        facts, phantoms = (of_method[(of_method["part"] == "phantom") == each] for each in (False, True))
-        whole = facts[facts["stratum"].isna()]
-        if not len(whole):
-            continue
-        cells = [_cell(facts[facts["stratum"] == stratum]) for stratum in labels]
-        name = f"{whole['attack'].iloc[0]} {whole['level_label'].iloc[0] or ''}".strip()
-        never = phantoms.loc[phantoms["stratum"].isna(), "value"].mean()
-        yield [str(method), name, str(form), *cells, _cell(whole), percent(or_none(never))]
+        is_phantom = of_method["part"] == "phantom"
+        found = Attacked(str(method), str(form), of_method[~is_phantom], of_method[is_phantom])
+        if len(found.whole):
+            yield found
 
 
-def _cell(rows: pd.DataFrame) -> str:
+def _mean_over_seeds(rows: pd.DataFrame) -> str:
     """Format value, interval and reference, averaged over seeds."""
     if not len(rows):
         return NONE
     value, low, high, reference = (or_none(rows[name].mean()) for name in ("value", "low", "high", "reference"))
-    bounds = None if low is None or high is None else (low, high)
-    return f"{percent(value)} {interval(bounds, percent)} ({percent(reference)})"
+    return f"{with_interval(value, _bounds(low, high), percent)} ({percent(reference)})"
 
 
-def _every(table: pd.DataFrame) -> Table:
-    """Return every measure of every attack, level and seed, over all strata."""
-    head = ["method", "seed", "attack", "level", "form", "part", "measure", "value", "95 % interval", "without", "n"]
-    rows: list[Sequence[str]] = []
-    for row in table[table["stratum"].isna()].to_dict("records"):
-        low, high = or_none(row["low"]), or_none(row["high"])
-        rows.append(
-            [
-                str(row["method"]),
-                str(row["seed"]),
-                str(row["attack"]),
-                str(row["level_label"] or NONE),
-                str(row["form"]),
-                str(row["part"]),
-                str(row["measure"]),
-                percent(or_none(row["value"])),
-                interval(None if low is None or high is None else (low, high), percent),
-                percent(or_none(row["reference"])),
-                str(row["n"]),
-            ]
-        )
-    return Table("All attacks, over all strata", head, rows)
+def _bounds(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
+
+
+def _never_seen(attacked: Attacked) -> float | None:
+    phantoms = attacked.phantoms
+    return or_none(phantoms.loc[phantoms["stratum"].isna(), "value"].mean())
+
+
+def _of_stratum(stratum: int, label: str) -> Column[Attacked]:
+    return Column(label, lambda row: row.facts[row.facts["stratum"] == stratum], _mean_over_seeds)
+
+
+IDENTITY: tuple[Column[Attacked], ...] = (
+    Column("method", lambda row: row.method),
+    Column("attack", lambda row: row.attack),
+    Column("form", lambda row: row.form),
+)
+TOTALS: tuple[Column[Attacked], ...] = (
+    Column("all", lambda row: row.whole, _mean_over_seeds),
+    Column("never seen", _never_seen, percent, "Never seen: people without any text"),
+)
+
+
+def _share(value: Any) -> str:
+    return percent(or_none(value))
+
+
+#: Every measure of every attack, level and seed.
+EVERY: tuple[Column[Fields], ...] = (
+    keyed("method"),
+    keyed("seed"),
+    keyed("attack"),
+    Column("level", lambda row: row["level_label"] or NONE),
+    keyed("form"),
+    keyed("part"),
+    keyed("measure"),
+    keyed("value", form=_share),
+    Column("95 % interval", lambda row: interval(_bounds(or_none(row["low"]), or_none(row["high"])), percent)),
+    keyed("without", "reference", _share),
+    keyed("n"),
+)

@@ -6,21 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.report import figures
-from factcensus.eval.report.formatting import interval, percent
-from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
+from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
+from factcensus.eval.report.formatting import percent
+from factcensus.eval.report.section import Panel, ReportData, Section, csv_of, flat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from factcensus.eval.run_folder import Run
 
 FORMS = ("question", "cloze")
 #: Groups that measure utility, best first: people whom no loss saw show more than those a retain loss kept.
 UTILITY = ("bystander", "retain_held", "retain")
 
 
-def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+COLUMNS: tuple[Column[Fields], ...] = (
+    keyed("method", "name"),
+    keyed("form"),
+    *estimate_columns("forgotten, worst stratum", lambda place: place["forgotten"], percent),
+    *estimate_columns("kept", lambda place: place["kept"], percent),
+    Column("on the front", lambda place: "yes" if _values(place) in place["best"] else ""),
+)
+
+
+def balance(data: ReportData) -> Section | None:
     """Build the section on forgetting against utility, one panel per form."""
+    summary, look = data.summary, data.look
     group = next((each for each in UTILITY if summary["original"]["accuracy"].get(each)), None)
     if group is None or not summary["methods"]:
         return None
@@ -30,13 +40,7 @@ def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
         return None
     panels, rows = [], []
     for form, places in found.items():
-        best = front(
-            [
-                (place["kept"]["value"], place["forgotten"]["value"])
-                for place in places
-                if place["name"] != summary["oracle"]
-            ]
-        )
+        best = front([_values(place) for place in places if place["name"] != summary["oracle"]])
         panels.append(
             Panel(
                 f"Asked as a {form}",
@@ -53,26 +57,14 @@ def balance(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
                 ),
             )
         )
-        rows += [
-            [
-                place["name"],
-                form,
-                percent(place["forgotten"]["value"]),
-                interval(place["forgotten"]["ci95"], percent),
-                percent(place["kept"]["value"]),
-                interval(place["kept"]["ci95"], percent),
-                "yes" if (place["kept"]["value"], place["forgotten"]["value"]) in best else "",
-            ]
-            for place in places
-        ]
-    head = ["method", "form", "forgotten, worst stratum", "95 % interval", "kept", "95 % interval", "on the front"]
+        rows += [{**place, "form": form, "best": best} for place in places]
     return Section(
         "balance",
         "Forgetting against utility",
         "Upwards: the share forgotten in the stratum that forgot least. To the right: the share of "
         f"{group.replace('_', ' ')} facts still answered, asked as a question. Up and to the right is better.",
         panels,
-        [Table("Forgetting in the worst stratum, and utility", head, rows)],
+        [table_of("Forgetting in the worst stratum, and utility", COLUMNS, rows)],
         legend=True,
         note="The line is the Pareto front: methods that no other method beats in both. A step between two methods "
         "with overlapping intervals is not evidence of a difference. Dashed: the original model.",
@@ -87,6 +79,10 @@ def front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         if not any(other != place and other[0] >= place[0] and other[1] >= place[1] for other in places)
     ]
     return sorted(kept)
+
+
+def _values(place: Mapping[str, Any]) -> tuple[float, float]:
+    return place["kept"]["value"], place["forgotten"]["value"]
 
 
 def _before(summary: Mapping[str, Any], group: str) -> float | None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import interval, number, percent, quantity, ratio
-from factcensus.eval.report.section import Panel, Section, Table, csv_of, flat
+from factcensus.eval.report.columns import Asked, Column, table_of
+from factcensus.eval.report.formatting import number, percent, quantity, ratio, with_interval
+from factcensus.eval.report.section import Panel, Section, csv_of, flat
 from factcensus.eval.run_folder import Run, parameters_of, pool_runs, summary_of
 
 FORMS = ("question", "cloze")
@@ -29,6 +30,42 @@ class Experiment:
     run: Run
     summary: Mapping[str, Any]
     apart: str = ""
+
+
+Row = tuple[Experiment, Asked]
+
+
+def _shares(head: str, stratum: int) -> Column[Row]:
+    """Return the column of the share forgotten in a stratum."""
+
+    def share(row: Row) -> str:
+        found = row[1].found["forgotten_by_stratum"][row[1].form][stratum]["generation"]
+        return with_interval(found["value"], found["ci95"], percent)
+
+    return Column(head, share)
+
+
+def _odds_ratio(row: Row) -> str:
+    odds = row[1].found["forgotten_odds_per_decade"][row[1].form]["generation"]
+    return with_interval(odds["odds_ratio"], odds["odds_ratio_ci95"], ratio)
+
+
+def _hidden(row: Row) -> str:
+    agreement = row[1].found["misalignment"]["by_form"][row[1].form]["agreement"]
+    return with_interval(agreement["excess"], agreement["ci95"], number)
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    Column("run", lambda row: row[0].label),
+    Column("method", lambda row: row[1].method),
+    Column("form", lambda row: row[1].form),
+    _shares("forgotten, rarest", 0),
+    _shares("forgotten, most frequent", -1),
+    Column("odds ratio", _odds_ratio),
+    Column("hidden (index)", _hidden),
+    Column("retain", lambda row: row[1].found["retain_accuracy"], percent),
+    Column("bystander", lambda row: row[1].found["bystander_accuracy"], percent),
+)
 
 
 def experiments(runs: Sequence[Run]) -> list[Experiment]:
@@ -97,39 +134,14 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
             )
         )
     panels += _sizes(found)
-    table = [
-        [
-            each.label,
-            method["name"],
-            form,
-            *_ends(method["forgotten_by_stratum"][form]),
-            f"{ratio(odds['odds_ratio'])} {interval(odds['odds_ratio_ci95'], ratio)}",
-            f"{number(agreement['excess'])} {interval(agreement['ci95'], number)}",
-            percent(method["retain_accuracy"]),
-            percent(method["bystander_accuracy"]),
-        ]
-        for form in forms
-        for each, method, odds in _rows(found, form)
-        for agreement in [method["misalignment"]["by_form"][form]["agreement"]]
-    ]
-    head = [
-        "run",
-        "method",
-        "form",
-        "forgotten, rarest",
-        "forgotten, most frequent",
-        "odds ratio",
-        "hidden (index)",
-        "retain",
-        "bystander",
-    ]
+    records = [(each, Asked(method["name"], form, method)) for form in forms for each, method, _ in _rows(found, form)]
     return Section(
         "beside",
         "Runs side by side",
         f"These runs are not pooled: {'; '.join(dict.fromkeys(each.apart for each in found[1:]))}. The sections below "
         f"show {found[0].label}; each run folder has its own report.",
         panels,
-        [Table("All runs and methods", head, table, open=True)],
+        [table_of("All runs and methods", COLUMNS, records, open=True)],
         note="Log-odds below 0: frequent facts resist being forgotten.",
     )
 
@@ -140,12 +152,6 @@ def _rows(found: Sequence[Experiment], form: str) -> Iterator[tuple[Experiment, 
         for method in each.summary["methods"]:
             if method["forgotten_by_stratum"].get(form):
                 yield each, method, method["forgotten_odds_per_decade"][form]["generation"]
-
-
-def _ends(strata: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    ends = [row["generation"] for row in (strata[0], strata[-1])]
-    rare, common = (f"{percent(each['value'])} {interval(each['ci95'], percent)}" for each in ends)
-    return rare, common
 
 
 def _sizes(found: Sequence[Experiment]) -> list[Panel]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.names import ORIGINAL
-from factcensus.eval.report import figures
+from factcensus.eval.report.columns import Column, table_of
 from factcensus.eval.report.formatting import NONE, duration, quantity
-from factcensus.eval.report.section import Section, Table
+from factcensus.eval.report.section import ReportData, Section
 from factcensus.unlearn.run_folder import read_record
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Cost:
     """One method at one seed: its done.json and the plan from the run's record."""
 
     method: str
@@ -32,58 +33,44 @@ class Cell:
         found: Mapping[str, Any] = self.done.get("training") or {}
         return found
 
-    def row(self) -> list[str]:
-        """Return the table row."""
-        memory, joules = self.training.get("peak_memory_bytes"), self.training.get("energy_joules")
-        return [
-            self.method,
-            self.seed,
-            str(self.done.get("steps", NONE)),
-            duration(self.training.get("wall_seconds")),
-            duration(self.training.get("cpu_seconds")),
-            duration(self.done.get("wall_seconds")),
-            quantity(self.planned.get("estimated_flop"), "FLOP"),
-            NONE if memory is None else f"{memory / 2**20:,.0f} MiB",
-            quantity(joules, "J"),
-        ]
+
+def _mebibytes(size_bytes: float | None) -> str:
+    return NONE if size_bytes is None else f"{size_bytes / 2**20:,.0f} MiB"
 
 
-def cost(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+COLUMNS: tuple[Column[Cost], ...] = (
+    Column("method", lambda cost: cost.method),
+    Column("seed", lambda cost: cost.seed),
+    Column("steps", lambda cost: cost.done.get("steps", NONE)),
+    Column("unlearning", lambda cost: cost.training.get("wall_seconds"), duration),
+    Column("processor", lambda cost: cost.training.get("cpu_seconds"), duration),
+    Column("with evaluation", lambda cost: cost.done.get("wall_seconds"), duration),
+    Column("operations", lambda cost: cost.planned.get("estimated_flop"), partial(quantity, unit="FLOP")),
+    Column("peak memory", lambda cost: cost.training.get("peak_memory_bytes"), _mebibytes),
+    Column("energy", lambda cost: cost.training.get("energy_joules"), partial(quantity, unit="J")),
+)
+
+
+def cost(data: ReportData) -> Section | None:
     """Build the section on cost: one row per method and seed, methods in the order of the report."""
+    run, look = data.run, data.look
     order = list(look)
-    cells = sorted(_cells(run), key=lambda cell: order.index(cell.method) if cell.method in order else len(order))
-    if not cells:
+    costs = sorted(_costs(run), key=lambda cost: order.index(cost.method) if cost.method in order else len(order))
+    if not costs:
         return None
-    sources = sorted({str(source) for cell in cells for source in cell.training.get("energy_read_from") or ()})
+    sources = sorted({str(source) for cost in costs for source in cost.training.get("energy_read_from") or ()})
     read = f" (here: {', '.join(sources)})" if sources else ""
     return Section(
         "cost",
         "Cost",
         "Wall time and processor time of unlearning; wall time including evaluation; floating-point operations, "
         f"estimated from parameters and tokens; peak memory; and energy where it can be measured{read}.",
-        tables=[
-            Table(
-                "Cost by method and seed; '-': not measured",
-                [
-                    "method",
-                    "seed",
-                    "steps",
-                    "unlearning",
-                    "processor",
-                    "with evaluation",
-                    "operations",
-                    "peak memory",
-                    "energy",
-                ],
-                [cell.row() for cell in cells],
-                open=len(cells) <= 16,
-            )
-        ],
+        tables=[table_of("Cost by method and seed; '-': not measured", COLUMNS, costs, open=len(costs) <= 16)],
     )
 
 
-def _cells(run: Run) -> Iterator[Cell]:
-    """Yield the cells of every run folder and of the runs pooled in it."""
+def _costs(run: Run) -> Iterator[Cost]:
+    """Yield the methods of every run folder and of the runs pooled in it."""
     for folder, record in zip(run.folders, run.records, strict=True):
         for place in [folder / each["folder"] for each in record.get("runs", ()) if "folder" in each] or [folder]:
             of_run = record if place == folder else read_record(place)
@@ -91,4 +78,4 @@ def _cells(run: Run) -> Iterator[Cell]:
             for path in sorted(place.glob("cells/*/done.json")):
                 if (method := path.parent.name) != ORIGINAL:
                     done = json.loads(path.read_text(encoding="utf-8"))
-                    yield Cell(method, str(of_run.get("seed", NONE)), done, planned.get(method, {}))
+                    yield Cost(method, str(of_run.get("seed", NONE)), done, planned.get(method, {}))

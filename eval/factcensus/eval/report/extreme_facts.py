@@ -7,15 +7,14 @@ never read about these people would not rule out the answer so firmly, so over-f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from factcensus.eval.names import BEFORE, COUNT, ORACLE, ORIGINAL
-from factcensus.eval.report import figures
+from factcensus.eval.report.columns import Column, Fields, keyed, table_of
 from factcensus.eval.report.formatting import NONE, count_unit, number, percent
-from factcensus.eval.report.section import Section, Table
+from factcensus.eval.report.section import ReportData, Section
 from factcensus.eval.statistics.outcomes import pair_outcomes, with_defaults
 
 if TYPE_CHECKING:
@@ -27,8 +26,9 @@ OVER_DEVIATIONS = 3.0
 _CELL = ["seed", "relation", "form", "variant"]
 
 
-def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def extreme_facts(data: ReportData) -> Section | None:
     """Build the section on extreme facts: two tables over all methods except the oracle."""
+    run, summary = data.run, data.summary
     if not any(method["name"] != ORACLE for method in summary["methods"]):
         return None
     rows = _rows(run)
@@ -41,8 +41,11 @@ def extreme_facts(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
     shares = rows.groupby("method", sort=False)["over_forgotten"].mean()
     counted = count_unit(summary)
     tables = [
-        _table("Facts that resisted the most methods", resisted, "still answered by", counted, run.passages),
-        _table("Facts that were over-forgotten", over, "over-forgotten by", counted, run.passages),
+        table_of(caption, _columns(agree, counted, run.passages), found.to_dict("records"), open=True)
+        for caption, agree, found in (
+            ("Facts that resisted the most methods", "still answered by", resisted),
+            ("Facts that were over-forgotten", "over-forgotten by", over),
+        )
     ]
     said = ", ".join(f"{name} {percent(None if pd.isna(share) else float(share))}" for name, share in shares.items())
     return Section(
@@ -89,21 +92,23 @@ def _by_fact(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     return found.sort_values(["agree", "after"], ascending=[False, by_rest], kind="stable").head(SHOWN)
 
 
-def _table(caption: str, found: pd.DataFrame, agree: str, counted: str, passages: Passages | None) -> Table:
-    head = ["subject", "object", "relation", counted, "before, nats", "after, mean", agree]
-    rows: list[Sequence[str]] = []
-    for row in found.to_dict("records"):
-        cells = [
-            str(row["subject"]),
-            str(row["object"]),
-            str(row["relation"]),
-            NONE if pd.isna(row["count"]) else f"{row['count']:,.0f}",
-            _nats(row["before"]),
-            _nats(row["after"]),
-            f"{row['agree']:.0f} of {row['methods']:.0f}",
-        ]
-        rows.append([*cells, passages.of(cells[0], cells[1])] if passages else cells)
-    return Table(caption, [*head, "corpus passage"] if passages else head, rows, open=True)
+def _columns(agree: str, counted: str, passages: Passages | None) -> list[Column[Fields]]:
+    columns: list[Column[Fields]] = [
+        keyed("subject"),
+        keyed("object"),
+        keyed("relation"),
+        keyed(counted, "count", _count),
+        keyed("before, nats", "before", _nats),
+        keyed("after, mean", "after", _nats),
+        Column(agree, lambda row: f"{row['agree']:.0f} of {row['methods']:.0f}"),
+    ]
+    if passages:
+        columns.append(Column("corpus passage", lambda row: passages.of(str(row["subject"]), str(row["object"]))))
+    return columns
+
+
+def _count(value: Any) -> str:
+    return NONE if pd.isna(value) else f"{value:,.0f}"
 
 
 def _nats(value: Any) -> str:

@@ -3,54 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import count_label, detectable, interval, percent, ratio
-from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, every_asked_form, flat
+from factcensus.eval.report import charts
+from factcensus.eval.report.columns import (
+    FORM,
+    METHOD,
+    Asked,
+    Column,
+    estimate_columns,
+    keyed,
+    minimum_detectable,
+    table_of,
+)
+from factcensus.eval.report.formatting import count_label, percent, ratio, with_interval
+from factcensus.eval.report.section import (
+    Panel,
+    ReportData,
+    Section,
+    Table,
+    asked_forms,
+    csv_of,
+    every_asked_form,
+    flat,
+)
 
-if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
+SHARES: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    Column("count", lambda row: row.found["label"]),
+    *estimate_columns("by generation", lambda row: row.found["generation"], percent),
+    *estimate_columns("by probability", lambda row: row.found["probability"], percent),
+    Column("n", lambda row: f"{row.found['generation']['n']} of {row.found['asked']}"),
+)
+_RATIO = {"value": "odds_ratio", "bounds": "odds_ratio_ci95"}
+_ADJUSTED = "Adjusted: at equal confidence before, object and subject frequency and answer length"
+ODDS: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    *estimate_columns("odds ratio", lambda row: row.found, ratio, **_RATIO),
+    *estimate_columns("adjusted", lambda row: row.found["adjusted"], ratio, meaning=_ADJUSTED, **_RATIO),
+    minimum_detectable("Detectable: minimum detectable log-odds slope at 80 % power"),
+    Column("n", lambda row: str(row.found["n"]) + (" (penalised)" if row.found["penalised"] else "")),
+)
 
 
-def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def forgetting(data: ReportData) -> Section | None:
     """Build the section on shares forgotten by stratum, in every form of asking."""
+    summary, look = data.summary, data.look
     methods, forms = summary["methods"], every_asked_form(summary)
     if not methods or not forms:
         return None
-    strata = [
-        {
-            "method": method["name"],
-            "form": form,
-            "stratum": row["label"],
-            "asked": row["asked"],
-            **{
-                f"{outcome}_{name}": value
-                for outcome in ("generation", "probability")
-                for name, value in flat(row[outcome]).items()
-            },
-        }
-        for form in forms
-        for method in methods
-        for row in method["forgotten_by_stratum"][form]
-    ]
     rows = [
-        [
-            method["name"],
-            form,
-            row["label"],
-            percent(row["generation"]["value"]),
-            interval(row["generation"]["ci95"], percent),
-            percent(row["probability"]["value"]),
-            interval(row["probability"]["ci95"], percent),
-            f"{row['generation']['n']} of {row['asked']}",
-        ]
+        Asked(method["name"], form, row)
         for form in forms
         for method in methods
         for row in method["forgotten_by_stratum"][form]
     ]
     without = max((number for method in methods for number in method.get("without_stratum", {}).values()), default=0)
-    head = ["method", "form", "count", "by generation", "95 % interval", "by probability", "95 % interval", "n"]
     return Section(
         "forgetting",
         "Share forgotten, by frequency of the fact in the corpus",
@@ -60,19 +70,27 @@ def forgetting(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.
             Panel(
                 f"Asked as a {form}",
                 charts.forgotten_by_stratum(methods, form, look, "generation", count_label(summary)),
-                csv_of([row for row in strata if row["form"] == form]),
+                csv_of([_stratum_record(row) for row in rows if row.form == form]),
             )
             for form in forms
         ],
         [
             _side_by_side(methods, forms, count_label(summary)),
-            Table("Shares forgotten; n: facts known before, of facts asked", head, rows),
+            table_of("Shares forgotten; n: facts known before, of facts asked", SHARES, rows),
         ],
         legend=True,
         note="Lines: 95 % intervals. The panels show the same facts asked in several forms: a fact that is gone from "
         "the form that unlearning was trained on may still be there in another form."
         + (f" Facts without a stratum, which are left out here: {without:,}." if without else ""),
     )
+
+
+def _stratum_record(row: Asked) -> dict[str, Any]:
+    """Return the record of a stratum in the CSV of a plot."""
+    record = {"method": row.method, "form": row.form, "stratum": row.found["label"], "asked": row.found["asked"]}
+    for outcome in ("generation", "probability"):
+        record |= {f"{outcome}_{name}": value for name, value in flat(row.found[outcome]).items()}
+    return record
 
 
 def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], counted: str) -> Table:
@@ -82,19 +100,23 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], co
         found = {(row["stratum"], form): row for form in forms for row in method["forgotten_by_stratum"][form]}
         labels = {stratum: row["label"] for (stratum, _), row in found.items()}
         for stratum in sorted(labels):
-            shares = [found[stratum, form]["generation"] if (stratum, form) in found else {} for form in forms]
-            cells = [f"{percent(each.get('value'))} {interval(each.get('ci95'), percent)}" for each in shares]
-            rows.append([method["name"], labels[stratum], *cells])
-    return Table(
+            shares = {form: found.get((stratum, form), {}).get("generation", {}) for form in forms}
+            rows.append({"method": method["name"], "count": labels[stratum], **shares})
+    return table_of(
         f"Forgotten by generation in each stratum ({counted}), by form of asking, with 95 % intervals",
-        ["method", "count", *forms],
+        [keyed("method"), keyed("count"), *(keyed(form, form=_share) for form in forms)],
         rows,
         open=True,
     )
 
 
-def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def _share(found: Mapping[str, Any]) -> str:
+    return with_interval(found.get("value"), found.get("ci95"), percent)
+
+
+def curves(data: ReportData) -> Section | None:
     """Build the section on forgetting by count: points, isotonic and logistic curves, one panel per method."""
+    summary = data.summary
     forms = asked_forms(summary)
     methods = [
         method for method in summary["methods"] if any(method["forgotten_by_count"][form]["points"] for form in forms)
@@ -116,17 +138,9 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         for method in methods
     ]
     rows = [
-        [
-            method["name"],
-            form,
-            *_odds(found),
-            *_odds(found["adjusted"]),
-            detectable(found["minimum_detectable_effect"]),
-            str(found["n"]) + (" (penalised)" if found["penalised"] else ""),
-        ]
+        Asked(method["name"], form, method["forgotten_odds_per_decade"][form]["generation"])
         for form in forms
         for method in methods
-        for found in [method["forgotten_odds_per_decade"][form]["generation"]]
     ]
     return Section(
         "curves",
@@ -135,11 +149,10 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         "only rising); the smooth curve is a logistic regression with its 95 % band.",
         panels,
         [
-            Table(
+            table_of(
                 "Odds ratio of being forgotten per factor 10 of the count, by logistic regression; below 1, frequent "
-                "facts resist. Adjusted: at equal confidence before, object and subject frequency and answer length. "
-                "Detectable: minimum detectable log-odds slope at 80 % power",
-                ["method", "form", "odds ratio", "95 % interval", "adjusted", "95 % interval", "detectable", "n"],
+                "facts resist",
+                ODDS,
                 rows,
                 open=True,
             )
@@ -147,7 +160,3 @@ def curves(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         note="If the adjusted ratio is near 1 and the total ratio is not, frequent facts resist only because the model "
         "was surer of them.",
     )
-
-
-def _odds(found: Mapping[str, Any]) -> tuple[str, str]:
-    return ratio(found["odds_ratio"]), interval(found["odds_ratio_ci95"], ratio)

@@ -66,6 +66,11 @@ def interval(bounds: Sequence[float] | None, form: Callable[[float | None], str]
     return NONE if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
 
 
+def with_interval(value: float | None, bounds: Sequence[float] | None, form: Callable[[float | None], str]) -> str:
+    """Format a value with its interval."""
+    return f"{form(value)} {interval(bounds, form)}"
+
+
 def span(low: float | None, high: float | None) -> str:
     """Format a range of counts."""
     if low is None or high is None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import detectable, interval, number, percent, probability, share_of_one
-from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of
+from factcensus.eval.report.columns import FORM, METHOD, Asked, Column, N, estimate_columns, table_of
+from factcensus.eval.report.formatting import detectable, number, percent, probability, share_of_one, with_interval
+from factcensus.eval.report.section import Panel, ReportData, Section, asked_forms, csv_of
 from factcensus.eval.report.slopes import forests
-
-if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
-
 
 _MISALIGNMENT_KEYS = (
     "n",
@@ -27,8 +24,76 @@ _MISALIGNMENT_KEYS = (
 )
 
 
-def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def _shifted(found: Mapping[str, float]) -> str:
+    return " / ".join(map(percent, found.values()))
+
+
+def _scores(row: Asked) -> str:
+    scores = row.found["scores"]
+    said = f"{scores['samples']} samples" if scores["generation"] == "samples" else "greedy answer"
+    return f"{scores['probability'].replace('_', ' ')}; {said}"
+
+
+def _slope(row: Asked) -> str:
+    slope = row.found["slope_per_decade"]
+    return with_interval(slope["value"], slope["ci95"], number)
+
+
+def _of(head: str, key: str, form: Callable[[Any], str]) -> Column[Asked]:
+    """Return the column of a plain value."""
+    return Column(head, lambda row: row.found[key], form)
+
+
+DISAGREEMENT: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    *estimate_columns("total", lambda row: row.found, percent, value="total"),
+    _of("hidden", "hidden", percent),
+    _of("brittle", "brittle", percent),
+    _of("original", "original", percent),
+    _of("if none left", "never_seen", percent),
+    Column(
+        "excess",
+        lambda row: with_interval(row.found["excess"], row.found["excess_ci95"], percent),
+        meaning="Excess: minus the disagreement of the original model",
+    ),
+    Column(
+        "shifted",
+        lambda row: row.found["total_at_shifted_level"],
+        _shifted,
+        "Shifted: total with the never-seen level one nat per token lower / higher",
+    ),
+    _of("McNemar p", "mcnemar_p", probability),
+    Column(
+        "rank",
+        lambda row: with_interval(row.found["hidden_rank"]["value"], row.found["hidden_rank"]["ci95"], percent),
+        meaning="Rank: of the answers no longer given, among answers about never-seen people",
+    ),
+    N,
+)
+INDEX: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    _of("P", "probability", share_of_one),
+    _of("G", "generation", share_of_one),
+    _of("original", "original", number),
+    *estimate_columns(
+        "excess",
+        lambda row: row.found,
+        number,
+        value="excess",
+        meaning="Excess: P minus G, minus the same of the original model",
+    ),
+    Column("per factor 10", _slope, meaning="Per factor 10: slope of the excess on the count"),
+    Column("detectable", lambda row: row.found["slope_per_decade"]["minimum_detectable_effect"], detectable),
+    Column("rests on", _scores),
+    N,
+)
+
+
+def misalignment(data: ReportData) -> Section | None:
     """Build the section on probability against generation."""
+    summary, look = data.summary, data.look
     methods = summary["methods"]
     found = {
         form: [(method["name"], method["misalignment"]["by_form"][form]) for method in methods]
@@ -58,7 +123,7 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
         for form, rows in found.items()
     ]
     panels += _agreement_panels(found, look)
-    head = ["method", "form", "total", "95 % interval", "hidden", "brittle", "original", "if none left", "excess"]
+    asked = [Asked(name, form, each) for form, rows in found.items() for name, each in rows]
     return Section(
         "misalignment",
         "Do probability and generation agree?",
@@ -67,31 +132,12 @@ def misalignment(run: Run, summary: Mapping[str, Any], look: Mapping[str, figure
         "probable than that level. Brittle: it is no more probable than that level, but the model still gives it.",
         panels,
         [
-            Table(
-                "Disagreement between probability and generation. Excess: minus the disagreement of the original "
-                "model. Shifted: total with the never-seen level one nat per token lower / higher. Rank: of the "
-                "answers no longer given, among answers about never-seen people",
-                [*head, "shifted", "McNemar p", "rank", "n"],
-                [_misalignment_row(name, form, each) for form, rows in found.items() for name, each in rows],
-            ),
-            Table(
+            table_of("Disagreement between probability and generation", DISAGREEMENT, asked),
+            table_of(
                 "The threshold-free index. P, G: how well probability and one generated answer separate these facts "
-                "from never-seen people (AUC; 0.5: chance, 1: perfect). Excess: P minus G, minus the same of the "
-                "original model. Per factor 10: slope of the excess on the count",
-                [
-                    "method",
-                    "form",
-                    "P",
-                    "G",
-                    "original",
-                    "excess",
-                    "95 % interval",
-                    "per factor 10",
-                    "detectable",
-                    "rests on",
-                    "n",
-                ],
-                [_agreement_row(name, form, each["agreement"]) for form, rows in found.items() for name, each in rows],
+                "from never-seen people (AUC; 0.5: chance, 1: perfect)",
+                INDEX,
+                [Asked(row.method, row.form, row.found["agreement"]) for row in asked],
             ),
         ],
         note="Upper plots. Thin line: interval of the total. Thick vertical mark: disagreement of the original model. "
@@ -118,42 +164,3 @@ def _agreement_panels(
     return forests(
         rows, look, "excess of the threshold-free index", "How much better probability finds facts than generation"
     )
-
-
-def _agreement_row(name: str, form: str, found: Mapping[str, Any]) -> list[str]:
-    slope = found["slope_per_decade"]
-    scores = found["scores"]
-    said = f"{scores['samples']} samples" if scores["generation"] == "samples" else "greedy answer"
-    score = scores["probability"].replace("_", " ")
-    return [
-        name,
-        form,
-        share_of_one(found["probability"]),
-        share_of_one(found["generation"]),
-        number(found["original"]),
-        number(found["excess"]),
-        interval(found["ci95"], number),
-        f"{number(slope['value'])} {interval(slope['ci95'], number)}",
-        detectable(slope["minimum_detectable_effect"]),
-        f"{score}; {said}",
-        str(found["n"]),
-    ]
-
-
-def _misalignment_row(name: str, form: str, found: Mapping[str, Any]) -> list[str]:
-    rank = found["hidden_rank"]
-    return [
-        name,
-        form,
-        percent(found["total"]),
-        interval(found["ci95"], percent),
-        percent(found["hidden"]),
-        percent(found["brittle"]),
-        percent(found["original"]),
-        percent(found["never_seen"]),
-        f"{percent(found['excess'])} {interval(found['excess_ci95'], percent)}",
-        " / ".join(percent(value) for value in found["total_at_shifted_level"].values()),
-        probability(found["mcnemar_p"]),
-        f"{percent(rank['value'])} {interval(rank['ci95'], percent)}",
-        str(found["n"]),
-    ]

@@ -9,19 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from factcensus.eval.report import figures
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.formatting import duration
 from factcensus.eval.report.provenance import notes, provenance
+from factcensus.eval.report.section import ReportData, Section
 from factcensus.eval.report.sections import SECTIONS
 from factcensus.eval.run_folder import Run, summary_of
 from factcensus.indexer.system.files import write_atomically, write_json
-
-if TYPE_CHECKING:
-    from factcensus.eval.report.section import Section
 
 
 def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
@@ -53,7 +51,7 @@ def render_report(
         loader=PackageLoader("factcensus.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
-    sections = [beside, *(build(run, summary, look) for build in SECTIONS)]
+    sections = [beside, *(build(ReportData(run, summary, look)) for build in SECTIONS)]
     environment.filters["data_url"] = _data_url
     page = environment.get_template("report.html.j2").render(
         title=title or "How hard were these facts to unlearn?",

@@ -6,15 +6,15 @@ in which only one of the two evaluations calls a fact forgotten are shaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from factcensus.eval.names import COUNT, ORIGINAL
 from factcensus.eval.report import figures
-from factcensus.eval.report.section import Panel, Section, csv_text
+from factcensus.eval.report.section import Panel, ReportData, Section, csv_of_frame
 from factcensus.eval.statistics.agreement import LEAST_SAMPLES
 from factcensus.eval.statistics.outcomes import ASKED, pair_outcomes, with_defaults
 
@@ -28,8 +28,9 @@ MOST_POINTS = 220
 FORMS = ("question", "cloze")
 
 
-def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
+def plane(data: ReportData) -> Section | None:
     """Build the section with the scatter plots, one panel per method."""
+    run, summary, look = data.run, data.summary, data.look
     if not summary["methods"]:
         return None
     rows = _rows(run)
@@ -45,7 +46,7 @@ def plane(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]
                 Panel(
                     name,
                     _draw(of_method, forms, look[name], name),
-                    csv_text([columns, *of_method[columns].itertuples(index=False, name=None)]),
+                    csv_of_frame(of_method, columns),
                 )
             )
     sampled = bool(rows["sampled"].any())

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
 from factcensus.eval.report.findings import findings
-from factcensus.eval.report.formatting import interval, number, percent
+from factcensus.eval.report.formatting import number, percent
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -24,28 +25,37 @@ def _asked(summary: Mapping[str, Any], form: str) -> bool:
 def _block(summary: Mapping[str, Any], form: str) -> str:
     methods = summary["methods"]
     strata = max((method["forgotten_by_stratum"][form] for method in methods), key=len)
-    labels = [f"{row['label']} (n={row['generation']['n']})" for row in strata]
-    head = [form, *labels, "slope", "95 % interval", *(f"seed {seed}" for seed in summary["seeds"])]
+    columns: list[Column[Fields]] = [
+        keyed(form, "name"),
+        *(_share_forgotten(row, form) for row in strata),
+        *estimate_columns("slope", lambda method: method["slope_per_decade"][form], number),
+        *(_slope_of_seed(seed, form) for seed in summary["seeds"]),
+    ]
+    table = table_of("", columns, methods)
     return "\n".join(
         [
             f"Asked as a {form}: share forgotten by co-occurrence count, and slope of the change in log-probability "
             "per",
             "factor 10 of the count (nats; above 0, frequent facts lose less)",
-            *_aligned([head, *(_row(method, form, [row["stratum"] for row in strata]) for method in methods)]),
+            *_aligned([table.head, *table.rows]),
         ]
     )
 
 
-def _row(method: Mapping[str, Any], form: str, strata: Sequence[int]) -> list[str]:
-    shares = {row["stratum"]: row["generation"]["value"] for row in method["forgotten_by_stratum"][form]}
-    found = method["slope_per_decade"][form]
-    return [
-        method["name"],
-        *(percent(shares.get(stratum)) for stratum in strata),
-        number(found["value"]),
-        interval(found["ci95"], number),
-        *(number(seed["value"]) for seed in found["per_seed"]),
-    ]
+def _share_forgotten(stratum: Mapping[str, Any], form: str) -> Column[Fields]:
+    def share(method: Mapping[str, Any]) -> float | None:
+        shares = {row["stratum"]: row["generation"]["value"] for row in method["forgotten_by_stratum"][form]}
+        return shares.get(stratum["stratum"])
+
+    return Column(f"{stratum['label']} (n={stratum['generation']['n']})", share, percent)
+
+
+def _slope_of_seed(seed: int, form: str) -> Column[Fields]:
+    def slope(method: Mapping[str, Any]) -> float | None:
+        slopes = {each["seed"]: each["value"] for each in method["slope_per_decade"][form]["per_seed"]}
+        return slopes.get(seed)
+
+    return Column(f"seed {seed}", slope, number)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

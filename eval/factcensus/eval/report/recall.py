@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import count_label, interval, number, percent, span
-from factcensus.eval.report.section import Panel, Section, Table, csv_of, csv_text, flat
-
-if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
-
+from factcensus.eval.report import charts
+from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
+from factcensus.eval.report.formatting import count_label, number, percent, span
+from factcensus.eval.report.section import Panel, ReportData, Section, csv_of, csv_of_frame, flat
 
 #: Groups in the order of the report, and their descriptions.
 GROUPS = {
@@ -25,19 +22,37 @@ GROUPS = {
 }
 
 
-def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+RECALL: tuple[Column[Fields], ...] = (
+    keyed("form"),
+    Column("count", lambda row: span(row["low"], row["high"])),
+    *estimate_columns("answered", lambda row: row, percent),
+    keyed("n"),
+)
+
+
+LOST = "Updates lost: share of weights whose update was lost to rounding"
+
+
+def _group_column(group: str) -> Column[Fields]:
+    """Return the column of the accuracy of a group; the record is that of a model in one form."""
+
+    def accuracy(row: Mapping[str, Any]) -> str:
+        found = row.get(group, {}).get(row["form"], {})
+        return f"{percent(found.get('value'))} (n={found.get('n', 0)})"
+
+    return Column(group, accuracy)
+
+
+def recall_before(data: ReportData) -> Section | None:
     """Build the section on recall before unlearning."""
+    summary = data.summary
     recall = summary["original"]["recall_by_count"]
     forms = [form for form in summary["forms"] if any(row["n"] for row in recall[form])]
     if not forms:
         return None
     accuracy = summary["original"]["accuracy"].get("phantom", {})
     guessed = {form: accuracy.get(form, {}).get("value") for form in forms}
-    rows = [
-        [form, span(row["low"], row["high"]), percent(row["value"]), interval(row["ci95"], percent), str(row["n"])]
-        for form in forms
-        for row in recall[form]
-    ]
+    rows = [{**row, "form": form} for form in forms for row in recall[form]]
     return Section(
         "recall",
         "What the original model knew",
@@ -57,15 +72,16 @@ def recall_before(run: Run, summary: Mapping[str, Any], look: Mapping[str, figur
                 ),
             )
         ],
-        [Table("Recall before unlearning", ["form", "count", "answered", "95 % interval", "n"], rows)],
+        [table_of("Recall before unlearning", RECALL, rows)],
         note="Dotted: accuracy by guessing, on people without any text."
         if any(value is not None for value in guessed.values())
         else "",
     )
 
 
-def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def accuracy_by_group(data: ReportData) -> Section | None:
     """Build the section on accuracy by group, before and after."""
+    summary, look = data.summary, data.look
     models = [("original", summary["original"]["accuracy"])]
     models += [(method["name"], method["accuracy"]) for method in summary["methods"]]
     groups = [group for group in GROUPS if any(group in accuracy for _, accuracy in models)]
@@ -77,11 +93,8 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
     ]
     if not groups or not forms:
         return None
-    rows = []
-    for form in forms:
-        for name, accuracy in models:
-            cells = [accuracy.get(group, {}).get(form, {}) for group in groups]
-            rows.append([name, form, *(f"{percent(cell.get('value'))} (n={cell.get('n', 0)})" for cell in cells)])
+    columns = [keyed("model"), keyed("form"), *map(_group_column, groups)]
+    rows = [{**accuracy, "model": name, "form": form} for form in forms for name, accuracy in models]
     return Section(
         "accuracy",
         "What else was lost?",
@@ -102,7 +115,7 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
             for form in forms
             if form in ("question", "cloze")
         ],
-        [Table("Share answered, all facts of a group", ["model", "form", *groups], rows)],
+        [table_of("Share answered, all facts of a group", columns, rows)],
         legend=True,
         terms=[(group.replace("_", " "), GROUPS[group]) for group in groups if group in GROUPS],
         note="The black vertical mark is the original model. Retain people alone flatter a method, because training on "
@@ -110,24 +123,19 @@ def accuracy_by_group(run: Run, summary: Mapping[str, Any], look: Mapping[str, f
     )
 
 
-def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:
+def training(data: ReportData) -> Section | None:
     """Build the section on losses during unlearning."""
+    run, summary, look = data.run, data.summary, data.look
     labels = {"forget_loss_nats": "forget loss (each method's own)", "retain_loss_nats": "retain loss (nats)"}
     columns = [name for name in labels if name in run.steps.columns and run.steps[name].notna().any()]
     if not columns or not summary["methods"]:
         return None
     last = run.steps.sort_values("step").groupby(["method", "seed"], sort=False).tail(1)
-    rows = [
-        [
-            str(row["method"]),
-            str(row["seed"]),
-            str(row["step"]),
-            *(number(row[name]) for name in columns),
-            percent(row["lost_update_share"]) if "lost_update_share" in run.steps.columns else "-",
-        ]
-        for row in last.to_dict("records")
+    shown = [
+        *(keyed(name) for name in ("method", "seed", "step")),
+        *(keyed(labels[name], name, number) for name in columns),
+        Column[Fields]("updates lost", lambda row: row.get("lost_update_share"), percent, LOST),
     ]
-    head = ["method", "seed", "step", *(labels[name] for name in columns), "updates lost"]
     return Section(
         "training",
         "How the training went",
@@ -137,15 +145,12 @@ def training(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
             Panel(
                 labels[name],
                 charts.training_curves(run.steps, name, look, labels[name]),
-                csv_text(
-                    [
-                        ["method", "seed", "step", name],
-                        *run.steps[["method", "seed", "step", name]].dropna().itertuples(index=False, name=None),
-                    ]
-                ),
+                csv_of_frame(run.steps.dropna(subset=name), ["method", "seed", "step", name]),
             )
             for name in columns
         ],
-        [Table("The last step. Updates lost: share of weights whose update was lost to rounding", head, rows)],
+        [
+            table_of("The last step", shown, last.to_dict("records")),
+        ],
         legend=True,
     )

@@ -7,7 +7,22 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from factcensus.eval.report.figures import Look
+    from factcensus.eval.run_folder import Run
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """The data of a report: the tables of the run, its summary, and the style of each method in order."""
+
+    run: Run
+    summary: Mapping[str, Any]
+    look: Mapping[str, Look]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,11 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([[_cell(cell) for cell in row] for row in rows])
     return file.getvalue()
+
+
+def csv_of_frame(frame: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Return columns of a data frame as CSV."""
+    return csv_text([columns, *frame[list(columns)].itertuples(index=False, name=None)])
 
 
 def _cell(value: Any) -> Any:

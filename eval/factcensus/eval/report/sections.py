@@ -13,12 +13,12 @@ from factcensus.eval.report.forgetting import curves, forgetting
 from factcensus.eval.report.misalignment import misalignment
 from factcensus.eval.report.plane import plane
 from factcensus.eval.report.recall import accuracy_by_group, recall_before, training
-from factcensus.eval.report.section import Section
+from factcensus.eval.report.section import ReportData, Section
 from factcensus.eval.report.slopes import residual, slopes
 from factcensus.eval.report.utility import utility
 
-#: Each takes the run, its summary and the style of each method, and returns None if it has nothing to show.
-SECTIONS: tuple[Callable[..., Section | None], ...] = (
+#: Each returns None if it has nothing to show.
+SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     forgetting,
     curves,
     slopes,

@@ -3,18 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factcensus.eval.report import charts, figures
-from factcensus.eval.report.formatting import MINUS, detectable, interval, number, probability
-from factcensus.eval.report.section import Panel, Section, Table, asked_forms, csv_of, flat
+from factcensus.eval.report.columns import (
+    FORM,
+    METHOD,
+    Asked,
+    Column,
+    N,
+    estimate_columns,
+    minimum_detectable,
+    table_of,
+)
+from factcensus.eval.report.formatting import MINUS, NONE, detectable, interval, number, probability, with_interval
+from factcensus.eval.report.section import Panel, ReportData, Section, Table, asked_forms, csv_of, flat
 
-if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
+
+def _slope(row: Asked) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = row.found["slope_per_decade"][row.form]
+    return found
 
 
-def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def _adjusted(row: Asked) -> str:
+    found = row.found["adjusted_slope_per_decade"][row.form]
+    return with_interval(found["value"], found["ci95"], number)
+
+
+def _each_seed(seeds: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(number(seed["value"]) for seed in seeds) or NONE
+
+
+#: The slopes of a method in one form; the record is the whole method.
+SLOPES: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    *estimate_columns("slope", _slope, number),
+    Column("p", lambda row: _slope(row)["p"], probability),
+    Column(
+        "p (Holm)",
+        lambda row: _slope(row).get("p_holm"),
+        probability,
+        "Holm: p-value corrected over all methods and both forms",
+    ),
+    Column("each seed", lambda row: _slope(row)["per_seed"], _each_seed),
+    Column(
+        "across seeds",
+        lambda row: interval(_slope(row)["ci95_across_seeds"], number),
+        meaning="Across seeds: interval of the mean that covers further seeds (needs three seeds)",
+    ),
+    Column(
+        "detectable",
+        lambda row: _slope(row)["minimum_detectable_effect"],
+        detectable,
+        "Detectable: minimum detectable slope at 80 % power",
+    ),
+    Column("at equal confidence", _adjusted),
+    Column("n", lambda row: _slope(row)["n"]),
+)
+RESIDUAL: tuple[Column[Asked], ...] = (
+    METHOD,
+    FORM,
+    *estimate_columns("slope", lambda row: row.found, number),
+    Column("each seed", lambda row: ", ".join(map(number, seed_values(row.found)))),
+    minimum_detectable(),
+    N,
+)
+CONTRASTS: tuple[Column[Asked], ...] = (
+    Column("difference", lambda row: row.method),
+    FORM,
+    *estimate_columns("slope", lambda row: row.found, number),
+    minimum_detectable(),
+    N,
+)
+
+
+def slopes(data: ReportData) -> Section | None:
     """Build the section on how the change in log-probability depends on the count."""
+    summary, look = data.summary, data.look
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None
@@ -37,19 +103,6 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         ]
         for form in forms
     }
-    head = [
-        "method",
-        "form",
-        "slope",
-        "95 % interval",
-        "p",
-        "p (Holm)",
-        "each seed",
-        "across seeds",
-        "detectable",
-        "at equal confidence",
-        "n",
-    ]
     return Section(
         "slopes",
         "Does frequency protect a fact?",
@@ -57,12 +110,10 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
         "the tokens of the answer, for facts known before. Above 0, frequent facts lose less; below 0, they lose more.",
         forests(rows, look, "nats per factor 10 of the count", "Slope of the change by unlearning on the count"),
         [
-            Table(
-                "Slopes per factor 10 of the count. Holm: p-value corrected over all methods and both forms. Across "
-                "seeds: interval of the mean that covers further seeds (needs three seeds). Detectable: minimum "
-                "detectable slope at 80 % power",
-                head,
-                [_slope_row(method, form) for form in forms for method in methods],
+            table_of(
+                "Slopes per factor 10 of the count",
+                SLOPES,
+                [Asked(method["name"], form, method) for form in forms for method in methods],
             ),
             *_contrasts(summary, forms),
         ],
@@ -70,25 +121,13 @@ def slopes(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look
     )
 
 
-def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def residual(data: ReportData) -> Section | None:
     """Build the section on how the remaining log-probability depends on the count."""
+    summary, look = data.summary, data.look
     methods, forms = summary["methods"], asked_forms(summary)
     if not methods or not forms:
         return None
     rows = {form: [_forest_row(method, "residual_slope_per_decade", form) for method in methods] for form in forms}
-    numbers = [
-        [
-            row.method,
-            form,
-            number(row.found["value"]),
-            interval(row.found["ci95"], number),
-            ", ".join(map(number, row.seeds)),
-            detectable(row.found["minimum_detectable_effect"]),
-            str(row.found["n"]),
-        ]
-        for form in forms
-        for row in rows[form]
-    ]
     return Section(
         "residual",
         "Does the remaining knowledge still depend on the count?",
@@ -96,10 +135,14 @@ def residual(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Lo
         "no knowledge were left, it would not rise at all (the line at 0).",
         forests(rows, look, "nats per factor 10 of the count", "Slope of the remaining log-probability on the count"),
         [
-            Table(
+            table_of(
                 "Slopes of the log-probability after unlearning, all facts to be forgotten",
-                ["method", "form", "slope", "95 % interval", "each seed", "detectable", "n"],
-                numbers,
+                RESIDUAL,
+                [
+                    Asked(method["name"], form, method["residual_slope_per_decade"][form])
+                    for form in forms
+                    for method in methods
+                ],
             )
         ],
         note="This section includes facts that were not known before. Among known facts, the rare ones are those that "
@@ -112,8 +155,12 @@ def _forest_row(
     method: Mapping[str, Any], key: str, form: str, other: Mapping[str, Any] | None = None
 ) -> charts.ForestRow:
     found = method[key][form]
-    seeds = [seed["value"] for seed in found["per_seed"] if seed["value"] is not None]
-    return charts.ForestRow(method["name"], found, seeds, other)
+    return charts.ForestRow(method["name"], found, seed_values(found), other)
+
+
+def seed_values(found: Mapping[str, Any]) -> list[float]:
+    """Return the slopes of the seeds that have one."""
+    return [seed["value"] for seed in found["per_seed"] if seed["value"] is not None]
 
 
 def forests(
@@ -147,36 +194,10 @@ def forests(
     ]
 
 
-def _slope_row(method: Mapping[str, Any], form: str) -> list[str]:
-    total, adjusted = method["slope_per_decade"][form], method["adjusted_slope_per_decade"][form]
-    return [
-        method["name"],
-        form,
-        number(total["value"]),
-        interval(total["ci95"], number),
-        probability(total["p"]),
-        probability(total.get("p_holm")),
-        ", ".join(number(seed["value"]) for seed in total["per_seed"]) or "-",
-        interval(total["ci95_across_seeds"], number),
-        detectable(total["minimum_detectable_effect"]),
-        f"{number(adjusted['value'])} {interval(adjusted['ci95'], number)}",
-        str(total["n"]),
-    ]
-
-
 def _contrasts(summary: Mapping[str, Any], forms: Sequence[str]) -> list[Table]:
     rows = [
-        [
-            f"{each['method']} {MINUS} {each['reference']}",
-            form,
-            number(found["value"]),
-            interval(found["ci95"], number),
-            detectable(found["minimum_detectable_effect"]),
-            str(found["n"]),
-        ]
+        Asked(f"{each['method']} {MINUS} {each['reference']}", form, each["slope_per_decade"][form])
         for each in summary["contrasts"]
         for form in forms
-        for found in [each["slope_per_decade"][form]]
     ]
-    head = ["difference", "form", "slope", "95 % interval", "detectable", "n"]
-    return [Table("Differences between methods, on the same facts", head, rows)] if rows else []
+    return [table_of("Differences between methods, on the same facts", CONTRASTS, rows)] if rows else []

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from factcensus.eval.asking.questions import FORMS
 from factcensus.eval.asking.utility import distance_label
-from factcensus.eval.report import figures
+from factcensus.eval.report.columns import Column, table_of
 from factcensus.eval.report.formatting import NONE, percent
-from factcensus.eval.report.section import Section, Table, or_none
-
-if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
+from factcensus.eval.report.section import ReportData, Section, Table, or_none
 
 SHARES = ("accuracy", "unfinished", "degenerate")
 DISTANCE = "distance "
 NAMES = {"kl_to_original_nats": "KL to the original, nats per token", "perplexity": "perplexity"}
 
 
-def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Look]) -> Section | None:  # noqa: ARG001
+def utility(data: ReportData) -> Section | None:
     """Build the section on the remaining abilities, averaged over seeds."""
-    if not len(run.utility):
+    table = data.run.utility
+    if not len(table):
         return None
-    table = run.utility.assign(form=run.utility["form"].fillna(""))
+    table = table.assign(form=table["form"].fillna(""))
     methods = list(dict.fromkeys(table["method"]))
     tables = [_distances(table, methods), _endings(table, methods), _texts(table, methods), _every(table, methods)]
     return Section(
@@ -40,11 +37,14 @@ def utility(run: Run, summary: Mapping[str, Any], look: Mapping[str, figures.Loo
 def _distances(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     """Return accuracy by distance to the nearest fact to be forgotten."""
     rows = table[(table["measure"] == "accuracy") & table["of"].str.startswith(DISTANCE)]
-    columns = sorted(rows["of"].unique())
-    return Table(
+    columns = [
+        _of(of, distance_label(of).partition(": ")[2], lambda found: percent(_mean(found)))
+        for of in sorted(rows["of"].unique())
+    ]
+    return table_of(
         "Facts answered, by what they have in common with the nearest fact to be forgotten",
-        ["model", "form", *(distance_label(each).partition(": ")[2] for each in columns)],
-        _grid(rows, methods, columns, lambda found: percent(_mean(found))),
+        [*MODEL_AND_FORM, *columns],
+        _by_model(rows, methods),
         open=True,
     )
 
@@ -52,46 +52,74 @@ def _distances(table: pd.DataFrame, methods: Sequence[str]) -> Table:
 def _endings(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     """Return unfinished and degenerate answers by group."""
     rows = table[table["measure"].isin(SHARES[1:]) & ~table["of"].str.startswith(DISTANCE)]
-    columns = list(dict.fromkeys(rows["of"]))
 
     def both(found: pd.DataFrame) -> str:
         return " / ".join(percent(_mean(found[found["measure"] == measure])) for measure in SHARES[1:])
 
-    return Table(
+    columns = [_of(of, of.replace("_", " "), both) for of in dict.fromkeys(rows["of"])]
+    return table_of(
         "Unfinished answers / degenerate answers (empty or repetitive), by group",
-        ["model", "form", *(each.replace("_", " ") for each in columns)],
-        _grid(rows, methods, columns, both),
+        [*MODEL_AND_FORM, *columns],
+        _by_model(rows, methods),
     )
 
 
-def _grid(rows: pd.DataFrame, methods: Sequence[str], columns: Sequence[str], cell: Any) -> list[list[str]]:
-    """Return one row per form and model, with one column per value of ``of``."""
+#: The measures of one model in one form.
+Measured = tuple[str, str, pd.DataFrame]
+MODEL_AND_FORM: tuple[Column[Measured], ...] = (
+    Column("model", lambda row: row[0]),
+    Column("form", lambda row: row[1]),
+)
+
+
+def _by_model(rows: pd.DataFrame, methods: Sequence[str]) -> list[Measured]:
+    """Return the rows of every model in every form that has any."""
     return [
-        [method, form, *(cell(mine[mine["of"] == column]) for column in columns)]
+        (method, form, mine)
         for form in FORMS
         for method in methods
         if len(mine := rows[(rows["form"] == form) & (rows["method"] == method)])
     ]
 
 
+def _of(of: str, head: str, form: Callable[[pd.DataFrame], str]) -> Column[Measured]:
+    """Return the column of the measures of one group or distance."""
+    return Column(head, lambda row: row[2][row[2]["of"] == of], form)
+
+
+#: A measure by name, with its rows of every model.
+Named = tuple[str, pd.DataFrame]
+MEASURE: Column[Named] = Column("measure", lambda row: row[0])
+
+
+def _by(method: str, form: Callable[[pd.DataFrame], str]) -> Column[Named]:
+    """Return the column of a model."""
+    return Column(method, lambda row: row[1][row[1]["method"] == method], form)
+
+
 def _texts(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     """Return measures on neutral text and benchmarks, with their intervals if there are any."""
-    rows = table[~table["measure"].isin(SHARES)]
-    cells = [
-        [f"{NAMES.get(str(measure), measure)}, {of}", *(_number(found[found["method"] == name]) for name in methods)]
-        for (measure, of), found in rows.groupby(["measure", "of"], sort=False)
-    ]
-    return Table("Neutral text and benchmarks, with 95 % intervals", ["measure", *methods], cells, open=True)
+    groups = table[~table["measure"].isin(SHARES)].groupby(["measure", "of"], sort=False)
+    return table_of(
+        "Neutral text and benchmarks, with 95 % intervals",
+        [MEASURE, *(_by(method, _number) for method in methods)],
+        [(f"{NAMES.get(str(measure), measure)}, {of}", found) for (measure, of), found in groups],
+        open=True,
+    )
 
 
 def _every(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     """Return all measures, one row per measure and one column per model."""
-    rows = []
-    for (measure, of, form), found in table.groupby(["measure", "of", "form"], sort=False):
-        means = [_mean(found[found["method"] == name]) for name in methods]
-        shown = [percent(each) if measure in SHARES else _plain(each) for each in means]
-        rows.append([f"{measure}, {of}" + (f", {form}" if form else ""), *shown])
-    return Table("All measures", ["measure", *methods], rows)
+    groups = table.groupby(["measure", "of", "form"], sort=False)
+    return table_of(
+        "All measures",
+        [MEASURE, *(_by(method, _share_or_number) for method in methods)],
+        [(f"{measure}, {of}" + (f", {form}" if form else ""), found) for (measure, of, form), found in groups],
+    )
+
+
+def _share_or_number(rows: pd.DataFrame) -> str:
+    return percent(_mean(rows)) if rows["measure"].isin(SHARES).any() else _plain(_mean(rows))
 
 
 def _mean(rows: pd.DataFrame) -> float | None:
