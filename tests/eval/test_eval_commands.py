@@ -161,7 +161,6 @@ def test_eval_run_asks_a_model_and_writes_a_run_folder(
     summary = json.loads(capsys.readouterr().out)
     assert summary["facts"] == 2
     assert {path.name for path in out.iterdir()} == {
-        ".lock",
         "run.json",
         "facts.parquet",
         "tokens.parquet",

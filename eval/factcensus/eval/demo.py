@@ -55,18 +55,23 @@ class Places:
         return self.out / "work" / name.format(seed=seed)
 
     def world(self, seed: int) -> Path:
+        """Return the folder of the world."""
         return self.work("world-{seed}", seed)
 
     def index(self, seed: int) -> Path:
+        """Return the index of the corpus."""
         return self.work("indexes/seed-{seed}", seed)
 
     def strata(self, seed: int) -> Path:
+        """Return the table of counted facts."""
         return self.work("strata-{seed}.parquet", seed)
 
     def run(self, seed: int) -> Path:
+        """Return the run folder."""
         return self.out / f"seed-{seed}"
 
     def oracle(self, seed: int) -> Path:
+        """Return the run folder of the oracle."""
         return self.out / f"{ORACLE}-{seed}"
 
 

@@ -180,7 +180,7 @@ def _extra_options(function: Function) -> Function:
 @option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")
 @_extra_options
 @json_option
-def run(
+def run(  # noqa: PLR0913  # one argument per option
     model: str,
     facts: Path,
     columns: dict[str, str],
@@ -257,7 +257,7 @@ def run(
     show_summary(write_results(found, out), out / "report.html", as_json=as_json)
 
 
-def _extras(
+def _extras(  # noqa: PLR0913  # one argument per option
     settings: dict[str, Any],
     *,
     attacks: tuple[str, ...],

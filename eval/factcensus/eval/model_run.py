@@ -74,7 +74,7 @@ def models_of(run_or_model: str) -> tuple[list[ModelToAsk], dict[str, Any] | Non
     return [ModelToAsk(str(config["model"])), *kept], record
 
 
-def evaluate_models(
+def evaluate_models(  # noqa: PLR0913  # a public function; everything after the folder is optional and named
     models: Sequence[ModelToAsk],
     facts: pa.Table,
     out: Path,

@@ -77,7 +77,7 @@ def continue_greedily(
     return [continuations[0] for continuations in found]
 
 
-def sample_continuations(
+def sample_continuations(  # noqa: PLR0913  # what to continue and how to sample, the latter by name
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],

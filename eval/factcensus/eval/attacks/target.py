@@ -115,6 +115,7 @@ class Target:
         return [token_limit(len(each.answer_ids), limits.room(len(each.prompt_ids))) for each in encoded]
 
     def key(self, question: Asked) -> tuple[str, str, int]:
+        """Return fact, form and variant of a question."""
         return str(self.facts[question.row]["fact_id"]), question.form, question.variant
 
 
