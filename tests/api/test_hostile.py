@@ -173,6 +173,31 @@ def test_invalid_http_does_not_affect_others(served: str, sent: bytes) -> None:
     assert httpx.get(f"{served}/healthz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Content-Type: text/csv", "Content-Type: application/json", "Content-Length: 13"],
+        ["Content-Type: application/json", "Content-Length: 13", "Transfer-Encoding: chunked"],
+        ["Content-Type: application/json", "Content-Length: 13", "Content-Length: 14"],
+        ["Content-Type: application/json", "Content-Length: 13", "Host: elsewhere.example"],
+        ["Content-Type: application/json", "Content-Length: 13", "X-API-Key: a", "X-API-Key: b"],
+    ],
+)
+def test_ambiguous_headers_are_refused(served: str, headers: list[str]) -> None:
+    """A proxy in front of the service could read them in another way."""
+    host, port = served.removeprefix("http://").split(":")
+    lines = ["POST /v1/indexes/tiny/count HTTP/1.1", f"Host: {host}", *headers, "", ""]
+    body = b'{"text": "a"}'
+    if "Transfer-Encoding: chunked" in headers:
+        body = b"d\r\n" + body + b"\r\n0\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 def test_others_are_answered_during_hostile_requests(served: str) -> None:
     """Counts stay correct, and health and metrics respond, during hostile requests."""
     over = threading.Event()

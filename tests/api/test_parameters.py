@@ -103,6 +103,14 @@ def test_other_spellings_of_numbers_are_refused(http: httpx.Client, number: str)
     assert_problem(http.post(FACTS, params={"windows": number}, json=facts), 422, "invalid-request")
 
 
+@pytest.mark.parametrize("query", ["index=nope", "index=tiny", "subject=Curie&object=Warsaw"])
+def test_parameters_without_effect_on_the_list_of_names_are_refused(http: httpx.Client, query: str) -> None:
+    json_only = {"Accept": "application/json"}
+    problem = assert_problem(http.get(f"/?{query}", headers=json_only), 422, "invalid-request")
+    assert "has no effect on this response" in problem["detail"]
+    assert http.get("/", headers=json_only).json() == ["tiny"]
+
+
 def test_body_fields_are_not_accepted_in_the_url(http: httpx.Client) -> None:
     for path, body, query in (
         (COUNT, {"text": "Paris"}, "text=Curie"),

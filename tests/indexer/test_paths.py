@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from factcensus.indexer import CountIndex, verify_index
+from factcensus.indexer import CountIndex, add_to_index, compact_index, delete_documents, verify_index
 from factcensus.indexer.cli import main
-from factcensus.indexer.errors import NoIndexError
+from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.paths import no_index, not_found
 
 from .corpora import index_folder
@@ -115,3 +115,24 @@ def test_long_list_of_indexes_is_cut(tmp_path: Path) -> None:
 
 def test_missing_path_in_an_unreadable_place_is_just_missing(tmp_path: Path) -> None:
     assert not_found("table", tmp_path / "a" / "b.csv") == f"no table at {tmp_path / 'a' / 'b.csv'}"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        CountIndex.open,
+        lambda path: CountIndex.open([path, "other"]),
+        lambda _: CountIndex.open([]),
+        verify_index,
+        compact_index,
+        lambda path: add_to_index(path, ["corpus.jsonl"]),
+        lambda path: delete_documents(path, ids=["a"]),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    use: Callable[[str], object], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place / "indexes" / "web")
+    Path("corpus.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(InputError, match="the path of the index is empty"):
+        use("")

@@ -110,6 +110,8 @@ def test_an_empty_set_or_a_missing_column_is_an_error(settings: dict[str, Any], 
 def test_empty_set_error_lists_values_of_the_table() -> None:
     with pytest.raises(ConfigError, match=r"selection\.forget.*the table has stratum 0, 1, 2; relation author"):
         chosen(strata_table(), forget={"strata": [7], "relations": ["capital"]})
+    with pytest.raises(ConfigError, match=r"strata names 9, but no fact has this stratum; the table has 0, 1, 2"):
+        chosen(strata_table(), forget={"strata": [2, 9]})
 
 
 def test_missing_strata_error_names_the_command_that_adds_them() -> None:

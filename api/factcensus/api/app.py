@@ -17,6 +17,7 @@ from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.dependencies import Service
 from factcensus.api.http.access import Access, check_names, read_keys
+from factcensus.api.http.headers import UnambiguousHeaders
 from factcensus.api.http.intake import Intake, Slots
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.middleware import Compression, Observation
@@ -111,6 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Compression)
     if (names := host_names(settings)) is not None:
         app.add_middleware(AllowedHosts, names=names)
+    app.add_middleware(UnambiguousHeaders)
     app.add_middleware(Observation, metrics=metrics, keyed=settings.keys_file is not None)
     if settings.cors_origins:
         app.add_middleware(

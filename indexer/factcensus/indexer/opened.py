@@ -18,7 +18,7 @@ from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexic
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
 from factcensus.indexer.kernels.ngrams import Mask
-from factcensus.indexer.paths import no_index
+from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
@@ -89,7 +89,7 @@ class OpenedIndex:
             IndexFormatError: There is no index, or its files do not belong together. This checks the sizes of all
                 files; ``factcensus index verify`` also checks their bytes.
         """
-        folders = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+        folders = [index_folder(each) for each in ([path] if isinstance(path, str | Path) else path or [""])]
         for folder in folders:
             if not folder.is_dir():
                 raise no_index(folder)

@@ -31,6 +31,17 @@ def not_found(what: str, path: Path) -> str:
     return f"no {what} at {path}" + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
 
 
+def index_folder(path: str | Path) -> Path:
+    """Return the path of an index.
+
+    Raises:
+        InputError: It is an empty text, such as from an unset variable, which ``Path`` would read as the folder ``.``.
+    """
+    if path == "":
+        raise InputError("the path of the index is empty; give a folder ('.' for the current one)")
+    return Path(path)
+
+
 def no_index(folder: Path) -> NoIndexError:
     """Return the error for a path that is not an index; for a folder of indexes, the message lists them."""
     if not folder.is_dir():

@@ -173,6 +173,7 @@ def _check_columns(table: pa.Table, config: SelectionConfig) -> None:
         raise ConfigError(f"selection.count_column is {config.count_column!r}, a column the fact table lacks{near}")
     _check_values(table, "relation", "relations", config)
     _check_values(table, "role", "roles", config)
+    _check_values(table, "stratum", "strata", config)
 
 
 def _check_values(table: pa.Table, column: str, key: str, config: SelectionConfig) -> None:
@@ -192,8 +193,15 @@ def _check_values(table: pa.Table, column: str, key: str, config: SelectionConfi
         if unknown and asked != default and len(unknown) < len(asked):
             raise ConfigError(
                 f"selection.{section}.{key} names {unknown[0]!r}, but no fact has this {column}"
-                f"{suggestion(unknown[0], there)}"
+                f"{_known_values(unknown[0], there)}"
             )
+
+
+def _known_values(value: Any, there: Sequence[Any]) -> str:
+    """Return the end of a message: the nearest name, or the numbers that exist."""
+    if isinstance(value, str):
+        return suggestion(value, there)
+    return f"; the table has {', '.join(map(str, there))}"
 
 
 def _nothing_meets(name: str, section: ForgetConfig | RetainConfig, rows: Sequence[Row]) -> ConfigError:

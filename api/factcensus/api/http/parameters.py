@@ -122,6 +122,16 @@ def as_number(text: Any) -> Any:
     return whole_number(text, least=None) if isinstance(text, str) else text
 
 
+def refuse_ignored(request: Request) -> None:
+    """Refuse query parameters in a response that does not depend on any.
+
+    Raises:
+        Problem: ``invalid-request``; it names the first parameter.
+    """
+    for name in request.query_params:
+        raise refused_name(name, f"{name!r} has no effect on this response; leave it out, or accept text/html")
+
+
 def refused_name(name: str, detail: str) -> Problem:
     """Return the problem of one parameter."""
     return Problem("invalid-request", detail, errors=[{"detail": detail, "parameter": name[:_MOST_CHARACTERS]}])

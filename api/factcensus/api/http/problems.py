@@ -35,6 +35,7 @@ MEDIA_TYPE = "application/problem+json"
 #: Status and title of every problem type.
 KINDS: dict[str, tuple[int, str]] = {
     "malformed-body": (400, "The request body cannot be read"),
+    "ambiguous-headers": (400, "The headers are ambiguous"),
     "unauthorized": (401, "An API key is required"),
     "forbidden": (403, "The request is not allowed"),
     "unknown-index": (404, "No index has this name"),

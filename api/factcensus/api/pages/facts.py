@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from factcensus.api.bodies import scope_of
 from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_router
 from factcensus.api.http.negotiation import preferred
+from factcensus.api.http.parameters import refuse_ignored
 from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.api.limits import check_entity, check_groups
 from factcensus.api.pages.asking import Question
@@ -36,6 +37,7 @@ async def page(
     # JSON comes first, because clients of infini-gram's API request the names here and accept any type.
     match preferred(request.headers.get("accept"), ["application/json", "text/html"]):
         case "application/json":
+            refuse_ignored(request)
             return JSONResponse(names)
         case None:
             raise Problem("not-acceptable", "this route returns text/html or application/json")

@@ -23,6 +23,7 @@ from factcensus.indexer.building.device_sort import choose_device
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.paths import index_folder
 from factcensus.indexer.storage.documents import (
     Chosen,
     count_sources,
@@ -221,7 +222,7 @@ def add_to_index(
         VerificationError: The vocabulary of the index, or its list of deleted documents, is damaged.
     """
     check_main_guard()
-    index = Path(index)
+    index = index_folder(index)
     files = find_source_files(sources, notice=notice)
     run = _run(jobs, device, progress, notice)
     read_manifest(index)
@@ -290,7 +291,7 @@ def compact_index(
         InputError: ``out`` exists, or every document is deleted.
         VerificationError: A file needed for the result is damaged.
     """
-    index = Path(index)
+    index = index_folder(index)
     if out is not None and Path(out).exists():
         raise InputError(f"{out} exists; choose another --out")
     target = index if out is None else Path(out)

@@ -22,6 +22,7 @@ from factcensus.indexer.cli.options import (
     scope_options,
 )
 from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.paths import index_folder
 from factcensus.indexer.system.console import print_table
 from factcensus.indexer.system.progress import ConsoleProgress
 
@@ -153,7 +154,7 @@ def _count_in_index(
 ) -> tuple[Any, str | None]:
     from factcensus.indexer.tables.remarks import unmatched_commas
 
-    with IndexChoice(Path(index), analyzer).open() as opened, scope.timed() as deadline:
+    with IndexChoice(index_folder(index), analyzer).open() as opened, scope.timed() as deadline:
         counts = opened.count_facts(
             facts,
             windows=list(windows),

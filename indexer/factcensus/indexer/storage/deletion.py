@@ -15,6 +15,7 @@ import orjson
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING
+from factcensus.indexer.paths import index_folder
 from factcensus.indexer.records import texts
 from factcensus.indexer.storage.documents import (
     Chosen,
@@ -108,7 +109,7 @@ def delete_documents(
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.storage import record as records
 
-    folder, record = Path(index), None if record is None else Path(record)
+    folder, record = index_folder(index), None if record is None else Path(record)
     ids, probes = texts(ids, "ids"), texts(probes, "probes")
     if not ids and text is None and where is None:
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.paths import index_folder
 from factcensus.indexer.storage.documents import count_sources, count_text_bytes
 from factcensus.indexer.storage.maintain import read_documents_of, read_manifest
 from factcensus.indexer.storage.manifest import TOKENIZER, Manifest, Slice
@@ -34,7 +35,7 @@ def slice_index(index: str | Path, shards: tuple[int, int], out: str | Path) -> 
         NoIndexError: There is no factcensus index.
         DiskFullError: The slice is a copy and does not fit.
     """
-    index, out = Path(index), Path(out)
+    index, out = index_folder(index), Path(out)
     if out.exists():
         raise InputError(f"{out} exists; choose another --out")
     read_manifest(index)

@@ -10,7 +10,7 @@ from typing import Any
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
-from factcensus.indexer.paths import no_index
+from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.storage.layout import hash_file
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.record import read_record, verify_record
@@ -48,7 +48,7 @@ def verify_index(
         InputError: The record cannot be read.
         IndexFormatError: There is no index.
     """
-    folder = Path(path)
+    folder = index_folder(path)
     if record is not None:
         read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
