@@ -32,16 +32,16 @@ import torch
 from benchmarks.preset_outcomes import FORMS, Cell, Outcome, Point, differences, overview, short
 from factcensus.indexer.system.files import write_atomically
 from factcensus.indexer.system.locks import locked
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
-from factcensus.unlearn.material import Material
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.models import load_model, load_tokenizer
 from factcensus.unlearn.prepare import prepare
 from factcensus.unlearn.presets import PRESETS
 from factcensus.unlearn.selection import Row, Selection, read_fact_table, select
 from factcensus.unlearn.training.examples import Example, collate, encode
 from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
+from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.runtime import torch_threads
 from factcensus.unlearn.training.scoring import answer_logits, token_log_probabilities
 from factcensus.unlearn.training.train import Recipe, unlearn

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from planted import planted_facts
-from test_run_folder import write_run
+from test_runs import write_run
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.indexer import write_table

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import planted_facts
-from test_run_folder import write_run
+from test_runs import write_run
 
 from factcensus.eval import gate
 from factcensus.eval.errors import EvaluationInputError

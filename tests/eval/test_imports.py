@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from planted import planted_facts
-from test_run_folder import write_run
+from test_runs import write_run
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports import Source, import_results, source_of
 from factcensus.eval.report.page import render_report
-from factcensus.eval.run_folder import pool_runs, read_run, summary_of
+from factcensus.eval.runs import pool_runs, read_run, summary_of
 from factcensus.indexer.cli import main
 
 PEOPLE = 30

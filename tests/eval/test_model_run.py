@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval.asking import extras as asking
-from factcensus.eval.asking.extras import Extras
+from factcensus.eval import extras as asking
 from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.extras import Extras
 from factcensus.eval.model_run import (
     ModelToAsk,
     evaluate_models,
@@ -23,7 +23,7 @@ from factcensus.eval.model_run import (
     models_of,
     with_uses_of,
 )
-from factcensus.eval.run_folder import pool_runs, read_run, summary_of
+from factcensus.eval.runs import pool_runs, read_run, summary_of
 from factcensus.indexer.errors import InputError
 from factcensus.unlearn.errors import RunFolderError
 

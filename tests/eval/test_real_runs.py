@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from test_report import Page
 
-from factcensus.eval.asking.extras import Extras
 from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.extras import Extras
 from factcensus.eval.model_run import extend_run
 from factcensus.eval.report.cost import cost
 from factcensus.eval.report.extreme_facts import extreme_facts
 from factcensus.eval.report.section import ReportData
-from factcensus.eval.run_folder import parameters_of, read_run, summary_of, with_passages
+from factcensus.eval.runs import parameters_of, read_run, summary_of, with_passages
 from factcensus.eval.service import serving
 from factcensus.indexer import CountIndex, build_index, count_facts, read_facts, stratify, write_table
 from factcensus.indexer.cli import main

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted import planted_facts
-from test_run_folder import write_run
+from test_runs import write_run
 
 from factcensus.eval.passages import Passages
 from factcensus.eval.report.balance import front
@@ -22,7 +22,7 @@ from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.page import render_report
 from factcensus.eval.report.printed import summary_text
 from factcensus.eval.report.section import ReportData
-from factcensus.eval.run_folder import Run, summary_of
+from factcensus.eval.runs import Run, summary_of
 from factcensus.indexer.cli import main
 
 METHODS = ("simnpo", "simnpo_count")

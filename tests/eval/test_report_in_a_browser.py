@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from test_report import make_run
 
 from factcensus.eval.report.page import render_report
-from factcensus.eval.run_folder import summary_of
+from factcensus.eval.runs import summary_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")

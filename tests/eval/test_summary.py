@@ -9,7 +9,7 @@ import pytest
 from planted import planted_facts
 
 from factcensus.eval.report.page import render_report
-from factcensus.eval.run_folder import Run
+from factcensus.eval.runs import Run
 from factcensus.eval.summary import contrasted, json_ready, summarise
 
 

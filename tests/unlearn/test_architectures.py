@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from factcensus.unlearn.config.choices import check_template
 from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.errors import ConfigError, ExampleError
 from factcensus.unlearn.models import load_tokenizer, quiet_transformers
 from factcensus.unlearn.run import run_unlearning
-from factcensus.unlearn.training.examples import check_template, encode
+from factcensus.unlearn.training.examples import encode
 
 FACTS = [
     {"subject": "Peru", "object": "Lima", "role": "forget", "question": "What is the capital of Peru?"},

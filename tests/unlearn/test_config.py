@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from factcensus.unlearn.config.files import load_config, load_settings
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.presets import PRESETS
 
 SMALLEST: dict[str, Any] = {"model": "m", "facts": "f.parquet", "out": "o", "methods": ["simnpo"]}

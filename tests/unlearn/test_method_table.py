@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factcensus.indexer.cli import main
-from factcensus.unlearn.methods.named import METHODS
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.methods.table import keeping_a_copy, keeps, markdown, method_rows, preset_config
 from factcensus.unlearn.planning.dry_step import StepCost, extra_bytes
 

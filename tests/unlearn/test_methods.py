@@ -10,14 +10,14 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
-from factcensus.unlearn.material import Material
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
 from factcensus.unlearn.training.gradients import Draw, Gradients
 from factcensus.unlearn.training.layers import decoder_layers, hidden_at
+from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.references import CachedReference
 from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
 from factcensus.unlearn.training.train import Recipe, StepRow, unlearn

@@ -11,8 +11,8 @@ import torch
 from tiny import SMALL_MODEL
 
 from factcensus.indexer.cli import main
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import check_config
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.models import load_model, parameter_count
 from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.presets import PRESETS, Preset

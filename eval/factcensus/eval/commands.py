@@ -71,7 +71,7 @@ def report(
     from factcensus.eval.report.beside import experiments, side_by_side
     from factcensus.eval.report.page import write_report
     from factcensus.eval.report.printed import show_summary
-    from factcensus.eval.run_folder import read_run, with_passages
+    from factcensus.eval.runs import read_run, with_passages
     from factcensus.indexer.errors import InputError
 
     if out.suffix.lower() not in (".html", ".htm"):

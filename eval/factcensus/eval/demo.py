@@ -218,8 +218,8 @@ def unlearn_seed(places: Places, preset_name: str, seed: int, progress: Progress
 
 def _look_beyond(places: Places, preset: Preset, config: RunConfig, seed: int, progress: ProgressFunction) -> None:
     """Attack some of the models and measure the utility of all of them, in the run folder of the seed."""
-    from factcensus.eval.asking.extras import Extras
     from factcensus.eval.attacks.target import AttackSettings
+    from factcensus.eval.extras import Extras
     from factcensus.eval.model_run import extend_run
     from factcensus.unlearn.selection import read_fact_table, select
     from factcensus.unlearn.world.rows import read_texts
@@ -266,7 +266,7 @@ def _pool(
     """Write the pooled tables, the summary and the report."""
     from factcensus.eval.model_run import TABLES
     from factcensus.eval.report.page import write_results
-    from factcensus.eval.run_folder import read_run
+    from factcensus.eval.runs import read_run
 
     merge_tables(folders, out, TABLES)
     records = [read_record(folder) for folder in folders]

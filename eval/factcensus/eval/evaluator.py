@@ -170,7 +170,7 @@ class StandardEvaluator:
     def finish(self, run_folder: Path) -> None:
         """Write summary.json and report.html from the tables of the run."""
         from factcensus.eval.report.page import write_results
-        from factcensus.eval.run_folder import read_run
+        from factcensus.eval.runs import read_run
 
         write_results(read_run(run_folder), run_folder)
 

@@ -22,7 +22,7 @@ from factcensus.indexer.cli.options import (
 from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
-    from factcensus.eval.asking.extras import Extras
+    from factcensus.eval.extras import Extras
 
 ATTACKS, UTILITY = "attacks", "utility"
 
@@ -207,7 +207,7 @@ def run(  # noqa: PLR0913  # one argument per option
     from factcensus.eval.model_run import evaluate_models, models_of, with_uses_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
-    from factcensus.eval.run_folder import count_column_of, read_run
+    from factcensus.eval.runs import count_column_of, read_run
     from factcensus.indexer import InputError, read_facts
     from factcensus.indexer.tables.added import check_one_analyzer
     from factcensus.indexer.tables.complete import complete_facts
@@ -272,9 +272,9 @@ def _extras(  # noqa: PLR0913  # one argument per option
 ) -> Extras:
     """Return the attacks, neutral text and benchmarks of the command line, completed by the run's own settings."""
     from factcensus.eval.asking.benchmarks import BenchmarkSettings
-    from factcensus.eval.asking.extras import Extras
     from factcensus.eval.attacks.run import ATTACKS
     from factcensus.eval.attacks.target import AttackSettings
+    from factcensus.eval.extras import Extras
 
     given: dict[str, Any] = {
         "relearn_rate": relearn_rate or (settings.get("training") or {}).get("learning_rate"),

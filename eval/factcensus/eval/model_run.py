@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.eval.asking.extras import Checkpoint, Extras, attack, utility_of
 from factcensus.eval.asking.prompting import Prompting
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
+from factcensus.eval.extras import Checkpoint, Extras, attack, utility_of
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts

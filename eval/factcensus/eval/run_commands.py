@@ -30,7 +30,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     """
     from factcensus.eval.errors import RequirementNotMetError
     from factcensus.eval.gate import check, verdicts_json, verdicts_text
-    from factcensus.eval.run_folder import read_summary
+    from factcensus.eval.runs import read_summary
 
     verdicts = check(read_summary(folder), ", ".join(require))
     print_json(verdicts_json(verdicts)) if as_json else print(verdicts_text(verdicts))
@@ -80,7 +80,7 @@ def import_results(
     from factcensus.eval.imports import import_results, source_of
     from factcensus.eval.report.page import write_results
     from factcensus.eval.report.printed import show_summary
-    from factcensus.eval.run_folder import read_run
+    from factcensus.eval.runs import read_run
 
     found = [source_of(text) for text in sources]
     out = import_results(found, out, kind=kind, facts=facts, seed=seed, count_column=count_column)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from factcensus.unlearn.config.run_config import Form
-from factcensus.unlearn.material import Material
 from factcensus.unlearn.prepare import prompts
 from factcensus.unlearn.selection import Row, Selection
+from factcensus.unlearn.training.material import Material
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,12 +12,12 @@ from factcensus.unlearn.chat import fix_chat_template, reads_clock
 from factcensus.unlearn.config.run_config import Form, RunConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.limits import Limits, check_tokenizer_fits, limits_of
-from factcensus.unlearn.material import Key, Material
 from factcensus.unlearn.models import load_model_config, load_tokenizer
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.run_folder import stored_clock
 from factcensus.unlearn.selection import Row, Selection
 from factcensus.unlearn.training.examples import Example, encode
+from factcensus.unlearn.training.material import Key, Material
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

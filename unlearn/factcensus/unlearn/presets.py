@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import RunConfig, check_config
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
 
 

@@ -21,7 +21,6 @@ from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.evaluation import Evaluator, get_evaluator
 from factcensus.unlearn.known import known_facts
-from factcensus.unlearn.material import Material
 from factcensus.unlearn.material_warnings import material_warnings, warn_of_material
 from factcensus.unlearn.models import (
     file_digest,
@@ -36,11 +35,13 @@ from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
 from factcensus.unlearn.prepare import Asker, check_evaluation, index_provenance, open_asker, prepare
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.retrain import retrain
 from factcensus.unlearn.run_folder import INPUTS, ORIGINAL, Cell, RunFolder, library_versions, merge_tables, open_run
 from factcensus.unlearn.selection import Selection, balance, doubts, select
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.trackers import Trackers, get_trackers
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, warn_of_over_forgetting
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
 from factcensus.unlearn.training.runtime import resolve_device, torch_threads
@@ -258,7 +259,10 @@ def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
         autocast=config.dtype == "bfloat16-autocast",
         ranks=work.ranks,
     )
-    rows = unlearn(model, forget, work.material.retain, recipe, state_path=cell.state_path, progress=progress)
+    if method.retrain_world is not None:
+        rows = retrain(model, method, cell.state_path, progress)
+    else:
+        rows = unlearn(model, forget, work.material.retain, recipe, state_path=cell.state_path, progress=progress)
     if not work.ranks.is_first:
         return
     alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)

@@ -35,7 +35,7 @@ from factcensus.indexer.tables.files import write_table
 from factcensus.unlearn.errors import RunFolderError
 
 if TYPE_CHECKING:
-    from factcensus.unlearn.material import Material
+    from factcensus.unlearn.training.material import Material
 
 ORIGINAL = "original"
 TABLES = ("facts", "tokens", "steps")

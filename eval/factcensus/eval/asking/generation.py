@@ -77,7 +77,7 @@ def continue_greedily(
     return [continuations[0] for continuations in found]
 
 
-def sample_continuations(  # noqa: PLR0913  # what to continue and how to sample, the latter by name
+def sample_continuations(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
@@ -86,7 +86,6 @@ def sample_continuations(  # noqa: PLR0913  # what to continue and how to sample
     samples: int,
     seed: int,
     temperature: float = 1.0,
-    stop_ids: Collection[int] = (),
     batch_tokens: int = 4096,
 ) -> list[list[Continuation]]:
     """Draw ``samples`` independent continuations of each prompt; see :func:`continue_greedily`.
@@ -109,7 +108,7 @@ def sample_continuations(  # noqa: PLR0913  # what to continue and how to sample
 
         return choose
 
-    return _continue(model, tokenizer, prompts, limits, samples, choose_for, stop_ids, batch_tokens)
+    return _continue(model, tokenizer, prompts, limits, samples, choose_for, (), batch_tokens)
 
 
 def _uniforms(prompt: Sequence[int], samples: int, tokens: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -17,7 +17,7 @@ from factcensus.eval.report import charts, figures
 from factcensus.eval.report.columns import Asked, Column, table_of
 from factcensus.eval.report.formatting import number, percent, quantity, ratio, with_interval
 from factcensus.eval.report.section import Panel, Section, csv_of, flat
-from factcensus.eval.run_folder import Run, parameters_of, pool_runs, summary_of
+from factcensus.eval.runs import Run, parameters_of, pool_runs, summary_of
 
 FORMS = ("question", "cloze")
 

@@ -15,7 +15,7 @@ from factcensus.eval.report.section import ReportData, Section
 from factcensus.unlearn.run_folder import read_record
 
 if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
+    from factcensus.eval.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from factcensus.eval.statistics.outcomes import pair_outcomes, with_defaults
 
 if TYPE_CHECKING:
     from factcensus.eval.passages import Passages
-    from factcensus.eval.run_folder import Run
+    from factcensus.eval.runs import Run
 
 SHOWN = 12
 OVER_DEVIATIONS = 3.0

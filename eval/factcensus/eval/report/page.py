@@ -18,7 +18,7 @@ from factcensus.eval.report.formatting import duration
 from factcensus.eval.report.provenance import notes, provenance
 from factcensus.eval.report.section import ReportData, Section
 from factcensus.eval.report.sections import SECTIONS
-from factcensus.eval.run_folder import Run, summary_of
+from factcensus.eval.runs import Run, summary_of
 from factcensus.indexer.system.files import write_atomically, write_json
 
 

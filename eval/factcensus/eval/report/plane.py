@@ -21,7 +21,7 @@ from factcensus.eval.statistics.outcomes import ASKED, pair_outcomes, with_defau
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from factcensus.eval.run_folder import Run
+    from factcensus.eval.runs import Run
 
 #: Points drawn per form. More would be unreadable and take megabytes.
 MOST_POINTS = 220

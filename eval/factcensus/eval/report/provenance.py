@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factcensus.eval.run_folder import Run
+    from factcensus.eval.runs import Run
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from factcensus.eval.report.figures import Look
-    from factcensus.eval.run_folder import Run
+    from factcensus.eval.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, field_validator
 
-from factcensus.unlearn.config.section import Section
+from factcensus.unlearn.config.section import ConfigSection
 
 Value = bool | int | float | str | None
 #: The function that chat templates call to read the clock.
@@ -15,7 +15,7 @@ CLOCK = "strftime_now"
 _RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", CLOCK})
 
 
-class ChatConfig(Section):
+class ChatConfig(ConfigSection):
     """Input of a chat template in addition to the question; for ``template = "chat"``."""
 
     system: str | None = Field(default=None, min_length=1, description="a system message before the question")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from factcensus.unlearn.config.section import Section
+from factcensus.unlearn.config.named import METHODS
+from factcensus.unlearn.config.section import ConfigSection
 from factcensus.unlearn.errors import unknown_name
-from factcensus.unlearn.methods.named import METHODS
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.objectives.retain import RetainKind
 from factcensus.unlearn.objectives.weights import WeightKind
@@ -18,7 +18,7 @@ from factcensus.unlearn.objectives.weights import WeightKind
 Preferred = Literal["refusal", "given", "sampled"]
 
 
-class StrataControl(Section):
+class StrataControl(ConfigSection):
     """Shift effort to the strata that still remember, and stop when no stratum does (multiplicative weights)."""
 
     by: Literal["count", "loss_rank", "shuffled_count"] = Field(
@@ -42,7 +42,7 @@ class StrataControl(Section):
     )
 
 
-class RetainConstraint(Section):
+class RetainConstraint(ConfigSection):
     """Keep the retain term below a limit by dual ascent on alpha."""
 
     limit: float | None = Field(
@@ -55,7 +55,7 @@ class RetainConstraint(Section):
     warmup_passes: float = Field(default=0.0, ge=0, description="passes before alpha changes")
 
 
-class AdapterConfig(Section):
+class AdapterConfig(ConfigSection):
     """Train low-rank adapters instead of all parameters, and merge them after training."""
 
     kind: Literal["lora", "dora"] = "lora"
@@ -71,7 +71,7 @@ class AdapterConfig(Section):
     )
 
 
-class MethodConfig(Section):
+class MethodConfig(ConfigSection):
     """One method: a preset with changes, or an objective with its settings."""
 
     preset: str | None = Field(default=None, description="a preset of this page, whose settings the other keys change")

@@ -29,20 +29,18 @@ from factcensus.indexer.numbers import parse_size
 from factcensus.indexer.records import windows_of
 from factcensus.indexer.tables.strata import check_bins
 from factcensus.unlearn.config.chat_config import ChatConfig
+from factcensus.unlearn.config.choices import OptimizerKind, Schedule, check_template
 from factcensus.unlearn.config.method_config import AdapterConfig, RetainConstraint, StrataControl
 from factcensus.unlearn.config.method_config import MethodConfig as MethodConfig
-from factcensus.unlearn.config.section import Section
+from factcensus.unlearn.config.section import ConfigSection
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import objectives
-from factcensus.unlearn.training.examples import check_template
-from factcensus.unlearn.training.optimizers import OptimizerKind
-from factcensus.unlearn.training.schedule import Schedule
 
 Form = Literal["question", "cloze", "paraphrases"]
 Dtype = Literal["float32", "bfloat16-autocast", "bfloat16"]
 
 
-class ForgetConfig(Section):
+class ForgetConfig(ConfigSection):
     """The facts to forget: those that meet every condition given. Without a condition, the role is ``forget``."""
 
     roles: tuple[str, ...] | None = Field(default=None, description="values of the column `role`")
@@ -64,7 +62,7 @@ class ForgetConfig(Section):
         return given
 
 
-class RetainConfig(Section):
+class RetainConfig(ConfigSection):
     """The facts to retain: those that meet the conditions and are not about a subject of the forget set."""
 
     roles: tuple[str, ...] | None = Field(
@@ -87,7 +85,7 @@ class RetainConfig(Section):
     known_before: bool = Field(default=False, description="only facts that the original model knows, as in `forget`")
 
 
-class SelectionConfig(Section):
+class SelectionConfig(ConfigSection):
     """The forget and retain sets, and the columns that define them."""
 
     forget: ForgetConfig = ForgetConfig(roles=("forget",))
@@ -101,7 +99,7 @@ class SelectionConfig(Section):
     )
 
 
-class TrainingConfig(Section):
+class TrainingConfig(ConfigSection):
     """Dose and optimiser of all methods; a method may override some of them."""
 
     forms: tuple[Form, ...] = Field(default=("question",), min_length=1, description="forms of asking to train on")
@@ -141,7 +139,7 @@ class TrainingConfig(Section):
     )
 
 
-class IndexConfig(Section):
+class IndexConfig(ConfigSection):
     """The source of the counts. With a ``url`` or ``folder``, facts without counts are counted first."""
 
     name: str | None = Field(default=None, description="name of the index in the service")
@@ -190,7 +188,7 @@ class IndexConfig(Section):
         return self.url is not None or self.folder is not None
 
 
-class RunConfig(Section):
+class RunConfig(ConfigSection):
     """One run: one model, one fact table, one seed, several methods."""
 
     model: str = Field(min_length=1, description="a folder, or a name on the Hugging Face Hub")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from factcensus.indexer.numbers import decimal_number
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """An immutable section that refuses unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

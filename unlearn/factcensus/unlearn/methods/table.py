@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from factcensus.unlearn.config.method_config import AdapterConfig, MethodConfig, RetainConstraint, StrataControl
-from factcensus.unlearn.methods.named import METHODS, Method
+from factcensus.unlearn.config.named import METHODS, Method
 from factcensus.unlearn.objectives import Objective, get_objective, objectives
 from factcensus.unlearn.objectives.retain import RETAIN_FORMULAS
 

@@ -5,7 +5,7 @@
 ``forget_i`` is a registered objective (one module each), ``w_i`` a fact weight with mean 1 (:mod:`.weights`),
 ``lambda`` the weight of a stratum (:mod:`.strata`, updated by :mod:`factcensus.unlearn.training.controllers`), and
 ``retain`` a term that preserves other knowledge (:mod:`.retain`). Published methods are presets of these choices
-(:mod:`factcensus.unlearn.methods.named`). Other packages add an objective by an entry point in the group
+(:mod:`factcensus.unlearn.config.named`). Other packages add an objective by an entry point in the group
 ``factcensus.objectives`` that names a function decorated with :func:`objective`.
 """
 

@@ -16,7 +16,7 @@ import torch
 POWERCAP = Path("/sys/class/powercap")
 
 
-class Counter(Protocol):
+class EnergyCounter(Protocol):
     """An energy counter.
 
     Attributes:
@@ -39,7 +39,7 @@ class EnergyMeter:
     """
 
     def __init__(self, device: torch.device, powercap: Path = POWERCAP) -> None:
-        self._counters: list[Counter] = []
+        self._counters: list[EnergyCounter] = []
         with contextlib.suppress(OSError, ValueError):
             self._counters += _packages(powercap)
         if device.type != "cpu":
@@ -99,16 +99,16 @@ class _Card:
             raise OSError(str(error)) from error
 
 
-def _packages(powercap: Path) -> list[Counter]:
+def _packages(powercap: Path) -> list[EnergyCounter]:
     """Return the package counters; cores and memory are parts of a package, and `psys` is their total."""
-    found: list[Counter] = []
+    found: list[EnergyCounter] = []
     for folder in sorted(powercap.glob("*:*")):
         if (folder / "name").is_file() and (folder / "name").read_text().startswith("package"):
             found.append(_Package(folder))
     return found
 
 
-def _card(device: torch.device) -> Counter | None:
+def _card(device: torch.device) -> EnergyCounter | None:
     """Return the counter of this GPU; None without the package `nvidia-ml-py` or if the GPU has no counter."""
     try:
         nvml: Any = import_module("pynvml")

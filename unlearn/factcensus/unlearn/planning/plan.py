@@ -27,7 +27,6 @@ from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import ConfigError, MemoryPlanError
 from factcensus.unlearn.evaluation import get_evaluator
-from factcensus.unlearn.material import Material
 from factcensus.unlearn.material_warnings import material_warnings
 from factcensus.unlearn.models import load_model_config, model_digest
 from factcensus.unlearn.objectives import get_objective
@@ -43,6 +42,7 @@ from factcensus.unlearn.progress import ProgressFunction
 from factcensus.unlearn.run_folder import INPUTS
 from factcensus.unlearn.selection import Row, doubts, select
 from factcensus.unlearn.trackers import get_trackers
+from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.ranks import current_ranks
 from factcensus.unlearn.training.runtime import resolve_device
 from factcensus.unlearn.training.sampling import Sampler

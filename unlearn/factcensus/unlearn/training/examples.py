@@ -15,29 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from factcensus.unlearn.chat import render
-from factcensus.unlearn.errors import ConfigError, ExampleError
+from factcensus.unlearn.config.choices import check_template
+from factcensus.unlearn.errors import ExampleError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-#: Named templates; any other template is a text that contains ``{prompt}`` and ends with ``{answer}``.
-TEMPLATES = ("plain", "chat")
-
-
-def check_template(template: str) -> str:
-    """Return the template if it is valid.
-
-    Raises:
-        ConfigError: it is neither a known name nor a text with both placeholders.
-    """
-    if template in TEMPLATES:
-        return template
-    if template.count("{prompt}") == 1 and template.count("{answer}") == 1 and template.endswith("{answer}"):
-        return template
-    raise ConfigError(
-        f"template is {template!r}: expected {', '.join(TEMPLATES)}, or a text that contains {{prompt}} and ends with "
-        "{answer}, such as 'Q: {prompt}\nA: {answer}'"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from factcensus.unlearn.training.scoring import mean_nll_of, token_log_probabili
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from factcensus.unlearn.material import Key, Material
+    from factcensus.unlearn.training.material import Key, Material
 
 SCORING_BATCH = 64
 #: Maximum number of never-seen subjects on which each answer is scored; they are evenly spaced over all of them.

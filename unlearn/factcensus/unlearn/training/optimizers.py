@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
+from factcensus.unlearn.config.choices import OPTIMIZERS, OptimizerKind
 from factcensus.unlearn.errors import ConfigError
 
-OptimizerKind = Literal["adamw", "adamw_stochastic", "adamw_kahan", "adamw_8bit"]
-OPTIMIZERS: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 

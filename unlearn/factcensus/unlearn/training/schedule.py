@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-Schedule = Literal["constant", "linear", "cosine"]
+from factcensus.unlearn.config.choices import Schedule
 
 
 def rate_at(step: int, steps: int, peak: float, warmup_share: float, schedule: Schedule) -> float:

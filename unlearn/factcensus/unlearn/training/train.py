@@ -22,7 +22,6 @@ from factcensus.unlearn.config.run_config import TrainingConfig
 from factcensus.unlearn.errors import NumericsError
 from factcensus.unlearn.objectives import get_objective
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
-from factcensus.unlearn.retrain import retrain
 from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.controllers import ConstraintController, StrataController
@@ -98,8 +97,6 @@ def unlearn(
         InterruptedRunError: SIGTERM was received; the state is saved.
     """
     report, method, training = progress or silent, recipe.method, recipe.training
-    if method.retrain_world is not None:
-        return retrain(model, method, state_path, report)
     loop = _begin(model, forget, retain, recipe)
     if state_path and (state := load_state(state_path, loop.gradients.device)) is not None:
         loop.restore(state)

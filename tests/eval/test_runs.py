@@ -9,7 +9,7 @@ from planted import planted_facts
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.report.page import write_results
-from factcensus.eval.run_folder import pool_runs, read_run
+from factcensus.eval.runs import pool_runs, read_run
 
 
 def write_run(folder: Path, facts: pd.DataFrame, **record: object) -> Path:
