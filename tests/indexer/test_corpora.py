@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Scope, add_to_index, build_index, delete_documents
 from factcensus.indexer.building import build as build_module
@@ -378,12 +380,17 @@ def test_field_with_a_dot_in_its_name_precedes_a_nested_field(tmp_path: Path) ->
         '{"text": "a", "id": 1, "text": "a much longer text than the line has elsewhere"}',
         '{"text": "a much longer text than the line has elsewhere", "id": 1, "text": "b"}',
         '{"id": 1, "text": "\\u00e9\\"text\\": \\u00e9", "id": 2}',
+        '{"text": "a", "id": 1, "lang": "en", "lang": "fr"}',
+        '{"text": "a", "id": null, "source": "a:b", "source": "c"}',
+        '{"text": "a:b \\u003a \\u003A \\\\u003a", "meta": {"pile_set_name": "Pile: CC", "url": ":", "url": 1}}',
+        '{"text": "a", "list": [[{"x": 1, "x":{"y" : ":"}}]]}',
+        '{"text": "a", "": 1, "": 2}',
     ],
 )
-def test_a_text_or_an_id_that_is_given_twice_is_a_bad_line(line: str, tmp_path: Path) -> None:
-    good = '{"text": "a", "id": 1, "kind": "text", "more": {"text": "b", "id": 2}, "again": 1, "again": 2}\n'
+def test_a_key_that_is_given_twice_is_a_bad_line(line: str, tmp_path: Path) -> None:
+    good = '{"text": "a:", "id": 1, "kind": "text", "more": {"text": "b", "id": {"id": ":"}}, "source": {"id": "c:"}}\n'
     (tmp_path / "c.jsonl").write_text(good + line + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"c\.jsonl, line 2: the key '(text|id)' is given twice"):
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: the key '(text|id|lang|source|url|x|)' is given twice"):
         documents(tmp_path / "c.jsonl")
     assert len(documents(tmp_path / "c.jsonl", on_bad_line="skip")) == 1
 
@@ -529,3 +536,31 @@ def test_sources_of_an_addition_follow_the_same_rules(tmp_path: Path) -> None:
         assert index.find_documents(text="b")["documents"][0]["id"] == "12345678901234567890123"
     with pytest.raises(FactcensusError, match="not a regular file"):
         add_to_index(tmp_path / "ix", ["/dev/null"], jobs=1)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('a:\\u03é"'), max_size=6),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from(["", "a", "a:", "text"]), inside),
+    max_leaves=6,
+)
+
+
+@given(
+    fields=st.dictionaries(st.sampled_from(["id", "source", "meta", "a:b", "lang"]), JSON_VALUES),
+    text=st.text(st.sampled_from('a:\\u03é"'), max_size=40),
+    ascii_only=st.booleans(),
+    repeated=st.sampled_from([None, "id", "lang", "text", "source"]),
+)
+def test_exactly_the_lines_with_a_repeated_key_are_refused(
+    fields: dict[str, Any], text: str, ascii_only: bool, repeated: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    line = json.dumps({**fields, "text": text}, ensure_ascii=ascii_only)
+    if repeated in {**fields, "text": ""}:
+        line = line[:-1] + f', "{repeated}": "a"' + "}"
+    corpus = tmp_path_factory.getbasetemp() / "repeated.jsonl"
+    corpus.write_text(line, encoding="utf-8")
+    if repeated in {**fields, "text": ""}:
+        with pytest.raises(InputError, match=f"the key '{repeated}' is given twice"):
+            documents(corpus)
+    else:
+        assert documents(corpus) == [text]

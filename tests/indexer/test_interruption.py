@@ -417,6 +417,52 @@ def test_other_sources_than_those_of_an_interrupted_build_are_refused_with_the_r
     build_index([files], tmp_path / "o/ix", jobs=2)
 
 
+def test_bad_input_does_not_block_the_corrected_command(tmp_path: Path) -> None:
+    """Nothing needs to be deleted by hand, whatever the correction is."""
+    bad = write_corpus(tmp_path / "bad.jsonl", [{"text": 1, "body": "a b"}])
+    staging = tmp_path / "ix.building"
+    with pytest.raises(InputError, match="must be a string"):
+        build_index([bad], tmp_path / "ix", jobs=1)
+    assert not staging.exists()  # there was nothing to keep
+    good = write_corpus(tmp_path / "good.jsonl", [{"text": "c d", "body": "e f"}])
+    for correct in (
+        lambda: build_index([good, bad], tmp_path / "ix", jobs=1, text_field="body"),
+        lambda: build_index([good, bad], tmp_path / "ix", jobs=1, on_bad_line="skip"),
+        lambda: build_index([good], tmp_path / "ix", jobs=1, shard_tokens=10),
+    ):
+        with pytest.raises(InputError, match="must be a string"):
+            build_index([good, bad], tmp_path / "ix", jobs=1)
+        assert staging.exists()
+        correct()
+        verify_index(tmp_path / "ix")
+        assert not staging.exists()
+        shutil.rmtree(tmp_path / "ix")
+
+
+def test_after_bad_input_only_the_corrected_files_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[{"text": f"file {number} word"}] for number in range(3)]
+    files = [write_corpus(tmp_path / f"{number}.jsonl", each) for number, each in enumerate(rows)]
+    build_index(files, tmp_path / "expected", jobs=1)
+    expected = content(tmp_path / "expected")
+    files[2].write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        build_index(files, tmp_path / "ix", jobs=1)
+    write_corpus(files[2], rows[2])
+    read: list[str] = []
+    original = spool.read_documents
+
+    def noted(file: Any, **options: Any) -> Any:
+        read.append(file.name)
+        return original(file, **options)
+
+    monkeypatch.setattr(spool, "read_documents", noted)
+    build_index(files, tmp_path / "ix", jobs=1)
+    assert read == ["2.jsonl"]
+    assert content(tmp_path / "ix") == expected
+
+
 def test_tokenizer_that_changed_since_the_interruption_is_not_mixed_with_the_old_one(
     interrupt: Interrupter, tmp_path: Path
 ) -> None:

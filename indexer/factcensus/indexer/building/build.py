@@ -20,6 +20,7 @@ from typing import Any, Protocol, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
+from factcensus.indexer.building.failed import FAILED, has_work, start_over
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
@@ -533,6 +534,9 @@ def _staging(
             plan = {**_plan(settings, files), "analyzer": analyzer.label, "format": FORMAT, "base": base}
             digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
             stored = _read_plan(folder)
+            if stored and stored["digest"] != digest and FAILED in stored:
+                start_over(folder, stored, json.loads(json.dumps(plan)), PLAN)
+                stored = None
             if stored and stored["digest"] != digest:
                 raise InputError(
                     f"{folder} has an interrupted build with other sources or settings; restart it with the same ones, "
@@ -541,7 +545,22 @@ def _staging(
             (folder / "spool").mkdir(exist_ok=True)
             if not stored:
                 _write_plan(folder, {"digest": digest, **plan})
-            yield folder
+            try:
+                yield folder
+            except InputError as error:
+                _keep_or_discard(folder, str(error))
+                raise
+
+
+def _keep_or_discard(folder: Path, error: str) -> None:
+    """After bad input, keep only work that a corrected command can use; it may then replace this build."""
+    plan = _read_plan(folder) if folder.exists() else None
+    if plan is None or (folder / MANIFEST).exists():
+        return
+    if has_work(folder / "spool"):
+        _write_plan(folder, {**plan, FAILED: error})
+    else:
+        _discard(folder)
 
 
 def _plan(settings: BuildSettings, files: Sequence[SourceFile]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 
 #: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20
-_SPOOL_FILES = ("ids", "parquet", "words.npz")
+SPOOL_FILES = ("ids", "parquet", "words.npz")
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -97,12 +97,12 @@ class SpoolTask:
 
         They are not overwritten, because a process of that build may still have them open.
         """
-        for suffix in ("json", *_SPOOL_FILES):
+        for suffix in ("json", *SPOOL_FILES):
             self.path(suffix).unlink(missing_ok=True)
 
     def finish(self, result: SpooledFile) -> None:
         """Record that all files are complete."""
-        sizes = {suffix: self.path(suffix).stat().st_size for suffix in _SPOOL_FILES if self.path(suffix).exists()}
+        sizes = {suffix: self.path(suffix).stat().st_size for suffix in SPOOL_FILES if self.path(suffix).exists()}
         write_atomically(self.path("json"), json.dumps({"totals": asdict(result), "files": sizes}).encode())
 
 

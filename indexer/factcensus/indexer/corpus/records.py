@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -90,15 +91,12 @@ def read_documents(
         records = _parquet_rows(file, text_field, on_bytes)
     else:
         records = _json_lines(file, limit, on_bytes)
-    repeats = _Repeats(text_field, id_field)
+    repeats = _RepeatedKeys(text_field, id_field)
     for record, fields, line in records:
         try:
             if isinstance(fields, str):
                 raise BadRecordError(fields)
-            document = _document(record, fields, text_field, id_field, line)
-            if line is not None and repeats.possible(line, len(document.text)):
-                repeats.refuse(line)
-            yield document
+            yield _document(record, fields, text_field, id_field, line, repeats)
         except BadRecordError as error:
             message = f"{file.name}, line {record + 1}: {error}"
             if on_bad_line == "fail":
@@ -127,7 +125,14 @@ class SkippedLines:
             self._notice(f"{self._file.name}: further bad lines are counted but not listed")
 
 
-def _document(record: int, fields: dict[str, Any], text_field: str, id_field: str, line: bytes | None) -> Document:
+def _document(
+    record: int,
+    fields: dict[str, Any],
+    text_field: str,
+    id_field: str,
+    line: bytes | None,
+    repeats: _RepeatedKeys,
+) -> Document:
     text = take_field(fields, text_field)
     if not isinstance(text, str):
         if text is _MISSING:
@@ -135,13 +140,20 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
         kind = "null" if text is None else type(text).__name__
         raise BadRecordError(f"the field {text_field!r} must be a string, got {kind}")
     name = take_field(fields, id_field)
-    if name is _MISSING:
+    has_id = name is not _MISSING
+    if not has_id:
         if id_field != "id":
             raise BadRecordError(f"no field {id_field!r} for the id{suggestion(id_field, _names_of(fields))}")
         name = None
     elif line is not None and isinstance(name, (float, list, dict)):  # as written, such as 1.10 or a large integer
         name = take_field(_parse_exactly(line, str if isinstance(name, float) else float), id_field)
+    has_source = "source" in fields
     document = document_of_fields(record, text, fields, name)
+    if line is not None:
+        taken = 1 + document.id.count(":") if document.id is not None else has_id
+        if has_source and "source" not in fields:
+            taken += 1 + document.source.count(":")
+        repeats.check(line, document, taken)
     if line is not None and _EXPONENT in document.metadata and _LARGE.search(document.metadata):
         fields = _parse_exactly(line)
         for each in (text_field, id_field):
@@ -150,51 +162,69 @@ def _document(record: int, fields: dict[str, Any], text_field: str, id_field: st
     return document
 
 
-class _Repeats:
-    """A detector of repeated text or id keys in objects, of which JSON readers silently keep the last value."""
+class _RepeatedKeys:
+    """A detector of repeated keys in objects, of which JSON readers silently keep the last value.
+
+    The value that is lost takes at least the colon after its key with it, so counting colons shows it without parsing
+    the line again. An escaped colon counts too, even where it is not one, so a repeated key is never missed.
+    """
 
     def __init__(self, text_field: str, id_field: str) -> None:
-        text_keys = {text_field, text_field.rpartition(".")[2]}
-        others = {*text_field.split("."), id_field, *id_field.split(".")} - text_keys
-        self._keys = text_keys | others
-        self._text_keys, self._others = ([b'"%b"' % key.encode() for key in keys] for keys in (text_keys, others))
+        self._text_keys = [b'"%b"' % key.encode() for key in {text_field, text_field.rpartition(".")[2]}]
+        # A field name with a colon may be a path, of which only the last key is taken out of the metadata.
+        self._always = ":" in text_field + id_field
 
-    def possible(self, line: bytes, text_bytes: int) -> bool:
-        """Return whether a line may have repeated keys, without searching its text, which is most of the line.
+    def check(self, line: bytes, document: Document, taken: int) -> None:
+        """Refuse a line in which an object has a key twice.
 
         Args:
             line: The line as written.
-            text_bytes: Number of UTF-8 bytes of the text, which takes at least as many bytes in the line.
+            document: The document that was read from it.
+            taken: Number of colons of the id and the source, with those after their keys, unless in the metadata.
+
+        Raises:
+            BadRecordError: A key is given twice.
         """
-        end = len(line) - text_bytes
-        found = behind = 0
+        kept, text_bytes = document.metadata.count(":") + taken, len(document.text)
+        text_from = self._text_from(line, text_bytes)
+        if text_from >= 0:
+            # Most of a line is its text, and counting there takes longer than everything else.
+            text_to = text_from + text_bytes
+            if _colons(line, 0, text_from) + _colons(line, text_to, len(line)) <= kept:
+                return
+        if self._always or _colons(line, 0, len(line)) > kept + 1 + document.text.count(b":"):
+            json.loads(line, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
+
+    def _text_from(self, line: bytes, text_bytes: int) -> int:
+        """Return the end of the key of the text, or -1 if it is not known.
+
+        As written, a text takes at least as many bytes as in UTF-8, and a colon and a quotation mark before it.
+        """
+        if self._always:
+            return -1
+        end, found = len(line) - text_bytes, -1
         for key in self._text_keys:
             if (at := line.find(key, 0, end)) >= 0:
-                behind = at + len(key)
-                found += 1 if line.find(key, behind, end) < 0 else 2
-        if found != 1:
-            return True
-        for key in self._others:
-            at = line.find(key, 0, behind)
-            if at < 0:
-                at = line.find(key, behind + text_bytes)
-            elif line.find(key, at + 1, behind) >= 0 or line.find(key, behind + text_bytes) >= 0:
-                return True
-            if at >= behind and line.find(key, at + 1) >= 0:
-                return True
-        return False
-
-    def refuse(self, line: bytes) -> None:
-        """Refuse a line with repeated keys."""
-        json.loads(line, object_pairs_hook=self._each_once, parse_int=str, parse_float=str)
-
-    def _each_once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs if name in self._keys]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise BadRecordError(f"the key {twice[0]!r} is given twice")
+                if found >= 0 or line.find(key, at + 1, end) >= 0 or line[at + len(key)] not in b": ":
+                    return -1
+                found = at + len(key)
         return found
+
+
+def _colons(line: bytes, begin: int, end: int) -> int:
+    """Count the colons in a part of a line, and whatever looks like an escaped colon."""
+    colons = line.count(b":", begin, end)
+    if line.find(b"\\", begin, end) >= 0:
+        colons += line.count(b"\\u003a", begin, end) + line.count(b"\\u003A", begin, end)
+    return colons
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise BadRecordError(f"the key {clean_text(twice)!r} is given twice in one object")
+    return found
 
 
 def take_field(fields: dict[str, Any], name: str) -> Any:
