@@ -19,6 +19,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.statistics.intervals import share
 from factcensus.eval.statistics.outcomes import with_defaults
 from factcensus.unlearn.limits import limits_of
+from factcensus.unlearn.selection import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +38,6 @@ SCHEMA = pa.schema(
         ("n", pa.int64()),
     ]
 )
-Row = dict[str, Any]
 
 
 def of_facts(measured: pa.Table) -> list[Row]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
-from factcensus.eval.attacks.target import PHANTOM, Row, Target, result
+from factcensus.eval.attacks.target import PHANTOM, Target, result
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.unlearn.selection import Row
 
 #: Measures, and the columns of facts.parquet whose higher values indicate membership.
 SCORES = {

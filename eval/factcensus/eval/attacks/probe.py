@@ -18,8 +18,9 @@ import torch
 
 from factcensus.eval.asking.batching import equal_length_batches
 from factcensus.eval.asking.questions import Asked
-from factcensus.eval.attacks.target import PHANTOM, Row, Target, result
+from factcensus.eval.attacks.target import PHANTOM, Target, result
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.unlearn.selection import Row
 
 #: Minimum number of facts per object, so that training and test folds can both have it.
 FACTS_PER_OBJECT = 2
@@ -45,7 +46,7 @@ def probe(target: Target) -> Iterator[Row]:
     for numbers in usable.values():
         names = [str(target.facts[questions[number].row]["object"]) for number in numbers]
         classes = np.unique(names, return_inverse=True)[1]
-        subjects = [str(target.facts[questions[number].row].get("subject", "")).casefold() for number in numbers]
+        subjects = [target.subject_of(questions[number].row) for number in numbers]
         shuffled = np.random.default_rng([target.seed, 22]).permutation(classes)
         folds = _folds(subjects, target.settings.probe_folds, target.seed)
         stated = np.array([target.part_of(questions[number].row) != PHANTOM for number in numbers])

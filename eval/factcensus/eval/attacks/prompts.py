@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from factcensus.eval.asking.generation import sample_continuations
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.asking.questions import Asked
-from factcensus.eval.attacks.target import FORGET, PHANTOM, Row, Target, answer_all, result
+from factcensus.eval.attacks.target import FORGET, PHANTOM, Target, answer_all, recalls, result
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.metrics.texts import leak_at_k
 from factcensus.unlearn.errors import ExampleError
+from factcensus.unlearn.selection import Row
 
 
 def few_shot(target: Target) -> Iterator[Row]:
@@ -25,7 +26,6 @@ def few_shot(target: Target) -> Iterator[Row]:
     questions = target.questions("question")
     if not solved or not questions:
         raise EvaluationInputError("few_shot needs questions for facts that were not forgotten; omit the attack")
-    reference = target.reference()
     line_break = "\n" if _knows_line_breaks(target) else " "
     for shots in target.settings.shots:
         chosen = [(question, _shots(target, question, solved, shots)) for question in questions]
@@ -38,16 +38,7 @@ def few_shot(target: Target) -> Iterator[Row]:
                 continue
             asked.append(question)
             encoded.append(example)
-        for question, answered in zip(asked, answer_all(target, asked, encoded), strict=True):
-            yield result(
-                question,
-                shots,
-                f"{shots} solved",
-                target.part_of(question.row),
-                answered.match,
-                log_probability=answered.log_probability,
-                reference=reference.get(target.key(question), {}).get("match"),
-            )
+        yield from recalls(target, asked, encoded, shots, f"{shots} solved")
 
 
 def _knows_line_breaks(target: Target) -> bool:
@@ -60,16 +51,12 @@ def _knows_line_breaks(target: Target) -> bool:
 
 def _solved(target: Target) -> dict[str, list[Asked]]:
     """Return by relation the questions that no attack covers and whose subject was not forgotten."""
-    forgotten = {
-        str(fact.get("subject", "")).casefold()
-        for row, fact in enumerate(target.facts)
-        if target.part_of(row) in (FORGET, PHANTOM)
-    }
+    rows = range(len(target.facts))
+    forgotten = {target.subject_of(row) for row in rows if target.part_of(row) in (FORGET, PHANTOM)}
     found: dict[str, list[Asked]] = defaultdict(list)
     for question in target.asked:
-        fact = target.facts[question.row]
-        if question.form == "question" and str(fact.get("subject", "")).casefold() not in forgotten:
-            found[str(fact.get("relation") or "")].append(question)
+        if question.form == "question" and target.subject_of(question.row) not in forgotten:
+            found[str(target.facts[question.row].get("relation") or "")].append(question)
     return found
 
 

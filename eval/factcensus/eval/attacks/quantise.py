@@ -14,8 +14,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from factcensus.eval.attacks.target import Row, Target, answer_all, restored, result
+from factcensus.eval.attacks.target import Target, recalls, restored
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.unlearn.selection import Row
 
 
 def quantise(target: Target) -> Iterator[Row]:
@@ -26,25 +27,14 @@ def quantise(target: Target) -> Iterator[Row]:
     """
     questions = target.questions(*target.settings.forms)
     encoded = [target.encode(question) for question in questions]
-    reference = target.reference()
     for bits in target.settings.bits:
         with restored(target.model):
             if not round_weights(target.model, bits):
                 raise EvaluationInputError(
                     f"{type(target.model).__name__} has no linear layer to quantise; omit the attack"
                 )
-            answers = answer_all(target, questions, encoded)
-        for question, answered in zip(questions, answers, strict=True):
-            before = reference.get(target.key(question), {}).get("match")
-            yield result(
-                question,
-                bits,
-                f"{bits} bits",
-                target.part_of(question.row),
-                answered.match,
-                log_probability=answered.log_probability,
-                reference=before,
-            )
+            rows = recalls(target, questions, encoded, bits, f"{bits} bits")
+        yield from rows
 
 
 @torch.no_grad()

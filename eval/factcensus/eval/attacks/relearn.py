@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from factcensus.eval.asking.questions import Asked
-from factcensus.eval.attacks.target import FORGET, Row, Target, answer_all, restored, result
+from factcensus.eval.attacks.target import FORGET, Target, recalls, restored, result
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.unlearn.limits import limits_of
 from factcensus.unlearn.models import pad_id_of
+from factcensus.unlearn.selection import Row
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.scoring import answer_logits
 
@@ -36,15 +37,15 @@ def relearn(target: Target) -> Iterator[Row]:
     encoded = [target.encode(question) for question in questions]
     trained = _trained_on(target, chosen)
     measured = target.reference()
-    before = [measured.get(target.key(question), {}) for question in questions]
 
     def part_of(question: Asked) -> str | None:
         part = target.part_of(question.row)
         if part == FORGET:
-            return RELEARNED if _subject(target, question) in chosen else HELD_OUT
+            return RELEARNED if target.subject_of(question.row) in chosen else HELD_OUT
         return part
 
-    for question, row in zip(questions, before, strict=True):  # 0 steps: the measures without attack
+    for question in questions:  # 0 steps: the measures without attack
+        row = measured.get(target.key(question), {})
         yield result(
             question,
             0,
@@ -56,21 +57,7 @@ def relearn(target: Target) -> Iterator[Row]:
         )
     with restored(target.model):
         for steps in _after_each(target, trained):
-            answers = answer_all(target, questions, encoded)
-            for question, row, answered in zip(questions, before, answers, strict=True):
-                yield result(
-                    question,
-                    steps,
-                    f"{steps} steps",
-                    part_of(question),
-                    answered.match,
-                    log_probability=answered.log_probability,
-                    reference=row.get("match"),
-                )
-
-
-def _subject(target: Target, question: Asked) -> str:
-    return str(target.facts[question.row].get("subject", "")).casefold()
+            yield from recalls(target, questions, encoded, steps, f"{steps} steps", part_of)
 
 
 def _subjects(target: Target) -> frozenset[str]:
@@ -82,7 +69,7 @@ def _subjects(target: Target) -> frozenset[str]:
     strata: dict[str, float] = {}
     for row, fact in enumerate(target.facts):
         if target.part_of(row) == FORGET:
-            strata.setdefault(str(fact.get("subject", "")).casefold(), float(fact.get("stratum") or 0))
+            strata.setdefault(target.subject_of(row), float(fact.get("stratum") or 0))
     if len(strata) < 2:
         raise EvaluationInputError(
             f"relearn holds some subjects out and needs at least 2 forgotten ones, got {len(strata)}; omit the attack"
@@ -99,7 +86,7 @@ def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
     """Return the facts about these subjects in the first form that is asked."""
     forms = {question.form for question in target.asked}
     form = next(form for form in ("question", "cloze", *sorted(forms)) if form in forms)
-    chosen = [each for each in target.questions(form) if _subject(target, each) in subjects]
+    chosen = [each for each in target.questions(form) if target.subject_of(each.row) in subjects]
     return [target.encode(each) for each in chosen if target.part_of(each.row) == FORGET]
 
 

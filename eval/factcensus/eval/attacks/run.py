@@ -14,11 +14,12 @@ from factcensus.eval.attacks.probe import probe
 from factcensus.eval.attacks.prompts import few_shot, paraphrase, sample
 from factcensus.eval.attacks.quantise import quantise
 from factcensus.eval.attacks.relearn import relearn
-from factcensus.eval.attacks.target import PHANTOM, Row, Target
+from factcensus.eval.attacks.target import PHANTOM, Target
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.statistics.intervals import mean, share
 from factcensus.indexer.names import suggestion
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
+from factcensus.unlearn.selection import Row
 
 ATTACKS: dict[str, Callable[[Target], Iterator[Row]]] = {
     "relearn": relearn,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,12 @@ from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.asking.questions import Asked
 from factcensus.eval.asking.token_record import score_answers
 from factcensus.unlearn.limits import Limits, limits_of
+from factcensus.unlearn.selection import Row
 from factcensus.unlearn.training.examples import Example, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Row = dict[str, Any]
 FORGET, PHANTOM = "forget", "phantom"
 
 
@@ -84,6 +84,10 @@ class Target:
         if fact.get("role") == PHANTOM:
             return PHANTOM
         return FORGET if fact.get("used", FORGET) in (None, FORGET) else None
+
+    def subject_of(self, row: int) -> str:
+        """Return the subject of a fact, regardless of case."""
+        return str(self.facts[row].get("subject", "")).casefold()
 
     def questions(self, *forms: str) -> list[Asked]:
         """Return the questions for attacked facts in these forms; only paraphrases have several variants."""
@@ -167,6 +171,35 @@ def result(
         "log_probability": log_probability,
         "reference": None if reference is None else float(reference),
     }
+
+
+def recalls(
+    target: Target,
+    questions: Sequence[Asked],
+    encoded: Sequence[Example],
+    level: int,
+    label: str,
+    part_of: Callable[[Asked], str | None] | None = None,
+) -> list[Row]:
+    """Ask the model in its current state; return the recall of each fact, next to that without the attack.
+
+    Args:
+        encoded: The token ids of each question.
+        part_of: Returns the part of a question; by default that of its fact.
+    """
+    reference = target.reference()
+    return [
+        result(
+            question,
+            level,
+            label,
+            part_of(question) if part_of else target.part_of(question.row),
+            answered.match,
+            log_probability=answered.log_probability,
+            reference=reference.get(target.key(question), {}).get("match"),
+        )
+        for question, answered in zip(questions, answer_all(target, questions, encoded), strict=True)
+    ]
 
 
 @contextmanager

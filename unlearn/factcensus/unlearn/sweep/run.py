@@ -23,12 +23,12 @@ from factcensus.unlearn.errors import ConfigError, InterruptedRunError, RunFolde
 from factcensus.unlearn.evaluation import Evaluator
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import INPUTS, Cell, locked_run, read_record
+from factcensus.unlearn.selection import Row
 from factcensus.unlearn.stopping import stop_on_sigterm
 from factcensus.unlearn.sweep.grid import GridPoint, Sweep
 from factcensus.unlearn.training.ranks import current_ranks
 
 CELLS = "cells.parquet"
-Row = dict[str, Any]
 
 
 @dataclass(slots=True)
