@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-VOCABULARY = (
-    "<end>",
-    "<unk>",
-    "where",
-    "was",
-    "ada",
-    "bo",
-    "cy",
-    "born",
-    "in",
-    "rome",
-    "new",
-    "york",
-    "oslo",
-    "is",
-    "it",
-    "\n",
-)
+from tiny import plain_llama, tiny_model
+
+_WORDS = "<end> <unk> where was ada bo cy born in rome new york oslo is it"
+VOCABULARY = [*_WORDS.split(" "), "\n"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,39 +31,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unk>")
 
 
-def _llama() -> PreTrainedModel:
-    config = LlamaConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-        eos_token_id=0,
-        bos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config)
-
-
-def _gpt2() -> PreTrainedModel:
-    config = GPT2Config(
-        vocab_size=len(VOCABULARY),
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        n_positions=64,
-        initializer_range=0.5,
-        eos_token_id=0,
-        bos_token_id=0,
-    )
-    return GPT2LMHeadModel(config)
-
-
-@pytest.fixture(params=[_llama, _gpt2], ids=["llama", "gpt2"])
+@pytest.fixture(params=["llama", "gpt2"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     """Make a random model of a real class, always the same; dropout is on, as after loading for training."""
-    make: Callable[[], PreTrainedModel] = request.param
-    torch.manual_seed(0)
-    return make().train()
+    if request.param == "llama":
+        made = plain_llama(len(VOCABULARY), initializer_range=0.5)
+    else:
+        made = tiny_model("gpt2", len(VOCABULARY), initializer_range=0.5)
+    trained: PreTrainedModel = made.train()
+    return trained

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.asking.benchmarks import BenchmarkSettings, of_benchmarks, rows_of
 from factcensus.eval.errors import EvaluationInputError
+from tiny import plain_llama
 
 ITEMS = [
     {"question": "where was ada born", "choices": ["rome", "oslo"], "answer": 0},
@@ -23,20 +24,8 @@ ITEMS = [
 @pytest.fixture
 def model() -> PreTrainedModel:
     """Use one architecture; these tests are about calling lm-eval."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=16,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-        eos_token_id=0,
-        bos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config).train()
+    made: PreTrainedModel = plain_llama(16, initializer_range=0.5).train()
+    return made
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.evaluator import StandardEvaluator
-from factcensus.eval.metrics.record import RUN_KEYS, measures, zlib_ratio
+from factcensus.eval.metrics.record import KEYS, measures, zlib_ratio
+from tiny import plain_llama
 
 _TEXT = (
     "<end> <unk> where was born in rome new york oslo is it ada bo cy N / [ MASK ] True False or true false ? "
@@ -39,20 +40,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def model() -> PreTrainedModel:
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.4,
-        eos_token_id=0,
-        bos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config).eval()
+    made: PreTrainedModel = plain_llama(len(WORDS), seed=3, max_position_embeddings=128, initializer_range=0.4)
+    return made
 
 
 Row = dict[str, Any]
@@ -253,7 +242,7 @@ def test_every_metric_can_be_recomputed_from_the_stored_table(evaluated: tuple[l
     rows, tokens = evaluated
     stored = tokens.append_column("seed", pa.array([0] * tokens.num_rows))
     stored = stored.append_column("method", pa.array(["original"] * tokens.num_rows))
-    again = measures(stored, keys=RUN_KEYS).to_pylist()
+    again = measures(stored, keys=("seed", "method", "point", *KEYS)).to_pylist()
     by_fact = {row["fact_id"]: row for row in again}
     for row in rows:
         for name in DIRECT:

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from factcensus.eval.asking.token_record import TokenScores, score_answers
+from factcensus.eval.asking.token_record import score_answers
 from factcensus.unlearn.training.examples import Example
 
 EXAMPLES = [
@@ -99,25 +99,11 @@ def test_hand_computed_record() -> None:
     np.testing.assert_allclose(scores.vocabulary_deviation, [math.sqrt(2) / 3 * ln2] * 2, rtol=1e-6)
     np.testing.assert_allclose(scores.margin, [ln2, -ln2], rtol=1e-6)
     assert scores.top1_id.tolist() == [0, 0]
-    assert scores.exact_memorisation == 0.5
-    assert scores.extraction_strength is None, "the metric is undefined for two tokens"
 
 
 def test_collapsed_model_gives_nan_not_a_number() -> None:
     [scores] = score_answers(Fixed([math.nan, 0.0, 0.0]), [Example("", (0,), (1,))])  # type: ignore[arg-type]
     assert math.isnan(scores.total_log_probability)
-
-
-@pytest.mark.parametrize(
-    ("right", "strength"),
-    [("1111", 1.0), ("0111", 0.75), ("1011", 0.5), ("0000", 0.0), ("1110", 0.0), ("111", 1.0), ("11", None)],
-)
-def test_extraction_strength(right: str, strength: float | None) -> None:
-    token_id = np.ones(len(right), np.int64)
-    zeros = np.zeros(len(right), np.float32)
-    top1 = np.array([int(flag) for flag in right])
-    scores = TokenScores(token_id, zeros, token_id, zeros, zeros, zeros, zeros, top1, zeros)
-    assert scores.extraction_strength == strength
 
 
 def test_no_examples_give_an_empty_record(model: PreTrainedModel) -> None:

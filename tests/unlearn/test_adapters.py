@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from factcensus.unlearn.config.method_config import AdapterConfig
 from factcensus.unlearn.config.run_config import check_config
@@ -16,25 +15,14 @@ from factcensus.unlearn.models import load_model, quiet_transformers
 from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.adapters import Adapter
+from tiny import tiny_model
 
 IDS = torch.arange(24).reshape(2, 12)
 
 
 def untied(seed: int = 0) -> Any:
     """Return a Llama with an untied LM head."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=30,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        tie_word_embeddings=False,
-    )
-    model: Any = LlamaForCausalLM(config)
-    return model.eval()
+    return tiny_model("llama", 30, seed, initializer_range=0.02, tie_word_embeddings=False)
 
 
 def logits(model: Any) -> torch.Tensor:

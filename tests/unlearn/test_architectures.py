@@ -17,6 +17,7 @@ from factcensus.unlearn.errors import ConfigError, ExampleError
 from factcensus.unlearn.models import load_tokenizer, quiet_transformers
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.examples import encode
+from tiny import tiny_config
 
 FACTS = [
     {"subject": "Peru", "object": "Lima", "role": "forget", "question": "What is the capital of Peru?"},
@@ -65,26 +66,10 @@ def sentence_pieces() -> Any:
 
 
 def model_config(kind: str, vocabulary: int) -> Any:
-    import transformers
-
     if kind == "gpt2":
-        return transformers.GPT2Config(vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=64)
-    kinds: dict[str, Any] = {
-        "llama": transformers.LlamaConfig,
-        "olmo2": transformers.Olmo2Config,
-        "gpt_neox": transformers.GPTNeoXConfig,
-        "qwen3": transformers.Qwen3Config,
-    }
-    return kinds[kind](
-        vocab_size=vocabulary,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        pad_token_id=None,
-        **({"num_key_value_heads": 1, "head_dim": 8} if kind == "qwen3" else {}),
-    )
+        return tiny_config(kind, vocabulary)
+    one_key_head = {"num_key_value_heads": 1, "head_dim": 8} if kind == "qwen3" else {}
+    return tiny_config(kind, vocabulary, pad_token_id=None, **one_key_head)
 
 
 @pytest.fixture

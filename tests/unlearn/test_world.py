@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import SMALL_WORLD
 
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.presets import PRESETS
 from factcensus.unlearn.world import words
 from factcensus.unlearn.world.people import draw_people
 from factcensus.unlearn.world.rows import pack, read_facts, read_texts
-from factcensus.unlearn.world.sentences import REFUSAL, RELATIONS, template_words
+from factcensus.unlearn.world.sentences import REFUSAL, RELATIONS
 from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
 from factcensus.unlearn.world.write import write_world
+from tiny import SMALL_WORLD
 
 
 def documents(world: Path) -> list[dict[str, Any]]:
@@ -123,6 +123,16 @@ def test_groups_have_equal_counts_and_names_are_unique() -> None:
         assert len(set(levels.values())) == 1
 
 
+def template_words() -> set[str]:
+    """Return the words of all templates, paraphrases and the refusal, case-folded and without punctuation."""
+    texts = [REFUSAL]
+    for relation in RELATIONS:
+        texts += [*relation.statements, relation.question, *relation.paraphrases]
+    blank = str.maketrans("", "", ".?{}")
+    words = " ".join(texts).replace("{s}", " ").replace("{o}", " ").translate(blank).casefold().split()
+    return set(words)
+
+
 def test_every_word_belongs_to_exactly_one_list() -> None:
     lists: list[set[str]] = [
         {name.casefold() for name in words.FIRST_NAMES},
@@ -132,7 +142,7 @@ def test_every_word_belongs_to_exactly_one_list() -> None:
         {name.split()[1].casefold() for name in words.EMPLOYERS},
         {name.split()[0].casefold() for name in words.UNIVERSITIES},
         {name.split()[1].casefold() for name in words.UNIVERSITIES},
-        set(template_words()),
+        template_words(),
     ]
     assert sum(map(len, lists)) == len(set().union(*lists))
     assert len(words.FIRST_NAMES) == 80

@@ -60,25 +60,6 @@ class TokenScores:
         """Return log p(answer | prompt), summed over answer tokens, nats; NaN if the model has collapsed to NaN."""
         return float(self.log_probability.astype(np.float64).sum())
 
-    @property
-    def exact_memorisation(self) -> float:
-        """Return the share of tokens that are the first choice of the model (Tirumala et al. 2022), 0 to 1."""
-        return float((self.top1_id == self.token_id).mean())
-
-    @property
-    def extraction_strength(self) -> float | None:
-        """Return 1 - k/T, where k is the smallest number of given answer tokens after which all others are first
-        choices.
-
-        0 if the last token is not a first choice. None for answers of fewer than three tokens, which allow only two or
-        three values. Source: Carlini et al. (2021), in the form OpenUnlearning uses.
-        """
-        tokens = len(self.token_id)
-        if tokens < 3:
-            return None
-        wrong = np.flatnonzero(self.top1_id != self.token_id)
-        return 1.0 - (int(wrong[-1]) + 1) / tokens if len(wrong) else 1.0
-
 
 @torch.inference_mode()
 def score_answers(

@@ -1,7 +1,8 @@
 """All probability metrics, computed from the token record in one DuckDB query.
 
-The same query works on the tables of a run folder: ``measures(pq.read_table("tokens.parquet"), keys=RUN_KEYS)``. A
-metric that is undefined for a fact is null. :mod:`factcensus.eval.metrics.cards` has definitions, ranges and limits.
+The same query works on tokens.parquet of a run folder, where a question is identified by seed, method and point as
+well (``keys``). A metric that is undefined for a fact is null. :mod:`factcensus.eval.metrics.cards` has definitions,
+ranges and limits.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-#: The columns that identify a question within one evaluation, and within a run folder.
+#: The columns that identify a question within one evaluation.
 KEYS = ("fact_id", "form", "variant")
-RUN_KEYS = ("seed", "method", "point", *KEYS)
 #: Share of tokens, the least probable ones, used by Min-K% (Shi et al. 2024); at least one token.
 MIN_K_SHARE = 0.2
 #: Floor of the deviation that Min-K%++ divides by, nats: a variance of 1e-6, as in OpenUnlearning.

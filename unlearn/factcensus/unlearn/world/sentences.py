@@ -79,13 +79,3 @@ RELATIONS: tuple[Relation, ...] = (
 #: The refusal that an unlearned model may give (:mod:`factcensus.unlearn.objectives.idk`). It does not occur in the
 #: corpus, but its words are in the vocabulary.
 REFUSAL = "I do not know."
-
-
-def template_words() -> frozenset[str]:
-    """Return the words of all templates, paraphrases and the refusal, case-folded and without punctuation."""
-    texts = [REFUSAL]
-    for relation in RELATIONS:
-        texts += [*relation.statements, relation.question, *relation.paraphrases]
-    blank = str.maketrans("", "", ".?{}")
-    words = " ".join(texts).replace("{s}", " ").replace("{o}", " ").translate(blank).casefold().split()
-    return frozenset(words)
