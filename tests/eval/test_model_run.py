@@ -11,7 +11,6 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval import extras as asking
 from factcensus.eval.attacks.target import AttackSettings
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
@@ -26,6 +25,7 @@ from factcensus.eval.model_run import (
 from factcensus.eval.runs import pool_runs, read_run, summary_of
 from factcensus.indexer.errors import InputError
 from factcensus.unlearn.errors import RunFolderError
+from factcensus.unlearn.progress import Progress
 
 
 @pytest.fixture
@@ -149,22 +149,18 @@ def test_attacks_and_utility_are_written_to_the_run_folder(saved: Path, tmp_path
     assert read_run(out).facts["method"].nunique() == 2
 
 
-def test_interrupted_evaluation_is_continued(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_evaluation_is_continued(saved: Path, tmp_path: Path) -> None:
     whole = attacked(tmp_path, saved, "whole")
-    real = asking.run_attack
 
-    def interrupt(name: str, target: Any, progress: Any) -> Any:
-        if name == "sample":
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "attack sample":
             raise KeyboardInterrupt
-        return real(name, target, progress)
 
-    monkeypatch.setattr(asking, "run_attack", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        attacked(tmp_path, saved, "out")
+        attacked(tmp_path, saved, "out", progress=interrupt)
     out = tmp_path / "out"
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     done = (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns
-    monkeypatch.setattr(asking, "run_attack", real)
     attacked(tmp_path, saved, "out")
     assert (out / "cells" / "original" / "facts.parquet").stat().st_mtime_ns == done
     for name in ("facts", "tokens", "attacks", "attack_facts", "utility"):

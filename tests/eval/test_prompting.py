@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from factcensus.eval.asking import prompting as module
 from factcensus.eval.asking.prompting import Prompting
 from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.model_run import ModelToAsk, evaluate_models
@@ -48,18 +47,11 @@ def test_a_template_without_a_clock_records_none(saved: str) -> None:
     assert Prompting("plain").fixed(saved).clock is None
 
 
-def test_a_continued_evaluation_keeps_its_clock(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # noqa: ARG003 - the signature of datetime.now
-            return cls(2024, 2, 29)
-
-    monkeypatch.setattr(module, "datetime", Clock)
+def test_a_continued_evaluation_keeps_its_clock(saved: str, tmp_path: Path) -> None:
     out, asked = tmp_path / "out", [ModelToAsk(saved)]
     evaluator = StandardEvaluator(samples=0, labels=False)
-    evaluate_models(asked, FACTS, out, prompting=Prompting("chat"), evaluator=evaluator)
+    evaluate_models(asked, FACTS, out, prompting=Prompting("chat", clock=THEN), evaluator=evaluator)
     first = json.loads((out / "run.json").read_text())
-    assert first["prompt"]["clock"] == "2024-02-29T00:00:00"
-    monkeypatch.setattr(Clock, "now", classmethod(lambda cls, tz=None: cls(2030, 1, 1)))  # noqa: ARG005
+    assert first["prompt"]["clock"] == THEN.isoformat()
     evaluate_models(asked, FACTS, out, prompting=Prompting("chat"), evaluator=evaluator)
     assert json.loads((out / "run.json").read_text()) == first

@@ -25,7 +25,6 @@ from factcensus.indexer.cli import main
 from factcensus.unlearn import PretrainSettings, WorldSettings, pretrain, run_unlearning, write_world
 from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import parameter_count
-from factcensus.unlearn.planning.energy import EnergyMeter
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.selection import read_fact_table, select
 
@@ -96,7 +95,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
                 }
             )
             meter = Powercap(folder / f"powercap-{name}")
-            patch.setattr(EnergyMeter.__init__, "__defaults__", (folder / f"powercap-{name}",))
+            patch.setattr("factcensus.unlearn.planning.energy.POWERCAP", folder / f"powercap-{name}")
             runs[name] = run_unlearning(config, Asking(forms=("question", "cloze"), labels=False), meter.progress)
     facts = select(read_fact_table(strata), config.selection, 0).facts
     settings = AttackSettings(relearn_rate=1e-3, relearn_steps=(2, 4), bits=(4,), samples=8)

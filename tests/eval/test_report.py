@@ -152,18 +152,21 @@ def test_pareto_points_are_not_dominated() -> None:
     assert front([]) == []
 
 
-def test_extreme_facts_are_named_with_passages_from_the_service(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+class Told(Passages):
+    """A service that answers with the names it is asked for."""
+
+    def of(self, subject: str, thing: str) -> str:
+        return f"{subject} of {thing} at {self.index}"
+
+
+def test_extreme_facts_are_named_with_passages_from_the_service() -> None:
     run = make_run()
     rows = (run.facts["fact_id"] == "forget-0-city") & (run.facts["point"] == "after")
     run.facts.loc[rows, ["log_probability", "log_probability_mean"]] = -90.0, -45.0
     phantoms = run.facts["role"] == "phantom"
     run.facts.loc[phantoms, "log_probability_mean"] += np.linspace(-0.5, 0.5, int(phantoms.sum()))
-    monkeypatch.setattr(Passages, "of", lambda self, subject, thing: f"{subject} of {thing} at {self.index}")
-    section = extreme_facts(
-        ReportData(replace(run, passages=Passages("http://127.0.0.1:1", "world")), summary_of(run), {})
-    )
+    told = replace(run, passages=Told("http://127.0.0.1:1", "world"))
+    section = extreme_facts(ReportData(told, summary_of(run), {}))
     assert section is not None
     resisted, over = section.tables
     assert all(row[6].endswith("of 2") and row[7] == f"{row[0]} of {row[1]} at world" for row in resisted.rows)

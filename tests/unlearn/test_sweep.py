@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factcensus.unlearn.errors import ConfigError, RunFolderError
+from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.sweep.grid import Sweep, read_sweep
 from factcensus.unlearn.sweep.run import run_sweep, sweep_status
 
@@ -95,36 +97,39 @@ def settings(world: Path, model_folder: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_changing_the_grid_does_not_repeat_finished_runs(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[tuple[int, float]] = []
-    from factcensus.unlearn import run as run_module
+@dataclass
+class Trained:
+    """The names of the runs that a sweep trains, read from its progress."""
 
-    original = run_module.unlearn
+    names: list[str] = field(default_factory=list)
+    current: str = ""
 
-    def counting(*arguments: Any, **named: Any) -> Any:
-        trained.append((named["seed"], arguments[5].learning_rate))
-        return original(*arguments, **named)
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage == "sweep":
+            self.current = progress.detail
+        elif progress.stage.startswith("unlearn ") and progress.done == 1:
+            self.names.append(self.current)
 
-    monkeypatch.setattr(run_module, "unlearn", counting)
-    result = run_sweep(read_sweep(written(tmp_path, {"seed": [0, 1]}, **settings)))
-    assert trained == [(0, 1e-5), (1, 1e-5)]
+
+def test_changing_the_grid_does_not_repeat_finished_runs(settings: dict[str, Any], tmp_path: Path) -> None:
+    trained = Trained()
+    result = run_sweep(read_sweep(written(tmp_path, {"seed": [0, 1]}, **settings)), progress=trained)
+    assert trained.names == ["seed=0", "seed=1"]
     assert result.failed == {}
     assert [(row["seed"], row["status"]) for row in result.rows] == [(0, "done"), (1, "done")]
     # Another axis with the old value and another seed change the folder names, but finished runs are still found.
     larger = {"training.learning_rate": [2e-5, 1e-5], "seed": [0, 1]}
     before = sweep_status(read_sweep(written(tmp_path, larger, **settings)))
     assert [row["status"] for row in before] == ["pending", "pending", "done", "done"]
-    result = run_sweep(read_sweep(written(tmp_path, larger, **settings)))
-    assert trained[2:] == [(0, 2e-5), (1, 2e-5)]
+    result = run_sweep(read_sweep(written(tmp_path, larger, **settings)), progress=trained)
+    assert trained.names[2:] == ["learning_rate=2e-05,seed=0", "learning_rate=2e-05,seed=1"]
     table = pq.read_table(result.path)
     assert table["status"].to_pylist() == ["done"] * 4
     assert table["training.learning_rate"].to_pylist() == [2e-5, 2e-5, 1e-5, 1e-5]
     assert all(loss > 0 for loss in table["retain_loss_nats"].to_pylist())
     assert all(size > 0 for size in table["peak_memory_bytes"].to_pylist())
-    run_sweep(read_sweep(written(tmp_path, larger, **settings)))
-    assert len(trained) == 4
+    run_sweep(read_sweep(written(tmp_path, larger, **settings)), progress=trained)
+    assert len(trained.names) == 4
 
 
 def test_failed_runs_are_recorded_and_the_others_continue(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ class EnergyMeter:
 
     Args:
         device: The computing device. For a GPU, its counter must be readable; processor counters are added if readable.
-        powercap: The RAPL folder of Linux.
+        powercap: The RAPL folder; by default that of Linux.
     """
 
-    def __init__(self, device: torch.device, powercap: Path = POWERCAP) -> None:
+    def __init__(self, device: torch.device, powercap: Path | None = None) -> None:
         self._counters: list[EnergyCounter] = []
         with contextlib.suppress(OSError, ValueError):
-            self._counters += _packages(powercap)
+            self._counters += _packages(powercap or POWERCAP)
         if device.type != "cpu":
             card = _card(device)
             self._counters = [] if card is None else [*self._counters, card]
