@@ -16,8 +16,12 @@ PREFIX = "FACTCENSUS_"
 DEBUG = f"{PREFIX}DEBUG"
 #: The folder of the real corpora and fact tables for the tests.
 TEST_DATA = f"{PREFIX}TEST_DATA"
+#: If set to 0, the counting code is compiled when it is first used, even if the wheel contains it compiled.
+NATIVE = f"{PREFIX}NATIVE"
+#: Another folder with compiled counting code, for the tests.
+NATIVE_FOLDER = f"{PREFIX}NATIVE_FOLDER"
 
-_registered: list[Callable[[], Iterable[str]]] = [lambda: (DEBUG, TEST_DATA)]
+_registered: list[Callable[[], Iterable[str]]] = [lambda: (DEBUG, TEST_DATA, NATIVE, NATIVE_FOLDER)]
 
 
 def register(names: Callable[[], Iterable[str]]) -> None:

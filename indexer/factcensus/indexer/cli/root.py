@@ -20,6 +20,7 @@ import click
 from factcensus.indexer.cli.command import Group
 from factcensus.indexer.environment import DEBUG, check_environment
 from factcensus.indexer.errors import FactcensusError, MissingExtraError
+from factcensus.indexer.system import progress
 
 #: Import names of optional libraries, each with the extra that installs it.
 EXTRA_OF_MODULE = {
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Paths may not be valid UTF-8. Escapes avoid an error when printing them, and JSON stays valid.
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else list(argv)
+    progress.compiling_is_silent = argv is not None
     root = build_root()
     if instruction := os.environ.get(COMPLETE_VARIABLE):
         from click.shell_completion import shell_complete

@@ -124,3 +124,15 @@ def _line(stage: str, done: int, total: int, unit: str, state: _Stage, now: floa
     if left is not None and seconds > 0.5:
         parts.append(f"{duration_text(left)} left")
     return f"{stage:<16} {share}  {amount}" + (f"  ({', '.join(parts)})" if parts else "")
+
+
+#: Whether :func:`announce_compiling` prints nothing: in other programs than the command line, and after the first call.
+compiling_is_silent = True
+
+
+def announce_compiling() -> None:
+    """Say once, on stderr, that counting code is being compiled, which takes seconds."""
+    global compiling_is_silent
+    if not compiling_is_silent:
+        compiling_is_silent = True
+        print("factcensus: compiling the counting code for this machine, only once", file=sys.stderr, flush=True)

@@ -1,0 +1,145 @@
+"""Compile the functions and argument types in ``variants.json`` into an extension module, when a wheel is built.
+
+``python -m factcensus.indexer.kernels.ahead FOLDER`` writes ``_native.….so`` and ``native.json`` to a folder. It needs a
+C compiler. ``native.py`` loads them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factcensus.indexer.kernels import native
+from factcensus.indexer.kernels.compiled import Kernel
+
+VARIANTS = Path(__file__).parent / "variants.json"
+#: Processor that the code is compiled for; others get generic code.
+CPUS = {"x86_64": "x86-64-v3", "AMD64": "x86-64-v3"}
+
+
+def compile_all(folder: Path) -> Path:
+    """Compile every variant and write the extension module to a folder.
+
+    Returns:
+        The extension module; ``native.json`` beside it describes it.
+
+    Raises:
+        Exception: There is no C compiler, or Numba cannot compile ahead of time on this machine.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the module is not developed any further
+        from numba import types
+        from numba.pycc import CC
+        from numba.pycc import compiler as pycc
+
+    flags_of = pycc.Flags
+
+    def flags_without_lock() -> Any:
+        flags = flags_of()
+        flags.release_gil = True
+        return flags
+
+    pycc.Flags = flags_without_lock
+    module = CC("_native")
+    module.output_dir = str(folder)
+    machine = os.uname().machine
+    module.target_cpu = CPUS.get(machine, "generic")
+    exports: dict[str, dict[str, tuple[str, str | None]]] = {}
+    number = 0
+    for name, variants in json.loads(VARIANTS.read_text(encoding="utf-8")).items():
+        kernel = _kernel(name)
+        exports[name] = {}
+        for key, returned in variants.items():
+            export = f"f{number}"
+            number += 1
+            module.export(export, _signature(key, types))(_flat(kernel, key, returned))
+            exports[name][key] = (export, returned)
+    module.compile()
+    (extension,) = folder.glob("_native.*")
+    about = {
+        "file": extension.name,
+        "python": sys.implementation.cache_tag,
+        "features": sorted(native.X86_64_V3) if machine in CPUS else [],
+        "sources": native.digests(native.sources()),
+        "exports": exports,
+    }
+    (folder / native.ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    return extension
+
+
+def _kernel(name: str) -> Kernel[..., Any]:
+    module, _, function = name.partition(":")
+    found = getattr(importlib.import_module(module), function)
+    assert isinstance(found, Kernel)
+    return found
+
+
+def _signature(key: str, types: Any) -> Any:
+    """Return the Numba types of the flat arguments of a key of :func:`native.flatten`."""
+    return tuple(_type(part, types) for part in key.split(",") if not part.endswith(("(", ")")))
+
+
+def _type(part: str, types: Any) -> Any:
+    scalars = {"i": types.int64, "float": types.float64, "float64": types.float64, "bool": types.boolean}
+    if part in scalars:
+        return scalars[part]
+    from numba.np.numpy_support import from_dtype
+
+    layout = "A" if part.endswith("s") else "C"
+    text = part.removesuffix("s")
+    return types.Array(from_dtype(np.dtype(text[:-1])), int(text[-1]), layout)
+
+
+def _flat(kernel: Kernel[..., Any], key: str, returned: str | None) -> Any:
+    """Return a function of flat arguments that builds the named tuples of a key and calls the kernel."""
+    names: dict[str, Any] = {"kernel": kernel.dispatcher}
+    call = "".join(_call(key, names))
+    arguments = ", ".join(f"a{i}" for i in range(call.count("a@")))
+    for i in range(call.count("a@")):
+        call = call.replace("a@", f"a{i}", 1)
+    body = f"    found = kernel({call})\n"
+    if returned is None:
+        body += "    return found\n"
+    else:
+        module, _, name = returned.partition(":")
+        fields = getattr(importlib.import_module(module), name)._fields
+        body += f"    return ({''.join(f'found.{field}, ' for field in fields)})\n"
+    exec(f"def export({arguments}):\n{body}", names)  # noqa: S102 - made of the names above
+    return names["export"]
+
+
+def _call(key: str, names: dict[str, Any]) -> Iterator[str]:
+    for part in key.split(","):
+        if part.endswith("("):
+            names[part[:-1]] = _named_tuple(part[:-1])
+            yield part
+        elif part == ")":
+            yield "), "
+        else:
+            yield "a@, "
+
+
+def _named_tuple(name: str) -> type:
+    if name == "tuple":
+        raise ValueError("arguments that are plain tuples have no variant")
+    found = {
+        each
+        for module in list(sys.modules.values())
+        if module is not None and getattr(module, "__name__", "").startswith("factcensus.indexer.")
+        for each in vars(module).values()
+        if isinstance(each, type) and each.__name__ == name and hasattr(each, "_fields")
+    }
+    (one,) = found
+    return one
+
+
+if __name__ == "__main__":
+    print(compile_all(Path(sys.argv[1])))

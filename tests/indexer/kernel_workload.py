@@ -1,0 +1,109 @@
+"""Everything that users do with an index, on small data, to find the compiled functions and types that it needs.
+
+``python -m tests.indexer.kernel_workload`` writes ``variants.json`` again, after a compiled function has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factcensus.indexer import (
+    CountIndex,
+    Entity,
+    Scope,
+    add_to_index,
+    build_index,
+    compact_index,
+    delete_documents,
+    scan_facts,
+    verify_index,
+)
+from factcensus.indexer.kernels import ahead, native
+from factcensus.indexer.warm_up import ask_everything
+
+from .corpora import write_corpus
+
+WORDS = [f"w{number}" for number in range(300)] + ["Paris", "France", "Rome", "日", "本", "ー", "naïve"]
+FACTS = pa.table(
+    {
+        "subject": ["Paris", "w1", "Rome", "w7 w3", "日本"],
+        "object": ["France", "w2", "Italy", "w5", "w1"],
+        "subject_aliases": [["w9", "w9 w1"], [], ["w3"], None, None],
+    }
+)
+SCOPES = [Scope(), Scope(duplicates=False), Scope(documents=(3, 200)), Scope(where="n = 1")]
+#: More tokens than a suffix array with entries of three bytes can hold.
+WIDE_TOKENS = 4_300_000
+
+
+def run(root: Path) -> None:
+    """Do everything once in a folder."""
+    random.seed(1)
+    weights = [1 / (place + 1) for place in range(len(WORDS))]
+
+    def text(size: int) -> str:
+        return " ".join(random.choices(WORDS, weights=weights, k=size))
+
+    sizes = random.choices([5, 40, 400, 3000], k=400)
+    documents = [{"id": f"d{i}", "text": text(size), "source": "ab"[i % 2], "n": i % 3} for i, size in enumerate(sizes)]
+    documents += [{**each, "id": f"r{each['id']}"} for each in documents[:20]]
+    corpus = write_corpus(root / "corpus.jsonl", documents)
+    pq.write_table(pa.Table.from_pylist(documents), root / "corpus.parquet")
+    more = write_corpus(root / "more.jsonl", [{"id": f"x{i}", "text": text(50), "n": 1} for i in range(50)])
+    for analyzer in ("words", "words-cased", "bytes"):
+        for shard_tokens in (None, 20_000):
+            folder = root / f"{analyzer}-{shard_tokens}"
+            build_index([corpus], folder, analyzer=analyzer, jobs=1, shard_tokens=shard_tokens)
+            ask(folder)
+            verify_index(folder)
+            add_to_index(folder, [more], jobs=1)
+            delete_documents(folder, ids=["d3", "d7"])
+            ask(folder)
+            compact_index(folder)
+        scan_facts([root / "corpus.parquet", corpus], FACTS, analyzer=analyzer, windows=[0, 9], jobs=1)
+        scan_facts([more], FACTS.drop_columns(["subject_aliases"]), analyzer=analyzer, jobs=1)
+    wide = {"id": "wide", "text": " ".join(WORDS) + " " + "w1 " * (WIDE_TOKENS // 40) + text(WIDE_TOKENS)}
+    build_index([write_corpus(root / "wide.jsonl", [wide, *documents])], root / "wide", jobs=1)
+    ask(root / "wide")
+    verify_index(root / "wide")
+
+
+def ask(folder: Path) -> None:
+    """Ask an index every kind of question."""
+    with CountIndex.open(folder) as index:
+        ask_everything(index, "w1", "w2", alias="w3", by="n")
+        for scope in SCOPES:
+            for words in ("w1", "w1 w2", "Paris", "zz"):
+                index.count(words, scope=scope)
+                index.count(words, by="n", scope=scope)
+            index.count_many(["w1", "w2 w1"], scope=scope)
+            for window in (None, 0, 10):
+                index.cooccurrence("Paris", "France", window=window, scope=scope)
+                index.cooccurrence(Entity("w1", ("w4",)), "w2", window=window, by="n", scope=scope)
+            for facts in (FACTS, FACTS.drop_columns(["subject_aliases"])):
+                for threads in (1, 2):
+                    index.count_facts(facts, windows=[0, 5], scope=scope, threads=threads)
+                index.count_facts(facts, by="n", scope=scope)
+            index.find_documents(text="w1", scope=scope)
+            index.find_documents(subject="w1", object="w2", window=3, scope=scope, by="n")
+
+
+def main() -> None:
+    """Write ``variants.json`` to the package."""
+    native.seen = {}
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder))
+    found = {name: dict(sorted(variants.items())) for name, variants in sorted(native.seen.items())}
+    ahead.VARIANTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"{sum(map(len, found.values()))} variants of {len(found)} functions", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

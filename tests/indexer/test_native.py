@@ -1,0 +1,117 @@
+"""Code that was compiled ahead of time gives the same numbers as Numba, and is never run where it does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factcensus.indexer.environment import NATIVE, NATIVE_FOLDER
+from factcensus.indexer.kernels import ahead, native
+
+from .corpora import make_index
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="compiling ahead of time needs a C compiler")
+
+#: Prints the numbers of an index, and whether Numba was needed for them.
+PROGRAM = """
+import json, sys
+from factcensus.indexer import CountIndex
+with CountIndex.open(sys.argv[1]) as index:
+    found = [index.count(text)["documents"] for text in ("a b", "b", "c d e", "zzz")]
+print(json.dumps([found, "numba" in sys.modules]))
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the functions that ``count`` needs."""
+    folder = tmp_path_factory.mktemp("native")
+    some = {name: variants for name, variants in variants_in_the_wheel() if "count_ngram" in name or "look" in name}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "VARIANTS", folder / "some.json")
+        (folder / "some.json").write_text(json.dumps(some))
+        ahead.compile_all(folder)
+    return folder
+
+
+def variants_in_the_wheel() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from json.loads(ahead.VARIANTS.read_text(encoding="utf-8")).items()
+
+
+@pytest.fixture
+def load(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], bool]]:
+    """Load the extension module and tell whether it is used."""
+    monkeypatch.setattr(native, "FOLDER", compiled)
+    monkeypatch.delenv(NATIVE, raising=False)
+    yield lambda: native._load.__wrapped__() is not None
+    native._load.cache_clear()
+
+
+def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> None:
+    make_index(tmp_path, ["a b c", "b a b", "c d e"]).close()
+
+    def ran(**environment: str) -> list[Any]:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / "ix")],
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+            check=True,
+        )
+        return list(json.loads(done.stdout))
+
+    assert ran(**{NATIVE_FOLDER: str(compiled)}) == [[2, 2, 1, 0], False]
+    assert ran(**{NATIVE: "0"}) == [[2, 2, 1, 0], True]
+
+
+def test_code_for_this_processor_and_these_sources_is_used(load: Callable[[], bool]) -> None:
+    assert load()
+
+
+def test_a_processor_without_the_instructions_gets_numba(
+    load: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = native.processor_features()
+    monkeypatch.setattr(native, "processor_features", lambda: features - {"avx2"})
+    assert not load()
+
+
+def test_code_of_other_sources_is_not_used(load: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "digests", lambda names: dict.fromkeys(names, "other"))
+    assert not load()
+
+
+def test_a_damaged_extension_module_is_not_used(
+    compiled: Path, load: Callable[[], bool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for file in compiled.iterdir():
+        shutil.copy(file, tmp_path)
+    (damaged,) = tmp_path.glob("_native.*")
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    monkeypatch.setattr(native, "FOLDER", tmp_path)
+    assert not load()
+
+
+def test_numba_can_be_chosen(load: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NATIVE, "0")
+    assert not load()
+
+
+def test_every_difference_of_types_has_another_key() -> None:
+    values = np.arange(6, dtype=np.int64).reshape(2, 3)
+    arguments = [
+        values, values.astype(np.int32), values.astype(">i8"), values[0], values[:, 1], values.T,
+        1, 1.0, True, np.uint64(1), None, "a", (values,),
+    ]  # fmt: skip
+    keys = [native.flatten((each,), []) for each in arguments]
+    assert len(set(keys)) == len(keys)
+    assert native.flatten((1,), []) == native.flatten((np.int64(1),), [])
