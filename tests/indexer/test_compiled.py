@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factcensus.indexer.kernels import compiled
+from factcensus.indexer.kernels import jit
 
 SOURCE = """
 from factcensus.indexer.kernels.compiled import compiled
@@ -81,13 +81,13 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: p
     def full(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled, "write_atomically", full)
+    monkeypatch.setattr(jit, "write_atomically", full)
     assert fresh(tmp_path)(np.array([3.0])) == 1.5
     assert not cached(tmp_path)
 
 
 def test_change_in_an_imported_module_recompiles_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(jit, "_PACKAGE", tmp_path)
     uses, other, constants = (tmp_path / name for name in ("uses.py", "other.py", "constants.py"))
     uses.write_text("from factcensus.indexer.search.bounds import first\n" + SOURCE)
     (tmp_path / "search").mkdir()
@@ -98,8 +98,8 @@ def test_change_in_an_imported_module_recompiles_code(tmp_path: Path, monkeypatc
     other.write_text(SOURCE)
 
     def digest() -> str:
-        compiled.digest_sources.cache_clear()
-        return compiled.digest_sources(uses)
+        jit.digest_sources.cache_clear()
+        return jit.digest_sources(uses)
 
     before = digest()
     other.write_text(SOURCE + "\n")
@@ -140,9 +140,9 @@ def test_every_part_works_where_no_cache_can_be_written() -> None:
         "        if not found.name.endswith('__main__'):\n"
         "            importlib.import_module(found.name)\n"
         "import numpy as np\n"
-        "from factcensus.api.infini_gram import cnf\n"
-        "found = cnf._term_at(np.array([1, 3, 5]), 1, np.array([3, 5]), np.array([2]))\n"
-        "print(found, type(cnf._term_at._cache).__name__)\n"
+        "from factcensus.api.infini_gram import linking\n"
+        "found = linking._term_at(np.array([1, 3, 5]), 1, np.array([3, 5]), np.array([2]))\n"
+        "print(found, type(linking._term_at._cache).__name__)\n"
     )
     environment = {**os.environ, "HOME": "/proc/no-such-home"}
     environment = {
@@ -157,7 +157,7 @@ def test_only_the_shared_decorator_compiles() -> None:
     """Numba's own decorators need a writable cache, and keep outdated code of imported functions."""
     root = Path(__file__).parents[2]
     parts = [root / part / "factcensus" for part in ("indexer", "api", "unlearn", "eval")]
-    modules = [module for part in parts for module in part.rglob("*.py") if module.name != "compiled.py"]
+    modules = [module for part in parts for module in part.rglob("*.py") if module.name not in ("jit.py", "ahead.py")]
     assert len(modules) > 100
     assert [
         module.name for module in modules if re.search(r"^(from|import) numba\b|\bnjit\b", module.read_text())

@@ -35,7 +35,8 @@ print(json.dumps([found, "numba" in sys.modules]))
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the functions that ``count`` needs."""
     folder = tmp_path_factory.mktemp("native")
-    some = {name: variants for name, variants in variants_in_the_wheel() if "count_ngram" in name or "look" in name}
+    wanted = {"count_ngram", "_find_words", "block_documents"}
+    some = {name: variants for name, variants in variants_in_the_wheel() if name.partition(":")[2] in wanted}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ahead, "VARIANTS", folder / "some.json")
         (folder / "some.json").write_text(json.dumps(some))
@@ -71,6 +72,27 @@ def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> N
 
     assert ran(**{NATIVE_FOLDER: str(compiled)}) == [[2, 2, 1, 0], False]
     assert ran(**{NATIVE: "0"}) == [[2, 2, 1, 0], True]
+
+
+@pytest.mark.full
+def test_a_wheel_compiles_nothing_for_any_question(tmp_path: Path) -> None:
+    """Run everything that users do with the code of a whole wheel; Numba is not imported."""
+    ahead.compile_all(tmp_path)
+    program = (
+        "import sys, pathlib; from tests.indexer import kernel_workload\n"
+        "kernel_workload.run(pathlib.Path(sys.argv[1]))\nprint('numba' in sys.modules)\n"
+    )
+    root = tmp_path / "work"
+    root.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {NATIVE_FOLDER: str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.stdout.split() == ["False"], done.stderr
 
 
 def test_code_for_this_processor_and_these_sources_is_used(load: Callable[[], bool]) -> None:

@@ -1,7 +1,7 @@
 """Compile the functions and argument types in ``variants.json`` into an extension module, when a wheel is built.
 
-``python -m factcensus.indexer.kernels.ahead FOLDER`` writes ``_native.….so`` and ``native.json`` to a folder. It needs a
-C compiler. ``native.py`` loads them.
+``python -m factcensus.indexer.kernels.ahead FOLDER`` writes ``_native.….so`` and ``native.json`` to a folder, and needs
+a C compiler. ``native.py`` loads them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def compile_all(folder: Path) -> Path:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the module is not developed any further
-        from numba import types
-        from numba.pycc import CC
-        from numba.pycc import compiler as pycc
+        types: Any = importlib.import_module("numba.types")
+        pycc: Any = importlib.import_module("numba.pycc.compiler")
+        module: Any = importlib.import_module("numba.pycc").CC("_native")
 
     flags_of = pycc.Flags
 
@@ -48,7 +48,6 @@ def compile_all(folder: Path) -> Path:
         return flags
 
     pycc.Flags = flags_without_lock
-    module = CC("_native")
     module.output_dir = str(folder)
     machine = os.uname().machine
     module.target_cpu = CPUS.get(machine, "generic")
@@ -66,6 +65,7 @@ def compile_all(folder: Path) -> Path:
     (extension,) = folder.glob("_native.*")
     about = {
         "file": extension.name,
+        "digest": native.digest_of(extension),
         "python": sys.implementation.cache_tag,
         "features": sorted(native.X86_64_V3) if machine in CPUS else [],
         "sources": native.digests(native.sources()),

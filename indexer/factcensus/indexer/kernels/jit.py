@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, update_wrapper
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numba
 from numba.core import config, serialize
@@ -26,10 +26,9 @@ from factcensus.indexer.system.files import write_atomically
 
 #: The folder of factcensus.indexer.
 _PACKAGE = Path(__file__).parents[1]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compile_lazily(function: Function, inline: Literal["never", "always"], names: Mapping[str, Any]) -> Any:
+def compile_lazily(function: Callable[..., Any], inline: Literal["never", "always"], names: Mapping[str, Any]) -> Any:
     """Return Numba's dispatcher of a function, which compiles it for new types of arguments or loads it from the cache.
 
     Args:

@@ -112,9 +112,11 @@ def _load() -> tuple[Any, dict[str, dict[str, tuple[str, str | None]]]] | None:
     stored = json.loads(about.read_text(encoding="utf-8"))
     if stored["python"] != sys.implementation.cache_tag or not set(stored["features"]) <= processor_features():
         return None
-    if stored["sources"] != digests(stored["sources"]):
+    extension = FOLDER / stored["file"]
+    # Loading a file that was cut short would end the process.
+    if stored["sources"] != digests(stored["sources"]) or stored["digest"] != digest_of(extension):
         return None
-    spec = importlib.util.spec_from_file_location("_native", FOLDER / stored["file"])
+    spec = importlib.util.spec_from_file_location("_native", extension)
     assert spec is not None
     assert spec.loader is not None
     try:
@@ -140,10 +142,11 @@ def sources() -> list[str]:
 
 def digests(names: Iterable[str]) -> dict[str, str]:
     """Return the digest of each module; empty text if it does not exist."""
-    return {name: _digest(_PACKAGE / name) for name in names}
+    return {name: digest_of(_PACKAGE / name) for name in names}
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the digest of a file; empty text if it cannot be read."""
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError:

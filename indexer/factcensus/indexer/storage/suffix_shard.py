@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges, stored_counts
 from factcensus.indexer.kernels.ngrams import (
+    EVERYTHING,
     Mask,
     Selection,
     count_by_group,
@@ -129,7 +130,13 @@ class SuffixArrayShard(Shard):
     def count(
         self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
-        return count_ngram(*self._count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
+        return self._count(*self._count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
+
+    @cached_property
+    def _count(self) -> Callable[..., tuple[int, int]]:
+        return count_ngram.for_types_of(
+            *self._count_arrays, np.zeros(0, self.token_dtype), EVERYTHING, -1, np.zeros(1, np.uint8)
+        )
 
     @cached_property
     def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, Array]:
