@@ -14,11 +14,11 @@ from scipy import stats
 
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.system.text_tables import STYLES, format_table
 from factcensus.indexer.tables.comparison import compare
 from factcensus.indexer.tables.description import describe
 from factcensus.indexer.tables.files import write_table
 from factcensus.indexer.tables.plots import _edges, plot_comparison, plot_counts
-from factcensus.indexer.tables.printed import STYLES, format_table
 from factcensus.indexer.tables.strata import counts_of, stratify
 
 from .strategies import QUICK

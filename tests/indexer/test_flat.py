@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -79,6 +80,13 @@ def test_interleaved_searches_find_the_same_ranges(corpus: Corpus, repeats: int)
                 assert (low, high) == one or (low == high and one[0] == one[1])
 
 
+def arena_of(words: Sequence[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the bytes of all words, and where each of them starts, and the end."""
+    encoded = [word.encode() for word in words]
+    starts = np.cumsum([0, *map(len, encoded)])
+    return np.frombuffer(b"".join(encoded), np.uint8), starts
+
+
 @given(
     stored=st.sets(words, max_size=60),
     asked=st.lists(words, max_size=40),
@@ -87,10 +95,9 @@ def test_interleaved_searches_find_the_same_ranges(corpus: Corpus, repeats: int)
 @QUICK
 def test_words_are_found_with_and_without_a_vocabulary_sample(stored: set[str], asked: list[str], sampled: int) -> None:
     table = WordTable()
-    for word in sorted(stored):
-        table.intern(word)
+    table.extend(*arena_of(sorted(stored)))
     wanted = WordTable()
-    numbers = [wanted.intern(word) for word in [*asked, *sorted(stored)]]
+    numbers = wanted.extend(*arena_of([*asked, *sorted(stored)])).tolist()
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         write_vocabulary(Path(folder), 0, table)
         vocabulary = Vocabulary(Path(folder), 0)

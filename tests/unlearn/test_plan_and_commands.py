@@ -61,6 +61,7 @@ def test_plan_prints_text_and_json(config_path: Path, capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert "parameters" in text
     assert "bystander" in text
+    assert text.splitlines()[-1].startswith("seconds assume ")
     assert run("unlearn", "plan", config_path, "--json", "--set", "training.passes=2") == 0
     assert json.loads(capsys.readouterr().out)["methods"][0]["passes"] == 2
 

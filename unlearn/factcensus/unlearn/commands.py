@@ -11,7 +11,7 @@ import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
 from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
-from factcensus.indexer.system.console import print_json
+from factcensus.indexer.system.console import print_json, print_table
 from factcensus.unlearn.progress import stderr_progress
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 
@@ -65,7 +65,7 @@ def plan(path: Path, assignments: Assignments, as_json: bool) -> None:
     if as_json:
         print_json({name: each.to_json() for name, each in plans.items()})
     else:
-        print(_table(["run", "methods", "GiB", "FLOP", "seconds"], [_plan_row(*item) for item in plans.items()]))
+        print_table([_plan_row(*item) for item in plans.items()], ["run", "methods", "GiB", "FLOP", "seconds"])
         for warning in dict.fromkeys(warning for each in plans.values() for warning in each.warnings):
             print(f"warning     {warning}")
 
@@ -94,32 +94,28 @@ def _print_plan(plan: Plan) -> None:
         print(f"warning     {warning}")
     most = max(method.memory_bytes for method in plan.methods)
     print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB")
-    print(
-        _table(
-            ["set", "forget", "retain", "neither"],
-            [
-                [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]
-                for row in plan.sets
-            ],
-        )
+    print_table(
+        [
+            [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]
+            for row in plan.sets
+        ],
+        ["set", "forget", "retain", "neither"],
     )
-    print(
-        _table(
-            ["method", "weights", "rate", "passes", "steps", "GiB", "FLOP", "seconds"],
+    print_table(
+        [
             [
-                [
-                    method.name,
-                    method.weights,
-                    f"{method.learning_rate:g}",
-                    f"{method.passes:g}",
-                    method.steps,
-                    f"{method.memory_bytes / 2**30:.3g}",
-                    f"{method.flop:.2g}",
-                    f"{method.seconds:.3g}",
-                ]
-                for method in plan.methods
-            ],
-        )
+                method.name,
+                method.weights,
+                f"{method.learning_rate:g}",
+                f"{method.passes:g}",
+                method.steps,
+                f"{method.memory_bytes / 2**30:.3g}",
+                f"{method.flop:.2g}",
+                f"{method.seconds:.3g}",
+            ]
+            for method in plan.methods
+        ],
+        ["method", "weights", "rate", "passes", "steps", "GiB", "FLOP", "seconds"],
     )
     if not all(method.simulated for method in plan.methods):
         print("this architecture cannot be simulated, so the memory above does not include activations")
@@ -200,7 +196,7 @@ def _print_cells(rows: list[dict[str, Any]], sweep: Sweep, as_json: bool) -> Non
     varying = [key for key in sweep.keys if key not in ("seed", "methods")]
     measured = ("forget_loss_nats", "retain_accuracy", "slope_question", "slope_cloze", "training_seconds")
     shown = ["seed", *varying, "method", "status", *(each for each in measured if any(row[each] for row in rows))]
-    print(_table(shown, [[_cell(row[column]) for column in shown] for row in rows]))
+    print_table([[str(row["seed"]), *(_cell(row[column]) for column in shown[1:])] for row in rows], shown)
 
 
 def _cell(value: Any) -> Any:
@@ -333,17 +329,3 @@ def pretrain(world: Path, out: Path, preset: str, seed: int, without: tuple[str,
         print_json(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) | {"model": str(folder)})
     else:
         print(folder)
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> str:
-    """Return a text table with right-aligned numbers."""
-    cells = [header, *([str(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    right = [all(isinstance(row[column], int) for row in rows) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    )

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ import numpy.typing as npt
 from factcensus.indexer.errors import UnknownNameError
 from factcensus.indexer.names import nearest
 
-TokenDtype = Literal["u8", "u16", "u32"]
 #: The little-endian NumPy dtype of each token width; its largest value separates documents.
 NUMPY_DTYPE: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 

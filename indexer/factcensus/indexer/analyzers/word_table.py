@@ -76,11 +76,6 @@ class WordTable:
             self.arena = _grown(self.arena, capacity_bytes)
             self._arena_eights = eights(self.arena)
 
-    def intern(self, word: str) -> int:
-        """Return the id of a word, or a new id if the word is new."""
-        encoded = np.frombuffer(word.encode(), np.uint8)
-        return int(self.extend(encoded, np.array([0, encoded.size]))[0])
-
     def extend(self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
         """Intern many words, given as an arena with their starts and the end, and return their ids in order."""
         eight = eights(np.concatenate([arena, np.zeros(EIGHT, np.uint8)]))

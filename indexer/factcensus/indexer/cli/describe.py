@@ -12,8 +12,8 @@ from factcensus.indexer.system.console import print_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from factcensus.indexer.system.text_tables import Cell
     from factcensus.indexer.tables.comparison import Comparison
-    from factcensus.indexer.tables.printed import Cell
 
 by_option = option("--by", default="cooccurrence_documents", metavar="COLUMN", help="the column of counts")
 format_option = option(
@@ -164,7 +164,7 @@ def _print_comparison(compared: Comparison, names: tuple[str, str], top: int, st
 
 
 def _print(parts: list[tuple[str, list[list[Cell]], list[str]]], style: str) -> None:
-    from factcensus.indexer.tables.printed import format_table
+    from factcensus.indexer.system.text_tables import format_table
 
     for heading, rows, header in parts:
         if heading:

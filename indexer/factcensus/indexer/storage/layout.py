@@ -68,17 +68,8 @@ def first_entries(types: int, bits: int) -> int:
     return (types + (1 << bits) >> bits) + 1
 
 
-def unpack(entries: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
-    """Convert little-endian unsigned integers of ``width`` bytes each to int64."""
-    if width in (1, 2, 4, 8):
-        return entries.view(f"<u{width}").astype(np.int64)
-    padded = np.zeros((len(entries) // width, 8), np.uint8)
-    padded[:, :width] = entries.reshape(-1, width)
-    return padded.view("<i8").ravel()
-
-
 def pack(values: Array, width: int) -> npt.NDArray[np.uint8]:
-    """Convert int64 to little-endian integers; the inverse of :func:`unpack`."""
+    """Convert int64 to little-endian unsigned integers of ``width`` bytes each."""
     wide = np.ascontiguousarray(values, dtype="<u8").view(np.uint8).reshape(-1, 8)
     return np.ascontiguousarray(wide[:, :width]).ravel()
 

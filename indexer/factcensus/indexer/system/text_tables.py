@@ -47,16 +47,12 @@ def format_table(rows: Sequence[Sequence[Cell]], header: Sequence[str], style: s
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def _pad(cell: str, width: int, right: bool) -> str:
-    return cell.rjust(width) if right else cell.ljust(width)
-
-
 def _text(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:.3g}" if isinstance(cell, float) else cell
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
 
 
 def _latex(lines: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
