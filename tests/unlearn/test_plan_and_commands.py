@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SMALL_MODEL
 
 from factcensus.indexer.cli import main
 from factcensus.unlearn.config.named import METHODS
@@ -16,6 +15,7 @@ from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import load_model, parameter_count
 from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.presets import PRESETS, Preset
+from tiny import SMALL_MODEL
 
 
 @pytest.fixture
