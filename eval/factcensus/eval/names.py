@@ -8,3 +8,5 @@ ORIGINAL, BEFORE, AFTER = "original", "before", "after"
 ORACLE = "retrained"
 #: The count column used in all comparisons; a copy of the chosen column if a run uses another one.
 COUNT = "cooccurrence_documents"
+#: The forms of asking that statistics compare: the one that unlearning trains on, and one that it does not.
+MAIN_FORMS = ("question", "cloze")

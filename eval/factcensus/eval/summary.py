@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factcensus.eval.names import AFTER, BEFORE, COUNT, ORACLE, ORIGINAL
+from factcensus.eval.names import AFTER, BEFORE, COUNT, MAIN_FORMS, ORACLE, ORIGINAL
 from factcensus.eval.statistics import effects
 from factcensus.eval.statistics.agreement import agreement
 from factcensus.eval.statistics.curves import forgotten_by_count
@@ -29,8 +29,6 @@ from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes
 
 #: Version of the format; increased when a field changes its meaning.
 SUMMARY_FORMAT = 1
-#: The two forms of asking in every summary, in this order; other forms follow.
-MAIN_FORMS = ("question", "cloze")
 #: Groups whose questions were not in the training of the original model: its knowledge comes from the corpus.
 HELD_OUT = ("forget", "forget_held", "bystander", "bystander_used")
 #: With more different counts than this, recall is shown by stratum instead of by count.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report import figures
 from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
 from factcensus.eval.report.formatting import percent
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-FORMS = ("question", "cloze")
 #: Groups that measure utility, best first: people whom no loss saw show more than those a retain loss kept.
 UTILITY = ("bystander", "retain_held", "retain")
 
@@ -34,7 +34,7 @@ def balance(data: ReportData) -> Section | None:
     group = next((each for each in UTILITY if summary["original"]["accuracy"].get(each)), None)
     if group is None or not summary["methods"]:
         return None
-    found = {form: _places(summary, form, group) for form in FORMS}
+    found = {form: _places(summary, form, group) for form in MAIN_FORMS}
     found = {form: places for form, places in found.items() if places}
     if not found:
         return None

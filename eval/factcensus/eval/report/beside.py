@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report import charts, figures
 from factcensus.eval.report.columns import Asked, Column, table_of
 from factcensus.eval.report.formatting import number, percent, quantity, ratio, with_interval
 from factcensus.eval.report.section import Panel, Section, csv_of, flat
 from factcensus.eval.runs import Run, parameters_of, pool_runs, summary_of
-
-FORMS = ("question", "cloze")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
     """Build a section with a table and one plot per form over all experiments; None for a single one."""
     if len(found) < 2:
         return None
-    forms = [form for form in FORMS if any(True for _ in _rows(found, form))]
+    forms = [form for form in MAIN_FORMS if any(True for _ in _rows(found, form))]
     panels = []
     for form in forms:
         rows = [

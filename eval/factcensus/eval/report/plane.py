@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from factcensus.eval.names import COUNT, ORIGINAL
+from factcensus.eval.names import COUNT, MAIN_FORMS, ORIGINAL
 from factcensus.eval.report import figures
 from factcensus.eval.report.section import Panel, ReportData, Section, csv_of_frame
 from factcensus.eval.statistics.agreement import LEAST_SAMPLES
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 #: Points drawn per form. More would be unreadable and take megabytes.
 MOST_POINTS = 220
-FORMS = ("question", "cloze")
 
 
 def plane(data: ReportData) -> Section | None:
@@ -36,7 +35,7 @@ def plane(data: ReportData) -> Section | None:
     rows = _rows(run)
     if not len(rows):
         return None
-    forms = [form for form in FORMS if (rows["form"] == form).any()]
+    forms = [form for form in MAIN_FORMS if (rows["form"] == form).any()]
     panels = []
     for name in look:
         of_method = rows[rows["method"] == name]
@@ -68,7 +67,7 @@ def _rows(run: Run) -> pd.DataFrame:
     facts = with_defaults(run.facts)
     outcomes = pair_outcomes(facts)
     known = outcomes["known_before"].fillna(False).astype(bool) & (outcomes["group"] == "forget")
-    rows = outcomes[known & outcomes["form"].isin(FORMS)].dropna(subset=["never_seen_level", "match_after"])
+    rows = outcomes[known & outcomes["form"].isin(MAIN_FORMS)].dropna(subset=["never_seen_level", "match_after"])
     if {"samples", "sample_matches"} <= set(facts.columns):
         drawn = facts.loc[facts["method"] != ORIGINAL, ["method", *ASKED, "samples", "sample_matches"]]
         rows = rows.merge(drawn, on=["method", *ASKED], how="left")

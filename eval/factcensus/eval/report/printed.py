@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
 from factcensus.eval.report.findings import findings
 from factcensus.eval.report.formatting import number, percent
@@ -14,7 +15,7 @@ from factcensus.eval.report.formatting import number, percent
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """Return one block for each form of asking."""
-    blocks = [_block(summary, form) for form in ("question", "cloze") if _asked(summary, form)]
+    blocks = [_block(summary, form) for form in MAIN_FORMS if _asked(summary, form)]
     return "\n\n".join(blocks)
 
 

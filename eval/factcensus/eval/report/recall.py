@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report import charts
 from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
 from factcensus.eval.report.formatting import count_label, number, percent, span
@@ -113,7 +114,7 @@ def accuracy_by_group(data: ReportData) -> Section | None:
                 ),
             )
             for form in forms
-            if form in ("question", "cloze")
+            if form in MAIN_FORMS
         ],
         [table_of("Share answered, all facts of a group", columns, rows)],
         legend=True,

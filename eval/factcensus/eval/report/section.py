@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from factcensus.eval.names import MAIN_FORMS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -101,7 +103,7 @@ def flat(found: Mapping[str, Any], **first: Any) -> dict[str, Any]:
 
 def asked_forms(summary: Mapping[str, Any]) -> list[str]:
     """Return the main forms in which forget facts were asked."""
-    return [form for form in every_asked_form(summary) if form in ("question", "cloze")]
+    return [form for form in every_asked_form(summary) if form in MAIN_FORMS]
 
 
 def every_asked_form(summary: Mapping[str, Any]) -> list[str]:

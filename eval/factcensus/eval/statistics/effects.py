@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factcensus.eval.names import COUNT, ORACLE
+from factcensus.eval.names import COUNT, MAIN_FORMS, ORACLE
 from factcensus.eval.statistics.logistic import LogOdds, difference, logistic_slope
 from factcensus.eval.statistics.seeds import AcrossSeeds, holm, random_effects
 from factcensus.eval.statistics.slope import Slope, slope
 
-#: The forms whose slopes form one family of tests over all methods.
-TESTED_FORMS = ("question", "cloze")
 #: Kinds of clusters.
 CLUSTERS = ("subject", "object")
 CONFIDENCE_BEFORE = "log_probability_before"
@@ -247,7 +245,7 @@ def with_holm(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
         method["slope_per_decade"][form]
         for method in methods
         if method["name"] != ORACLE
-        for form in TESTED_FORMS
+        for form in MAIN_FORMS
         if form in method["slope_per_decade"]
     ]
     for found, adjusted in zip(tested, holm([found["p"] for found in tested]), strict=True):

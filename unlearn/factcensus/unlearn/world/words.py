@@ -11,6 +11,11 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names of several words each, which commas separate."""
+    return tuple(" ".join(name.split()) for name in text.split(","))
+
+
 FIRST_NAMES: tuple[str, ...] = _words(
     """
     Adele Agnes Albin Alma Anders Anika Arlo Astrid Basil Beatrix Bertil Bianca Boris Bruno Carla Cedric Celia Clemens
@@ -48,104 +53,29 @@ CITIES: tuple[str, ...] = _words(
     """
 )
 
-EMPLOYERS: tuple[str, ...] = (
-    "Atlas Motors",
-    "Borealis Foods",
-    "Crescent Airlines",
-    "Dynamo Steel",
-    "Emberly Textiles",
-    "Fulcrum Software",
-    "Granite Insurance",
-    "Halcyon Motors",
-    "Ironwood Foods",
-    "Juniper Airlines",
-    "Keystone Steel",
-    "Lumen Textiles",
-    "Meridian Software",
-    "Nimbus Insurance",
-    "Orchard Motors",
-    "Pinnacle Foods",
-    "Quasar Airlines",
-    "Redstone Steel",
-    "Summit Textiles",
-    "Trident Software",
-    "Unity Insurance",
-    "Vanguard Motors",
-    "Wildcat Foods",
-    "Zephyr Airlines",
-    "Anchor Steel",
-    "Beacon Textiles",
-    "Cobalt Software",
-    "Dolphin Insurance",
-    "Evergreen Motors",
-    "Falcon Foods",
-    "Gateway Airlines",
-    "Harbor Steel",
-    "Indigo Textiles",
-    "Jupiter Software",
-    "Kestrel Insurance",
-    "Lantern Motors",
-    "Magnet Foods",
-    "Nectar Airlines",
-    "Obsidian Steel",
-    "Paragon Textiles",
-    "Quarry Software",
-    "Ribbon Insurance",
-    "Sapphire Motors",
-    "Tundra Foods",
-    "Umber Airlines",
-    "Voyager Steel",
-    "Willow Textiles",
-    "Zenith Software",
+EMPLOYERS: tuple[str, ...] = _names(
+    """
+    Atlas Motors, Borealis Foods, Crescent Airlines, Dynamo Steel, Emberly Textiles, Fulcrum Software, Granite
+    Insurance, Halcyon Motors, Ironwood Foods, Juniper Airlines, Keystone Steel, Lumen Textiles, Meridian
+    Software, Nimbus Insurance, Orchard Motors, Pinnacle Foods, Quasar Airlines, Redstone Steel, Summit Textiles,
+    Trident Software, Unity Insurance, Vanguard Motors, Wildcat Foods, Zephyr Airlines, Anchor Steel, Beacon
+    Textiles, Cobalt Software, Dolphin Insurance, Evergreen Motors, Falcon Foods, Gateway Airlines, Harbor Steel,
+    Indigo Textiles, Jupiter Software, Kestrel Insurance, Lantern Motors, Magnet Foods, Nectar Airlines, Obsidian
+    Steel, Paragon Textiles, Quarry Software, Ribbon Insurance, Sapphire Motors, Tundra Foods, Umber Airlines,
+    Voyager Steel, Willow Textiles, Zenith Software
+    """
 )
 
-UNIVERSITIES: tuple[str, ...] = (
-    "Aldwych College",
-    "Bexley Institute",
-    "Carrow Academy",
-    "Dalmeny Polytechnic",
-    "Eskdale College",
-    "Farleigh Institute",
-    "Garnet Academy",
-    "Hexham Polytechnic",
-    "Ingleby College",
-    "Jedburgh Institute",
-    "Kirkwall Academy",
-    "Lynton Polytechnic",
-    "Moray College",
-    "Nairn Institute",
-    "Orford Academy",
-    "Penrith Polytechnic",
-    "Rannoch College",
-    "Selkirk Institute",
-    "Tavistock Academy",
-    "Ullapool Polytechnic",
-    "Wensley College",
-    "Arbroath Institute",
-    "Buxton Academy",
-    "Cromarty Polytechnic",
-    "Dornoch College",
-    "Elgin Institute",
-    "Forfar Academy",
-    "Girvan Polytechnic",
-    "Hawick College",
-    "Irvine Institute",
-    "Kelso Academy",
-    "Lanark Polytechnic",
-    "Melrose College",
-    "Newlyn Institute",
-    "Oban Academy",
-    "Peebles Polytechnic",
-    "Rothesay College",
-    "Stirling Institute",
-    "Thirsk Academy",
-    "Uist Polytechnic",
-    "Wigtown College",
-    "Alloa Institute",
-    "Brechin Academy",
-    "Crieff Polytechnic",
-    "Dunoon College",
-    "Evanton Institute",
-    "Fochabers Academy",
-    "Gourock Polytechnic",
+UNIVERSITIES: tuple[str, ...] = _names(
+    """
+    Aldwych College, Bexley Institute, Carrow Academy, Dalmeny Polytechnic, Eskdale College, Farleigh Institute,
+    Garnet Academy, Hexham Polytechnic, Ingleby College, Jedburgh Institute, Kirkwall Academy, Lynton Polytechnic,
+    Moray College, Nairn Institute, Orford Academy, Penrith Polytechnic, Rannoch College, Selkirk Institute,
+    Tavistock Academy, Ullapool Polytechnic, Wensley College, Arbroath Institute, Buxton Academy, Cromarty
+    Polytechnic, Dornoch College, Elgin Institute, Forfar Academy, Girvan Polytechnic, Hawick College, Irvine
+    Institute, Kelso Academy, Lanark Polytechnic, Melrose College, Newlyn Institute, Oban Academy, Peebles
+    Polytechnic, Rothesay College, Stirling Institute, Thirsk Academy, Uist Polytechnic, Wigtown College, Alloa
+    Institute, Brechin Academy, Crieff Polytechnic, Dunoon College, Evanton Institute, Fochabers Academy, Gourock
+    Polytechnic
+    """
 )
