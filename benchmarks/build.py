@@ -67,8 +67,8 @@ def _compare(report: Report, place: Path, kind: str, corpus: Path, texts: list[s
     with CountIndex.open(out) as index:
         info = index.info()
     report.note(
-        f"Ours: {size / 1e6 / median_of(ours):.1f} MB of text per CPU second, {info['bytes'] / size:.3f} bytes on disk "
-        f"per byte of text, {info['tokens'] / 1e6:.2f} M tokens."
+        f"Ours: {size / 1e6 / median_of(ours):.1f} MB of text per CPU second, {info.bytes / size:.3f} bytes on disk "
+        f"per byte of text, {info.tokens / 1e6:.2f} M tokens."
     )
     if any(cost.stopped for cost in costs[peer]):
         report.note(

@@ -41,7 +41,7 @@ def main(setting: Setting, report: Report) -> None:
     with CountIndex.open(setting.index) as index:
         report.note(
             f"Index of {sum(shard.documents for shard in index.shards):,} documents, "
-            f"{index.info()['tokens'] / 1e6:.2f} M tokens."
+            f"{index.info().tokens / 1e6:.2f} M tokens."
         )
         engine = InfiniGramEngine(
             index_dir=str(index.folder), eos_token_id=0, vocab_size=2**32 - 1, version=4, token_dtype="u32"
@@ -55,7 +55,7 @@ def _ngrams(index: CountIndex, engine: Any, report: Report) -> None:
     texts = [index.text(ngram) for ngram in ngrams]
     singles = list(zip(ngrams, texts, strict=True))[:SINGLES]
     for ngram, text in singles:
-        assert index.count(text)["occurrences"] == engine.count(input_ids=ngram)["count"], text
+        assert index.count(text).occurrences == engine.count(input_ids=ngram)["count"], text
     report.compare(
         "one n-gram of one to five words",
         {

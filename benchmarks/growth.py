@@ -28,7 +28,7 @@ def main(setting: Setting, report: Report) -> None:
             if round_:
                 builds[part].append(cost.cpu_s)
     indexes = {part: CountIndex.open(place / f"ix-{part}") for part in PARTS}
-    tokens = {part: index.info()["tokens"] for part, index in indexes.items()}
+    tokens = {part: index.info().tokens for part, index in indexes.items()}
     facts = setting.facts
     counts: dict[int, list[float]] = {part: [] for part in PARTS}
     hits = {}

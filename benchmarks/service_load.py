@@ -77,7 +77,7 @@ def main(setting: Setting, report: Report) -> None:
         ][:QUESTIONS]
         _check(index, servers, texts, pairs)
         report.note(
-            f"{index.info()['tokens'] / 1e6:.2f} M tokens; {len(texts):,} different texts, {len(pairs):,} pairs; runs "
+            f"{index.info().tokens / 1e6:.2f} M tokens; {len(texts):,} different texts, {len(pairs):,} pairs; runs "
             f"of up to {MOST_REQUESTS:,} requests and {SECONDS:g} s. CPU is the server's."
         )
         name = index.name
@@ -222,10 +222,10 @@ def _check(
                     if name == WERKZEUG
                     else client.post(f"{url}/v1/indexes/{index.name}/count", json={"text": text})
                 ).json()
-                assert answer["occurrences"] == wanted["occurrences"], (name, text)
+                assert answer["occurrences"] == wanted.occurrences, (name, text)
         for pair in pairs[:50]:
             url = f"http://127.0.0.1:{servers[OURS].port}/v1/indexes/{index.name}/cooccurrence"
-            assert client.post(url, json=_pair(pair)).json() == index.cooccurrence(*map(Entity, pair)), pair
+            assert client.post(url, json=_pair(pair)).json() == index.cooccurrence(*map(Entity, pair)).as_json(), pair
 
 
 def _pair(pair: tuple[str, str]) -> dict[str, Any]:

@@ -137,8 +137,8 @@ def _versions(setting: Setting, place: Path) -> list[Known]:
             found.append(
                 Known(
                     index.folder,
-                    {text: index.count(text) for text in texts},
-                    {pair: index.cooccurrence(*map(Entity, pair), window=5) for pair in names},
+                    {text: index.count(text).as_json() for text in texts},
+                    {pair: index.cooccurrence(*map(Entity, pair), window=5).as_json() for pair in names},
                     index.count_facts(pa.Table.from_pylist(rows), windows=[5]).to_pylist(),
                 )
             )

@@ -70,10 +70,10 @@ def test_client_sends_its_key(guarded: str, keys: dict[str, str], monkeypatch: p
     with Client(guarded) as client, pytest.raises(RejectedError, match="key"):
         client.indexes()
     with Client(guarded, api_key=keys["bob"]) as client:
-        assert client.count("tiny", "Paris")["documents"] == 3
+        assert client.count("tiny", "Paris").documents == 3
     monkeypatch.setenv("FACTCENSUS_API_KEY", keys["alice"])
     with Client(guarded) as client:
-        assert client.indexes()[0]["name"] == "tiny"
+        assert client.indexes()[0].name == "tiny"
 
 
 def test_key_file_has_only_hashes_and_is_private(keys: dict[str, str], tmp_path: Path) -> None:

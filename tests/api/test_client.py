@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -105,16 +106,16 @@ def test_single_counts_equal_those_of_the_index(client: Client, index: CountInde
         CURIE, WARSAW, window=3, by="source"
     )
     assert client.index("tiny") == index.info()
-    assert [listed["name"] for listed in client.indexes()] == ["tiny"]
+    assert [listed.name for listed in client.indexes()] == ["tiny"]
 
 
 @pytest.mark.parametrize("query", [{"text": "Paris"}, {"subject": CURIE, "object": WARSAW, "window": 3}])
 def test_documents_are_returned_in_pages(client: Client, index: CountIndex, query: dict[str, Any]) -> None:
     pages = list(client.documents("tiny", **query, limit=1))
     expected = index.find_documents(**query)
-    assert [page["documents"][0] for page in pages] == expected["documents"]
-    assert {page["total"] for page in pages} == {expected["total"]}
-    assert len(pages) == expected["total"] > 1
+    assert [page.documents[0] for page in pages] == expected.documents
+    assert {page.total for page in pages} == {expected.total}
+    assert len(pages) == expected.total > 1
 
 
 def test_errors_have_the_fields_of_the_problem(client: Client, url: str) -> None:
@@ -212,7 +213,8 @@ def test_a_response_that_is_not_a_counts_table_is_refused(answer: bytes, says: s
 
 
 def test_an_index_replaced_between_two_batches_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Client, "index", lambda *_: {"digest": "of the old one"})
+    old = replace(client.index("tiny"), digest="of the old one")
+    monkeypatch.setattr(Client, "index", lambda *_: old)
     with pytest.raises(ServerFailureError, match="another index replaced the index"):
         client.count_facts("tiny", many_facts(1))
 

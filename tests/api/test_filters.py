@@ -205,7 +205,7 @@ def test_names_and_values_are_never_executed_as_sql(rows: Path, column: str, val
             with pytest.raises(UnknownNameError):
                 index.count("end", scope=Scope(where=condition({column: values})))
             return
-        found = index.count("end", scope=Scope(where=condition({column: values})))["documents"]
+        found = index.count("end", scope=Scope(where=condition({column: values}))).documents
         index.count("end", scope=Scope(where=condition({column: Between(0, 1)})))
     assert found == sum(value(record, column) in values for record in RECORDS)
 
@@ -222,8 +222,8 @@ def test_the_client_filters_and_groups_like_the_routes(rows: Path, http: httpx.C
             )
         assert client.count("rows", "Paris", filter={}) == index.count("Paris")
         pages = list(client.documents("rows", text="Paris", by="lang", filter=wanted, limit=1))
-        assert [document["id"] for page in pages for document in page["documents"]] == ["d1", "d2"]
-        assert pages[0]["total"] == 2
-        assert set(pages[0]["by_lang"]) >= {"en", "fr"}
+        assert [document.id for page in pages for document in page.documents] == ["d1", "d2"]
+        assert pages[0].total == 2
+        assert set(pages[0].groups) >= {"en", "fr"}
         with pytest.raises(RejectedError, match="filter"):
             client.count("rows", "Paris", filter={"source": []})

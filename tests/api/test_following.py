@@ -349,7 +349,7 @@ def test_the_client_reports_an_outdated_result(settings: Settings, folder: Path)
         job = client.submit_facts("ix", facts)
         job.wait()
         delete_documents(folder, ids=["d0"])
-        until(lambda: client.count("ix", "Ann")["documents"] == 11, 5)
+        until(lambda: client.count("ix", "Ann").documents == 11, 5)
         with pytest.raises(RejectedError, match="documents were deleted from the index after"):
             job.result()
         until(lambda: job.status()["state"] == "outdated", 5)
@@ -467,7 +467,7 @@ def test_no_response_fails_or_is_stale_while_an_index_changes_under_load(folder:
         now = time.monotonic()
         with CountIndex.open(folder) as index:
             assert index.digest is not None
-            wanted[index.digest] = index.count("Ann met Bob")["documents"]
+            wanted[index.digest] = index.count("Ann met Bob").documents
             if deletes:
                 for digest in wanted.keys() - outdated.keys() - {index.digest}:
                     outdated[digest] = now

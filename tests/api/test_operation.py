@@ -291,7 +291,7 @@ def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_
             build_index([corpus(tmp_path / "corpora" / "new", "Paris new")], indexes / "three", jobs=1)
             process.send_signal(signal.SIGHUP)
             until(lambda: len(client.indexes()) == 3)
-            assert client.count("three", "Paris")["documents"] == 1
+            assert client.count("three", "Paris").documents == 1
         httpx.get(
             f"{url}/v1/indexes/three/count", params={"text": "Paris"}, headers={"X-Request-ID": "my-id"}, timeout=60
         )

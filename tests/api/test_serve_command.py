@@ -63,7 +63,7 @@ def test_a_signal_causes_an_orderly_shutdown(index_folder: Path, number: signal.
     with started(index_folder, "--port", "0") as (process, url):
         with Client(url) as client:
             client.wait_ready(120)
-            assert client.count("tiny", "Paris")["documents"] == 3
+            assert client.count("tiny", "Paris").documents == 3
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         process.send_signal(number)
         out, errors = process.communicate(timeout=20)

@@ -21,7 +21,7 @@ def test_service_answers_inside_the_context_and_is_stopped_afterwards(tmp_path: 
     def use_and_fail() -> None:
         with serving([tmp_path / "tiny"], tmp_path / "log") as url, Client(url) as client:
             addresses.append(url)
-            assert client.count("tiny", "Rome")["documents"] == 1
+            assert client.count("tiny", "Rome").documents == 1
             raise KeyError
 
     addresses: list[str] = []

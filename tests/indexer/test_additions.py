@@ -47,7 +47,7 @@ def interrupt() -> Iterator[Interrupter]:
 
 def documents(folder: Path) -> int:
     with CountIndex.open(folder) as index:
-        found: int = index.count("again")["documents"]
+        found: int = index.count("again").documents
         return found
 
 
@@ -163,7 +163,7 @@ def test_many_additions_leave_only_the_files_of_the_last_generation(folder: Path
             rows = [{"id": f"{number}-{n}", "text": f"again fresh{number} and" * (n + 1)} for n in range(3)]
             add_to_index(folder, [write_corpus(tmp_path / f"{number}.jsonl", [*rows, FIRST[0]])], jobs=1)
             delete_documents(folder, ids=[f"{number}-0"])
-        assert reader.count("again")["documents"] == 6, "what was opened before counts as before"
+        assert reader.count("again").documents == 6, "what was opened before counts as before"
     manifest = Manifest.read(folder)
     names = {path.name for path in folder.iterdir()}
     assert names == {*manifest.files, "manifest.json"}

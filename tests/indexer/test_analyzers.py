@@ -240,7 +240,7 @@ def check_indexed_text(analyzer: str, texts: list[str]) -> None:
                         index.count(query)
                 else:
                     answer = index.count(query)
-                    numbers = {name: answer[name] for name in ("occurrences", "documents")}
+                    numbers = {"occurrences": answer.occurrences, "documents": answer.documents}
                     assert numbers == reference.count(documents, ngram)
 
 
@@ -266,8 +266,8 @@ def test_long_words_and_long_texts_are_not_cut(width: int) -> None:
     text = f"x {word} " + " ".join("é" * (n % width + 1) for n in range(20_000)) + f" {word}"
     assert get_analyzer("words").tokens(text) == reference.words(text)
     with index_of([text]) as index:
-        assert index.count(word)["occurrences"] == 2
-        assert index.count("x " + word)["occurrences"] == 1
+        assert index.count(word).occurrences == 2
+        assert index.count("x " + word).occurrences == 1
 
 
 def test_analyzer_label_has_its_version_and_unicode_version() -> None:

@@ -62,7 +62,7 @@ def index(folder: Path) -> Iterator[CountIndex]:
 
 
 def values(index: CountIndex, by: str) -> set[str]:
-    return set(index.count("a", by=by)[f"by_{by}"])
+    return set(index.count("a", by=by).groups)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,15 @@ def values(index: CountIndex, by: str) -> set[str]:
 def test_columns_and_fields_are_found_by_name(index: CountIndex, name: str, expected: set[str]) -> None:
     assert values(index, name) == expected
     for value in expected:
-        found = index.count("a", scope=Scope(where=condition({name: value})))["documents"]
-        assert found == index.count("a", by=name)[f"by_{name}"][value]["documents"]
+        found = index.count("a", scope=Scope(where=condition({name: value}))).documents
+        assert found == index.count("a", by=name).groups[value].documents
 
 
 def test_key_with_a_dot_precedes_the_nested_key_in_each_document(index: CountIndex) -> None:
     assert values(index, "a.b") == {"value 0", "second"}
     for value in ("value 0", "second"):
         for where in (condition({"a.b": value}), f"a.b = '{value}'", f"metadata.a.b = '{value}'"):
-            assert index.count("a", scope=Scope(where=where))["documents"] == 1
+            assert index.count("a", scope=Scope(where=where)).documents == 1
 
 
 @pytest.mark.parametrize("number", range(1, len(KEYS)), ids=[ascii(key) for key in KEYS[1:]])
@@ -105,7 +105,7 @@ def test_keys_with_any_characters_are_found(index: CountIndex, number: int) -> N
         assert values(index, name) == {f"value {number}", ""}, name
     assert values(index, field_name(("odd", key))) == {f"value {number}", ""}
     if not {"\0", '"'} & set(key):
-        assert index.count("a", scope=Scope(where=condition({key: f"value {number}"})))["documents"] == 1
+        assert index.count("a", scope=Scope(where=condition({key: f"value {number}"}))).documents == 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_unknown_name_error_suggests_the_most_similar_name(index: CountIndex, na
     ],
 )
 def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, where: str, documents: int) -> None:
-    assert index.count("a", scope=Scope(where=where))["documents"] == documents
+    assert index.count("a", scope=Scope(where=where)).documents == documents
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_number_equals_texts_written_like_it(where: str, ids: list[str], tmp_pat
     with CountIndex.open(tmp_path / "ix") as index:
         for field in ("id", "again", "(metadata ->> '$.again')"):
             scope = Scope(where=where.replace("{}", field))
-            assert [each["id"] for each in index.find_documents(text="a", scope=scope)["documents"]] == [
+            assert [each.id for each in index.find_documents(text="a", scope=scope).documents] == [
                 name for name in written if name in ids
             ]
 
@@ -208,11 +208,11 @@ def test_filter_by_a_number_finds_it_however_it_is_written(
     rows = [{"id": str(place), "text": "a", "n": number} for place, number in enumerate(numbers)]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        found = index.find_documents(text="a", scope=Scope(where=condition({"n": value})))["documents"]
-        assert [repr(numbers[int(each["id"])]) for each in found] == [
+        found = index.find_documents(text="a", scope=Scope(where=condition({"n": value}))).documents
+        assert [repr(numbers[int(each.id)]) for each in found] == [
             repr(number) for number in numbers if repr(number) in map(repr, stored)
         ]
-        assert index.count("a", scope=Scope(where=condition({"tokens": 1.0})))["documents"] == len(numbers)
+        assert index.count("a", scope=Scope(where=condition({"tokens": 1.0}))).documents == len(numbers)
 
 
 REFUSED = [
@@ -308,6 +308,6 @@ def test_fields_are_found_if_every_document_has_different_ones(tmp_path: Path) -
     rows = [{"text": "a", "map": {f"key{n}": n}, "lang": "en"} for n in range(3000)]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert set(index.count("a", by="map.key2999")["by_map.key2999"]) == {"2999", ""}
+        assert set(index.count("a", by="map.key2999").groups) == {"2999", ""}
         with pytest.raises(UnknownNameError, match="did you mean 'lang'"):
             index.count("a", by="lagn")

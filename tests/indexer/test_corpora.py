@@ -284,7 +284,7 @@ def test_line_nested_too_deeply_is_a_bad_line(kind: str, tmp_path: Path) -> None
     build_index([corpus], tmp_path / "iy", jobs=1, on_bad_line="skip", notice=told.append)
     assert len(told) == 1
     with CountIndex.open(tmp_path / "iy") as index:
-        assert (index.info()["documents"], index.info()["skipped_lines"]) == (2, 1)
+        assert (index.info().documents, index.info().skipped_lines) == (2, 1)
     facts = fact_table([(["a"], ["b"])])
     assert scan_facts([corpus], facts, on_bad_line="skip", jobs=1)["subject_documents"].to_pylist() == [1]
     with pytest.raises(InputError, match=r"c\.jsonl, line 2"):
@@ -296,8 +296,8 @@ def test_metadata_of_maximum_depth_can_be_queried(tmp_path: Path) -> None:
     with_large = deep.replace(b'"v"', b'"w", "n": 12345678901234567890123')
     build_index([write_bytes(tmp_path / "c.jsonl", deep + with_large)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert set(index.count("a", by="k")["by_k"]) == {"v", "w"}
-        assert len(index.find_documents(text="a")["documents"]) == 2
+        assert set(index.count("a", by="k").groups) == {"v", "w"}
+        assert len(index.find_documents(text="a").documents) == 2
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
@@ -353,10 +353,10 @@ def test_text_and_id_may_be_nested(ending: str, tmp_path: Path) -> None:
     build_index([corpus], tmp_path / "ix", jobs=1, text_field="data.text", id_field="data.deep.uid")
     assert ids_of(tmp_path / "ix") == ["u0", "u1"]
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("word1")["documents"] == 1
-        assert index.count("decoy")["documents"] == 0
-        assert index.count("word1", scope=Scope(where="data.lang = 'en' AND metadata.id = '1'"))["documents"] == 1
-        assert index.find_documents(text="word1")["documents"][0]["metadata"]["data"] == {"lang": "en", "deep": {}}
+        assert index.count("word1").documents == 1
+        assert index.count("decoy").documents == 0
+        assert index.count("word1", scope=Scope(where="data.lang = 'en' AND metadata.id = '1'")).documents == 1
+        assert index.find_documents(text="word1").documents[0].metadata["data"] == {"lang": "en", "deep": {}}
 
 
 def test_field_with_a_dot_in_its_name_precedes_a_nested_field(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_source_may_be_a_number(ending: str, tmp_path: Path) -> None:
     ):
         build_index([write_corpus(tmp_path / f"{field}{ending}", rows)], tmp_path / field, jobs=1)
         with CountIndex.open(tmp_path / field) as index:
-            assert {name: n["documents"] for name, n in index.count("a", by="source")["by_source"].items()} == {
+            assert {name: n.documents for name, n in index.count("a", by="source").groups.items()} == {
                 "7": 2,
                 "unknown": 1,
             }
@@ -465,12 +465,12 @@ def test_integers_beyond_64_bits_are_exact_as_ids_and_metadata(tmp_path: Path) -
     rows = [{"id": each, "text": f"n{each % 10} a", "meta": {"big": each, "f": 1.5e22, "l": [each]}} for each in large]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert set(index.count("a", by="meta.big")["by_meta.big"]) == set(map(str, large))
-        assert index.count("a", scope=Scope(where=f"meta.big = '{large[0]}'"))["documents"] == 1
-        assert [each["metadata"]["meta"]["big"] for each in index.find_documents(text="a")["documents"]] == large
+        assert set(index.count("a", by="meta.big").groups) == set(map(str, large))
+        assert index.count("a", scope=Scope(where=f"meta.big = '{large[0]}'")).documents == 1
+        assert [each.metadata["meta"]["big"] for each in index.find_documents(text="a").documents] == large
     assert delete_documents(tmp_path / "ix", ids=[str(large[0])]).documents == 1
     with CountIndex.open(tmp_path / "ix") as index:
-        assert (index.count("n3")["documents"], index.count("n4")["documents"]) == (0, 1)
+        assert (index.count("n3").documents, index.count("n4").documents) == (0, 1)
 
 
 def test_maps_and_exact_numbers_of_parquet_are_metadata(tmp_path: Path) -> None:
@@ -490,9 +490,9 @@ def test_maps_and_exact_numbers_of_parquet_are_metadata(tmp_path: Path) -> None:
     build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
     assert ids_of(tmp_path / "ix") == ["12345678901234567890123", None]
     with CountIndex.open(tmp_path / "ix") as index:
-        assert set(index.count("a", by="tags.lang")["by_tags.lang"]) == {"en", ""}
-        assert set(index.count("a", by="tags.k.v")["by_tags.k.v"]) == {"x", ""}
-        first, second = (each["metadata"] for each in index.find_documents(text="a")["documents"])
+        assert set(index.count("a", by="tags.lang").groups) == {"en", ""}
+        assert set(index.count("a", by="tags.k.v").groups) == {"x", ""}
+        first, second = (each.metadata for each in index.find_documents(text="a").documents)
         assert first == {"tags": {"lang": "en", "k.v": "x"}, "deep": {"m": [{"1": "one"}]}, "raw": "abc"}
         assert second == {"tags": {}, "deep": None, "raw": "ff"}
 
@@ -533,7 +533,7 @@ def test_sources_of_an_addition_follow_the_same_rules(tmp_path: Path) -> None:
     add_to_index(tmp_path / "ix", [tmp_path / "more"], text_field="d.t", id_field="uid", jobs=1, notice=told.append)
     assert told == [f"left out in {tmp_path / 'more'}: _no.jsonl (the name begins with . or _)"]
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.find_documents(text="b")["documents"][0]["id"] == "12345678901234567890123"
+        assert index.find_documents(text="b").documents[0].id == "12345678901234567890123"
     with pytest.raises(FactcensusError, match="not a regular file"):
         add_to_index(tmp_path / "ix", ["/dev/null"], jobs=1)
 

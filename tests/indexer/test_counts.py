@@ -15,6 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, verify_index
+from factcensus.indexer.answers import (
+    Answer,
+    CooccurrenceAnswer,
+    CooccurrenceCounts,
+    CountAnswer,
+    GroupCounts,
+    MentionCounts,
+    TextCounts,
+)
 from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.kernels.entities import LONGEST_MENTION, SEGMENTS, _key, select_segments
 
@@ -29,28 +38,25 @@ def entity(forms: Sequence[str]) -> Entity:
     return Entity(forms[0], tuple(forms[1:]))
 
 
-def flat(answer: dict[str, Any]) -> dict[str, int]:
+def flat(answer: CooccurrenceAnswer | GroupCounts) -> dict[str, int]:
     """Return the numbers of ``cooc --json`` by column name of the counts table."""
     return {
-        "subject_mentions": answer["subject"]["mentions"],
-        "object_mentions": answer["object"]["mentions"],
-        "subject_documents": answer["subject"]["documents"],
-        "object_documents": answer["object"]["documents"],
-        "cooccurrence_documents": answer["cooccurrence"]["documents"],
-        "cooccurrence_pairs": answer["cooccurrence"]["pairs"],
+        "subject_mentions": answer.subject.mentions,
+        "object_mentions": answer.object.mentions,
+        "subject_documents": answer.subject.documents,
+        "object_documents": answer.object.documents,
+        "cooccurrence_documents": answer.cooccurrence.documents,
+        "cooccurrence_pairs": answer.cooccurrence.pairs,
     }
 
 
 def within(numbers: dict[str, int], window: int | None) -> dict[str, int]:
     """Return the numbers of a row of the counts table that ``cooc --window`` gives."""
     suffix = "" if window is None else f"_w{window}"
-    return {
-        name: numbers[name + suffix if name.startswith("cooccurrence") else name]
-        for name in flat({"subject": _NONE, "object": _NONE, "cooccurrence": _NONE})
-    }
+    return {name: numbers[name + suffix if name.startswith("cooccurrence") else name] for name in flat(_NONE)}
 
 
-_NONE = {"mentions": 0, "documents": 0, "pairs": 0}
+_NONE = GroupCounts(MentionCounts(0, 0), MentionCounts(0, 0), CooccurrenceCounts(0, 0))
 
 
 def numbers_of_rows(table: Any, windows: Sequence[int]) -> list[dict[str, int]]:
@@ -122,7 +128,7 @@ def check_by_source(corpus: Corpus) -> None:
         for forms in corpus.entities:
             ngram = oracle.forms[forms][0]
             answer = index.count(forms[0], by="source")
-            assert only(answer, "occurrences", "documents") == reference.count(oracle.documents, ngram)
+            assert numbers_of(answer) == reference.count(oracle.documents, ngram)
             check_parts(answer, corpus, lambda source, ngram=ngram: reference.count(source, ngram), oracle)
         for number, (subject, object_) in enumerate(product(corpus.entities, repeat=2)):
             window = windows[number % len(windows)]
@@ -134,22 +140,24 @@ def check_by_source(corpus: Corpus) -> None:
                 return within(ours, w)
 
             assert flat(answer) == expected(oracle.documents)
-            assert answer["window"] == window
-            assert answer["exact"] is True
+            assert answer.window == window
+            assert answer.exact is True
             check_parts(answer, corpus, expected, oracle)
 
 
-def only(answer: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: answer[name] for name in names}
+def numbers_of(answer: Answer) -> dict[str, int]:
+    """Return the numbers of an answer, or of one of its groups."""
+    if isinstance(answer, CooccurrenceAnswer | GroupCounts):
+        return flat(answer)
+    assert isinstance(answer, CountAnswer | TextCounts)
+    return {"occurrences": answer.occurrences, "documents": answer.documents}
 
 
-def check_parts(answer: dict[str, Any], corpus: Corpus, expected: Any, oracle: Oracle) -> None:
+def check_parts(answer: CountAnswer | CooccurrenceAnswer, corpus: Corpus, expected: Any, oracle: Oracle) -> None:
     """Check that ``by_source`` equals the oracle for each source (absent means zero) and adds up to the total."""
-    parts = {
-        name: flat(part) if "cooccurrence" in part else only(part, "occurrences", "documents")
-        for name, part in answer["by_source"].items()
-    }
-    total = flat(answer) if "cooccurrence" in answer else only(answer, "occurrences", "documents")
+    assert answer.groups is not None
+    parts = {name: numbers_of(part) for name, part in answer.groups.items()}
+    total = numbers_of(answer)
     assert {key: sum(part[key] for part in parts.values()) for key in total} == total
     named = {source for source in corpus.sources if source is not None}
     for source in named:
@@ -348,9 +356,9 @@ def test_texts_counted_by_hand(name: str, shard_tokens: int | None, tmp_path: Pa
     texts, query, occurrences, documents = COUNTED_BY_HAND[name]
     with make_index(tmp_path, texts, shard_tokens=shard_tokens) as index:
         answer = index.count(query)
-    assert (answer["occurrences"], answer["documents"]) == (occurrences, documents)
-    assert answer["tokens"] == reference.words(query)
-    assert answer["exact"] is True
+    assert (answer.occurrences, answer.documents) == (occurrences, documents)
+    assert answer.tokens == reference.words(query)
+    assert answer.exact is True
 
 
 def test_a_thousand_short_documents_with_both_entities_are_counted(tmp_path: Path) -> None:
@@ -358,17 +366,17 @@ def test_a_thousand_short_documents_with_both_entities_are_counted(tmp_path: Pat
     with make_index(tmp_path, ["alpha lives in beta"] * 1_000) as index:
         for window, expected in ((None, 1_000), (1, 0), (2, 1_000)):
             answer = index.cooccurrence(Entity("alpha"), Entity("beta"), window=window)
-            assert answer["cooccurrence"] == {"documents": expected, "pairs": expected}
+            assert answer.cooccurrence == CooccurrenceCounts(documents=expected, pairs=expected)
 
 
 def test_one_document_may_have_over_a_billion_pairs(tmp_path: Path) -> None:
     n = 40_000
     with make_index(tmp_path, ["a " * n + "b " * n]) as index:
         answer = index.cooccurrence(Entity("a"), Entity("b"))
-        assert answer["cooccurrence"] == {"documents": 1, "pairs": n * n}
+        assert answer.cooccurrence == CooccurrenceCounts(documents=1, pairs=n * n)
         # adjacent with at most 2 between: (i-th from the border) + (j-th from the border) <= 2
         answer = index.cooccurrence(Entity("a"), Entity("b"), window=2)
-        assert answer["cooccurrence"] == {"documents": 1, "pairs": 6}
+        assert answer.cooccurrence == CooccurrenceCounts(documents=1, pairs=6)
 
 
 def test_query_without_a_token_is_an_error_not_a_zero(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def content(folder: Path) -> dict[str, bytes]:
 def ids(folder: Path) -> list[str | None]:
     """Return the ids of the counted documents in order; every text here contains the letter i."""
     with CountIndex.open(folder) as index:
-        found = [index.find_documents(text=word, limit=99)["documents"] for word in ("in", "not", "nobody", "new")]
-    numbered = {each["document"]: each["id"] for documents in found for each in documents}
+        found = [index.find_documents(text=word, limit=99).documents for word in ("in", "not", "nobody", "new")]
+    numbered = {each.document: each.id for documents in found for each in documents}
     return [numbered[number] for number in sorted(numbered)]
 
 
@@ -73,10 +73,10 @@ def test_documents_are_deleted_by_id_text_and_condition_at_once(folder: Path) ->
 @pytest.mark.parametrize(("text", "documents"), [("ann", 3), ("lives in PARIS", 2), ("paris rome", 0), ("London", 0)])
 def test_text_is_found_as_in_counting(text: str, documents: int, folder: Path) -> None:
     with CountIndex.open(folder) as index:
-        assert index.count(text)["documents"] == documents
+        assert index.count(text).documents == documents
     assert delete_documents(folder, text=text).documents == documents
     with CountIndex.open(folder) as index:
-        assert index.count(text)["documents"] == 0
+        assert index.count(text).documents == 0
 
 
 def test_a_text_without_a_word_deletes_nothing(folder: Path) -> None:
@@ -171,10 +171,10 @@ def test_a_reader_sees_all_old_documents_or_all_new_ones(tmp_path: Path) -> None
         try:
             while not stop.is_set():
                 with CountIndex.open(tmp_path / "ix") as index:
-                    assert index.count("same")["documents"] == 8
+                    assert index.count("same").documents == 8
                     texts = [f"version{number}" for number in range(6)]
-                    (version,) = [text for text in texts if index.count(text)["documents"]]
-                    assert index.count(version)["documents"] == 8
+                    (version,) = [text for text in texts if index.count(text).documents]
+                    assert index.count(version).documents == 8
                     seen.add(version)
         except BaseException as error:
             errors.append(error)
@@ -375,4 +375,4 @@ def test_an_index_whose_documents_are_all_deleted_is_not_compacted(folder: Path)
     with pytest.raises(InputError, match=r"every document .* is deleted; remove the folder instead"):
         compact_index(folder, jobs=1)
     with CountIndex.open(folder) as index:
-        assert index.count("Ann")["documents"] == 0
+        assert index.count("Ann").documents == 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity
+from factcensus.indexer.answers import FoundDocument
 from factcensus.indexer.errors import EmptyQueryError, InputError
 
 from . import reference
@@ -19,22 +20,22 @@ from .corpora import fact_table, index_of, make_index
 from .strategies import QUICK, Corpus, corpora
 
 
-def pages(index: CountIndex, limit: int, **asked: Any) -> list[dict[str, Any]]:
+def pages(index: CountIndex, limit: int, **asked: Any) -> list[FoundDocument]:
     """Return all documents by following ``next`` from page to page."""
-    documents: list[dict[str, Any]] = []
+    documents: list[FoundDocument] = []
     start: int | None = 0
     while start is not None:
         page = index.find_documents(limit=limit, start=start, **asked)
-        assert len(page["documents"]) <= limit
-        documents += page["documents"]
-        start = page["next"]
+        assert len(page.documents) <= limit
+        documents += page.documents
+        start = page.next
         assert start is None or start == len(documents)
-    assert page["total"] == len(documents)
+    assert page.total == len(documents)
     return documents
 
 
-def highlighted(document: dict[str, Any], mention: str) -> int:
-    return sum(span["mention"] == mention for passage in document["passages"] for span in passage)
+def highlighted(document: FoundDocument, mention: str) -> int:
+    return sum(span.mention == mention for passage in document.passages for span in passage)
 
 
 @settings(QUICK, max_examples=25)
@@ -47,10 +48,10 @@ def test_documents_are_exactly_the_counted_ones(corpus: Corpus, limit: int, wind
         for forms in corpus.entities:
             found = pages(index, limit, text=forms[0])
             expected = [n for n, tokens in enumerate(documents) if reference.occurrences(tokens, analyse(forms[0]))]
-            assert [document["document"] for document in found] == expected
-            assert [document["record"] for document in found] == expected
-            assert [document["id"] for document in found] == [f"d{n}" for n in expected]
-            assert [document["tokens"] for document in found] == [len(documents[n]) for n in expected]
+            assert [document.document for document in found] == expected
+            assert [document.record for document in found] == expected
+            assert [document.id for document in found] == [f"d{n}" for n in expected]
+            assert [document.tokens for document in found] == [len(documents[n]) for n in expected]
             assert all(highlighted(document, "text") for document in found)
         for one, other in product(corpus.entities, repeat=2):
             asked = {"subject": Entity(one[0], one[1:]), "object": Entity(other[0], other[1:]), "window": window}
@@ -61,7 +62,7 @@ def test_documents_are_exactly_the_counted_ones(corpus: Corpus, limit: int, wind
                 if reference.pairs(reference.mentions(tokens, subject), reference.mentions(tokens, object_), window)
             ]
             found = pages(index, limit, **asked)
-            assert [document["document"] for document in found] == expected
+            assert [document.document for document in found] == expected
             for document in found:
                 assert highlighted(document, "subject")
                 assert highlighted(document, "object")
@@ -71,10 +72,10 @@ def test_document_has_its_metadata_and_passages_around_every_mention(tmp_path: P
     text = "Paris " + "x " * 500 + "lies in France"
     with make_index(tmp_path, ["nothing", text], ["a", "b"]) as index:
         answer = index.find_documents(subject=Entity("France"), object=Entity("Paris"))
-    (document,) = answer["documents"]
-    assert (document["document"], document["id"], document["source"]) == (1, "d1", "b")
-    assert document["tokens"] == 504
-    words = [(span["text"].strip(), span["mention"]) for passage in document["passages"] for span in passage]
+    (document,) = answer.documents
+    assert (document.document, document.id, document.source) == (1, "d1", "b")
+    assert document.tokens == 504
+    words = [(span.text.strip(), span.mention) for passage in document.passages for span in passage]
     assert ("paris", "object") in words
     assert ("france", "subject") in words
     assert sum(len(text) for text, _ in words) < 1_000, "passages, not the whole document"
@@ -99,7 +100,7 @@ def test_invalid_document_queries_are_refused(tmp_path: Path) -> None:
 def test_page_after_the_last_is_empty(tmp_path: Path) -> None:
     with make_index(tmp_path, ["a", "a"]) as index:
         answer = index.find_documents(text="a", start=2)
-        assert (answer["documents"], answer["total"], answer["next"]) == ([], 2, None)
+        assert (answer.documents, answer.total, answer.next) == ([], 2, None)
 
 
 def test_many_threads_get_the_same_answers_from_one_index(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_many_threads_get_the_same_answers_from_one_index(tmp_path: Path) -> Non
             index.count(one.name, by="source"),
             index.cooccurrence(one, other, window=number % 4),
             index.count_facts(facts, windows=[1]).to_pylist(),
-            index.find_documents(text=other.name, limit=3)["total"],
+            index.find_documents(text=other.name, limit=3).total,
         ]
 
     with make_index(tmp_path, texts, shard_tokens=700) as index, ThreadPoolExecutor(8) as threads:

@@ -75,7 +75,7 @@ def test_each_change_is_a_generation_and_records_whether_older_answers_are_valid
         assert [now.descends_from(each.digest) for each in seen] == [earlier <= number for earlier in range(6)]
         assert not now.holds_all_of(None)
     with CountIndex.open(folder) as index:
-        assert index.generation == index.info()["generation"] == 4
+        assert index.generation == index.info().generation == 4
 
 
 def test_listed_changes_are_limited_and_older_digests_are_outdated(
@@ -128,7 +128,7 @@ def test_open_index_keeps_its_generation_whatever_happens_to_the_folder(
             assert now.name == index.name
             assert now.digest != index.digest
             assert answers(index) == wanted
-            assert now.find_documents(text="a")["documents"][0]["id"] == ("d1" if "delete" in change else "d0")
+            assert now.find_documents(text="a").documents[0].id == ("d1" if "delete" in change else "d0")
 
 
 @pytest.mark.parametrize("change", ["delete, compact", "replaced", "removed"])
@@ -164,7 +164,7 @@ def test_touched_manifest_is_not_a_change_but_a_damaged_one_is(folder: Path) -> 
         assert index.changed
         with pytest.raises(IndexFormatError, match="is invalid"):
             index.reopen()
-        assert index.count("a")["documents"] == 4
+        assert index.count("a").documents == 4
 
 
 def test_infini_gram_index_reports_replaced_files(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def counts(folder: Path) -> list[Any]:
     """Return numbers of an index with and without repeated documents, and its digest."""
     with CountIndex.open(folder) as index:
         numbers = [index.count_many(QUERIES, scope=Scope(duplicates=kept)).tolist() for kept in (True, False)]
-        return [index.digest, *numbers, index.count("and", by="source")["by_source"]]
+        return [index.digest, *numbers, index.count("and", by="source").groups]
 
 
 # ---------------------------------------------------------------------------------------------- what changes an index
@@ -618,7 +618,7 @@ def test_index_can_be_opened_at_any_moment_while_it_changes(tmp_path: Path) -> N
         try:
             while not stop.is_set():
                 with CountIndex.open(tmp_path / "ix") as index:
-                    assert index.count("of file")["documents"] == 30
+                    assert index.count("of file").documents == 30
                 opened += 1
         except BaseException as error:
             errors.append(error)
@@ -654,7 +654,7 @@ def test_index_replaced_while_opening_is_opened_in_its_new_state(
 
     monkeypatch.setattr(Manifest, "read", read_and_change)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("of file")["documents"] == 30
+        assert index.count("of file").documents == 30
     monkeypatch.undo()
     (tmp_path / "ix" / "table.3").unlink(missing_ok=True)
     for path in (tmp_path / "ix").glob("table.*"):

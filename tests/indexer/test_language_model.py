@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from factcensus.indexer import CountIndex, compact_index, delete_documents
+from factcensus.indexer.answers import EndOfDocument, NextToken, NextTokensAnswer, Tokens
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import (
     EmptyQueryError,
@@ -66,10 +67,10 @@ class Oracle:
         return next([*prompt[at:]] for at in range(len(prompt) + 1) if at == len(prompt) or self.next(prompt[at:]))
 
 
-def distribution(answer: dict[str, Any]) -> Counter[int | None]:
+def distribution(answer: NextTokensAnswer) -> Counter[int | None]:
     """Return the answer of the oracle."""
-    counts: Counter[int | None] = Counter({each["id"]: each["count"] for each in answer["next"]})
-    counts[END] = answer["end_of_document"]["count"]
+    counts: Counter[int | None] = Counter({each.id: each.count for each in answer.next})
+    counts[END] = answer.end_of_document.count
     return +counts
 
 
@@ -80,19 +81,18 @@ def check(model: NgramModel, oracle: Oracle, prompt: Sequence[int], token: int) 
         expected = oracle.next(context)
         occurrences = expected.total()
         prob = (model.infgram_prob if infini else model.prob)([*prompt, token])
-        assert (prob["prompt_count"], prob["count"], prob["exact"]) == (occurrences, expected[token], True)
-        assert prob["probability"] == (expected[token] / occurrences if occurrences else None)
+        assert (prob.prompt_count, prob.count, prob.exact) == (occurrences, expected[token], True)
+        assert prob.probability == (expected[token] / occurrences if occurrences else None)
         ntd = model.infgram_ntd if infini else model.ntd
         for max_support in (MOST_SUPPORT, None):
             answer = ntd(prompt, max_support=max_support)
             assert distribution(answer) == expected
-            assert (answer["prompt_count"], answer["exact"], answer["max_error"]) == (occurrences, True, 0)
-            assert answer["distinct"] == len(expected.keys() - {END})
-            assert [each["count"] for each in answer["next"]] == sorted((expected - Counter({END: 10**9})).values())[
-                ::-1
-            ]
+            assert (answer.prompt_count, answer.exact, answer.max_error) == (occurrences, True, 0)
+            assert answer.distinct == len(expected.keys() - {END})
+            assert [each.count for each in answer.next] == sorted((expected - Counter({END: 10**9})).values())[::-1]
             if infini:
-                assert answer["suffix"]["ids"] == prob["suffix"]["ids"] == context
+                assert answer.suffix == prob.suffix
+                assert answer.suffix.ids == context
 
 
 def word_level_tokenizer(folder: Path, types: int) -> str:
@@ -147,7 +147,7 @@ def test_tokenizers_of_every_width_work(types: int, tmp_path: Path) -> None:
         for prompt in ([1], [2], [types - 1], [1, types - 1], [types - 1, 1], [5]):
             for token in (1, types - 1):
                 check(model, oracle, prompt, token)
-        assert model.ntd("w1")["next"][0] == {"id": types - 1, "token": last, "count": 2, "probability": 2 / 3}
+        assert model.ntd("w1").next[0] == NextToken(types - 1, last, count=2, probability=2 / 3)
 
 
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])
@@ -161,7 +161,7 @@ def test_prompt_that_ends_the_last_document_and_another_one_keeps_its_next_token
         prompt = list(index.token_ids("q") or ())
         assert oracle.next(prompt)[END] == 3
         check(model, oracle, prompt, prompt[0])
-        assert model.ntd("q")["end_of_document"] == {"count": 3, "probability": 3 / 8}
+        assert model.ntd("q").end_of_document == EndOfDocument(count=3, probability=3 / 8)
 
 
 @QUICK
@@ -182,30 +182,30 @@ def test_estimates_are_marked_and_within_their_error_bound(
                 continue
             else:
                 answer, expected = model.ntd(prompt, max_support=max_support), oracle.next(prompt)
-            assert answer["prompt_count"] == expected.total()
+            assert answer.prompt_count == expected.total()
             found = distribution(answer)
-            if answer["exact"]:
+            if answer.exact:
                 assert found == expected
             else:
                 assert expected.total() > max_support
-                assert answer["sampled_every"] * max_support >= expected.total()
+                assert answer.sampled_every * max_support >= expected.total()
                 off = {token: abs(found[token] - expected[token]) for token in found | expected}
-                assert max(off.values()) <= answer["max_error"]
+                assert max(off.values()) <= answer.max_error
                 assert off.get(END, 0) == 0
 
 
 def test_long_lists_are_cut_to_the_most_frequent(tmp_path: Path) -> None:
     with make_index(tmp_path, ["a b a b a b a c a d"]) as index, NgramModel.open(index) as model:
         answer = model.ntd("a", most=2)
-        assert [(each["token"], each["count"]) for each in answer["next"]] == [("b", 3), ("c", 1)]
-        assert answer["distinct"] == 3
+        assert [(each.token, each.count) for each in answer.next] == [("b", 3), ("c", 1)]
+        assert answer.distinct == 3
 
 
 def test_answers_show_tokens_as_ids_and_as_words(wiki: CountIndex) -> None:
     with NgramModel.open(wiki) as model:
         ids = [*(wiki.token_ids("the capital of France") or ())]
         words = ["the", "capital", "of", "france"]
-        assert model.prob("the capital of France") == {
+        assert model.prob("the capital of France").as_json() == {
             "index": "ix",
             "analyzer": wiki.analyzer.label,
             "prompt": {"ids": ids[:-1], "tokens": words[:-1]},
@@ -216,22 +216,22 @@ def test_answers_show_tokens_as_ids_and_as_words(wiki: CountIndex) -> None:
             "exact": True,
         }
         assert model.prob(ids) == model.prob("the capital of France")
-        assert model.ntd(ids[2:3])["next"][0] == {"id": ids[3], "token": "france", "count": 3, "probability": 0.75}
+        assert model.ntd(ids[2:3]).next[0] == NextToken(ids[3], "france", count=3, probability=0.75)
 
 
 def test_words_not_in_the_corpus_have_probability_zero(wiki: CountIndex) -> None:
     with NgramModel.open(wiki) as model:
         prob = model.prob("zebra of France")
-        assert (prob["prompt_count"], prob["count"], prob["probability"]) == (0, 0, None)
-        assert prob["prompt"] == {"ids": [None, *(wiki.token_ids("of") or ())], "tokens": ["zebra", "of"]}
-        assert model.prob("of zebra")["probability"] == 0.0
-        assert model.prob("of zebra")["token"] == {"id": None, "token": "zebra"}
-        assert model.infgram_prob("zebra of France")["suffix"]["tokens"] == ["of"]
-        assert model.infgram_prob("zebra of France")["count"] == 3
+        assert (prob.prompt_count, prob.count, prob.probability) == (0, 0, None)
+        assert prob.prompt == Tokens([None, *(wiki.token_ids("of") or ())], ["zebra", "of"])
+        assert model.prob("of zebra").probability == 0.0
+        assert (model.prob("of zebra").id, model.prob("of zebra").token) == (None, "zebra")
+        assert model.infgram_prob("zebra of France").suffix.tokens == ["of"]
+        assert model.infgram_prob("zebra of France").count == 3
         unknown = model.infgram_ntd("of zebra")
-        assert unknown["suffix"]["tokens"] == []
+        assert unknown.suffix.tokens == []
         assert distribution(unknown) == Oracle(wiki).next([])
-        assert model.ntd("zebra")["next"] == []
+        assert model.ntd("zebra").next == []
 
 
 def test_threads_get_the_same_answers(wiki: CountIndex) -> None:
@@ -266,7 +266,7 @@ def test_ids_not_in_the_index_are_refused_by_value(wrong: Any, wiki: CountIndex)
 
 def test_separator_of_a_byte_index_is_refused_as_an_id(tmp_path: Path) -> None:
     with make_index(tmp_path, ["ab"], analyzer="bytes") as index, NgramModel.open(index) as model:
-        assert model.prob([97, 98])["probability"] == 1.0
+        assert model.prob([97, 98]).probability == 1.0
         with pytest.raises(InputError, match=r"255.* 0 to 254"):
             model.ntd([255])
 
@@ -285,7 +285,7 @@ def test_limits_out_of_range_are_refused_by_value(wrong: Any, wiki: CountIndex) 
 def test_closed_model_and_closed_index_are_errors(wiki: CountIndex) -> None:
     model = NgramModel.open(wiki)
     with model:
-        assert model.prob("of France")["count"] == 3
+        assert model.prob("of France").count == 3
     with pytest.raises(IndexerError, match="ix is closed"):
         model.prob("of France")
     with NgramModel.open(wiki) as model:
@@ -306,7 +306,7 @@ def test_corpus_without_a_token_has_no_language_model_or_an_empty_one(texts: lis
                 NgramModel.open(index)
             return
         with NgramModel.open(index) as model:
-            assert model.ntd("a")["prompt_count"] == 0
+            assert model.ntd("a").prompt_count == 0
 
 
 def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path:
         NgramModel.open(index)
     compact_index(tmp_path / "ix", tmp_path / "small", jobs=1)
     with CountIndex.open(tmp_path / "small") as index, NgramModel.open(index) as model:
-        assert model.prob("a c")["probability"] == 0.5
+        assert model.prob("a c").probability == 0.5
 
 
 @pytest.mark.parametrize("change", ["compacted", "replaced"])
@@ -329,11 +329,11 @@ def test_engine_refuses_an_index_replaced_after_opening(change: str, tmp_path: P
             make_index(tmp_path / "other", ["x y x", "y z"]).close()
             (tmp_path / "ix").rename(tmp_path / "old")
             (tmp_path / "other" / "ix").rename(tmp_path / "ix")
-        assert before.prob("a b")["count"] == 1, "it has the files open"
+        assert before.prob("a b").count == 1, "it has the files open"
         with pytest.raises(IndexChangedError, match="open it again"):
             NgramModel.open(index)
         with index.reopen() as now, NgramModel.open(now) as after:
-            assert after.prob("a b" if change == "compacted" else "x y")["count"] == 1
+            assert after.prob("a b" if change == "compacted" else "x y").count == 1
 
 
 def test_missing_engine_names_the_extra(wiki: CountIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ def test_words_in_the_path_of_an_index_do_not_mislead_the_engine(trap: str, tmp_
     place = tmp_path / f"my {trap}s" / f"{trap}.0"
     place.mkdir(parents=True)
     with make_index(place, ["a b", "a b", "a c"]) as index, NgramModel.open(index) as model:
-        assert model.prob("a b")["probability"] == 2 / 3
+        assert model.prob("a b").probability == 2 / 3
 
 
 def test_foreign_files_in_an_index_folder_are_not_shown_to_the_engine(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_foreign_files_in_an_index_folder_are_not_shown_to_the_engine(tmp_path: 
         for name in ("tokenized.0.bak", "table_of_contents.txt", "old-offset.0", "unigram.0", "metadata.0"):
             (index.folder / name).write_bytes(b"\xff\xffforeign")
         with NgramModel.open(index) as model:
-            assert model.prob("a b")["probability"] == 2 / 3
+            assert model.prob("a b").probability == 2 / 3
 
 
 def test_nothing_is_left_in_the_folder_for_temporary_files(wiki: CountIndex, tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(wiki: CountIndex, tmp
     try:
         with NgramModel.open(wiki) as model:
             assert list(scratch.iterdir()) == []
-            assert model.prob("of France")["count"] == 3
+            assert model.prob("of France").count == 3
     finally:
         tempfile.tempdir = before
 
@@ -413,7 +413,7 @@ def test_index_under_a_relative_path_is_opened(tmp_path: Path, monkeypatch: pyte
     make_index(tmp_path, ["a b", "a c"]).close()
     monkeypatch.chdir(tmp_path)
     with CountIndex.open("ix") as index, NgramModel.open(index) as model:
-        assert model.prob("a b")["probability"] == 0.5
+        assert model.prob("a b").probability == 0.5
 
 
 def test_more_than_ten_shards_are_all_queried(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_commands_print_what_the_library_answers(capsys: pytest.CaptureFixture[s
             }
         for (kind, *arguments), answer in expected.items():
             code, out, err = run(capsys, "ngram", kind, folder, *arguments, "--json")
-            assert (code, json.loads(out), err) == (0, answer, "")
+            assert (code, json.loads(out), err) == (0, answer.as_json(), "")
         code, out, _ = run(capsys, "ngram", "ntd", folder, "a", "--most", 1)
         assert code == 0
         assert [line.split() for line in out.splitlines()[1:3]] == [

@@ -95,7 +95,7 @@ def test_pointers_have_the_minimum_width_around_every_limit(analyzer: str, token
         assert size == (tokens + 1) * WIDTH[DTYPE[analyzer]]
         pointer_width = 1 if size <= 1 << 8 else 2 if size <= 1 << 16 else 3
         assert (tmp_path / "ix" / "table.0").stat().st_size == (tokens + 1) * pointer_width
-        assert index.count("a" if analyzer == "bytes" else "a a")["occurrences"] == tokens - (analyzer == "words")
+        assert index.count("a" if analyzer == "bytes" else "a a").occurrences == tokens - (analyzer == "words")
 
 
 def test_long_random_text_is_sorted_with_several_threads(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_info_describes_the_index(tmp_path: Path) -> None:
     build_index([two_files(tmp_path)], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
         info = index.info()
-    assert (info["name"], info["documents"], info["tokens"]) == ("ix", 4, 6)
+    assert (info.name, info.documents, info.tokens) == ("ix", 4, 6)
     assert json.loads(json.dumps(info)) == info
-    assert set(info["sources"]) >= {"wiki", "web"}
+    assert set(info.sources) >= {"wiki", "web"}
 
 
 def test_document_table_has_one_row_per_document_with_metadata(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_failed_build_leaves_no_index_behind(tmp_path: Path) -> None:
     corpus.write_text('{"text": "a"}\n{"text": "a b"}\n', encoding="utf-8")
     build_index([corpus], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("a")["occurrences"] == 2
+        assert index.count("a").occurrences == 2
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
@@ -327,9 +327,9 @@ def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, mon
     monkeypatch.setattr(build, "LEAST_SHARD_TOKENS", 1)
     with make_index(tmp_path, texts, memory_bytes=build.PROCESS_BYTES + 60_000 * build.BYTES_PER_TOKEN) as index:
         assert len(index.shards) > 3
-        assert index.count("j a")["occurrences"] == 30
-        assert index.count("j a")["documents"] == 30
-        assert index.count("a b c")["occurrences"] == sum(text.count("a b c") for text in texts)
+        assert index.count("j a").occurrences == 30
+        assert index.count("j a").documents == 30
+        assert index.count("a b c").occurrences == sum(text.count("a b c") for text in texts)
     verify_index(tmp_path / "ix")
 
 
@@ -348,7 +348,7 @@ def test_failed_add_leaves_the_index_as_it_was(tmp_path: Path) -> None:
     verify_index(tmp_path / "ix")
     assert {p.name: p.read_bytes() for p in (tmp_path / "ix").iterdir() if p.is_file()} == before
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("new")["occurrences"] == 0
+        assert index.count("new").occurrences == 0
 
 
 def test_open_index_answers_without_later_additions_until_reopened(tmp_path: Path) -> None:
@@ -356,11 +356,11 @@ def test_open_index_answers_without_later_additions_until_reopened(tmp_path: Pat
     more = write_corpus(tmp_path / "more.jsonl", records(["Paris Paris brandnew"]))
     with CountIndex.open(tmp_path / "ix") as index:
         add_to_index(tmp_path / "ix", [more], jobs=1)
-        assert index.count("Paris")["occurrences"] == 1
+        assert index.count("Paris").occurrences == 1
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("Paris")["occurrences"] == 3
-        assert index.count("brandnew")["documents"] == 1
-        assert index.info()["documents"] == 5
+        assert index.count("Paris").occurrences == 3
+        assert index.count("brandnew").documents == 1
+        assert index.info().documents == 5
 
 
 def test_linked_index_has_the_name_of_the_link(tmp_path: Path) -> None:
@@ -377,4 +377,4 @@ def test_size_of_an_index_is_the_size_of_its_files(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in (tmp_path / "ix").iterdir())
     (tmp_path / "ix" / "notes.txt").write_text("foreign")
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.info()["bytes"] == size
+        assert index.info().bytes == size

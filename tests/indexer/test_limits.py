@@ -238,9 +238,9 @@ def test_index_written_in_closed_form_is_correct(documents: int, per_document: i
     folder = write_ab_index(tmp_path / "ix", documents, per_document)
     verify_index(folder, full=True)
     with CountIndex.open(folder) as index:
-        assert index.count("a b")["occurrences"] == documents * per_document
+        assert index.count("a b").occurrences == documents * per_document
         answer = index.cooccurrence(Entity("a"), Entity("b"), window=0)
-        assert answer["cooccurrence"] == {"documents": documents, "pairs": documents * (2 * per_document - 1)}
+        assert answer.cooccurrence.as_json() == {"documents": documents, "pairs": documents * (2 * per_document - 1)}
 
 
 def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_long_count_is_cancelled_from_another_thread(tmp_path: Path) -> None:
             timer.join()
         assert stopped > 0
         assert index.cooccurrence(Entity("a"), Entity("b", ("b a",)), window=3) == right
-        assert right["subject"]["mentions"] == 2_000 * 1_000
+        assert right.subject.mentions == 2_000 * 1_000
 
 
 _COUNT_MANY = """
@@ -278,10 +278,10 @@ told = {}
 with CountIndex.open(sys.argv[1]) as index:
     index.cooccurrence(Entity("zebra"), b, window=2)
     before = anonymous()
-    told["count"] = index.count("a b")
-    told["together"] = index.cooccurrence(a, Entity("b"))["cooccurrence"]
-    told["window"] = index.cooccurrence(a, Entity("b"), window=0)["cooccurrence"]
-    told["overlapping"] = index.cooccurrence(a, b, window=0)["object"]
+    told["count"] = index.count("a b").as_json()
+    told["together"] = index.cooccurrence(a, Entity("b")).cooccurrence.as_json()
+    told["window"] = index.cooccurrence(a, Entity("b"), window=0).cooccurrence.as_json()
+    told["overlapping"] = index.cooccurrence(a, b, window=0).object.as_json()
     told["growth"] = anonymous() - before
     for seconds in (0.05, 0.3):
         begin = time.monotonic()
@@ -291,7 +291,7 @@ with CountIndex.open(sys.argv[1]) as index:
             told["stopped"] = False
         except DeadlineError:
             told["stopped"] = time.monotonic() - begin
-    again = index.count("a b")
+    again = index.count("a b").as_json()
     assert again == told["count"]
 print(json.dumps(told))
 """

@@ -68,15 +68,15 @@ def check(folder: Path, kept: Kept) -> None:
             scope = Scope(duplicates=not distinct)
             for query in QUERIES:
                 answer = index.count(query, scope=scope)
-                assert (answer["occurrences"], answer["documents"]) == kept.counts(query, distinct=distinct), query
+                assert (answer.occurrences, answer.documents) == kept.counts(query, distinct=distinct), query
             many = index.count_many(QUERIES, scope=scope)
             assert many.tolist() == [list(kept.counts(query, distinct=distinct)) for query in QUERIES]
-        assert index.info()["documents"] == len(kept.rows)
+        assert index.info().documents == len(kept.rows)
         sources = {source for _, source, _ in kept.rows}
-        by_source = index.count("a", by="source")["by_source"]
+        by_source = index.count("a", by="source").groups
         for source in sources:
             part = Kept([row for row in kept.rows if row[1] == source])
-            assert (by_source[source]["occurrences"], by_source[source]["documents"]) == part.counts("a")
+            assert (by_source[source].occurrences, by_source[source].documents) == part.counts("a")
         assert index.manifest is not None
         assert {name: part["documents"] for name, part in index.manifest.sources.items()} == {
             source: sum(row[1] == source for row in kept.rows) for source in sources
@@ -191,7 +191,7 @@ def test_compacted_index_equals_a_build_of_the_remaining_documents(analyzer: str
     with CountIndex.open(tmp_path / "ix") as index, CountIndex.open(tmp_path / "fresh") as other:
         assert len(index.shards) == 1
         for text in ("and", "word1", "again", "and again", "5551234"):
-            assert index.count(text)["documents"] == other.count(text)["documents"]
+            assert index.count(text).documents == other.count(text).documents
 
 
 def index_of_texts(folder: Path, texts: Sequence[str], **options: object) -> Path:
@@ -212,17 +212,17 @@ def test_frequent_ngrams_are_counted_in_every_scope(tmp_path: Path) -> None:
             for last in range(first, 142, 23):
                 for query in QUERIES:
                     answer = index.count(query, scope=Scope(documents=(first, last)))
-                    assert (answer["occurrences"], answer["documents"]) == kept.counts(query, rows=range(first, last))
+                    assert (answer.occurrences, answer.documents) == kept.counts(query, rows=range(first, last))
         lengths = np.cumsum([0, *(len(text.split()) for text in texts)])
         for step in (0, 1, 5, 17, 40, 300, 10_000):
             seen = [i for i in range(len(texts)) if lengths[i] < step]
             answer = index.count("a b", scope=Scope(tokens=(0, step)))
-            assert (answer["occurrences"], answer["documents"]) == kept.counts("a b", rows=seen)
+            assert (answer.occurrences, answer.documents) == kept.counts("a b", rows=seen)
         chosen = [i for i in range(len(texts)) if i % 3 == 1]
         answer = index.count("a", scope=Scope(where="metadata ->> '$.n.k' = '1'"))
-        assert (answer["occurrences"], answer["documents"]) == kept.counts("a", rows=chosen)
-        by_k = index.count("a", by="n.k")["by_n.k"]
-        assert {k: (part["occurrences"], part["documents"]) for k, part in by_k.items()} == {
+        assert (answer.occurrences, answer.documents) == kept.counts("a", rows=chosen)
+        by_k = index.count("a", by="n.k").groups
+        assert {k: (part.occurrences, part.documents) for k, part in by_k.items()} == {
             str(k): kept.counts("a", rows=[i for i in range(len(texts)) if i % 3 == k]) for k in range(3)
         }
 
@@ -240,7 +240,7 @@ def test_facts_by_group_and_scope_add_up(tmp_path: Path) -> None:
             alone = index.count_facts(facts, windows=[0], scope=Scope(where=f"metadata ->> '$.n.k' = '{group['n.k']}'"))
             assert {name: alone[name][0].as_py() for name in numbers} == {name: group[name] for name in numbers}
         distinct = index.cooccurrence(Entity("France"), Entity("Paris"), scope=Scope(duplicates=False))
-        assert distinct["cooccurrence"]["documents"] == 3
+        assert distinct.cooccurrence.documents == 3
 
 
 # ---------------------------------------------------------------------------------------------- what is refused
@@ -276,11 +276,11 @@ def test_open_index_keeps_counting_its_documents_after_a_deletion(tmp_path: Path
     folder = index_of_texts(tmp_path, ["a", "b", "a"])
     with CountIndex.open(folder) as before:
         delete_documents(folder, ids=["d0"])
-        assert before.count("a")["documents"] == 2
+        assert before.count("a").documents == 2
         compact_index(folder)
-        assert before.count("a")["documents"] == 2
+        assert before.count("a").documents == 2
         with CountIndex.open(folder) as after:
-            assert after.count("a")["documents"] == 1
+            assert after.count("a").documents == 1
 
 
 def full_index(folder: Path) -> Path:
@@ -391,10 +391,10 @@ def test_names_of_parent_folders_do_not_become_columns(tmp_path: Path) -> None:
     rows = [{"text": "a", "source": "wiki", "lang": "en"}, {"text": "a b", "source": "web", "lang": "de"}]
     build_index([write_corpus(tmp_path / "c.jsonl", rows)], folder)
     with CountIndex.open(folder) as index:
-        assert sorted(index.info()["sources"]) == ["web", "wiki"]
-        assert sorted(index.count("a", by="source")["by_source"]) == ["web", "wiki"]
-        assert sorted(index.count("a", by="lang")["by_lang"]) == ["de", "en"]
-        assert index.count("a", scope=Scope(where="source = 'wiki'"))["documents"] == 1
+        assert sorted(index.info().sources) == ["web", "wiki"]
+        assert sorted(index.count("a", by="source").groups) == ["web", "wiki"]
+        assert sorted(index.count("a", by="lang").groups) == ["de", "en"]
+        assert index.count("a", scope=Scope(where="source = 'wiki'")).documents == 1
 
 
 @pytest.mark.parametrize("analyzer", ["words", "bytes"])

@@ -91,7 +91,7 @@ def test_rewritten_manifest_is_accepted(folder: Path) -> None:
     """The forgery itself is valid, so the tests above test the checks and not the digest."""
     forge(folder, lambda _content: None)
     with CountIndex.open(folder) as index:
-        assert index.count("a")["documents"] == 7
+        assert index.count("a").documents == 7
 
 
 def mutated(content: Content, chance: random.Random) -> Any:

@@ -385,7 +385,7 @@ def test_corpus_is_read_from_stores_and_web_servers(ending: str, bucket: str, we
         out = tmp_path / f"ix{number}"
         build_index(source, out, jobs=1)
         with CountIndex.open(out) as index:
-            assert index.count("Warsaw")["occurrences"] == 2
+            assert index.count("Warsaw").occurrences == 2
         paths = pq.read_table(out / "documents.0.parquet")["path"].unique().to_pylist()
         assert paths == [f"one{ending}"]
         assert not any(b"s3cr3t" in file.read_bytes() for file in out.iterdir())

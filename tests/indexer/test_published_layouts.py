@@ -191,19 +191,19 @@ def check_counts(index: CountIndex, engine: Any, documents: Sequence[reference.D
     for query in QUERIES:
         answer = index.count(query)
         expected = reference.count(documents, ids(query))
-        assert {name: answer[name] for name in expected} == expected, query
+        assert {name: getattr(answer, name) for name in expected} == expected, query
         assert engine.count(input_ids=ids(query)) == {"count": expected["occurrences"], "approx": False}
     for subject, object_ in [(" Paris", " France"), (" the", " of the"), ("é", " capital")]:
         # A name has several token sequences; test_variants.py shows that these are right.
         forms = [cast(FixedAnalyzer, index.analyzer).name_ids(name) for name in (subject, object_)]
         expected = reference.fact(documents, *forms, [3])
         answer = index.cooccurrence(Entity(subject), Entity(object_), window=3)
-        assert answer["cooccurrence"] == {
+        assert answer.cooccurrence.as_json() == {
             "documents": expected["cooccurrence_documents_w3"], "pairs": expected["cooccurrence_pairs_w3"]
         }  # fmt: skip
     info = index.info()
-    assert info["documents"] == len(documents)
-    assert info["tokens"] == sum(len(each.tokens) for each in documents)
+    assert info.documents == len(documents)
+    assert info.tokens == sum(len(each.tokens) for each in documents)
 
 
 # ---------------------------------------------------------------------------------------------- what opens
@@ -228,27 +228,27 @@ def test_documents_have_the_numbers_of_the_engine_and_their_metadata(layout: str
         for query in (" Paris", " capital of", "x"):
             found = index.find_documents(text=query, limit=1000)
             ids = tuple(published.ids(query, dtype))
-            assert [each["document"] for each in found["documents"]] == [
+            assert [each.document for each in found.documents] == [
                 number for number, document in enumerate(by_number)
                 if any(document[i : i + len(ids)] == ids for i in range(len(document)))
             ]  # fmt: skip
-            for each in found["documents"]:
-                record = CORPUS[each["record"]]
-                assert tuple(published.ids(record["text"], dtype)) == by_number[each["document"]]
-                meta = json.loads(engine.get_doc_by_ix(doc_ix=each["document"], max_disp_len=1)["metadata"])
-                assert (each["path"], each["record"]) == (meta["path"], meta["linenum"]) == ("c.jsonl", each["record"])
-                assert each["id"] == (None if "id" not in record else str(record["id"]))
+            for each in found.documents:
+                record = CORPUS[each.record]
+                assert tuple(published.ids(record["text"], dtype)) == by_number[each.document]
+                meta = json.loads(engine.get_doc_by_ix(doc_ix=each.document, max_disp_len=1)["metadata"])
+                assert (each.path, each.record) == (meta["path"], meta["linenum"]) == ("c.jsonl", each.record)
+                assert each.id == (None if "id" not in record else str(record["id"]))
                 source = record.get("source") or record.get("meta", {}).get("pile_set_name", "unknown")
-                assert each["source"] == source
+                assert each.source == source
                 kept = {key: record[key] for key in record.keys() - {"id", "text", "source"}}
-                assert each["metadata"] == kept
+                assert each.metadata == kept
 
 
 def test_documents_without_metadata_are_shown(published: Published) -> None:
     out = published.layout("v4-u16")
     with CountIndex.open(out, analyzer=published.analyzer("u16")) as index:
-        (first, *_) = index.find_documents(text=" Paris")["documents"]
-        assert (first["id"], first["source"], first["path"], first["metadata"]) == (None, None, None, {})
+        (first, *_) = index.find_documents(text=" Paris").documents
+        assert (first.id, first.source, first.path, first.metadata) == (None, None, None, {})
 
 
 @pytest.mark.parametrize("layouts", [("v4-u16", "v6-u16"), ("v6-u16", "v4-u16-meta", "v4-u16")])
@@ -260,14 +260,14 @@ def test_several_folders_are_one_corpus(layouts: tuple[str, ...], published: Pub
     with CountIndex.open(folders, name="both", analyzer=published.analyzer("u16")) as index:
         check_counts(index, engine, documents, lambda text: published.ids(text, "u16"))
         by_number = documents_of_infini_gram(engine)
-        found = index.find_documents(text=" capital of", limit=1000)["documents"]
+        found = index.find_documents(text=" capital of", limit=1000).documents
         ids = tuple(published.ids(" capital of", "u16"))
-        assert [each["document"] for each in found] == [
+        assert [each.document for each in found] == [
             number for number, document in enumerate(by_number)
             if any(document[i : i + len(ids)] == ids for i in range(len(document)))
         ]  # fmt: skip
         with NgramModel.open(index) as model:
-            assert model.prob(" capital of")["prompt_count"] == index.count(" capital")["occurrences"]
+            assert model.prob(" capital of").prompt_count == index.count(" capital").occurrences
 
 
 def test_folder_of_shard_folders_is_one_corpus(published: Published) -> None:
@@ -281,7 +281,7 @@ def test_folder_of_shard_folders_is_one_corpus(published: Published) -> None:
     engine = engine_of([parent / str(number) for number in range(len(parts))], "u16")
     with CountIndex.open(parent, analyzer=published.analyzer("u16")) as index:
         check_counts(index, engine, documents, lambda text: published.ids(text, "u16"))
-        records = [each["record"] for each in index.find_documents(text=" Paris", limit=1000)["documents"]]
+        records = [each.record for each in index.find_documents(text=" Paris", limit=1000).documents]
         assert records != sorted(records), "lines are counted from 0 in each part"
 
 
@@ -289,7 +289,7 @@ def test_language_model_reads_a_published_index(published: Published) -> None:
     out = published.layout("v6-u16")
     with CountIndex.open(out, analyzer=published.analyzer("u16")) as index, NgramModel.open(index) as model:
         answer = model.prob(" capital of")
-        assert answer["count"] == index.count(" capital of")["occurrences"] > 0
+        assert answer.count == index.count(" capital of").occurrences > 0
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

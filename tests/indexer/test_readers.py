@@ -41,19 +41,19 @@ def build(source: Path | list[Path], out: Path, **options: Any) -> CountIndex:
 
 def by_source(index: CountIndex, text: str) -> dict[str, int]:
     """Return occurrences by source, without sources that have none."""
-    parts = index.count(text, by="source")["by_source"]
-    return {name: part["occurrences"] for name, part in parts.items() if part["occurrences"]}
+    parts = index.count(text, by="source").groups
+    return {name: part.occurrences for name, part in parts.items() if part.occurrences}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_format_is_read_with_its_text_source_and_documents(ending: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / f"c{ending}", DOLMA)
     with build(corpus, tmp_path / "ix") as index:
-        assert index.info()["documents"] == 3
-        assert index.count("bayern line")["occurrences"] == 1
+        assert index.info().documents == 3
+        assert index.count("bayern line").occurrences == 1
         assert by_source(index, "Paris") == {"wiki": 1}
         assert by_source(index, "münchen") == {"web": 1}
-        assert index.info()["sources"]["wiki"]["documents"] == 2
+        assert index.info().sources["wiki"].documents == 2
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -76,8 +76,8 @@ def test_escaped_and_plain_characters_are_the_same(escape: bool, tmp_path: Path)
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": text} for text in texts], escape=escape)
     with build(corpus, tmp_path / "ix", analyzer="bytes") as index:
         for text in texts:
-            assert index.count(text)["occurrences"] == 1
-        assert index.info()["tokens"] == sum(len(text.encode()) for text in texts)
+            assert index.count(text).occurrences == 1
+        assert index.info().tokens == sum(len(text.encode()) for text in texts)
 
 
 def test_folder_is_read_with_all_its_subfolders_and_formats(tmp_path: Path) -> None:
@@ -86,9 +86,10 @@ def test_folder_is_read_with_all_its_subfolders_and_formats(tmp_path: Path) -> N
     (tmp_path / "corpus" / "README.md").write_text("common", encoding="utf-8")
     (tmp_path / "corpus" / ".hidden").write_text("common", encoding="utf-8")
     with build(tmp_path / "corpus", tmp_path / "ix") as index:
-        assert index.count("common") == index.count("common") | {"occurrences": 7, "documents": 7}
+        counts = index.count("common")
+        assert (counts.occurrences, counts.documents) == (7, 7)
         for number in range(7):
-            assert index.count(f"only{number}")["occurrences"] == 1
+            assert index.count(f"only{number}").occurrences == 1
 
 
 def test_several_sources_are_read_in_order(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_fsspec_url_is_read(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl.gz", DOLMA)
     build_index([corpus.as_uri()], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.info()["documents"] == 3
+        assert index.info().documents == 3
 
 
 def test_fsspec_memory_urls_are_read(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_fsspec_memory_urls_are_read(tmp_path: Path) -> None:
         file.write(b'{"text": "in memory"}\n')
     build_index(["memory://factcensus-test/c.jsonl"], tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("in memory")["occurrences"] == 1
+        assert index.count("in memory").occurrences == 1
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -125,8 +126,8 @@ def test_text_field_may_have_another_name(ending: str, tmp_path: Path) -> None:
     documents = [{"content": "Paris", "text": "decoy"}, {"content": "x", "text": "y"}]
     corpus = write_corpus(tmp_path / f"c{ending}", documents)
     with build(corpus, tmp_path / "ix", text_field="content") as index:
-        assert index.count("Paris")["occurrences"] == 1
-        assert index.count("decoy")["occurrences"] == 0
+        assert index.count("Paris").occurrences == 1
+        assert index.count("decoy").occurrences == 0
 
 
 # ---------------------------------------------------------------------------------------------- whole lines, odd lines
@@ -149,9 +150,9 @@ def test_text_field_may_have_another_name(ending: str, tmp_path: Path) -> None:
 def test_lines_are_split_as_in_json_lines(content: bytes, ending: str, tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / f"c{ending}", content)
     with build(corpus, tmp_path / "ix") as index:
-        assert index.info()["documents"] == 2
-        assert index.count("a")["occurrences"] == 2
-        assert index.count("b a")["occurrences"] == 1
+        assert index.info().documents == 2
+        assert index.count("a").occurrences == 2
+        assert index.count("b a").occurrences == 1
 
 
 def test_text_with_carriage_returns_and_nul_is_kept(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_several_gzip_members_and_zstandard_frames_are_all_read(tmp_path: Path) 
     (tmp_path / "c.jsonl.gz").write_bytes(b"".join(map(gzip.compress, lines)))
     (tmp_path / "d.jsonl.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
     with build([tmp_path / "c.jsonl.gz", tmp_path / "d.jsonl.zst"], tmp_path / "ix") as index:
-        assert index.count("common")["documents"] == 6
+        assert index.count("common").documents == 6
 
 
 def test_line_of_several_megabytes_and_many_short_ones_are_read(tmp_path: Path) -> None:
@@ -174,10 +175,10 @@ def test_line_of_several_megabytes_and_many_short_ones_are_read(tmp_path: Path) 
     documents = [{"text": "x"}] * 5_000 + [{"text": long}] + [{"text": "x y"}] * 5_000
     corpus = write_corpus(tmp_path / "c.jsonl.zst", documents)
     with build(corpus, tmp_path / "ix") as index:
-        assert index.count("x")["documents"] == 10_000
-        assert index.count("x y")["occurrences"] == 5_000
-        assert index.count("word word")["occurrences"] == 599_999
-        assert index.info()["documents"] == 10_001
+        assert index.count("x").documents == 10_000
+        assert index.count("x y").occurrences == 5_000
+        assert index.count("word word").occurrences == 599_999
+        assert index.info().documents == 10_001
 
 
 #: Lines that are not documents, by the reason.
@@ -217,9 +218,9 @@ def test_bad_lines_are_skipped_and_counted_when_asked(name: str, ending: str, tm
     corpus = bad_corpus(tmp_path, ending, BAD_LINES[name])
     with build(corpus, tmp_path / "ix", on_bad_line="skip") as index:
         info = index.info()
-        assert info["documents"] == 2
-        assert index.count("good")["documents"] == 2
-        assert info["skipped_lines"] == 1
+        assert info.documents == 2
+        assert index.count("good").documents == 2
+        assert info.skipped_lines == 1
 
 
 def test_missing_text_field_names_the_field(tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_missing_text_field_names_the_field(tmp_path: Path) -> None:
 def test_surrogate_pair_is_one_character(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "\\ud83d\\ude00"}\n')
     with build(tmp_path / "c.jsonl", tmp_path / "ix", analyzer="bytes") as index:
-        assert index.count("😀")["occurrences"] == 1
+        assert index.count("😀").occurrences == 1
 
 
 def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> None:
@@ -243,13 +244,13 @@ def test_lone_surrogates_become_the_replacement_character(tmp_path: Path) -> Non
     with build(tmp_path / "c.jsonl", tmp_path / "ix", analyzer="bytes"):
         assert (tmp_path / "ix/tokenized.0").read_bytes() == b"\xff" + "x \ufffd y\ufffd😀".encode()
     with build(tmp_path / "c.jsonl", tmp_path / "iy") as index:
-        assert index.count("x y")["occurrences"] == 1
+        assert index.count("x y").occurrences == 1
 
 
 def test_numbers_written_only_by_python_are_read(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "a", "score": NaN, "low": -Infinity}\n')
     with build(tmp_path / "c.jsonl", tmp_path / "ix") as index:
-        assert index.count("a")["occurrences"] == 1
+        assert index.count("a").occurrences == 1
 
 
 # ---------------------------------------------------------------------------------------------- damaged and empty files
@@ -292,7 +293,7 @@ def test_empty_file_next_to_others_has_no_documents(content: bytes, ending: str,
     write_bytes(tmp_path / f"corpus/empty{ending}", content)
     write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
     with build(tmp_path / "corpus", tmp_path / "ix") as index:
-        assert index.info()["documents"] == 1
+        assert index.info().documents == 1
 
 
 def test_empty_corpus_is_an_error(tmp_path: Path) -> None:
@@ -307,9 +308,10 @@ def test_empty_corpus_is_an_error(tmp_path: Path) -> None:
 def test_documents_without_text_make_an_index_that_counts_zero(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": ""}, {"text": " … "}])
     with build(corpus, tmp_path / "ix") as index:
-        assert index.info()["documents"] == 2
-        assert index.info()["tokens"] == 0
-        assert index.count("a") == index.count("a") | {"occurrences": 0, "documents": 0}
+        assert index.info().documents == 2
+        assert index.info().tokens == 0
+        counts = index.count("a")
+        assert (counts.occurrences, counts.documents) == (0, 0)
 
 
 def test_unknown_ending_error_lists_the_known_endings(tmp_path: Path) -> None:
@@ -328,15 +330,15 @@ def test_null_text_in_parquet_is_a_bad_row_with_its_number(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"c\.parquet.*\b2\b"):
         build_index([tmp_path / "c.parquet"], tmp_path / "ix", jobs=1)
     with build(tmp_path / "c.parquet", tmp_path / "iy", on_bad_line="skip") as index:
-        assert index.info()["documents"] == 2
-        assert index.info()["skipped_lines"] == 1
+        assert index.info().documents == 2
+        assert index.info().skipped_lines == 1
 
 
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 def test_all_string_types_of_parquet_are_text(type_: pa.DataType, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array(["a b", "é"]).cast(type_)}), tmp_path / "c.parquet")
     with build(tmp_path / "c.parquet", tmp_path / "ix") as index:
-        assert index.count("é")["occurrences"] == 1
+        assert index.count("é").occurrences == 1
 
 
 def test_dictionary_encoded_text_and_source_are_read(tmp_path: Path) -> None:
@@ -364,8 +366,8 @@ def test_all_row_groups_of_a_parquet_file_are_read(tmp_path: Path) -> None:
     table = pa.table({"text": [f"common w{n}" for n in range(2_500)]})
     pq.write_table(table, tmp_path / "c.parquet", row_group_size=300)
     with build(tmp_path / "c.parquet", tmp_path / "ix") as index:
-        assert index.count("common")["documents"] == 2_500
-        assert index.count("common w2499")["documents"] == 1
+        assert index.count("common").documents == 2_500
+        assert index.count("common w2499").documents == 1
 
 
 def test_empty_parquet_file_next_to_others_has_no_documents(tmp_path: Path) -> None:
@@ -373,7 +375,7 @@ def test_empty_parquet_file_next_to_others_has_no_documents(tmp_path: Path) -> N
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "corpus/empty.parquet")
     write_corpus(tmp_path / "corpus/full.jsonl", [{"text": "a"}])
     with build(tmp_path / "corpus", tmp_path / "ix") as index:
-        assert index.info()["documents"] == 1
+        assert index.info().documents == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -397,11 +399,11 @@ def test_metadata_written_only_by_python_can_be_queried(tmp_path: Path) -> None:
     ]
     (tmp_path / "c.jsonl").write_bytes(b"".join(lines))
     with build(tmp_path / "c.jsonl", tmp_path / "ix") as index:
-        by_lang = index.count("a", by="lang")["by_lang"]
-        assert {name: part["documents"] for name, part in by_lang.items()} == {"x\ufffd": 1, "en": 2}
-        assert index.count("a", scope=Scope(where="metadata ->> '$.lang' = 'en'"))["documents"] == 2
-        (first, *_) = index.find_documents(text="a")["documents"]
-        assert first["metadata"] == {"lang": "x\ufffd", "score": None, "list": ["\ufffd", {"k\ufffd": None}]}
+        by_lang = index.count("a", by="lang").groups
+        assert {name: part.documents for name, part in by_lang.items()} == {"x\ufffd": 1, "en": 2}
+        assert index.count("a", scope=Scope(where="metadata ->> '$.lang' = 'en'")).documents == 2
+        (first, *_) = index.find_documents(text="a").documents
+        assert first.metadata == {"lang": "x\ufffd", "score": None, "list": ["\ufffd", {"k\ufffd": None}]}
 
 
 @pytest.mark.parametrize("column", ["text", "note"])
@@ -412,8 +414,8 @@ def test_parquet_row_that_is_not_utf8_is_a_bad_row(column: str, tmp_path: Path) 
     with pytest.raises(InputError, match=r"c\.parquet, line 2: unreadable value"):
         build(tmp_path / "c.parquet", tmp_path / "ix")
     with build(tmp_path / "c.parquet", tmp_path / "iy", on_bad_line="skip") as index:
-        assert index.info()["documents"] == 2
-        assert index.info()["skipped_lines"] == 1
+        assert index.info().documents == 2
+        assert index.info().skipped_lines == 1
 
 
 def test_date_out_of_range_for_python_is_a_bad_row(tmp_path: Path) -> None:
@@ -472,14 +474,14 @@ def test_zstandard_with_a_long_window_is_read(tmp_path: Path) -> None:
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     (tmp_path / "c.jsonl.zst").write_bytes(stream.compress(b'{"text": "a b"}\n') + stream.flush())
     with build(tmp_path / "c.jsonl.zst", tmp_path / "ix") as index:
-        assert index.count("a b")["occurrences"] == 1
+        assert index.count("a b").occurrences == 1
 
 
 def test_very_many_bad_lines_are_all_counted_and_only_some_listed(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", b'{"text": "a"}\n' + b"bad\n" * 5000)
     told: list[str] = []
     with build(corpus, tmp_path / "ix", on_bad_line="skip", notice=told.append) as index:
-        assert index.info()["skipped_lines"] == 5000
+        assert index.info().skipped_lines == 5000
     assert len(told) == 21
     assert told[0].startswith("c.jsonl, line 2: not valid JSON")
     assert told[-1] == "c.jsonl: further bad lines are counted but not listed"
@@ -495,6 +497,6 @@ def test_index_inside_the_corpus_folder_is_not_part_of_the_corpus(tmp_path: Path
             with pytest.raises(ZeroDivisionError):
                 build_index([tmp_path], out, jobs=1)
         with build(tmp_path, out, notice=told.append) as index:
-            assert index.info()["documents"] == 1
+            assert index.info().documents == 1
     found = "left out in {folder}: {names} (an index, not a corpus)"
     assert told == [found.format(folder=tmp_path, names=names) for names in ("one.building", "one, two.building")]

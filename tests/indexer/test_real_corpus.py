@@ -22,6 +22,7 @@ import pytest
 import zstandard
 
 from factcensus.indexer import CountIndex, add_to_index, build_index, read_facts, verify_index
+from factcensus.indexer.answers import TextCounts
 
 from . import reference
 from .corpora import Record, write_corpus
@@ -159,8 +160,8 @@ def test_every_count_of_real_facts_in_real_text_equals_the_oracle(
     oracle = corpus.oracle(analyzer)
     how_many = {"country_capitals_aliases.csv": None, "popqa.csv": 500, "book_authors.csv": 200}
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.info()["documents"] == len(corpus.documents)
-        assert index.info()["tokens"] == sum(len(document.tokens) for document in oracle.documents)
+        assert index.info().documents == len(corpus.documents)
+        assert index.info().tokens == sum(len(document.tokens) for document in oracle.documents)
         assert check_facts(real_data, tmp_path, index, oracle, how_many, analyzer) > 10_000
         check_sources(index, oracle, "Paris", analyzer)
         check_ngrams(index, oracle, 150)
@@ -169,16 +170,16 @@ def test_every_count_of_real_facts_in_real_text_equals_the_oracle(
 
 def check_sources(index: CountIndex, oracle: Inverted, text: str, analyzer: str) -> None:
     """Compare documents and tokens of each source, and the counts of a text by source."""
-    parts = index.count(text, by="source")["by_source"]
+    parts = index.count(text, by="source").groups
     sources = {document.source for document in oracle.documents}
     assert len(sources) > 4
     for source in sources:
         assert source is not None
         documents = reference.of_source(oracle.documents, source)
         tokens = sum(len(document.tokens) for document in documents)
-        assert index.info()["sources"][source] == {"documents": len(documents), "tokens": tokens}
+        assert index.info().sources[source].as_json() == {"documents": len(documents), "tokens": tokens}
         expected = reference.count(documents, reference.ANALYZERS[analyzer](text))
-        assert parts.get(source, {"occurrences": 0, "documents": 0}) == expected
+        assert parts.get(source, TextCounts(0, 0)).as_json() == expected
 
 
 def check_ngrams(index: CountIndex, oracle: Inverted, how_many: int) -> None:
@@ -190,10 +191,10 @@ def check_ngrams(index: CountIndex, oracle: Inverted, how_many: int) -> None:
         start = chance.randrange(len(tokens))
         ngram = list(tokens[start : start + chance.randrange(1, 9)])
         answer = index.count(" ".join(map(str, ngram)))
-        if answer["tokens"] == ngram:  # analysing twice changes some rare characters
+        if answer.tokens == ngram:  # analysing twice changes some rare characters
             places = oracle.occurrences(ngram)
-            assert answer["occurrences"] == len(places)
-            assert answer["documents"] == len({document for document, _ in places})
+            assert answer.occurrences == len(places)
+            assert answer.documents == len({document for document, _ in places})
 
 
 def test_fast_oracle_equals_the_slow_one(real_data: Path, corpus: RealCorpus) -> None:

@@ -37,9 +37,9 @@ def test_single_string_of_aliases_is_refused() -> None:
 
 def test_name_becomes_an_entity_without_aliases(index: CountIndex) -> None:
     assert index.cooccurrence("France", "Paris") == index.cooccurrence(Entity("France"), Entity("Paris"))
-    assert index.cooccurrence("France", "Paris")["cooccurrence"]["documents"] == 1
+    assert index.cooccurrence("France", "Paris").cooccurrence.documents == 1
     found = index.find_documents(subject="France", object=Entity("Paris"))
-    assert found["total"] == 1
+    assert found.total == 1
     assert index.forms("France") == index.forms(Entity("France"))
     with pytest.raises(TypeError, match="an Entity or a name, got tuple"):
         index.cooccurrence(("France",), "Paris")  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_token_ids_are_integers_in_lists(index: CountIndex) -> None:
 
 def test_numpy_windows_are_accepted(index: CountIndex) -> None:
     answer = index.cooccurrence("France", "Paris", window=cast(int, np.int64(3)))
-    assert type(answer["window"]) is int
+    assert type(answer.window) is int
     counts = index.count_facts([{"subject": "France", "object": "Paris"}], windows=cast(Any, np.array([3, 3, 5])))
     assert [name for name in counts.column_names if "documents_w" in name] == [
         "cooccurrence_documents_w3", "cooccurrence_documents_w5",

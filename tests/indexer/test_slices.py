@@ -80,10 +80,10 @@ def test_numbers_of_slices_add_up_to_those_of_the_whole(cuts: list[int], scope: 
     opened = [CountIndex.open(place) for place in slices_of(whole, cuts)]
     with CountIndex.open(whole) as index:
         for ask in (
-            lambda ix: ix.count("a b", scope=scope),
-            lambda ix: ix.count("a", by="source", scope=scope),
-            lambda ix: ix.cooccurrence(Entity("a", ["e"]), "b", window=2, scope=scope),
-            lambda ix: ix.cooccurrence("c", "Ünal", by="source", scope=scope),
+            lambda ix: ix.count("a b", scope=scope).as_json(),
+            lambda ix: ix.count("a", by="source", scope=scope).as_json(),
+            lambda ix: ix.cooccurrence(Entity("a", ["e"]), "b", window=2, scope=scope).as_json(),
+            lambda ix: ix.cooccurrence("c", "Ünal", by="source", scope=scope).as_json(),
         ):
             answers = [ask(each) for each in opened]
             assert added(answers) == {name: value for name, value in ask(index).items() if name != "index"}
@@ -100,11 +100,11 @@ def test_numbers_of_slices_add_up_to_those_of_the_whole(cuts: list[int], scope: 
 
 def test_slices_number_documents_as_the_whole(whole: Path) -> None:
     with CountIndex.open(whole) as index:
-        wanted = [(found["document"], found["id"]) for found in index.find_documents(text="a", limit=500)["documents"]]
+        wanted = [(found.document, found.id) for found in index.find_documents(text="a", limit=500).documents]
     found = []
     for place in slices_of(whole, [2]):
         with CountIndex.open(place) as part:
-            found += [(each["document"], each["id"]) for each in part.find_documents(text="a", limit=500)["documents"]]
+            found += [(each.document, each.id) for each in part.find_documents(text="a", limit=500).documents]
     assert found == wanted
 
 

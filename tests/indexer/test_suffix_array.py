@@ -430,10 +430,10 @@ def test_odd_shards_are_built_and_verified_in_full(texts: list[str], shard_token
     shard_tokens = shard_tokens if len(texts) < 100 else None
     with make_index(tmp_path, texts, shard_tokens=shard_tokens) as index:
         assert len(index.shards) == (len(texts) if shard_tokens else 1)
-        assert index.info()["tokens"] == sum(len(text.split()) for text in texts)
+        assert index.info().tokens == sum(len(text.split()) for text in texts)
     verify_index(tmp_path / "ix", full=True)
     with CountIndex.open(tmp_path / "ix") as index:
-        assert index.count("a")["occurrences"] == sum(text.split().count("a") for text in texts)
+        assert index.count("a").occurrences == sum(text.split().count("a") for text in texts)
 
 
 def test_concurrent_sorts_do_not_disturb_each_other() -> None:

@@ -306,7 +306,7 @@ def test_commas_that_match_nothing_get_a_hint(index: CountIndex) -> None:
     facts = [{"subject": "France", "subject_aliases": ["Gaul, Roman"], "object": "Paris"}]
     counts = index.count_facts(facts)
     assert unmatched_commas(counts) is None
-    assert unmatched_commas(counts, lambda text: index.count(text)["occurrences"] > 0) is not None
+    assert unmatched_commas(counts, lambda text: index.count(text).occurrences > 0) is not None
 
 
 # --- counts and strata written back -----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def check(text: str, query: str, occurrences: int, folder: Path) -> None:
     """Check that index, scan and oracle give the same count of the query in the text."""
     assert reference.occurrences(reference.words(text), reference.words(query)) == occurrences
     with index_of([text]) as index:
-        assert index.count(query)["occurrences"] == occurrences
+        assert index.count(query).occurrences == occurrences
     corpus = write_corpus(folder / "c.jsonl", records([text]))
     table = scan_facts([corpus], fact_table([((query,), ("x",))]))
     assert table["subject_mentions"].to_pylist() == [occurrences]
@@ -87,10 +87,10 @@ def old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_index_shows_the_version_of_its_analyzer() -> None:
     with index_of(["a b"]) as index:
-        assert index.info()["analyzer"] == "words/2+unicode-14.0.0"
-        assert index.count("a")["analyzer"] == "words/2+unicode-14.0.0"
+        assert index.info().analyzer == "words/2+unicode-14.0.0"
+        assert index.count("a").analyzer == "words/2+unicode-14.0.0"
     with index_of(["a b"], analyzer="words-cased") as index:
-        assert index.info()["analyzer"] == "words-cased/2+unicode-14.0.0"
+        assert index.info().analyzer == "words-cased/2+unicode-14.0.0"
 
 
 def test_index_of_another_version_is_refused_by_every_function(old_index: Path) -> None:

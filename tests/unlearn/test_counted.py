@@ -54,7 +54,7 @@ class Service:
                     service.unready -= 1
                     self.answer(b'{"detail": "opening"}', 503)
                 elif self.path == "/v1/indexes/world":
-                    self.answer(json.dumps({"name": "world", "digest": opened.digest}).encode())
+                    self.answer(json.dumps(opened.info().as_json()).encode())
                 else:
                     self.answer(b"{}")
 

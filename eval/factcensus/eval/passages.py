@@ -22,6 +22,6 @@ class Passages:
 
         with Client(self.url) as client:
             pages = client.documents(self.index, subject=Entity(subject), object=Entity(thing), limit=1)
-            passages = [passage for document in next(pages)["documents"] for passage in document["passages"]]
-        both = [each for each in passages if {"subject", "object"} <= {span["mention"] for span in each}]
-        return "".join(span["text"] for span in (both or passages or [[]])[0])
+            passages = [passage for document in next(pages).documents for passage in document.passages]
+        both = [each for each in passages if {"subject", "object"} <= {span.mention for span in each}]
+        return "".join(span.text for span in (both or passages or [[]])[0])

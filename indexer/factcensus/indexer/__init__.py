@@ -3,7 +3,7 @@
 >>> from factcensus.indexer import CountIndex, Entity, build_index
 >>> build_index(["corpus/"], "indexes/wiki")
 >>> with CountIndex.open("indexes/wiki") as index:
-...     index.cooccurrence(Entity("France"), Entity("Paris"))["cooccurrence"]["documents"]
+...     index.cooccurrence(Entity("France"), Entity("Paris")).cooccurrence.documents
 
 Names are imported when first used, so that ``import factcensus.indexer`` is fast.
 """

@@ -9,13 +9,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.analyzers import clean_text
+from factcensus.indexer.answers import (
+    CooccurrenceAnswer,
+    CooccurrenceCounts,
+    CountAnswer,
+    EntityCounts,
+    GroupCounts,
+    MentionCounts,
+    NameVariant,
+    TextCounts,
+)
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import TokenIds, forms_of_entities
@@ -27,6 +37,7 @@ from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.records import texts as strings
 
 if TYPE_CHECKING:
+    from factcensus.indexer.answers import DocumentsAnswer
     from factcensus.indexer.tables.facts import Facts
 
 
@@ -34,12 +45,12 @@ class CountIndex(OpenedIndex):
     """An index folder opened read-only; queries are thread-safe.
 
     >>> with CountIndex.open("indexes/wiki") as index:
-    ...     index.count("Paris")["documents"]
+    ...     index.count("Paris").documents
     """
 
     def count(
         self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
-    ) -> dict[str, Any]:
+    ) -> CountAnswer:
         """Count the occurrences of a text, including overlapping ones, and the documents that contain it.
 
         Args:
@@ -56,40 +67,32 @@ class CountIndex(OpenedIndex):
         text = clean_text(text)  # the text as counted, which can be printed
         tokens = self.analyzer.tokens(text)
         ids = self.ids_of(text, tokens)
-        answer: dict[str, Any] = {
-            "index": self.name,
-            "analyzer": self.analyzer.label,
-            "text": text,
-            "tokens": tokens,
-            "occurrences": 0,
-            "documents": 0,
-            "exact": True,
-        }
         if by is not None:
-            return answer | self._count_by(ids, by, scope, deadline or Deadline())
+            groups = self._count_by(ids, by, scope, deadline or Deadline())
+            occurrences = sum(counts.occurrences for counts in groups.values())
+            documents = sum(counts.documents for counts in groups.values())
+            return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True, by, groups)
         stop = NO_DEADLINE if deadline is None else deadline.flag
         column = column_of(scope)
-        masks = self.counted(scope)  # checks the condition even if there is nothing to count
+        shards = self.counted_shards(scope)  # checks the condition even if there is nothing to count
+        occurrences = documents = 0
         if ids:
-            for shard, counted in zip(self.shards, masks, strict=True):
-                occurrences, documents = shard.count(ids, counted, column, stop)
-                answer["occurrences"] += occurrences
-                answer["documents"] += documents
+            for shard, counted in shards:
+                more_occurrences, more_documents = shard.count(ids, counted, column, stop)
+                occurrences += more_occurrences
+                documents += more_documents
         if deadline is not None:
             deadline.check()
-        return answer
+        return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True)
 
-    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline) -> dict[str, Any]:
+    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline) -> dict[str, TextCounts]:
         names, codes = self.groups(by)
         grouped = np.zeros((len(names), 2), np.int64)
-        for shard, counted, groups in zip(self.shards, self.counted(scope), codes, strict=True):
+        for (shard, counted), groups in zip(self.counted_shards(scope), codes, strict=True):
             if ids:
                 shard.count_groups(ids, counted, groups, deadline.flag, grouped)
             deadline.check()
-        numbers = [{"occurrences": occurrences, "documents": documents} for occurrences, documents in grouped.tolist()]
-        occurrences, documents = grouped.sum(axis=0).tolist()
-        by_value = dict(zip(names, numbers, strict=True))
-        return {"occurrences": occurrences, "documents": documents, "exact": True, f"by_{by}": by_value}
+        return {name: TextCounts(*counts) for name, counts in zip(names, grouped.tolist(), strict=True)}
 
     def count_many(
         self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
@@ -113,7 +116,7 @@ class CountIndex(OpenedIndex):
         deadline = deadline or Deadline()
         tokens, starts = self._flat_ngrams(ngrams)
         counts = np.zeros((len(ngrams), 2), np.int64)
-        for shard, counted in zip(self.shards, self.counted(scope), strict=True):
+        for shard, counted in self.counted_shards(scope):
             shard.count_all(tokens, starts, counted, column_of(scope), deadline.flag, counts)
             deadline.check()
         return counts
@@ -143,7 +146,7 @@ class CountIndex(OpenedIndex):
         by: str | None = None,
         scope: Scope = EVERY_DOCUMENT,
         deadline: Deadline | None = None,
-    ) -> dict[str, Any]:
+    ) -> CooccurrenceAnswer:
         """Count the mentions of two entities, and the documents and pairs in which they co-occur.
 
         Args:
@@ -162,16 +165,20 @@ class CountIndex(OpenedIndex):
         )
         # The last window is the requested one, if any.
         found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
-        answer = _nest(found.sum(axis=0))
-        for part, entity in (("subject", subject), ("object", object)):
-            answer[part] = self._described(entity) | answer[part]
-        answer = {
-            "index": self.name, "analyzer": self.analyzer.label, **answer,
-            "window": None if window is None else int(window), "exact": True
-        }  # fmt: skip
-        if by is not None:
-            answer[f"by_{by}"] = {name: _nest(row) for name, row in zip(names, found, strict=True)}
-        return answer
+        six = found.sum(axis=0).tolist()
+        return CooccurrenceAnswer(
+            self.name,
+            self.analyzer.label,
+            self._described(subject, *six[:2]),
+            self._described(object, *six[2:4]),
+            CooccurrenceCounts(*six[4:]),
+            window=None if window is None else int(window),
+            exact=True,
+            by=by,
+            groups=None
+            if by is None
+            else {name: _group(*row) for name, row in zip(names, found.tolist(), strict=True)},
+        )
 
     def count_facts(
         self,
@@ -203,7 +210,7 @@ class CountIndex(OpenedIndex):
         by: str | None = None,
         scope: Scope = EVERY_DOCUMENT,
         deadline: Deadline | None = None,
-    ) -> dict[str, Any]:
+    ) -> DocumentsAnswer:
         """Find documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
         from factcensus.indexer.counting.passages import find_documents
 
@@ -212,27 +219,20 @@ class CountIndex(OpenedIndex):
             by=by, scope=scope, deadline=deadline,
         )  # fmt: skip
 
-    def _described(self, entity: Entity) -> dict[str, Any]:
+    def _described(self, entity: Entity, mentions: int, documents: int) -> EntityCounts:
         names = (entity.name, *entity.aliases)
-        described: dict[str, Any] = {
-            "name": entity.name,
-            "aliases": list(entity.aliases),
-            "tokens": [self.analyzer.tokens(form) for form in names],
-        }
-        if variants := getattr(self.analyzer, "variants", None):  # only sub-word tokenizers have them
-            described["variants"] = [
-                {"form": each.form, "text": each.text, "tokens": self.words(each.ids)}
-                for name in names
-                for each in variants(name)
-            ]
-        return described
+        variants = getattr(self.analyzer, "variants", None)  # only sub-word tokenizers have them
+        return EntityCounts(
+            entity.name,
+            list(entity.aliases),
+            [self.analyzer.tokens(form) for form in names],
+            mentions,
+            documents,
+            variants=variants
+            and [NameVariant(each.form, each.text, self.words(each.ids)) for name in names for each in variants(name)],
+        )
 
 
-def _nest(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Arrange six numbers like the result of :meth:`CountIndex.cooccurrence`."""
-    six = counts.tolist()
-    return {
-        "subject": {"mentions": six[0], "documents": six[1]},
-        "object": {"mentions": six[2], "documents": six[3]},
-        "cooccurrence": {"documents": six[4], "pairs": six[5]},
-    }
+def _group(*six: int) -> GroupCounts:
+    """Name six counts: mentions and documents of subject and object, documents and pairs of both."""
+    return GroupCounts(MentionCounts(*six[:2]), MentionCounts(*six[2:4]), CooccurrenceCounts(*six[4:]))

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer, nothing_left
+from factcensus.indexer.answers import IndexInfo, IndexSlice, SourceSize
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
@@ -71,7 +72,7 @@ class OpenedIndex:
         # The caches hold only a weak reference to the index. So an index without references unmaps its files at once,
         # without waiting for the garbage collector.
         me = weakref.ref(self)
-        self._masks = lru_cache(8)(lambda scope: _alive(me)._masks_of(scope))
+        self._of_scope = lru_cache(8)(lambda scope: _alive(me)._counted_shards(scope))
         self._groups = lru_cache(8)(lambda by: _alive(me)._group_documents(by))
 
     @classmethod
@@ -183,6 +184,8 @@ class OpenedIndex:
         """Release the mapped files; later queries raise an error."""
         self._shards = None
         self._lexicon = None
+        self._of_scope.cache_clear()
+        vars(self).pop("_every_document", None)
 
     @property
     def lexicon(self) -> Lexicon:
@@ -274,8 +277,8 @@ class OpenedIndex:
         path, name, analyzer = self._opened_as
         return self.open(path, name=name, analyzer=analyzer)
 
-    def info(self) -> dict[str, Any]:
-        """Describe the index in JSON-serialisable values."""
+    def info(self) -> IndexInfo:
+        """Return the properties of the index."""
         manifest = self.manifest
         if manifest:  # not the files in the folder, which another process may be changing
             size = len(manifest.render()) + sum(file.bytes for file in manifest.files.values())
@@ -284,25 +287,26 @@ class OpenedIndex:
             size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
         deleted = sum(len(shard.deleted) for shard in self.shards)
         documents = sum(shard.documents for shard in self.shards)
-        described = {
-            "name": self.name,
-            "digest": self.digest,
-            "generation": self.generation,
-            "analyzer": self.analyzer.label,
-            "documents": documents - deleted,
-            "repeated_documents": sum(len(shard.repeated) for shard in self.shards) if manifest else None,
-            "deleted_documents": deleted if manifest else None,
-            "tokens": manifest.tokens if manifest else sum(shard.size for shard in self.shards) - documents,
-            "types": self.lexicon.types,
-            "shards": len(self.shards),
-            "bytes": size,
-            "text_bytes": manifest.text_bytes if manifest else None,
-            "bytes_per_text_byte": round(size / manifest.text_bytes, 4) if manifest and manifest.text_bytes else None,
-            "skipped_lines": manifest.skipped_lines if manifest else None,
-            "sources": manifest.sources if manifest else None,
-        }
+        sources = manifest.sources if manifest else None
         part = manifest.slice if manifest else None
-        return described if part is None else described | {"slice": asdict(part)}
+        return IndexInfo(
+            name=self.name,
+            digest=self.digest,
+            generation=self.generation,
+            analyzer=self.analyzer.label,
+            documents=documents - deleted,
+            repeated_documents=sum(len(shard.repeated) for shard in self.shards) if manifest else None,
+            deleted_documents=deleted if manifest else None,
+            tokens=manifest.tokens if manifest else sum(shard.size for shard in self.shards) - documents,
+            types=self.lexicon.types,
+            shards=len(self.shards),
+            bytes=size,
+            text_bytes=manifest.text_bytes if manifest else None,
+            bytes_per_text_byte=round(size / manifest.text_bytes, 4) if manifest and manifest.text_bytes else None,
+            skipped_lines=manifest.skipped_lines if manifest else None,
+            sources=None if sources is None else {name: SourceSize(**size) for name, size in sources.items()},
+            slice=None if part is None else IndexSlice(**asdict(part)),
+        )
 
     def token_ids(self, text: str) -> TokenIds | None:
         """Return the token ids of a text; None if one of its tokens does not occur in the corpus.
@@ -342,15 +346,19 @@ class OpenedIndex:
         """Return the possible token sequences of each of many names; see :meth:`forms`."""
         return self.lexicon.text_forms(texts)
 
+    def counted_shards(self, scope: Scope = EVERY_DOCUMENT) -> Sequence[tuple[Shard, Mask]]:
+        """Return each shard with bool (documents,): True for counted documents; of size 0 if all are counted."""
+        return self._every_document if scope is EVERY_DOCUMENT else self._of_scope(scope)
+
     def counted(self, scope: Scope = EVERY_DOCUMENT) -> list[Mask]:
-        """Return, for each shard, bool (documents,): True for counted documents; of size 0 if all are counted."""
-        return self._all if scope is EVERY_DOCUMENT else self._masks(scope)
+        """Return the masks of :meth:`counted_shards`."""
+        return [counted for _, counted in self.counted_shards(scope)]
 
     @cached_property
-    def _all(self) -> list[Mask]:
-        return self._masks(EVERY_DOCUMENT)
+    def _every_document(self) -> Sequence[tuple[Shard, Mask]]:
+        return self._of_scope(EVERY_DOCUMENT)
 
-    def _masks_of(self, scope: Scope) -> list[Mask]:
+    def _counted_shards(self, scope: Scope) -> Sequence[tuple[Shard, Mask]]:
         if not scope.duplicates and self.manifest is None:
             raise InputError(
                 f"index {self.name} was built by infini-gram and does not record repeated documents, so they cannot be "
@@ -358,7 +366,8 @@ class OpenedIndex:
             )
         part = self.manifest.slice if self.manifest else None
         tables = {} if scope.where is None else self.document_tables
-        return masks_of(self.shards, scope, tables, part.first_token if part else 0)
+        masks = masks_of(self.shards, scope, tables, part.first_token if part else 0)
+        return list(zip(self.shards, masks, strict=True))
 
     def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         """Return the values of a column, and for each shard the index of the value of each document; nothing for None.

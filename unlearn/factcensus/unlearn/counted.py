@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +27,10 @@ from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.run_folder import locked_run
 from factcensus.unlearn.selection import read_fact_table
 from factcensus.unlearn.stopping import check_stop, sleep
+
+if TYPE_CHECKING:
+    from factcensus.api.client import Client
+    from factcensus.indexer.answers import IndexInfo
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -157,13 +161,12 @@ def _counter(index: IndexConfig, facts: int, report: ProgressFunction) -> Iterat
     with Client(index.url, timeout_s=index.wait_s, attempts=1) as client:
         asked = _Patient(index, facts, report)
         description = asked(lambda: _describe(client, name))
-        yield description["digest"], lambda batch: asked(lambda: client.count_facts(name, batch, index.windows))
+        yield description.digest, lambda batch: asked(lambda: client.count_facts(name, batch, index.windows))
 
 
-def _describe(client: Any, name: str) -> dict[str, Any]:
+def _describe(client: Client, name: str) -> IndexInfo:
     client.wait_ready(0.0)
-    described: dict[str, Any] = client.index(name)
-    return described
+    return client.index(name)
 
 
 class _Patient:

@@ -5,7 +5,7 @@ connection errors and the statuses 429 and 503 are retried with increasing pause
 because the service may still be working.
 
 >>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
-...     client.count("pile", "Marie Curie")["documents"]
+...     client.count("pile", "Marie Curie").documents
 """
 
 from factcensus.api.client.asking import Client, count_facts

@@ -4,7 +4,7 @@ Requests change nothing, so they can be repeated safely: connection errors and t
 increasing pauses. Read timeouts are not retried, because the service may still be working.
 
 >>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
-...     client.count("pile", "Marie Curie")["documents"]
+...     client.count("pile", "Marie Curie").documents
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow as pa
 import stamina
 
 from factcensus.api.client.jobs import RemoteJob, count_as_job, submit, take_counts
-from factcensus.api.client.replies import LONGEST_PAUSE_S, error_of, json_of
+from factcensus.api.client.replies import LONGEST_PAUSE_S, answer_of, error_of, json_of
 from factcensus.api.client.tables import batches, counted_batch
 from factcensus.api.errors import (
     AddressError,
@@ -32,6 +32,7 @@ from factcensus.api.errors import (
     UnknownIndexError,
     UnreachableError,
 )
+from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, DocumentsAnswer, IndexInfo, IndexSummary
 from factcensus.indexer.records import Entity, as_entity, windows_of
 from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.facts import Facts
@@ -106,18 +107,19 @@ class Client:
                     raise type(error)(message, status=error.status, title=error.title, type=error.type) from error
             sleep(FIRST_PAUSE_S)
 
-    def indexes(self) -> list[Json]:
+    def indexes(self) -> list[IndexSummary]:
         """Return name, digest, analyzer, documents and tokens of each open index."""
-        listed: list[Json] = json_of(self._send("GET", "/v1/indexes"))["indexes"]
-        return listed
+        reply = self._send("GET", "/v1/indexes")
+        return answer_of(reply, lambda json: [IndexSummary.from_json(each) for each in json["indexes"]])
 
-    def index(self, name: str) -> Json:
+    def index(self, name: str) -> IndexInfo:
         """Return the properties of one index."""
-        return json_of(self._send("GET", _path(name)))
+        return answer_of(self._send("GET", _path(name)), IndexInfo.from_json)
 
-    def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> Json:
+    def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> CountAnswer:
         """Count a text like :meth:`CountIndex.count`; ``by`` is ``source`` or another column to group by."""
-        return self._ask(name, "count", {"text": text, "by": by, "filter": dict(filter or {})})
+        reply = self._ask(name, "count", {"text": text, "by": by, "filter": dict(filter or {})})
+        return answer_of(reply, CountAnswer.from_json)
 
     def cooccurrence(
         self,
@@ -128,10 +130,11 @@ class Client:
         by: str | None = None,
         *,
         filter: Filter | None = None,
-    ) -> Json:
+    ) -> CooccurrenceAnswer:
         """Count two entities like :meth:`CountIndex.cooccurrence`; ``by`` and ``filter`` as in :meth:`count`."""
         body = {"subject": _entity(subject), "object": _entity(object), "window": window, "by": by}
-        return self._ask(name, "cooccurrence", {**body, "filter": dict(filter or {})})
+        reply = self._ask(name, "cooccurrence", {**body, "filter": dict(filter or {})})
+        return answer_of(reply, CooccurrenceAnswer.from_json)
 
     def count_facts(
         self,
@@ -151,7 +154,7 @@ class Client:
             ServerFailureError: Also if another index replaced the index between two batches.
         """
         facts, windows = countable(table), windows_of(windows)
-        digest: str | None = self.index(name)["digest"]
+        digest = self.index(name).digest
         if facts.num_rows > JOB_FACTS:
             return count_as_job(self._send, _path(name, "facts:count"), facts, windows, digest, progress)
         counted: list[pa.Table] = []
@@ -206,11 +209,10 @@ class Client:
         by: str | None = None,
         filter: Filter | None = None,
         limit: int = 10,
-    ) -> Iterator[Json]:
+    ) -> Iterator[DocumentsAnswer]:
         """Yield pages of at most ``limit`` documents that match a text, or a subject with an object.
 
-        A page has ``documents``, ``total`` (of all pages) and the other fields of ``POST …/documents``; ``by`` and
-        ``filter`` as in :meth:`count`.
+        ``by`` and ``filter`` as in :meth:`count`.
         """
         query: Json = {"limit": limit, "by": by, "filter": dict(filter or {})}
         if text is not None:
@@ -221,16 +223,15 @@ class Client:
             query["object"] = _entity(object)
         if window is not None:
             query["window"] = window
-        cursor: str | None = None
         while True:
-            page = self._ask(name, "documents", query if cursor is None else {**query, "cursor": cursor})
+            page = answer_of(self._ask(name, "documents", query), DocumentsAnswer.from_json)
             yield page
-            cursor = page["next"]
-            if cursor is None:
+            if page.next is None:
                 return
+            query["cursor"] = page.next
 
-    def _ask(self, name: str, route: str, body: Json) -> Json:
-        return json_of(self._send("POST", _path(name, route), json=body))
+    def _ask(self, name: str, route: str, body: Json) -> httpx.Response:
+        return self._send("POST", _path(name, route), json=body)
 
     def _send(
         self,

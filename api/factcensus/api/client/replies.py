@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from factcensus.api.errors import NotReadyError, RejectedError, ServerFailureError, ServiceError, UnknownIndexError
 
+Answer = TypeVar("Answer")
 #: Maximum pause before the next attempt.
 LONGEST_PAUSE_S = 60.0
 UNKNOWN_INDEX = "urn:factcensus:problem:unknown-index"
@@ -31,6 +33,22 @@ def json_of(reply: httpx.Response) -> dict[str, Any]:
             status=reply.status_code,
         )
     return content
+
+
+def answer_of(reply: httpx.Response, read: Callable[[dict[str, Any]], Answer]) -> Answer:
+    """Return the answer in a successful response.
+
+    Raises:
+        ServerFailureError: The response is not a JSON object, or lacks a field.
+    """
+    content = json_of(reply)
+    try:
+        return read(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ServerFailureError(
+            f"{reply.url} returned an unexpected answer ({error!r}); use a client of the same version as the service",
+            status=reply.status_code,
+        ) from error
 
 
 def error_of(reply: httpx.Response, base_url: str) -> ServiceError:

@@ -18,6 +18,7 @@ from factcensus.api.infini_gram.documents import document_at
 from factcensus.api.infini_gram.tokens import Ngram, Query, end_of_document, separator_of, token_of
 from factcensus.api.infini_gram.wire import Asked, Refusal
 from factcensus.indexer import CountIndex, Deadline
+from factcensus.indexer.answers import Tokens
 from factcensus.indexer.infini_gram.language_model import NgramModel
 
 Answer = dict[str, Any]
@@ -120,7 +121,7 @@ def _infgram_prob(question: Question) -> Answer:
     if len(ngram) == 1:  # there is no prompt, so no suffix either
         return {**_prob(question), "suffix_len": 0, "longest_suffix": ""}
     found = question.model().infgram_prob(_for_model(question))
-    return {**_ratio(found["prompt_count"], found["count"]), **_suffix(question, found)}
+    return {**_ratio(found.prompt_count, found.count), **_suffix(question, found.suffix)}
 
 
 def _ntd(question: Question) -> Answer:
@@ -141,9 +142,9 @@ def _distribution(question: Question, *, infinite: bool) -> Answer:
     else:
         model = question.model()
         found = (model.infgram_ntd if infinite else model.ntd)(_for_model(question), max_support=support)
-        counts = {each["id"]: each["count"] for each in found["next"]}
-        ends, prompts, exact = found["end_of_document"]["count"], found["prompt_count"], found["exact"]
-        suffix = _suffix(question, found) if infinite else {}
+        counts = {each.id: each.count for each in found.next}
+        ends, prompts, exact = found.end_of_document.count, found.prompt_count, found.exact
+        suffix = _suffix(question, found.suffix)
     if ends:
         end = end_of_document(index)
         counts[separator_of(index) if end in counts else end] = ends
@@ -188,9 +189,11 @@ def _for_model(question: Question) -> str | Ngram:
     return question.query.text if -1 in question.query.ngram and question.query.text else question.query.ngram
 
 
-def _suffix(question: Question, found: Answer) -> Answer:
-    ids = [i for i in found["suffix"]["ids"] if i is not None]
-    return {"suffix_len": len(found["suffix"]["ids"]), "longest_suffix": question.index.text(ids) if ids else ""}
+def _suffix(question: Question, suffix: Tokens | None) -> Answer:
+    if suffix is None:  # not an ∞-gram query
+        return {}
+    ids = [i for i in suffix.ids if i is not None]
+    return {"suffix_len": len(suffix.ids), "longest_suffix": question.index.text(ids) if ids else ""}
 
 
 def _find(question: Question) -> Answer:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -19,6 +22,7 @@ from factcensus.api.routes.documents import Cursors
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline
+from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts
 from factcensus.indexer.errors import FactcensusError
 
 router = new_router("pages")
@@ -49,7 +53,7 @@ async def page(
             result = await within(
                 limits.deadline_seconds, request, lambda deadline: _result(index, question, limits, deadline)
             )
-            documents = result["answer"]["cooccurrence"]["documents"]
+            documents = result["answer"].cooccurrence.documents
             context |= result
             context |= service.fact_tables.standing(index.digest, documents, question.tokens_between)
             context |= {"curl": question.curl(str(request.base_url)), "json_address": question.json_address()}
@@ -98,22 +102,34 @@ def _result(index: CountIndex, question: Question, limits: Limits, deadline: Dea
     found = index.find_documents(
         subject=subject, object=object_, window=window, limit=SHOWN, start=start, scope=scope, deadline=deadline
     )
-    following = None if found["next"] is None else question.address(cursor=cursors.cursor(found["next"]))
-    return {"answer": answer, "rows": _rows(answer, by), "found": found, "start": start, "next_page": following}
+    cursor = cursors.next_of(found)
+    following = None if cursor is None else question.address(cursor=cursor)
+    return {"answer": answer, "rows": _rows(answer), "found": found, "start": start, "next_page": following}
 
 
-def _rows(answer: dict[str, Any], by: str | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of the table of counts by column value.
+
+    Attributes:
+        value: The value; None in the row that sums up ``others`` values.
+        share: Documents with both, in percent of the largest row.
+    """
+
+    value: str | None
+    counts: GroupCounts
+    share: float | None
+    others: int = 0
+
+
+def _rows(answer: CooccurrenceAnswer) -> list[_Row]:
     """Return the counts by column value, most documents first; values after the first rows are summed in one row."""
-    rows = [{"value": value, **numbers} for value, numbers in (answer.get(f"by_{by}") or {}).items()]
-    rows.sort(key=lambda row: (-row["cooccurrence"]["documents"], row["value"]))
-    most = max([1, *(row["cooccurrence"]["documents"] for row in rows)])
-    for row in rows:
-        row["share"] = round(100 * row["cooccurrence"]["documents"] / most, 1)
-    if len(rows) <= MOST_ROWS:
-        return rows
-    rest = rows[MOST_ROWS:]
-    summed = {
-        part: {name: sum(row[part][name] for row in rest) for name in rest[0][part]}
-        for part in ("cooccurrence", "subject", "object")
-    }
-    return [*rows[:MOST_ROWS], {"value": None, "others": len(rest), "share": None, **summed}]
+    groups = sorted((answer.groups or {}).items(), key=lambda each: (-each[1].cooccurrence.documents, each[0]))
+    most = max([1, *(counts.cooccurrence.documents for _, counts in groups)])
+    rows = [
+        _Row(value, counts, share=round(100 * counts.cooccurrence.documents / most, 1))
+        for value, counts in groups[:MOST_ROWS]
+    ]
+    if rest := [counts for _, counts in groups[MOST_ROWS:]]:
+        rows.append(_Row(None, reduce(add, rest), share=None, others=len(rest)))
+    return rows

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from factcensus.api.answers import CooccurrenceAnswer, CountAnswer
 from factcensus.api.bodies import By, CooccurrenceBody, CountBody, EntityBody, WindowText, filter_of_text, scope_of
 from factcensus.api.dependencies import JsonBody, OpenIndex, limits_now, new_router
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.serving.caching import cache_headers, cached, not_modified
 from factcensus.indexer import CountIndex, Deadline, Entity
+from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, Json
 
 router = new_router("counts")
 
@@ -51,9 +51,9 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
     check_text(body.text, "the text", limits)
     scope = scope_of(body.filter)
 
-    def counted(deadline: Deadline) -> dict[str, Any]:
+    def counted(deadline: Deadline) -> Json:
         check_groups(index, body.by, limits)
-        return index.count(body.text, by=body.by, scope=scope, deadline=deadline)
+        return index.count(body.text, by=body.by, scope=scope, deadline=deadline).as_json()
 
     forms = None if body.by or body.filter else partial(_forms, index, body.text)
     question = body.model_dump(mode="json")
@@ -106,9 +106,10 @@ async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBod
     check_entity(object_, "the object", limits)
     scope = scope_of(body.filter)
 
-    def counted(deadline: Deadline) -> dict[str, Any]:
+    def counted(deadline: Deadline) -> Json:
         check_groups(index, body.by, limits)
-        return index.cooccurrence(subject, object_, window=body.window, by=body.by, scope=scope, deadline=deadline)
+        answer = index.cooccurrence(subject, object_, window=body.window, by=body.by, scope=scope, deadline=deadline)
+        return answer.as_json()
 
     forms = None if body.by or body.filter else partial(_forms, index, subject, object_)
     question = body.model_dump(mode="json")

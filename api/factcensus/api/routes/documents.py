@@ -6,12 +6,12 @@ import base64
 import binascii
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from factcensus.api.answers import DocumentsAnswer
 from factcensus.api.bodies import DocumentsBody, scope_of
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, new_router
 from factcensus.api.http.problems import Problem
@@ -19,6 +19,7 @@ from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline
+from factcensus.indexer.answers import DocumentsAnswer
 
 router = new_router("documents")
 
@@ -42,14 +43,12 @@ async def documents(request: Request, index: OpenIndex, limits: LimitsOf, body: 
     cursors = Cursors(index, body)
     start = 0 if body.cursor is None else cursors.start(body.cursor)
 
-    def found(deadline: Deadline) -> dict[str, Any]:
+    def found(deadline: Deadline) -> DocumentsAnswer:
         check_groups(index, body.by, limits)
         return index.find_documents(**query, limit=body.limit, start=start, by=body.by, scope=scope, deadline=deadline)
 
     page = await within(limits.deadline_seconds, request, found)
-    following = None if page["next"] is None else cursors.cursor(page["next"])
-    answer = {"index": index.name, "analyzer": index.analyzer.label, **page, "next": following, "exact": True}
-    return JSONResponse(answer)
+    return JSONResponse(replace(page, next=cursors.next_of(page)).as_json())
 
 
 def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
@@ -83,6 +82,10 @@ class Cursors:
     def cursor(self, start: int) -> str:
         """Return the cursor of the page that starts after ``start`` documents."""
         return base64.urlsafe_b64encode(json.dumps([start, self._index, self._question]).encode()).decode()
+
+    def next_of(self, page: DocumentsAnswer) -> str | None:
+        """Return the cursor of the page after ``page``; None for the last page."""
+        return self.cursor(page.next) if isinstance(page.next, int) else None
 
     def start(self, cursor: str) -> int:
         """Return the number of documents before a page.

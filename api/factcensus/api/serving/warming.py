@@ -72,7 +72,7 @@ class ShortCounts:
             words = _rare_words(index)
             if len(words) > 1:
                 about = index.info()
-                by = "source" if about["sources"] and about["documents"] <= FEW_DOCUMENTS else None
+                by = "source" if about.sources and about.documents <= FEW_DOCUMENTS else None
                 ask_everything(index, words[0], words[1], alias=words[-1], by=by, deadline=deadline)
         except Exception as error:  # real queries report the error; it must not stop the start of the service
             log.warning("index %r could not be warmed up: %s", index.name, error)

@@ -111,11 +111,8 @@ class WordsAnalyzer:
 
     def __init__(self, name: Normalization) -> None:
         self.name: Normalization = name
-
-    @property
-    def label(self) -> str:
-        """Name and version, as shown in every response."""
-        return f"{self.name}/{WORDS_VERSION}+unicode-{UNICODE_VERSION}"
+        #: Name and version, as shown in every response.
+        self.label = f"{name}/{WORDS_VERSION}+unicode-{UNICODE_VERSION}"
 
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of a text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
@@ -15,6 +15,9 @@ from factcensus.indexer.cli.options import (
 )
 from factcensus.indexer.system.console import print_json, print_table
 
+if TYPE_CHECKING:
+    from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, GroupCounts, TextCounts
+
 
 @command("count", example='factcensus count indexes/wiki "capital of France" --json')
 @index_argument
@@ -26,10 +29,11 @@ def count(index: IndexChoice, text: str, scope: ScopeChoice, as_json: bool) -> N
     with index.open() as opened, scope.timed() as deadline:
         answer = opened.count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
     if as_json:
-        print_json(answer)
+        print_json(answer.as_json())
         return
-    print(f"{' '.join(answer['tokens'])!r} in {answer['index']} ({answer['analyzer']}, exact)")
-    rows = [[name, part["occurrences"], part["documents"]] for name, part in _parts(answer, scope.by)]
+    print(f"{' '.join(answer.tokens)!r} in {answer.index} ({answer.analyzer}, exact)")
+    counted: list[tuple[str, CountAnswer | TextCounts]] = [("all", answer), *(answer.groups or {}).items()]
+    rows = [[name, counts.occurrences, counts.documents] for name, counts in counted]
     print_table(rows, [scope.by or "source", "occurrences", "documents"])
 
 
@@ -68,25 +72,21 @@ def cooc(
     with index.open() as opened, scope.timed() as deadline:
         answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), deadline=deadline)
     if as_json:
-        print_json(answer)
+        print_json(answer.as_json())
         return
     names = [entity.name for entity in both]
     where = "in one document" if window is None else f"at most {window} tokens apart"
-    print(f"{' and '.join(names)} {where}, in {answer['index']} ({answer['analyzer']}, exact)")
+    print(f"{' and '.join(names)} {where}, in {answer.index} ({answer.analyzer}, exact)")
+    counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *(answer.groups or {}).items()]
     rows = [
         [
             name,
-            part["subject"]["documents"],
-            part["object"]["documents"],
-            part["cooccurrence"]["documents"],
-            part["cooccurrence"]["pairs"],
+            counts.subject.documents,
+            counts.object.documents,
+            counts.cooccurrence.documents,
+            counts.cooccurrence.pairs,
         ]
-        for name, part in _parts(answer, scope.by)
+        for name, counts in counted
     ]
     header = [scope.by or "source", f"documents with {names[0]}", f"with {names[1]}", "with both", "pairs"]
     print_table(rows, header)
-
-
-def _parts(answer: dict[str, Any], by: str | None) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, counts) for all documents and for each group."""
-    return [("all", answer), *answer.get(f"by_{by}", {}).items()]

@@ -186,4 +186,4 @@ def _documents(path: Path) -> int:
     from factcensus.indexer.index import CountIndex
 
     with CountIndex.open(path) as index:
-        return int(index.info()["documents"])
+        return index.info().documents

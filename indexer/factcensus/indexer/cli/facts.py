@@ -167,7 +167,7 @@ def _count_in_index(
 
         def occurs(text: str) -> bool:
             try:
-                return bool(opened.count(text)["occurrences"])
+                return bool(opened.count(text).occurrences)
             except EmptyQueryError:
                 return False
 

@@ -263,18 +263,18 @@ def info(index: IndexChoice, as_json: bool) -> None:
     with index.open() as opened:
         described = opened.info()
     if as_json:
-        print_json(described)
+        print_json(described.as_json())
         return
-    sources = described.pop("sources") or {}
-    if part := described.pop("slice", None):
-        first, shards = part["first_shard"], described["shards"]
-        described["slice"] = f"shards {first + 1} to {first + shards} of the {part['whole_shards']} of {part['whole']}"
-    for key, value in described.items():
+    shown = described.as_json() | {"sources": None}
+    if part := described.slice:
+        last = part.first_shard + described.shards
+        shown["slice"] = f"shards {part.first_shard + 1} to {last} of the {part.whole_shards} of {part.whole}"
+    for key, value in shown.items():
         if value is not None:
             print(f"{key.replace('_', ' '):<20} {f'{value:,}' if isinstance(value, int) else value}")
-    if sources:
+    if described.sources:
         print()
-        rows = [[name, counts["documents"], counts["tokens"]] for name, counts in sources.items()]
+        rows = [[name, size.documents, size.tokens] for name, size in described.sources.items()]
         print_table(rows, ["source", "documents", "tokens"])
 
 
@@ -315,6 +315,9 @@ def _print_proof(record: Path, proof: dict[str, Any]) -> None:
         print("cannot confirm that the index is a later generation of the one in the record")
 
 
+_LISTED = ("name", "analyzer", "documents", "tokens", "bytes", "digest")
+
+
 @command("list", example="factcensus index list indexes/")
 @argument("folder", type=PATH, metavar="DIR", help="a folder that holds index folders")
 @json_option
@@ -335,7 +338,9 @@ def list_indexes(folder: Path, as_json: bool) -> None:
         except (IndexerError, OSError) as error:  # still show the others
             notice(str(error))
             continue
-        rows.append({key: described[key] for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")})
+        rows.append(
+            {key: getattr(described, key) for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")}
+        )
     if as_json:
         print_json({"indexes": rows})
     elif rows:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import IndexChoice, Whole, index_argument, json_option
 from factcensus.indexer.system.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from factcensus.indexer.answers import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer
+    from factcensus.indexer.infini_gram.language_model import NgramModel
 
 infini_option = option(
     "--infini", is_flag=True, help="use only the longest suffix of the prompt that occurs in the corpus (∞-gram)"
@@ -22,12 +28,13 @@ infini_option = option(
 @json_option
 def prob(index: IndexChoice, text: str, infini: bool, as_json: bool) -> None:
     """Show how often the last token of a text follows the tokens before it."""
-    answer = _ask(index, "infgram_prob" if infini else "prob", text)
+    with _model(index) as model:
+        answer = model.infgram_prob(text) if infini else model.prob(text)
     if as_json:
-        print_json(answer)
+        print_json(answer.as_json())
         return
     print(_heading(answer))
-    print_table([_row(answer["token"]["token"], answer)], ["next", "count", "probability"])
+    print_table([_row(answer.token, answer)], ["next", "count", "probability"])
 
 
 @command(
@@ -52,45 +59,42 @@ def ntd(
     index: IndexChoice, text: str, infini: bool, most: int, max_support: int | None, exact: bool, as_json: bool
 ) -> None:
     """Show which tokens follow a text, and how often (next-token distribution)."""
-    options: dict[str, Any] = {"most": most}
-    if exact or max_support is not None:
-        options["max_support"] = max_support
-    answer = _ask(index, "infgram_ntd" if infini else "ntd", text, **options)
+    from factcensus.indexer.infini_gram.language_model import MOST_SUPPORT
+
+    with _model(index) as model:
+        support = None if exact else max_support or MOST_SUPPORT
+        answer = (model.infgram_ntd if infini else model.ntd)(text, max_support=support, most=most)
     if as_json:
-        print_json(answer)
+        print_json(answer.as_json())
         return
     print(_heading(answer))
-    if not answer["exact"]:
+    if not answer.exact:
         print(
-            f"sampled one in {answer['sampled_every']:,} occurrences: counts are off by at most "
-            f"{answer['max_error']:,}; --exact counts all occurrences"
+            f"sampled one in {answer.sampled_every:,} occurrences: counts are off by at most "
+            f"{answer.max_error:,}; --exact counts all occurrences"
         )
-    rows = [_row(each["token"], each) for each in answer["next"]]
-    print_table([*rows, _row("(end of document)", answer["end_of_document"])], ["next", "count", "probability"])
-    if answer["distinct"] > len(rows):
-        print(f"… and {answer['distinct'] - len(rows):,} more (--most)")
+    rows = [_row(each.token, each) for each in answer.next]
+    print_table([*rows, _row("(end of document)", answer.end_of_document)], ["next", "count", "probability"])
+    if answer.distinct > len(rows):
+        print(f"… and {answer.distinct - len(rows):,} more (--most)")
 
 
-def _ask(index: IndexChoice, question: str, text: str, **options: Any) -> dict[str, Any]:
+@contextmanager
+def _model(index: IndexChoice) -> Iterator[NgramModel]:
     from factcensus.indexer.infini_gram.language_model import NgramModel
 
     with index.open() as opened, NgramModel.open(opened) as model:
-        answer: dict[str, Any] = getattr(model, question)(text, **options)
-        return answer
+        yield model
 
 
-def _heading(answer: dict[str, Any]) -> str:
-    context = answer.get("suffix", answer["prompt"])["tokens"]
-    exactness = "exact" if answer["exact"] else "estimates"
-    return (
-        f"{' '.join(context)!r}, {answer['prompt_count']:,} times in {answer['index']} ({answer['analyzer']}, "
-        f"{exactness})"
-    )
+def _heading(answer: ProbabilityAnswer | NextTokensAnswer) -> str:
+    context = (answer.suffix or answer.prompt).tokens
+    exactness = "exact" if answer.exact else "estimates"
+    return f"{' '.join(context)!r}, {answer.prompt_count:,} times in {answer.index} ({answer.analyzer}, {exactness})"
 
 
-def _row(token: str, counts: dict[str, Any]) -> list[Any]:
-    probability = counts["probability"]
-    return [token, counts["count"], "–" if probability is None else f"{probability:.6f}"]
+def _row(token: str, counts: ProbabilityAnswer | NextToken | EndOfDocument) -> list[str | int]:
+    return [token, counts.count, "–" if counts.probability is None else f"{counts.probability:.6f}"]
 
 
 ngram_group: click.Group = group(

@@ -186,7 +186,7 @@ def count_pairs(
     column = -1 if by else column_of(scope)
     selections = [
         shard.selection(counted, column, groups)
-        for shard, counted, groups in zip(index.shards, index.counted(scope), codes, strict=True)
+        for (shard, counted), groups in zip(index.counted_shards(scope), codes, strict=True)
     ]
     counts = count_plan(
         index.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),

@@ -57,7 +57,7 @@ class WordLexicon:
         return len(self._vocabulary)
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the tokens decide
-        return [self._vocabulary.id(token) for token in tokens]
+        return list(map(self._vocabulary.id, tokens))
 
     def name_ids(self, name: str) -> list[TokenIds]:
         ids = tuple(map(self._vocabulary.id, self._analyzer.tokens(name)))

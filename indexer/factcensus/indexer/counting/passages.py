@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage, Span
 from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
@@ -41,7 +42,7 @@ def find_documents(
     by: str | None = None,
     scope: Scope = EVERY_DOCUMENT,
     deadline: Deadline | None = None,
-) -> dict[str, Any]:
+) -> DocumentsAnswer:
     """Find the documents that contain a text, or mentions of both a subject and an object, in corpus order.
 
     Args:
@@ -57,9 +58,7 @@ def find_documents(
         deadline: Stops a search that takes too long, between two shards.
 
     Returns:
-        ``documents`` (number in the index, id, source, metadata, tokens, passages), ``total``, and ``next``, the
-        ``start`` of the next page or None. A passage is a list of spans, each with its ``text`` and its
-        ``mention``: "text", "subject", "object" or None. With ``by``, ``by_…`` has the number of documents per value.
+        The documents of the page; ``next`` is the ``start`` of the next page or None.
 
     Raises:
         DeadlineError: The deadline was reached.
@@ -70,30 +69,31 @@ def find_documents(
         raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
     found: list[tuple[npt.NDArray[np.int64], Places]] = []
-    for shard, counted in zip(index.shards, index.counted(scope), strict=True):
+    for shard, counted in index.counted_shards(scope):
         found.append(_found(index, shard, counted, text, subject, object, window))
         if deadline is not None:
             deadline.check()
     total = sum(len(documents) for documents, _ in found)
-    answer: list[dict[str, Any]] = []
+    page: list[FoundDocument] = []
     before = 0
     for shard, (documents, mentions) in zip(index.shards, found, strict=True):
         first = max(0, start - before)
-        shown = documents[first : first + limit - len(answer)].tolist() if first < len(documents) else []
-        if shown and len(answer) < limit:
+        shown = documents[first : first + limit - len(page)].tolist() if first < len(documents) else []
+        if shown and len(page) < limit:
             rows = shard.rows(shown)
-            answer += [
+            page += [
                 _described(index, shard, document, row, mentions) for document, row in zip(shown, rows, strict=True)
             ]
         before += len(documents)
-    end = start + len(answer)
-    page: dict[str, Any] = {"documents": answer, "total": total, "next": end if answer and end < total else None}
+    end = start + len(page)
+    groups: dict[str, int] | None = None
     if by is not None:
         grouped = np.zeros(len(names), np.int64)
-        for (documents, _), groups in zip(found, codes, strict=True):
-            grouped += np.bincount(groups[documents], minlength=len(names))
-        page[f"by_{by}"] = dict(zip(names, grouped.tolist(), strict=True))
-    return page
+        for (documents, _), values in zip(found, codes, strict=True):
+            grouped += np.bincount(values[documents], minlength=len(names))
+        groups = dict(zip(names, grouped.tolist(), strict=True))
+    following = end if page and end < total else None
+    return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by, groups)
 
 
 #: A kind of mention, and the sorted start and end positions of these mentions.
@@ -122,7 +122,7 @@ def _found(
     ]
 
 
-def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> dict[str, Any]:
+def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> FoundDocument:
     begin, end = shard.document_span(document)
     inside = []
     for what, starts, ends in places:
@@ -134,16 +134,16 @@ def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, A
         found = zip(starts[:MOST_MENTIONS].tolist(), ends[:MOST_MENTIONS].tolist(), strict=True)
         mentions += [(s, e, what) for s, e in found if all(e <= low or high <= s for low, high, _ in pair)]
     mentions.sort()
-    return {
-        "document": shard.first_document + document,
-        "id": row.get("id"),
-        "source": row.get("source"),
-        "path": row.get("path"),
-        "record": row.get("record"),
-        "metadata": _parsed(row.get("metadata")),
-        "tokens": end - begin,
-        "passages": [_spans(index, shard, *stretch) for stretch in _stretches(mentions, pair, begin, end)],
-    }
+    return FoundDocument(
+        document=shard.first_document + document,
+        id=row.get("id"),
+        source=row.get("source"),
+        path=row.get("path"),
+        record=row.get("record"),
+        metadata=_parsed(row.get("metadata")),
+        tokens=end - begin,
+        passages=[_passage(index, shard, *stretch) for stretch in _stretches(mentions, pair, begin, end)],
+    )
 
 
 def _closest_pair(subject: Place, object: Place) -> list[Mention]:
@@ -189,9 +189,7 @@ def _stretches(
     return sorted(best[:MOST_PASSAGES])
 
 
-def _spans(
-    index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]
-) -> list[dict[str, str | None]]:
+def _passage(index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]) -> Passage:
     """Split a range into spans; their joined texts give the text of the range."""
     pieces: list[tuple[int, int, str | None]] = []
     at = low
@@ -202,12 +200,12 @@ def _spans(
         at = end
     pieces = [piece for piece in [*pieces, (at, high, None)] if piece[1] > piece[0]]
     gap = " " if index.analyzer.has_vocabulary else ""  # the characters between words are not stored
-    spans: list[dict[str, str | None]] = []
+    spans: Passage = []
     for i, (first, last, label) in enumerate(pieces):
         text = index.text(shard.tokens(first, last).tolist())
         if label is None:
             text = (gap if i else "") + text + (gap if i + 1 < len(pieces) else "")
-        elif gap and spans and spans[-1]["mention"] is not None:
-            spans.append({"text": gap, "mention": None})
-        spans.append({"text": text, "mention": label})
+        elif gap and spans and spans[-1].mention is not None:
+            spans.append(Span(gap, None))
+        spans.append(Span(text, label))
     return spans

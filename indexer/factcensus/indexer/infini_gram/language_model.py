@@ -32,6 +32,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from factcensus.indexer.answers import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
 from factcensus.indexer.errors import (
     EmptyQueryError,
     IndexChangedError,
@@ -62,7 +63,7 @@ class NgramModel:
     """An n-gram language model of an open index, which must stay open; queries are thread-safe.
 
     >>> with CountIndex.open("indexes/wiki") as index, NgramModel.open(index) as model:
-    ...     model.prob("the capital of France is Paris")["probability"]
+    ...     model.prob("the capital of France is Paris").probability
     """
 
     def __init__(self, index: CountIndex, engine: Any, absent_id: int) -> None:
@@ -130,13 +131,8 @@ class NgramModel:
 
     # --- queries --------------------------------------------------------------------------------------------------
 
-    def prob(self, query: Query) -> dict[str, Any]:
+    def prob(self, query: Query) -> ProbabilityAnswer:
         """Return the probability of the last token of a query after all previous tokens.
-
-        Returns:
-            ``prompt`` and ``token`` (ids and printable tokens; id None for a word that is not in the corpus),
-            ``prompt_count`` and ``count`` (occurrences of the prompt, and of the prompt with the token),
-            ``probability`` (their ratio; None if the prompt does not occur) and ``exact``, which is always true.
 
         Raises:
             EmptyQueryError: The query has no tokens.
@@ -144,16 +140,16 @@ class NgramModel:
         """
         return self._probability("prob", query)
 
-    def infgram_prob(self, query: Query) -> dict[str, Any]:
+    def infgram_prob(self, query: Query) -> ProbabilityAnswer:
         """Return the same as :meth:`prob` for the longest suffix of the prompt that occurs, which may be empty.
 
-        Returns:
-            As in :meth:`prob`, with this ``suffix``, to which ``prompt_count`` and ``count`` refer. For an empty
-            suffix, ``prompt_count`` is the number of all tokens and documents (each document ends once).
+        For an empty ``suffix``, ``prompt_count`` is the number of all tokens and documents (each document ends once).
         """
         return self._probability("infgram_prob", query)
 
-    def ntd(self, prompt: Query, *, max_support: int | None = MOST_SUPPORT, most: int | None = None) -> dict[str, Any]:
+    def ntd(
+        self, prompt: Query, *, max_support: int | None = MOST_SUPPORT, most: int | None = None
+    ) -> NextTokensAnswer:
         """Return the distribution of the next token after a prompt.
 
         Args:
@@ -163,12 +159,6 @@ class NgramModel:
                 counts exactly, at about 12 µs per distinct token and shard.
             most: Return only this many of the most frequent tokens.
 
-        Returns:
-            ``prompt``; ``prompt_count``, its occurrences; ``next``, a list of ``id, token, count, probability``, most
-            frequent first; ``distinct``, the number of distinct next tokens; ``end_of_document``, the ``count`` and
-            ``probability`` that the document ends (always exact); and ``exact``, with ``sampled_every`` (1 if exact)
-            and ``max_error``, the maximum error of a ``count`` (0 if exact).
-
         Raises:
             EmptyQueryError: The prompt has no tokens.
             InputError: An id is not in the index, or a limit is out of range.
@@ -177,13 +167,13 @@ class NgramModel:
 
     def infgram_ntd(
         self, prompt: Query, *, max_support: int | None = MOST_SUPPORT, most: int | None = None
-    ) -> dict[str, Any]:
+    ) -> NextTokensAnswer:
         """Return the same as :meth:`ntd` for the longest suffix of the prompt that occurs, given as ``suffix``."""
         return self._distribution("infgram_ntd", prompt, max_support, most)
 
     # --- implementation -------------------------------------------------------------------------------------------
 
-    def _probability(self, kind: Literal["prob", "infgram_prob"], query: Query) -> dict[str, Any]:
+    def _probability(self, kind: Literal["prob", "infgram_prob"], query: Query) -> ProbabilityAnswer:
         tokens = self._tokens(query)
         if len(tokens.ids) < 2:
             raise InputError(
@@ -192,19 +182,18 @@ class NgramModel:
             )
         prompt, token = tokens[:-1], tokens[-1:].shown()
         found = self._ask(kind, prompt_ids=prompt.ids, cont_id=tokens.ids[-1])
-        count, occurrences = found["cont_cnt"], found["prompt_cnt"]
-        return {
-            **self._described(prompt, found),
-            "token": {"id": token["ids"][0], "token": token["tokens"][0]},
-            "prompt_count": occurrences,
-            "count": count,
-            "probability": count / occurrences if occurrences else None,
-            "exact": True,
-        }
+        return ProbabilityAnswer(
+            *self._described(prompt, found),
+            id=token.ids[0],
+            token=token.tokens[0],
+            prompt_count=found["prompt_cnt"],
+            count=found["cont_cnt"],
+            exact=True,
+        )
 
     def _distribution(
         self, kind: Literal["ntd", "infgram_ntd"], prompt: Query, max_support: int | None, most: int | None
-    ) -> dict[str, Any]:
+    ) -> NextTokensAnswer:
         if most is not None and not _is_number(most, 1):
             raise InputError(f"most must be a number of tokens of at least 1, got {most!r}")
         if max_support is not None and not _is_number(max_support, 1, MOST_SUPPORT):
@@ -236,19 +225,18 @@ class NgramModel:
         runs = sum(low < high for low, high in (shard.find(context) for shard in self._index.suffix_arrays))
         ranking = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
         words = self._index.words([token for token, _ in ranking])
-        return {
-            **self._described(tokens, found),
-            "prompt_count": occurrences,
-            "distinct": len(counts),
-            "next": [
-                {"id": token, "token": word, "count": count, "probability": count / occurrences}
+        return NextTokensAnswer(
+            *self._described(tokens, found),
+            prompt_count=occurrences,
+            distinct=len(counts),
+            next=[
+                NextToken(token, word, count, count / occurrences)
                 for (token, count), word in zip(ranking, words, strict=True)
             ],
-            "end_of_document": {"count": ends, "probability": ends / occurrences if occurrences else None},
-            "exact": step == 1,
-            "sampled_every": step,
-            "max_error": 0 if step == 1 else step * runs,
-        }
+            end_of_document=EndOfDocument(ends, ends / occurrences if occurrences else None),
+            sampled_every=step,
+            max_error=0 if step == 1 else step * runs,
+        )
 
     def _document_ends(self, context: Sequence[int]) -> tuple[int, bool]:
         """Return how many documents end with these tokens, and whether the engine misreads the distribution."""
@@ -263,15 +251,10 @@ class NgramModel:
             misread |= last and high > low
         return ends, misread
 
-    def _described(self, prompt: _Tokens, found: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {
-            "index": self._index.name,
-            "analyzer": self._index.analyzer.label,
-            "prompt": prompt.shown(),
-        }
-        if "suffix_len" in found:
-            answer["suffix"] = prompt[len(prompt.ids) - found["suffix_len"] :].shown()
-        return answer
+    def _described(self, prompt: _Tokens, found: dict[str, Any]) -> tuple[str, str, Tokens, Tokens | None]:
+        """Return the first fields of an answer: index, analyzer, prompt and suffix."""
+        suffix = prompt[len(prompt.ids) - found["suffix_len"] :].shown() if "suffix_len" in found else None
+        return self._index.name, self._index.analyzer.label, prompt.shown(), suffix
 
     def _tokens(self, query: Query) -> _Tokens:
         """Return the tokens of a query; words that are not in the corpus get the absent id."""
@@ -328,9 +311,9 @@ class _Tokens:
     def __getitem__(self, part: slice) -> _Tokens:
         return _Tokens(self.ids[part], self.words[part], self.absent_id)
 
-    def shown(self) -> dict[str, list[Any]]:
-        """Return the form used in results."""
-        return {"ids": [None if i == self.absent_id else i for i in self.ids], "tokens": self.words}
+    def shown(self) -> Tokens:
+        """Return the form used in answers."""
+        return Tokens([None if i == self.absent_id else i for i in self.ids], self.words)
 
 
 def _is_number(value: object, least: int, most: int | None = None) -> bool:

@@ -351,4 +351,4 @@ def _generation(index: CountIndex) -> Generation:
 
 def _count(index: CountIndex, text: str) -> Numbers:
     answer = index.count(text)
-    return Numbers(answer["occurrences"], answer["documents"])
+    return Numbers(answer.occurrences, answer.documents)

@@ -1,0 +1,49 @@
+"""What an index answers: frozen records with typed fields.
+
+Each answer gives its JSON with ``as_json`` and shows a table in a notebook. The command line, the service, its OpenAPI
+document and its client all use these classes, so a field is described once. The client reads answers with
+``from_json``, which ignores unknown keys.
+"""
+
+from __future__ import annotations
+
+from factcensus.indexer.answers.counts import (
+    CooccurrenceAnswer,
+    CooccurrenceCounts,
+    CountAnswer,
+    EntityCounts,
+    GroupCounts,
+    MentionCounts,
+    NameVariant,
+    TextCounts,
+)
+from factcensus.indexer.answers.documents import DocumentsAnswer, FoundDocument, Passage, Span
+from factcensus.indexer.answers.indexes import IndexInfo, IndexSlice, IndexSummary, SourceSize
+from factcensus.indexer.answers.ngrams import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
+from factcensus.indexer.answers.record import Answer, Json
+
+__all__ = [
+    "Answer",
+    "Json",
+    "CountAnswer",
+    "TextCounts",
+    "CooccurrenceAnswer",
+    "EntityCounts",
+    "GroupCounts",
+    "MentionCounts",
+    "NameVariant",
+    "CooccurrenceCounts",
+    "DocumentsAnswer",
+    "FoundDocument",
+    "Passage",
+    "Span",
+    "IndexInfo",
+    "IndexSlice",
+    "IndexSummary",
+    "SourceSize",
+    "ProbabilityAnswer",
+    "NextTokensAnswer",
+    "NextToken",
+    "EndOfDocument",
+    "Tokens",
+]

@@ -1,0 +1,275 @@
+"""Counts of a text, and of two entities alone and together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from factcensus.indexer.answers.record import Answer, Json, grouped_json, groups_from, html_table
+
+
+@dataclass(frozen=True, slots=True)
+class TextCounts(Answer):
+    """The counts of one text."""
+
+    occurrences: int
+    """Positions where the tokens occur; overlapping occurrences all count."""
+    documents: int
+    """Documents with at least one occurrence."""
+
+    def as_json(self) -> Json:
+        return {"occurrences": self.occurrences, "documents": self.documents}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["occurrences"], json["documents"])
+
+
+@dataclass(frozen=True, slots=True)
+class CountAnswer(Answer):
+    """How often a text occurs in the corpus."""
+
+    index: str
+    """Name of the index."""
+    analyzer: str = field(repr=False)
+    """Name and version of the analyzer."""
+    text: str
+    """The text as it was counted."""
+    tokens: list[str] = field(repr=False)
+    """The tokens of the text."""
+    occurrences: int
+    """Positions where the tokens occur; overlapping occurrences all count."""
+    documents: int
+    """Documents with at least one occurrence."""
+    exact: bool
+    """False if the counts are estimates."""
+    by: str | None = field(default=None, repr=False, metadata={"exclude": True})
+    """The column by which ``groups`` are formed."""
+    groups: dict[str, TextCounts] | None = field(
+        default=None, repr=False, metadata={"serialization_alias": "by_source"}
+    )
+    """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
+
+    def as_json(self) -> Json:
+        return {
+            "index": self.index,
+            "analyzer": self.analyzer,
+            "text": self.text,
+            "tokens": self.tokens,
+            "occurrences": self.occurrences,
+            "documents": self.documents,
+            "exact": self.exact,
+            **grouped_json(self.by, self.groups),
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(
+            json["index"],
+            json["analyzer"],
+            json["text"],
+            json["tokens"],
+            json["occurrences"],
+            json["documents"],
+            json["exact"],
+            *groups_from(json, TextCounts.from_json),
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("all", self.occurrences, self.documents)]
+        rows += [(value, counts.occurrences, counts.documents) for value, counts in (self.groups or {}).items()]
+        return html_table(f"{self.text!r} in {self.index}", [self.by or "", "occurrences", "documents"], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class MentionCounts(Answer):
+    """The counts of one entity."""
+
+    mentions: int
+    """Leftmost-longest, non-overlapping, over all surface forms."""
+    documents: int
+    """Documents with at least one mention."""
+
+    def __add__(self, other: MentionCounts) -> MentionCounts:
+        return MentionCounts(self.mentions + other.mentions, self.documents + other.documents)
+
+    def as_json(self) -> Json:
+        return {"mentions": self.mentions, "documents": self.documents}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["mentions"], json["documents"])
+
+
+@dataclass(frozen=True, slots=True)
+class CooccurrenceCounts(Answer):
+    """The counts of two entities together."""
+
+    documents: int
+    """Documents with a mention of each that do not overlap (within the window)."""
+    pairs: int
+    """Non-overlapping (subject mention, object mention) pairs."""
+
+    def __add__(self, other: CooccurrenceCounts) -> CooccurrenceCounts:
+        return CooccurrenceCounts(self.documents + other.documents, self.pairs + other.pairs)
+
+    def as_json(self) -> Json:
+        return {"documents": self.documents, "pairs": self.pairs}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["documents"], json["pairs"])
+
+
+@dataclass(frozen=True, slots=True)
+class NameVariant(Answer):
+    """One token sequence of a name, in an index of sub-word tokens."""
+
+    form: str
+    """Where the name has these tokens: as written, at line start, after a space, …"""
+    text: str
+    tokens: list[str]
+
+    def as_json(self) -> Json:
+        return {"form": self.form, "text": self.text, "tokens": self.tokens}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["form"], json["text"], json["tokens"])
+
+
+@dataclass(frozen=True, slots=True)
+class EntityCounts(Answer):
+    """One entity of the request, and its counts."""
+
+    name: str
+    aliases: list[str]
+    tokens: list[list[str]] = field(repr=False)
+    """The tokens of the name and of each alias."""
+    mentions: int
+    """Leftmost-longest, non-overlapping, over all surface forms."""
+    documents: int
+    """Documents with at least one mention."""
+    variants: list[NameVariant] | None = field(default=None, repr=False)
+    """All token sequences that were counted, if tokens are parts of words."""
+
+    def as_json(self) -> Json:
+        variants = {} if self.variants is None else {"variants": [variant.as_json() for variant in self.variants]}
+        return {
+            "name": self.name,
+            "aliases": self.aliases,
+            "tokens": self.tokens,
+            **variants,
+            "mentions": self.mentions,
+            "documents": self.documents,
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        variants = json.get("variants")
+        return cls(
+            json["name"],
+            json["aliases"],
+            json["tokens"],
+            json["mentions"],
+            json["documents"],
+            None if variants is None else [NameVariant.from_json(variant) for variant in variants],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounts(Answer):
+    """The counts of two entities in one group of documents, such as one source."""
+
+    subject: MentionCounts
+    object: MentionCounts
+    cooccurrence: CooccurrenceCounts
+
+    def __add__(self, other: GroupCounts) -> GroupCounts:
+        """Return the counts of two groups without common documents."""
+        return GroupCounts(
+            self.subject + other.subject, self.object + other.object, self.cooccurrence + other.cooccurrence
+        )
+
+    def as_json(self) -> Json:
+        return {
+            "subject": self.subject.as_json(),
+            "object": self.object.as_json(),
+            "cooccurrence": self.cooccurrence.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(
+            MentionCounts.from_json(json["subject"]),
+            MentionCounts.from_json(json["object"]),
+            CooccurrenceCounts.from_json(json["cooccurrence"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CooccurrenceAnswer(Answer):
+    """How often subject and object are mentioned, and how often together."""
+
+    index: str
+    """Name of the index."""
+    analyzer: str = field(repr=False)
+    """Name and version of the analyzer."""
+    subject: EntityCounts
+    object: EntityCounts
+    cooccurrence: CooccurrenceCounts
+    window: int | None
+    """Maximum number of tokens strictly between two mentions; null for the whole document."""
+    exact: bool
+    """False if the counts are estimates."""
+    by: str | None = field(default=None, repr=False, metadata={"exclude": True})
+    """The column by which ``groups`` are formed."""
+    groups: dict[str, GroupCounts] | None = field(
+        default=None, repr=False, metadata={"serialization_alias": "by_source"}
+    )
+    """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
+
+    def as_json(self) -> Json:
+        return {
+            "index": self.index,
+            "analyzer": self.analyzer,
+            "subject": self.subject.as_json(),
+            "object": self.object.as_json(),
+            "cooccurrence": self.cooccurrence.as_json(),
+            "window": self.window,
+            "exact": self.exact,
+            **grouped_json(self.by, self.groups),
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(
+            json["index"],
+            json["analyzer"],
+            EntityCounts.from_json(json["subject"]),
+            EntityCounts.from_json(json["object"]),
+            CooccurrenceCounts.from_json(json["cooccurrence"]),
+            json["window"],
+            json["exact"],
+            *groups_from(json, GroupCounts.from_json),
+        )
+
+    def _repr_html_(self) -> str:
+        where = "in one document" if self.window is None else f"at most {self.window} tokens apart"
+        together = f"{self.subject.name} and {self.object.name}"
+        header = [self.by or "", "mentions of subject", "documents", "mentions of object", "documents", "both", "pairs"]
+        counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", self), *(self.groups or {}).items()]
+        rows = [
+            (
+                value,
+                counts.subject.mentions,
+                counts.subject.documents,
+                counts.object.mentions,
+                counts.object.documents,
+                counts.cooccurrence.documents,
+                counts.cooccurrence.pairs,
+            )
+            for value, counts in counted
+        ]
+        return html_table(f"{together} {where}, in {self.index}", header, rows)

@@ -1,0 +1,132 @@
+"""Documents that match a query, with highlighted passages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from factcensus.indexer.answers.record import Answer, Json, grouped_json, groups_from, html_table
+
+
+@dataclass(frozen=True, slots=True)
+class Span(Answer):
+    """A piece of a passage, highlighted or not."""
+
+    text: str
+    mention: str | None
+    """Kind of mention: "text", "subject" or "object"; null for the text around mentions."""
+
+    def as_json(self) -> Json:
+        return {"text": self.text, "mention": self.mention}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["text"], json["mention"])
+
+
+#: Consecutive spans of a document; their joined texts are the text of the passage.
+Passage = list[Span]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDocument(Answer):
+    """One document that matches the query."""
+
+    document: int
+    """Its number in the index, from 0."""
+    id: str | None
+    """The id in the corpus."""
+    source: str | None
+    path: str | None
+    """The corpus file that contains it."""
+    record: int | None
+    """Its number in that file, from 0."""
+    metadata: Json = field(repr=False)
+    tokens: int
+    passages: list[Passage] = field(repr=False)
+
+    def as_json(self) -> Json:
+        return {
+            "document": self.document,
+            "id": self.id,
+            "source": self.source,
+            "path": self.path,
+            "record": self.record,
+            "metadata": self.metadata,
+            "tokens": self.tokens,
+            "passages": [[span.as_json() for span in passage] for passage in self.passages],
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(
+            json["document"],
+            json["id"],
+            json["source"],
+            json["path"],
+            json["record"],
+            json["metadata"],
+            json["tokens"],
+            [[Span.from_json(span) for span in passage] for passage in json["passages"]],
+        )
+
+
+#: In the OpenAPI document: the service turns the start of the next page into an opaque cursor.
+_CURSOR = {"json_schema_extra": {"anyOf": [{"type": "string"}, {"type": "null"}]}}
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsAnswer(Answer):
+    """One page of documents."""
+
+    index: str
+    """Name of the index."""
+    analyzer: str = field(repr=False)
+    """Name and version of the analyzer."""
+    documents: list[FoundDocument]
+    total: int
+    """Documents that match the query, on all pages."""
+    next: int | str | None = field(metadata=_CURSOR)
+    """The cursor of the next page (opaque); null on the last page. In Python, the ``start`` of the next page."""
+    exact: bool
+    """False if the total is an estimate."""
+    by: str | None = field(default=None, repr=False, metadata={"exclude": True})
+    """The column by which ``groups`` are formed."""
+    groups: dict[str, int] | None = field(default=None, repr=False, metadata={"serialization_alias": "by_source"})
+    """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
+
+    def as_json(self) -> Json:
+        return {
+            "index": self.index,
+            "analyzer": self.analyzer,
+            "documents": [document.as_json() for document in self.documents],
+            "total": self.total,
+            "next": self.next,
+            **grouped_json(self.by, self.groups),
+            "exact": self.exact,
+        }
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(
+            json["index"],
+            json["analyzer"],
+            [FoundDocument.from_json(document) for document in json["documents"]],
+            json["total"],
+            json["next"],
+            json["exact"],
+            *groups_from(json, int),
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.document, each.id, each.source, each.tokens, " … ".join(map(_text, each.passages)))
+            for each in self.documents
+        ]
+        caption = f"{len(rows):,} of {self.total:,} documents in {self.index}"
+        return html_table(caption, ["document", "id", "source", "tokens", "passages"], rows)
+
+
+def _text(passage: Passage) -> str:
+    return "".join(span.text for span in passage)

@@ -1,0 +1,129 @@
+"""The properties of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from factcensus.indexer.answers.record import Answer, Json, html_table
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSize(Answer):
+    """The size of one source of a corpus."""
+
+    documents: int
+    tokens: int
+
+    def as_json(self) -> Json:
+        return {"documents": self.documents, "tokens": self.tokens}
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(json["documents"], json["tokens"])
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSummary(Answer):
+    """An index in a list."""
+
+    name: str
+    digest: str | None
+    """Digest of the whole index; equal digests mean equal counts. Null if infini-gram built the index."""
+    generation: int | None
+    """Number of changes since the index was built. Null if infini-gram built the index."""
+    analyzer: str
+    """Name and version of the analyzer."""
+    documents: int
+    """Documents that are counted."""
+    tokens: int
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(*(json[each.name] for each in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSlice(Answer):
+    """The part of a whole index that a slice has."""
+
+    whole: str
+    """Digest of the whole index."""
+    first_document: int
+    """Documents, including deleted ones, in the shards before the slice."""
+    first_token: int
+    """Tokens of these documents."""
+    first_shard: int
+    """Shards before the slice."""
+    whole_shards: int
+    """Shards of the whole index."""
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        return cls(*(json[each.name] for each in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo(Answer):
+    """The properties of one index."""
+
+    name: str
+    digest: str | None
+    """Digest of the whole index; equal digests mean equal counts. Null if infini-gram built the index."""
+    generation: int | None
+    """Number of changes since the index was built. Null if infini-gram built the index."""
+    analyzer: str
+    """Name and version of the analyzer."""
+    documents: int
+    """Documents that are counted."""
+    repeated_documents: int | None
+    """Documents with the text of an earlier one; they are counted."""
+    deleted_documents: int | None
+    """Documents in the files that are excluded from all counts."""
+    tokens: int
+    types: int | None
+    """Distinct tokens, if the analyzer is words."""
+    shards: int
+    bytes: int
+    """Size on disk."""
+    text_bytes: int | None
+    """Size of the corpus texts in UTF-8."""
+    bytes_per_text_byte: float | None
+    skipped_lines: int | None
+    """Unreadable lines of the corpus that were skipped."""
+    sources: dict[str, SourceSize] | None
+    slice: IndexSlice | None = None
+    """Only for a slice of an index."""
+
+    def summary(self) -> IndexSummary:
+        """Return the properties shown in a list of indexes."""
+        return IndexSummary(*(getattr(self, each.name) for each in fields(IndexSummary)))
+
+    def as_json(self) -> Json:
+        json = asdict(self)
+        if self.slice is None:
+            del json["slice"]
+        return json
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> Self:
+        sources, part = json["sources"], json.get("slice")
+        given = {each.name: json[each.name] for each in fields(cls) if each.name not in ("sources", "slice")}
+        return cls(
+            **given,
+            sources=None if sources is None else {name: SourceSize.from_json(size) for name, size in sources.items()},
+            slice=None if part is None else IndexSlice.from_json(part),
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name.replace("_", " "), value) for name, value in asdict(self).items() if name not in ("sources", "slice")
+        ]
+        return html_table(f"index {self.name}", ["property", "value"], rows)
