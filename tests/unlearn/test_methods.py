@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
@@ -21,6 +20,7 @@ from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.references import CachedReference
 from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
 from factcensus.unlearn.training.train import Recipe, StepRow, unlearn
+from tiny import tiny_model
 
 V = 50
 ANSWERS = tuple(Example(f"f{n}", (0, n, n + 1)[: 2 + n % 2], (n + 2, n + 3, n + 4)[: 1 + n % 3]) for n in range(1, 11))
