@@ -42,7 +42,7 @@ def serving(app: Settings | ASGIApp, port: int = 0) -> Iterator[str]:
     """Run a service or another application in a thread of this process, and yield its base URL."""
     if isinstance(app, Settings):
         service, listener = create_app(app), listen("127.0.0.1", port)
-        server: uvicorn.Server = Server(service, listener, announce=False)
+        server: uvicorn.Server = Server(service, listener, announce=None)
         run = partial(server.run, sockets=[listener])
     else:
         service = None

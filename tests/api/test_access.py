@@ -15,10 +15,10 @@ from loopback import serving, until
 from factcensus.api.app import create_app
 from factcensus.api.client import Client
 from factcensus.api.errors import RejectedError
-from factcensus.api.http import access
-from factcensus.api.http.access import is_loopback, new_key, read_keys
-from factcensus.api.server import serve
+from factcensus.api.http.access import Key, _hash, is_loopback, new_key, read_keys
+from factcensus.api.serve import serve
 from factcensus.api.settings import Settings
+from factcensus.api.workers import rates
 from factcensus.indexer import build_index
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
@@ -96,7 +96,7 @@ def test_key_command_prints_a_key_and_refuses_a_repeated_name(
 ) -> None:
     assert main(["key", "create", "carol", "--file", str(tmp_path / "k")]) == 0
     key = capsys.readouterr().out.strip()
-    assert read_keys(tmp_path / "k") == {"carol": access.Key(access._hash(key))}
+    assert read_keys(tmp_path / "k") == {"carol": Key(_hash(key))}
     for name in ("carol", "two words", ""):
         assert main(["key", "create", name, "--file", str(tmp_path / "k")]) == 2
     assert len(read_keys(tmp_path / "k")) == 1
@@ -106,7 +106,7 @@ def test_rate_limit_applies_per_holder(
     index_folder: Path, keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(access, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rates, "monotonic", lambda: now[0])
     settings = Settings(indexes=(index_folder,), keys_file=tmp_path / "keys.txt", requests_per_minute=3)
     with serving(settings) as base_url:
 
@@ -124,12 +124,47 @@ def test_rate_limit_applies_per_holder(
         assert [ask("alice").status_code for _ in range(2)] == [200, 429]
 
 
-def test_number_of_tracked_holders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "MOST_HOLDERS", 5)
-    guard = access.Access(None, {}, 1)  # type: ignore[arg-type]
-    for number in range(50):
-        guard._admit({"type": "http", "client": (f"10.0.0.{number}", 1), "headers": []})
-    assert len(guard._left) == 5
+def test_every_limited_response_has_the_rate_limit_headers(
+    index_folder: Path, keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "monotonic", lambda: 0.0)
+    settings = Settings(indexes=(index_folder,), keys_file=tmp_path / "keys.txt", requests_per_minute=4)
+    with serving(settings) as base_url, httpx.Client(base_url=base_url) as client:
+        alice = {"X-API-Key": keys["alice"]}
+        answers = [
+            client.get(path, headers=alice) for path in ("/v1/indexes", "/nothing", "/docs", "/metrics", "/docs")
+        ]
+        assert [answer.status_code for answer in answers] == [200, 404, 200, 200, 429]
+        named = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+        assert [tuple(answer.headers[name] for name in named) for answer in answers] == [
+            ("4", "3", "15"),
+            ("4", "2", "30"),
+            ("4", "1", "45"),
+            ("4", "0", "60"),
+            ("4", "0", "60"),
+        ]
+        assert client.get("/v1/indexes").headers["RateLimit-Remaining"] == "3", "a 401 is counted for the address"
+        assert "RateLimit-Limit" not in client.get("/healthz", headers=alice).headers
+
+
+def test_log_lines_of_refused_requests_have_the_route_and_the_key(
+    index_folder: Path, keys: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(indexes=(index_folder,), keys_file=tmp_path / "keys.txt", requests_per_minute=1)
+    with caplog.at_level("INFO"), serving(settings) as base_url:
+        for headers in ({}, {"X-API-Key": keys["alice"]}, {"X-API-Key": keys["alice"]}):
+            httpx.get(f"{base_url}/v1/indexes/tiny/count?text=Paris", headers=headers)
+        httpx.get(f"{base_url}/metrics")
+    route = "/v1/indexes/{index}/count"
+    lines = [record for record in caplog.records if getattr(record, "status", 0) in (401, 429)]
+    assert [(line.status, line.route, line.holder) for line in lines] == [  # type: ignore[attr-defined]  # our extra fields
+        (401, route, None),
+        (429, route, "alice"),
+        (429, "/metrics", None),
+    ]
+    assert lines[0].getMessage().endswith(f"(route {route}, key -)")
+    assert lines[1].getMessage().endswith(f"(route {route}, key alice)")
+    assert keys["alice"] not in caplog.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

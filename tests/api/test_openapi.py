@@ -73,3 +73,24 @@ def test_the_reference_page_shows_every_route_and_type(http: httpx.Client, docum
         assert f'<h3 id="{name}">' in page
     ids = set(re.findall(r'id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
+
+
+def test_keys_and_servers_are_declared(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert {name: scheme["type"] for name, scheme in schemes.items()} == {
+        "bearer": "http",
+        "header": "apiKey",
+        "basic": "http",
+    }
+    assert document["security"] == [{"bearer": []}, {"header": []}, {"basic": []}, {}]
+    without = {path for path, methods in document["paths"].items() for each in methods.values() if "security" in each}
+    assert without == {"/healthz", "/readyz"}
+    assert document["servers"][0]["url"] == "/"
+
+
+def test_every_limited_response_declares_the_rate_limit_headers(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                limited = path not in ("/healthz", "/readyz") and status != "default"
+                assert ("RateLimit-Remaining" in response.get("headers", {})) == limited, (path, status)

@@ -74,8 +74,15 @@ register(_variables)
     default_text="$FACTCENSUS_POLL_SECONDS, or 0.2",
     help="time between checks for changed indexes; use more on a network file system, 0 to check only on SIGHUP",
 )
+@option(
+    "--workers",
+    type=Whole(1, 256),
+    metavar="N",
+    default_text="$FACTCENSUS_WORKERS, or 1",
+    help="processes that answer requests; use as many as processor cores under heavy load",
+)
 @click.pass_context
-def serve(
+def serve(  # noqa: PLR0913  # one argument per option
     ctx: click.Context,
     indexes: tuple[Path, ...],
     indexes_in: Path | None,
@@ -84,11 +91,12 @@ def serve(
     allowed_hosts: tuple[str, ...],
     forwarded_allow_ips: tuple[str, ...],
     poll: float | None,
+    workers: int | None,
 ) -> None:
     """Serve indexes over HTTP until SIGTERM or Ctrl+C."""
     from dataclasses import replace
 
-    from factcensus.api.server import serve
+    from factcensus.api.serve import serve
     from factcensus.api.variables import settings_from_env
 
     settings = settings_from_env()
@@ -106,6 +114,7 @@ def serve(
             allowed_hosts=allowed_hosts or settings.allowed_hosts,
             forwarded_allow_ips=forwarded_allow_ips or settings.forwarded_allow_ips,
             poll_seconds=settings.poll_seconds if poll is None else poll,
+            workers=settings.workers if workers is None else workers,
         )
     )
 

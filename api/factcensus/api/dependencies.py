@@ -13,12 +13,13 @@ from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.negotiation import media_type_of
 from factcensus.api.http.parameters import NamedRoute
 from factcensus.api.http.problems import Problem
-from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.jobs.remote import Jobs
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog, unknown_index
 from factcensus.api.serving.fact_tables import FactTables
 from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Limits, Settings
+from factcensus.api.workers.peers import Peers
 from factcensus.indexer import CountIndex
 
 
@@ -42,11 +43,13 @@ class Service:
     #: Shared by all requests that count batches.
     batch_limiter: CapacityLimiter
     decoders: Decoders
-    jobs: JobRunner
+    jobs: Jobs
     cache: AnswerCache
     short_counts: ShortCounts
     #: Tables with which the page compares a fact.
     fact_tables: FactTables
+    #: The other workers of the service.
+    peers: Peers
 
 
 async def service_of(request: Request) -> Service:
@@ -113,7 +116,7 @@ async def limits_of(request: Request) -> Limits:
     return limits_now(request)
 
 
-async def jobs_of(request: Request) -> JobRunner:
+async def jobs_of(request: Request) -> Jobs:
     """Return the jobs of the service."""
     return (await service_of(request)).jobs
 
@@ -137,6 +140,6 @@ IndexesOf = Annotated[VisibleIndexes, Depends(indexes_of)]
 ServiceOf = Annotated[Service, Depends(service_of)]
 OpenIndex = Annotated[CountIndex, Depends(opened_index)]
 LimitsOf = Annotated[Limits, Depends(limits_of)]
-JobsOf = Annotated[JobRunner, Depends(jobs_of)]
+JobsOf = Annotated[Jobs, Depends(jobs_of)]
 HolderOf = Annotated[str, Depends(holder_of)]
 JsonBody = Depends(require_json)

@@ -15,6 +15,10 @@ class ListenError(FactcensusError):
         )
 
 
+class WorkerError(FactcensusError):
+    """A worker of the service ended during its start."""
+
+
 class ServiceError(FactcensusError):
     """An error response of the service (RFC 9457), or no response.
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from factcensus.api.http.access import OPEN_ROUTES
 from factcensus.api.http.problems import KINDS, MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
@@ -35,6 +36,29 @@ PROBLEM: dict[str, Any] = {
     },
 }
 
+SERVERS: list[dict[str, Any]] = [
+    {"url": "/", "description": "The service that sent this document."},
+    {
+        "url": "http://{host}:{port}",
+        "description": "The address that factcensus serve prints.",
+        "variables": {"host": {"default": "127.0.0.1"}, "port": {"default": "8080"}},
+    },
+]
+#: The ways to send a key; the last alternative of :data:`SECURITY` is a service without keys.
+SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of factcensus key create."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name, and the key as the password."},
+}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {"basic": []}, {}]
+#: Headers of every response of a service that limits requests, except those of the routes that need no key.
+HEADERS = {
+    "RateLimit-Limit": "Requests per minute.",
+    "RateLimit-Remaining": "Requests that may be sent now.",
+    "RateLimit-Reset": "Seconds until the limit is fully available again.",
+}
+_HEADERS_OF_RESPONSE = {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
+
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the document of this application, created once; ``app.openapi`` is set to this."""
@@ -49,12 +73,28 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document["components"]["responses"] = {
             "Problem": {
                 "description": "Any error.",
+                "headers": _HEADERS_OF_RESPONSE,
                 "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }
         }
-        for operations in document["paths"].values():
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
+        document["components"]["headers"] = {
+            name: {"description": description, "schema": {"type": "integer"}} for name, description in HEADERS.items()
+        }
+        document |= {"servers": SERVERS, "security": SECURITY}
+        for path, operations in document["paths"].items():
             for operation in operations.values():
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+                _complete(operation, is_open=path in OPEN_ROUTES)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
+    """Add our errors and headers to the operation of a route, and that it needs no key if it is open."""
+    operation["responses"].pop("422", None)
+    if is_open:
+        operation["security"] = []
+    else:
+        for response in operation["responses"].values():
+            response.setdefault("headers", {}).update(_HEADERS_OF_RESPONSE)
+    operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}

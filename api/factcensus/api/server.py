@@ -1,4 +1,4 @@
-"""The server process: one socket, an orderly shutdown on SIGTERM and SIGINT, a reload on SIGHUP."""
+"""The server of one process: its socket, an orderly shutdown on SIGTERM and SIGINT, a reload on SIGHUP."""
 
 from __future__ import annotations
 
@@ -9,59 +9,22 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from factcensus.api.app import create_app
 from factcensus.api.errors import ListenError
-from factcensus.api.http import logs
-from factcensus.api.http.access import is_loopback
 from factcensus.api.http.connections import Connections, GuardedConfig, Listener, possible_connections
 from factcensus.api.http.intake import Slots
-from factcensus.api.jobs.store import JobStore
-from factcensus.api.serving.catalog import index_folders
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError
 
 log = logging.getLogger("factcensus.api")
 #: Seconds for requests in flight to finish after the signal; Docker kills the process after 10 s.
 GRACE_S = 8
-
-
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight, close the indexes and return.
-
-    Raises:
-        InputError: A folder does not exist, or two have the same name; the jobs folder is unusable; or other machines
-            would reach the service without API keys, and that is not allowed.
-        IndexFormatError: An index cannot be opened; the service does not listen yet.
-        ListenError: The service cannot listen on the address.
-    """
-    if settings.keys_file is None and not settings.allow_anonymous and not is_loopback(settings.host):
-        raise InputError(
-            f"other machines can reach {settings.host}, and API keys are disabled: create a key with 'factcensus key "
-            "create NAME --file FILE' and set FACTCENSUS_KEYS_FILE=FILE, or allow requests without keys with "
-            "FACTCENSUS_ALLOW_ANONYMOUS=1"
-        )
-    _try_out(settings)
-    logs.set_up(settings.log_level, settings.log_format)
-    app = create_app(settings)
-    with listen(settings.host, settings.port) as listener:
-        Server(app, listener).run(sockets=[listener])
-
-
-def _try_out(settings: Settings) -> None:
-    """Open and close everything once, so that damage is an error at start; later the application tolerates it."""
-    for name, folder in index_folders(settings).items():
-        if not folder.is_dir():
-            raise InputError(f"no index folder at {folder}")
-        CountIndex.open(folder, name=name).close()
-    if settings.jobs_folder is not None:
-        JobStore(settings.jobs_folder).close()
 
 
 def listen(host: str, port: int) -> Listener:
@@ -81,24 +44,43 @@ def listen(host: str, port: int) -> Listener:
         raise ListenError(host, port, error) from error
 
 
+def print_url(names: Sequence[str], url: str) -> None:
+    """Print the first line of the service."""
+    shown = ", ".join(names) or "no indexes yet"
+    print(f"factcensus: serving {shown} on {url} (Ctrl+C to stop)", file=sys.stderr, flush=True)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Server(uvicorn.Server):
     """The server of one application.
 
     Args:
         app: An application of :func:`create_app`.
         listener: The socket to listen on.
-        announce: Whether to print the URL to stderr once the server listens; it is the first line, before any log line.
+        announce: Called with the names of the indexes and the URL once the server listens and before the warm-up. It
+            prints the URL to stderr, as the first line, before any log line. None to start the warm-up at once.
     """
 
-    def __init__(self, app: FastAPI, listener: Listener, *, announce: bool = True) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        listener: Listener,
+        *,
+        announce: Callable[[Sequence[str], str], None] | None = print_url,
+    ) -> None:
         service = app.state.service
         settings: Settings = service.settings
         self._connections = Connections(
-            settings.limits.max_connections,
+            service.peers.member.share(settings.limits.max_connections),
             settings.limits.header_seconds,
             lambda reason: service.metrics.connections_closed.labels(reason).inc(),
         )
-        service.metrics.connections.set_function(lambda: len(self._connections.open))
+        service.metrics.follow(service.metrics.connections, lambda: len(self._connections.open))
         listener.guard(self._connections)
         config = GuardedConfig(
             app,
@@ -112,31 +94,35 @@ class Server(uvicorn.Server):
             forwarded_allow_ips=list(settings.forwarded_allow_ips),
         )
         super().__init__(config)
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = url_of(listener)
         self._app, self._catalog, self._announce = app, service.catalog, announce
-        app.state.announced = announce
+        self._workers = service.peers.member.workers
+        app.state.announced = announce is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the indexes and listen."""
         await super().startup(sockets)
-        if self._announce:
+        if self._announce is not None:
             gc.collect()
             gc.freeze()  # objects that exist now stay; do not scan them during requests
-            names = ", ".join(self._catalog.names) or "no indexes yet"
-            print(f"factcensus: serving {names} on {self.url} (Ctrl+C to stop)", file=sys.stderr, flush=True)
+            self._announce(self._catalog.names, self.url)
             self._catalog.start_warming()
         # The indexes have their file descriptors now.
         self._connections.most = possible_connections(self._connections.most)
         slots: Slots = self._app.state.slots
         # The other half waits for clients and can be closed to make room, also for the health routes.
-        slots.most = min(slots.most, max(1, self._connections.most // 2))
+        slots.most = min(slots.most, max(1, self._workers * self._connections.most // 2))
 
     async def on_tick(self, counter: int) -> bool:
         """Close slow connections twice a second."""
         if counter % 5 == 0:
             self._connections.sweep()
         return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Start the shutdown."""
+        self._app.state.stop_by = monotonic() + GRACE_S
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -99,6 +99,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] | None = None
     #: Addresses or networks of proxies whose ``X-Forwarded-For`` is trusted.
     forwarded_allow_ips: tuple[str, ...] = ()
+    #: Processes that answer requests; each opens the indexes, whose files they share in memory.
+    workers: int = 1
     limits: Limits = field(default_factory=Limits)
 
 

@@ -15,18 +15,18 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from urllib.parse import quote, unquote
 
 from fastapi import Request
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from factcensus.api.http.problems import Problem, problem_response
+from factcensus.api.workers.rates import Quota, Rates
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
 
@@ -34,8 +34,6 @@ log = logging.getLogger("factcensus.api")
 
 #: Routes that orchestrators request without a key.
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
-#: Maximum number of holders whose requests are tracked; the least recently seen holder is dropped first.
-MOST_HOLDERS = 10_000
 _LINE = re.compile(r"(\S{1,100})\s+([0-9a-f]{64})((?:\s+\S+)*)")
 #: Options of a key in the key file.
 _OPTIONS = ("indexes",)
@@ -143,20 +141,21 @@ def is_loopback(host: str) -> bool:
 class Access:
     """Refuses requests without a known key (if API keys are enabled), and too frequent requests."""
 
-    def __init__(self, app: ASGIApp, keys: Mapping[str, Key], requests_per_minute: int) -> None:
+    def __init__(self, app: ASGIApp, keys: Mapping[str, Key], rates: Rates | None) -> None:
         self.app = app
-        self._keys = keys
-        self._per_second = requests_per_minute / 60
-        self._burst = float(requests_per_minute)
-        #: Remaining requests of each holder, and the time when this number was computed.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._keys, self._rates = keys, rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process one request; pass the lifespan through."""
         if scope["type"] == "http" and scope["path"] not in OPEN_ROUTES:
+            name = self._name_of(Headers(scope=scope)) if self._keys else None
+            quota = self._quota(scope, name)
+            if quota is not None:
+                send = _with_headers(send, quota.headers())
             try:
-                self._admit(scope)
+                self._admit(scope, name, quota)
             except Problem as problem:
+                _note_route(scope)
                 response = problem_response(
                     Request(scope), problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
                 )
@@ -164,12 +163,23 @@ class Access:
                 return
         await self.app(scope, receive, send)
 
-    def _admit(self, scope: Scope) -> None:
+    def _quota(self, scope: Scope, name: str | None) -> Quota | None:
+        """Count the request of a key, or of an address without one."""
+        if self._rates is None:
+            return None
         address = f"address {(scope.get('client') or ('unknown', 0))[0]}"
-        name = self._name_of(Headers(scope=scope)) if self._keys else None
-        self._count(address if name is None else f"key {name}")
+        return self._rates.take(address if name is None else f"key {name}")
+
+    def _admit(self, scope: Scope, name: str | None, quota: Quota | None) -> None:
         if name is not None:
             scope.setdefault("state", {}).update(holder=name, indexes=self._keys[name].indexes)
+        if quota is not None and quota.wait_s:
+            raise Problem(
+                "too-many-requests",
+                f"more than {quota.limit} requests per minute (FACTCENSUS_REQUESTS_PER_MINUTE); wait {quota.wait_s} s, "
+                "or send many facts in one request",
+                headers={"Retry-After": str(quota.wait_s)},
+            )
         if self._keys and name is None:
             raise Problem(
                 "unauthorized",
@@ -186,24 +196,23 @@ class Access:
                 holder = name
         return holder
 
-    def _count(self, holder: str) -> None:
-        if not self._burst:
+
+def _note_route(scope: Scope) -> None:
+    """Set the route of a request that is refused before it is routed, for the log and the metrics."""
+    app = scope.get("app")
+    for route in () if app is None else app.router.routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            scope["route"] = route
             return
-        now = monotonic()
-        left, before = self._left.pop(holder, (self._burst, now))
-        left = min(self._burst, left + (now - before) * self._per_second)
-        self._left[holder] = (max(0.0, left - 1), now)
-        if len(self._left) > MOST_HOLDERS:
-            self._left.popitem(last=False)
-        if left < 1:
-            self._left[holder] = (left, now)
-            pause = int((1 - left) / self._per_second) + 1
-            raise Problem(
-                "too-many-requests",
-                f"more than {self._burst:g} requests per minute (FACTCENSUS_REQUESTS_PER_MINUTE); wait {pause} s, or "
-                "send many facts in one request",
-                headers={"Retry-After": str(pause)},
-            )
+
+
+def _with_headers(send: Send, added: Mapping[str, str]) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(added)
+        await send(message)
+
+    return sending
 
 
 def _given_key(headers: Headers) -> str:

@@ -7,7 +7,6 @@ block others. Until then its bytes count against a budget that all bodies share.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from time import monotonic
 
 from fastapi import Request
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from factcensus.api.http.gzip_bodies import Gunzip, body_encoding
 from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Limits
+from factcensus.api.workers.tally import BODY_BYTES, REQUESTS, Tally, column_of_address
 
 #: Routes for orchestrators; these requests need no slot.
 ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
@@ -31,7 +31,7 @@ class Intake:
         self.app = app
         self._limits = limits
         self._slots = slots
-        self._budget = _Budget(limits.max_bodies_bytes)
+        self._budget = _Budget(limits.max_bodies_bytes, slots.tally)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Receive one request; pass the lifespan through."""
@@ -61,10 +61,10 @@ class Intake:
 
 
 class Slots:
-    """The maximum and the current number of requests being processed."""
+    """The maximum and the current number of requests being processed, by all workers."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.now = most, 0
+    def __init__(self, most: int, tally: Tally) -> None:
+        self.most, self.tally = most, tally
 
 
 class _Slot:
@@ -81,29 +81,27 @@ class _Slot:
         """
         if self._held or not self._needed:
             return
-        if self._slots.now >= self._slots.most:
+        if self._slots.tally.total(REQUESTS) >= self._slots.most:
             raise Problem(
                 "overloaded",
                 f"{self._slots.most} requests are being processed (FACTCENSUS_MAX_PARALLEL_REQUESTS); "
                 "try again in a moment, or send many facts in one request",
                 headers={"Retry-After": "1"},
             )
-        self._slots.now += 1
+        self._slots.tally.add(REQUESTS, 1)
         self._held = True
 
     def give_back(self) -> None:
         """Release the slot if it was taken."""
-        self._slots.now -= self._held
+        self._slots.tally.add(REQUESTS, -self._held)
         self._held = False
 
 
 class _Budget:
     """The bytes of all bodies being received or processed; one address may use half of the maximum."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._now = 0
-        self._of: Counter[str] = Counter()
+    def __init__(self, most: int, tally: Tally) -> None:
+        self._most, self._tally = most, tally
 
     def take(self, client: str, size: int) -> None:
         """Add bytes.
@@ -111,22 +109,21 @@ class _Budget:
         Raises:
             Problem: ``overloaded``.
         """
-        if self._now + size > self._most or self._of[client] + size > self._most / 2:
+        own = column_of_address(client)
+        if self._tally.total(BODY_BYTES) + size > self._most or self._tally.total(own) + size > self._most / 2:
             raise Problem(
                 "overloaded",
                 f"the bodies of all requests would exceed {self._most} bytes, or those from your address half of "
                 "that (FACTCENSUS_MAX_BODIES_BYTES); try again in a moment",
                 headers={"Retry-After": "1"},
             )
-        self._now += size
-        self._of[client] += size
+        self._tally.add(BODY_BYTES, size)
+        self._tally.add(own, size)
 
     def give_back(self, client: str, size: int) -> None:
         """Remove bytes."""
-        self._now -= size
-        self._of[client] -= size
-        if not self._of[client]:
-            del self._of[client]
+        self._tally.add(BODY_BYTES, -size)
+        self._tally.add(column_of_address(client), -size)
 
 
 class _Body:

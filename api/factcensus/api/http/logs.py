@@ -20,7 +20,11 @@ MOST_KINDS = 1000
 
 
 class JsonLines(logging.Formatter):
-    """Formats entries as JSON: time, level, logger, message, fields of the request, and traceback."""
+    """Formats entries as JSON: time, level, logger, worker, message, fields of the request, and traceback."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of an entry."""
@@ -30,6 +34,7 @@ class JsonLines(logging.Formatter):
             .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._worker,
             "message": record.getMessage(),
             **{name: getattr(record, name) for name in FIELDS if getattr(record, name, None) not in (None, "")},
         }
@@ -73,11 +78,12 @@ class Bounded(logging.Filter):
         return number < self._most
 
 
-def set_up(level: str, format: str) -> None:
-    """Send all entries of at least a level to stderr."""
+def set_up(level: str, format: str, worker: int | None = None) -> None:
+    """Send all entries of at least a level to stderr, with the number of the worker if there are several."""
     handler = logging.StreamHandler(sys.stderr)
+    number = "" if worker is None else f" [{worker}]"
     handler.setFormatter(
-        JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+        JsonLines(worker) if format == "json" else logging.Formatter(f"%(asctime)s %(levelname)s{number} %(message)s")
     )
     handler.addFilter(Bounded())
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 #: Seconds, from a lookup in a cached index to a table of thousands of facts.
@@ -55,10 +57,17 @@ class Metrics:
 
     A route is labelled with its template (``/v1/indexes/{index}/count``), or ``unmatched`` without one, so that clients
     cannot create new series by guessing URLs. For the same reason an unusual method is labelled ``other``.
+
+    Args:
+        folder: The folder to which the workers of the service write their metrics, which are shown together. The
+            library must have been imported with ``PROMETHEUS_MULTIPROC_DIR`` set to it. None for a single worker.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._folder = folder
+        self._followed: list[tuple[Gauge, Callable[[], float]]] = []
+        self._generations: _Generations | None = None
         self._requests = Counter(
             "factcensus_http_requests",
             "Answered requests.",
@@ -74,8 +83,8 @@ class Metrics:
         )
         #: Cached by route, method and status, because looking them up by labels is slower than counting.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self.in_flight = Gauge("factcensus_http_requests_in_flight", "Requests being answered.", registry=self.registry)
-        self.indexes_open = Gauge("factcensus_indexes_open", "Open indexes.", registry=self.registry)
+        self.in_flight = self._gauge("factcensus_http_requests_in_flight", "Requests being answered.")
+        self.indexes_open = self._gauge("factcensus_indexes_open", "Open indexes.", over_workers="livemin")
         self.facts_counted = Counter(
             "factcensus_facts_counted", "Facts counted by facts:count and jobs.", registry=self.registry
         )
@@ -95,7 +104,7 @@ class Metrics:
             "Tables whose sending ended early, at the timeout or because the client did not read.",
             registry=self.registry,
         )
-        self.connections = Gauge("factcensus_connections", "Open connections.", registry=self.registry)
+        self.connections = self._gauge("factcensus_connections", "Open connections.")
         self.connections_closed = Counter(
             "factcensus_connections_closed",
             "Closed connections by reason: evicted (to make room), too-slow, refused (no room).",
@@ -111,9 +120,9 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
-        self.cache_bytes = Gauge("factcensus_cache_bytes", "Size of the cached responses.", registry=self.registry)
-        self.jobs = Gauge("factcensus_jobs", "Jobs by state: queued, running.", ["state"], registry=self.registry)
-        self.jobs_bytes = Gauge("factcensus_jobs_bytes", "Storage used by all jobs.", registry=self.registry)
+        self.cache_bytes = self._gauge("factcensus_cache_bytes", "Size of the cached responses.")
+        self.jobs = self._gauge("factcensus_jobs", "Jobs by state: queued, running.", ["state"])
+        self.jobs_bytes = self._gauge("factcensus_jobs_bytes", "Storage used by all jobs.")
         self.jobs_finished = Counter(
             "factcensus_jobs_finished", "Jobs by outcome: done, failed, cancelled.", ["outcome"], registry=self.registry
         )
@@ -123,8 +132,28 @@ class Metrics:
             buckets=JOB_BUCKETS,
             registry=self.registry,
         )
-        build = Gauge("factcensus_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
+        build = self._gauge(
+            "factcensus_build_info", "Version of the service; always 1.", ["version"], over_workers="livemax"
+        )
         build.labels(version("factcensus")).set(1)
+
+    def _gauge(
+        self,
+        name: str,
+        help: str,
+        labels: Sequence[str] = (),
+        over_workers: Literal["livesum", "livemin", "livemax"] = "livesum",
+    ) -> Gauge:
+        return Gauge(name, help, labels, registry=self.registry, multiprocess_mode=over_workers)
+
+    def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """Set a gauge to a value whenever the metrics are shown."""
+        self._followed.append((gauge, value))
+
+    def refresh(self) -> None:
+        """Set the gauges that follow a value."""
+        for gauge, value in self._followed:
+            gauge.set(value())
 
     def follow_generations(self, generations: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
         """Report the served generation of each index in the metrics.
@@ -132,7 +161,8 @@ class Metrics:
         Args:
             generations: Returns ``generation`` and ``digest`` by index name.
         """
-        self.registry.register(_Generations(generations))
+        self._generations = _Generations(generations)
+        self.registry.register(self._generations)
 
     def observe(self, route: str, method: str, status: int, seconds: float, problem: str | None = None) -> None:
         """Record one answered request and its problem type, if any."""
@@ -147,5 +177,12 @@ class Metrics:
         series[1].observe(seconds)
 
     def render(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
+        """Return all metrics in the Prometheus text format; the other workers must have refreshed theirs."""
+        self.refresh()
+        if self._folder is None:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]  # the library has no types here
+        if self._generations is not None:
+            registry.register(self._generations)
+        return generate_latest(registry)

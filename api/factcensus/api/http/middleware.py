@@ -28,6 +28,8 @@ PROTECTION = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+#: Statuses of requests without a key or above a rate, whose log lines show the route and the key's name.
+REFUSED = frozenset({401, 429})
 #: Routes that programs request every few seconds; their log lines would hide the others.
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -78,7 +80,7 @@ class Observation:
             route = getattr(scope.get("route"), "path", "unmatched")
             state = scope["state"]
             self.metrics.observe(route, method, status, seconds, state.get("problem"))
-            level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+            level = logging.DEBUG if route in QUIET_ROUTES and status not in REFUSED else logging.INFO
             if log.isEnabledFor(level):
                 # raw_path is percent-encoded, so a line break in it cannot forge a log line.
                 path = scope.get("raw_path", b"").decode("latin-1")[:500]
@@ -91,9 +93,10 @@ class Observation:
                     "milliseconds": round(1000 * seconds, 1),
                     "holder": state.get("holder"),
                 }
-                log.log(
-                    level, "%s %s %s %d %.1f ms", request_id, method[:20], path, status, 1000 * seconds, extra=known
-                )
+                text = f"{request_id} {method[:20]} {path} {status} {1000 * seconds:.1f} ms"
+                if status in REFUSED:
+                    text += f" (route {route}, key {state.get('holder') or '-'})"
+                log.log(level, "%s", text, extra=known)
 
 
 def _protect(headers: list[tuple[bytes, bytes]], *, keyed: bool) -> None:

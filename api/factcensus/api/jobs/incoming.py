@@ -10,7 +10,7 @@ from factcensus.api.decoding.decoders import Decoded
 from factcensus.api.decoding.rows import counted_from, moved
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.records import Job
-from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.jobs.remote import Jobs
 from factcensus.api.limits import check_entities
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex
@@ -18,7 +18,7 @@ from factcensus.indexer.tables.counts import check_names
 
 
 def submit_decoded(
-    jobs: JobRunner,
+    jobs: Jobs,
     index: CountIndex,
     table: Decoded,
     windows: Sequence[int],

@@ -69,8 +69,8 @@ class JobRunner:
         #: For each unfinished job: the generation of the index on which it is counted.
         self._pinned: dict[str, CountIndex] = {}
         for state in UNFINISHED:
-            metrics.jobs.labels(state).set_function(partial(self._number, state))
-        metrics.jobs_bytes.set_function(lambda: float(self._store.size_bytes() if self._store else 0))
+            metrics.follow(metrics.jobs.labels(state), partial(self._number, state))
+        metrics.follow(metrics.jobs_bytes, lambda: float(self._store.size_bytes() if self._store else 0))
 
     @property
     def retention_s(self) -> float:

@@ -33,7 +33,7 @@ from factcensus.api.http.parameters import check_names
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.incoming import submit_decoded
 from factcensus.api.jobs.records import UNFINISHED, Job
-from factcensus.api.jobs.runner import JobRunner
+from factcensus.api.jobs.remote import Jobs
 from factcensus.api.limits import bounds_of_file, check_windows
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.facts import said
@@ -154,9 +154,7 @@ async def remove(request: Request, job: JobId, jobs: JobsOf, holder: HolderOf) -
     return RedirectResponse("../../tables", status_code=303)
 
 
-async def _form(
-    request: Request, indexes: VisibleIndexes, jobs: JobRunner, holder: str, limits: Limits
-) -> dict[str, Any]:
+async def _form(request: Request, indexes: VisibleIndexes, jobs: Jobs, holder: str, limits: Limits) -> dict[str, Any]:
     """Return the content of the form: the indexes, and this holder's tables if jobs are available."""
     context: dict[str, Any] = {
         "names": indexes.names,
@@ -202,7 +200,7 @@ def _submitted(
         )
 
 
-def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
+def _numbers(jobs: Jobs, job: Job) -> pa.Table:
     """Return only the counts of a finished table, because the facts may be too large for memory."""
     return pa.concat_tables(
         piece.select(
@@ -216,17 +214,17 @@ def _numbers(jobs: JobRunner, job: Job) -> pa.Table:
     )
 
 
-def _strata(jobs: JobRunner, job: Job, by: str, bins: str) -> pa.Table:
+def _strata(jobs: Jobs, job: Job, by: str, bins: str) -> pa.Table:
     """Return only the strata of a finished table.
 
     Raises:
         InputError: The table already has columns with these names, or the bins are invalid.
     """
-    without_strata(next(jobs.store.counts(job.id)).schema.empty_table())
+    without_strata(next(jobs.counts(job)).schema.empty_table())
     return stratify(_numbers(jobs, job), by, bins or "quantile:3")
 
 
-def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Table]:
+def _stratified(jobs: Jobs, job: Job, strata: pa.Table) -> Iterator[pa.Table]:
     """Yield the pieces of a finished table with their strata."""
     start = 0
     for piece in jobs.counts(job):
@@ -237,7 +235,7 @@ def _stratified(jobs: JobRunner, job: Job, strata: pa.Table) -> Iterator[pa.Tabl
         yield piece
 
 
-def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
+def _rows(jobs: Jobs, job: Job, wanted: Sequence[int]) -> pa.Table:
     """Return some rows of a finished table, in the given order."""
     start, found = 0, list[tuple[int, pa.Table]]()
     for piece in jobs.counts(job):
@@ -247,7 +245,7 @@ def _rows(jobs: JobRunner, job: Job, wanted: Sequence[int]) -> pa.Table:
     return pa.concat_tables(row for _, row in sorted(found, key=lambda placed: placed[0]))
 
 
-def _shown(jobs: JobRunner, job: Job, by: str, bins: str) -> dict[str, Any]:
+def _shown(jobs: Jobs, job: Job, by: str, bins: str) -> dict[str, Any]:
     """Return the picture, the legend and a few facts, or an error message if the bins are invalid."""
     counts = _numbers(jobs, job)
     context: dict[str, Any] = {"columns": counts.column_names}

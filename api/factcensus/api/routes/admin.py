@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
+from functools import partial
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -14,7 +16,9 @@ from factcensus.api.http.access import is_loopback
 from factcensus.api.http.negotiation import media_type_of
 from factcensus.api.http.origins import FORM_TYPES
 from factcensus.api.http.problems import Problem
+from factcensus.api.workers.peers import LONG_S, PeerError
 
+log = logging.getLogger("factcensus.api")
 router = new_router("status")
 
 
@@ -35,4 +39,8 @@ async def reload(request: Request, service: ServiceOf, holder: HolderOf) -> JSON
             "forbidden", "this route needs a key named in FACTCENSUS_ADMIN_KEYS; or send SIGHUP to the process"
         )
     done = await run_in_threadpool(service.catalog.reload)
+    others = await run_in_threadpool(partial(service.peers.ask_others, "reload", seconds=LONG_S))
+    for number, answer in others.items():
+        if isinstance(answer, PeerError):  # it opens the indexes again when it starts
+            log.warning("worker %d was not reloaded: %s", number, answer)
     return JSONResponse(asdict(done) | {"indexes": service.catalog.names})

@@ -21,7 +21,8 @@ from factcensus.api.formats import (
 )
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.records import UNFINISHED, Job
-from factcensus.api.jobs.runner import JobRunner, unknown_job
+from factcensus.api.jobs.remote import Jobs
+from factcensus.api.jobs.runner import unknown_job
 from factcensus.api.serving.caching import not_modified
 from factcensus.api.streams import TableStream
 
@@ -40,7 +41,7 @@ async def found_job(job: JobId, jobs: JobsOf, holder: HolderOf, indexes: Indexes
 FoundJob = Annotated[Job, Depends(found_job)]
 
 
-def accepted(job: Job, jobs: JobRunner) -> JSONResponse:
+def accepted(job: Job, jobs: Jobs) -> JSONResponse:
     """Return the response 202 for a table that became a job, with the URL of the job."""
     shown = job.shown(jobs.retention_s)
     return JSONResponse(shown, 202, headers={"Location": shown["status_url"], "Retry-After": "1"})
@@ -131,7 +132,7 @@ def job_url(job: Job) -> str:
     return f"/v1/jobs/{job.id}"
 
 
-def _checked_schema(jobs: JobRunner, job: Job, format: FactsFormat) -> Any:
+def _checked_schema(jobs: Jobs, job: Job, format: FactsFormat) -> Any:
     """Return the schema of a result after checking that the format can represent its values."""
     schema = None
     for piece in jobs.counts(job):

@@ -8,10 +8,12 @@ from importlib.metadata import version
 from fastapi import Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
 
 from factcensus.api.answers import Health, Ready, Version
-from factcensus.api.dependencies import ServiceOf, new_router
+from factcensus.api.dependencies import Service, ServiceOf, new_router
 from factcensus.api.http.problems import Problem
+from factcensus.api.workers.peers import PeerError
 
 router = new_router("status")
 
@@ -25,11 +27,25 @@ async def healthz() -> JSONResponse:
 @router.get("/readyz", summary="Check that every index is open and warm", responses={200: {"model": Ready}})
 async def readyz(service: ServiceOf) -> JSONResponse:
     """Return 200 and the served generation of each index, or a problem with status 503 and the reasons."""
-    if reasons := service.catalog.reasons_not_ready():
+    reasons = service.catalog.reasons_not_ready()
+    if service.peers.others:
+        reasons += await run_in_threadpool(_reasons_of_others, service)
+    if reasons:
         errors = [{"detail": reason} for reason in reasons]
         raise Problem("not-ready", "; ".join(reasons), errors=errors, headers={"Retry-After": "1"})
     catalog = service.catalog
     return JSONResponse({"status": "ready", "indexes": catalog.names, "generations": catalog.generations()})
+
+
+def _reasons_of_others(service: Service) -> list[str]:
+    """Return the reasons why other workers are not ready; their requests would fail now."""
+    answers = service.peers.ask_others("reasons_not_ready")
+    found = [
+        f"worker {number}: {reason}"
+        for number, answer in answers.items()
+        for reason in ([str(answer)] if isinstance(answer, PeerError) else answer)
+    ]
+    return list(dict.fromkeys(found))
 
 
 @router.get("/version", summary="Show the version", responses={200: {"model": Version}})
@@ -48,4 +64,6 @@ async def version_() -> JSONResponse:
 )
 async def metrics(service: ServiceOf) -> Response:
     """Return the number and latency of requests by route, method and status, open indexes and other metrics."""
+    if service.peers.others:
+        await run_in_threadpool(service.peers.ask_others, "refresh_metrics")
     return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -32,7 +32,7 @@ class AnswerCache:
         self._hits, self._misses = metrics.cache.labels("hit"), metrics.cache.labels("miss")
         self._answers: LRUCache[bytes, bytes] = LRUCache(most_bytes, getsizeof=_size)
         self._lock = threading.Lock()
-        metrics.cache_bytes.set_function(lambda: float(self._answers.currsize))
+        metrics.follow(metrics.cache_bytes, lambda: float(self._answers.currsize))
 
     def key(self, index: CountIndex, *question: Any) -> bytes | None:
         """Return the key of a query on an index; None if its response cannot be cached."""
