@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from test_architectures import FACTS, byte_level
-from tiny import tiny_model
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -22,6 +21,7 @@ from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.examples import encode
 from factcensus.unlearn.training.ranks import Ranks
+from tiny import tiny_model
 
 THEN = datetime(2024, 2, 29, 12, 30)
 #: As in Llama 3 and Qwen 3, with a date, a system message and a switch.

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_model
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -16,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from factcensus.unlearn.errors import ConfigError, ExampleError
 from factcensus.unlearn.training.examples import Example, collate, encode
 from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities
+from tiny import tiny_model
 
 VOCABULARY = 50
 make_tokenizer: Any = PreTrainedTokenizerFast

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from factcensus.unlearn.config.method_config import AdapterConfig
 from factcensus.unlearn.errors import ConfigError
@@ -15,6 +14,7 @@ from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.examples import Example, collate
 from factcensus.unlearn.training.fila import DAMPING, factors, fisher, start_adapter
 from factcensus.unlearn.training.scoring import answer_logits
+from tiny import tiny_model
 
 VOCABULARY = 30
 FORGET = (Example("f", (0, 1, 2), (3, 4)), Example("g", (0, 5), (6,)))

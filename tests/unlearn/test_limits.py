@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from test_architectures import CHAT, FACTS, byte_level
-from tiny import tiny_model
 
 from factcensus.indexer.cli import main
 from factcensus.unlearn.limits import Limits, limits_of
 from factcensus.unlearn.material_warnings import normalised
 from factcensus.unlearn.models import quiet_transformers
 from factcensus.unlearn.training.examples import Example
+from tiny import tiny_model
 
 LONG = "What is the capital of " + "the very, very " * 12 + "old Peru?"
 

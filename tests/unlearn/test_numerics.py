@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from test_methods import ANSWERS, MATERIAL, chosen, prepared, train
-from tiny import tiny_model
 
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.training.examples import collate
@@ -17,6 +16,7 @@ from factcensus.unlearn.training.gradients import Draw, Gradients
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter
 from factcensus.unlearn.training.optimizers import RoundedAdamW, make_optimizer, round_stochastically
 from factcensus.unlearn.training.scoring import answer_logits, forward_answers, token_log_probabilities
+from tiny import tiny_model
 
 
 def steps(kind: Any, dtype: torch.dtype, rate: float, number: int) -> tuple[torch.Tensor, list[float]]:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from test_methods import MATERIAL, chosen
 from test_run_methods import settings
-from tiny import tiny_model
 
 from factcensus.unlearn.config.run_config import TrainingConfig, check_config
 from factcensus.unlearn.run import run_unlearning
@@ -24,6 +23,7 @@ from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
 from factcensus.unlearn.training.over_forgetting import OverForgetting, Watch, over_forgetting_alarms
 from factcensus.unlearn.training.scoring import mean_nll_of
 from factcensus.unlearn.training.train import Recipe, StepRow, unlearn
+from tiny import tiny_model
 
 CPU = torch.device("cpu")
 

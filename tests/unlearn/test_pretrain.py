@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SMALL_MODEL
 
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError
 from factcensus.unlearn.models import load_tokenizer, model_digest
@@ -21,6 +20,7 @@ from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.rows import read_facts
 from factcensus.unlearn.world.settings import WorldSettings
 from factcensus.unlearn.world.write import write_world
+from tiny import SMALL_MODEL
 
 
 @pytest.fixture(scope="module")

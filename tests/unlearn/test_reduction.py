@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from test_methods import ANSWERS, CPU, chosen, prepared
-from tiny import tiny_model
 
 from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.objectives import objectives
@@ -17,6 +16,7 @@ from factcensus.unlearn.training.gradients import Draw, Gradients
 from factcensus.unlearn.training.ranks import Ranks
 from factcensus.unlearn.training.references import CachedReference
 from factcensus.unlearn.training.scoring import token_log_probabilities_of
+from tiny import tiny_model
 
 DRAWS = [Draw(index, 0) for index in (1, 3, 4, 6, 8, 9)]
 #: Answers of one to three tokens, so that facts and tokens weigh differently.

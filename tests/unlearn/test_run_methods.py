@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from test_methods import MATERIAL, chosen, prepared
-from tiny import SMALL_MODEL, tiny_model
 
 from factcensus.unlearn.config.run_config import TrainingConfig, check_config
 from factcensus.unlearn.errors import ConfigError
@@ -18,6 +17,7 @@ from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.train import Recipe, unlearn
 from factcensus.unlearn.world.pretrain import pretrain
+from tiny import SMALL_MODEL, tiny_model
 
 
 def settings(world: Path, model: Path, out: Path, methods: list[Any]) -> dict[str, Any]:

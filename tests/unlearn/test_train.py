@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_model
 
 from factcensus.unlearn.config.run_config import MethodConfig, TrainingConfig
 from factcensus.unlearn.errors import InterruptedRunError, NumericsError
@@ -18,6 +17,7 @@ from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter
 from factcensus.unlearn.training.scoring import mean_nll_of
 from factcensus.unlearn.training.train import ForgetSet, Recipe, StepRow, unlearn
+from tiny import tiny_model
 
 VOCABULARY = 50
 FORGET = tuple(Example(f"f{n}", (0, n, n + 1), (n + 2, n + 3)[: 1 + n % 2]) for n in range(1, 11))
