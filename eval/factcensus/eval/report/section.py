@@ -46,6 +46,12 @@ class Table:
     open: bool = False
 
     @property
+    def of_words(self) -> Sequence[bool]:
+        """Return, for each column, whether it holds words rather than numbers; the page's template asks."""
+        columns = [[row[place] for row in self.rows if row[place].strip("-")] for place in range(len(self.head))]
+        return [2 * sum(cell[0].isalpha() for cell in cells) > len(cells) for cells in columns]
+
+    @property
     def csv(self) -> str:
         """Return the table as CSV."""
         return csv_text([self.head, *self.rows])
