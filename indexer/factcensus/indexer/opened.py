@@ -6,12 +6,14 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache, cached
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer, nothing_left
 from factcensus.indexer.answers import IndexInfo, IndexSlice, SourceSize
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from factcensus.indexer.analyzers.words import WordsAnalyzer
     from factcensus.indexer.counting.forms import TextForms, TokenIds
 
+#: Maximum size of the kept masks of an index, and of its kept groups; a mask takes a byte per document, groups four.
+MOST_CACHED_BYTES = 1 << 30
 #: The token sequences of the surface forms of an entity.
 EntityForms = tuple["TokenIds", ...]
 
@@ -72,8 +76,12 @@ class OpenedIndex:
         # The caches hold only a weak reference to the index. So an index without references unmaps its files at once,
         # without waiting for the garbage collector.
         me = weakref.ref(self)
-        self._of_scope = lru_cache(8)(lambda scope: _alive(me)._counted_shards(scope))
-        self._groups = lru_cache(8)(lambda by: _alive(me)._group_documents(by))
+        self._of_scope = _cache_of(lambda found: sum(counted.nbytes for _, counted in found))(
+            lambda scope: _alive(me)._counted_shards(scope)
+        )
+        self._groups = _cache_of(lambda found: sum(codes.nbytes for codes in found[1]))(
+            lambda by: _alive(me)._group_documents(by)
+        )
 
     @classmethod
     def open(
@@ -408,6 +416,11 @@ class OpenedIndex:
     def text(self, token_ids: Sequence[int]) -> str:
         """Return a token sequence as readable text: words joined by spaces, or the decoded text."""
         return self.lexicon.text(token_ids)
+
+
+def _cache_of(bytes_of: Callable[[Any], int]) -> Any:
+    """Return a decorator that keeps the latest results of a function, up to :data:`MOST_CACHED_BYTES` altogether."""
+    return cached(LRUCache(MOST_CACHED_BYTES, lambda result: 1 + bytes_of(result)), lock=RLock())
 
 
 def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:

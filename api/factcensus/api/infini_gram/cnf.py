@@ -211,7 +211,7 @@ def _begins(
     found = np.full(len(anchors), -1, np.int64)
     if not len(anchors):
         return found
-    first, last = _spans(shard, documents)
+    first, last = shard.document_spans(documents)
     reach = max_diff_tokens * len(others)
     around = np.maximum(first, anchors - reach), np.minimum(last, anchors + reach + 1)
     positions = [clause.positions(*around, deadline) for clause in others]
@@ -220,15 +220,6 @@ def _begins(
     link(Anchors(anchors, first, last), Positions(joined, starts), max_diff_tokens, deadline.flag, found)
     deadline.check()
     return found
-
-
-def _spans(
-    shard: SuffixArrayShard, documents: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the start (at the separator) and the end of documents."""
-    starts = shard.document_starts
-    following = np.minimum(documents + 1, len(starts) - 1)
-    return starts[documents], np.where(documents + 1 < len(starts), starts[following], shard.size)
 
 
 class _Clause:
@@ -246,7 +237,7 @@ class _Clause:
     def occurs_in(self, documents: npt.NDArray[np.int64], deadline: Deadline) -> npt.NDArray[np.bool_]:
         """Return whether the clause occurs in each document."""
         shard = self._shard
-        begins, ends = _spans(shard, documents)
+        begins, ends = shard.document_spans(documents)
         if self._marked is None and self._rows * TOKENS_PER_ROW <= int((ends - begins).sum()):
             self._marked = np.zeros(shard.documents, np.bool_)
             for low, high in self._ranges:

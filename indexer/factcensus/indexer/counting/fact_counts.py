@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,8 @@ import numpy.typing as npt
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
-from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, workspace_of
+from factcensus.indexer.counting.spans import Span, number_of_spans, spans_of
+from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, lend_workspace
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import (
     SEGMENTS,
@@ -140,21 +141,21 @@ def count_plan(
         np.zeros((len(plan.forms), groups, 2), np.int64),
         np.zeros((facts, groups, 1 + len(plan.windows), 2), np.int64),
     )
-    done = 0
+    done, spans = 0, sum(map(number_of_spans, shards))
     with ThreadPoolExecutor(threads) as pool:
-        for shard, selection in zip(shards, selections, strict=True):
+        for shard, selection in chain.from_iterable(map(spans_of, shards, selections)):
             work = _ShardWork(shard, selection, plan, counts, deadline, reading)
             parts = work.parts(1 if facts < 64 else 16)
 
             def count(part: Part, work: _ShardWork = work) -> int:
-                with workspace_of(work.shard) as workspace:
+                with lend_workspace(work.shard.documents) as workspace:
                     _PartCounter(work, workspace).run(*part)
                 return len(part[1])
 
             for part in pool.map(count, parts) if threads > 1 else map(count, parts):
                 done += part
                 if progress:
-                    progress(done // len(shards), facts)
+                    progress(done // max(1, spans), facts)
     return counts
 
 
@@ -203,7 +204,13 @@ class _ShardWork:
     """The state shared by all parts of a count in one shard."""
 
     def __init__(
-        self, shard: Shard, selection: Selection, plan: FactPlan, counts: FactCounts, deadline: Deadline, reading: int
+        self,
+        shard: Shard | Span,
+        selection: Selection,
+        plan: FactPlan,
+        counts: FactCounts,
+        deadline: Deadline,
+        reading: int,
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
         self.deadline = deadline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,9 +80,9 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
             mask[:first] = False
             mask[last:] = False
         if scope.tokens is not None:
-            # The tokens before a document: the position of its separator minus the number of earlier separators.
-            begins = tokens_before + shard.document_starts - np.arange(shard.documents)
-            mask &= (begins >= scope.tokens[0]) & (begins < scope.tokens[1])
+            first, last = (_first_from(shard, token - tokens_before) for token in scope.tokens)
+            mask[:first] = False
+            mask[last:] = False
         if scope.where is not None:
             selected = np.zeros(shard.documents, np.bool_)
             rows = chosen.get(shard.number, np.zeros(0, np.uint32))
@@ -95,3 +96,13 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
         )
         masks.append(EVERYTHING if mask.all() else mask)
     return masks
+
+
+def _first_from(shard: Shard, token: int) -> int:
+    """Return the first document of a shard that has at least this many tokens of the shard before it."""
+
+    def tokens_before(document: int) -> int:
+        """Return the position of its separator minus the number of earlier separators."""
+        return int(shard.starts_of(np.array([document]))[0]) - document
+
+    return bisect_left(range(shard.documents), token, key=tokens_before)

@@ -1,18 +1,14 @@
-"""Scratch memory for threads that count in a shard; it is reused between counts."""
+"""Scratch memory for threads that count in a shard; it is reused between counts and between shards."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from factcensus.indexer.kernels.entities import Stamps
-
-if TYPE_CHECKING:
-    from factcensus.indexer.storage.shard import Shard
 
 #: Initial number of positions per thread.
 BUFFER_ROWS = 1 << 19
@@ -23,21 +19,29 @@ PASSES = 8
 
 
 class Workspace:
-    """The scratch memory of one thread for one shard: 12 bytes per document and 24 bytes per position."""
+    """The scratch memory of one thread: 12 bytes per document of a shard and 24 bytes per position."""
 
-    def __init__(self, documents: int) -> None:
-        self.stamps = Stamps(
-            leader=np.zeros(documents, np.uint32),
-            leader_mentions=np.zeros(documents, np.int32),
-            fact=np.zeros(documents, np.uint32),
-            last=np.zeros(1, np.uint32),
-        )
+    def __init__(self) -> None:
+        self._new_stamps(0)
         self.buffer_rows = BUFFER_ROWS
         self.keys = np.empty(self.buffer_rows, np.uint64)
         self.starts = np.empty(self.buffer_rows, np.int64)
         self.ends = np.empty(self.buffer_rows, np.int64)
         #: Rows and tokens visited, with which tests evaluate the plans.
         self.work = np.zeros(2, np.int64)
+
+    def _new_stamps(self, documents: int) -> None:
+        self.stamps = Stamps(
+            leader=np.zeros(documents, np.uint32),
+            leader_mentions=np.zeros(documents, np.int32),
+            fact=np.zeros(documents, np.uint32),
+            last=np.zeros(1, np.uint32),
+        )
+
+    def cover(self, documents: int) -> None:
+        """Make room for the documents of a shard; stamps of other shards are older than any new one."""
+        if len(self.stamps.fact) < documents:
+            self._new_stamps(documents)
 
     def grow(self, rows: int) -> None:
         """Make room for this many positions."""
@@ -51,18 +55,19 @@ class Workspace:
             self.stamps.leader[:], self.stamps.fact[:], self.stamps.last[0] = 0, 0, 0
 
 
-#: Workspaces that no thread currently uses.
-_idle: WeakKeyDictionary[Shard, list[Workspace]] = WeakKeyDictionary()
+#: Workspaces that no thread currently uses; not one per shard, of which there may be thousands.
+_idle: list[Workspace] = []
+_MOST_IDLE = os.cpu_count() or 1
 
 
 @contextmanager
-def workspace_of(shard: Shard) -> Iterator[Workspace]:
-    """Lend a workspace to one thread; later counts in the shard reuse it."""
-    idle = _idle.setdefault(shard, [])
+def lend_workspace(documents: int) -> Iterator[Workspace]:
+    """Lend a workspace for a shard with this many documents to one thread; later counts reuse it."""
     try:
-        space = idle.pop()
+        space = _idle.pop()
     except IndexError:
-        space = Workspace(shard.documents)
+        space = Workspace()
+    space.cover(documents)
     yield space
-    if space.buffer_rows <= BUFFER_ROWS:  # grown workspaces are dropped, as are all after an error
-        idle.append(space)
+    if space.buffer_rows <= BUFFER_ROWS and len(_idle) < _MOST_IDLE:  # grown ones are dropped, as are all after errors
+        _idle.append(space)

@@ -13,7 +13,7 @@ import numpy as np
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import STRIDE, Selection, find_frequent
 from factcensus.indexer.kernels.pairs import gallop, near_pairs, overlapping_pairs
-from factcensus.indexer.kernels.search import Array, Rows, document_end, document_of, position_of
+from factcensus.indexer.kernels.search import Array, Rows, document_end, document_of, document_start, position_of
 
 #: Maximum number of segments that are sorted together.
 SEGMENTS = 1 << 11
@@ -233,7 +233,7 @@ def _reading_is_cheaper(
                 budget -= 1
                 if stamps.fact[document] != stamps.last[0]:
                     stamps.fact[document] = stamps.last[0]
-                    budget -= (document_end(rows, document) - rows.document_starts[document]) * leader_forms
+                    budget -= (document_end(rows, document) - document_start(rows, document)) * leader_forms
                 if budget <= 0:
                     return False
     return True
@@ -289,7 +289,7 @@ def _count_disjoint_group(
                     continue
                 if reading and stamps.leader[document] != leading:
                     stamps.leader[document] = leading
-                    begin, end = rows.document_starts[document] + 1, document_end(rows, document)
+                    begin, end = document_start(rows, document) + 1, document_end(rows, document)
                     stamps.leader_mentions[document] = _count_in_document(ids, begin, end, forms, leader)
                     control.work[1] += end - begin
                 if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
@@ -334,7 +334,7 @@ def _read_leader(
     Returns:
         The number of keys; -1 if they do not fit.
     """
-    begin, end = rows.document_starts[document] + 1, document_end(rows, document)
+    begin, end = document_start(rows, document) + 1, document_end(rows, document)
     for at in range(begin, end):
         for form in range(forms.entities[leader], forms.entities[leader + 1]):
             if _occurs_at(ids, at, end, forms.tokens, forms.starts[form], forms.starts[form + 1]):
@@ -406,7 +406,7 @@ def _collect_group(
                     read = _read_leader(ids, rows, forms, leader, document, segment, keys, count)
                     if read < 0:
                         return -1
-                    control.work[1] += document_end(rows, document) - rows.document_starts[document] - 1
+                    control.work[1] += document_end(rows, document) - document_start(rows, document) - 1
                     stamps.leader[document] = leading
                     stamps.leader_mentions[document] = read - count
                     sizes[segment] += read - count
@@ -544,7 +544,7 @@ def pair_segments(
             i_end = i + 1
             while i_end < i_last and starts[i_end] < end:
                 i_end += 1
-            j = gallop(starts, j, j_last, rows.document_starts[document])
+            j = gallop(starts, j, j_last, document_start(rows, document))
             j_end = gallop(starts, j, j_last, end)
             if j < j_end:
                 group = groups[document] if groups.size else 0

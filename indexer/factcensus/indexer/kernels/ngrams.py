@@ -89,7 +89,7 @@ def count_range(rows: Rows, selection: Selection, low: int, high: int, stop: Arr
                 seen[slot] = document + 1
                 found += 1
         return occurrences, found
-    marked = np.zeros(rows.document_starts.size, np.bool_)
+    marked = np.zeros((rows.document_starts.size + 63) // 64, np.uint64)  # one bit per document
     for row in range(low, high):
         if (row - low) % STRIDE == 0 and stop[0]:
             break
@@ -97,10 +97,17 @@ def count_range(rows: Rows, selection: Selection, low: int, high: int, stop: Arr
         if counted.size and not counted[document]:
             continue
         occurrences += 1
-        if not marked[document]:
-            marked[document] = True
-            found += 1
+        found += _mark(marked, document)
     return occurrences, found
+
+
+@compiled(inline="always")
+def _mark(marked: Any, document: Any) -> Any:
+    """Set the bit of a document, and return 1 if it was not set."""
+    word, bit = document >> 6, np.uint64(document & 63)
+    new = (marked[word] >> bit & np.uint64(1)) ^ np.uint64(1)
+    marked[word] |= new << bit
+    return np.int64(new)
 
 
 #: Used for counts without groups.
@@ -110,7 +117,7 @@ NO_GROUPS = np.zeros(0, np.int32)
 @compiled()
 def count_ngram(
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, document_starts: Array,
-    blocks: Array, size: int, frequent: Array, ids: Array, counted: Array, column: int, stop: Array,
+    blocks: Array, size: int, block_bits: int, frequent: Array, ids: Array, counted: Array, column: int, stop: Array,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Find a token sequence (an array of ids) and return :func:`count_range` of its rows.
 
@@ -120,7 +127,7 @@ def count_ngram(
     low, high = find(SuffixArray(stream, table, width, token_bytes, first, types), ids.view(np.uint8))
     if low >= high:
         return np.int64(0), np.int64(0)
-    rows = Rows(table, width, token_bytes, document_starts, blocks, size)
+    rows = Rows(table, width, token_bytes, document_starts, blocks, size, block_bits)
     return count_range(rows, Selection(counted, NO_GROUPS, frequent, column), low, high, stop)
 
 
@@ -139,7 +146,7 @@ def count_ranges(rows: Rows, selection: Selection, ranges: Array, stop: Array, c
 @compiled()
 def count_by_group(rows: Rows, selection: Selection, low: int, high: int, stop: Array, counts: Array) -> None:
     """Add occurrences and documents of the rows [low, high) per group to ``counts``, int64 (groups, 2)."""
-    marked = np.zeros(rows.document_starts.size, np.bool_)
+    marked = np.zeros((rows.document_starts.size + 63) // 64, np.uint64)
     for row in range(low, high):
         if (row - low) % STRIDE == 0 and stop[0]:
             return
@@ -147,6 +154,4 @@ def count_by_group(rows: Rows, selection: Selection, low: int, high: int, stop: 
         if selection.documents.size and not selection.documents[document]:
             continue
         counts[selection.groups[document], 0] += 1
-        if not marked[document]:
-            marked[document] = True
-            counts[selection.groups[document], 1] += 1
+        counts[selection.groups[document], 1] += _mark(marked, document)

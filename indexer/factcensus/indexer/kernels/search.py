@@ -42,9 +42,11 @@ class Rows(NamedTuple):
 
     Attributes:
         table: See :class:`SuffixArray`, also for ``width`` and ``token_bytes``.
-        document_starts: int64 (documents,): position of the separator of each document.
+        document_starts: int64 (documents,): the separator of each document, as a byte offset like the entries; mapped,
+            so that it takes no memory. With ``token_bytes`` 1, these are positions.
         blocks: int32: rank structure over the positions (:func:`block_documents`).
         size: Number of tokens of the shard, including separators.
+        block_bits: Logarithm of the number of positions per block (:func:`block_bits`).
     """
 
     table: Array
@@ -53,6 +55,7 @@ class Rows(NamedTuple):
     document_starts: Array
     blocks: Array
     size: int
+    block_bits: int = 8
 
 
 @compiled(inline="always")
@@ -207,21 +210,65 @@ def positions_of(table: Array, width: int, token_bytes: int, low: int, high: int
     return positions
 
 
-#: Logarithm of the number of positions per block of :func:`block_documents`.
+@compiled()
+def positions_between(rows: Rows, low: int, high: int, begin: int, end: int) -> Array:
+    """Return the positions in [begin, end) of the rows [low, high), as distances from ``begin``, in table order."""
+    count = 0
+    for row in range(low, high):
+        count += begin <= position_of(rows, row) < end
+    found = np.empty(count, np.int64)
+    count = 0
+    for row in range(low, high):
+        position = position_of(rows, row)
+        if begin <= position < end:
+            found[count] = position - begin
+            count += 1
+    return found
+
+
+#: Logarithm of the least number of positions per block of :func:`block_documents`.
 BLOCK_BITS = 8
+#: A shard has at most this many blocks, or one per this many documents, so that its size does not decide its memory.
+MOST_BLOCKS, DOCUMENTS_PER_BLOCK = 1 << 21, 4
+#: Maximum number of documents in a block that are visited one by one.
+_VISITED = 8
+
+
+def block_bits(size: int, documents: int) -> int:
+    """Return the logarithm of the number of positions per block of a shard."""
+    bits = BLOCK_BITS
+    while size >> bits > max(MOST_BLOCKS, documents // DOCUMENTS_PER_BLOCK):
+        bits += 1
+    return bits
 
 
 @compiled()
-def block_documents(document_starts: Array, size: int) -> Array:
-    """Return int32, the document of every 256th of ``size`` positions (the rank structure of a shard)."""
-    blocks = np.empty((size >> BLOCK_BITS) + 1, np.int32)
+def block_documents(document_starts: Array, size: int, bits: int = BLOCK_BITS, shift: int = 0) -> Array:
+    """Return int32, the document at the beginning of each block of ``size`` positions (the rank structure of a shard).
+
+    Args:
+        document_starts: int64 (documents,): the separator of each document, as a position shifted left by ``shift``.
+        size: Number of positions.
+        bits: Logarithm of the number of positions per block.
+        shift: See ``document_starts``.
+    """
+    blocks = np.empty((size >> bits) + 1, np.int32)
     document = 0
     for block in range(blocks.size):
-        position = block << BLOCK_BITS
-        while document + 1 < document_starts.size and document_starts[document + 1] <= position:
+        offset = np.int64(block) << bits << shift
+        while document + 1 < document_starts.size and document_starts[document + 1] <= offset:
             document += 1
         blocks[block] = document
     return blocks
+
+
+@compiled()
+def ascends(document_starts: Array) -> bool:
+    """Return whether every number is greater than the one before."""
+    for document in range(1, document_starts.size):  # noqa: SIM110 - compiled
+        if document_starts[document] <= document_starts[document - 1]:
+            return False
+    return True
 
 
 @compiled(inline="always")
@@ -233,16 +280,32 @@ def position_of(rows: Any, row: Any) -> Any:
 @compiled(inline="always")
 def document_of(rows: Any, position: Any) -> Any:
     """Return the document that contains a position."""
-    document = np.int64(rows.blocks[min(position >> BLOCK_BITS, rows.blocks.size - 1)])
-    while document + 1 < rows.document_starts.size and rows.document_starts[document + 1] <= position:
+    block = min(position >> rows.block_bits, rows.blocks.size - 1)
+    document = np.int64(rows.blocks[block])
+    offset = position << (rows.token_bytes >> 1)
+    if rows.block_bits > BLOCK_BITS:  # a large shard, in which a block may have many documents
+        last = np.int64(rows.blocks[block + 1]) if block + 1 < rows.blocks.size else rows.document_starts.size - 1
+        while last - document > _VISITED:
+            middle = (document + last) // 2
+            if rows.document_starts[middle] <= offset:
+                document = middle
+            else:
+                last = middle
+    while document + 1 < rows.document_starts.size and rows.document_starts[document + 1] <= offset:
         document += 1
     return document
 
 
 @compiled(inline="always")
+def document_start(rows: Any, document: Any) -> Any:
+    """Return the position of the separator of a document."""
+    return rows.document_starts[document] >> (rows.token_bytes >> 1)
+
+
+@compiled(inline="always")
 def document_end(rows: Any, document: Any) -> Any:
     """Return the position after the last token of a document."""
-    return rows.document_starts[document + 1] if document + 1 < rows.document_starts.size else rows.size
+    return document_start(rows, document + 1) if document + 1 < rows.document_starts.size else rows.size
 
 
 @compiled()

@@ -214,9 +214,14 @@ class Shard(ABC):
         """The rank structure for finding the document of a position; see :func:`search.block_documents`."""
         return search.block_documents(self.document_starts, self.size)
 
-    @cached_property
+    @property
     def _positions(self) -> search.Rows:
-        """Rows that are positions themselves, for finding their documents."""
+        """Rows, of which only the documents and their blocks are used, for finding the documents of positions."""
+        return self._own_positions
+
+    @cached_property
+    def _own_positions(self) -> search.Rows:
+        """Rows that are positions themselves."""
         nothing = np.zeros(0, np.uint32)
         nothing.flags.writeable = False
         return search.Rows(nothing, 1, 1, self.document_starts, self.blocks, self.size)
@@ -250,6 +255,16 @@ class Shard(ABC):
         starts = self.document_starts
         end = int(starts[document + 1]) if document + 1 < len(starts) else self.size
         return int(starts[document]) + 1, end
+
+    def starts_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the position of the separator of each of some documents."""
+        return self.document_starts[documents]
+
+    def document_spans(self, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the start (at the separator) and the end of each of some documents."""
+        following = np.minimum(documents + 1, self.documents - 1)
+        ends = np.where(documents + 1 < self.documents, self.starts_of(following), self.size)
+        return self.starts_of(documents), ends
 
     @property
     def rows_path(self) -> Path:

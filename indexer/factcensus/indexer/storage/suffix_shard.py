@@ -102,24 +102,43 @@ class SuffixArrayShard(Shard):
         """The text and the suffix array for compiled code."""
         return search.SuffixArray(self.stream, self.table, self.width, self.token_bytes, self.first, self.types)
 
+    @property
+    def _positions(self) -> search.Rows:
+        return self.suffix_rows
+
     @cached_property
     def suffix_rows(self) -> search.Rows:
         """The rows of the suffix array and their documents for compiled code."""
-        return search.Rows(self.table, self.width, self.token_bytes, self.document_starts, self.blocks, self.size)
+        bits = search.block_bits(self.size, self.documents)
+        blocks = search.block_documents(self._starts, self.size, bits, self.token_bytes >> 1)
+        return search.Rows(self.table, self.width, self.token_bytes, self._starts, blocks, self.size, bits)
 
     @cached_property
-    def document_starts(self) -> npt.NDArray[np.int64]:
-        """int64 (documents,): the position of the separator of each document.
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """``offset.N``, mapped and checked once, when it is first needed.
 
         Raises:
-            IndexFormatError: The positions are not in order.
+            IndexFormatError: The offsets are not in order.
         """
-        starts = self._offsets.astype(np.int64) // self.token_bytes
-        if np.any(starts[1:] <= starts[:-1]):
+        starts: npt.NDArray[np.int64] = self._offsets.view("<i8")
+        if not search.ascends(starts):
             raise IndexFormatError(
                 f"{self.folder / f'offset{self._suffix}'} is damaged: documents are out of order; rebuild the index"
             )
         return starts
+
+    @property
+    def document_starts(self) -> npt.NDArray[np.int64]:
+        """int64 (documents,): the position of the separator of each document; 8 bytes per document, not kept."""
+        return self._starts >> (self.token_bytes >> 1)
+
+    def document_span(self, document: int) -> tuple[int, int]:
+        starts, shift = self._starts, self.token_bytes >> 1
+        end = int(starts[document + 1]) >> shift if document + 1 < len(starts) else self.size
+        return (int(starts[document]) >> shift) + 1, end
+
+    def starts_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return self._starts[documents] >> (self.token_bytes >> 1)
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """Return the range of the table whose suffixes start with these tokens."""
@@ -139,12 +158,9 @@ class SuffixArrayShard(Shard):
         )
 
     @cached_property
-    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, Array]:
-        stream, table, width, token_bytes, first, types = self.suffix_array
-        return (
-            stream, table, width, token_bytes, first, types,
-            self.document_starts, self.blocks, self.size, self.frequent,
-        )  # fmt: skip
+    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, int, Array]:
+        *_, starts, blocks, size, block_bits = self.suffix_rows
+        return (*self.suffix_array, starts, blocks, size, block_bits, self.frequent)
 
     def count_all(
         self,
