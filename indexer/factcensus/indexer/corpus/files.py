@@ -161,43 +161,54 @@ def _walk(root: str, left_out: _LeftOut) -> Iterator[tuple[str, os.stat_result]]
     waiting, links = [""], list[str]()
     while waiting or links:
         if waiting:
-            name = waiting.pop()
-            real = os.path.realpath(os.path.join(root, name))
-            if real in folders:
-                continue
-            folders.add(real)
-            entries = sorted(os.scandir(os.path.join(root, name)), key=lambda entry: entry.name)
-            if _is_index(real, [entry.name for entry in entries]):
-                left_out.add("an index, not a corpus", name or ".")
-                continue
-            plain = []
-            for entry in entries:
-                inside = os.path.join(name, entry.name)
-                if entry.name.startswith((".", "_")):
-                    left_out.add("the name begins with . or _", inside)
-                elif entry.is_symlink():
-                    links.append(inside)
-                elif entry.is_dir():
-                    waiting.append(inside)
-                else:
-                    plain.append((inside, entry.stat()))
+            plain = _entries(root, waiting.pop(), folders, waiting, links, left_out)
         else:
-            link = links.pop(0)
-            try:
-                found = os.stat(os.path.join(root, link))
-            except (FileNotFoundError, OSError):  # also for a link to itself
-                left_out.add("a broken link", link)
-                continue
-            if stat.S_ISDIR(found.st_mode):
-                waiting.append(link)
-                continue
-            plain = [(link, found)]
+            plain = _linked(root, links.pop(0), waiting, left_out)
         for inside, found in plain:
             if _is_shard(inside, found, left_out):
                 identity = _identity(os.path.join(root, inside), found)
                 if identity not in files:
                     files.add(identity)
                     yield inside, found
+
+
+def _entries(
+    root: str, name: str, folders: set[str], waiting: list[str], links: list[str], left_out: _LeftOut
+) -> list[tuple[str, os.stat_result]]:
+    """Return the plain files of a folder unless it is in ``folders``; add its folders and links to the lists."""
+    real = os.path.realpath(os.path.join(root, name))
+    if real in folders:
+        return []
+    folders.add(real)
+    entries = sorted(os.scandir(os.path.join(root, name)), key=lambda entry: entry.name)
+    if _is_index(real, [entry.name for entry in entries]):
+        left_out.add("an index, not a corpus", name or ".")
+        return []
+    plain = []
+    for entry in entries:
+        inside = os.path.join(name, entry.name)
+        if entry.name.startswith((".", "_")):
+            left_out.add("the name begins with . or _", inside)
+        elif entry.is_symlink():
+            links.append(inside)
+        elif entry.is_dir():
+            waiting.append(inside)
+        else:
+            plain.append((inside, entry.stat()))
+    return plain
+
+
+def _linked(root: str, link: str, waiting: list[str], left_out: _LeftOut) -> list[tuple[str, os.stat_result]]:
+    """Return the file of a link, or add its folder to ``waiting``."""
+    try:
+        found = os.stat(os.path.join(root, link))
+    except (FileNotFoundError, OSError):  # also for a link to itself
+        left_out.add("a broken link", link)
+        return []
+    if stat.S_ISDIR(found.st_mode):
+        waiting.append(link)
+        return []
+    return [(link, found)]
 
 
 def _is_shard(name: str, found: os.stat_result, left_out: _LeftOut) -> bool:

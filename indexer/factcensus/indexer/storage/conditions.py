@@ -177,7 +177,14 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
     for other, kind in zip(others, kinds, strict=True):
         texts = _spellings(other) if kind else []
         spellings += [_expression(connection, quote_text(text)) for text in texts] or [other]
-    if several:
+    _compare_with(connection, node, one, spellings)
+
+
+def _compare_with(
+    connection: duckdb.DuckDBPyConnection, node: dict[str, Any], one: dict[str, Any], spellings: list[dict[str, Any]]
+) -> None:
+    """Rewrite a comparison with a number to one with all its spellings."""
+    if "children" in node:
         node["children"] = [one, *spellings]
     elif node["type"] == "COMPARE_EQUAL" or node["type"] == "COMPARE_NOTEQUAL":
         instead = _expression(connection, f"NULL {'NOT ' * (node['type'] != 'COMPARE_EQUAL')}IN (NULL)")
@@ -185,7 +192,8 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
         inner["children"] = [one, *spellings]
         _replace(node, instead)
     else:
-        _replace(others[0], spellings[0])
+        other = node["left"] if node["right"] is one else node["right"]
+        _replace(other, spellings[0])
 
 
 def _as_text(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,39 +54,19 @@ def verify_index(
         read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
         raise no_index(folder)
+    ours = (folder / MANIFEST).exists()
     checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
-    if (folder / MANIFEST).exists():
-        try:
+    with _as_verification_error():
+        if ours:
             manifest = Manifest.read(folder)
-        except IndexFormatError as error:
-            raise VerificationError(str(error)) from error
-        total = sum(expected.bytes for expected in manifest.files.values())
-        for name, expected in manifest.files.items():
-            file = folder / name
-            if not file.is_file():
-                raise VerificationError(f"{file} is missing; copy the index again or rebuild it")
-            if file.stat().st_size != expected.bytes:
-                raise VerificationError(
-                    f"{file} has {file.stat().st_size} bytes, but the manifest requires {expected.bytes}"
-                )
-        for name, expected in manifest.files.items():
-            if hash_file(folder / name) != expected.sha256:
-                raise VerificationError(f"{folder / name} was altered: its SHA-256 differs from the manifest")
-            checked["files"] += 1
-            checked["bytes"] += expected.bytes
-            if progress:
-                progress(checked["bytes"], total)
-    else:
-        try:
+        else:
             refuse_unfinished(folder)
-        except NoIndexError:
-            raise
-        except IndexFormatError as error:
-            raise VerificationError(str(error)) from error
+    if ours:
+        _check_files(folder, manifest, checked, progress or (lambda _done, _all: None))
     for shard in _shards_of(folder):
         checked["rows_compared"] += shard.check_order(None if full else SAMPLED_ROWS)
     if record is not None:
-        if not (folder / MANIFEST).exists():
+        if not ours:
             raise InputError(
                 f"{folder} was built by infini-gram, which cannot delete documents; give the index of the record"
             )
@@ -94,14 +75,42 @@ def verify_index(
     return checked
 
 
-def _shards_of(folder: Path) -> list[Shard]:
-    """Open the shards of an index with all checks of opening."""
+@contextmanager
+def _as_verification_error() -> Iterator[None]:
+    """Report files that do not belong together as a failed verification."""
     try:
-        if not (folder / MANIFEST).exists():  # built by infini-gram; the tokenizer does not matter here
-            return [published.shard for published in read_published([folder])]
-        with CountIndex.open(folder) as index:
-            return list(index.shards)
+        yield
     except NoIndexError:
         raise
     except IndexFormatError as error:
         raise VerificationError(str(error)) from error
+
+
+def _check_files(
+    folder: Path, manifest: Manifest, checked: dict[str, Any], progress: Callable[[int, int], None]
+) -> None:
+    """Compare all sizes first, because that takes no time, and then all bytes."""
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise VerificationError(f"{file} is missing; copy the index again or rebuild it")
+        if file.stat().st_size != expected.bytes:
+            raise VerificationError(
+                f"{file} has {file.stat().st_size} bytes, but the manifest requires {expected.bytes}"
+            )
+    total = sum(expected.bytes for expected in manifest.files.values())
+    for name, expected in manifest.files.items():
+        if hash_file(folder / name) != expected.sha256:
+            raise VerificationError(f"{folder / name} was altered: its SHA-256 differs from the manifest")
+        checked["files"] += 1
+        checked["bytes"] += expected.bytes
+        progress(checked["bytes"], total)
+
+
+def _shards_of(folder: Path) -> list[Shard]:
+    """Open the shards of an index with all checks of opening."""
+    with _as_verification_error():
+        if not (folder / MANIFEST).exists():  # built by infini-gram; the tokenizer does not matter here
+            return [published.shard for published in read_published([folder])]
+        with CountIndex.open(folder) as index:
+            return list(index.shards)

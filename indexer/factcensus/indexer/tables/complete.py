@@ -45,9 +45,16 @@ def complete_facts(facts: Facts) -> pa.Table:
     for name in ASKED_LIST_COLUMNS:
         if name in names:
             table = _with(table, name, list_column(table[name], name))
-    for name in table.column_names:
-        if name in STRATUM_COLUMNS:
+    for name in STRATUM_COLUMNS:
+        if name in names:
             table = _with(table, name, restored(table[name], name))
+    _check_counts(table)
+    return table
+
+
+def _check_counts(table: pa.Table) -> None:
+    """Check that columns of counts and strata have integers, and counts are not negative."""
+    for name in table.column_names:
         if (is_count(name) or name in ("stratum", "stratum_low", "stratum_high")) and table[name].type != pa.int64():
             raise InputError(
                 f"the column {name!r} of the fact table must have integers, as written by `factcensus facts count` and "
@@ -55,7 +62,6 @@ def complete_facts(facts: Facts) -> pa.Table:
             )
         if is_count(name) and (compute("min", [table[name]]).as_py() or 0) < 0:
             raise InputError(f"the column {name!r} of the fact table holds negative numbers, not counts; rename it")
-    return table
 
 
 def _check_ids(ids: list[str | None]) -> None:
