@@ -198,7 +198,7 @@ class CountIndex(OpenedIndex):
             self, facts, windows=windows, by=by, scope=scope, deadline=deadline, threads=threads, progress=progress
         )
 
-    def find_documents(
+    def find_documents(  # noqa: PLR0913 - options, which are given by name
         self,
         *,
         text: str | None = None,

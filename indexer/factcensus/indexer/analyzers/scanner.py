@@ -170,7 +170,7 @@ def _is_plain(eight: Array, begin: int, end: int) -> bool:
 
 
 @compiled()
-def _scan_run(
+def _scan_run(  # noqa: C901, PLR0912, PLR0915 - compiled: one loop that keeps its state in local variables
     window: Window, begin: int, end: int, tables: ScannerTables, document: int, count: int, span_count: int, tail: int
 ) -> tuple[int, int, int]:
     """Split any run and return the new number of words, number of spans, and end of the built words."""

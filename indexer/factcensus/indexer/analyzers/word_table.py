@@ -142,7 +142,7 @@ def _home(key: Any, slots: int) -> Any:
 
 
 @compiled()
-def _intern(
+def _intern(  # noqa: PLR0913 - compiled: arrays of several records
     eight: Array, places: Array, sizes: Array,
     slots: Array, keys: Array, starts: Array, arena: Array, used: Array, ids: Array,
 ) -> None:  # fmt: skip

@@ -19,10 +19,12 @@ class TextCounts(Answer):
     """Documents with at least one occurrence."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"occurrences": self.occurrences, "documents": self.documents}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["occurrences"], json["documents"])
 
 
@@ -52,6 +54,7 @@ class CountAnswer(Answer):
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,
@@ -65,6 +68,7 @@ class CountAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(
             json["index"],
             json["analyzer"],
@@ -95,10 +99,12 @@ class MentionCounts(Answer):
         return MentionCounts(self.mentions + other.mentions, self.documents + other.documents)
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"mentions": self.mentions, "documents": self.documents}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["mentions"], json["documents"])
 
 
@@ -115,10 +121,12 @@ class CooccurrenceCounts(Answer):
         return CooccurrenceCounts(self.documents + other.documents, self.pairs + other.pairs)
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"documents": self.documents, "pairs": self.pairs}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["documents"], json["pairs"])
 
 
@@ -132,10 +140,12 @@ class NameVariant(Answer):
     tokens: list[str]
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"form": self.form, "text": self.text, "tokens": self.tokens}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["form"], json["text"], json["tokens"])
 
 
@@ -155,6 +165,7 @@ class EntityCounts(Answer):
     """All token sequences that were counted, if tokens are parts of words."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         variants = {} if self.variants is None else {"variants": [variant.as_json() for variant in self.variants]}
         return {
             "name": self.name,
@@ -167,6 +178,7 @@ class EntityCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         variants = json.get("variants")
         return cls(
             json["name"],
@@ -193,6 +205,7 @@ class GroupCounts(Answer):
         )
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "subject": self.subject.as_json(),
             "object": self.object.as_json(),
@@ -201,6 +214,7 @@ class GroupCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(
             MentionCounts.from_json(json["subject"]),
             MentionCounts.from_json(json["object"]),
@@ -231,6 +245,7 @@ class CooccurrenceAnswer(Answer):
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,
@@ -244,6 +259,7 @@ class CooccurrenceAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(
             json["index"],
             json["analyzer"],

@@ -18,10 +18,12 @@ class Span(Answer):
     """Kind of mention: "text", "subject" or "object"; null for the text around mentions."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"text": self.text, "mention": self.mention}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["text"], json["mention"])
 
 
@@ -47,6 +49,7 @@ class FoundDocument(Answer):
     passages: list[Passage] = field(repr=False)
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "document": self.document,
             "id": self.id,
@@ -60,6 +63,7 @@ class FoundDocument(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(
             json["document"],
             json["id"],
@@ -97,6 +101,7 @@ class DocumentsAnswer(Answer):
     """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,
@@ -109,6 +114,7 @@ class DocumentsAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(
             json["index"],
             json["analyzer"],

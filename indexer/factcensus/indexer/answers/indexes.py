@@ -17,10 +17,12 @@ class SourceSize(Answer):
     tokens: int
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"documents": self.documents, "tokens": self.tokens}
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(json["documents"], json["tokens"])
 
 
@@ -40,10 +42,12 @@ class IndexSummary(Answer):
     tokens: int
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(*(json[each.name] for each in fields(cls)))
 
 
@@ -63,10 +67,12 @@ class IndexSlice(Answer):
     """Shards of the whole index."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         return cls(*(json[each.name] for each in fields(cls)))
 
 
@@ -107,6 +113,7 @@ class IndexInfo(Answer):
         return IndexSummary(*(getattr(self, each.name) for each in fields(IndexSummary)))
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         json = asdict(self)
         if self.slice is None:
             del json["slice"]
@@ -114,6 +121,7 @@ class IndexInfo(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Return the record that :meth:`as_json` gave this JSON object."""
         sources, part = json["sources"], json.get("slice")
         given = {each.name: json[each.name] for each in fields(cls) if each.name not in ("sources", "slice")}
         return cls(

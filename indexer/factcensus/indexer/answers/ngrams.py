@@ -17,6 +17,7 @@ class Tokens(Answer):
     """The printable tokens."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"ids": self.ids, "tokens": self.tokens}
 
 
@@ -47,6 +48,7 @@ class ProbabilityAnswer(Answer):
         return self.count / self.prompt_count if self.prompt_count else None
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,
@@ -77,6 +79,7 @@ class NextToken(Answer):
     probability: float
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"id": self.id, "token": self.token, "count": self.count, "probability": self.probability}
 
 
@@ -89,6 +92,7 @@ class EndOfDocument(Answer):
     """None if the prompt does not occur."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {"count": self.count, "probability": self.probability}
 
 
@@ -121,6 +125,7 @@ class NextTokensAnswer(Answer):
         return self.sampled_every == 1
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,

@@ -137,7 +137,7 @@ class BuildSettings:
             )
 
 
-def build_index(
+def build_index(  # noqa: PLR0913 - options, which are given by name
     sources: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
@@ -191,7 +191,7 @@ def build_index(
     return Manifest.read(out)
 
 
-def add_to_index(
+def add_to_index(  # noqa: PLR0913 - options, which are given by name
     index: str | Path,
     sources: str | Path | Sequence[str | Path],
     *,
@@ -350,7 +350,7 @@ def _run(
     return Run(jobs or os.cpu_count() or 1, device, progress or _silent, notice)
 
 
-def _build(
+def _build(  # noqa: PLR0913 - options, which are given by name
     folder: Path,
     analyzer: Analyzer,
     settings: BuildSettings,

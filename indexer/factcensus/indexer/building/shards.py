@@ -252,7 +252,7 @@ class _Ranks:
 
 
 @compiled()
-def _separate(
+def _separate(  # noqa: PLR0913 - compiled: arrays of several records
     ids: Array,
     lengths: Array,
     rank_of_id: Array,

@@ -175,7 +175,7 @@ def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
 
 
 @compiled()
-def _sort_tiny(
+def _sort_tiny(  # noqa: PLR0913 - compiled: arrays of several records
     ranks: Array, positions: Array, low: int, high: int, depth: int, bits: int,
     keys: Array, stack: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip
@@ -206,7 +206,7 @@ def _sort_tiny(
 
 
 @compiled()
-def _first_level(
+def _first_level(  # noqa: PLR0913 - compiled: arrays of several records
     ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int,
     groups: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip
@@ -256,7 +256,7 @@ def _fill(
 
 
 @compiled()
-def _settle(
+def _settle(  # noqa: PLR0913 - compiled: arrays of several records
     ranks: Array, positions: Array, groups: Array, at: int, until: int, bits: int, index_bits: int, per_key: int,
     keys: Array, places: Array, next_groups: Array, tied: Array, counts: Array,
 ) -> None:  # fmt: skip

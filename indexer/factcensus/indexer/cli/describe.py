@@ -95,7 +95,7 @@ def plot(counts: Path, by: str, columns: dict[str, str], out: Path, title: str |
 @columns_option
 @title_option
 @format_option
-def compare(
+def compare(  # noqa: PLR0913 - options, which are given by name
     first: Path,
     second: Path,
     by: str,

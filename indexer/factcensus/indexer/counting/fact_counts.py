@@ -159,7 +159,7 @@ def count_plan(
     return counts
 
 
-def count_pairs(
+def count_pairs(  # noqa: PLR0913 - options, which are given by name
     index: OpenedIndex,
     forms: Forms,
     subjects: npt.NDArray[np.int64],

@@ -126,7 +126,7 @@ def _starts(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 @compiled()
-def _choose_forms(
+def _choose_forms(  # noqa: C901 - compiled: one loop that keeps its state in local variables
     tokens: Array, starts: Array, texts: Array, named: Array, entities: Array, chosen: Array, sizes: Array
 ) -> int:
     """Write the numbers of each entity's forms to ``chosen``, longest first, and the number of forms to ``sizes``."""

@@ -54,25 +54,31 @@ class WordLexicon:
 
     @property
     def types(self) -> int | None:
+        """Number of distinct words."""
         return len(self._vocabulary)
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the tokens decide
+        """Return the ids of a text with the tokens ``tokens``."""
         return list(map(self._vocabulary.id, tokens))
 
     def name_ids(self, name: str) -> list[TokenIds]:
+        """Return the possible token sequences of a name; empty for a name without tokens."""
         ids = tuple(map(self._vocabulary.id, self._analyzer.tokens(name)))
         return [ids] if ids else []
 
     def text_forms(self, texts: pa.Array) -> TextForms:
+        """Return :meth:`name_ids` for many strings."""
         encoder = self._analyzer.encoder()
         ids, lengths = encoder.encode(texts.cast("binary").to_pylist())
         starts = np.concatenate([[0], np.cumsum(lengths)])
         return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the printable tokens of ids."""
         return self._vocabulary.words(token_ids)
 
     def text(self, token_ids: Sequence[int]) -> str:
+        """Return a token sequence as readable text."""
         return " ".join(self._vocabulary.words(token_ids))
 
 
@@ -85,16 +91,21 @@ class FixedLexicon:
         self._analyzer = analyzer
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the text decides
+        """Return the ids of a text with the tokens ``tokens``."""
         return self._analyzer.ids(text)
 
     def name_ids(self, name: str) -> list[TokenIds]:
+        """Return the possible token sequences of a name; empty for a name without tokens."""
         return self._analyzer.name_ids(name)
 
     def text_forms(self, texts: pa.Array) -> TextForms:
+        """Return :meth:`name_ids` for many strings."""
         return flat_texts([self._analyzer.name_ids(text) for text in texts.to_pylist()])
 
     def words(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the printable tokens of ids."""
         return [self._analyzer.token(token_id) for token_id in token_ids]
 
     def text(self, token_ids: Sequence[int]) -> str:
+        """Return a token sequence as readable text."""
         return self._analyzer.decode(token_ids)

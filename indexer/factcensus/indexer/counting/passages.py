@@ -30,7 +30,7 @@ MOST_MENTIONS = 64
 Mention = tuple[int, int, str]  # first position, position after the last, kind of mention
 
 
-def find_documents(
+def find_documents(  # noqa: PLR0913 - options, which are given by name
     index: OpenedIndex,
     *,
     text: str | None = None,

@@ -54,7 +54,7 @@ MOST_WORDS = 1 << 20
 ROLES = ("subject", "object")
 
 
-def scan_facts(
+def scan_facts(  # noqa: PLR0913 - options, which are given by name
     sources: str | Path | Sequence[str | Path],
     facts: Facts,
     *,

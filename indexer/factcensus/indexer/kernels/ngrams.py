@@ -57,7 +57,7 @@ class Selection(NamedTuple):
 
 
 @compiled()
-def count_range(rows: Rows, selection: Selection, low: int, high: int, stop: Array) -> tuple[Any, Any]:
+def count_range(rows: Rows, selection: Selection, low: int, high: int, stop: Array) -> tuple[Any, Any]:  # noqa: C901 - compiled: one loop that keeps its state in local variables
     """Return occurrences and documents of the rows [low, high).
 
     Args:
@@ -115,7 +115,7 @@ NO_GROUPS = np.zeros(0, np.int32)
 
 
 @compiled()
-def count_ngram(
+def count_ngram(  # noqa: PLR0913 - compiled: arrays of several records
     stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, document_starts: Array,
     blocks: Array, size: int, block_bits: int, frequent: Array, ids: Array, counted: Array, column: int, stop: Array,
 ) -> tuple[Any, Any]:  # fmt: skip

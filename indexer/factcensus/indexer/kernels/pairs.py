@@ -172,7 +172,7 @@ def overlapping_pairs(
 
 
 @compiled()
-def near_pairs(
+def near_pairs(  # noqa: PLR0913 - compiled: arrays of several records
     starts: Array, ends: Array, i: int, i_end: int,
     other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,
 ) -> int:  # fmt: skip

@@ -171,7 +171,7 @@ def count_documents(
 
 
 @compiled()
-def _find_mentions(
+def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in local variables
     ids: Array, begin: int, end: int, trie: Trie, free: Array, path: Array, found: Array
 ) -> tuple[Array, int]:
     """Find the leftmost-longest mentions in one document; mentions of the same entity do not overlap.

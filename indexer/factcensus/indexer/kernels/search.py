@@ -143,7 +143,7 @@ _BEGIN, _DOUBLE, _END, _DONE = 0, 1, 2, 3
 
 
 @compiled()
-def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:
+def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:  # noqa: C901, PLR0912 - compiled: one loop that keeps its state in local variables
     """Run :func:`find` for many queries (concatenated bytes and their starts) and fill ``ranges``, int64 (queries, 2).
 
     Args:

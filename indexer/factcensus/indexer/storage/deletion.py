@@ -71,7 +71,7 @@ class Deletion:
     dry_run: bool
 
 
-def delete_documents(
+def delete_documents(  # noqa: PLR0913 - options, which are given by name
     index: str | Path,
     *,
     ids: Sequence[str] = (),

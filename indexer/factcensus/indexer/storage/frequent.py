@@ -66,7 +66,7 @@ def _token(stream: Array, token_bytes: int, at: int) -> Any:
 
 
 @compiled()
-def _count_frequent(
+def _count_frequent(  # noqa: C901 - compiled: one loop that keeps its state in local variables
     stream: Array, suffixes: Rows, living: Array, distinct: Array, stamps: Array, stack: Array, rows: Array, least: int
 ) -> int:
     """Fill ``rows``: split the whole table again and again by the next token, keeping ranges over ``least`` rows."""

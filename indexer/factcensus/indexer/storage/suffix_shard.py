@@ -149,6 +149,7 @@ class SuffixArrayShard(Shard):
     def count(
         self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
+        """Return occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
         return self._count(*self._count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
 
     @cached_property
@@ -171,6 +172,7 @@ class SuffixArrayShard(Shard):
         stop: npt.NDArray[np.uint8],
         counts: npt.NDArray[np.int64],
     ) -> None:
+        """Add occurrences and documents of each n-gram to ``counts``."""
         ranges = self.find_all(tokens, starts)
         count_ranges(self.suffix_rows, self.selection(counted, column), ranges, stop, counts)
 
@@ -182,11 +184,13 @@ class SuffixArrayShard(Shard):
         stop: npt.NDArray[np.uint8],
         counts: npt.NDArray[np.int64],
     ) -> None:
+        """Add occurrences and documents in each group to ``counts``."""
         low, high = self.find(token_ids)
         if low < high:
             count_by_group(self.suffix_rows, self.selection(counted, -1, groups), low, high, stop, counts)
 
     def occurrences(self, forms: Forms, selection: Selection, reading: int) -> SuffixArrayOccurrences:
+        """Return the occurrences of all forms, read from the suffix array."""
         return SuffixArrayOccurrences(self, forms, selection, reading)
 
     def find_all(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -207,10 +211,12 @@ class SuffixArrayShard(Shard):
         return search.positions_of(self.table, self.width, self.token_bytes, low, high)
 
     def most_occurrences(self, token_ids: Sequence[int]) -> int:
+        """Return an upper bound of the number of occurrences: that with deleted documents."""
         low, high = self.find(token_ids)
         return high - low
 
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Return the positions of all occurrences of these tokens, in the order of the suffix array."""
         return self.positions(*self.find(token_ids))
 
     def first_disorder(self, rows: npt.NDArray[np.int64]) -> int | None:
@@ -225,6 +231,7 @@ class SuffixArrayShard(Shard):
         return None if wrong < 0 else wrong
 
     def check_order(self, most: int | None) -> int:
+        """Check the order of the table, or of a sample of its rows, and return the number of compared rows."""
         rows = self.size - 1
         if most is None:
             wrong, compared = self.first_wrong_row(), rows
@@ -238,6 +245,7 @@ class SuffixArrayShard(Shard):
     def count_frequent(
         self, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
     ) -> npt.NDArray[np.uint32]:
+        """Return the frequent n-grams with their counts."""
         return count_frequent(self, living, distinct)
 
     @property

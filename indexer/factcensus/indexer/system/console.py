@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from factcensus.indexer.system.text_tables import Cell, format_table
+from factcensus.indexer.system.text_tables import format_table
 
 
 def print_json(value: Any) -> None:
@@ -14,6 +14,6 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def print_table(rows: Sequence[Sequence[Cell]], header: Sequence[str]) -> None:
+def print_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
     """Print a plain table on stdout; numbers are right-aligned, with thousands separators."""
     print(format_table(rows, header))

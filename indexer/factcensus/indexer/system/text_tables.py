@@ -19,7 +19,7 @@ _LATEX = {
 }
 
 
-def format_table(rows: Sequence[Sequence[Cell]], header: Sequence[str], style: str = "text") -> str:
+def format_table(rows: Sequence[Sequence[object]], header: Sequence[str], style: str = "text") -> str:
     """Format a table; columns of numbers are right-aligned, and integers have thousands separators.
 
     Args:
@@ -47,7 +47,7 @@ def format_table(rows: Sequence[Sequence[Cell]], header: Sequence[str], style: s
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: object) -> str:
     if cell is None:
         return ""
     if isinstance(cell, int):

@@ -207,7 +207,7 @@ def _unboxed(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) and not isinstance(value, np.floating) else value
 
 
-def _text(value: Any, whole: bool, midnight: bool, name: str, row: int) -> str | None:
+def _text(value: Any, whole: bool, midnight: bool, name: str, row: int) -> str | None:  # noqa: C901 - one line per type of value
     if value is None:
         return None
     if isinstance(value, str):
