@@ -133,11 +133,13 @@ class SuffixArrayShard(Shard):
         return self._starts >> (self.token_bytes >> 1)
 
     def document_span(self, document: int) -> tuple[int, int]:
+        """Return the position of the first token of a document, and the end of its tokens."""
         starts, shift = self._starts, self.token_bytes >> 1
         end = int(starts[document + 1]) >> shift if document + 1 < len(starts) else self.size
         return (int(starts[document]) >> shift) + 1, end
 
     def starts_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the positions of the separators of documents."""
         return self._starts[documents] >> (self.token_bytes >> 1)
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
