@@ -364,7 +364,8 @@ class OpenedIndex:
 
     @cached_property
     def _every_document(self) -> Sequence[tuple[Shard, Mask]]:
-        return self._of_scope(EVERY_DOCUMENT)
+        every: Sequence[tuple[Shard, Mask]] = self._of_scope(EVERY_DOCUMENT)
+        return every
 
     def _counted_shards(self, scope: Scope) -> Sequence[tuple[Shard, Mask]]:
         if not scope.duplicates and self.manifest is None:
@@ -386,7 +387,8 @@ class OpenedIndex:
         """
         if by is None:
             return [], [np.zeros(0, np.int32)] * len(self.shards)
-        return self._groups(by)
+        groups: tuple[list[str], list[npt.NDArray[np.int32]]] = self._groups(by)
+        return groups
 
     def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         from factcensus.indexer.storage.documents import group_documents
