@@ -16,6 +16,7 @@ from factcensus.eval.names import COUNT, ORIGINAL
 from factcensus.eval.passages import Passages
 from factcensus.eval.summary import json_ready, summarise
 from factcensus.indexer.paths import not_found
+from factcensus.unlearn.run_folder import finished_cells, read_record
 
 _ORIGINAL_KEY = ["seed", "method", "point", "fact_id", "form", "variant"]
 #: Largest difference in a log-probability (nats) between evaluations of the same model on different hardware.
@@ -68,7 +69,7 @@ def read_run(folder: Path) -> Run:
             f"{folder} has no facts.parquet, so the run is not finished; is it still in progress?"
         )
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = read_record(folder)
         facts = _read_parquet(folder / "facts.parquet")
         more: dict[str, Any] = {name: _read_if_there(folder / f"{name}.parquet") for name in _MORE}
     except (OSError, ValueError, RecursionError) as error:
@@ -224,6 +225,5 @@ def _seconds(run: Run) -> float | None:
         if isinstance(record.get("seconds"), int | float):
             total += record["seconds"]
             continue
-        for path in sorted(folder.glob("cells/*/done.json")):
-            total += float(json.loads(path.read_text(encoding="utf-8")).get("wall_seconds", 0.0))
+        total += sum(float(cell.done().get("wall_seconds", 0.0)) for cell in finished_cells(folder))
     return total or None

@@ -166,6 +166,11 @@ class Cell:
         self.state_path.unlink(missing_ok=True)
 
 
+def finished_cells(folder: Path) -> list[Cell]:
+    """Return the finished cells of a run folder, in the order of their names."""
+    return [Cell(path.parent) for path in sorted(folder.glob("cells/*/done.json"))]
+
+
 def stored_clock(folder: Path) -> datetime | None:
     """Return the time used in the prompts of the run in this folder; None if there is no run.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -129,13 +129,20 @@ def _frame(path: Path) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True).replace({"": None})
     for name in _NUMBERS:
         if name in frame.columns:
-            try:
-                frame[name] = pd.to_numeric(frame[name])
-            except (ValueError, TypeError) as error:
-                raise EvaluationInputError(
-                    f"{path}: column {name!r} contains values that are not numbers: {error}"
-                ) from None
+            frame[name] = _numbers(frame[name], name, path)
     return frame
+
+
+def _numbers(
+    values: pd.Series[Any], name: str, path: Path, kind: Literal["int64", "float64"] | None = None
+) -> pd.Series[Any]:
+    """Return the numbers of a column, as a type of NumPy if ``kind`` names one."""
+    try:
+        numbers = pd.to_numeric(values)
+        return numbers if kind is None else numbers.astype(kind)
+    except (ValueError, TypeError) as error:
+        what = "integers" if kind == "int64" else "numbers"
+        raise EvaluationInputError(f"{path}: column {name!r} contains values that are not {what}: {error}") from None
 
 
 def _from_wide(frame: pd.DataFrame, measured: Sequence[str], path: Path) -> pd.DataFrame:
@@ -170,20 +177,10 @@ def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         match = pd.Series(None, index=frame.index, dtype=object)
     frame = frame.assign(match=match.astype("boolean"))
     for name in ("seed", "variant"):
-        try:
-            frame = frame.assign(**{name: pd.to_numeric(frame[name]).astype("int64")})
-        except (ValueError, TypeError) as error:
-            raise EvaluationInputError(
-                f"{path}: column {name!r} contains values that are not integers: {error}"
-            ) from None
+        frame = frame.assign(**{name: _numbers(frame[name], name, path, "int64")})
     for name in ("log_probability", "log_probability_mean"):
         values = frame[name] if name in frame.columns else pd.Series(float("nan"), index=frame.index)
-        try:
-            frame = frame.assign(**{name: pd.to_numeric(values).astype(float)})
-        except (ValueError, TypeError) as error:
-            raise EvaluationInputError(
-                f"{path}: column {name!r} contains values that are not numbers: {error}"
-            ) from None
+        frame = frame.assign(**{name: _numbers(values, name, path, "float64")})
     if "answer_tokens" in frame.columns:
         per_token = frame["log_probability"] / frame["answer_tokens"].astype(float)
         frame = frame.assign(log_probability_mean=frame["log_probability_mean"].fillna(per_token))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from factcensus.eval.names import ORIGINAL
 from factcensus.eval.report.columns import Column, table_of
 from factcensus.eval.report.formatting import NONE, duration, quantity
 from factcensus.eval.report.section import ReportData, Section
-from factcensus.unlearn.run_folder import read_record
+from factcensus.unlearn.run_folder import finished_cells, read_record
 
 if TYPE_CHECKING:
     from factcensus.eval.runs import Run
@@ -75,7 +74,6 @@ def _costs(run: Run) -> Iterator[Cost]:
         for place in [folder / each["folder"] for each in record.get("runs", ()) if "folder" in each] or [folder]:
             of_run = record if place == folder else read_record(place)
             planned = {each["method"]: each for each in of_run.get("costs") or () if "method" in each}
-            for path in sorted(place.glob("cells/*/done.json")):
-                if (method := path.parent.name) != ORIGINAL:
-                    done = json.loads(path.read_text(encoding="utf-8"))
-                    yield Cost(method, str(of_run.get("seed", NONE)), done, planned.get(method, {}))
+            for cell in finished_cells(place):
+                if cell.name != ORIGINAL:
+                    yield Cost(cell.name, str(of_run.get("seed", NONE)), cell.done(), planned.get(cell.name, {}))
