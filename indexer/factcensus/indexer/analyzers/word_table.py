@@ -22,12 +22,15 @@ Array = npt.NDArray[Any]
 
 #: Number of bytes read and written at once; arrays used this way have as many spare bytes at the end.
 EIGHT = 8
+#: The id of a word that is not among the known ones.
+UNKNOWN = 0xFFFFFFFF
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _LOW_BYTE = np.uint64(0xFF)
 _NEXT_BIT = np.uint64(0x100)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NONE = np.uint64(0)
+_THREE, _SEVEN, _FILTER_SHIFT = np.uint64(3), np.uint64(7), np.uint64(20)
 
 
 def eights(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -101,6 +104,44 @@ class WordTable:
         self.reserve(len(places), size_bytes)
         ids = np.empty(len(places), np.uint32)
         _intern(eight, places, sizes, self._slots, self._keys, self.starts, self._arena_eights, self.used, ids)
+        return ids
+
+
+class KnownWords(WordTable):
+    """A table of given words that takes no others: they all get the id UNKNOWN, without a copy.
+
+    It stays as small as the given words, so that it fits the processor's cache, whatever is looked up. A bitmap answers
+    for most unknown words, which are most words of a corpus.
+
+    Args:
+        arena: uint8; the concatenated UTF-8 of distinct words.
+        starts: int64 (words + 1,): the start of each word in ``arena``, and the end of the last.
+    """
+
+    def __init__(self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
+        super().__init__()
+        self.extend_known(arena, starts)
+        self._slots = np.zeros(4 * len(self) + 1, np.uint32)
+        _fill_slots(self._slots, self._keys, len(self))
+        self._filter = np.zeros(1 << max(6, (2 * len(self)).bit_length()), np.uint8)  # 16 to 32 bits per word
+        _fill_filter(self._keys, len(self), self._filter)
+
+    def extend_known(self, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
+        """Add the given words, once."""
+        eight = eights(np.concatenate([arena, np.zeros(EIGHT, np.uint8)]))
+        dtype = position_dtype(arena.size)
+        super().intern_many(eight, starts[:-1].astype(dtype), np.diff(starts).astype(dtype), arena.size)
+
+    def intern_many(
+        self,
+        eight: npt.NDArray[np.uint64],
+        places: npt.NDArray[np.signedinteger[Any]],
+        sizes: npt.NDArray[np.signedinteger[Any]],
+        size_bytes: int,  # noqa: ARG002  (nothing is added)
+    ) -> npt.NDArray[np.uint32]:
+        """Return the ids of many words, and UNKNOWN for words that are not in the table."""
+        ids = np.empty(len(places), np.uint32)
+        _find_known(eight, places, sizes, self._slots, self._filter, self._keys, self.starts, self._arena_eights, ids)
         return ids
 
 
@@ -209,3 +250,42 @@ def _fill_slots(slots: Array, keys: Array, words: int) -> None:
             if slot == slots.size:
                 slot = 0
         slots[slot] = word + 1
+
+
+@compiled()
+def _bit_of(key: Any, filter_bytes: int) -> Any:
+    """Return the number of the bit of a key in a filter, whose size is a power of two."""
+    return (key ^ key >> _HALF) * _PRIME >> _FILTER_SHIFT & np.uint64(8 * filter_bytes - 1)
+
+
+@compiled()
+def _fill_filter(keys: Array, words: int, filter: Array) -> None:
+    for word in range(words):
+        bit = _bit_of(keys[word], filter.size)
+        filter[bit >> _THREE] |= np.uint8(1) << np.uint8(bit & _SEVEN)
+
+
+@compiled()
+def _find_known(
+    eight: Array, places: Array, sizes: Array,
+    slots: Array, filter: Array, keys: Array, starts: Array, arena: Array, ids: Array,
+) -> None:  # fmt: skip
+    """Write the ids of words to ``ids``, and UNKNOWN for others; see :func:`_intern`."""
+    for i in range(places.size):
+        place, size = places[i], sizes[i]
+        key = key_of(eight, place, size)
+        ids[i] = UNKNOWN
+        bit = _bit_of(key, filter.size)
+        if filter[bit >> _THREE] >> np.uint8(bit & _SEVEN) & np.uint8(1) == 0:
+            continue
+        slot = _home(key, slots.size)
+        while True:
+            word = np.int64(slots[slot]) - 1
+            if word < 0:
+                break
+            if keys[word] == key and (size <= EIGHT or _same(eight, place, size, arena, starts, word)):
+                ids[i] = word
+                break
+            slot += 1
+            if slot == slots.size:
+                slot = 0

@@ -16,6 +16,7 @@ from factcensus.indexer.corpus.records import (
     read_documents,
 )
 from factcensus.indexer.corpus.streams import LineLimit
+from factcensus.indexer.corpus.texts import Piece, pieces_of, read_texts
 
 __all__ = [
     "ENDINGS",
@@ -24,10 +25,13 @@ __all__ = [
     "BadRecordError",
     "Document",
     "LineLimit",
+    "Piece",
     "SkippedLines",
     "SourceFile",
     "document_of_fields",
     "find_source_files",
     "parse_line",
+    "pieces_of",
     "read_documents",
+    "read_texts",
 ]

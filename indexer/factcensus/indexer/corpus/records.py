@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -90,20 +91,27 @@ def read_documents(
     if file.name.lower().endswith(".parquet"):
         records = _parquet_rows(file, text_field, on_bytes)
     else:
-        records = _json_lines(file, limit, on_bytes)
-    repeats = _RepeatedKeys(text_field, id_field)
+        records = json_lines(file, limit, on_bytes)
+    repeats = RepeatedKeys(text_field, id_field)
     for record, fields, line in records:
         try:
-            if isinstance(fields, str):
-                raise BadRecordError(fields)
-            yield _document(record, fields, text_field, id_field, line, repeats)
+            yield document_of_record(record, fields, line, text_field, id_field, repeats)
         except BadRecordError as error:
-            message = f"{file.name}, line {record + 1}: {error}"
-            if on_bad_line == "fail":
-                raise InputError(
-                    f"{message}; fix the line, give another --text-field, or use --on-bad-line skip"
-                ) from error
-            on_skip(message)
+            bad_record(file, record, error, on_bad_line, on_skip)
+
+
+def bad_record(
+    file: SourceFile, record: int, error: BadRecordError, on_bad_line: BadLinePolicy, on_skip: Callable[[str], None]
+) -> None:
+    """Skip a bad line, or raise an error.
+
+    Raises:
+        InputError: ``on_bad_line`` is ``fail``; the message has file and line number.
+    """
+    message = f"{file.name}, line {record + 1}: {error}"
+    if on_bad_line == "fail":
+        raise InputError(f"{message}; fix the line, give another --text-field, or use --on-bad-line skip") from error
+    on_skip(message)
 
 
 class SkippedLines:
@@ -125,14 +133,21 @@ class SkippedLines:
             self._notice(f"{self._file.name}: further bad lines are counted but not listed")
 
 
-def _document(
+def document_of_record(
     record: int,
-    fields: dict[str, Any],
+    fields: dict[str, Any] | str,
+    line: bytes | None,
     text_field: str,
     id_field: str,
-    line: bytes | None,
-    repeats: _RepeatedKeys,
+    repeats: RepeatedKeys,
 ) -> Document:
+    """Return the document of a record.
+
+    Raises:
+        BadRecordError: It is not a valid document.
+    """
+    if isinstance(fields, str):
+        raise BadRecordError(fields)
     text = take_field(fields, text_field)
     if not isinstance(text, str):
         if text is _MISSING:
@@ -162,7 +177,7 @@ def _document(
     return document
 
 
-class _RepeatedKeys:
+class RepeatedKeys:
     """A detector of repeated keys in objects, of which JSON readers silently keep the last value.
 
     The value that is lost takes at least the colon after its key with it, so counting colons shows it without parsing
@@ -186,14 +201,22 @@ class _RepeatedKeys:
             BadRecordError: A key is given twice.
         """
         kept, text_bytes = document.metadata.count(":") + taken, len(document.text)
-        text_from = self._text_from(line, text_bytes)
-        if text_from >= 0:
-            # Most of a line is its text, and counting there takes longer than everything else.
-            text_to = text_from + text_bytes
-            if _colons(line, 0, text_from) + _colons(line, text_to, len(line)) <= kept:
-                return
+        if not self.possible(line, text_bytes, kept):
+            return
         if self._always or _colons(line, 0, len(line)) > kept + 1 + document.text.count(b":"):
             json.loads(line, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
+
+    def possible(self, line: bytes, text_bytes: int, kept: int) -> bool:
+        """Return whether an object of a line may have a key twice, without reading the text, which is most of a line.
+
+        Args:
+            line: The line as written.
+            text_bytes: Number of UTF-8 bytes of the text.
+            kept: Number of colons of everything else that was read from the line.
+        """
+        text_from = self._text_from(line, text_bytes)
+        text_to = text_from + text_bytes
+        return text_from < 0 or _colons(line, 0, text_from) + _colons(line, text_to, len(line)) > kept
 
     def _text_from(self, line: bytes, text_bytes: int) -> int:
         """Return the end of the key of the text, or -1 if it is not known.
@@ -322,7 +345,8 @@ def _strict(value: Any, depth: int = 0) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], None]) -> Iterator[Record]:
+def json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], None]) -> Iterator[Record]:
+    """Yield the lines of a JSON Lines file, parsed; blank lines are left out but counted."""
     number = -1
     try:
         with open_stream(file.url, file.name) as (raw, stream):
@@ -368,6 +392,23 @@ def _integer(digits: str) -> int | str:
 
 
 def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], None]) -> Iterator[Record]:
+    with open_parquet(file, text_field) as parquet:
+        row = 0
+        for group in range(parquet.num_row_groups):
+            for batch in parquet.iter_batches(rows_at_once(parquet.metadata.row_group(group)), [group]):
+                for fields in rows_of(batch):
+                    yield row, fields, None
+                    row += 1
+                on_bytes(file.size_bytes * row // max(1, parquet.metadata.num_rows))
+
+
+@contextmanager
+def open_parquet(file: SourceFile, text_field: str) -> Iterator[Any]:
+    """Open a Parquet file that has a column for the text; explain damage that is found while it is open.
+
+    Raises:
+        InputError: It is damaged, has no such column, or two columns with the same name.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -377,13 +418,7 @@ def _parquet_rows(file: SourceFile, text_field: str, on_bytes: Callable[[int], N
             names = _column_names(parquet.schema_arrow)
             if text_field not in names:
                 raise InputError(f"{file.name}: no column {text_field!r}{suggestion(text_field, names)}")
-            row = 0
-            for group in range(parquet.num_row_groups):
-                for batch in parquet.iter_batches(_rows_at_once(parquet.metadata.row_group(group)), [group]):
-                    for fields in _rows_of(batch):
-                        yield row, fields, None
-                        row += 1
-                    on_bytes(file.size_bytes * row // max(1, parquet.metadata.num_rows))
+            yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
             error.filename = error.filename or file.name
@@ -416,12 +451,12 @@ def _column_names(fields: Any) -> list[str]:
     return names
 
 
-def _rows_at_once(group: Any) -> int:
+def rows_at_once(group: Any) -> int:
     """Return the number of rows of a row group to read at once: 8 MiB of documents, or at least one row."""
     return int(max(1, min(1000, (8 << 20) * group.num_rows // max(1, group.total_byte_size))))
 
 
-def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
+def rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
     """Yield the rows of a batch, or an error message for text that is not UTF-8 or a date outside Python's range."""
     try:
         rows = batch.to_pylist()

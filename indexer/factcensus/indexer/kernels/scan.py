@@ -28,7 +28,8 @@ TokenIds = tuple[int, ...]
 #: A window larger than any document.
 WHOLE_DOCUMENT = 1 << 60
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(32)
+_SHIFT, _BIT_SHIFT = np.uint64(32), np.uint64(61)
+_NO_BIT = np.uint8(0)
 
 
 # Compiled functions accept tuples of arrays directly.
@@ -38,10 +39,14 @@ class Trie(NamedTuple):
     """A trie of token sequences, each with the entities that have it as a form.
 
     Attributes:
-        root: int32 (tokens,): the node of each token as the first token of a form, 0 if no form begins with it. A token
-            id beyond the end of the array is not in any form.
-        keys: int64 (slots,): ``node << 32 | token``; a hash table with linear probing; ``slots`` is a power of two.
-        children: int32 (slots,): the child of this node for this token; 0 if the slot is empty.
+        root: int32 (tokens,): the entry of each token as the first token of a form, 0 if no form begins with it. A
+            token id beyond the end of the array is not in any form. An entry is twice a node, plus 1 if the sequence of
+            the node is a form.
+        slots: int64 (slots, 2): ``node << 32 | token``, and the entry of the child of this node for this token, 0 in an
+            empty slot; a hash table with linear probing, a power of two in length.
+        filter: uint8 (bytes,): a bit for each key in ``slots``, at a place that depends on the key; the number of bytes
+            is a power of two. Most words after a first word of a form do not continue it, and this answers from the
+            cache.
         owner_starts: int64 (nodes + 1,): the start of each node in ``owners``.
         owners: int32: ``owners[owner_starts[n]:owner_starts[n + 1]]`` are the entities that have the sequence of
             node n as a form.
@@ -49,8 +54,8 @@ class Trie(NamedTuple):
     """
 
     root: npt.NDArray[np.int32]
-    keys: npt.NDArray[np.int64]
-    children: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int64]
+    filter: npt.NDArray[np.uint8]
     owner_starts: npt.NDArray[np.int64]
     owners: npt.NDArray[np.int32]
     longest: int
@@ -106,17 +111,20 @@ def build_trie(entities: Sequence[Sequence[TokenIds]], token_count: int) -> Trie
                 node = nodes.setdefault((node, token), len(nodes) + 1)
             owners.append((node, entity))
     parents, tokens = np.array(list(nodes), np.int64).T
+    last_nodes, owning = np.array(sorted(owners), np.int64).T
+    entries = 2 * np.arange(1, len(nodes) + 1)
+    entries[np.unique(last_nodes) - 1] += 1
     first = parents == 0
     root = np.zeros(token_count, np.int32)
-    root[tokens[first]] = np.flatnonzero(first) + 1
-    slots = 1 << (2 * len(nodes)).bit_length()
-    keys, children = np.zeros(slots, np.int64), np.zeros(slots, np.int32)
-    _fill(keys, children, parents << 32 | tokens)
-    last_nodes, owning = np.array(sorted(owners), np.int64).T
+    root[tokens[first]] = entries[first]
+    deeper = int((~first).sum())
+    slots = np.zeros((1 << max(4, (2 * deeper).bit_length()), 2), np.int64)
+    filter = np.zeros(1 << max(6, (2 * deeper).bit_length()), np.uint8)  # 16 to 32 bits per key
+    _fill(slots, filter, (parents << 32 | tokens)[~first], entries[~first])
     return Trie(
         root=root,
-        keys=keys,
-        children=children,
+        slots=slots,
+        filter=filter,
         owner_starts=np.searchsorted(last_nodes, np.arange(len(nodes) + 2)).astype(np.int64),
         owners=owning.astype(np.int32),
         longest=max(len(form) for forms in entities for form in forms),
@@ -142,9 +150,37 @@ def group_facts(subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64],
     )
 
 
+class Scratch(NamedTuple):
+    """Arrays that one document after another reuses; all 0 between documents, except ``stops`` and ``path``.
+
+    Attributes:
+        free: int64 (entities,): the position after the last mention of each entity.
+        here: int64 (entities,): the number of mentions of each entity.
+        stops: int64 (entities,): the end of the mentions of each entity, when they are grouped by entity.
+        path: int64 (trie.longest, 2).
+    """
+
+    free: npt.NDArray[np.int64]
+    here: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    path: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, trie: Trie, entities: int) -> Scratch:
+        """Return the arrays for a trie."""
+        free, here, stops = np.zeros((3, entities), np.int64)
+        return cls(free, here, stops, np.empty((trie.longest, 2), np.int64))
+
+
 @compiled()
 def count_documents(
-    ids: Array, document_starts: Array, trie: Trie, facts: FactsByEntity, windows: Array, counts: Counts
+    ids: Array,
+    document_starts: Array,
+    trie: Trie,
+    facts: FactsByEntity,
+    windows: Array,
+    scratch: Scratch,
+    counts: Counts,
 ) -> None:
     """Add the mentions of all entities in some documents, and the pairs of all facts, to ``counts``.
 
@@ -154,25 +190,21 @@ def count_documents(
         trie: The forms of the entities.
         facts: The facts by entity.
         windows: int64 (windows,): maximum number of tokens strictly between two mentions; WHOLE_DOCUMENT for no limit.
+        scratch: Reused arrays.
         counts: The counts to add to.
     """
-    entities = counts.mentions.size
-    free = np.zeros(entities, np.int64)
-    here = np.zeros(entities, np.int64)
-    stops = np.zeros(entities, np.int64)
-    path = np.empty((trie.longest, 2), np.int64)
     found = np.empty((1024, 3), np.int64)
     for document in range(document_starts.size - 1):
         found, count = _find_mentions(
-            ids, document_starts[document], document_starts[document + 1], trie, free, path, found
+            ids, document_starts[document], document_starts[document + 1], trie, scratch, found
         )
         if count > 0:
-            _add_document(found[:count], here, stops, facts, windows, counts)
+            _add_document(found[:count], scratch, facts, windows, counts)
 
 
 @compiled()
 def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in local variables
-    ids: Array, begin: int, end: int, trie: Trie, free: Array, path: Array, found: Array
+    ids: Array, begin: int, end: int, trie: Trie, scratch: Scratch, found: Array
 ) -> tuple[Array, int]:
     """Find the leftmost-longest mentions in one document; mentions of the same entity do not overlap.
 
@@ -181,27 +213,29 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
         begin: The start of the document in ``ids``.
         end: The end of the document in ``ids``.
         trie: See :func:`count_documents`.
-        free: int64 (entities,): the position after the last mention of each entity.
-        path: int64 (trie.longest, 2), scratch.
+        scratch: See :class:`Scratch`; ``free`` is left with the ends of the mentions.
         found: int64 (rows, 3), scratch.
 
     Returns:
         ``found``, or a larger array that replaces it, and the number of mentions. Each row has the entity, the first
         position and the position after the last; rows are sorted by first position.
     """
-    root, keys, children, owner_starts, owners, _ = trie
+    root, slots, filter, owner_starts, owners, _ = trie
+    free, path = scratch.free, scratch.path
     count = 0
     for start in range(begin, end):
         token = np.int64(ids[start])
         if token >= root.size:
             continue
-        node = np.int64(root[token])
+        entry = np.int64(root[token])
+        if entry == 0:
+            continue
         stop = start
         forms = 0
-        while node != 0:
+        while entry != 0:
             stop += 1
-            if owner_starts[node] < owner_starts[node + 1]:
-                path[forms, 0] = node
+            if entry & 1:
+                path[forms, 0] = entry >> 1
                 path[forms, 1] = stop
                 forms += 1
             if stop == end:
@@ -209,7 +243,7 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
             token = np.int64(ids[stop])
             if token >= root.size:
                 break
-            node = _child(keys, children, node << 32 | token)
+            entry = _child(slots, filter, (entry >> 1) << 32 | token)
         while forms > 0:  # try the longest first, so that a shorter one cannot win
             forms -= 1
             node = path[forms, 0]
@@ -230,19 +264,17 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
 
 
 @compiled()
-def _add_document(
-    found: Array, here: Array, stops: Array, facts: FactsByEntity, windows: Array, counts: Counts
-) -> None:
+def _add_document(found: Array, scratch: Scratch, facts: FactsByEntity, windows: Array, counts: Counts) -> None:
     """Add the mentions of one document, and the pairs of all facts with both entities in it.
 
     Args:
         found: int64 (mentions, 3), see :func:`_find_mentions`.
-        here: int64 (entities,), scratch: mentions in the document; all 0 before and after.
-        stops: int64 (entities,), scratch: the end of the mentions of each entity, when they are grouped by entity.
+        scratch: See :class:`Scratch`; ``free`` and ``here`` are all 0 afterwards.
         facts: See :func:`count_documents`.
         windows: See :func:`count_documents`.
         counts: See :func:`count_documents`.
     """
+    free, here, stops = scratch.free, scratch.here, scratch.stops
     mentions = found.shape[0]
     distinct = np.empty(mentions, np.int64)
     entities = 0
@@ -280,29 +312,42 @@ def _add_document(
                 together[w, 0] += pairs > 0
                 together[w, 1] += pairs
     for entity in distinct[:entities]:
+        free[entity] = 0
         here[entity] = 0
 
 
 @compiled()
-def _child(keys: Array, children: Array, key: Any) -> Any:
-    """Return the child for a key; 0 if there is none."""
-    slot = _first_slot(key, keys.size)
-    while children[slot] != 0 and keys[slot] != key:
-        slot = (slot + 1) & (keys.size - 1)
-    return np.int64(children[slot])
+def _child(slots: Array, filter: Array, key: Any) -> Any:
+    """Return the entry of the child for a key; 0 if there is none."""
+    hash = np.uint64(key) * _PRIME
+    if filter[_byte(hash, filter.size)] & _bit(hash) == _NO_BIT:
+        return np.int64(0)
+    mask = slots.shape[0] - 1
+    slot = np.int64(hash >> _SHIFT) & mask
+    while slots[slot, 1] != 0 and slots[slot, 0] != key:
+        slot = (slot + 1) & mask
+    return slots[slot, 1]
 
 
 @compiled()
-def _fill(keys: Array, children: Array, new_keys: Array) -> None:
-    """Insert distinct keys; key i leads to node i + 1."""
-    for i in range(new_keys.size):
-        slot = _first_slot(new_keys[i], keys.size)
-        while children[slot] != 0:
-            slot = (slot + 1) & (keys.size - 1)
-        keys[slot] = new_keys[i]
-        children[slot] = i + 1
+def _fill(slots: Array, filter: Array, keys: Array, entries: Array) -> None:
+    """Insert distinct keys with their entries."""
+    mask = slots.shape[0] - 1
+    for i in range(keys.size):
+        hash = np.uint64(keys[i]) * _PRIME
+        filter[_byte(hash, filter.size)] |= _bit(hash)
+        slot = np.int64(hash >> _SHIFT) & mask
+        while slots[slot, 1] != 0:
+            slot = (slot + 1) & mask
+        slots[slot, 0] = keys[i]
+        slots[slot, 1] = entries[i]
 
 
 @compiled(inline="always")
-def _first_slot(key: Any, slots: int) -> Any:
-    return np.int64((np.uint64(key) * _PRIME >> _SHIFT) & np.uint64(slots - 1))
+def _byte(hash: Any, filter_bytes: int) -> Any:
+    return np.int64(hash >> _SHIFT) & (filter_bytes - 1)
+
+
+@compiled(inline="always")
+def _bit(hash: Any) -> Any:
+    return np.uint8(1) << np.uint8(hash >> _BIT_SHIFT)

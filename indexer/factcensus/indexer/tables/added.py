@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.tables.columns import BASE_COUNTS, LABEL_COLUMNS, STRATUM_COLUMNS, is_count
+from factcensus.indexer.tables.columns import BASE_COUNTS, CORPUS_DIGEST, LABEL_COLUMNS, STRATUM_COLUMNS, is_count
 from factcensus.indexer.tables.facts import Facts, as_facts
 
 
@@ -21,11 +21,12 @@ def countable(facts: Facts, by: str | None = None) -> pa.Table:
     """
     table = as_facts(facts)
     if _is_counts_table(table):
-        old = [name for name in table.column_names if is_count(name) or name in LABEL_COLUMNS or _is_by(table, name)]
+        labels = (*LABEL_COLUMNS, CORPUS_DIGEST)
+        old = [name for name in table.column_names if is_count(name) or name in labels or _is_by(table, name)]
         if set(STRATUM_COLUMNS) <= set(table.column_names):
             old += STRATUM_COLUMNS
         table = table.drop_columns(old)
-    added = (*LABEL_COLUMNS, *([] if by is None else [f"by_{by}"]))
+    added = (*LABEL_COLUMNS, CORPUS_DIGEST, *([] if by is None else [f"by_{by}"]))
     refuse_columns(
         table, [name for name in table.column_names if is_count(name.strip().lower())] + list(added), "counting"
     )

@@ -21,6 +21,8 @@ FACT_COLUMNS = (*TEXT_COLUMNS, *LIST_COLUMNS)
 STRATUM_COLUMNS = ("stratum", "stratum_label", "stratum_low", "stratum_high")
 #: Columns that counting adds in addition to the counts, with the index and the analyzer.
 LABEL_COLUMNS = ("index", "index_digest", "analyzer", "exact")
+#: The column that a scan adds to them.
+CORPUS_DIGEST = "corpus_digest"
 #: The counts in every counts table; each window adds ``cooccurrence_documents_w…`` and ``cooccurrence_pairs_w…``.
 BASE_COUNTS = (
     "subject_mentions", "object_mentions", "subject_documents", "object_documents",

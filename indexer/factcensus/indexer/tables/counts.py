@@ -110,7 +110,13 @@ def count_names(windows: Sequence[int]) -> list[str]:
 
 
 def counts_table(
-    facts: pa.Table, counts: Mapping[str, npt.NDArray[np.int64]], *, index: str, digest: str | None, analyzer: str
+    facts: pa.Table,
+    counts: Mapping[str, npt.NDArray[np.int64]],
+    *,
+    index: str,
+    digest: str | None,
+    analyzer: str,
+    exact: bool = True,
 ) -> pa.Table:
     """Return the counts table of facts and their counts by column, with the name of the index and the analyzer."""
     size = facts.num_rows
@@ -119,7 +125,7 @@ def counts_table(
         "index": pa.array([index] * size),
         "index_digest": pa.array([digest] * size, pa.string()),
         "analyzer": pa.array([analyzer] * size),
-        "exact": pa.array([True] * size),
+        "exact": pa.array([exact] * size),
     }
     table = facts
     for name, values in columns.items():

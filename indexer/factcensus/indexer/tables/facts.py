@@ -14,6 +14,7 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import Entity
 from factcensus.indexer.tables.columns import (
     ASKED_LIST_COLUMNS,
+    CORPUS_DIGEST,
     LABEL_COLUMNS,
     LIST_COLUMNS,
     REQUIRED,
@@ -183,7 +184,7 @@ def _checked(column: pa.ChunkedArray, name: str) -> Any:
         if name in REQUIRED:
             _check_names(column, name)
         return column
-    if is_count(name) or name in (*STRATUM_COLUMNS, *LABEL_COLUMNS):
+    if is_count(name) or name in (*STRATUM_COLUMNS, *LABEL_COLUMNS, CORPUS_DIGEST):
         return restored(column, name)
     return readable_column(column)
 

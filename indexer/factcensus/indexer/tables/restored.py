@@ -11,6 +11,7 @@ from pyarrow.compute import call_function as compute
 from factcensus.indexer.numbers import whole_cell
 from factcensus.indexer.tables.columns import (
     ASKED_LIST_COLUMNS,
+    CORPUS_DIGEST,
     FACT_COLUMNS,
     LABEL_COLUMNS,
     STRATUM_COLUMNS,
@@ -30,7 +31,7 @@ def restored(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     A column with other values belongs to the user and is returned unchanged.
     """
     kind = pa.bool_() if name == "exact" else pa.int64()
-    if name in ("stratum_label", "index", "index_digest", "analyzer"):
+    if name in ("stratum_label", "index", "index_digest", "analyzer", CORPUS_DIGEST):
         kind = pa.string()
     if column.type == kind and kind != pa.string():
         return column
@@ -104,5 +105,5 @@ def _is_carried(name: Any, field: Any, schema: pa.Schema) -> bool:
         and name == field
         and name in schema.names
         and not is_count(name)
-        and name not in (*FACT_COLUMNS, *ASKED_LIST_COLUMNS, *STRATUM_COLUMNS, *LABEL_COLUMNS)
+        and name not in (*FACT_COLUMNS, *ASKED_LIST_COLUMNS, *STRATUM_COLUMNS, *LABEL_COLUMNS, CORPUS_DIGEST)
     )
