@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
-    OUTPUT_FILE,
-    PATH,
+    OUTPUT_TABLE,
+    PLACE,
     Choice,
     IndexChoice,
     ScopeChoice,
@@ -21,6 +20,7 @@ from factcensus.indexer.cli.options import (
     notice,
     scope_options,
 )
+from factcensus.indexer.cli.work import WorkChoice, work_options
 from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.paths import index_folder
 from factcensus.indexer.system.console import print_table
@@ -28,6 +28,7 @@ from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from factcensus.indexer.corpus import BadLinePolicy
+    from factcensus.indexer.system.places import Place
 
 Report = Callable[[int, int], None]
 SCAN = "options of --scan"
@@ -38,9 +39,10 @@ SCAN = "options of --scan"
     one_of=[("index", "scan")],
     example="factcensus facts count facts.csv --index indexes/wiki --window 10 --out counts.parquet\n"
     "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet\n"
-    "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet",
+    "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet\n"
+    "factcensus facts count facts.csv --scan s3://corpora/dolma --work s3://mine/work --part 3/64 --out counts.parquet",
 )
-@argument("facts", type=PATH, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
+@argument("facts", type=PLACE, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
 @option("--index", metavar="INDEX", help="an index folder; with --url, the name of an index of the service")
 @option("--scan", several=True, metavar="SOURCE...", help="read corpus files, folders or URLs once, without an index")
 @option("--url", metavar="URL", help="count through the service at this address instead of opening a folder")
@@ -59,7 +61,7 @@ SCAN = "options of --scan"
     help="also count pairs with at most W tokens strictly between the mentions; may be repeated",
 )
 @columns_option
-@option("--out", required=True, type=OUTPUT_FILE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+@option("--out", required=True, type=OUTPUT_TABLE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
 @option(
     "--jobs",
     type=Whole(1),
@@ -68,6 +70,7 @@ SCAN = "options of --scan"
     help="number of processes of a scan, or of threads that count in an index",
 )
 @scope_options
+@work_options
 @option("--text-field", metavar="FIELD", heading=SCAN, default_text="text", help="field that holds the text")
 @option(
     "--on-bad-line",
@@ -78,7 +81,14 @@ SCAN = "options of --scan"
 )
 @click.pass_context
 def count(
-    ctx: click.Context, /, facts: Path, columns: dict[str, str], out: Path, url: str | None, **given: Any
+    ctx: click.Context,
+    /,
+    facts: Place,
+    columns: dict[str, str],
+    out: Place,
+    url: str | None,
+    work: WorkChoice,
+    **given: Any,
 ) -> None:
     """Count every fact of a table: in an index, through a service, or in a corpus without an index."""
     from factcensus.indexer.tables.added import countable
@@ -91,6 +101,9 @@ def count(
     check_output(out, [facts, *given["scan"], *index])
     table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
     check_writable(table, out)
+    if work.work is not None:
+        _scan_shared(table, work, out, **given)
+        return
     unit = "B" if given["scan"] else "facts"
     with ConsoleProgress() as progress:
 
@@ -116,7 +129,7 @@ def count(
 
 
 #: Options that apply only to --scan, and options that apply only to --index without --url.
-_SCAN_OPTIONS = ("text_field", "on_bad_line")
+_SCAN_OPTIONS = ("text_field", "on_bad_line", "work")
 _INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "deadline")
 
 
@@ -201,6 +214,38 @@ def _scan(
     )
 
 
+def _scan_shared(
+    facts: Any,
+    work: WorkChoice,
+    out: Place,
+    *,
+    scan: tuple[str, ...],
+    analyzer: str | None,
+    windows: tuple[int, ...],
+    jobs: int | None,
+    text_field: str | None,
+    on_bad_line: BadLinePolicy | None,
+    **_: Any,
+) -> None:
+    from factcensus.indexer.counting.scanner import ScanSettings
+    from factcensus.indexer.work import Run
+    from factcensus.indexer.work.scan import scan_shared
+
+    assert work.work is not None
+    settings = ScanSettings(analyzer or "words", windows, text_field or "text", on_bad_line or "fail")
+    with ConsoleProgress() as progress:
+        told = scan_shared(
+            list(scan),
+            facts,
+            work=work.work,
+            out=out,
+            runner=work.runner(jobs or os.cpu_count() or 1),
+            settings=settings,
+            run=Run(progress, notice),
+        )
+    print(told)
+
+
 def _remote_counter(url: str) -> Callable[..., Any]:
     """Return the counting function of the service's client, which its part registers as an entry point."""
     from importlib.metadata import entry_points
@@ -218,14 +263,14 @@ def _remote_counter(url: str) -> Callable[..., Any]:
     example="factcensus facts stratify counts.parquet --by cooccurrence_documents --bins quantile:3 "
     "--out strata.parquet",
 )
-@argument("counts", type=PATH, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
+@argument("counts", type=PLACE, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
 @option(
     "--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts by which facts are stratified"
 )
 @option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
 @columns_option
-@option("--out", required=True, type=OUTPUT_FILE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
-def stratify(counts: Path, by: str, bins: str, columns: dict[str, str], out: Path) -> None:
+@option("--out", required=True, type=OUTPUT_TABLE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+def stratify(counts: Place, by: str, bins: str, columns: dict[str, str], out: Place) -> None:
     """Bin facts by a count. Equal counts never fall into different strata."""
     from factcensus.indexer.tables.facts import read_facts
     from factcensus.indexer.tables.files import check_output, write_table

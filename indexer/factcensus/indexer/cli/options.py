@@ -47,22 +47,34 @@ PATH = AnyPath()
 
 
 class PlaceType(ParamType):
-    """A local path or a URL; a URL of an unknown protocol is refused before any work starts."""
+    """A local path or a URL; a URL of an unknown protocol is refused before any work starts.
+
+    Args:
+        check: A function that raises InputError for a local path that cannot be written.
+    """
 
     name = "place"
+
+    def __init__(self, check: Callable[[Path], None] = lambda _path: None) -> None:
+        self._check = check
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         """Return the place."""
         from factcensus.indexer.system.places import Place
 
+        if value == "":
+            raise click.UsageError(f"{_name(param)} is empty; give a path or a URL", ctx)
         try:
-            return Place.of(value)
+            place = Place.of(value)
+            if place.is_local:
+                self._check(place.path)
         except InputError as error:
             raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
+        return place
 
 
-#: A path or URL that the command reads or writes.
-PLACE = PlaceType()
+#: A path or URL that the command reads or writes; a table that it writes.
+PLACE, OUTPUT_TABLE = PlaceType(), PlaceType(check_output_file)
 
 
 class Output(AnyPath):

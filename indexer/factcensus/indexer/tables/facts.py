@@ -12,6 +12,7 @@ from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import Entity
+from factcensus.indexer.system.places import Place
 from factcensus.indexer.tables.columns import (
     ASKED_LIST_COLUMNS,
     CORPUS_DIGEST,
@@ -45,7 +46,7 @@ Facts: TypeAlias = str | PathLike[str] | pa.Table | ArrowStream | Iterable[Mappi
 
 
 def read_facts(
-    source: str | Path | BinaryIO,
+    source: str | Path | Place | BinaryIO,
     format: TableFormat | None = None,
     *,
     columns: Mapping[str, str] | None = None,
@@ -54,8 +55,8 @@ def read_facts(
     """Read and check a fact table (CSV, JSON Lines, Parquet or Arrow).
 
     Args:
-        source: A path, or an open binary file with a ``format``.
-        format: Only needed for an open file; for a path, the ending determines it.
+        source: A path or URL, or an open binary file with a ``format``.
+        format: Only needed for an open file; for a path or URL, the ending determines it.
         columns: A mapping from new names to names in the table: ``{"subject": "head", "object": "tail"}``.
         notice: Called with remarks about doubtful cells and columns.
 
@@ -72,11 +73,11 @@ def read_facts(
         names.check_found()
         facts = check_facts(table)
     except InputError as error:
-        if isinstance(source, (str, Path)):
-            raise InputError(f"{source}: {error}") from error
+        if isinstance(source, (str, Path, Place)):
+            raise InputError(f"{Place.of(source)}: {error}") from error
         raise
     for remark in remarks(table, facts):
-        notice(f"{source}: {remark}" if isinstance(source, (str, Path)) else remark)
+        notice(f"{Place.of(source)}: {remark}" if isinstance(source, (str, Path, Place)) else remark)
     return facts
 
 
@@ -103,7 +104,7 @@ def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Ta
         InputError: As in :func:`read_facts`.
     """
     if isinstance(facts, (str, PathLike)):
-        return read_facts(Path(facts), columns=columns)
+        return read_facts(Place.of(facts), columns=columns)
     if isinstance(facts, pa.RecordBatch):
         facts = pa.Table.from_batches([facts])
     if not isinstance(facts, pa.Table):

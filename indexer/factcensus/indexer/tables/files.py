@@ -6,8 +6,10 @@ import datetime
 import decimal
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal
 
 import orjson
@@ -17,6 +19,7 @@ import pyarrow.parquet as pq
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.system.files import replaced_file
+from factcensus.indexer.system.places import NoFileError, Place
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, refuse_utf16, settled
@@ -32,30 +35,50 @@ ENDINGS: dict[str, TableFormat] = {
 OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
-def format_of(path: str | Path) -> TableFormat:
+#: Where a table is: a path, a URL, or a place.
+Location = str | Path | Place
+
+
+def format_of(path: Location) -> TableFormat:
     """Return the format for the ending of a file, ignoring case."""
-    format = ENDINGS.get(Path(path).suffix.lower().removeprefix("."))
+    format = ENDINGS.get(_ending(Place.of(path)))
     if format is None:
         raise InputError(f"{path} is not a known kind of table; give a file that ends in {_listed(ENDINGS)}")
     return format
+
+
+def _ending(place: Place) -> str:
+    return Path(place.name).suffix.lower().removeprefix(".")
 
 
 def _listed(endings: Iterable[str]) -> str:
     return ", ".join(f".{ending}" for ending in endings)
 
 
-def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Check that a table can be written to a path, before the work begins.
+def check_output(path: Location, inputs: Iterable[Location] = ()) -> None:
+    """Check that a table can be written to a path or URL, before the work begins.
 
     Raises:
-        InputError: The ending is unknown, or the file is one of the inputs, through a link or in an input folder.
+        InputError: The ending is unknown, nothing can be written there, or the file is one of the inputs, through a
+            link or in an input folder.
     """
-    path = Path(path)
-    if path.suffix.lower().removeprefix(".") not in OUTPUTS:
-        raise InputError(f"{path} is not a known kind of output; give a file that ends in {_listed(OUTPUTS)}")
+    place = Place.of(path)
+    if _ending(place) not in OUTPUTS:
+        raise InputError(f"{place} is not a known kind of output; give a file that ends in {_listed(OUTPUTS)}")
+    sources = [Place.of(source) for source in inputs]
+    if place.is_local:
+        _check_local_output(place.path, [source.path for source in sources if source.is_local])
+    elif overwritten := [
+        source for source in sources if place.url in (source.url, f"{source.url.rstrip('/')}/{place.name}")
+    ]:
+        raise InputError(f"--out {place} would overwrite the input {overwritten[0]}; choose another file")
+    place.check_writable()
+
+
+def _check_local_output(path: Path, inputs: Iterable[Path]) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
-    for source in map(Path, inputs) if path.exists() else ():
+    for source in inputs if path.exists() else ():
         if source.exists() and (path.samefile(source) or (source.is_dir() and _lies_in(path, source))):
             raise InputError(f"--out {path} would overwrite the input {source}; choose another file")
 
@@ -65,9 +88,9 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def read_table(
-    source: str | Path | BinaryIO, format: TableFormat | None = None, names: ColumnNames | None = None
+    source: Location | BinaryIO, format: TableFormat | None = None, names: ColumnNames | None = None
 ) -> pa.Table:
-    """Read a table from a path, or from an open binary file with a ``format``.
+    """Read a table from a path or URL, or from an open binary file with a ``format``.
 
     Numbers in text columns of CSV and JSON Lines become texts as written; Parquet and Arrow keep their types.
 
@@ -75,8 +98,11 @@ def read_table(
         InputError: The file does not exist, or a row cannot be read; the message names it.
     """
     names = names or ColumnNames()
-    if isinstance(source, (str, Path)):
-        path = Path(source)
+    if isinstance(source, (str, Path, Place)):
+        place = Place.of(source)
+        if not place.is_local:
+            return _read_remote_table(place, format or format_of(place), names)
+        path = place.path
         if path.is_dir():
             raise InputError(f"{path} is a folder; give a table file that ends in {_listed(ENDINGS)}")
         if not path.is_file():
@@ -96,6 +122,15 @@ def read_table(
             raise InputError(f"not a readable {what} table ({error})") from error
         return renamed(table, names)
     return table_of(list(rows_of(source, format, names)))
+
+
+def _read_remote_table(place: Place, format: TableFormat, names: ColumnNames) -> pa.Table:
+    try:
+        return read_table(BytesIO(place.read()), format, names)
+    except NoFileError:
+        raise InputError(f"no table at {place}") from None
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def renamed(table: pa.Table, names: ColumnNames) -> pa.Table:
@@ -170,7 +205,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
-def check_writable(table: pa.Table, path: str | Path) -> None:
+def check_writable(table: pa.Table, path: Location) -> None:
     """Check that the format of a path can represent every value of a table, before the work begins.
 
     Raises:
@@ -222,27 +257,37 @@ def _check_form(value: Any, format: TableFormat) -> None:
         _json_value(value)
 
 
-def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table in the format for the ending of the file; the file appears in one step.
+def write_table(table: pa.Table, path: Location) -> None:
+    """Write a table in the format for the ending of the file; the file or object appears in one step.
 
     Raises:
         InputError: The path cannot be written, or the format cannot represent a value; see :func:`check_writable`.
+        PlaceError: An object store refused it.
     """
-    path = Path(path)
-    check_output(path)
-    check_writable(table, path)
-    format = format_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path, shared=True) as partial:
-        if format == "parquet":
-            pq.write_table(table, partial, compression="zstd")
-        elif format == "arrow":
-            with pa.ipc.new_file(partial, table.schema) as writer:
-                writer.write_table(table)
-        else:
-            with partial.open("wb") as file:
-                for piece in render(table, "csv" if format == "csv" else "jsonl"):
-                    file.write(piece)
+    place = Place.of(path)
+    check_output(place)
+    check_writable(table, place)
+    format = format_of(place)
+    if place.is_local:
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(place.path) as partial:
+            _write_file(table, partial, format)
+        return
+    with TemporaryDirectory(prefix="factcensus-") as folder:
+        _write_file(table, Path(folder) / place.name, format)
+        place.upload(Path(folder) / place.name)
+
+
+def _write_file(table: pa.Table, path: Path, format: TableFormat) -> None:
+    if format == "parquet":
+        pq.write_table(table, path, compression="zstd")
+    elif format == "arrow":
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        with path.open("wb") as file:
+            for piece in render(table, "csv" if format == "csv" else "jsonl"):
+                file.write(piece)
 
 
 def render(table: pa.Table, format: Literal["csv", "jsonl"]) -> Iterable[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from factcensus.indexer.errors import InputError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The function of each kind that returns its job for a plan, as ``module:function``; packages add kinds through the
 #: entry-point group ``factcensus.jobs``.
-KINDS: dict[str, str] = {}
+KINDS: dict[str, str] = {"scan": "factcensus.indexer.work.scan:ScanJob.of_plan"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def job_of(plan: Plan) -> Job:
     found = {entry.name: entry.value for entry in entry_points(group="factcensus.jobs")} | KINDS
     if plan.kind not in found:
         raise InputError(f"unknown kind of job {plan.kind!r}{suggestion(plan.kind, found)}")
-    module, _, function = found[plan.kind].partition(":")
-    job: Job = getattr(import_module(module), function)(plan)
+    module, _, name = found[plan.kind].partition(":")
+    job: Job = attrgetter(name)(import_module(module))(plan)
     return job
 
 

@@ -69,7 +69,7 @@ class Plan:
         """Return the plan of a job; ``job_format`` is the version of the content of the job's units."""
         return cls(
             kind,
-            settings,
+            json.loads(json.dumps(settings)),  # as it is read back
             tuple(PlannedFile(file.shown, file.name, file.size_bytes, file.modified) for file in files),
             {name: hashlib.sha256(content).hexdigest() for name, content in (inputs or {}).items()},
             f"{version('factcensus')}, {kind} {job_format}",

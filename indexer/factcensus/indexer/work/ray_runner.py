@@ -1,7 +1,7 @@
 """The runner for a Ray cluster: one task per unit, retried when a worker or a node is lost.
 
-Ray runs code that any client of its port sends, so a cluster started here listens on loopback alone. A cluster is only
-joined if its address is given.
+Ray runs the code that a client of its port sends, so a cluster started here must listen on loopback alone: otherwise it
+is stopped again. A cluster is only joined if its address is given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from factcensus.indexer.errors import IndexerError, InputError, MissingExtraError
@@ -57,13 +57,23 @@ class RayRunner:
         if self._address == "local":
             here = {"num_cpus": self._jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
-            self._ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR, **here)
+            with _only_loopback() if here else nullcontext():
+                self._ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR, **here)
         except ConnectionError as error:
             raise IndexerError(f"cannot connect to Ray at {self._address}: {error}") from error
         try:
+            self._check_loopback()
             yield
         finally:
             self._ray.shutdown()
+
+    def _check_loopback(self) -> None:
+        address = str(self._ray.get_runtime_context().gcs_address)
+        if self._address == "local" and not address.startswith(("127.", "[::1]", "localhost")):
+            raise IndexerError(
+                f"Ray listens on {address} and not on loopback, where others could run code; "
+                "start Ray yourself and give --ray auto"
+            )
 
     def __call__(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Sequence[Failure]:
         """Run all units, the largest first."""
@@ -111,6 +121,28 @@ class RayRunner:
                 "the same command again"
             ) from error
         return failure, notices
+
+
+@contextmanager
+def _only_loopback() -> Iterator[None]:
+    """Let Ray start on loopback.
+
+    Ray 2.60 replaces a given address of loopback by another one, unless it may not form clusters at all. It reads the
+    variable, whose name is older than its use on Linux, when it is imported; its processes read it when they start.
+    """
+    from ray._private import ray_constants
+
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    variable = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if variable is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = variable
 
 
 #: The worker of this process, by work folder; making one may take seconds.

@@ -1,0 +1,245 @@
+"""Counting a fact table in a corpus, without an index, as a job: a unit counts some pieces of the corpus.
+
+The object of a unit is a Parquet table of the counts that are not zero, so 100,000 facts take a few megabytes in all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factcensus.indexer.analyzers import get_analyzer
+from factcensus.indexer.corpus import SourceFile, find_source_files
+from factcensus.indexer.counting.scan import Scan, check_documents
+from factcensus.indexer.counting.scanner import ScanCounts, ScanSettings, divide, size_of
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.scan import Counts
+from factcensus.indexer.kernels.text_digest import TextDigest
+from factcensus.indexer.system.places import Place
+from factcensus.indexer.system.processes import check_main_guard
+from factcensus.indexer.tables.added import countable
+from factcensus.indexer.tables.facts import Facts
+from factcensus.indexer.tables.files import check_output, write_table
+from factcensus.indexer.work.folder import WorkFolder
+from factcensus.indexer.work.job import Run, Runner, RunUnit, Unit, run_job
+from factcensus.indexer.work.plan import Plan, check_unchanged
+
+KIND, STAGE = "scan", "count"
+#: Version of the objects of units.
+FORMAT = 1
+FACTS = "facts.arrow"
+#: Bytes of small files that a unit counts together.
+UNIT_BYTES = 64 << 20
+#: Objects of units that are read at the same time and added together.
+_GROUP = 64
+_MOST_NAMED = 20
+
+
+def scan_shared(
+    sources: str | Path | Sequence[str | Path],
+    facts: Facts,
+    *,
+    work: str | Path | Place,
+    out: str | Path | Place,
+    runner: Runner,
+    settings: ScanSettings | None = None,
+    run: Run | None = None,
+) -> str:
+    """Count every fact of a table in a corpus together with other machines, as far as a runner can.
+
+    Args:
+        sources: Files, folders or URLs.
+        facts: A path, a list of records, or a pandas, polars or Arrow table; see :func:`read_facts`.
+        work: The work folder. If it has unfinished work of the same plan, that work is continued.
+        out: The counts table, which is written when all units are done; equal to that of :func:`scan_facts`.
+        runner: See :func:`factcensus.indexer.work.runners.load_runner`.
+        settings: The settings of the scan.
+        run: Callbacks.
+
+    Returns:
+        One line about the result, or about how much is done.
+
+    Raises:
+        InputError: As in :func:`scan_facts`; or the work folder has another plan.
+        PlaceError: A file cannot be read or written; finished units are kept.
+    """
+    check_main_guard()
+    check_output(out)
+    run = run or Run()
+    folder = WorkFolder(Place.of(work))
+    files = find_source_files(sources, notice=run.notice)
+    job = ScanJob.planned(countable(facts), settings or ScanSettings(), files, folder)
+    now = run_job(job, folder, runner, run)
+    if now.stage is None:
+        return job.finish(folder, Place.of(out))
+    return (
+        f"{folder}: {now.finished[STAGE]:,} of {now.units[STAGE]:,} units are done; run the other parts, then "
+        f"'factcensus work finish {folder} --out {Place.of(out)}'"
+    )
+
+
+class ScanJob:
+    """A scan of a corpus for the facts of a table; picklable.
+
+    Args:
+        settings: The settings of the scan.
+        files: The files of the corpus.
+    """
+
+    stages: Sequence[str] = (STAGE,)
+
+    def __init__(self, settings: ScanSettings, files: Sequence[SourceFile]) -> None:
+        self._settings, self._files = settings, files
+
+    @classmethod
+    def planned(
+        cls, facts: pa.Table, settings: ScanSettings, files: Sequence[SourceFile], folder: WorkFolder
+    ) -> ScanJob:
+        """Return a new job after its plan was written to a work folder, or compared with the plan there.
+
+        Args:
+            facts: A checked fact table, see :func:`factcensus.indexer.tables.added.countable`.
+            settings: The settings of the scan.
+            files: The files of the corpus.
+            folder: The work folder.
+
+        Raises:
+            InputError: A setting or fact is invalid, or the folder has another plan; the message says which.
+        """
+        scan = Scan(facts, settings)
+        label = get_analyzer(settings.analyzer).label
+        content = _to_arrow(facts)
+        plan = Plan.of(KIND, {**asdict(scan.settings), "analyzer_label": label}, files, {FACTS: content}, FORMAT)
+        folder.claim(plan, {FACTS: content})
+        return cls(scan.settings, files)
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> ScanJob:
+        """Return the job of a plan, which can finish but not run."""
+        settings = {name: value for name, value in plan.settings.items() if name != "analyzer_label"}
+        return cls(
+            ScanSettings(**{**settings, "windows": tuple(settings["windows"])}),
+            [SourceFile(file.url, file.name, file.size_bytes, file.tag) for file in plan.files],
+        )
+
+    def units(self, stage: str, folder: WorkFolder) -> list[Unit]:  # noqa: ARG002  (the protocol's signature)
+        """Return the units, which depend on the sizes of the files alone."""
+        return [
+            Unit(STAGE, number, size_of(pieces), pieces, tuple(dict.fromkeys(piece.file.name for piece in pieces)))
+            for number, pieces in enumerate(divide(self._files, UNIT_BYTES))
+        ]
+
+    def start(self, folder: WorkFolder) -> RunUnit:
+        """Return the function that counts the pieces of a unit."""
+        scan = Scan(_from_arrow(folder.input(FACTS)), self._settings)
+        scanner = scan.scanner()
+
+        def run(unit: Unit, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> bytes:
+            counts = scanner(unit.what, on_bytes, notice)
+            for file in dict.fromkeys(piece.file for piece in unit.what):
+                check_unchanged(file)
+            return to_bytes(counts)
+
+        return run
+
+    def finish(self, folder: WorkFolder, out: Place, *, allow_missing: bool = False) -> str:
+        """Write the counts table of all units."""
+        check_output(out)
+        units, done = self.units(STAGE, folder), folder.done(STAGE)
+        missing = [name for unit in units if unit.number not in done for name in unit.files]
+        if missing and not allow_missing:
+            raise InputError(
+                f"{len(units) - len(done):,} of {len(units):,} units of {folder} are not done: {_named(missing)}; run "
+                "them, or give --allow-missing for counts that are not exact"
+            )
+        scan = Scan(_from_arrow(folder.input(FACTS)), self._settings)
+        totals = scan.no_counts()
+        for content in _read_all(folder, [unit for unit in units if unit.number in done]):
+            _add(totals, content)
+        check_documents(totals, [file.name for file in self._files])
+        table = scan.table(totals, exact=not missing)
+        write_table(table, out)
+        skipped = f", {totals.skipped_lines:,} bad lines skipped" if totals.skipped_lines else ""
+        without = f"; not exact, without {_named(missing)}" if missing else ""
+        return (
+            f"{out}: {table.num_rows:,} facts counted in {totals.digest.documents:,} documents{skipped}, corpus digest "
+            f"{totals.digest.hexadecimal}{without}"
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED:,} more files" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _to_arrow(table: pa.Table) -> bytes:
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return stream.getvalue()
+
+
+def _from_arrow(content: bytes) -> pa.Table:
+    with pa.ipc.open_stream(content) as reader:
+        return reader.read_all()
+
+
+def _read_all(folder: WorkFolder, units: Sequence[Unit]) -> Iterator[bytes]:
+    """Yield the objects of units, of which one group at a time is in memory."""
+    with ThreadPoolExecutor(_GROUP) as pool:
+        for first in range(0, len(units), _GROUP):
+            yield from pool.map(folder.read, units[first : first + _GROUP])
+
+
+def to_bytes(found: ScanCounts) -> bytes:
+    """Return counts as the object of a unit: equal counts give equal bytes."""
+    flat = np.concatenate([part.ravel() for part in found.counts])
+    slots = np.flatnonzero(flat)
+    about = {
+        "documents": found.digest.documents,
+        "text_bytes": found.digest.text_bytes,
+        "sums": found.digest.sums.tolist(),
+        "skipped_lines": found.skipped_lines,
+        "counts": len(flat),
+    }
+    table = pa.table({"slot": slots, "count": flat[slots]}, metadata={"scan": json.dumps(about)})
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    return stream.getvalue()
+
+
+def _add(totals: ScanCounts, content: bytes) -> None:
+    """Add the object of a unit to counts.
+
+    Raises:
+        InputError: The object is damaged.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        about = json.loads(table.schema.metadata[b"scan"])
+        if about["counts"] != sum(part.size for part in totals.counts):
+            raise ValueError("another number of counts")
+        slots, values = table["slot"].to_numpy(), table["count"].to_numpy()
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the object of a unit is damaged ({error}); delete it and run the unit again") from error
+    _add_sparse(totals.counts, slots, values)
+    digest = TextDigest(np.array(about["sums"], np.uint64), about["documents"], about["text_bytes"])
+    totals.digest.add(digest)
+    totals.skipped_lines += about["skipped_lines"]
+
+
+def _add_sparse(counts: Counts, slots: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:
+    begin = 0
+    for part in counts:
+        first, last = np.searchsorted(slots, [begin, begin + part.size])
+        part.reshape(-1)[slots[first:last] - begin] += values[first:last]
+        begin += part.size
