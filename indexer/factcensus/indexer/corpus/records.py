@@ -170,10 +170,10 @@ def document_of_record(
             taken += 1 + document.source.count(":")
         repeats.check(line, document, taken)
     if line is not None and _EXPONENT in document.metadata and _LARGE.search(document.metadata):
-        fields = _parse_exactly(line)
+        exact = _parse_exactly(line)
         for each in (text_field, id_field):
-            take_field(fields, each)
-        return replace(document, metadata=document_of_fields(record, "", fields, None).metadata)
+            take_field(exact, each)
+        return replace(document, metadata=document_of_fields(record, "", exact, None).metadata)
     return document
 
 
