@@ -266,7 +266,7 @@ def _fill_filter(keys: Array, words: int, filter: Array) -> None:
 
 
 @compiled()
-def _find_known(
+def _find_known(  # noqa: PLR0913 - compiled: arrays of several records
     eight: Array, places: Array, sizes: Array,
     slots: Array, filter: Array, keys: Array, starts: Array, arena: Array, ids: Array,
 ) -> None:  # fmt: skip

@@ -102,7 +102,7 @@ def count(
     table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
     check_writable(table, out)
     if work.work is not None:
-        _scan_shared(table, work, out, **given)
+        _scan_shared(table, work, out, given)
         return
     unit = "B" if given["scan"] else "facts"
     with ConsoleProgress() as progress:
@@ -214,32 +214,25 @@ def _scan(
     )
 
 
-def _scan_shared(
-    facts: Any,
-    work: WorkChoice,
-    out: Place,
-    *,
-    scan: tuple[str, ...],
-    analyzer: str | None,
-    windows: tuple[int, ...],
-    jobs: int | None,
-    text_field: str | None,
-    on_bad_line: BadLinePolicy | None,
-    **_: Any,
-) -> None:
+def _scan_shared(facts: Any, work: WorkChoice, out: Place, given: dict[str, Any]) -> None:
     from factcensus.indexer.counting.scanner import ScanSettings
     from factcensus.indexer.work import Run
     from factcensus.indexer.work.scan import scan_shared
 
     assert work.work is not None
-    settings = ScanSettings(analyzer or "words", windows, text_field or "text", on_bad_line or "fail")
+    settings = ScanSettings(
+        given["analyzer"] or "words",
+        given["windows"],
+        given["text_field"] or "text",
+        given["on_bad_line"] or "fail",
+    )
     with ConsoleProgress() as progress:
         told = scan_shared(
-            list(scan),
+            list(given["scan"]),
             facts,
             work=work.work,
             out=out,
-            runner=work.runner(jobs or os.cpu_count() or 1),
+            runner=work.runner(given["jobs"] or os.cpu_count() or 1),
             settings=settings,
             run=Run(progress, notice),
         )

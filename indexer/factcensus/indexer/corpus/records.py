@@ -148,12 +148,7 @@ def document_of_record(
     """
     if isinstance(fields, str):
         raise BadRecordError(fields)
-    text = take_field(fields, text_field)
-    if not isinstance(text, str):
-        if text is _MISSING:
-            raise BadRecordError(f"no field {text_field!r}{suggestion(text_field, _names_of(fields))}")
-        kind = "null" if text is None else type(text).__name__
-        raise BadRecordError(f"the field {text_field!r} must be a string, got {kind}")
+    text = _text_of(fields, text_field)
     name = take_field(fields, id_field)
     has_id = name is not _MISSING
     if not has_id:
@@ -175,6 +170,17 @@ def document_of_record(
             take_field(exact, each)
         return replace(document, metadata=document_of_fields(record, "", exact, None).metadata)
     return document
+
+
+def _text_of(fields: dict[str, Any], text_field: str) -> str:
+    """Remove the text from a record and return it, or raise BadRecordError."""
+    text = take_field(fields, text_field)
+    if isinstance(text, str):
+        return text
+    if text is _MISSING:
+        raise BadRecordError(f"no field {text_field!r}{suggestion(text_field, _names_of(fields))}")
+    kind = "null" if text is None else type(text).__name__
+    raise BadRecordError(f"the field {text_field!r} must be a string, got {kind}")
 
 
 class RepeatedKeys:
