@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from servers import WebServer
 
 # No test is timed: on a busy machine any example may take long.
@@ -50,6 +52,22 @@ def real_data(missing: Callable[[str], NoReturn]) -> Path:
     if not REAL_DATA.is_dir():
         missing(f"no real corpora at {REAL_DATA}: set FACTCENSUS_TEST_DATA to their folder")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
+    """Start Chromium, which stays offline by itself."""
+    from playwright.sync_api import sync_playwright
+
+    programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    if (path := next(filter(None, programs), None)) is None:
+        missing("Chromium is not installed (Debian: apt-get install chromium)")
+    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
+    flags += "disable-sync"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags.split()])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

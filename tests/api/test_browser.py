@@ -7,28 +7,17 @@ They use Debian's Chromium (``apt-get install chromium``). Without it, these tes
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from loopback import DOCUMENTS, serving
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_facts, write_table
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 ATTACK = '"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 FACT = "/?index=tiny&subject=Curie&object=Warsaw&window=9"
 
@@ -65,16 +54,6 @@ NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, butt
   .filter((element) => !element.labels?.length && !element.getAttribute("aria-label")
     && !element.getAttribute("aria-labelledby") && !element.textContent.trim())
   .map((element) => element.outerHTML)"""
-
-
-@pytest.fixture(scope="module")
-def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        missing("no chromium is installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,14 @@ Chromium is Debian's (``apt-get install chromium``). Without it these tests are 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from test_report import make_run
 
 from factcensus.eval.report.page import render_report
 from factcensus.eval.runs import summary_of
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 #: Elements that extend beyond the window without scrolling.
 CUT = """() => [...document.querySelectorAll("body *")]
@@ -29,16 +23,6 @@ CUT = """() => [...document.querySelectorAll("body *")]
 #: Height of the smallest letters of plots on the screen.
 LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
   .map((each) => each.getBoundingClientRect().height).filter((height) => height > 0))"""
-
-
-@pytest.fixture(scope="module")
-def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        missing("Chromium is not installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

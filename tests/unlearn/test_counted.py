@@ -180,33 +180,25 @@ def test_errors_name_the_invalid_index_section(world: Path, index: dict[str, Any
         config(world, **index)
 
 
+def reading(table: Path, **settings: Any) -> RunConfig:
+    return check_config({"model": "m", "out": "run", "methods": ["simnpo"], "facts": str(table), **settings})
+
+
 def test_columns_are_renamed_before_counting_and_training(index: Path, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("head;tail;stratum_name\nNobody Here;Paris;a\n", encoding="utf-8")
-    settings = {
-        "model": "m",
-        "out": str(tmp_path / "run"),
-        "methods": ["simnpo"],
-        "facts": str(tmp_path / "facts.csv"),
-        "columns": {"subject": "head", "object": "tail"},
-        "index": {"folder": str(index)},
-    }
-    table = read_counted_facts(check_config(settings), tmp_path / "inputs")
+    columns = {"subject": "head", "object": "tail"}
+    config = reading(tmp_path / "facts.csv", columns=columns, index={"folder": str(index)})
+    table = read_counted_facts(config, tmp_path / "inputs")
     assert table.select(["subject", "object", "answer", "stratum"]).to_pylist() == [
         {"subject": "Nobody Here", "object": "Paris", "answer": "Paris", "stratum": 0}
     ]
-    settings |= {"index": {}, "facts": str(tmp_path / "facts.csv")}
-    assert read_counted_facts(check_config(settings), tmp_path / "inputs")["subject"].to_pylist() == ["Nobody Here"]
+    config = reading(tmp_path / "facts.csv", columns=columns)
+    assert read_counted_facts(config, tmp_path / "inputs")["subject"].to_pylist() == ["Nobody Here"]
 
 
 def test_reserved_column_stratum_is_refused_before_counting(service: Service, tmp_path: Path) -> None:
     (tmp_path / "facts.csv").write_text("subject,object,stratum\nNobody Here,Paris,rare\n", encoding="utf-8")
-    settings = {
-        "model": "m",
-        "out": str(tmp_path / "run"),
-        "methods": ["simnpo"],
-        "facts": str(tmp_path / "facts.csv"),
-        "index": {"url": service.url, "name": "world"},
-    }
+    config = reading(tmp_path / "facts.csv", index={"url": service.url, "name": "world"})
     with pytest.raises(InputError, match="'stratum'"):
-        read_counted_facts(check_config(settings), tmp_path / "inputs")
+        read_counted_facts(config, tmp_path / "inputs")
     assert service.counted == []
