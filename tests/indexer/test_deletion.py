@@ -20,9 +20,9 @@ from factcensus.indexer import (
     delete_documents,
     verify_index,
 )
+from factcensus.indexer.changing import deletion
+from factcensus.indexer.changing.deletion import Named
 from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
-from factcensus.indexer.storage import deletion
-from factcensus.indexer.storage.deletion import Named
 from factcensus.indexer.storage.manifest import Manifest
 from factcensus.indexer.system.locks import lock_folder
 

@@ -571,7 +571,7 @@ def test_changes_of_one_index_exclude_each_other_but_not_readers(
         "replace": lambda: add_to_index(tmp_path / "ix", [again], replace=True, jobs=1),
     }
     from factcensus.indexer.building import build
-    from factcensus.indexer.storage import deletion
+    from factcensus.indexer.changing import deletion
 
     for name in ("add", "compact", "delete", "replace"):
         before = counts(tmp_path / "ix")

@@ -26,7 +26,7 @@ PROGRAM = """
 import json, sys
 from factcensus.indexer import CountIndex
 with CountIndex.open(sys.argv[1]) as index:
-    found = [index.count(text)["documents"] for text in ("a b", "b", "c d e", "zzz")]
+    found = [index.count(text).documents for text in ("a b", "b", "c d e", "zzz")]
 print(json.dumps([found, "numba" in sys.modules]))
 """
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factcensus.indexer.building.build import add_to_index, build_index, compact_index
+    from factcensus.indexer.changing.deletion import delete_documents
+    from factcensus.indexer.changing.slices import slice_index
+    from factcensus.indexer.changing.verify import verify_index
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scan import scan_facts
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
-    from factcensus.indexer.storage.deletion import delete_documents
-    from factcensus.indexer.storage.slices import slice_index
-    from factcensus.indexer.storage.verify import verify_index
     from factcensus.indexer.tables.counts import count_facts
     from factcensus.indexer.tables.facts import facts_from_rows, read_facts
     from factcensus.indexer.tables.files import write_table
@@ -41,14 +41,14 @@ _MODULE_OF = {
     "build_index": "building.build",
     "compact_index": "building.build",
     "count_facts": "tables.counts",
-    "delete_documents": "storage.deletion",
+    "delete_documents": "changing.deletion",
     "facts_from_rows": "tables.facts",
     "read_facts": "tables.facts",
     "Scope": "counting.scope",
     "scan_facts": "counting.scan",
-    "slice_index": "storage.slices",
+    "slice_index": "changing.slices",
     "stratify": "tables.strata",
-    "verify_index": "storage.verify",
+    "verify_index": "changing.verify",
     "write_table": "tables.files",
 }
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.answers import (
     CooccurrenceAnswer,
     CooccurrenceCounts,
@@ -26,14 +25,15 @@ from factcensus.indexer.answers import (
     NameVariant,
     TextCounts,
 )
+from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
-from factcensus.indexer.counting.forms import TokenIds, forms_of_entities
+from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
-from factcensus.indexer.records import Entity, as_entity
+from factcensus.indexer.records import Entity, as_entity, clean_text
 from factcensus.indexer.records import texts as strings
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from cachetools import LRUCache, cached
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer, nothing_left
 from factcensus.indexer.answers import IndexInfo, IndexSlice, SourceSize
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
-from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.storage.index_analyzer import load_analyzer
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from factcensus.indexer.analyzers.words import WordsAnalyzer
-    from factcensus.indexer.counting.forms import TextForms, TokenIds
+    from factcensus.indexer.arrays import TokenIds
+    from factcensus.indexer.counting.forms import TextForms
 
 #: Maximum size of the kept masks of an index, and of its kept groups; a mask takes a byte per document, groups four.
 MOST_CACHED_BYTES = 1 << 30

@@ -1,4 +1,4 @@
-"""Entities, and checks for lists of texts, windows and paths given as arguments."""
+"""Entities, and checks for texts, lists of texts, windows and paths given as arguments."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
+
+
+def clean_text(text: str) -> str:
+    """Return a text that can be encoded: lone surrogates, which JSON allows and UTF-8 does not, become U+FFFD.
+
+    Raises:
+        TypeError: The value is not a string.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a string, got {type(text).__name__} ({text!r:.60})")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

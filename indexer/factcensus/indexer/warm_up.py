@@ -10,7 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from factcensus.indexer import CountIndex, Deadline, Entity, build_index, facts_from_rows
+from factcensus.indexer.building.build import build_index
+from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.index import CountIndex
+from factcensus.indexer.records import Entity
+from factcensus.indexer.tables.facts import facts_from_rows
 
 #: Number of documents: enough that a word occurs over 1024 times, so its counts are stored, and that token ids take
 #: two bytes.

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from factcensus.api.infini_gram.linking import Anchors, Positions, link, scan, scan_documents
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Deadline
-from factcensus.indexer.kernels.ngrams import Mask
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.kernels.search import find, mark_documents
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.pairs import gallop
-from factcensus.indexer.kernels.search import Array
 
 
 class Positions(NamedTuple):

@@ -35,8 +35,9 @@ from factcensus.api.infini_gram.wire import (
     is_integer,
 )
 from factcensus.indexer import CountIndex
-from factcensus.indexer.analyzers import FixedAnalyzer, clean_text
+from factcensus.indexer.analyzers import FixedAnalyzer
 from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
+from factcensus.indexer.records import clean_text
 
 Ngram = list[int]
 Cnf = list[list[Ngram]]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from factcensus.indexer.analyzers import Analyzer, clean_text, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, get_analyzer
+from factcensus.indexer.records import clean_text
 
 
 @dataclass(frozen=True, slots=True)

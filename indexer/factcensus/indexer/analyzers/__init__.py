@@ -116,21 +116,6 @@ def get_analyzer(name: str) -> Analyzer:
     raise UnknownNameError(f"unknown analyzer {name!r}{hint}; known: words, words-cased, bytes, hf:PATH_OR_NAME")
 
 
-def clean_text(text: str) -> str:
-    """Return a text that can be encoded: lone surrogates, which JSON allows and UTF-8 does not, become U+FFFD.
-
-    Raises:
-        TypeError: The value is not a string.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"a text must be a string, got {type(text).__name__} ({text!r:.60})")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def nothing_left(text: str, analyzer: Analyzer) -> str:
     """Return the error message for a text without tokens."""
     shown = text if len(text) <= 80 else text[:77] + "…"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import clean_text
 
 
 class BytesAnalyzer:

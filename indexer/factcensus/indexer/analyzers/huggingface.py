@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import clean_text
 
 #: Texts that may precede a name. Opening characters occur with and without a space before them: a tokenizer may split
 #: " (" from the name and yet merge "(" with it.

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from factcensus.indexer.analyzers.unicode_tables import (
     BREAK,
@@ -27,9 +26,8 @@ from factcensus.indexer.analyzers.unicode_tables import (
     ScannerTables,
 )
 from factcensus.indexer.analyzers.word_table import EIGHT, eights, low_bytes, position_dtype
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
-
-Array = npt.NDArray[Any]
 
 _KIND = (1 << ROW_SHIFT) - 1
 # The same bit in each of eight bytes.

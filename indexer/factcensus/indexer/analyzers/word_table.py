@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
-
-Array = npt.NDArray[Any]
 
 #: Number of bytes read and written at once; arrays used this way have as many spare bytes at the end.
 EIGHT = 8

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
-from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, clean_text, get_analyzer
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
 from factcensus.indexer.building.failed import FAILED, has_work, start_over
@@ -25,6 +25,7 @@ from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spo
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import index_folder
+from factcensus.indexer.records import clean_text
 from factcensus.indexer.storage.documents import (
     Chosen,
     count_sources,

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.building.spool import DOCUMENT_SCHEMA, SpoolTask
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 from factcensus.indexer.kernels.compiled import compiled
@@ -32,8 +33,6 @@ from factcensus.indexer.storage.layout import (
     write_table,
 )
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
-
-Array = npt.NDArray[Any]
 
 #: Number of tokens of a part of a file whose types are marked at once.
 _MARKED = 1 << 22

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.corpus import BadLinePolicy, Document, LineLimit, SkippedLines, SourceFile, read_documents
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.manifest import Manifest
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from factcensus.indexer.storage.shard import Shard
     from factcensus.indexer.storage.vocabulary import Vocabulary
 
-Array = npt.NDArray[Any]
 
 #: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20

@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.building.device_sort import choose_device, sort_suffixes_on
 from factcensus.indexer.kernels.compiled import compiled
-
-Array = npt.NDArray[Any]
 
 #: Number of equal tokens after which prefix doubling takes over.
 DEPTH = 16

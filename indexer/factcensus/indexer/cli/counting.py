@@ -33,7 +33,7 @@ def count(index: IndexChoice, text: str, scope: ScopeChoice, as_json: bool) -> N
         return
     print(f"{' '.join(answer.tokens)!r} in {answer.index} ({answer.analyzer}, exact)")
     counted: list[tuple[str, CountAnswer | TextCounts]] = [("all", answer), *(answer.groups or {}).items()]
-    rows = [[name, counts.occurrences, counts.documents] for name, counts in counted]
+    rows: list[list[str | int]] = [[name, counts.occurrences, counts.documents] for name, counts in counted]
     print_table(rows, [scope.by or "source", "occurrences", "documents"])
 
 
@@ -78,7 +78,7 @@ def cooc(
     where = "in one document" if window is None else f"at most {window} tokens apart"
     print(f"{' and '.join(names)} {where}, in {answer.index} ({answer.analyzer}, exact)")
     counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *(answer.groups or {}).items()]
-    rows = [
+    rows: list[list[str | int]] = [
         [
             name,
             counts.subject.documents,

@@ -29,7 +29,7 @@ from factcensus.indexer.system.console import print_json, print_table
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
-    from factcensus.indexer.storage.deletion import Deletion
+    from factcensus.indexer.changing.deletion import Deletion
     from factcensus.indexer.storage.manifest import Manifest
 
 #: Maximum number of ids and documents that a deletion prints.
@@ -146,7 +146,7 @@ def delete(
 
     Running services follow automatically. The documents stay in the files until 'factcensus index compact'.
     """
-    from factcensus.indexer.storage.deletion import delete_documents
+    from factcensus.indexer.changing.deletion import delete_documents
 
     with ConsoleProgress() as progress:
         done = delete_documents(
@@ -250,7 +250,7 @@ class ShardRange(Value):
 @option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new folder of the slice")
 def slice_command(index: Path, shards: tuple[int, int], out: Path) -> None:
     """Make an index of some shards of an index, with hard links; counts of all slices add up to those of the whole."""
-    from factcensus.indexer.storage.slices import slice_index
+    from factcensus.indexer.changing.slices import slice_index
 
     _print_built(out, slice_index(index, shards, out))
 
@@ -274,7 +274,7 @@ def info(index: IndexChoice, as_json: bool) -> None:
             print(f"{key.replace('_', ' '):<20} {f'{value:,}' if isinstance(value, int) else value}")
     if described.sources:
         print()
-        rows = [[name, size.documents, size.tokens] for name, size in described.sources.items()]
+        rows: list[list[str | int]] = [[name, size.documents, size.tokens] for name, size in described.sources.items()]
         print_table(rows, ["source", "documents", "tokens"])
 
 
@@ -288,7 +288,7 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
 
     Exits with status 3 and names the file if one is wrong.
     """
-    from factcensus.indexer.storage.verify import verify_index
+    from factcensus.indexer.changing.verify import verify_index
 
     with ConsoleProgress() as progress:
         checked = verify_index(

@@ -16,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.corpus.streams import COMPRESSIONS, HEAD_BYTES, compression_of, first_bytes
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
-from factcensus.indexer.records import paths
+from factcensus.indexer.records import clean_text, paths
 from factcensus.indexer.system.places import FileFacts, Place, redact
 
 #: Endings of readable files, in upper or lower case; other files in a folder are left out.

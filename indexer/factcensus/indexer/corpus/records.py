@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import orjson
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.corpus.files import SourceFile
 from factcensus.indexer.corpus.streams import DAMAGE, LineLimit, TooLong, open_raw, open_stream, read_lines
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
+from factcensus.indexer.records import clean_text
 
 BadLinePolicy = Literal["fail", "skip"]
 #: The source of a document without a source.

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array, TokenIds
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.entities import LONGEST_MENTION, find_simple
-
-Array = npt.NDArray[Any]
-TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage, Span
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import IndexFormatError, InputError
-from factcensus.indexer.kernels.ngrams import Mask
 from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
 

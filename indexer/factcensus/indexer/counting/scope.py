@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.kernels.ngrams import EVERYTHING, Mask
+from factcensus.indexer.kernels.ngrams import EVERYTHING
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.layout import HeldFile

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import STRIDE, Selection, find_frequent
 from factcensus.indexer.kernels.pairs import gallop, near_pairs, overlapping_pairs
-from factcensus.indexer.kernels.search import Array, Rows, document_end, document_of, document_start, position_of
+from factcensus.indexer.kernels.search import Rows, document_end, document_of, document_start, position_of
 
 #: Maximum number of segments that are sorted together.
 SEGMENTS = 1 << 11

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array, Mask
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.search import Array, Rows, SuffixArray, document_of, find, position_of
+from factcensus.indexer.kernels.search import Rows, SuffixArray, document_of, find, position_of
 
 #: Rows processed between two checks of the stop flag; below this number of rows, documents are hashed.
 STRIDE = 1 << 16
@@ -34,7 +34,6 @@ def find_frequent(frequent: Array, low: int, high: int) -> int:
     return -1
 
 
-Mask = npt.NDArray[np.bool_]
 #: The mask that counts all documents.
 EVERYTHING: Mask = np.zeros(0, np.bool_)
 EVERYTHING.flags.writeable = False

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.records import windows_of
-
-Array = npt.NDArray[Any]
 
 
 def check_windows(windows: Sequence[int]) -> npt.NDArray[np.int64]:

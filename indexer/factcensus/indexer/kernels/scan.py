@@ -19,11 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array, TokenIds
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.pairs import near_pairs
-
-Array = npt.NDArray[Any]
-TokenIds = tuple[int, ...]
 
 #: A window larger than any document.
 WHOLE_DOCUMENT = 1 << 60

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import STEP_BITS
-
-Array = npt.NDArray[Any]
 
 
 class SuffixArray(NamedTuple):

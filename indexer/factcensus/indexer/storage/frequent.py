@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.search import Array, Rows, document_of, entry, position_of
+from factcensus.indexer.kernels.search import Rows, document_of, entry, position_of
 
 if TYPE_CHECKING:
     from factcensus.indexer.storage.suffix_shard import SuffixArrayShard

@@ -40,9 +40,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_files
-
-Array = npt.NDArray[Any]
 
 #: Logarithm of the number of types per entry of ``first.N``, for a vocabulary that is small next to the shard.
 STEP_BITS = 2

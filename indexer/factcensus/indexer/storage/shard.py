@@ -15,18 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_files
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
-from factcensus.indexer.kernels.ngrams import NO_GROUPS, Mask, Selection
+from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
 from factcensus.indexer.storage.layout import HeldFile, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
-
-Array = npt.NDArray[Any]
 
 
 class RowReader(Protocol):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array, Mask
 from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges, stored_counts
 from factcensus.indexer.kernels.ngrams import (
     EVERYTHING,
-    Mask,
     Selection,
     count_by_group,
     count_ngram,
@@ -30,7 +30,6 @@ from factcensus.indexer.storage.shard import Located, Shard, open_numbers
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
 
-Array = npt.NDArray[Any]
 
 #: Number of bytes of neighbouring suffixes that are compared to verify their order.
 COMPARED_BYTES = 8192

@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factcensus.indexer.analyzers.words import WordTable
+from factcensus.indexer.arrays import Array
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import map_file, write_hashed
-
-Array = npt.NDArray[Any]
 
 
 def _id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import clean_text
 from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, FACT_COLUMNS, ColumnNames
 
 #: Columns in which numbers become text.

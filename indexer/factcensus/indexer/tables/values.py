@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from factcensus.indexer.analyzers import clean_text
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import clean_text
 from factcensus.indexer.tables.json_rows import decoded, texts_in
 
 #: A list, tuple or set of Python strings as written by ``str`` or NumPy, separated by commas or spaces.

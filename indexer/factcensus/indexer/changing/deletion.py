@@ -106,8 +106,8 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
         VerificationError: The list of already deleted documents is damaged.
         DiskFullError: The disk has no space for the few files that a deletion writes.
     """
+    from factcensus.indexer.changing import record as records
     from factcensus.indexer.index import CountIndex
-    from factcensus.indexer.storage import record as records
 
     folder, record = index_folder(index), None if record is None else Path(record)
     ids, probes = texts(ids, "ids"), texts(probes, "probes")

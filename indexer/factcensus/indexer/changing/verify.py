@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from factcensus.indexer.changing.record import read_record, verify_record
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.storage.layout import hash_file
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
-from factcensus.indexer.storage.record import read_record, verify_record
 from factcensus.indexer.storage.shard import Shard
 
 #: Number of neighbouring suffixes per shard that are compared if only a sample is verified.
