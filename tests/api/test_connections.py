@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import resource
 import socket
 import time
@@ -219,3 +220,72 @@ def test_invalid_http_after_a_request_is_not_an_internal_error(
         assert 'status="500"' not in httpx.get(f"{url}/metrics", timeout=10).text
     assert "failed" not in caplog.text
     assert "Exception" not in caplog.text
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n",
+        HEAD + b"X: x\r\n" * 12_000 + b"\r\n",
+        HEAD + b"x" * 70_000,
+        b"GET /" + b"x" * 70_000,
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        HEAD + b"Content-Length: +5\r\n\r\nhello",
+        HEAD + b"X y: z\r\n\r\n",
+        HEAD + b"X : z\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=[
+        "one long header",
+        "many headers",
+        "endless header",
+        "endless address",
+        "no Host",
+        "unknown version",
+        "another encoding",
+        "encoding given twice",
+        "encoding and length",
+        "two lengths",
+        "signed length",
+        "space in a name",
+        "space after a name",
+        "bytes in the address",
+        "tunnel",
+    ],
+)
+def test_a_request_that_another_program_may_read_differently_is_refused(http: httpx.Client, sent: bytes) -> None:
+    url = str(http.base_url).rstrip("/")
+    with connected(url, 1, sent) as (connection,):
+        answer = closed(connection, 10)
+        assert answer is not None, "the connection stays open"
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+        assert answer.count(b"HTTP/1.1 ") <= 1
+
+
+def test_requests_sent_ahead_are_answered_in_order(http: httpx.Client) -> None:
+    requests = b"".join(
+        b"GET /v1/indexes/tiny/count?text=Paris&by=source HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: %d\r\n\r\n"
+        % number
+        for number in range(100)
+    )
+    with connected(str(http.base_url).rstrip("/"), 1, requests) as (connection,):
+        got = b""
+        while got.count(b"HTTP/1.1 200") < 100 or not got.endswith(b"}"):
+            got += connection.recv(65_536)
+    assert re.findall(rb"x-request-id: (\d+)", got) == [b"%d" % number for number in range(100)]
+
+
+def test_too_many_requests_sent_ahead_close_the_connection(http: httpx.Client) -> None:
+    with connected(str(http.base_url).rstrip("/"), 1, (HEAD + b"\r\n") * 2000) as (connection,):
+        answer = closed(connection, 10)
+        assert answer is not None
+        assert answer.count(b"HTTP/1.1 200") < 2000

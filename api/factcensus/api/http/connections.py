@@ -20,9 +20,9 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 log = logging.getLogger("factcensus.api.http.connections")
 Reason = Literal["evicted", "too-slow", "refused"]
@@ -36,6 +36,10 @@ ACCEPTED_AT_ONCE = 8
 QUEUED = 1024
 #: Seconds for which a client may leave the end of a response unread.
 PATIENCE_S = 60.0
+#: Bytes of the request line and the headers of a request.
+MOST_HEAD_BYTES = 65_536
+#: Requests that a client may send before it has the response to an earlier one.
+MOST_AHEAD = 256
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -120,8 +124,12 @@ class GuardedConfig(uvicorn.Config):
         self.connections = connections
 
 
-class GuardedProtocol(H11Protocol):
-    """One HTTP connection that records whether, and since when, it waits for its client."""
+class GuardedProtocol(HttpToolsProtocol):
+    """One HTTP connection that records whether, and since when, it waits for its client.
+
+    The parser limits neither the length of the headers nor the number of requests sent ahead, and accepts some requests
+    that a proxy may read differently; this class refuses them.
+    """
 
     config: GuardedConfig
 
@@ -131,28 +139,74 @@ class GuardedProtocol(H11Protocol):
         self.waiting_since = monotonic()
         self.untaken_since: float | None = None
         self._heard = self._ended = False
+        #: Bytes received since the end of the last request, while the headers of the next one are incomplete.
+        self._head_bytes: int | None = 0
+        #: The request being answered; ``cycle`` is the last one received, which may wait for this one.
+        self._answered: RequestResponseCycle | None = None
         self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         self.config.connections.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of a connection."""
         self.config.connections.open.discard(self)
+        self._cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Process received bytes; they do not extend the timeout of the request headers."""
         self._heard = True
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
         super().data_received(data)
+        if self._head_bytes is not None and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers of the request are too long.")
+
+    def on_headers_complete(self) -> None:
+        """Start to process a request.
+
+        Raises:
+            ValueError: The request is refused; the parser reports an error to :meth:`data_received`.
+        """
+        self._head_bytes = None
+        # The headers may have arrived in one piece, together with their end.
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD_BYTES:
+            raise ValueError("the headers are too long")
+        names = {name for name, _ in self.headers}
+        encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1") or (version == "1.1" and b"host" not in names):
+            raise ValueError("an unknown version of HTTP, or no Host header")
+        if encodings and (encodings != [b"chunked"] or version == "1.0" or b"content-length" in names):
+            raise ValueError("an unknown encoding of the body, or two lengths")
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError("too many requests sent ahead")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the headers of the next request."""
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse invalid HTTP; an earlier request without a response on this connection is cancelled."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        try:
-            super().send_400_response(msg)
-        except h11.LocalProtocolError:  # a response has started
+        """Refuse invalid HTTP; earlier requests without a response on this connection are cancelled."""
+        self.pipeline.clear()
+        if (begun := self._cancel()) is not None and begun.response_started:
             self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
+    def _cancel(self) -> RequestResponseCycle | None:
+        """Cancel the request being answered, if any, and return it."""
+        cycle = self._answered
+        if cycle is None or cycle.response_complete:
+            return None
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle
 
     def on_response_complete(self) -> None:
         """Start to wait for the next request."""
@@ -168,7 +222,7 @@ class GuardedProtocol(H11Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the connection waits for the client to send something."""
-        return self.is_between_requests or self.cycle.more_body
+        return self.is_between_requests or (self.cycle.more_body and not self.pipeline)
 
     def pause_writing(self) -> None:
         """Record that the client does not read."""
