@@ -175,6 +175,15 @@ def only_last_step_was_missing(change: Change, place: Path) -> bool:
     return False
 
 
+def steps_of(change: Change, interrupt: Interrupter) -> int:
+    """Make a change without interrupting it, and return the number of its steps."""
+    place = change.fresh("cut")
+    arguments, options = change.call(place)
+    steps: int = interrupt(place, *arguments, at=-1, **options)["steps"]
+    change.check_finished(place)
+    return steps
+
+
 def kill_at_steps(change: Change, interrupt: Interrupter, steps: Sequence[int] | range) -> None:
     for step in steps:
         place = change.fresh("cut")
@@ -192,10 +201,7 @@ def test_change_killed_at_some_steps_continues_to_the_same_bytes(
     name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
 ) -> None:
     change = change_named(name)
-    place = change.fresh("cut")
-    arguments, options = change.call(place)
-    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
-    change.check_finished(place)
+    steps = steps_of(change, interrupt)
     assert steps > 10
     chosen = sorted({*random.Random(name).sample(range(steps), 4), steps - 1, steps - 2})
     kill_at_steps(change, interrupt, chosen)
@@ -207,9 +213,7 @@ def test_change_killed_at_any_step_continues_to_the_same_bytes(
     name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
 ) -> None:
     change = change_named(name)
-    place = change.fresh("cut")
-    arguments, options = change.call(place)
-    kill_at_steps(change, interrupt, range(interrupt(place, *arguments, at=-1, **options)["steps"]))
+    kill_at_steps(change, interrupt, range(steps_of(change, interrupt)))
 
 
 @pytest.mark.full
@@ -218,9 +222,7 @@ def test_change_killed_twice_at_any_steps_continues_to_the_same_bytes(
     name: str, interrupt: Interrupter, change_named: Callable[[str], Change]
 ) -> None:
     change = change_named(name)
-    place = change.fresh("cut")
-    arguments, options = change.call(place)
-    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
+    steps = steps_of(change, interrupt)
     chance = random.Random(name)
     for _ in range(40):
         place = change.fresh("cut")
@@ -321,9 +323,7 @@ def test_finished_files_and_shards_are_not_rebuilt(
     files, all_shards = read.copy(), written.copy()
     assert len(files) == 3
     assert len(all_shards) > 4
-    place = change.fresh("cut")
-    arguments, options = change.call(place)
-    steps = interrupt(place, *arguments, at=-1, **options)["steps"]
+    steps = steps_of(change, interrupt)
     seen = set()
     for step in range(2, steps, 19):
         place = change.fresh("cut")

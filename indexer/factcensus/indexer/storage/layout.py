@@ -140,6 +140,24 @@ def file_state(path: Path) -> FileState | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+@contextmanager
+def explain_unreadable(path: Path, verb: str = "open") -> Iterator[None]:
+    """Explain an error of the system while a file of an index is opened or read.
+
+    Raises:
+        IndexFormatError: The file cannot be opened or read.
+        IndexerError: This process has too many open files; the file may be intact.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise too_many_files(path) from error
+        raise IndexFormatError(
+            f"cannot {verb} {path} ({error.strerror}); copy the index again or rebuild it"
+        ) from error
+
+
 def map_file(path: Path) -> npt.NDArray[np.uint8]:
     """Map the bytes of a file read-only; an empty file gives an empty array.
 
@@ -147,18 +165,17 @@ def map_file(path: Path) -> npt.NDArray[np.uint8]:
         IndexFormatError: The file cannot be opened.
         IndexerError: This process has too many open files or mappings; the file may be intact.
     """
-    try:
-        # A plain array of the mapping, because slicing a np.memmap takes several times as long.
-        return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise too_many_files(path) from error
-        if error.errno == errno.ENOMEM:
+    with explain_unreadable(path):
+        try:
+            # A plain array of the mapping, because slicing a np.memmap takes several times as long.
+            return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
             raise IndexerError(
                 f"cannot map {path}: this process has too many mapped files or too little address space; raise "
                 "vm.max_map_count or ulimit -v, or open fewer indexes"
             ) from error
-        raise IndexFormatError(f"cannot open {path} ({error.strerror}); copy the index again or rebuild it") from error
 
 
 #: The folder of the open files of this process; some containers have no /dev/fd, and macOS has no /proc.
@@ -178,14 +195,8 @@ class HeldFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with explain_unreadable(path):
             descriptor = _open_many(path)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise too_many_files(path) from error
-            raise IndexFormatError(
-                f"cannot open {path} ({error.strerror}); copy the index again or rebuild it"
-            ) from error
         self.readable = _OPEN_FILES / str(descriptor)
         weakref.finalize(self, os.close, descriptor)
 

@@ -5,7 +5,6 @@ It contains no time, host or absolute path, so the same corpus and settings give
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -15,7 +14,8 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from factcensus.indexer.errors import IndexFormatError, NoIndexError, too_many_files
+from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.storage.layout import explain_unreadable
 from factcensus.indexer.system.files import write_atomically
 
 FORMAT = 3
@@ -235,20 +235,15 @@ class Manifest:
             IndexFormatError: The manifest cannot be read, or has another format version.
         """
         path = folder / MANIFEST
-        try:
+        with explain_unreadable(path, "read"):
             stored = path.read_bytes()
+        try:
             manifest = read_content(json.loads(stored))
             intact = manifest.render() == stored
         except FormatVersionError as error:
             raise IndexFormatError(
                 f"{path} has format {error}, but this version reads {FORMAT}; rebuild the index with "
                 "'factcensus index build'"
-            ) from error
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise too_many_files(path) from error
-            raise IndexFormatError(
-                f"cannot read {path} ({error.strerror}); copy the index again or rebuild it"
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IndexFormatError(

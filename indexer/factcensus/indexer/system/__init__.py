@@ -1,1 +1,1 @@
-"""Processes, progress display and console output."""
+"""Files written whole, locks, worker processes, progress and console output."""
