@@ -21,6 +21,7 @@ from factcensus.indexer import (
     verify_index,
 )
 from factcensus.indexer.building import build as build_module
+from factcensus.indexer.building import staging
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.storage.manifest import Manifest
@@ -147,7 +148,7 @@ def test_finished_addition_is_cleaned_up_after_another_change(
 ) -> None:
     more = write_corpus(tmp_path / "more.jsonl", MORE)
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "_discard", lambda _folder: 1 / 0)
+        patch.setattr(staging, "discard", lambda _folder: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             add_to_index(folder, [more], jobs=1)
     assert (tmp_path / "ix.building/plan.json").exists()

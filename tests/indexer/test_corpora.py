@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Scope, add_to_index, build_index, delete_documents
-from factcensus.indexer.building import build as build_module
+from factcensus.indexer.building.settings import BuildSettings
 from factcensus.indexer.cli import main
 from factcensus.indexer.corpus import LineLimit, find_source_files, read_documents, streams
 from factcensus.indexer.counting.scan import scan_facts
@@ -317,7 +317,7 @@ def test_line_over_the_limit_is_a_bad_line_and_never_fully_in_memory(
 
 def test_maximum_line_length_depends_on_the_memory_limit(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
-    assert build_module.BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20
+    assert BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20
     told: list[str] = []
     build_index([corpus], tmp_path / "ix", jobs=1, memory_bytes=320 << 20, shard_tokens=1000, on_bad_line="skip",
                 notice=told.append)  # fmt: skip

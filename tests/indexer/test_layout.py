@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from factcensus.indexer import CountIndex, add_to_index, build_index, verify_index
-from factcensus.indexer.building import build
+from factcensus.indexer.building import settings as build_settings
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError, VerificationError
 from factcensus.indexer.storage.manifest import FORMAT
 
@@ -148,7 +148,7 @@ def test_info_describes_the_index(tmp_path: Path) -> None:
     with CountIndex.open(tmp_path / "ix") as index:
         info = index.info()
     assert (info.name, info.documents, info.tokens) == ("ix", 4, 6)
-    assert json.loads(json.dumps(info)) == info
+    assert json.loads(json.dumps(info.as_json())) == info.as_json()
     assert set(info.sources) >= {"wiki", "web"}
 
 
@@ -324,8 +324,10 @@ def test_restarted_build_gives_the_same_index(analyzer: str, steps: int, tmp_pat
 def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(3)
     texts = ["j a " + " ".join(chance.choices("abcdefghi", k=9_000)) for _ in range(30)]
-    monkeypatch.setattr(build, "LEAST_SHARD_TOKENS", 1)
-    with make_index(tmp_path, texts, memory_bytes=build.PROCESS_BYTES + 60_000 * build.BYTES_PER_TOKEN) as index:
+    monkeypatch.setattr(build_settings, "LEAST_SHARD_TOKENS", 1)
+    with make_index(
+        tmp_path, texts, memory_bytes=build_settings.PROCESS_BYTES + 60_000 * build_settings.BYTES_PER_TOKEN
+    ) as index:
         assert len(index.shards) > 3
         assert index.count("j a").occurrences == 30
         assert index.count("j a").documents == 30

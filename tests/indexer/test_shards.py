@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.building import shards
-from factcensus.indexer.building.build import BYTES_PER_TOKEN, PROCESS_BYTES
+from factcensus.indexer.building.settings import BYTES_PER_TOKEN, PROCESS_BYTES
 from factcensus.indexer.building.spool import SpoolTask
 from factcensus.indexer.cli.root import main
 from factcensus.indexer.corpus import SourceFile

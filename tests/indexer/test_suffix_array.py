@@ -405,7 +405,7 @@ def test_memory_stays_within_the_planned_limit(name: str) -> None:
     """Measures all arrays of a sort with tracemalloc, plus the ranks."""
     import tracemalloc
 
-    from factcensus.indexer.building.build import BYTES_PER_TOKEN
+    from factcensus.indexer.building.settings import BYTES_PER_TOKEN
 
     ranks = HARD[name](400_000)
     starts = count_ranks(ranks, 5_001)

@@ -6,12 +6,9 @@ with the same sources and settings. Two builds of the same index cannot run at t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +17,19 @@ from typing import Any, Protocol, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
-from factcensus.indexer.building.failed import FAILED, has_work, start_over
+from factcensus.indexer.building.settings import ANALYSIS_BYTES, PROCESS_BYTES, BuildSettings
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
+from factcensus.indexer.building.staging import (
+    already_done,
+    complete,
+    discard,
+    finish,
+    move_in,
+    staging,
+)
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import index_folder
-from factcensus.indexer.records import clean_text
 from factcensus.indexer.storage.documents import (
     Chosen,
     count_sources,
@@ -37,45 +41,25 @@ from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.maintain import (
     check_files,
-    commit,
     read_documents_of,
     read_manifest,
-    remove_strays,
     write_states,
 )
 from factcensus.indexer.storage.manifest import (
-    FORMAT,
-    MANIFEST,
-    PLAN,
-    STAGING_ENDING,
     TOKENIZER,
     FileRecord,
     Manifest,
     ShardRecord,
 )
-from factcensus.indexer.system.files import explain_full_disk, place_file, sync_files, write_atomically
+from factcensus.indexer.system.files import write_atomically
 from factcensus.indexer.system.locks import lock_folder
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
-#: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
-#: of a single bucket, and 8 for ties. Natural text takes 10. A type that occurs once takes 20 instead of the last two.
-BYTES_PER_TOKEN = 28
-#: Memory per type in the previous stage, which merges and sorts the words of all files (75 bytes were measured).
-MERGED_BYTES_PER_TYPE = 88
-#: Memory of a process before it reads a byte (libraries, Unicode tables), and of a process that analyses a file.
-PROCESS_BYTES = 256 << 20
-ANALYSIS_BYTES = 384 << 20
-#: Memory per byte of a long line: the line, its text in Python, and its tokens (12.7 bytes were measured).
-BYTES_PER_LINE_BYTE = 16
 #: Number of shards from which on ``add`` suggests ``compact``.
 MANY_SHARDS = 32
 #: The files from which compaction rebuilds an index (it derives the others), and the files that adding extends.
 _COMPACTED = ("tokenized.", "offset.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
-#: Minimum number of tokens for which a shard is worthwhile.
-LEAST_SHARD_TOKENS = 1 << 20
-#: Maximum number of tokens of a shard, with separators: positions and row numbers are unsigned 32-bit integers.
-MOST_SHARD_TOKENS = (1 << 32) - 2
 
 
 class Progress(Protocol):
@@ -88,54 +72,6 @@ class Progress(Protocol):
 
 def _silent(stage: str, done: int, total: int, unit: str) -> None:
     del stage, done, total, unit
-
-
-@dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """The settings of a build, which must be the same when it is resumed."""
-
-    analyzer: str = "words"
-    memory_bytes: int = 8 << 30
-    shard_tokens: int | None = None
-    text_field: str = "text"
-    id_field: str = "id"
-    on_bad_line: BadLinePolicy = "fail"
-    replace: bool = False
-
-    @property
-    def line_bytes(self) -> int:
-        """Maximum number of bytes of a line."""
-        return max(1 << 20, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_LINE_BYTE)
-
-    @property
-    def budget_tokens(self) -> int:
-        """The number of tokens of a shard, including separators: as given, or as many as fit in memory."""
-        if self.shard_tokens is not None:
-            return self.shard_tokens
-        return min(MOST_SHARD_TOKENS, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_TOKEN)
-
-    def check_memory(self, types: int = 0) -> None:
-        """Check that the memory is enough to build a shard, and to merge the words of all files.
-
-        Raises:
-            InputError: It is not.
-        """
-        if self.shard_tokens is not None and not 1 <= self.shard_tokens <= MOST_SHARD_TOKENS:
-            raise InputError(f"shard_tokens must be from 1 to {MOST_SHARD_TOKENS}, got {self.shard_tokens}")
-        wanted = LEAST_SHARD_TOKENS if self.shard_tokens is None else self.shard_tokens
-        needed = PROCESS_BYTES + BYTES_PER_TOKEN * wanted
-        if self.memory_bytes < needed:
-            raise InputError(
-                f"{self.memory_bytes >> 20} MiB of memory are too little for shards of {wanted:,} tokens; give at "
-                f"least {(needed >> 20) + 1} MiB"
-                + (", or a smaller --shard-tokens" if self.shard_tokens is not None else "")
-            )
-        merging = PROCESS_BYTES + MERGED_BYTES_PER_TYPE * types
-        if self.memory_bytes < merging:
-            raise InputError(
-                f"{self.memory_bytes >> 20} MiB of memory are too little for a vocabulary of {types:,} types; give at "
-                f"least {(merging >> 20) + 1} MiB"
-            )
 
 
 def build_index(  # noqa: PLR0913 - options, which are given by name
@@ -186,9 +122,9 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
     run = _run(jobs, device, progress, notice)
-    with _staging(out, settings, chosen, files) as folder:
-        new = _complete(folder) or _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run)
-        _finish(folder, out, new)
+    with staging(out, settings, chosen, files) as folder:
+        new = complete(folder) or _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run)
+        finish(folder, out, new)
     return Manifest.read(out)
 
 
@@ -235,17 +171,17 @@ def add_to_index(  # noqa: PLR0913 - options, which are given by name
             _name_of(index, old), memory_bytes, shard_tokens, text_field, id_field, on_bad_line, replace
         )
         _check(settings)
-        if _already_done(index, old, settings, files):
+        if already_done(index, old, settings, files):
             return old
         check_files(index, old, [name for name in old.files if name.startswith(_CONTINUED)])
-        with _staging(index, settings, chosen, files, base=old.digest) as folder:
+        with staging(index, settings, chosen, files, base=old.digest) as folder:
             tasks = _spool_files(folder, settings, files, run)
             if not replace and not allow_repeat:
                 _refuse_repeated(folder, old, tasks)
             replaced = _find_replaced(index, old, tasks) if replace else {}
             new = _build(folder, chosen, settings, tasks, run, (index, old), replaced=replaced)
             new = new.after(old, "replace" if replaced else "add")
-            _move_in(folder, index, old, new)
+            move_in(folder, index, old, new)
     if len(new.shards) >= MANY_SHARDS:
         run.notice(
             f"{index} has {len(new.shards)} shards, and every count searches each of them; "
@@ -260,7 +196,7 @@ def _refuse_repeated(folder: Path, old: Manifest, tasks: Sequence[SpoolTask]) ->
     results = [(task.file.name, task.finished()) for task in tasks]
     repeated = [name for name, result in results if result and result.documents and result.content in known]
     if repeated:
-        _discard(folder)
+        discard(folder)
         shown = ", ".join(repeated[:5]) + (", …" if len(repeated) > 5 else "")
         raise InputError(
             f"the documents of {shown} are already in the index ({len(repeated)} of {len(tasks)} files), so nothing "
@@ -304,14 +240,14 @@ def compact_index(
         chosen = load_analyzer(index, old)
         settings = BuildSettings(_name_of(index, old), memory_bytes, shard_tokens)
         _check(settings)
-        if out is None and _already_done(index, old, settings, []):
+        if out is None and already_done(index, old, settings, []):
             return old
         if not old.documents:
             raise InputError(f"every document of {index} is deleted; remove the folder instead")
         check_files(index, old, [name for name in old.files if name.startswith(_COMPACTED)], run.checked)
-        with _staging(target, settings, chosen, [], base=old.digest) as folder:
-            if out is not None and (new := _complete(folder)):
-                _finish(folder, target, new)
+        with staging(target, settings, chosen, [], base=old.digest) as folder:
+            if out is not None and (new := complete(folder)):
+                finish(folder, target, new)
                 return new
             tasks = spool_index(index, old, folder / "spool", settings.analyzer, run.progress)
             first = 0 if out else 1 + max(shard.number for shard in old.shards)
@@ -319,9 +255,9 @@ def compact_index(
             new = _build(folder, chosen, settings, tasks, run, first_shard=first, generation=generation)
             new = replace(new, skipped_lines=old.skipped_lines, contents=old.contents).after(old, "compact")
             if out is None:
-                _move_in(folder, index, old, new)
+                move_in(folder, index, old, new)
             else:
-                _finish(folder, target, new)
+                finish(folder, target, new)
     return new
 
 
@@ -508,130 +444,6 @@ def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFi
 
 def _spooler() -> Callable[[SpoolTask, Callable[[int], None], Callable[[str], None]], SpooledFile]:
     return spool
-
-
-# --- the staging folder -----------------------------------------------------------------------------------------------
-
-
-def _staging_folder(index: Path) -> Path:
-    index = index.resolve()  # next to the real folder if this is a link
-    if clean_text(str(index)) != str(index):
-        raise InputError(f"the path {str(index)!r} is not valid UTF-8, so DuckDB cannot open it; choose another path")
-    return index.with_name(index.name + STAGING_ENDING)
-
-
-@contextmanager
-def _staging(
-    index: Path, settings: BuildSettings, analyzer: Analyzer, files: Sequence[SourceFile], base: str | None = None
-) -> Iterator[Path]:
-    """Lock and yield the folder of this build, new or continued; ``base`` is the digest of the index to change."""
-    folder = _staging_folder(index)
-    with explain_full_disk(folder, "it continues where it stopped"):
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock_folder(folder):
-            if base is None and index.exists():
-                folder.rmdir()
-                raise InputError(f"{index} exists: another process has just built it")
-            plan = {**_plan(settings, files), "analyzer": analyzer.label, "format": FORMAT, "base": base}
-            digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-            stored = _read_plan(folder)
-            if stored and stored["digest"] != digest and FAILED in stored:
-                start_over(folder, stored, json.loads(json.dumps(plan)), PLAN)
-                stored = None
-            if stored and stored["digest"] != digest:
-                raise InputError(
-                    f"{folder} has an interrupted build with other sources or settings; restart it with the same ones, "
-                    "or delete that folder"
-                )
-            (folder / "spool").mkdir(exist_ok=True)
-            if not stored:
-                _write_plan(folder, {"digest": digest, **plan})
-            try:
-                yield folder
-            except InputError as error:
-                _keep_or_discard(folder, str(error))
-                raise
-
-
-def _keep_or_discard(folder: Path, error: str) -> None:
-    """After bad input, keep only work that a corrected command can use; it may then replace this build."""
-    plan = _read_plan(folder) if folder.exists() else None
-    if plan is None or (folder / MANIFEST).exists():
-        return
-    if has_work(folder / "spool"):
-        _write_plan(folder, {**plan, FAILED: error})
-    else:
-        _discard(folder)
-
-
-def _plan(settings: BuildSettings, files: Sequence[SourceFile]) -> dict[str, Any]:
-    return {"settings": asdict(settings), "files": [{**asdict(file), "url": file.shown} for file in files]}
-
-
-def _read_plan(folder: Path) -> dict[str, Any] | None:
-    try:
-        plan: dict[str, Any] = json.loads((folder / PLAN).read_bytes())
-        if isinstance(plan["digest"], str):
-            return plan
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(f"{folder / PLAN} is damaged, so the build cannot continue; delete {folder} and start again")
-
-
-def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
-    write_atomically(folder / PLAN, json.dumps(plan, indent=1).encode(), durable=True)
-
-
-def _complete(folder: Path) -> Manifest | None:
-    """Return the manifest of a staging folder with a complete index, which only needs to be renamed."""
-    return Manifest.read(folder) if (folder / MANIFEST).exists() else None
-
-
-def _finish(folder: Path, out: Path, manifest: Manifest) -> None:
-    """Rename a finished index to its final name."""
-    if out.exists():
-        raise InputError(f"{out} was created during the build; the finished index is in {folder}, rename it")
-    sync_files(folder / name for name in manifest.files)
-    manifest.write(folder)
-    shutil.rmtree(folder / "spool")
-    folder.rename(out)
-    (out / PLAN).unlink()
-    sync_files([out, out.parent])
-
-
-def _move_in(folder: Path, index: Path, old: Manifest, new: Manifest) -> None:
-    """Move new files from ``folder`` into an index and replace its manifest."""
-    added = new.files.keys() - old.files.keys()
-    sync_files(folder / name for name in added)
-    _write_plan(folder, {**(_read_plan(folder) or {}), "result": new.digest})
-    for name in added:
-        place_file(folder / name, index / name)
-    commit(index, old, new)
-    _discard(folder)
-
-
-def _already_done(index: Path, manifest: Manifest, settings: BuildSettings, files: Sequence[SourceFile]) -> bool:
-    """Return whether a killed process already finished this change; if so, clean up after it."""
-    folder = _staging_folder(index)
-    plan = _read_plan(folder)
-    if plan is None or not manifest.descends_from(plan.get("result")):
-        return False
-    remove_strays(index, manifest)
-    _discard(folder)
-    return _plan(settings, files).items() <= plan.items()
-
-
-def _discard(folder: Path) -> None:
-    """Remove a staging folder; the plan goes last, because :func:`_already_done` needs it."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != PLAN:
-            path.unlink()
-    (folder / PLAN).unlink()
-    folder.rmdir()
 
 
 def _check(settings: BuildSettings) -> None:

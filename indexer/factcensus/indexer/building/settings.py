@@ -1,0 +1,71 @@
+"""The settings of a build, and the memory that its stages need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from factcensus.indexer.corpus import BadLinePolicy
+from factcensus.indexer.errors import InputError
+
+#: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
+#: of a single bucket, and 8 for ties. Natural text takes 10. A type that occurs once takes 20 instead of the last two.
+BYTES_PER_TOKEN = 28
+#: Memory per type in the previous stage, which merges and sorts the words of all files (75 bytes were measured).
+MERGED_BYTES_PER_TYPE = 88
+#: Memory of a process before it reads a byte (libraries, Unicode tables), and of a process that analyses a file.
+PROCESS_BYTES = 256 << 20
+ANALYSIS_BYTES = 384 << 20
+#: Memory per byte of a long line: the line, its text in Python, and its tokens (12.7 bytes were measured).
+BYTES_PER_LINE_BYTE = 16
+#: Minimum number of tokens for which a shard is worthwhile.
+LEAST_SHARD_TOKENS = 1 << 20
+#: Maximum number of tokens of a shard, with separators: positions and row numbers are unsigned 32-bit integers.
+MOST_SHARD_TOKENS = (1 << 32) - 2
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """The settings of a build, which must be the same when it is resumed."""
+
+    analyzer: str = "words"
+    memory_bytes: int = 8 << 30
+    shard_tokens: int | None = None
+    text_field: str = "text"
+    id_field: str = "id"
+    on_bad_line: BadLinePolicy = "fail"
+    replace: bool = False
+
+    @property
+    def line_bytes(self) -> int:
+        """Maximum number of bytes of a line."""
+        return max(1 << 20, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_LINE_BYTE)
+
+    @property
+    def budget_tokens(self) -> int:
+        """The number of tokens of a shard, including separators: as given, or as many as fit in memory."""
+        if self.shard_tokens is not None:
+            return self.shard_tokens
+        return min(MOST_SHARD_TOKENS, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_TOKEN)
+
+    def check_memory(self, types: int = 0) -> None:
+        """Check that the memory is enough to build a shard, and to merge the words of all files.
+
+        Raises:
+            InputError: It is not.
+        """
+        if self.shard_tokens is not None and not 1 <= self.shard_tokens <= MOST_SHARD_TOKENS:
+            raise InputError(f"shard_tokens must be from 1 to {MOST_SHARD_TOKENS}, got {self.shard_tokens}")
+        wanted = LEAST_SHARD_TOKENS if self.shard_tokens is None else self.shard_tokens
+        needed = PROCESS_BYTES + BYTES_PER_TOKEN * wanted
+        if self.memory_bytes < needed:
+            raise InputError(
+                f"{self.memory_bytes >> 20} MiB of memory are too little for shards of {wanted:,} tokens; give at "
+                f"least {(needed >> 20) + 1} MiB"
+                + (", or a smaller --shard-tokens" if self.shard_tokens is not None else "")
+            )
+        merging = PROCESS_BYTES + MERGED_BYTES_PER_TYPE * types
+        if self.memory_bytes < merging:
+            raise InputError(
+                f"{self.memory_bytes >> 20} MiB of memory are too little for a vocabulary of {types:,} types; give at "
+                f"least {(merging >> 20) + 1} MiB"
+            )
