@@ -1,0 +1,111 @@
+"""The longest spans of a text that occur in the corpus, such as parts of a model's output that it memorised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.errors import InputError
+
+if TYPE_CHECKING:
+    from factcensus.indexer.kernels.ngrams import Mask
+    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.storage.shard import Shard
+
+#: Minimum number of tokens of a span: shorter ones occur in every large corpus.
+LEAST_TOKENS = 4
+#: Maximum number of tokens of a traced text.
+MOST_TOKENS = 20_000
+
+Ends = tuple[int, int]
+
+
+def maximal_spans(
+    index: OpenedIndex,
+    ids: Sequence[int],
+    *,
+    least_tokens: int = LEAST_TOKENS,
+    scope: Scope = EVERY_DOCUMENT,
+    deadline: Deadline | None = None,
+) -> list[Ends]:
+    """Find the maximal spans of a token sequence that occur in the corpus.
+
+    A span is maximal if it occurs in a counted document, and would no longer occur with one more token on either side.
+    Spans may overlap, and no span contains another one.
+
+    Args:
+        index: An open index.
+        ids: The token ids; -1 for a token that does not occur in the corpus.
+        least_tokens: Minimum number of tokens of a span.
+        scope: The documents to search.
+        deadline: Stops a search that takes too long.
+
+    Returns:
+        (start, end) of each span in order, as positions in ``ids``; ``end`` is the position after the last token.
+
+    Raises:
+        InputError: ``least_tokens`` is below 1, or there are more than 20,000 tokens.
+        DeadlineError: The deadline was reached.
+    """
+    if least_tokens < 1:
+        raise InputError(f"the minimum length of a span must be at least 1 token, got {least_tokens}")
+    if len(ids) > MOST_TOKENS:
+        raise InputError(f"the text has {len(ids):,} tokens, and at most {MOST_TOKENS:,} can be traced; split it")
+    occurs = _search(index, ids, scope, deadline)
+    spans: list[Ends] = []
+    end = 0
+    for start in range(len(ids) - least_tokens + 1):
+        # ids[start:end] occurs, because a longer span before it does. Only a later end makes a new maximal span.
+        least = max(end + 1, start + least_tokens)
+        if least <= len(ids) and occurs(start, least):
+            end = _last_end(occurs, start, least, len(ids))
+            spans.append((start, end))
+    return spans
+
+
+def _search(
+    index: OpenedIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None
+) -> Callable[[int, int], bool]:
+    """Return a function that tells whether the tokens from a position to another one occur in a counted document."""
+    stop = NO_DEADLINE if deadline is None else deadline.flag
+    #: unknown[i] is the number of unknown tokens before the position i.
+    unknown: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.asarray(ids) == -1)])
+    places = list(zip(index.shards, index.counted(scope), strict=True))
+
+    def occurs(start: int, end: int) -> bool:
+        if unknown[end] > unknown[start]:
+            return False
+        found = any(_occurs_in(shard, ids[start:end], counted, stop) for shard, counted in places)
+        if deadline is not None:
+            deadline.check()
+        return found
+
+    return occurs
+
+
+def _occurs_in(shard: Shard, span: Sequence[int], counted: Mask, stop: npt.NDArray[np.uint8]) -> bool:
+    if len(counted):
+        return shard.count(span, counted, -1, stop)[0] > 0
+    low, high = shard.find(span)
+    return low < high
+
+
+def _last_end(occurs: Callable[[int, int], bool], start: int, end: int, most: int) -> int:
+    """Return the largest end up to ``most`` at which the span from ``start`` occurs; it does at ``end``."""
+    step = 1
+    while end + step <= most and occurs(start, end + step):
+        end += step
+        step *= 2
+    low, high = end, min(end + step - 1, most)  # the answer is in [low, high]
+    while low < high:
+        middle = (low + high + 1) // 2
+        if occurs(start, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
