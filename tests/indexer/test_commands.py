@@ -22,7 +22,7 @@ from .corpora import records, write_corpus
 
 COMMANDS = [
     "index build", "index add", "index delete", "index compact", "index info", "index verify", "index list",
-    "ngram prob", "ngram ntd", "count", "cooc", "facts count", "facts stratify",
+    "ngram prob", "ngram ntd", "count", "cooc", "documents", "trace", "facts count", "facts stratify",
     "facts describe", "facts plot", "facts compare",
 ]  # fmt: skip
 TEXTS = ["Paris is the capital of France.", "Berlin, Germany; not Paris", "The French Republic: PARIS", ""]

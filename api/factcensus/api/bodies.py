@@ -28,6 +28,7 @@ from factcensus.api.http.problems import UNKNOWN_FIELD
 from factcensus.api.infini_gram.wire import RANGES
 from factcensus.indexer import Entity, Scope
 from factcensus.indexer.counting.filters import Between, condition
+from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
 
@@ -188,6 +189,19 @@ class ReplicationBody(Body):
     method: Literal["paper-notebook"] = Field(description="The counting method to replicate.")
     max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
     max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
+
+
+class TraceBody(Body):
+    """A text whose spans are looked for."""
+
+    text: Text = Field(
+        examples=["Marie Curie was born in Warsaw and moved to Paris."],
+        description="Such as the output of a model; analysed like the corpus.",
+    )
+    least_tokens: int = Field(default=LEAST_TOKENS, ge=1, description="Minimum length of a span in tokens.")
+    limit: int = Field(default=MOST_SPANS, ge=1, le=1000, description="Maximum number of spans; the longest are kept.")
+    documents: int = Field(default=MOST_DOCUMENTS, ge=0, le=20, description="Documents shown for each span.")
+    filter: Filters
 
 
 class DocumentsBody(Body):

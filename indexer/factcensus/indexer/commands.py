@@ -7,6 +7,7 @@ import click
 from factcensus.indexer.cli.command import group
 from factcensus.indexer.cli.counting import cooc, count
 from factcensus.indexer.cli.describe import compare, describe, plot
+from factcensus.indexer.cli.documents import documents, trace
 from factcensus.indexer.cli.facts import count as count_facts
 from factcensus.indexer.cli.facts import stratify
 from factcensus.indexer.cli.index import index_group
@@ -19,5 +20,5 @@ def add_commands(root: click.Group) -> None:
     facts_group = group(
         "facts", "Count, stratify, describe and draw tables of facts.", [count_facts, stratify, describe, plot, compare]
     )
-    for each in (count, cooc, index_group, facts_group, work_group, ngram_group):
+    for each in (count, cooc, documents, trace, index_group, facts_group, work_group, ngram_group):
         root.add_command(each)

@@ -24,12 +24,14 @@ from factcensus.indexer.answers import (
     MentionCounts,
     NameVariant,
     TextCounts,
+    TraceAnswer,
 )
 from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
+from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS, trace
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
@@ -218,6 +220,21 @@ class CountIndex(OpenedIndex):
             self, text=text, subject=subject, object=object, window=window, limit=limit, start=start,
             by=by, scope=scope, deadline=deadline,
         )  # fmt: skip
+
+    def trace(
+        self,
+        text: str,
+        *,
+        least_tokens: int = LEAST_TOKENS,
+        limit: int = MOST_SPANS,
+        documents: int = MOST_DOCUMENTS,
+        scope: Scope = EVERY_DOCUMENT,
+        deadline: Deadline | None = None,
+    ) -> TraceAnswer:
+        """Find the spans of a text that occur in the corpus; see :func:`factcensus.indexer.counting.trace.trace`."""
+        return trace(
+            self, text, least_tokens=least_tokens, limit=limit, documents=documents, scope=scope, deadline=deadline
+        )
 
     def _described(self, entity: Entity, mentions: int, documents: int) -> EntityCounts:
         names = (entity.name, *entity.aliases)

@@ -32,7 +32,14 @@ from factcensus.api.errors import (
     UnknownIndexError,
     UnreachableError,
 )
-from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, DocumentsAnswer, IndexInfo, IndexSummary
+from factcensus.indexer.answers import (
+    CooccurrenceAnswer,
+    CountAnswer,
+    DocumentsAnswer,
+    IndexInfo,
+    IndexSummary,
+    TraceAnswer,
+)
 from factcensus.indexer.records import Entity, as_entity, windows_of
 from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.facts import Facts
@@ -229,6 +236,22 @@ class Client:
             if page.next is None:
                 return
             query["cursor"] = page.next
+
+    def trace(
+        self,
+        name: str,
+        text: str,
+        *,
+        least_tokens: int | None = None,
+        limit: int | None = None,
+        documents: int | None = None,
+        filter: Filter | None = None,
+    ) -> TraceAnswer:
+        """Find the spans of a text that occur in the corpus; see ``CountIndex.trace`` for the arguments."""
+        chosen = {"least_tokens": least_tokens, "limit": limit, "documents": documents}
+        body: Json = {"text": text, "filter": dict(filter or {})}
+        body |= {key: value for key, value in chosen.items() if value is not None}
+        return answer_of(self._ask(name, "trace", body), TraceAnswer.from_json)
 
     def _ask(self, name: str, route: str, body: Json) -> httpx.Response:
         return self._send("POST", _path(name, route), json=body)

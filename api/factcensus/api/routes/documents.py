@@ -1,4 +1,4 @@
-"""The route that finds the documents behind a number, page by page."""
+"""The routes that show text: the documents behind a number, page by page, and the spans of a text in the corpus."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from factcensus.api.bodies import DocumentsBody, scope_of
+from factcensus.api.bodies import DocumentsBody, TraceBody, scope_of
 from factcensus.api.dependencies import JsonBody, LimitsOf, OpenIndex, new_router
 from factcensus.api.http.problems import Problem
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline
-from factcensus.indexer.answers import DocumentsAnswer
+from factcensus.indexer.answers import DocumentsAnswer, TraceAnswer
 
 router = new_router("documents")
 
@@ -49,6 +49,30 @@ async def documents(request: Request, index: OpenIndex, limits: LimitsOf, body: 
 
     page = await within(limits.deadline_seconds, request, found)
     return JSONResponse(replace(page, next=cursors.next_of(page)).as_json())
+
+
+@router.post(
+    "/v1/indexes/{index}/trace",
+    summary="Find the spans of a text that occur in the corpus",
+    responses={200: {"model": TraceAnswer}},
+    dependencies=[JsonBody],
+)
+async def trace(request: Request, index: OpenIndex, limits: LimitsOf, body: TraceBody) -> JSONResponse:
+    """Return the longest spans of a text that occur in the corpus, with counts, and documents that contain them."""
+    check_text(body.text, "the text", limits)
+    scope = scope_of(body.filter)
+
+    def found(deadline: Deadline) -> TraceAnswer:
+        return index.trace(
+            body.text,
+            least_tokens=body.least_tokens,
+            limit=body.limit,
+            documents=body.documents,
+            scope=scope,
+            deadline=deadline,
+        )
+
+    return JSONResponse((await within(limits.deadline_seconds, request, found)).as_json())
 
 
 def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:

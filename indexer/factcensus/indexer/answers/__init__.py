@@ -21,6 +21,7 @@ from factcensus.indexer.answers.documents import DocumentsAnswer, FoundDocument,
 from factcensus.indexer.answers.indexes import IndexInfo, IndexSlice, IndexSummary, SourceSize
 from factcensus.indexer.answers.ngrams import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
 from factcensus.indexer.answers.record import Answer, Json
+from factcensus.indexer.answers.trace import TraceAnswer, TracedSpan
 
 __all__ = [
     "Answer",
@@ -37,6 +38,8 @@ __all__ = [
     "FoundDocument",
     "Passage",
     "Span",
+    "TraceAnswer",
+    "TracedSpan",
     "IndexInfo",
     "IndexSlice",
     "IndexSummary",

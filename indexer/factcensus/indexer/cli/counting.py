@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factcensus.indexer.cli.command import argument, command, option
@@ -16,25 +18,43 @@ from factcensus.indexer.cli.options import (
 from factcensus.indexer.system.console import print_json, print_table
 
 if TYPE_CHECKING:
-    from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, GroupCounts, TextCounts
+    from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts, TextCounts
+    from factcensus.indexer.system.text_tables import Cell
 
 
-@command("count", example='factcensus count indexes/wiki "capital of France" --json')
+@command(
+    "count",
+    needs={"top": "by"},
+    example='factcensus count indexes/wiki "capital of France" --json\n'
+    'factcensus count indexes/wiki "capital of France" --by source --top 5',
+)
 @index_argument
 @argument("text", metavar="TEXT", help="the text to count, analysed like the corpus; overlapping occurrences all count")
+@option("--top", type=Whole(1), metavar="N", help="with --by, only the N values with the most documents")
 @scope_options
 @json_option
-def count(index: IndexChoice, text: str, scope: ScopeChoice, as_json: bool) -> None:
-    """Count a text: its occurrences, and the documents that contain it."""
+def count(index: IndexChoice, text: str, top: int | None, scope: ScopeChoice, as_json: bool) -> None:
+    """Count a text: its occurrences, and the documents that contain it.
+
+    With --by, values are sorted by documents, and those without any are left out of the table.
+    """
     with index.open() as opened, scope.timed() as deadline:
         answer = opened.count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
+    if top is not None:
+        answer = replace(answer, groups=dict(_by_documents(answer.groups or {})[:top]))
     if as_json:
         print_json(answer.as_json())
         return
     print(f"{' '.join(answer.tokens)!r} in {answer.index} ({answer.analyzer}, exact)")
-    counted: list[tuple[str, CountAnswer | TextCounts]] = [("all", answer), *(answer.groups or {}).items()]
-    rows: list[list[str | int]] = [[name, counts.occurrences, counts.documents] for name, counts in counted]
+    rows: list[list[Cell]] = [["all", answer.occurrences, answer.documents]]
+    groups = _by_documents(answer.groups or {})
+    rows += [[name, counts.occurrences, counts.documents] for name, counts in groups if counts.occurrences]
     print_table(rows, [scope.by or "source", "occurrences", "documents"])
+
+
+def _by_documents(groups: Mapping[str, TextCounts]) -> list[tuple[str, TextCounts]]:
+    """Return (value, counts), most documents first."""
+    return sorted(groups.items(), key=lambda group: (-group[1].documents, group[0]))
 
 
 @command(
@@ -78,7 +98,7 @@ def cooc(
     where = "in one document" if window is None else f"at most {window} tokens apart"
     print(f"{' and '.join(names)} {where}, in {answer.index} ({answer.analyzer}, exact)")
     counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *(answer.groups or {}).items()]
-    rows: list[list[str | int]] = [
+    rows: list[list[Cell]] = [
         [
             name,
             counts.subject.documents,

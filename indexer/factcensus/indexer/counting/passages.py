@@ -43,13 +43,13 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     scope: Scope = EVERY_DOCUMENT,
     deadline: Deadline | None = None,
 ) -> DocumentsAnswer:
-    """Find the documents that contain a text, or mentions of both a subject and an object, in corpus order.
+    """Find the documents that contain a text, or mention an entity or both entities of a pair, in corpus order.
 
     Args:
         index: An open index.
         text: The text to find, instead of ``subject`` and ``object``.
-        subject: One entity of a pair.
-        object: The other entity; pairs are counted as in ``CountIndex.cooccurrence``.
+        subject: An entity.
+        object: Another entity that the documents must mention as well; see ``CountIndex.cooccurrence``.
         window: For a pair, the maximum number of tokens strictly between two mentions.
         limit: Maximum number of documents to return.
         start: Number of documents to skip.
@@ -63,8 +63,8 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     Raises:
         DeadlineError: The deadline was reached.
     """
-    if (text is None) == (subject is None or object is None):
-        raise InputError("give either a text, or a subject and an object")
+    if (text is None) == (subject is None) or (subject is None and object is not None):
+        raise InputError("give either a text, or a subject with or without an object")
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
@@ -96,6 +96,21 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by, groups)
 
 
+def documents_with(
+    index: OpenedIndex, ids: Sequence[int], most: int, *, scope: Scope = EVERY_DOCUMENT
+) -> list[FoundDocument]:
+    """Return the first documents that contain a token sequence, at most ``most``, with passages."""
+    page: list[FoundDocument] = []
+    for shard, counted in index.counted_shards(scope):
+        if len(page) >= most:
+            break
+        documents, places = _found_tokens(shard, ids, counted)
+        shown = documents[: most - len(page)].tolist()
+        for document, row in zip(shown, shard.rows(shown), strict=True):
+            page.append(_described(index, shard, document, row, places))
+    return page
+
+
 #: A kind of mention, and the sorted start and end positions of these mentions.
 Place = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Places = list[Place]
@@ -107,12 +122,11 @@ def _found(
 ) -> tuple[npt.NDArray[np.int64], Places]:  # fmt: skip
     if text is not None:
         ids = index.token_ids(text)
-        if ids is None:
-            return np.zeros(0, np.int64), []
-        found = shard.mentions([ids], counted, overlapping=True)
-        return np.unique(found.documents), [("text", found.starts, found.ends)]
+        return (np.zeros(0, np.int64), []) if ids is None else _found_tokens(shard, ids, counted)
     assert subject is not None
-    assert object is not None
+    if object is None:
+        found = shard.mentions(index.forms(subject), counted)
+        return np.unique(found.documents), [("subject", found.starts, found.ends)]
     windows = check_windows([] if window is None else [window])
     subjects, objects = (shard.mentions(index.forms(entity), counted) for entity in (subject, object))
     documents, pairs = count_pairs(subjects, objects, windows)
@@ -120,6 +134,11 @@ def _found(
         ("subject", subjects.starts, subjects.ends),
         ("object", objects.starts, objects.ends),
     ]
+
+
+def _found_tokens(shard: Shard, ids: Sequence[int], counted: Mask) -> tuple[npt.NDArray[np.int64], Places]:
+    found = shard.mentions([ids], counted, overlapping=True)
+    return np.unique(found.documents), [("text", found.starts, found.ends)]
 
 
 def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> FoundDocument:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.analyzers import clean_text, nothing_left
+from factcensus.indexer.answers import TraceAnswer, TracedSpan
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
+from factcensus.indexer.counting.passages import documents_with
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import EmptyQueryError, InputError
 
 if TYPE_CHECKING:
+    from factcensus.indexer.index import CountIndex
     from factcensus.indexer.kernels.ngrams import Mask
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
@@ -22,7 +26,56 @@ LEAST_TOKENS = 4
 #: Maximum number of tokens of a traced text.
 MOST_TOKENS = 20_000
 
+#: Maximum number of spans in an answer, longest first, and of documents shown for each.
+MOST_SPANS, MOST_DOCUMENTS = 50, 3
+
 Ends = tuple[int, int]
+
+
+def trace(
+    index: CountIndex,
+    text: str,
+    *,
+    least_tokens: int = LEAST_TOKENS,
+    limit: int = MOST_SPANS,
+    documents: int = MOST_DOCUMENTS,
+    scope: Scope = EVERY_DOCUMENT,
+    deadline: Deadline | None = None,
+) -> TraceAnswer:
+    """Find the maximal spans of a text that occur in the corpus, with their counts and first documents.
+
+    Args:
+        index: An open index.
+        text: A text, such as the output of a model.
+        least_tokens: Minimum number of tokens of a span.
+        limit: Maximum number of spans in the answer; the longest ones are kept.
+        documents: Maximum number of documents shown for each span.
+        scope: The documents to search.
+        deadline: Stops a search that takes too long.
+
+    Raises:
+        EmptyQueryError: The text has no tokens.
+        InputError: A number is out of range, or the text has more than 20,000 tokens.
+        DeadlineError: The deadline was reached.
+    """
+    if limit < 1 or documents < 0:
+        raise InputError(f"limit must be at least 1 and documents at least 0, got {limit} and {documents}")
+    text = clean_text(text)
+    tokens = index.analyzer.tokens(text)
+    if not tokens:
+        raise EmptyQueryError(nothing_left(text, index.analyzer))
+    ids = index.lexicon.ids(text, tokens)
+    spans = maximal_spans(index, ids, least_tokens=least_tokens, scope=scope, deadline=deadline)
+    kept = sorted(sorted(spans, key=lambda span: span[0] - span[1])[:limit])
+    counts = index.count_ngrams([ids[start:end] for start, end in kept], scope=scope, deadline=deadline).tolist()
+    found = []
+    for (start, end), (occurrences, containing) in zip(kept, counts, strict=True):
+        first = documents_with(index, ids[start:end], documents, scope=scope)
+        found.append(TracedSpan(start, end, index.text(ids[start:end]), occurrences, containing, first))
+        if deadline is not None:
+            deadline.check()
+    covered = len({position for start, end in spans for position in range(start, end)})
+    return TraceAnswer(index.name, index.analyzer.label, text, tokens, covered, len(spans), found, True)
 
 
 def maximal_spans(
@@ -75,7 +128,7 @@ def _search(
     stop = NO_DEADLINE if deadline is None else deadline.flag
     #: unknown[i] is the number of unknown tokens before the position i.
     unknown: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.asarray(ids) == -1)])
-    places = list(zip(index.shards, index.counted(scope), strict=True))
+    places = list(index.counted_shards(scope))
 
     def occurs(start: int, end: int) -> bool:
         if unknown[end] > unknown[start]:
@@ -89,10 +142,7 @@ def _search(
 
 
 def _occurs_in(shard: Shard, span: Sequence[int], counted: Mask, stop: npt.NDArray[np.uint8]) -> bool:
-    if len(counted):
-        return shard.count(span, counted, -1, stop)[0] > 0
-    low, high = shard.find(span)
-    return low < high
+    return shard.most_occurrences(span) > 0 and shard.count(span, counted, -1, stop)[0] > 0
 
 
 def _last_end(occurs: Callable[[int, int], bool], start: int, end: int, most: int) -> int:

@@ -1,0 +1,168 @@
+"""The everyday commands that show text: documents, trace."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factcensus.indexer.cli.command import argument, command, option
+from factcensus.indexer.cli.options import (
+    PATH,
+    IndexChoice,
+    ScopeChoice,
+    Whole,
+    index_argument,
+    json_option,
+    scope_options,
+)
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.system.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from factcensus.indexer.answers import FoundDocument, Passage
+
+
+@command(
+    "documents",
+    one_of=[("text", "subject")],
+    needs={
+        "object_name": "subject",
+        "window": "object_name",
+        "subject_aliases": "subject",
+        "object_aliases": "object_name",
+    },
+    example='factcensus documents indexes/wiki --text "capital of France" --limit 5\n'
+    "factcensus documents indexes/wiki --subject France --object Paris --window 10",
+)
+@index_argument
+@option("--text", metavar="TEXT", help="find the documents that contain this text")
+@option(
+    "--subject", metavar="NAME", help="find the documents that mention this entity, with --object also the other one"
+)
+@option("--subject-alias", "subject_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
+@option("--object", "object_name", metavar="NAME", help="name of the object")
+@option("--object-alias", "object_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
+@option("--window", type=Whole(0), metavar="W", help="only pairs with at most W tokens strictly between the mentions")
+@option("--limit", type=Whole(1), default=20, metavar="N", help="maximum number of documents")
+@option("--start", type=Whole(0), default=0, metavar="N", help="number of documents to skip")
+@scope_options
+@json_option
+def documents(
+    index: IndexChoice,
+    text: str | None,
+    subject: str | None,
+    subject_aliases: tuple[str, ...],
+    object_name: str | None,
+    object_aliases: tuple[str, ...],
+    window: int | None,
+    limit: int,
+    start: int,
+    scope: ScopeChoice,
+    as_json: bool,
+) -> None:
+    """Show the documents that contain a text or a pair of entities: ids, sources, titles, passages."""
+    from factcensus.indexer.records import Entity
+
+    with index.open() as opened, scope.timed() as deadline:
+        page = opened.find_documents(
+            text=text,
+            subject=None if subject is None else Entity(subject, subject_aliases),
+            object=None if object_name is None else Entity(object_name, object_aliases),
+            window=window,
+            limit=limit,
+            start=start,
+            by=scope.by,
+            scope=scope.scope(),
+            deadline=deadline,
+        )
+    if as_json:
+        print_json(page.as_json())
+        return
+    shown = f"{start + 1:,} to {start + len(page.documents):,} of " if page.documents else ""
+    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer})")
+    for document in page.documents:
+        print()
+        _print_document(document)
+    if page.next is not None:
+        print(f"\nmore: --start {page.next}")
+    if page.groups is not None:
+        print()
+        print_table([[name, number] for name, number in page.groups.items()], [scope.by or "", "documents"])
+
+
+@command(
+    "trace",
+    example='factcensus trace indexes/wiki "It was the best of times, it was the worst of times"\n'
+    "factcensus trace indexes/wiki --file output.txt --json",
+)
+@index_argument
+@argument("text", required=False, metavar="TEXT", help="a text, such as the output of a model")
+@option("--file", type=PATH, metavar="FILE", help="read the text from a file; - is stdin")
+@option("--least-tokens", type=Whole(1), default=4, metavar="N", help="minimum length of a span in tokens")
+@option("--limit", type=Whole(1), default=50, metavar="N", help="maximum number of spans, longest first")
+@option("--documents", "shown", type=Whole(0), default=1, metavar="N", help="documents shown for each span")
+@scope_options
+@json_option
+def trace(
+    index: IndexChoice,
+    text: str | None,
+    file: Path | None,
+    least_tokens: int,
+    limit: int,
+    shown: int,
+    scope: ScopeChoice,
+    as_json: bool,
+) -> None:
+    """Find the longest spans of a text that occur in the corpus, with their counts and documents."""
+    if scope.by is not None:
+        raise InputError("--by has no meaning for spans; count one of them with 'factcensus count --by'")
+    if (text is None) == (file is None):
+        raise InputError("give either TEXT or --file FILE")
+    searched = _read(file) if text is None else text
+    with index.open() as opened, scope.timed() as deadline:
+        answer = opened.trace(
+            searched,
+            least_tokens=least_tokens,
+            limit=limit,
+            documents=shown,
+            scope=scope.scope(),
+            deadline=deadline,
+        )
+    if as_json:
+        print_json(answer.as_json())
+        return
+    print(
+        f"{answer.covered:,} of {len(answer.tokens):,} tokens are in {answer.total:,} spans that occur in "
+        f"{answer.index} ({answer.analyzer}, exact)"
+    )
+    for span in answer.spans:
+        print(f"\n{span.text}")
+        print(f"  {span.end - span.start:,} tokens, {span.occurrences:,} times in {span.documents:,} documents")
+        for document in span.found:
+            _print_document(document, "  ")
+    if answer.total > len(answer.spans):
+        print(f"\n{answer.total - len(answer.spans):,} shorter spans are not shown; see --limit")
+
+
+def _read(file: Path | None) -> str:
+    """Read a text as UTF-8."""
+    try:
+        content = sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}") from error
+
+
+def _print_document(document: FoundDocument, indent: str = "") -> None:
+    title = document.metadata.get("title") or document.metadata.get("url")
+    name = [f"document {document.document:,}", document.id, document.source, title, f"{document.tokens:,} tokens"]
+    print(indent + "  ".join(str(part) for part in name if part not in (None, "")))
+    for passage in document.passages:
+        print(f"{indent}  … {_marked(passage)} …")
+
+
+def _marked(passage: Passage) -> str:
+    """Return a passage in one line, with its mentions in brackets."""
+    pieces = [span.text if span.mention is None else f"[{span.text}]" for span in passage]
+    return " ".join("".join(pieces).split())
