@@ -48,6 +48,7 @@ def test_every_public_route_is_documented(document: dict[str, Any]) -> None:
         "POST /v1/indexes/{index}/facts:count",
         "POST /v1/indexes/{index}/facts:replicate",
         "POST /v1/indexes/{index}/documents",
+        "POST /v1/indexes/{index}/trace",
     }
 
 

@@ -28,6 +28,7 @@ class TracedSpan(Answer):
     """The first of these documents, with passages."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "start": self.start,
             "end": self.end,
@@ -39,6 +40,7 @@ class TracedSpan(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Read the JSON object."""
         return cls(
             json["start"],
             json["end"],
@@ -71,6 +73,7 @@ class TraceAnswer(Answer):
     """False if the counts are estimates."""
 
     def as_json(self) -> Json:
+        """Return the JSON object that the command line prints and the service sends."""
         return {
             "index": self.index,
             "analyzer": self.analyzer,
@@ -84,6 +87,7 @@ class TraceAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
+        """Read the JSON object."""
         return cls(
             json["index"],
             json["analyzer"],

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @option("--start", type=Whole(0), default=0, metavar="N", help="number of documents to skip")
 @scope_options
 @json_option
-def documents(
+def documents(  # noqa: PLR0913 - one for each option
     index: IndexChoice,
     text: str | None,
     subject: str | None,
