@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from factcensus.api.client import Client
 from factcensus.indexer import CountIndex
 
 ROUTE = "/v1/indexes/tiny/trace"
