@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.analyzers import clean_text, nothing_left
+from factcensus.indexer.analyzers import nothing_left
 from factcensus.indexer.answers import TraceAnswer, TracedSpan
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.passages import documents_with
-from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
-    from factcensus.indexer.index import CountIndex
-    from factcensus.indexer.kernels.ngrams import Mask
+    from factcensus.indexer.arrays import Mask
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
@@ -33,7 +33,7 @@ Ends = tuple[int, int]
 
 
 def trace(
-    index: CountIndex,
+    index: OpenedIndex,
     text: str,
     *,
     least_tokens: int = LEAST_TOKENS,
@@ -67,15 +67,23 @@ def trace(
     ids = index.lexicon.ids(text, tokens)
     spans = maximal_spans(index, ids, least_tokens=least_tokens, scope=scope, deadline=deadline)
     kept = sorted(sorted(spans, key=lambda span: span[0] - span[1])[:limit])
-    counts = index.count_ngrams([ids[start:end] for start, end in kept], scope=scope, deadline=deadline).tolist()
     found = []
-    for (start, end), (occurrences, containing) in zip(kept, counts, strict=True):
-        first = documents_with(index, ids[start:end], documents, scope=scope)
-        found.append(TracedSpan(start, end, index.text(ids[start:end]), occurrences, containing, first))
-        if deadline is not None:
-            deadline.check()
+    for start, end in kept:
+        ids_of_span = ids[start:end]
+        occurrences, containing = _count(index, ids_of_span, scope, deadline)
+        first = documents_with(index, ids_of_span, documents, scope=scope)
+        found.append(TracedSpan(start, end, index.text(ids_of_span), occurrences, containing, first))
     covered = len({position for start, end in spans for position in range(start, end)})
     return TraceAnswer(index.name, index.analyzer.label, text, tokens, covered, len(spans), found, True)
+
+
+def _count(index: OpenedIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None) -> tuple[int, int]:
+    """Return occurrences and documents of known tokens."""
+    stop = NO_DEADLINE if deadline is None else deadline.flag
+    counts = [shard.count(ids, counted, column_of(scope), stop) for shard, counted in index.counted_shards(scope)]
+    if deadline is not None:
+        deadline.check()
+    return sum(each for each, _ in counts), sum(each for _, each in counts)
 
 
 def maximal_spans(
