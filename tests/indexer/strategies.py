@@ -30,8 +30,7 @@ HARD = {
         "ab中か\u0301\u00ad\u034f\u115f\u1160\u17b5\u180b\u180f\u200b\u200c\u2065\u3164\ufe0f\uffa0\ufff0\U000e0fff"
     ),
     "Arabic": (
-        "\u0645\u062d\u0627\u0640\u064b\u064e\u0651\u0652\u0653\u0654\u0670\u0300\ufe77"
-        "\ufcf2\ufc60\ufefb\ufdfa\u06d6a+"
+        "\u0645\u062d\u0627\u0640\u064b\u064e\u0651\u0652\u0653\u0654\u0670\u0300\ufe77\ufcf2\ufc60\ufefb\ufdfa\u06d6a+"
     ),
     "Hebrew": (
         "\u05d9\u05e9\u05d5\u0591\u05b0\u05bc\u05bd\u05be\u05bf\u05c1\u05c4\u05c7\ufb1d"
@@ -44,7 +43,7 @@ HARD = {
     "punctuation": "aB'’ʼ`´\"“”«».,;:-–—_/\\&@*()[]{}<>|~^%$€ \t\n\r\u00a0\u2028\u0085",
     "unassigned in Unicode 14": "aé\u0301\u0378\u0897\u1c89\ua7cb\u0cf3\U0001e030\U00011f00\U00031350\U00011383",
     "not characters": "ab\ufffe\uffff\U0010ffff\ue000\ufffd\x00\x1f\x7f",
-}  # fmt: skip
+}
 
 _HARD_CHARACTERS = sorted(set("".join(HARD.values())))
 

@@ -21,10 +21,25 @@ from factcensus.indexer.cli import main
 from .corpora import records, write_corpus
 
 COMMANDS = [
-    "index build", "index add", "index delete", "index compact", "index info", "index verify", "index list",
-    "ngram prob", "ngram ntd", "count", "cooc", "documents", "trace", "facts count", "facts stratify",
-    "facts describe", "facts plot", "facts compare",
-]  # fmt: skip
+    "index build",
+    "index add",
+    "index delete",
+    "index compact",
+    "index info",
+    "index verify",
+    "index list",
+    "ngram prob",
+    "ngram ntd",
+    "count",
+    "cooc",
+    "documents",
+    "trace",
+    "facts count",
+    "facts stratify",
+    "facts describe",
+    "facts plot",
+    "facts compare",
+]
 TEXTS = ["Paris is the capital of France.", "Berlin, Germany; not Paris", "The French Republic: PARIS", ""]
 SOURCES = ["wiki", "web", "web", "wiki"]
 
@@ -68,9 +83,13 @@ def index(tmp_path: Path, run: Run) -> Path:
 def facts(tmp_path: Path) -> Path:
     with (tmp_path / "facts.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(
-            [["subject", "object", "subject_aliases", "note"], ["France", "Paris", "French Republic|RF", "n1"],
-             ["Germany", "Berlin", "", "n2"], ["Peru", "Lima", "", ""]]
-        )  # fmt: skip
+            [
+                ["subject", "object", "subject_aliases", "note"],
+                ["France", "Paris", "French Republic|RF", "n1"],
+                ["Germany", "Berlin", "", "n2"],
+                ["Peru", "Lima", "", ""],
+            ]
+        )
     return tmp_path / "facts.csv"
 
 
@@ -105,7 +124,7 @@ def test_root_help_lists_the_commands_of_every_part(run: Run) -> None:
         ("facts count", ["FACTS", "--index", "--url", "--window", "--out"]),
         ("facts stratify", ["--by", "--bins", "quantile", "log10", "edges", "--out"]),
     ],
-)  # fmt: skip
+)
 def test_help_names_every_option_of_the_contract(command: str, options: list[str], run: Run) -> None:
     out = run(*command.split(), "--help").out
     assert [option for option in options if option not in out] == []
@@ -163,9 +182,14 @@ def test_json_of_count_has_the_shape_of_the_contract(index: Path, run: Run) -> N
     analyzer = ran.json["analyzer"]
     assert analyzer.startswith("words")
     assert ran.json == {
-        "index": "wiki", "analyzer": analyzer, "text": "Paris", "tokens": ["paris"],
-        "occurrences": 3, "documents": 3, "exact": True,
-    }  # fmt: skip
+        "index": "wiki",
+        "analyzer": analyzer,
+        "text": "Paris",
+        "tokens": ["paris"],
+        "occurrences": 3,
+        "documents": 3,
+        "exact": True,
+    }
 
 
 def test_json_of_count_by_source_adds_the_same_numbers_by_source(index: Path, run: Run) -> None:
@@ -176,8 +200,19 @@ def test_json_of_count_by_source_adds_the_same_numbers_by_source(index: Path, ru
 
 
 def test_json_of_cooc_has_the_shape_of_the_contract(index: Path, run: Run) -> None:
-    ran = run("cooc", index, "--subject", "France", "--object", "Paris",
-              "--subject-alias", "French Republic", "--subject-alias", "RF", "--json")  # fmt: skip
+    ran = run(
+        "cooc",
+        index,
+        "--subject",
+        "France",
+        "--object",
+        "Paris",
+        "--subject-alias",
+        "French Republic",
+        "--subject-alias",
+        "RF",
+        "--json",
+    )
     assert ran.code == 0
     answer = ran.json
     expected = (("subject", "France", ["French Republic", "RF"], 2), ("object", "Paris", [], 3))
@@ -186,9 +221,12 @@ def test_json_of_cooc_has_the_shape_of_the_contract(index: Path, run: Run) -> No
         told.pop("tokens", None)
         assert told == {"name": name, "aliases": aliases, "mentions": mentions, "documents": mentions}
     assert answer == {
-        "index": "wiki", "analyzer": answer["analyzer"], "cooccurrence": {"documents": 2, "pairs": 2},
-        "window": None, "exact": True,
-    }  # fmt: skip
+        "index": "wiki",
+        "analyzer": answer["analyzer"],
+        "cooccurrence": {"documents": 2, "pairs": 2},
+        "window": None,
+        "exact": True,
+    }
 
 
 def test_every_answer_shows_the_tokens_of_its_texts(index: Path, run: Run) -> None:
@@ -205,9 +243,10 @@ def test_window_of_cooc_limits_the_pairs_and_is_shown(index: Path, run: Run) -> 
     assert answer["window"] == 4
     assert answer["cooccurrence"] == {"documents": 1, "pairs": 1}
     assert answer["by_source"]["wiki"] == {
-        "subject": {"mentions": 1, "documents": 1}, "object": {"mentions": 1, "documents": 1},
+        "subject": {"mentions": 1, "documents": 1},
+        "object": {"mentions": 1, "documents": 1},
         "cooccurrence": {"documents": 1, "pairs": 1},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("by", [[], ["--by", "source"]])
@@ -243,8 +282,23 @@ def test_trailing_slash_does_not_change_the_name_of_an_index(index: Path, run: R
 
 def test_build_takes_the_options_of_the_contract(tmp_path: Path, run: Run) -> None:
     (tmp_path / "c.jsonl").write_text('{"body": "Paris"}\nbad\n{"body": "paris Paris"}\n', encoding="utf-8")
-    ran = run("index", "build", tmp_path / "c.jsonl", "--out", tmp_path / "ix", "--analyzer", "words-cased",
-              "--jobs", 2, "--memory", "1GiB", "--text-field", "body", "--on-bad-line", "skip")  # fmt: skip
+    ran = run(
+        "index",
+        "build",
+        tmp_path / "c.jsonl",
+        "--out",
+        tmp_path / "ix",
+        "--analyzer",
+        "words-cased",
+        "--jobs",
+        2,
+        "--memory",
+        "1GiB",
+        "--text-field",
+        "body",
+        "--on-bad-line",
+        "skip",
+    )
     assert ran.code == 0
     assert "c.jsonl, line 2" in ran.err, "the skipped line is reported"
     assert run("index", "info", tmp_path / "ix", "--json").json["skipped_lines"] == 1
@@ -279,11 +333,29 @@ def test_counts_and_strata_are_written_in_the_format_of_the_ending(
         with strata.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     names = [
-        "subject", "object", "subject_aliases", "note", "subject_mentions", "object_mentions", "subject_documents",
-        "object_documents", "cooccurrence_documents", "cooccurrence_pairs", "cooccurrence_documents_w0",
-        "cooccurrence_pairs_w0", "cooccurrence_documents_w10", "cooccurrence_pairs_w10",
-        "index", "index_digest", "analyzer", "exact", "stratum", "stratum_label", "stratum_low", "stratum_high",
-    ]  # fmt: skip
+        "subject",
+        "object",
+        "subject_aliases",
+        "note",
+        "subject_mentions",
+        "object_mentions",
+        "subject_documents",
+        "object_documents",
+        "cooccurrence_documents",
+        "cooccurrence_pairs",
+        "cooccurrence_documents_w0",
+        "cooccurrence_pairs_w0",
+        "cooccurrence_documents_w10",
+        "cooccurrence_pairs_w10",
+        "index",
+        "index_digest",
+        "analyzer",
+        "exact",
+        "stratum",
+        "stratum_label",
+        "stratum_low",
+        "stratum_high",
+    ]
     assert list(rows[0]) == names
     number = int if ending == ".csv" else lambda value: value
     assert [number(row["cooccurrence_documents"]) for row in rows] == [2, 1, 0]
@@ -662,8 +734,9 @@ def test_arguments_that_are_not_utf8_are_counted_and_printed(tmp_path: Path, run
     (tmp_path / "ix").rename(tmp_path / odd)
     told = subprocess.run(
         [sys.executable, "-m", "factcensus", "index", "info", str(tmp_path / odd), "--json"],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     assert os.fsencode(json.loads(told.stdout)["name"]) == b"caf\xe9"
 
 

@@ -39,13 +39,21 @@ KEYS = [
 ]
 ROWS = [
     {
-        "id": "1", "text": "a", "source": "wiki", "lang": "en", "year": 1990, "a": {"b": "nested", "c": {"d": 7}},
-        "tokens": "many", "metadata": {"title": "T", "lang": "fr"}, "record": None, "map": {"k.v": "one"},
+        "id": "1",
+        "text": "a",
+        "source": "wiki",
+        "lang": "en",
+        "year": 1990,
+        "a": {"b": "nested", "c": {"d": 7}},
+        "tokens": "many",
+        "metadata": {"title": "T", "lang": "fr"},
+        "record": None,
+        "map": {"k.v": "one"},
         "odd": {key: f"value {number}" for number, key in enumerate(KEYS)},
         **{key: f"value {number}" for number, key in enumerate(KEYS)},
     },
     {"id": "2", "text": "a", "source": "web", "lang": "de", "year": 2000, "a": {"b": "second"}},
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

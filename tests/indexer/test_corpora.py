@@ -184,8 +184,19 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         find_source_files(["/dev/zero"])
 
 
-ODD = ["run::1.jsonl", "a#b?.jsonl", "50%20x%.jsonl", "a*[b]{c}.jsonl", "s3:x.jsonl", "~.jsonl", "a b\n.jsonl",
-       "file::memory.jsonl", "simplecache::x.jsonl.gz", "é$(x).jsonl", os.fsdecode(b"\xff.jsonl")]  # fmt: skip
+ODD = [
+    "run::1.jsonl",
+    "a#b?.jsonl",
+    "50%20x%.jsonl",
+    "a*[b]{c}.jsonl",
+    "s3:x.jsonl",
+    "~.jsonl",
+    "a b\n.jsonl",
+    "file::memory.jsonl",
+    "simplecache::x.jsonl.gz",
+    "é$(x).jsonl",
+    os.fsdecode(b"\xff.jsonl"),
+]
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
@@ -319,8 +330,15 @@ def test_maximum_line_length_depends_on_the_memory_limit(tmp_path: Path) -> None
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
     assert BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20
     told: list[str] = []
-    build_index([corpus], tmp_path / "ix", jobs=1, memory_bytes=320 << 20, shard_tokens=1000, on_bad_line="skip",
-                notice=told.append)  # fmt: skip
+    build_index(
+        [corpus],
+        tmp_path / "ix",
+        jobs=1,
+        memory_bytes=320 << 20,
+        shard_tokens=1000,
+        on_bad_line="skip",
+        notice=told.append,
+    )
     assert told == ["c.jsonl, line 2: longer than 4 MiB, the limit for a line with this --memory"]
 
 

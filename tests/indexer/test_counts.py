@@ -134,8 +134,9 @@ def check_by_source(corpus: Corpus) -> None:
             window = windows[number % len(windows)]
             answer = index.cooccurrence(entity(subject), entity(object_), window=window, by="source")
 
-            def expected(documents: Sequence[reference.Document], s: Forms = subject, o: Forms = object_,
-                         w: int | None = window) -> dict[str, int]:  # fmt: skip
+            def expected(
+                documents: Sequence[reference.Document], s: Forms = subject, o: Forms = object_, w: int | None = window
+            ) -> dict[str, int]:
                 ours = reference.fact(documents, oracle.forms[s], oracle.forms[o], () if w is None else (w,))
                 return within(ours, w)
 
@@ -293,13 +294,17 @@ BY_HAND = {
     "never across documents": (["Paris is", "in France"], ["France"], ["Paris"], None, (1, 1, 1, 1, 0, 0)),
     "phrase not across documents": (["in New", "York City"], ["New York"], ["City"], None, (0, 1, 0, 1, 0, 0)),
     "subject inside object": (["Panama City"], ["Panama"], ["Panama City"], None, (1, 1, 1, 1, 0, 0)),
-    "subject also elsewhere": (
-        ["Panama City is in Panama"], ["Panama"], ["Panama City"], None, (2, 1, 1, 1, 1, 1)),
+    "subject also elsewhere": (["Panama City is in Panama"], ["Panama"], ["Panama City"], None, (2, 1, 1, 1, 1, 1)),
     "subject is object": (["Monaco"], ["Monaco"], ["Monaco"], None, (1, 1, 1, 1, 0, 0)),
     "subject is object twice": (["Monaco Monaco"], ["Monaco"], ["Monaco"], None, (2, 2, 1, 1, 1, 2)),
     "alias equal to name": (["St. Louis"], ["St. Louis", "St Louis", "ST LOUIS"], ["x"], None, (1, 0, 1, 0, 0, 0)),
     "alias inside alias": (
-        ["New York City and New York"], ["New York", "New York City"], ["and"], None, (2, 1, 1, 1, 1, 2)),
+        ["New York City and New York"],
+        ["New York", "New York City"],
+        ["and"],
+        None,
+        (2, 1, 1, 1, 1, 2),
+    ),
     "longest form wins": (["a b c d"], ["a", "a b c", "c d"], ["d"], None, (1, 1, 1, 1, 1, 1)),
     "leftmost form wins over a longer one": (["a b c d"], ["a b", "b c d"], ["c"], None, (1, 1, 1, 1, 1, 1)),
     "overlapping repeats are one mention": (["a a a"], ["a a"], ["a"], None, (1, 3, 1, 1, 1, 1)),
@@ -310,16 +315,26 @@ BY_HAND = {
     "window 0 is adjacent": (["a b", "b a", "a x b"], ["a"], ["b"], 0, (3, 3, 3, 3, 2, 2)),
     "window 1 lets one token between": (["a x b", "a x x b"], ["a"], ["b"], 1, (2, 2, 2, 2, 1, 1)),
     "window counts from the ends of long mentions": (
-        ["New York City x x Paris France"], ["New York City"], ["Paris France"], 2, (1, 1, 1, 1, 1, 1)),
+        ["New York City x x Paris France"],
+        ["New York City"],
+        ["Paris France"],
+        2,
+        (1, 1, 1, 1, 1, 1),
+    ),
     "window too small by one": (
-        ["New York City x x Paris France"], ["New York City"], ["Paris France"], 1, (1, 1, 1, 1, 0, 0)),
+        ["New York City x x Paris France"],
+        ["New York City"],
+        ["Paris France"],
+        1,
+        (1, 1, 1, 1, 0, 0),
+    ),
     "every pair in the window": (["a b a b"], ["a"], ["b"], 0, (2, 2, 1, 1, 1, 3)),
     "empty documents": (["", "a b", "", "…"], ["a"], ["b"], None, (1, 1, 1, 1, 1, 1)),
     "part of a word is none": (["JavaScript scripts in java"], ["Java"], ["script"], None, (1, 0, 1, 0, 0, 0)),
     "possessive": (["Paris's streets, “Paris”"], ["paris"], ["PARIS S"], None, (2, 1, 1, 1, 1, 1)),
     "no spaces": (["東京は日本の首都です"], ["日本"], ["東京"], 1, (1, 1, 1, 1, 1, 1)),
     "C is not C++": (["C++ and C, C#"], ["C"], ["C++"], None, (1, 1, 1, 1, 1, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BY_HAND)

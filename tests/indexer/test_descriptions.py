@@ -23,8 +23,11 @@ from factcensus.indexer.tables.strata import counts_of, stratify
 
 from .strategies import QUICK
 
-PAIRS = st.lists(st.tuples(st.integers(0, 5) | st.integers(0, 10**6), st.integers(0, 5) | st.integers(0, 10**6)),
-                 min_size=2, max_size=40)  # fmt: skip
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 5) | st.integers(0, 10**6), st.integers(0, 5) | st.integers(0, 10**6)),
+    min_size=2,
+    max_size=40,
+)
 
 
 def counts_table(counts: list[int], **columns: object) -> pa.Table:

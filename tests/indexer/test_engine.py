@@ -233,10 +233,26 @@ def infini_gram_index(place: Path, texts: Sequence[str], *options: str) -> Path:
     write_corpus(place / "data" / "c.jsonl", records(texts, sources))
     out = place / "theirs"
     subprocess.run(
-        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", place / "data", "--save_dir", out,
-         "--cpus", "1", "--mem", "1", "--ulimit", "1024", *options],
-        check=True, capture_output=True, cwd=place,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "infini_gram.indexing",
+            "--data_dir",
+            place / "data",
+            "--save_dir",
+            out,
+            "--cpus",
+            "1",
+            "--mem",
+            "1",
+            "--ulimit",
+            "1024",
+            *options,
+        ],
+        check=True,
+        capture_output=True,
+        cwd=place,
+    )
     return out
 
 
@@ -267,8 +283,9 @@ def test_infini_gram_index_is_opened_and_counted(theirs: Path, texts: list[str])
             answer = index.cooccurrence(Entity(one), Entity(other), window=4)
             assert answer.subject.mentions == expected["subject_mentions"]
             assert answer.cooccurrence.as_json() == {
-                "documents": expected["cooccurrence_documents_w4"], "pairs": expected["cooccurrence_pairs_w4"]
-            }  # fmt: skip
+                "documents": expected["cooccurrence_documents_w4"],
+                "pairs": expected["cooccurrence_pairs_w4"],
+            }
             row = index.count_facts(fact_table([([one], [other])]), windows=[4]).to_pylist()[0]
             assert {name: row[name] for name in expected} == expected
         assert index.info().documents == len(texts)
@@ -295,10 +312,27 @@ def test_our_table_of_two_byte_tokens_equals_that_of_infini_gram(
     for name in ("tokenized.0", "offset.0"):
         (out / name).write_bytes((place / "ix" / name).read_bytes())
     subprocess.run(
-        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", place / "data", "--save_dir", out,
-         "--token_dtype", "u16", "--cpus", "1", "--mem", "1", "--ulimit", "1024"],
-        check=True, capture_output=True, cwd=place,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "infini_gram.indexing",
+            "--data_dir",
+            place / "data",
+            "--save_dir",
+            out,
+            "--token_dtype",
+            "u16",
+            "--cpus",
+            "1",
+            "--mem",
+            "1",
+            "--ulimit",
+            "1024",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=place,
+    )
     assert (place / "ix" / "table.0").read_bytes() == (out / "table.0").read_bytes()
 
 

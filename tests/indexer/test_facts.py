@@ -20,20 +20,39 @@ from .corpora import records, write_corpus
 
 ROWS: list[dict[str, Any]] = [
     {
-        "fact_id": "f1", "relation": "capital", "subject": "France", "object": "Paris",
-        "subject_aliases": ["French Republic", "RF, the"], "object_aliases": [], "question": "Which?",
-        "paraphrases": ["One?", "Two?"], "region": "Europe",
+        "fact_id": "f1",
+        "relation": "capital",
+        "subject": "France",
+        "object": "Paris",
+        "subject_aliases": ["French Republic", "RF, the"],
+        "object_aliases": [],
+        "question": "Which?",
+        "paraphrases": ["One?", "Two?"],
+        "region": "Europe",
     },
     {
-        "fact_id": "f2", "relation": "capital", "subject": "C++ | C#", "object": 'say "hello"',
-        "subject_aliases": [], "object_aliases": ["hi|ho"], "question": "Was\nist?", "paraphrases": [], "region": "",
+        "fact_id": "f2",
+        "relation": "capital",
+        "subject": "C++ | C#",
+        "object": 'say "hello"',
+        "subject_aliases": [],
+        "object_aliases": ["hi|ho"],
+        "question": "Was\nist?",
+        "paraphrases": [],
+        "region": "",
     },
     {
-        "fact_id": "f3", "relation": "capital", "subject": "日本", "object": "東京",
-        "subject_aliases": ["Japan"], "object_aliases": ["Tokyo", "Tōkyō"], "question": "", "paraphrases": ["?"],
+        "fact_id": "f3",
+        "relation": "capital",
+        "subject": "日本",
+        "object": "東京",
+        "subject_aliases": ["Japan"],
+        "object_aliases": ["Tokyo", "Tōkyō"],
+        "question": "",
+        "paraphrases": ["?"],
         "region": "Asia",
     },
-]  # fmt: skip
+]
 LISTS = ("subject_aliases", "object_aliases", "paraphrases")
 
 
@@ -78,9 +97,16 @@ def test_fact_tables_of_every_format_have_the_same_rows(ending: str, tmp_path: P
 
 @pytest.mark.parametrize(
     ("cell", "aliases"),
-    [("a|b", ["a", "b"]), ("a | b", ["a", "b"]), ('["a", "b|c"]', ["a", "b|c"]), ("a, b", ["a, b"]), ("", []),
-     ("[]", []), ('["only"]', ["only"])],
-)  # fmt: skip
+    [
+        ("a|b", ["a", "b"]),
+        ("a | b", ["a", "b"]),
+        ('["a", "b|c"]', ["a", "b|c"]),
+        ("a, b", ["a, b"]),
+        ("", []),
+        ("[]", []),
+        ('["only"]', ["only"]),
+    ],
+)
 def test_list_in_a_csv_cell_is_json_or_separated_by_bars(cell: str, aliases: list[str], tmp_path: Path) -> None:
     with (tmp_path / "f.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["subject", "object", "subject_aliases"], ["s", "o", cell], ["t", "o", ""]])
@@ -91,8 +117,9 @@ def test_list_in_a_csv_cell_is_json_or_separated_by_bars(cell: str, aliases: lis
 def test_csv_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_bytes("\ufeffsubject,object\r\nFrance,Paris\r\nÎle,Été\r\n".encode())
     assert read_facts(tmp_path / "f.csv").to_pylist() == [
-        {"subject": "France", "object": "Paris"}, {"subject": "Île", "object": "Été"}
-    ]  # fmt: skip
+        {"subject": "France", "object": "Paris"},
+        {"subject": "Île", "object": "Été"},
+    ]
 
 
 def test_csv_with_a_repeated_column_is_refused(tmp_path: Path) -> None:
@@ -153,11 +180,22 @@ def test_counts_table_has_fact_columns_then_counts_in_order(index: CountIndex, t
     facts = read_facts(write_facts(tmp_path / "f.jsonl", ROWS))
     table = index.count_facts(facts, windows=[0, 25])
     assert table.column_names == [
-        *facts.column_names, "subject_mentions", "object_mentions", "subject_documents", "object_documents",
-        "cooccurrence_documents", "cooccurrence_pairs",
-        "cooccurrence_documents_w0", "cooccurrence_pairs_w0", "cooccurrence_documents_w25", "cooccurrence_pairs_w25",
-        "index", "index_digest", "analyzer", "exact",
-    ]  # fmt: skip
+        *facts.column_names,
+        "subject_mentions",
+        "object_mentions",
+        "subject_documents",
+        "object_documents",
+        "cooccurrence_documents",
+        "cooccurrence_pairs",
+        "cooccurrence_documents_w0",
+        "cooccurrence_pairs_w0",
+        "cooccurrence_documents_w25",
+        "cooccurrence_pairs_w25",
+        "index",
+        "index_digest",
+        "analyzer",
+        "exact",
+    ]
     for column in table.column_names[-14:-4]:
         assert pa.types.is_integer(table.schema.field(column).type)
     assert table["index"].to_pylist() == ["wiki"] * 3

@@ -287,9 +287,15 @@ def test_build_in_several_processes_killed_at_random_moments_continues_to_the_sa
         for _ in range(3):
             if not (place / "ix").exists():
                 interrupt(
-                    place, "build_index", [str(files)], place / "ix", jobs=3, processes=True,
-                    after_s=chance.uniform(0.2, 6), **options,
-                )  # fmt: skip
+                    place,
+                    "build_index",
+                    [str(files)],
+                    place / "ix",
+                    jobs=3,
+                    processes=True,
+                    after_s=chance.uniform(0.2, 6),
+                    **options,
+                )
         if not (place / "ix").exists():
             build_index([files], place / "ix", jobs=1, **options)
         found, wanted = content(place / "ix"), content(tmp_path / "whole/ix")

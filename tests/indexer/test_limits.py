@@ -66,9 +66,11 @@ def asked(index: CountIndex) -> dict[str, Callable[[Deadline | None], Any]]:
         "overlapping forms": lambda deadline: index.cooccurrence(the, overlapping, scope=scope, deadline=deadline),
         "facts": lambda deadline: index.count_facts(
             pa.table({"subject": ["the", "cat"] * 50, "object": ["mat", "sat"] * 50}),
-            windows=[2], threads=2, deadline=deadline,
+            windows=[2],
+            threads=2,
+            deadline=deadline,
         ).to_pylist(),
-    }  # fmt: skip
+    }
 
 
 KINDS = list(asked(None))  # type: ignore[arg-type]
@@ -208,23 +210,31 @@ def write_ab_index(folder: Path, documents: int, per_document: int) -> Path:
     names = pa.array(["x"] * documents, pa.string()).dictionary_encode()
     table_of_rows = pa.table(
         {
-            "id": pa.array([f"d{i}" for i in range(documents)]), "source": names, "path": names,
-            "record": np.arange(documents), "tokens": np.full(documents, 2 * per_document),
-            "text_bytes": np.full(documents, 4 * per_document - 1), "text_digest": digests,
+            "id": pa.array([f"d{i}" for i in range(documents)]),
+            "source": names,
+            "path": names,
+            "record": np.arange(documents),
+            "tokens": np.full(documents, 2 * per_document),
+            "text_bytes": np.full(documents, 4 * per_document - 1),
+            "text_digest": digests,
             "metadata": pa.array(["{}"] * documents),
         },
         schema=DOCUMENT_SCHEMA,
-    )  # fmt: skip
+    )
     pq.write_table(table_of_rows, folder / "documents.0.parquet")
     tokens = 2 * per_document * documents
     Manifest(
-        analyzer="words", analyzer_label="words/2+unicode-14.0.0", token_dtype="u32", vocabulary_size=2,
-        vocabulary_generation=0, shards=(ShardRecord(0, documents, tokens, 2),),
-        sources={"x": {"documents": documents, "tokens": tokens}}, text_bytes=1, skipped_lines=0,
-        files={
-            path.name: FileRecord(path.stat().st_size, hashed(path)) for path in sorted(folder.iterdir())
-        },
-    ).write(folder)  # fmt: skip
+        analyzer="words",
+        analyzer_label="words/2+unicode-14.0.0",
+        token_dtype="u32",
+        vocabulary_size=2,
+        vocabulary_generation=0,
+        shards=(ShardRecord(0, documents, tokens, 2),),
+        sources={"x": {"documents": documents, "tokens": tokens}},
+        text_bytes=1,
+        skipped_lines=0,
+        files={path.name: FileRecord(path.stat().st_size, hashed(path)) for path in sorted(folder.iterdir())},
+    ).write(folder)
     return folder
 
 

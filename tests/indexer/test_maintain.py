@@ -290,9 +290,17 @@ def full_index(folder: Path) -> Path:
     delete_documents(index, ids=["d7"])
     kinds = {path.name.split(".")[0] for path in index.iterdir()}
     assert kinds == {
-        "tokenized", "table", "offset", "first", "frequent", "deleted", "repeated", "documents", "vocabulary",
+        "tokenized",
+        "table",
+        "offset",
+        "first",
+        "frequent",
+        "deleted",
+        "repeated",
+        "documents",
+        "vocabulary",
         "manifest",
-    }  # fmt: skip
+    }
     return index
 
 

@@ -131,9 +131,20 @@ def test_numba_can_be_chosen(load: Callable[[], bool], monkeypatch: pytest.Monke
 def test_every_difference_of_types_has_another_key() -> None:
     values = np.arange(6, dtype=np.int64).reshape(2, 3)
     arguments = [
-        values, values.astype(np.int32), values.astype(">i8"), values[0], values[:, 1], values.T,
-        1, 1.0, True, np.uint64(1), None, "a", (values,),
-    ]  # fmt: skip
+        values,
+        values.astype(np.int32),
+        values.astype(">i8"),
+        values[0],
+        values[:, 1],
+        values.T,
+        1,
+        1.0,
+        True,
+        np.uint64(1),
+        None,
+        "a",
+        (values,),
+    ]
     keys = [native.flatten((each,), []) for each in arguments]
     assert len(set(keys)) == len(keys)
     assert native.flatten((1,), []) == native.flatten((np.int64(1),), [])

@@ -130,11 +130,32 @@ class Published:
             return out
         tokenizer = [] if dtype == "u8" or "--raw" in options else ["--tokenizer", "gpt2"]
         ran = subprocess.run(
-            [sys.executable, "-c", DRIVER, module, self.tokenizer_file, "--data_dir", self.folder / data,
-             "--save_dir", out, "--token_dtype", dtype, "--cpus", "1", "--mem", "1", "--ulimit", "1024", *tokenizer,
-             *(option for option in options if option != "--raw")],
-            check=False, capture_output=True, text=True, cwd=self.folder,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                DRIVER,
+                module,
+                self.tokenizer_file,
+                "--data_dir",
+                self.folder / data,
+                "--save_dir",
+                out,
+                "--token_dtype",
+                dtype,
+                "--cpus",
+                "1",
+                "--mem",
+                "1",
+                "--ulimit",
+                "1024",
+                *tokenizer,
+                *(option for option in options if option != "--raw"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+        )
         if dtype == "u32":
             assert "memory allocation of 34359738368 bytes failed" in ran.stderr or ran.returncode == 0
             for tokens in list(out.glob("tokenized*")):
@@ -174,9 +195,15 @@ def engine_of(folders: Sequence[Path], dtype: str, version: int = 4) -> Any:
     """Open infini-gram's engine on index folders, without the prefetching that crashes it."""
     most = 256 ** WIDTH[dtype] - 1
     return infini_gram.InfiniGramEngine(
-        index_dir=[str(folder) for folder in folders], eos_token_id=most - 1, vocab_size=most, version=version,
-        token_dtype=dtype, ds_prefetch_depth=0, sa_prefetch_depth=0, od_prefetch_depth=0,
-    )  # fmt: skip
+        index_dir=[str(folder) for folder in folders],
+        eos_token_id=most - 1,
+        vocab_size=most,
+        version=version,
+        token_dtype=dtype,
+        ds_prefetch_depth=0,
+        sa_prefetch_depth=0,
+        od_prefetch_depth=0,
+    )
 
 
 def documents_of_infini_gram(engine: Any) -> list[tuple[int, ...]]:
@@ -199,8 +226,9 @@ def check_counts(index: CountIndex, engine: Any, documents: Sequence[reference.D
         expected = reference.fact(documents, *forms, [3])
         answer = index.cooccurrence(Entity(subject), Entity(object_), window=3)
         assert answer.cooccurrence.as_json() == {
-            "documents": expected["cooccurrence_documents_w3"], "pairs": expected["cooccurrence_pairs_w3"]
-        }  # fmt: skip
+            "documents": expected["cooccurrence_documents_w3"],
+            "pairs": expected["cooccurrence_pairs_w3"],
+        }
     info = index.info()
     assert info.documents == len(documents)
     assert info.tokens == sum(len(each.tokens) for each in documents)
@@ -229,9 +257,10 @@ def test_documents_have_the_numbers_of_the_engine_and_their_metadata(layout: str
             found = index.find_documents(text=query, limit=1000)
             ids = tuple(published.ids(query, dtype))
             assert [each.document for each in found.documents] == [
-                number for number, document in enumerate(by_number)
+                number
+                for number, document in enumerate(by_number)
                 if any(document[i : i + len(ids)] == ids for i in range(len(document)))
-            ]  # fmt: skip
+            ]
             for each in found.documents:
                 record = CORPUS[each.record]
                 assert tuple(published.ids(record["text"], dtype)) == by_number[each.document]
@@ -263,9 +292,10 @@ def test_several_folders_are_one_corpus(layouts: tuple[str, ...], published: Pub
         found = index.find_documents(text=" capital of", limit=1000).documents
         ids = tuple(published.ids(" capital of", "u16"))
         assert [each.document for each in found] == [
-            number for number, document in enumerate(by_number)
+            number
+            for number, document in enumerate(by_number)
             if any(document[i : i + len(ids)] == ids for i in range(len(document)))
-        ]  # fmt: skip
+        ]
         with NgramModel.open(index) as model:
             assert model.prob(" capital of").prompt_count == index.count(" capital").occurrences
 
@@ -295,9 +325,7 @@ def test_language_model_reads_a_published_index(published: Published) -> None:
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(
-    ("module", "options"), [("indexing", ("--version", "5")), ("indexing_v6", ("--reversed",))]
-)  # fmt: skip
+@pytest.mark.parametrize(("module", "options"), [("indexing", ("--version", "5")), ("indexing_v6", ("--reversed",))])
 def test_reversed_documents_are_refused(module: str, options: tuple[str, ...], published: Published) -> None:
     """The engine opens them as version 5; as version 4, every n-gram would be counted backwards."""
     out = published.build(f"backwards-{module}", module, "u16", *options)
@@ -396,7 +424,7 @@ def test_metadata_of_fewer_documents_is_refused(published: Published, tmp_path: 
 
 def test_offsets_in_characters_are_refused(published: Published, tmp_path: Path) -> None:
     """v4 offsets would look like this if the metadata were not ASCII."""
-    copy = copy_of(published.layout("v4-u16-meta"), tmp_path / "copy")  # fmt: skip
+    copy = copy_of(published.layout("v4-u16-meta"), tmp_path / "copy")
     ascii_lines = (copy / "metadata.0").read_text(encoding="ascii").splitlines()
     lines = [json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in ascii_lines]
     (copy / "metadata.0").write_text("".join(lines), encoding="utf-8")

@@ -218,9 +218,13 @@ def test_every_count_of_all_facts_in_much_real_text_equals_the_oracle(
     add_to_index(tmp_path / "ix", corpus.sources[half:], shard_tokens=1_000_000, jobs=2)
     oracle = corpus.oracle(analyzer)
     how_many: dict[str, int | None] = {
-        "country_capitals_aliases.csv": None, "country_capitals.csv": None, "popqa.csv": None,
-        "book_authors.csv": 1_500, "entityquestions.csv": 1_000, "lre_relations.csv": 1_000,
-    }  # fmt: skip
+        "country_capitals_aliases.csv": None,
+        "country_capitals.csv": None,
+        "popqa.csv": None,
+        "book_authors.csv": 1_500,
+        "entityquestions.csv": 1_000,
+        "lre_relations.csv": 1_000,
+    }
     with CountIndex.open(tmp_path / "ix") as index:
         assert check_facts(real_data, tmp_path, index, oracle, how_many, analyzer) > 50_000
         check_sources(index, oracle, "Paris", analyzer)

@@ -74,5 +74,6 @@ def test_numpy_windows_are_accepted(index: CountIndex) -> None:
     assert type(answer.window) is int
     counts = index.count_facts([{"subject": "France", "object": "Paris"}], windows=cast(Any, np.array([3, 3, 5])))
     assert [name for name in counts.column_names if "documents_w" in name] == [
-        "cooccurrence_documents_w3", "cooccurrence_documents_w5",
-    ]  # fmt: skip
+        "cooccurrence_documents_w3",
+        "cooccurrence_documents_w5",
+    ]

@@ -150,22 +150,35 @@ def test_half_a_million_numbers_equal_the_oracle_and_the_index() -> None:
 #: same for adjacent mentions.
 CASES: dict[str, tuple[list[str], Forms, Forms, list[int]]] = {
     "the example of the documentation": (
-        ["Paris, the capital of France.",
-         "Air France shows all of its new aircraft at the Paris Air Show near Paris.", "Paris, Texas"],
-        ("France",), ("Paris",), [2, 2, 4, 3, 2, 3, 0, 0],
+        [
+            "Paris, the capital of France.",
+            "Air France shows all of its new aircraft at the Paris Air Show near Paris.",
+            "Paris, Texas",
+        ],
+        ("France",),
+        ("Paris",),
+        [2, 2, 4, 3, 2, 3, 0, 0],
     ),
     "alias inside an alias": (
         ["the United States of America", "United States. America"],
-        ("United States of America", "United States", "America"), ("the",), [3, 2, 1, 1, 1, 1, 1, 1],
+        ("United States of America", "United States", "America"),
+        ("the",),
+        [3, 2, 1, 1, 1, 1, 1, 1],
     ),
     "aliases that overlap: the leftmost one counts": (
-        ["a b c"], ("a b", "b c"), ("c",), [1, 1, 1, 1, 1, 1, 1, 1],
+        ["a b c"],
+        ("a b", "b c"),
+        ("c",),
+        [1, 1, 1, 1, 1, 1, 1, 1],
     ),
     "alias that overlaps itself": (["a a a a a"], ("a a",), ("a",), [2, 1, 5, 1, 1, 6, 1, 3]),
     "longer alias that breaks off": (["a b a b c"], ("a b c", "a"), ("b",), [2, 1, 2, 1, 1, 3, 1, 2]),
     "the same entity twice": (["Paris near Paris"], ("Paris",), ("Paris",), [2, 1, 2, 1, 1, 2, 0, 0]),
     "entity inside the other": (
-        ["Panama City", "Panama City, Panama"], ("Panama",), ("Panama City",), [3, 2, 2, 2, 1, 1, 1, 1],
+        ["Panama City", "Panama City, Panama"],
+        ("Panama",),
+        ("Panama City",),
+        [3, 2, 2, 2, 1, 1, 1, 1],
     ),
     "in another case and spelling": (["O’BRIEN of St. Louis"], ("o'brien",), ("St Louis",), [1, 1, 1, 1, 1, 1, 0, 0]),
     "letters without spaces": (["日本の東京都、東京"], ("日本",), ("東京",), [1, 1, 2, 1, 1, 2, 0, 0]),
@@ -174,7 +187,7 @@ CASES: dict[str, tuple[list[str], Forms, Forms, list[int]]] = {
     "not across documents": (["new", "york"], ("new york",), ("york",), [0, 0, 1, 1, 0, 0, 0, 0]),
     "word of a form that begins none": (["york york new"], ("new york",), ("new",), [0, 0, 1, 1, 0, 0, 0, 0]),
     "empty documents": (["", "—", "a b"], ("a",), ("b",), [1, 1, 1, 1, 1, 1, 1, 1]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -183,9 +196,15 @@ def test_cases_counted_by_hand(case: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", records(texts))
     (found,) = numbers(scan_facts([corpus], fact_table([(subject, object_)]), windows=[0]), [0])
     names = [
-        "subject_mentions", "subject_documents", "object_mentions", "object_documents", "cooccurrence_documents",
-        "cooccurrence_pairs", "cooccurrence_documents_w0", "cooccurrence_pairs_w0",
-    ]  # fmt: skip
+        "subject_mentions",
+        "subject_documents",
+        "object_mentions",
+        "object_documents",
+        "cooccurrence_documents",
+        "cooccurrence_pairs",
+        "cooccurrence_documents_w0",
+        "cooccurrence_pairs_w0",
+    ]
     assert [found[name] for name in names] == expected
     (oracles,) = oracles_numbers(texts, [(subject, object_)], [0], reference.words)
     assert found == oracles
@@ -193,7 +212,18 @@ def test_cases_counted_by_hand(case: str, tmp_path: Path) -> None:
 
 def test_document_with_very_many_mentions_is_counted(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", records(["b", "a " * 40_000 + "b"]))
-    (found,) = numbers(scan_facts([corpus], fact_table([(("a",), ("b",)), ]), windows=[9]), [9])  # fmt: skip
+    (found,) = numbers(
+        scan_facts(
+            [corpus],
+            fact_table(
+                [
+                    (("a",), ("b",)),
+                ]
+            ),
+            windows=[9],
+        ),
+        [9],
+    )
     assert (found["subject_mentions"], found["object_mentions"]) == (40_000, 2)
     assert (found["cooccurrence_pairs"], found["cooccurrence_pairs_w9"]) == (40_000, 10)
 
@@ -212,8 +242,11 @@ def test_entity_of_many_facts_is_paired_with_all_of_them(tmp_path: Path) -> None
 def test_every_analyzer_counts_like_its_index(analyzer: str, tmp_path: Path) -> None:
     texts = ["Paris is in France. paris, FRANCE", "Ｐａｒｉｓ e\u0301 É", "the Parisian, 東京 日本", "", "C++ + C"] * 3
     pairs: list[tuple[Forms, Forms]] = [
-        (("Paris", "paris"), ("France",)), (("é", "É"), ("Paris",)), (("日本",), ("東京", "the")), (("C++",), ("C",)),
-    ]  # fmt: skip
+        (("Paris", "paris"), ("France",)),
+        (("é", "É"), ("Paris",)),
+        (("日本",), ("東京", "the")),
+        (("C++",), ("C",)),
+    ]
     if analyzer == "hf":
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -237,11 +270,25 @@ def test_columns_of_counted_facts_are_replaced(tmp_path: Path) -> None:
     old = scan_facts([write_corpus(tmp_path / "old.jsonl", records(["a a b", "b"]))], facts, windows=[7])
     table = scan_facts([corpus], old, windows=[2, 0, 2])
     assert table.column_names == [
-        "subject", "object", "note", "subject_mentions", "object_mentions", "subject_documents", "object_documents",
-        "cooccurrence_documents", "cooccurrence_pairs", "cooccurrence_documents_w2", "cooccurrence_pairs_w2",
-        "cooccurrence_documents_w0", "cooccurrence_pairs_w0", "index", "index_digest", "analyzer", "exact",
+        "subject",
+        "object",
+        "note",
+        "subject_mentions",
+        "object_mentions",
+        "subject_documents",
+        "object_documents",
+        "cooccurrence_documents",
+        "cooccurrence_pairs",
+        "cooccurrence_documents_w2",
+        "cooccurrence_pairs_w2",
+        "cooccurrence_documents_w0",
+        "cooccurrence_pairs_w0",
+        "index",
+        "index_digest",
+        "analyzer",
+        "exact",
         "corpus_digest",
-    ]  # fmt: skip
+    ]
     assert table.to_pylist()[0]["subject_mentions"] == 1
 
 
@@ -274,10 +321,15 @@ def test_result_and_notices_do_not_depend_on_the_number_of_jobs(
         done: list[tuple[int, int]] = []
         tables.append(
             scan_facts(
-                files, FACTS, windows=[1], jobs=jobs, on_bad_line="skip", notice=notices.append,
+                files,
+                FACTS,
+                windows=[1],
+                jobs=jobs,
+                on_bad_line="skip",
+                notice=notices.append,
                 progress=lambda *at, done=done: done.append(at),  # type: ignore[misc]
             )
-        )  # fmt: skip
+        )
         all_notices.append(sorted(notices))
         assert [part for part, _ in done] == sorted(part for part, _ in done)
         assert {total for _, total in done} == {sizes}
@@ -299,8 +351,10 @@ def test_bad_line_fails_with_file_and_line_or_is_reported_and_skipped(
     notices: list[str] = []
     scan_facts(files, FACTS, jobs=jobs, on_bad_line="skip", notice=notices.append)
     assert [notice.partition(":")[0] for notice in notices] == [
-        "bad.jsonl, line 2", "bad.jsonl, line 3", "2 bad lines skipped"
-    ]  # fmt: skip
+        "bad.jsonl, line 2",
+        "bad.jsonl, line 3",
+        "2 bad lines skipped",
+    ]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -349,9 +403,11 @@ def test_name_without_tokens_error_names_the_row(role: str, tmp_path: Path) -> N
 def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", records(["a"]))
     wrong: dict[str, dict[str, Any]] = {
-        "wrods": {"analyzer": "wrods"}, "-1": {"windows": [-1]}, "stop": {"on_bad_line": "stop"},
+        "wrods": {"analyzer": "wrods"},
+        "-1": {"windows": [-1]},
+        "stop": {"on_bad_line": "stop"},
         "body": {"text_field": "body"},
-    }  # fmt: skip
+    }
     for value, options in wrong.items():
         with pytest.raises(InputError, match=value):
             scan_facts([corpus], FACTS, **options)
@@ -373,8 +429,22 @@ def test_command_counts_like_an_index(tmp_path: Path, capsys: pytest.CaptureFixt
         "".join(json.dumps({"subject": s, "object": o}) + "\n" for s, o in [("France", "paris"), ("Germany", "Peru")]),
         encoding="utf-8",
     )
-    assert main(["index", "build", str(corpus), "--out", str(tmp_path / "ix"), "--text-field", "body",
-                 "--analyzer", "words-cased"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "index",
+                "build",
+                str(corpus),
+                "--out",
+                str(tmp_path / "ix"),
+                "--text-field",
+                "body",
+                "--analyzer",
+                "words-cased",
+            ]
+        )
+        == 0
+    )
     common = ["facts", "count", str(tmp_path / "facts.jsonl"), "--window", "1", "--window", "5"]
     assert main([*common, "--index", str(tmp_path / "ix"), "--out", str(tmp_path / "indexed.parquet")]) == 0
     capsys.readouterr()

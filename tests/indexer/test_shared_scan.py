@@ -65,9 +65,13 @@ def local_table(corpus: Path) -> pa.Table:
 
 def shared(corpus: object, folder: Path, runner: Any = None, work: str | Path | None = None) -> str:
     return scan_shared(
-        str(corpus), FACTS, work=work or folder / "work", out=folder / "out.parquet", runner=runner or LocalRunner(),
+        str(corpus),
+        FACTS,
+        work=work or folder / "work",
+        out=folder / "out.parquet",
+        runner=runner or LocalRunner(),
         settings=settings(),
-    )  # fmt: skip
+    )
 
 
 def test_table_equals_the_local_one(corpus: Path, tmp_path: Path) -> None:
@@ -88,8 +92,23 @@ def test_parts_over_a_store_equal_the_local_scan(order: list[int], corpus: Path,
         Place.of(f"{bucket}/corpus/{file.name}").upload(file)
     facts = Place.of(f"{bucket}/facts.jsonl")
     facts.write(b"".join(json.dumps(row).encode() + b"\n" for row in FACTS.to_pylist()))
-    command = ["facts", "count", facts.url, "--scan", f"{bucket}/corpus", "--window", "0", "--window", "3",
-               "--work", f"{bucket}/work", "--out", f"{bucket}/out.parquet", "--jobs", "1"]  # fmt: skip
+    command = [
+        "facts",
+        "count",
+        facts.url,
+        "--scan",
+        f"{bucket}/corpus",
+        "--window",
+        "0",
+        "--window",
+        "3",
+        "--work",
+        f"{bucket}/work",
+        "--out",
+        f"{bucket}/out.parquet",
+        "--jobs",
+        "1",
+    ]
     for number, part in enumerate(order):
         assert not Place.of(f"{bucket}/out.parquet").exists()
         assert main([*command, "--part", f"{part}/3"]) == 0
@@ -297,9 +316,14 @@ def test_ray_on_loopback_counts_the_same_although_a_worker_is_killed(corpus: Pat
     with runner._connected():
         check_that_only_loopback_is_open(ray.get_runtime_context().gcs_address)
         scan_shared(
-            f"{bucket}/c", FACTS, work=f"{bucket}/work", out=tmp_path / "out.parquet", runner=runner,
-            settings=settings(), run=Run(kill_a_worker),
-        )  # fmt: skip
+            f"{bucket}/c",
+            FACTS,
+            work=f"{bucket}/work",
+            out=tmp_path / "out.parquet",
+            runner=runner,
+            settings=settings(),
+            run=Run(kill_a_worker),
+        )
         with pytest.raises(InputError, match=r"bad\.jsonl, line 1"):
             shared(bad, tmp_path, runner, tmp_path / "work2")
     assert killed

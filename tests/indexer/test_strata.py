@@ -125,9 +125,26 @@ def test_default_is_thirds_of_the_documents_with_both() -> None:
 
 @pytest.mark.parametrize(
     "bins",
-    ["", "quantile", "quantile:", "quantile:0", "quantile:-1", "quantile:x", "quantile:2.5", "log2", "log10:3", "edges",
-     "edges:", "edges:a", "edges:10,1", "edges:1,1", "edges:1,9223372036854775808", "edges:1,,2", "thirds"],
-)  # fmt: skip
+    [
+        "",
+        "quantile",
+        "quantile:",
+        "quantile:0",
+        "quantile:-1",
+        "quantile:x",
+        "quantile:2.5",
+        "log2",
+        "log10:3",
+        "edges",
+        "edges:",
+        "edges:a",
+        "edges:10,1",
+        "edges:1,1",
+        "edges:1,9223372036854775808",
+        "edges:1,,2",
+        "thirds",
+    ],
+)
 def test_invalid_bins_are_refused(bins: str) -> None:
     with pytest.raises(InputError):
         stratify(pa.table({"cooccurrence_documents": [1, 2, 3]}), bins=bins)

@@ -336,10 +336,27 @@ def test_table_equals_that_of_the_infini_gram_builder(kind: str, dtype: str, sho
     stream.tofile(short_folder / "theirs" / "tokenized.0")
     offsets.tofile(short_folder / "theirs" / "offset.0")
     subprocess.run(
-        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", short_folder / "data", "--save_dir",
-         short_folder / "theirs", "--token_dtype", dtype, "--cpus", "1", "--mem", "1", "--ulimit", "1024"],
-        check=True, capture_output=True, cwd=short_folder,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "infini_gram.indexing",
+            "--data_dir",
+            short_folder / "data",
+            "--save_dir",
+            short_folder / "theirs",
+            "--token_dtype",
+            dtype,
+            "--cpus",
+            "1",
+            "--mem",
+            "1",
+            "--ulimit",
+            "1024",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=short_folder,
+    )
     rank_of = np.append(byte_order_ranks(types, width), types).astype(np.uint32)
     ranks = rank_of[np.where(stream == separator, types, stream.astype(np.int64))]
     positions = sort_suffixes(ranks.copy(), count_ranks(ranks, types + 1), threads=2)

@@ -62,10 +62,16 @@ def read(path: Path, content: str | bytes, **options: Any) -> list[dict[str, Any
     [
         ("17390123456789012345", "17390123456789012345"),
         ("123456789012345678901234567890", "123456789012345678901234567890"),
-        ("3.10", "3.10"), ("1e5", "1e5"), ("-0", "-0"), ("7", "7"), ("true", "true"), ('"007"', "007"),
-        ('"1991-01-10"', "1991-01-10"), ("9" * 5000, "9" * 5000),
+        ("3.10", "3.10"),
+        ("1e5", "1e5"),
+        ("-0", "-0"),
+        ("7", "7"),
+        ("true", "true"),
+        ('"007"', "007"),
+        ('"1991-01-10"', "1991-01-10"),
+        ("9" * 5000, "9" * 5000),
     ],
-)  # fmt: skip
+)
 def test_number_in_json_is_the_text_of_its_literal(literal: str, text: str, tmp_path: Path) -> None:
     line = f'{{"fact_id": {literal}, "subject": "a", "object": {literal}, "object_aliases": [{literal}, "x"]}}\n'
     (row,) = read(tmp_path / "f.jsonl", line)
@@ -183,16 +189,23 @@ ITEMS = st.none() | st.lists(NAME, max_size=3)
     st.lists(
         st.fixed_dictionaries(
             {
-                "fact_id": st.none() | TEXT, "subject": NAME, "object": NAME, "relation": st.none() | TEXT,
-                "question": st.none() | TEXT, "answer": st.none() | TEXT, "paraphrase": st.none() | TEXT,
-                "subject_aliases": ITEMS, "object_aliases": ITEMS, "paraphrases": ITEMS,
+                "fact_id": st.none() | TEXT,
+                "subject": NAME,
+                "object": NAME,
+                "relation": st.none() | TEXT,
+                "question": st.none() | TEXT,
+                "answer": st.none() | TEXT,
+                "paraphrase": st.none() | TEXT,
+                "subject_aliases": ITEMS,
+                "object_aliases": ITEMS,
+                "paraphrases": ITEMS,
             }
         ),
         min_size=1,
         max_size=4,
     ),
     st.permutations(FORMATS),
-)  # fmt: skip
+)
 @settings(max_examples=150, deadline=None)
 def test_table_survives_every_path_through_the_formats(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], order: list[str]
@@ -271,14 +284,21 @@ def test_misspelt_columns_and_doubtful_cells_are_reported(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("cell", "items"),
     [
-        ("a|b", ["a", "b"]), ('["a", "b|c"]', ["a", "b|c"]), ("['a', \"b's\"]", ["a", "b's"]),
-        ("['a' 'b']", ["a", "b"]), ("['a'\n 'b c']", ["a", "b c"]), ("['it\\'s', None]", ["it's"]), ("[]", []),
+        ("a|b", ["a", "b"]),
+        ('["a", "b|c"]', ["a", "b|c"]),
+        ("['a', \"b's\"]", ["a", "b's"]),
+        ("['a' 'b']", ["a", "b"]),
+        ("['a'\n 'b c']", ["a", "b c"]),
+        ("['it\\'s', None]", ["it's"]),
+        ("[]", []),
         ('["007", 3.10, 12345678901234567890]', ["007", "3.10", "12345678901234567890"]),
         ("[1984, 2001]", ["1984", "2001"]),
-        ("[X] is the capital of [Y]", ["[X] is the capital of [Y]"]), ("[MASK]", ["[MASK]"]),
-        ("[X] is in [Y]|[Y] has [X]", ["[X] is in [Y]", "[Y] has [X]"]), ('["X"] is [Y]', ['["X"] is [Y]']),
+        ("[X] is the capital of [Y]", ["[X] is the capital of [Y]"]),
+        ("[MASK]", ["[MASK]"]),
+        ("[X] is in [Y]|[Y] has [X]", ["[X] is in [Y]", "[Y] has [X]"]),
+        ('["X"] is [Y]', ['["X"] is [Y]']),
     ],
-)  # fmt: skip
+)
 def test_lists_in_cells(cell: str, items: list[str]) -> None:
     assert list_in(cell) == items
 
@@ -415,13 +435,19 @@ def typed_frame() -> Any:
     pd = pytest.importorskip("pandas")
     return pd.DataFrame(
         {
-            "fact_id": [1, 2], "subject": ["France", "James Bond"], "object": pd.Categorical(["Paris", "007"]),
-            "answer": [None, 7], "year": pd.array([1789, None], dtype="Int64"), "kind": pd.Categorical(["a", "b"]),
-            "when": pd.to_datetime(["2020-01-01 08:00", "2021-06-01 12:00"]), "sure": [True, False],
-            "share": [0.5, 1.5], "text": ["x", None],
+            "fact_id": [1, 2],
+            "subject": ["France", "James Bond"],
+            "object": pd.Categorical(["Paris", "007"]),
+            "answer": [None, 7],
+            "year": pd.array([1789, None], dtype="Int64"),
+            "kind": pd.Categorical(["a", "b"]),
+            "when": pd.to_datetime(["2020-01-01 08:00", "2021-06-01 12:00"]),
+            "sure": [True, False],
+            "share": [0.5, 1.5],
+            "text": ["x", None],
         },
         index=["r", "s"],
-    )  # fmt: skip
+    )
 
 
 def test_tables_of_pandas_are_counted_and_open_in_pandas_polars_and_duckdb(index: CountIndex, tmp_path: Path) -> None:
@@ -439,8 +465,9 @@ def test_tables_of_pandas_are_counted_and_open_in_pandas_polars_and_duckdb(index
     assert back["cooccurrence_documents"].tolist() == [1, 1]
     duckdb = pytest.importorskip("duckdb")
     assert duckdb.sql(f"SELECT object, year, cooccurrence_documents FROM '{tmp_path}/strata.parquet'").fetchall() == [
-        ("Paris", 1789, 1), ("007", None, 1)
-    ]  # fmt: skip
+        ("Paris", 1789, 1),
+        ("007", None, 1),
+    ]
     pl = pytest.importorskip("polars")
     in_polars = pl.read_parquet(tmp_path / "strata.parquet")
     assert in_polars["year"].to_list() == [1789, None]
@@ -542,11 +569,21 @@ def test_columns_without_a_name_get_different_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "items"),
     [
-        ("[None]", []), ("[nan, None]", []), ("[nan nan]", []), ("()", []), ("set()", []), ("('a', 'b')", ["a", "b"]),
-        ("('a',)", ["a"]), ("{'a b'}", ["a b"]), ("('a') is 'b'", ["('a') is 'b'"]), ("{a, b}", ["{a, b}"]),
-        ("(None)", ["(None)"]), ("{'a': 1}", ["{'a': 1}"]), ("{}", ["{}"]),
+        ("[None]", []),
+        ("[nan, None]", []),
+        ("[nan nan]", []),
+        ("()", []),
+        ("set()", []),
+        ("('a', 'b')", ["a", "b"]),
+        ("('a',)", ["a"]),
+        ("{'a b'}", ["a b"]),
+        ("('a') is 'b'", ["('a') is 'b'"]),
+        ("{a, b}", ["{a, b}"]),
+        ("(None)", ["(None)"]),
+        ("{'a': 1}", ["{'a': 1}"]),
+        ("{}", ["{}"]),
     ],
-)  # fmt: skip
+)
 def test_lists_of_nulls_tuples_and_sets_in_cells(cell: str, items: list[str]) -> None:
     assert list_in(cell) == items
 
@@ -576,30 +613,53 @@ def views(values: list[Any], kind: pa.DataType) -> pa.Array:
 def test_views_and_dictionaries_of_polars_are_read_and_written_without(ending: str, tmp_path: Path) -> None:
     table = pa.table(
         {
-            "subject": pa.array(["a", "b", "c"], pa.string_view()), "object": ["x", "y", "z"],
-            "answer": views(["007", "3.10"], pa.string_view()), "own": views(["p", "q"], pa.string_view()),
+            "subject": pa.array(["a", "b", "c"], pa.string_view()),
+            "object": ["x", "y", "z"],
+            "answer": views(["007", "3.10"], pa.string_view()),
+            "own": views(["p", "q"], pa.string_view()),
             "object_aliases": pa.array([["v"], None, []], pa.list_(pa.string_view())),
             "several": pa.array([["v", None], None, []], pa.large_list(pa.string_view())),
             "viewed": pa.array([["v"], None, []], pa.list_view(pa.string())),
             "inner": pa.array([{"k": "v"}, None, {"k": None}], pa.struct([("k", pa.string_view())])),
             "runs": pa.RunEndEncodedArray.from_arrays([1, 3], ["p", "q"]),
         }
-    )  # fmt: skip
+    )
     facts = as_facts(table)
     assert facts.to_pylist() == [
         {
-            "subject": "a", "object": "x", "answer": "007", "own": "p", "object_aliases": ["v"], "several": ["v", None],
-            "viewed": ["v"], "inner": {"k": "v"}, "runs": "p",
+            "subject": "a",
+            "object": "x",
+            "answer": "007",
+            "own": "p",
+            "object_aliases": ["v"],
+            "several": ["v", None],
+            "viewed": ["v"],
+            "inner": {"k": "v"},
+            "runs": "p",
         },
         {
-            "subject": "b", "object": "y", "answer": None, "own": None, "object_aliases": None, "several": None,
-            "viewed": None, "inner": None, "runs": "q",
+            "subject": "b",
+            "object": "y",
+            "answer": None,
+            "own": None,
+            "object_aliases": None,
+            "several": None,
+            "viewed": None,
+            "inner": None,
+            "runs": "q",
         },
         {
-            "subject": "c", "object": "z", "answer": "3.10", "own": "q", "object_aliases": [], "several": [],
-            "viewed": [], "inner": {"k": None}, "runs": "q",
+            "subject": "c",
+            "object": "z",
+            "answer": "3.10",
+            "own": "q",
+            "object_aliases": [],
+            "several": [],
+            "viewed": [],
+            "inner": {"k": None},
+            "runs": "q",
         },
-    ]  # fmt: skip
+    ]
     assert not any("view" in str(kind) or "run_end" in str(kind) for kind in facts.schema.types)
     write_table(facts, tmp_path / f"f.{ending}")
     back = read_facts(tmp_path / f"f.{ending}")

@@ -179,9 +179,12 @@ def test_digest_depends_on_the_texts_alone() -> None:
         parts.add(part)
     assert parts.hexadecimal == one.hexadecimal
     others: list[Callable[[list[bytes]], list[bytes]]] = [
-        lambda all: all[:-1], lambda all: [*all, b""], lambda all: [*all[:-2], all[-2] + all[-1]],
-        lambda all: [*all[:-1], all[-1][:-1] + b"x"], lambda all: [*all, all[5]],
-    ]  # fmt: skip
+        lambda all: all[:-1],
+        lambda all: [*all, b""],
+        lambda all: [*all[:-2], all[-2] + all[-1]],
+        lambda all: [*all[:-1], all[-1][:-1] + b"x"],
+        lambda all: [*all, all[5]],
+    ]
     for change in others:
         other = TextDigest()
         other.add_texts(change(texts))

@@ -29,10 +29,16 @@ PROPERTIES_HEADER = """\
 # Written from the Unicode data of Perl 5.36 by: python tests/indexer/test_unicode_14.py
 """
 PROPERTIES = (
-    "Default_Ignorable_Code_Point", "Script=Cyrillic", "Script_Extensions=Han", "Script_Extensions=Hiragana",
-    "Script_Extensions=Katakana", "Script_Extensions=Thai", "Script_Extensions=Lao", "Script_Extensions=Khmer",
+    "Default_Ignorable_Code_Point",
+    "Script=Cyrillic",
+    "Script_Extensions=Han",
+    "Script_Extensions=Hiragana",
+    "Script_Extensions=Katakana",
+    "Script_Extensions=Thai",
+    "Script_Extensions=Lao",
+    "Script_Extensions=Khmer",
     "Script_Extensions=Myanmar",
-)  # fmt: skip
+)
 PERL = """\
 use Unicode::UCD qw(prop_invlist);
 print Unicode::UCD::UnicodeVersion(), "\\n";

@@ -44,7 +44,7 @@ CASES = {
     "spacing accent": ("Disney´s", "Disney", 1),
     "zero-width space": ("ab\u200bcd", "ab cd", 1),
     "combining macron below": ("Ḵwa\u0331", "Ḵwa\u0331", 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,11 +109,20 @@ def test_index_of_another_version_is_refused_by_every_function(old_index: Path) 
     assert not old_index.with_name("new").exists()
 
 
-@pytest.mark.parametrize("command", [
-    "index info {ix}", "index verify {ix}", "index add {ix} {corpus}", "index compact {ix}",
-    "index delete {ix} --id d0", "count {ix} a", "cooc {ix} --subject a --object b",
-    "facts count {facts} --index {ix} --out {out}", "serve {ix} --port 0",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "index info {ix}",
+        "index verify {ix}",
+        "index add {ix} {corpus}",
+        "index compact {ix}",
+        "index delete {ix} --id d0",
+        "count {ix} a",
+        "cooc {ix} --subject a --object b",
+        "facts count {facts} --index {ix} --out {out}",
+        "serve {ix} --port 0",
+    ],
+)
 def test_index_of_another_version_is_refused_by_every_command(
     command: str, old_index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,9 +53,18 @@ class Toy:
 
 
 TEXTS = ("a bb", "ccc", "d ee fff", "", "gggg", "h", "ii jj")
-RESULT = {"read/000000": b"3", "read/000001": b"3", "read/000002": b"6", "read/000003": b"0", "read/000004": b"4",
-          "read/000005": b"1", "read/000006": b"4", "sum/000000": b"12", "sum/000001": b"5",
-          "sum/000002": b"4"}  # fmt: skip
+RESULT = {
+    "read/000000": b"3",
+    "read/000001": b"3",
+    "read/000002": b"6",
+    "read/000003": b"0",
+    "read/000004": b"4",
+    "read/000005": b"1",
+    "read/000006": b"4",
+    "sum/000000": b"12",
+    "sum/000001": b"5",
+    "sum/000002": b"4",
+}
 
 
 def plan_of(texts: Sequence[str], **settings: object) -> Plan:
@@ -153,9 +162,14 @@ class Killing:
     def __init__(self, patch: pytest.MonkeyPatch, chance: random.Random) -> None:
         self.left, self._chance = 0, chance
         for owner, name in [
-            (Path, "write_bytes"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir"),
-            (Place, "facts"), (Place, "files"), (Place, "read"),
-        ]:  # fmt: skip
+            (Path, "write_bytes"),
+            (Path, "replace"),
+            (Path, "unlink"),
+            (Path, "mkdir"),
+            (Place, "facts"),
+            (Place, "files"),
+            (Place, "read"),
+        ]:
             patch.setattr(owner, name, self._dying(getattr(owner, name)))
 
     def _dying(self, function: Callable[..., object]) -> Callable[..., object]:

@@ -217,9 +217,17 @@ class CountIndex(OpenedIndex):
         from factcensus.indexer.counting.passages import find_documents
 
         return find_documents(
-            self, text=text, subject=subject, object=object, window=window, limit=limit, start=start,
-            by=by, scope=scope, deadline=deadline,
-        )  # fmt: skip
+            self,
+            text=text,
+            subject=subject,
+            object=object,
+            window=window,
+            limit=limit,
+            start=start,
+            by=by,
+            scope=scope,
+            deadline=deadline,
+        )
 
     def trace(
         self,

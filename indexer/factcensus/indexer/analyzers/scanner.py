@@ -116,9 +116,15 @@ def _find_edges(in_run: Array, size: int, edges: Array) -> int:
 
 @compiled()
 def scan_runs(
-    window: Window, size: int, runs: int, tables: ScannerTables,
-    offset: int, document_ends: Array, document: int, lengths: Array,
-) -> tuple[int, int, int]:  # fmt: skip
+    window: Window,
+    size: int,
+    runs: int,
+    tables: ScannerTables,
+    offset: int,
+    document_ends: Array,
+    document: int,
+    lengths: Array,
+) -> tuple[int, int, int]:
     """Find the words of a window with known runs.
 
     Args:

@@ -183,9 +183,16 @@ def _home(key: Any, slots: int) -> Any:
 
 @compiled()
 def _intern(  # noqa: PLR0913 - compiled: arrays of several records
-    eight: Array, places: Array, sizes: Array,
-    slots: Array, keys: Array, starts: Array, arena: Array, used: Array, ids: Array,
-) -> None:  # fmt: skip
+    eight: Array,
+    places: Array,
+    sizes: Array,
+    slots: Array,
+    keys: Array,
+    starts: Array,
+    arena: Array,
+    used: Array,
+    ids: Array,
+) -> None:
     """Write the ids of words to ``ids``; new words get new ids.
 
     Uses linear probing; ``slots`` contains id + 1, and the caller has made room. ``arena`` is the arena of the table as
@@ -266,9 +273,16 @@ def _fill_filter(keys: Array, words: int, filter: Array) -> None:
 
 @compiled()
 def _find_known(  # noqa: PLR0913 - compiled: arrays of several records
-    eight: Array, places: Array, sizes: Array,
-    slots: Array, filter: Array, keys: Array, starts: Array, arena: Array, ids: Array,
-) -> None:  # fmt: skip
+    eight: Array,
+    places: Array,
+    sizes: Array,
+    slots: Array,
+    filter: Array,
+    keys: Array,
+    starts: Array,
+    arena: Array,
+    ids: Array,
+) -> None:
     """Write the ids of words to ``ids``, and UNKNOWN for others; see :func:`_intern`."""
     for i in range(places.size):
         place, size = places[i], sizes[i]

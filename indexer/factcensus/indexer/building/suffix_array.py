@@ -175,9 +175,17 @@ def _insert(keys: Any, positions: Any, low: Any, size: Any) -> None:
 
 @compiled()
 def _sort_tiny(  # noqa: PLR0913 - compiled: arrays of several records
-    ranks: Array, positions: Array, low: int, high: int, depth: int, bits: int,
-    keys: Array, stack: Array, tied: Array, counts: Array,
-) -> None:  # fmt: skip
+    ranks: Array,
+    positions: Array,
+    low: int,
+    high: int,
+    depth: int,
+    bits: int,
+    keys: Array,
+    stack: Array,
+    tied: Array,
+    counts: Array,
+) -> None:
     """Sort one group of at most ``TINY`` suffixes that agree in ``depth`` tokens, up to ``DEPTH`` tokens."""
     per_key = max(1, 63 // bits)
     stack[0, 0], stack[0, 1], stack[0, 2] = low, high, depth
@@ -206,9 +214,16 @@ def _sort_tiny(  # noqa: PLR0913 - compiled: arrays of several records
 
 @compiled()
 def _first_level(  # noqa: PLR0913 - compiled: arrays of several records
-    ranks: Array, positions: Array, starts: Array, first: int, last: int, bits: int,
-    groups: Array, tied: Array, counts: Array,
-) -> None:  # fmt: skip
+    ranks: Array,
+    positions: Array,
+    starts: Array,
+    first: int,
+    last: int,
+    bits: int,
+    groups: Array,
+    tied: Array,
+    counts: Array,
+) -> None:
     """Sort tiny buckets, and list all others as groups that agree in one token."""
     keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
     for bucket in range(first, last):
@@ -256,9 +271,20 @@ def _fill(
 
 @compiled()
 def _settle(  # noqa: PLR0913 - compiled: arrays of several records
-    ranks: Array, positions: Array, groups: Array, at: int, until: int, bits: int, index_bits: int, per_key: int,
-    keys: Array, places: Array, next_groups: Array, tied: Array, counts: Array,
-) -> None:  # fmt: skip
+    ranks: Array,
+    positions: Array,
+    groups: Array,
+    at: int,
+    until: int,
+    bits: int,
+    index_bits: int,
+    per_key: int,
+    keys: Array,
+    places: Array,
+    next_groups: Array,
+    tied: Array,
+    counts: Array,
+) -> None:
     """Write a sorted batch back; tied groups are sorted at once if tiny, otherwise kept for the next level."""
     tiny_keys, stack = np.empty(TINY, np.uint64), np.empty((TINY, 3), np.int64)
     place_shift = np.uint64(index_bits)

@@ -24,13 +24,25 @@ from factcensus.indexer.system import progress
 
 #: Import names of optional libraries, each with the extra that installs it.
 EXTRA_OF_MODULE = {
-    "fastapi": "api", "uvicorn": "api", "starlette": "api", "jinja2": "api", "prometheus_client": "api",
+    "fastapi": "api",
+    "uvicorn": "api",
+    "starlette": "api",
+    "jinja2": "api",
+    "prometheus_client": "api",
     "httpx": "api",
-    "torch": "unlearn", "transformers": "unlearn", "accelerate": "unlearn", "peft": "unlearn",
-    "pydantic": "unlearn", "yaml": "unlearn",
-    "scipy": "eval", "statsmodels": "eval", "matplotlib": "plot", "rouge_score": "eval", "pandas": "eval",
+    "torch": "unlearn",
+    "transformers": "unlearn",
+    "accelerate": "unlearn",
+    "peft": "unlearn",
+    "pydantic": "unlearn",
+    "yaml": "unlearn",
+    "scipy": "eval",
+    "statsmodels": "eval",
+    "matplotlib": "plot",
+    "rouge_score": "eval",
+    "pandas": "eval",
     "infini_gram": "engine",
-}  # fmt: skip
+}
 
 #: Commands outside any group, in the order of the help.
 EVERYDAY = ("count", "cooc", "documents", "trace", "serve", "report", "demo", "reproduce")

@@ -190,9 +190,15 @@ def count_pairs(  # noqa: PLR0913 - options, which are given by name
         for (shard, counted), groups in zip(index.counted_shards(scope), codes, strict=True)
     ]
     counts = count_plan(
-        index.shards, selections, plan_facts(forms, subjects, objects, windows), max(1, len(names)),
-        deadline or Deadline(), threads=threads, progress=progress, reading=reading,
-    )  # fmt: skip
+        index.shards,
+        selections,
+        plan_facts(forms, subjects, objects, windows),
+        max(1, len(names)),
+        deadline or Deadline(),
+        threads=threads,
+        progress=progress,
+        reading=reading,
+    )
     return names, PairCounts(counts.entities[subjects], counts.entities[objects], counts.together)
 
 
@@ -271,9 +277,15 @@ class _PartCounter:
         # Calling a kernel without work still costs about 20 us, which matters when counting a single pair.
         if plain.any():
             count_disjoint_groups(
-                located.text, located.rows, self._selection, located.forms, self._groups(located, facts[plain]),
-                self._space.stamps, self._control, self._counts.together,
-            )  # fmt: skip
+                located.text,
+                located.rows,
+                self._selection,
+                located.forms,
+                self._groups(located, facts[plain]),
+                self._space.stamps,
+                self._control,
+                self._counts.together,
+            )
             shared.deadline.check()
         if not plain.all():
             self._count_positions(located, facts[~plain])
@@ -294,9 +306,14 @@ class _PartCounter:
     def _count_simple(self, located: Located, entities: npt.NDArray[np.int64]) -> None:
         for first in range(0, len(entities), 256):
             count_simple_entities(
-                located.rows, self._selection, located.forms, entities[first : first + 256],
-                self._space.stamps, self._control.stop, self._counts.entities,
-            )  # fmt: skip
+                located.rows,
+                self._selection,
+                located.forms,
+                entities[first : first + 256],
+                self._space.stamps,
+                self._control.stop,
+                self._counts.entities,
+            )
             self._shared.deadline.check()
 
     def _count_entities(self, located: Located, entities: npt.NDArray[np.int64]) -> None:
@@ -305,9 +322,18 @@ class _PartCounter:
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_entities(
-                rows, selection.documents, located.forms, entities, first, last, low, high,
-                self._control.stop, self._space.keys, self._sizes,
-            )  # fmt: skip
+                rows,
+                selection.documents,
+                located.forms,
+                entities,
+                first,
+                last,
+                low,
+                high,
+                self._control.stop,
+                self._space.keys,
+                self._sizes,
+            )
 
         def settle(first: int, last: int) -> None:
             count_segments(
@@ -324,9 +350,20 @@ class _PartCounter:
 
         def collect(first: int, last: int, low: int, high: int) -> tuple[int, int, int]:
             return collect_groups(
-                located.text, located.rows, selection.documents, located.forms, groups, first, last, low, high,
-                self._space.stamps, self._control, self._space.keys, self._sizes,
-            )  # fmt: skip
+                located.text,
+                located.rows,
+                selection.documents,
+                located.forms,
+                groups,
+                first,
+                last,
+                low,
+                high,
+                self._space.stamps,
+                self._control,
+                self._space.keys,
+                self._sizes,
+            )
 
         def settle(first: int, last: int) -> None:
             # A group has one segment for its leader, then one per fact.
@@ -334,9 +371,16 @@ class _PartCounter:
             leading = np.concatenate([[0], np.cumsum(sizes)])
             facts_of = np.insert(facts[cuts[first] : cuts[last]], cuts[first:last] - cuts[first], -1)
             pair_segments(
-                located.rows, selection.groups, self._sizes, self._space.starts, self._space.ends,
-                np.repeat(leading[:-1], sizes), facts_of, self._plan.windows, self._counts.together,
-            )  # fmt: skip
+                located.rows,
+                selection.groups,
+                self._sizes,
+                self._space.starts,
+                self._space.ends,
+                np.repeat(leading[:-1], sizes),
+                facts_of,
+                self._plan.windows,
+                self._counts.together,
+            )
 
         of_partners = np.add.reduceat(self._shared.hits[partners], cuts[:-1]) if len(leaders) else leaders
         self._in_batches(self._shared.hits[leaders] + of_partners, collect, settle)

@@ -117,9 +117,14 @@ Places = list[Place]
 
 
 def _found(
-    index: OpenedIndex, shard: Shard, counted: Mask, text: str | None,
-    subject: Entity | str | None, object: Entity | str | None, window: int | None,
-) -> tuple[npt.NDArray[np.int64], Places]:  # fmt: skip
+    index: OpenedIndex,
+    shard: Shard,
+    counted: Mask,
+    text: str | None,
+    subject: Entity | str | None,
+    object: Entity | str | None,
+    window: int | None,
+) -> tuple[npt.NDArray[np.int64], Places]:
     if text is not None:
         ids = index.token_ids(text)
         return (np.zeros(0, np.int64), []) if ids is None else _found_tokens(shard, ids, counted)

@@ -193,9 +193,16 @@ def count_simple_entities(
 
 @compiled()
 def _mark_leader(
-    rows: Rows, counted: Array, forms: FormRanges, leader: int, low_document: int, high_document: int,
-    stamps: Stamps, stamp: Any, control: Control,
-) -> None:  # fmt: skip
+    rows: Rows,
+    counted: Array,
+    forms: FormRanges,
+    leader: int,
+    low_document: int,
+    high_document: int,
+    stamps: Stamps,
+    stamp: Any,
+    control: Control,
+) -> None:
     """Stamp the documents of an entity, and count its occurrences in each."""
     ranges = forms.ranges
     for form in range(forms.entities[leader], forms.entities[leader + 1]):
@@ -264,9 +271,18 @@ def _count_in_document(ids: Array, begin: Any, end: Any, forms: FormRanges, enti
 
 @compiled()
 def _count_disjoint_group(
-    ids: Array, rows: Rows, selection: Selection, forms: FormRanges, leader: int, partners: Array, facts: Array,
-    reading: int, stamps: Stamps, control: Control, together: Array,
-) -> None:  # fmt: skip
+    ids: Array,
+    rows: Rows,
+    selection: Selection,
+    forms: FormRanges,
+    leader: int,
+    partners: Array,
+    facts: Array,
+    reading: int,
+    stamps: Stamps,
+    control: Control,
+    together: Array,
+) -> None:
     """Count documents and pairs of a leader with its partners if none of their mentions can overlap.
 
     Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in the column for whole documents.
@@ -303,18 +319,33 @@ def _count_disjoint_group(
 
 @compiled()
 def count_disjoint_groups(
-    ids: Array, rows: Rows, selection: Selection, forms: FormRanges, groups: Groups, stamps: Stamps,
-    control: Control, together: Array,
-) -> None:  # fmt: skip
+    ids: Array,
+    rows: Rows,
+    selection: Selection,
+    forms: FormRanges,
+    groups: Groups,
+    stamps: Stamps,
+    control: Control,
+    together: Array,
+) -> None:
     """Run :func:`_count_disjoint_group` for every group."""
     for group in range(groups.leaders.size):
         if control.stop[0]:
             return
         low, high = groups.cuts[group], groups.cuts[group + 1]
         _count_disjoint_group(
-            ids, rows, selection, forms, groups.leaders[group], groups.partners[low:high], groups.facts[low:high],
-            groups.reading[group], stamps, control, together,
-        )  # fmt: skip
+            ids,
+            rows,
+            selection,
+            forms,
+            groups.leaders[group],
+            groups.partners[low:high],
+            groups.facts[low:high],
+            groups.reading[group],
+            stamps,
+            control,
+            together,
+        )
 
 
 @compiled(inline="always")
@@ -348,9 +379,16 @@ def _read_leader(
 
 @compiled()
 def _collect_leader(
-    rows: Rows, forms: FormRanges, leader: int, stamps: Stamps, wanted: Any, stop: Array, segment: int,
-    keys: Array, count: int,
-) -> int:  # fmt: skip
+    rows: Rows,
+    forms: FormRanges,
+    leader: int,
+    stamps: Stamps,
+    wanted: Any,
+    stop: Array,
+    segment: int,
+    keys: Array,
+    count: int,
+) -> int:
     """Append the leader's positions in documents with the fact stamp ``wanted`` to ``keys``.
 
     Returns:
@@ -372,10 +410,22 @@ def _collect_leader(
 
 @compiled()
 def _collect_group(
-    ids: Array, rows: Rows, counted: Array, forms: FormRanges, leader: int, partners: Array, reading: int,
-    low_document: int, high_document: int, stamps: Stamps, control: Control,
-    keys: Array, count: int, segment: int, sizes: Array,
-) -> int:  # fmt: skip
+    ids: Array,
+    rows: Rows,
+    counted: Array,
+    forms: FormRanges,
+    leader: int,
+    partners: Array,
+    reading: int,
+    low_document: int,
+    high_document: int,
+    stamps: Stamps,
+    control: Control,
+    keys: Array,
+    count: int,
+    segment: int,
+    sizes: Array,
+) -> int:
     """Append the positions of a leader (segment ``segment``) and its partners (the next segments) to ``keys``.
 
     Uses only documents [low_document, high_document) that contain the leader and a partner. ``sizes`` receives the
@@ -431,9 +481,20 @@ def _collect_group(
 
 @compiled()
 def collect_groups(
-    ids: Array, rows: Rows, counted: Array, forms: FormRanges, groups: Groups, first: int, last: int,
-    low_document: int, high_document: int, stamps: Stamps, control: Control, keys: Array, sizes: Array,
-) -> tuple[int, int, int]:  # fmt: skip
+    ids: Array,
+    rows: Rows,
+    counted: Array,
+    forms: FormRanges,
+    groups: Groups,
+    first: int,
+    last: int,
+    low_document: int,
+    high_document: int,
+    stamps: Stamps,
+    control: Control,
+    keys: Array,
+    sizes: Array,
+) -> tuple[int, int, int]:
     """Run :func:`_collect_group` for as many of the groups [first, last) as fit.
 
     Returns:
@@ -446,9 +507,22 @@ def collect_groups(
         if segment + needed > sizes.size or control.stop[0]:
             return group, count, segment
         found = _collect_group(
-            ids, rows, counted, forms, groups.leaders[group], groups.partners[low:high], groups.reading[group],
-            low_document, high_document, stamps, control, keys, count, segment, sizes,
-        )  # fmt: skip
+            ids,
+            rows,
+            counted,
+            forms,
+            groups.leaders[group],
+            groups.partners[low:high],
+            groups.reading[group],
+            low_document,
+            high_document,
+            stamps,
+            control,
+            keys,
+            count,
+            segment,
+            sizes,
+        )
         if found < 0:
             return group, count, segment
         count = found
@@ -458,9 +532,18 @@ def collect_groups(
 
 @compiled()
 def collect_entities(
-    rows: Rows, counted: Array, forms: FormRanges, chosen: Array, first: int, last: int,
-    low_document: int, high_document: int, stop: Array, keys: Array, sizes: Array,
-) -> tuple[int, int, int]:  # fmt: skip
+    rows: Rows,
+    counted: Array,
+    forms: FormRanges,
+    chosen: Array,
+    first: int,
+    last: int,
+    low_document: int,
+    high_document: int,
+    stop: Array,
+    keys: Array,
+    sizes: Array,
+) -> tuple[int, int, int]:
     """Collect all positions of the entities ``chosen[first:last]``, one segment each; see :func:`collect_groups`."""
     count = 0
     for number in range(first, last):
@@ -525,9 +608,16 @@ def count_segments(rows: Rows, groups: Array, sizes: Array, starts: Array, entit
 
 @compiled()
 def pair_segments(
-    rows: Rows, groups: Array, sizes: Array, starts: Array, ends: Array, leaders: Array, facts: Array,
-    windows: Array, together: Array,
-) -> None:  # fmt: skip
+    rows: Rows,
+    groups: Array,
+    sizes: Array,
+    starts: Array,
+    ends: Array,
+    leaders: Array,
+    facts: Array,
+    windows: Array,
+    together: Array,
+) -> None:
     """Add the pairs of each partner's segment (``facts[segment] >= 0``) with its leader's segment to ``together``."""
     segments = facts.size
     first = np.zeros(segments + 1, np.int64)

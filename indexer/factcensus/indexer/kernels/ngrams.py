@@ -115,9 +115,22 @@ NO_GROUPS = np.zeros(0, np.int32)
 
 @compiled()
 def count_ngram(  # noqa: PLR0913 - compiled: arrays of several records
-    stream: Array, table: Array, width: int, token_bytes: int, first: Array, types: int, document_starts: Array,
-    blocks: Array, size: int, block_bits: int, frequent: Array, ids: Array, counted: Array, column: int, stop: Array,
-) -> tuple[Any, Any]:  # fmt: skip
+    stream: Array,
+    table: Array,
+    width: int,
+    token_bytes: int,
+    first: Array,
+    types: int,
+    document_starts: Array,
+    blocks: Array,
+    size: int,
+    block_bits: int,
+    frequent: Array,
+    ids: Array,
+    counted: Array,
+    column: int,
+    stop: Array,
+) -> tuple[Any, Any]:
     """Find a token sequence (an array of ids) and return :func:`count_range` of its rows.
 
     The arguments are the fields of :class:`SuffixArray`, :class:`Rows` and :class:`Selection`. Passing these tuples

@@ -119,9 +119,14 @@ def gallop(values: Array, low: Any, high: Any, wanted: Any) -> Any:
 
 @compiled()
 def _pairs(
-    starts: Array, ends: Array, documents: Array,
-    other_starts: Array, other_ends: Array, other_documents: Array, windows: Array,
-) -> tuple[Array, Array]:  # fmt: skip
+    starts: Array,
+    ends: Array,
+    documents: Array,
+    other_starts: Array,
+    other_ends: Array,
+    other_documents: Array,
+    windows: Array,
+) -> tuple[Array, Array]:
     found = np.empty(starts.size, np.int64)
     pairs = np.empty((starts.size, 1 + windows.size), np.int64)
     count = 0
@@ -172,9 +177,16 @@ def overlapping_pairs(
 
 @compiled()
 def near_pairs(  # noqa: PLR0913 - compiled: arrays of several records
-    starts: Array, ends: Array, i: int, i_end: int,
-    other_starts: Array, other_ends: Array, j: int, j_end: int, window: int,
-) -> int:  # fmt: skip
+    starts: Array,
+    ends: Array,
+    i: int,
+    i_end: int,
+    other_starts: Array,
+    other_ends: Array,
+    j: int,
+    j_end: int,
+    window: int,
+) -> int:
     """Return the number of pairs with at most ``window`` tokens between, by four indexes that only move forward."""
     total = 0
     before_low = before_high = after_low = after_high = j

@@ -19,9 +19,19 @@ from factcensus.indexer.storage.fields import COLUMNS, find_field, is_encodable,
 
 #: The kinds of expressions allowed in a condition.
 _KINDS = {
-    "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "COLUMN_REF", "CONSTANT", "FUNCTION",
-    "COLLATE", "TYPE", "LAMBDA",
-}  # fmt: skip
+    "COMPARISON",
+    "CONJUNCTION",
+    "OPERATOR",
+    "BETWEEN",
+    "CASE",
+    "CAST",
+    "COLUMN_REF",
+    "CONSTANT",
+    "FUNCTION",
+    "COLLATE",
+    "TYPE",
+    "LAMBDA",
+}
 #: Functions whose result depends only on their arguments and is not much larger than them.
 _LIST = """
 ~~ !~~ ~~* !~~* ~~~ like_escape ilike_escape not_like_escape not_ilike_escape ^@ || lower upper lcase ucase trim

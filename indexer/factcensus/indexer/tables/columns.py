@@ -25,9 +25,13 @@ LABEL_COLUMNS = ("index", "index_digest", "analyzer", "exact")
 CORPUS_DIGEST = "corpus_digest"
 #: The counts in every counts table; each window adds ``cooccurrence_documents_w…`` and ``cooccurrence_pairs_w…``.
 BASE_COUNTS = (
-    "subject_mentions", "object_mentions", "subject_documents", "object_documents",
-    "cooccurrence_documents", "cooccurrence_pairs",
-)  # fmt: skip
+    "subject_mentions",
+    "object_mentions",
+    "subject_documents",
+    "object_documents",
+    "cooccurrence_documents",
+    "cooccurrence_pairs",
+)
 _COUNT = re.compile(r"(subject|object)_(mentions|documents)|cooccurrence_(documents|pairs)(_w\d+)?")
 #: Minimum similarity (difflib's ratio, 0 to 1) of an unknown column that is reported as misspelt: ``subjct`` has 0.92
 #: with ``subject``, but the valid names ``subject_id`` and ``object_type`` have 0.82 and 0.71.

@@ -63,9 +63,17 @@ def count_facts(
     windows = windows_of(windows)
     forms, subjects, objects = _lay_out(index, facts)
     groups, counts = count_pairs(
-        index, forms, subjects, objects, check_windows(windows),
-        by=by, scope=scope, deadline=deadline, threads=threads, progress=progress,
-    )  # fmt: skip
+        index,
+        forms,
+        subjects,
+        objects,
+        check_windows(windows),
+        by=by,
+        scope=scope,
+        deadline=deadline,
+        threads=threads,
+        progress=progress,
+    )
     names = count_names(windows)
     # (facts, groups, numbers), in the order of the names
     found = np.concatenate(
@@ -142,9 +150,10 @@ def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np
     if columns:
         none: list[list[str]] = [[]] * facts.num_rows
         aliases = [
-            extra or () for role in ("subject", "object")
+            extra or ()
+            for role in ("subject", "object")
             for extra in (facts[f"{role}_aliases"].to_pylist() if f"{role}_aliases" in columns else none)
-        ]  # fmt: skip
+        ]
         keys = dict.fromkeys(
             mentioned := [(name, *extra) for name, extra in zip(names.to_pylist(), aliases, strict=True)]
         )

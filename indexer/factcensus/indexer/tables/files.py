@@ -29,9 +29,15 @@ from factcensus.indexer.tables.values import as_list, json_cell, python_rows, py
 TableFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
 #: Endings of readable tables; tables with the endings in OUTPUTS can also be written.
 ENDINGS: dict[str, TableFormat] = {
-    "parquet": "parquet", "csv": "csv", "jsonl": "jsonl", "arrow": "arrow",
-    "tsv": "csv", "ndjson": "jsonl", "json": "json", "feather": "arrow",
-}  # fmt: skip
+    "parquet": "parquet",
+    "csv": "csv",
+    "jsonl": "jsonl",
+    "arrow": "arrow",
+    "tsv": "csv",
+    "ndjson": "jsonl",
+    "json": "json",
+    "feather": "arrow",
+}
 OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
