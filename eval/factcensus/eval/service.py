@@ -13,7 +13,8 @@ from pathlib import Path
 from factcensus.eval.errors import EvaluationError
 from factcensus.indexer.errors import FactcensusError
 
-START_TIMEOUT_S = 120.0
+#: The first start on a machine compiles the counting code, which takes minutes if other programs use its processors.
+START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 10.0
 
 
