@@ -3,7 +3,7 @@
 A client in a separate process sends the same questions in the same order to every server, alternately by round, over
 loopback: counts of single texts, one subject with one object, and batches of facts; from one, several, and many
 clients. All servers answer from the same index folder. Ours runs with its default settings but without the answer
-cache, which would otherwise give most answers; one run with the cache shows its effect.
+cache, which would otherwise give most answers; one run with the cache shows its effect, and one shows several workers.
 
 CPU time is that of the server process, all threads. :mod:`benchmarks.peer_servers` describes the peers: they count less
 (no documents, and occurrences near one another), validate nothing and cannot be cancelled.
@@ -25,6 +25,7 @@ from typing import Any
 
 from benchmarks.corpora import FACTCENSUS, Setting
 from benchmarks.measure import Report, spread
+from factcensus.api.client import Client
 from factcensus.indexer import CountIndex, Entity
 
 CLIENTS = (1, 8, 64)
@@ -35,6 +36,9 @@ BATCH = 100
 MOST_REQUESTS, SECONDS = 2_000, 2.0
 OURS, FASTAPI, WERKZEUG = "ours", "the engine behind FastAPI", "the engine behind its own kind of server"
 CACHED = "ours, answers kept"
+#: One worker for each processor, at most four.
+WORKERS = min(4, os.cpu_count() or 1)
+TOGETHER = f"ours, {WORKERS} workers"
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,17 @@ class Server:
     port: int
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds that the process has used."""
-        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the CPU seconds that the process and its workers have used."""
+        return sum(map(_cpu_s, [self.process, *_children(self.process)]))
+
+
+def _cpu_s(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,9 @@ def main(setting: Setting, report: Report) -> None:
             OURS: running.enter_context(serve_ours(setting.index, {"FACTCENSUS_CACHE_BYTES": "1"})),
             FASTAPI: running.enter_context(_serve_peer("fastapi", setting.index)),
             WERKZEUG: running.enter_context(_serve_peer("werkzeug", setting.index)),
+            TOGETHER: running.enter_context(
+                serve_ours(setting.index, {"FACTCENSUS_CACHE_BYTES": "1"}, "--workers", str(WORKERS))
+            ),
             CACHED: running.enter_context(serve_ours(setting.index, {})),
         }
         texts = _texts(index)
@@ -82,15 +97,29 @@ def main(setting: Setting, report: Report) -> None:
         )
         name = index.name
         counts = [_post(f"/v1/indexes/{name}/count", {"text": text}) for text in texts]
-        _compare(report, "single counts", "request", servers, dict.fromkeys(servers, counts) | {
-            WERKZEUG: [_wire(text) for text in texts],
-        })  # fmt: skip
+        _compare(
+            report,
+            "single counts",
+            "request",
+            servers,
+            dict.fromkeys(servers, counts)
+            | {
+                WERKZEUG: [_wire(text) for text in texts],
+            },
+        )
         both = [_post(f"/v1/indexes/{name}/cooccurrence", _pair(pair)) for pair in pairs]
         del servers[CACHED]
         alone = [_wire(f"{subject} AND {object}") for subject, object in pairs]
-        _compare(report, "one subject with one object", "request", servers, dict.fromkeys(servers, both) | {
-            WERKZEUG: alone,
-        })  # fmt: skip
+        _compare(
+            report,
+            "one subject with one object",
+            "request",
+            servers,
+            dict.fromkeys(servers, both)
+            | {
+                WERKZEUG: alone,
+            },
+        )
         batches = [
             _post(
                 f"/v1/indexes/{name}/facts:count",
@@ -98,8 +127,14 @@ def main(setting: Setting, report: Report) -> None:
             )
             for at in range(0, len(pairs) - BATCH + 1, BATCH)
         ]
-        _compare(report, f"batches of {BATCH} facts (the last server takes one at a time)", "fact", servers,
-                 dict.fromkeys(servers, batches) | {WERKZEUG: alone}, {OURS: BATCH, FASTAPI: BATCH})  # fmt: skip
+        _compare(
+            report,
+            f"batches of {BATCH} facts (the last server takes one at a time)",
+            "fact",
+            servers,
+            dict.fromkeys(servers, batches) | {WERKZEUG: alone},
+            {OURS: BATCH, TOGETHER: BATCH, FASTAPI: BATCH},
+        )
 
 
 def _compare(
@@ -120,7 +155,7 @@ def _compare(
                 runs[name].append(_run(server, requests[name], clients, things.get(name, 1)))
         rows = []
         for name, found in runs.items():
-            ratios = [our.per_second / their.per_second for our, their in zip(runs[OURS], found, strict=True)]
+            ratios = _ratios(runs[OURS], found)
             rows.append(
                 [
                     name,
@@ -131,12 +166,27 @@ def _compare(
                     ),
                     f"{statistics.median(run.cpu_ms for run in found):.3g} ms",
                     "" if name == OURS else spread(ratios),
+                    "" if name == FASTAPI else spread(_ratios(found, runs[FASTAPI])),
                 ]
             )
         report.heading(f"{what}, {clients} client{'s'[: clients != 1]}")
         report.table(
-            ["", f"{thing}s per second", "p50", "p99", f"CPU per {thing}", f"ours ÷ this, {thing}s per second"], rows
+            [
+                "",
+                f"{thing}s per second",
+                "p50",
+                "p99",
+                f"CPU per {thing}",
+                f"ours ÷ this, {thing}s per second",
+                "this ÷ the engine behind FastAPI",
+            ],
+            rows,
         )
+
+
+def _ratios(these: Sequence[Run], others: Sequence[Run]) -> list[float]:
+    """Return the ratios of requests per second, by round."""
+    return [this.per_second / other.per_second for this, other in zip(these, others, strict=True)]
 
 
 def _run(server: Server, requests: Sequence[str], clients: int, things: int) -> Run:
@@ -176,6 +226,8 @@ def serve_ours(folder: Path, settings: Mapping[str, str], *more: str | Path) -> 
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.05)
             port = int(said.partition("http://")[2].partition(":")[2].split()[0])
+            with Client(f"http://127.0.0.1:{port}") as client:
+                client.wait_ready(600)
             yield Server(process.pid, port)
         finally:
             process.terminate()
