@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from graphlib import TopologicalSorter
@@ -123,6 +124,15 @@ def test_every_container_is_restricted() -> None:
     assert SERVICES["corpus"]["network_mode"] == SERVICES["indexer"]["network_mode"] == "none"
     assert SERVICES["api"]["ports"] == ["127.0.0.1:8080:8080"]
     assert "indexes:/data/indexes:ro" in SERVICES["api"]["volumes"]
+
+
+def test_the_images_contain_every_file_that_the_package_is_built_from() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {project["project"]["readme"], *project["project"]["license-files"], *wheel["only-include"]}
+    needed |= {hook["path"] for hook in wheel.get("hooks", {}).values()}
+    copied = {path for line in re.findall(r"^COPY (.+) \S+$", stage("source"), re.MULTILINE) for path in line.split()}
+    assert needed <= copied
 
 
 def stage(name: str) -> str:
