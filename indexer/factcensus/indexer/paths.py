@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.names import nearest
+from factcensus.indexer.system.places import Place
 
 #: Maximum number of neighbours compared with a missing name, and of indexes listed in one message.
 _MOST_COMPARED, _MOST_LISTED = 1000, 5
@@ -82,6 +83,7 @@ def check_output_folder(path: Path) -> None:
 
 
 def _check_above(path: Path) -> None:
+    Place.of(path)  # refuses a path that was made from a URL
     for above in path.parents:
         if above.exists():
             if not above.is_dir():

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
+from factcensus.indexer.building.estimate import check_disk, estimate_build
 from factcensus.indexer.building.settings import ANALYSIS_BYTES, PROCESS_BYTES, BuildSettings
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.building.staging import (
@@ -26,7 +27,9 @@ from factcensus.indexer.building.staging import (
     finish,
     move_in,
     staging,
+    staging_folder,
 )
+from factcensus.indexer.building.upload import uploaded
 from factcensus.indexer.corpus import BadLinePolicy, SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import index_folder
@@ -53,6 +56,7 @@ from factcensus.indexer.storage.manifest import (
 )
 from factcensus.indexer.system.files import write_atomically
 from factcensus.indexer.system.locks import lock_folder
+from factcensus.indexer.system.places import Place
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 
 #: Number of shards from which on ``add`` suggests ``compact``.
@@ -76,7 +80,7 @@ def _silent(stage: str, done: int, total: int, unit: str) -> None:
 
 def build_index(  # noqa: PLR0913 - options, which are given by name
     sources: str | Path | Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | Place,
     *,
     analyzer: str = "words",
     jobs: int | None = None,
@@ -92,8 +96,8 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
     """Build an index of corpus files and folders.
 
     Args:
-        sources: Files, folders or fsspec URLs.
-        out: The index folder; must not exist.
+        sources: Files, folders or URLs.
+        out: The index folder, which must not exist; or a URL, where the index is uploaded when it is complete.
         analyzer: See :func:`factcensus.indexer.analyzers.get_analyzer`.
         jobs: Number of processes that read and analyse (fewer if memory is short) and of threads that sort; by default
             one per processor. The result is identical byte for byte for any number.
@@ -112,9 +116,17 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
         InputError: A source, line or setting is invalid; ``out`` exists; or an interrupted build with other settings
             is there.
         OSError: The disk failed; the unfinished build stays and can be continued.
+        PlaceError: A source cannot be read, or the index cannot be uploaded.
     """
     check_main_guard()
-    out = Path(out)
+    if not (place := Place.of(out)).is_local:
+        with uploaded(place, progress or _silent) as local:
+            return build_index(
+                sources, local, analyzer=analyzer, jobs=jobs, memory_bytes=memory_bytes, shard_tokens=shard_tokens,
+                text_field=text_field, id_field=id_field, on_bad_line=on_bad_line, device=device, progress=progress,
+                notice=notice,
+            )  # fmt: skip
+    out = place.path
     settings = BuildSettings(analyzer, memory_bytes, shard_tokens, text_field, id_field, on_bad_line)
     if out.exists():
         raise InputError(f"{out} exists; add to it with 'factcensus index add', or choose another --out")
@@ -122,6 +134,7 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
     run = _run(jobs, device, progress, notice)
+    check_disk(estimate_build(files, chosen, memory_bytes=memory_bytes, jobs=run.jobs), out, staging_folder(out))
     with staging(out, settings, chosen, files) as folder:
         new = complete(folder) or _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run)
         finish(folder, out, new)
@@ -206,7 +219,7 @@ def _refuse_repeated(folder: Path, old: Manifest, tasks: Sequence[SpoolTask]) ->
 
 def compact_index(
     index: str | Path,
-    out: str | Path | None = None,
+    out: str | Path | Place | None = None,
     *,
     jobs: int | None = None,
     memory_bytes: int = 8 << 30,
@@ -221,8 +234,8 @@ def compact_index(
 
     Args:
         index: A factcensus index folder.
-        out: A new folder for the result; by default the result replaces the index. Readers that have the old index open
-            continue with it. In both cases, the disk temporarily holds both indexes.
+        out: A new folder or URL for the result; by default the result replaces the index. Readers that have the old
+            index open continue with it. In both cases, the disk temporarily holds both indexes.
         jobs: As in :func:`build_index`, like all other arguments.
 
     Raises:
@@ -230,9 +243,16 @@ def compact_index(
         VerificationError: A file needed for the result is damaged.
     """
     index = index_folder(index)
-    if out is not None and Path(out).exists():
+    place = None if out is None else Place.of(out)
+    if place is not None and not place.is_local:
+        with uploaded(place, progress or _silent) as local:
+            return compact_index(
+                index, local, jobs=jobs, memory_bytes=memory_bytes, shard_tokens=shard_tokens, device=device,
+                progress=progress,
+            )  # fmt: skip
+    if place is not None and place.path.exists():
         raise InputError(f"{out} exists; choose another --out")
-    target = index if out is None else Path(out)
+    target = index if place is None else place.path
     run = _run(jobs, device, progress)
     read_manifest(index)
     with lock_folder(index):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from factcensus.indexer.cli.command import Function, argument, command, group, o
 from factcensus.indexer.cli.options import (
     OUTPUT_FILE,
     OUTPUT_FOLDER,
+    OUTPUT_INDEX,
     PATH,
     Choice,
     IndexChoice,
@@ -31,6 +33,7 @@ from factcensus.indexer.system.progress import ConsoleProgress
 if TYPE_CHECKING:
     from factcensus.indexer.changing.deletion import Deletion
     from factcensus.indexer.storage.manifest import Manifest
+    from factcensus.indexer.system.places import Place
 
 #: Maximum number of ids and documents that a deletion prints.
 MOST_PRINTED = 20
@@ -57,7 +60,8 @@ def _reading_options(function: Function) -> Function:
 
 @command("build", example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB")
 @sources_argument
-@option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new index folder")
+@option("--out", required=True, type=OUTPUT_INDEX, metavar="INDEX", help="the new index folder, or a URL")
+@option("--dry-run", is_flag=True, help="show the disk, memory and hours that the build needs, without building")
 @option(
     "--analyzer",
     default="words",
@@ -66,16 +70,36 @@ def _reading_options(function: Function) -> Function:
 )
 @machine_options
 @_reading_options
-def build(sources: tuple[str, ...], out: Path, **options: Any) -> None:
+def build(sources: tuple[str, ...], out: Place, dry_run: bool, **options: Any) -> None:
     """Build an index from JSON Lines (plain, .gz, .zst, .xz or .bz2) and Parquet files.
 
     The same command continues an interrupted build.
     """
     from factcensus.indexer.building.build import build_index
 
+    if dry_run:
+        _print_estimate(sources, out, options)
+        return
     with ConsoleProgress() as progress:
         manifest = build_index(sources, out, progress=progress, notice=notice, **options)
     _print_built(out, manifest)
+
+
+def _print_estimate(sources: tuple[str, ...], out: Place, options: dict[str, Any]) -> None:
+    from factcensus.indexer.building.estimate import plan_build
+
+    named = {name: options[name] for name in ("analyzer", "jobs", "memory_bytes")}
+    estimate = plan_build(sources, out, notice=notice, **named)
+    cores = options["jobs"] or os.cpu_count() or 1
+    for what, value in {
+        "source files": size_text(estimate.source_bytes),
+        "text": f"about {size_text(estimate.text_bytes)}, {estimate.tokens:,} tokens",
+        "index": f"about {size_text(estimate.index_bytes)}",
+        "disk during build": f"about {size_text(estimate.disk_bytes)}, at least {size_text(estimate.least_disk_bytes)}",
+        "memory": f"at most {size_text(estimate.memory_bytes)} (--memory)",
+        "time": f"about {estimate.hours:.1f} hours on {cores} cores, {estimate.hours * cores:.1f} core-hours",
+    }.items():
+        print(f"{what:<20} {value}")
 
 
 @command(
@@ -98,7 +122,7 @@ def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:
     _print_built(index, manifest)
 
 
-def _print_built(folder: Path, manifest: Manifest) -> None:
+def _print_built(folder: object, manifest: Manifest) -> None:
     skipped = f", {manifest.skipped_lines:,} bad lines skipped" if manifest.skipped_lines else ""
     print(
         f"{folder}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, {len(manifest.shards)} shards, "
@@ -218,9 +242,11 @@ def _read_ids(file: Path) -> list[str]:
 
 @command("compact", example="factcensus index compact indexes/wiki")
 @folder_argument
-@option("--out", type=OUTPUT_FOLDER, metavar="INDEX", default_text="replace INDEX", help="a new folder for the result")
+@option(
+    "--out", type=OUTPUT_INDEX, metavar="INDEX", default_text="replace INDEX", help="a new folder or URL for the result"
+)
 @machine_options
-def compact(index: Path, out: Path | None, **options: Any) -> None:
+def compact(index: Path, out: Place | None, **options: Any) -> None:
     """Rewrite an index without its deleted documents, in as few shards as --memory allows."""
     from factcensus.indexer.building.build import compact_index
 

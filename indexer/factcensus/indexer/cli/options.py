@@ -73,8 +73,8 @@ class PlaceType(ParamType):
         return place
 
 
-#: A path or URL that the command reads or writes; a table that it writes.
-PLACE, OUTPUT_TABLE = PlaceType(), PlaceType(check_output_file)
+#: A path or URL that the command reads or writes; a table or an index that it writes.
+PLACE, OUTPUT_TABLE, OUTPUT_INDEX = PlaceType(), PlaceType(check_output_file), PlaceType(check_output_folder)
 
 
 class Output(AnyPath):
@@ -90,9 +90,13 @@ class Output(AnyPath):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
+        from factcensus.indexer.system.places import Place
+
         try:
-            if value != "" and "://" not in str(value):
-                self._check(Path(value))
+            if value != "":
+                if not (place := Place.of(value)).is_local:
+                    raise InputError(f"{place} is a URL, and this is only written to a local path; give one")
+                self._check(place.path)
         except InputError as error:
             raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
         return super().convert(value, param, ctx)
