@@ -33,7 +33,7 @@ def test_worked_miniature_of_the_format_page_is_right() -> None:
     }
     with index_folder(["b a", "b", "b a"]) as folder:
         written = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert written.keys() == stated.keys() | {"manifest.json", "documents.0.parquet"}
+    assert written.keys() == stated.keys() | {"manifest.json", "documents.0.parquet", "sample.0"}
     assert {name: written[name] for name in stated} == stated
 
 

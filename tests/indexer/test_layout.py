@@ -181,7 +181,7 @@ def test_same_corpus_gives_the_same_bytes_and_another_corpus_another_digest(tmp_
 
 
 def files_of_an_index(analyzer: str) -> list[str]:
-    shared = ["tokenized.0", "table.0", "offset.0", "first.0", "documents.0.parquet"]
+    shared = ["tokenized.0", "table.0", "offset.0", "first.0", "sample.0", "documents.0.parquet"]
     vocabulary = ["vocabulary.0.utf8", "vocabulary.0.starts", "vocabulary.0.sorted"]
     return shared + (vocabulary if analyzer == "words" else [])
 

@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -25,6 +26,8 @@ from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.infini_gram.language_model import NgramModel
 from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.storage.layout import entry_bytes
+from factcensus.indexer.system.places import Place
+from servers import web_server
 
 from . import reference
 from .corpora import ENGINE_PATH_TRAPS, Record, write_corpus
@@ -244,6 +247,40 @@ def test_counts_in_every_layout_equal_the_engine_and_brute_force(layout: str, pu
     with CountIndex.open(out, analyzer=published.analyzer(dtype)) as index:
         assert {shard.token_bytes for shard in index.shards} == {WIDTH[dtype]}
         check_counts(index, engine_of([out], dtype), documents, lambda text: published.ids(text, dtype))
+
+
+@pytest.mark.parametrize(("layout", "kind"), [(layout, "s3") for layout in LAYOUTS] + [("v4-u16-meta", "web")])
+def test_index_at_a_url_answers_like_the_folder(
+    layout: str, kind: str, published: Published, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FACTCENSUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("factcensus.indexer.remote.search.WINDOW_BYTES", 256)  # as if the table were large
+    monkeypatch.setattr("factcensus.indexer.remote.search.WINDOW_ROWS", 32)
+    monkeypatch.setattr("factcensus.indexer.remote.opening.WINDOW_BYTES", 256)
+    out, dtype = published.layout(layout), LAYOUTS[layout][1]
+    with ExitStack() as stack:
+        if kind == "s3":
+            url = f"{request.getfixturevalue('bucket')}/{layout}"
+            for file in (path for path in out.rglob("*") if path.is_file()):
+                (Place.of(url) / file.relative_to(out).as_posix()).upload(file)
+        else:
+            url = f"{stack.enter_context(web_server(published.folder)).url}/{layout}"
+        local = stack.enter_context(CountIndex.open(out, analyzer=published.analyzer(dtype)))
+        for _ in range(2):  # with an empty cache folder, and with a full one
+            remote = stack.enter_context(CountIndex.open(url, analyzer=published.analyzer(dtype)))
+            for query in QUERIES:
+                assert remote.count(query) == local.count(query)
+                assert remote.find_documents(text=query, limit=7) == local.find_documents(text=query, limit=7)
+            for window in (None, 3):
+                pair = Entity(" Paris", [" Berlin"]), Entity(" France")
+                assert remote.cooccurrence(*pair, window=window) == local.cooccurrence(*pair, window=window)
+            scope = Scope(documents=(10, 90))
+            assert remote.count(" the", scope=scope) == local.count(" the", scope=scope)
+            assert remote.info() | {"bytes": 0} == local.info() | {"bytes": 0}
+        if dtype != "u8":
+            with pytest.raises(InputError, match="does not name its tokenizer"):
+                CountIndex.open(url)
 
 
 @pytest.mark.parametrize("layout", ["v4-u8", "v4-u16-meta", "v6-u8"])

@@ -21,7 +21,10 @@ NATIVE = f"{PREFIX}NATIVE"
 #: Another folder with compiled counting code, for the tests.
 NATIVE_FOLDER = f"{PREFIX}NATIVE_FOLDER"
 
-_registered: list[Callable[[], Iterable[str]]] = [lambda: (DEBUG, TEST_DATA, NATIVE, NATIVE_FOLDER)]
+#: The folder in which parts of indexes at URLs are kept, instead of the usual one of the system.
+CACHE = f"{PREFIX}CACHE"
+
+_registered: list[Callable[[], Iterable[str]]] = [lambda: (CACHE, DEBUG, TEST_DATA, NATIVE, NATIVE_FOLDER)]
 
 
 def register(names: Callable[[], Iterable[str]]) -> None:

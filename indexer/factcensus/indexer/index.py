@@ -40,6 +40,7 @@ from factcensus.indexer.records import texts as strings
 
 if TYPE_CHECKING:
     from factcensus.indexer.answers import DocumentsAnswer
+    from factcensus.indexer.remote.cost import Estimate
     from factcensus.indexer.tables.facts import Facts
 
 
@@ -76,7 +77,8 @@ class CountIndex(OpenedIndex):
             return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True, by, groups)
         stop = NO_DEADLINE if deadline is None else deadline.flag
         column = column_of(scope)
-        shards = self.counted_shards(scope)  # checks the condition even if there is nothing to count
+        # Checks the condition even if there is nothing to count.
+        shards = self.asked_shards(lambda: [ids], scope, deadline=deadline) if ids else self.counted_shards(scope)
         occurrences = documents = 0
         if ids:
             for shard, counted in shards:
@@ -90,7 +92,8 @@ class CountIndex(OpenedIndex):
     def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline) -> dict[str, TextCounts]:
         names, codes = self.groups(by)
         grouped = np.zeros((len(names), 2), np.int64)
-        for (shard, counted), groups in zip(self.counted_shards(scope), codes, strict=True):
+        shards = self.asked_shards(lambda: [ids] if ids else [], scope, deadline=deadline)
+        for (shard, counted), groups in zip(shards, codes, strict=True):
             if ids:
                 shard.count_groups(ids, counted, groups, deadline.flag, grouped)
             deadline.check()
@@ -118,7 +121,7 @@ class CountIndex(OpenedIndex):
         deadline = deadline or Deadline()
         tokens, starts = self._flat_ngrams(ngrams)
         counts = np.zeros((len(ngrams), 2), np.int64)
-        for shard, counted in self.counted_shards(scope):
+        for shard, counted in self.asked_shards(lambda: ngrams, scope, deadline=deadline):
             shard.count_all(tokens, starts, counted, column_of(scope), deadline.flag, counts)
             deadline.check()
         return counts
@@ -199,6 +202,11 @@ class CountIndex(OpenedIndex):
         return count_facts(
             self, facts, windows=windows, by=by, scope=scope, deadline=deadline, threads=threads, progress=progress
         )
+
+    def estimate(self, facts: Facts) -> Estimate | None:
+        """Estimate the reads for counting a table of facts in an index at a URL; None for a local folder."""
+        del facts
+        return None
 
     def find_documents(  # noqa: PLR0913 - options, which are given by name
         self,

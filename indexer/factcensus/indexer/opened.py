@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
-from factcensus.indexer.paths import index_folder, no_index
+from factcensus.indexer.paths import no_index
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
@@ -30,16 +30,23 @@ from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.shards import open_shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 from factcensus.indexer.storage.vocabulary import Vocabulary
+from factcensus.indexer.system.places import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from factcensus.indexer.analyzers.words import WordsAnalyzer
     from factcensus.indexer.arrays import TokenIds
+    from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.forms import TextForms
+    from factcensus.indexer.remote.reader import Reads
 
 #: Maximum size of the kept masks of an index, and of its kept groups; a mask takes a byte per document, groups four.
 MOST_CACHED_BYTES = 1 << 30
+#: The folder of an index, or its URL.
+IndexPath = str | Path | Place
+#: Maximum number of requests of one question to an index at a URL, unless the caller says otherwise.
+MOST_REQUESTS = 100_000
 #: The token sequences of the surface forms of an entity.
 EntityForms = tuple["TokenIds", ...]
 
@@ -47,7 +54,7 @@ EntityForms = tuple["TokenIds", ...]
 class _OpenedAs(NamedTuple):
     """The arguments of :meth:`OpenedIndex.open`."""
 
-    path: str | Path | Sequence[str | Path]
+    path: IndexPath | Sequence[IndexPath]
     name: str | None
     analyzer: str | None
 
@@ -86,20 +93,31 @@ class OpenedIndex:
 
     @classmethod
     def open(
-        cls, path: str | Path | Sequence[str | Path], *, name: str | None = None, analyzer: str | None = None
+        cls,
+        path: IndexPath | Sequence[IndexPath],
+        *,
+        name: str | None = None,
+        analyzer: str | None = None,
+        most_requests: int | None = MOST_REQUESTS,
     ) -> Self:
         """Open an index that factcensus or infini-gram built.
 
         Args:
-            path: The folder; for indexes built by infini-gram also several folders that form one corpus.
+            path: The folder or its URL; for indexes built by infini-gram also several that form one corpus.
             name: The name of the index in responses; by default the name of the (first) folder.
             analyzer: Only needed if the folder does not name its analyzer (infini-gram indexes of tokenizer ids).
+            most_requests: For an index at a URL, the maximum number of requests of one question; None for no limit.
 
         Raises:
             IndexFormatError: There is no index, or its files do not belong together. This checks the sizes of all
                 files; ``factcensus index verify`` also checks their bytes.
         """
-        folders = [index_folder(each) for each in ([path] if isinstance(path, str | Path) else path or [""])]
+        places = [Place.of(each) for each in ([path] if isinstance(path, str | Path | Place) else path or [""])]
+        if not all(place.is_local for place in places):
+            from factcensus.indexer.remote.index import open_remote
+
+            return cast(Self, open_remote(places, name=name, analyzer=analyzer, most_requests=most_requests))
+        folders = [place.path for place in places]
         for folder in folders:
             if not folder.is_dir():
                 raise no_index(folder)
@@ -173,17 +191,7 @@ class OpenedIndex:
                     "--analyzer hf:PATH_OR_NAME"
                 )
             analyzer = "bytes"
-        chosen = get_analyzer(analyzer)
-        if chosen.has_vocabulary:
-            raise InputError(
-                f"{folder} has no vocabulary, so the analyzer {analyzer} cannot read it; give hf:… or bytes"
-            )
-        fixed = cast(FixedAnalyzer, chosen)
-        # The largest id of a width separates documents. The byte 255 is that id, but it never occurs in UTF-8.
-        if fixed.vocabulary_size > 256**width - (width > 1):
-            raise InputError(
-                f"{folder} has token ids of {width} bytes, too few for the analyzer {analyzer}; give another --analyzer"
-            )
+        fixed = fixed_analyzer(analyzer, width, folder)
         check_tokenizer(shards, fixed, name or _name_of(folder))
         index = cls(name or _name_of(folder), fixed, shards, manifest=None, lexicon=FixedLexicon(fixed), folder=folder)
         index._states = {file: file_state(file) for each in shards for file in [each.folder / each.table_name]}
@@ -289,11 +297,7 @@ class OpenedIndex:
     def info(self) -> IndexInfo:
         """Return the properties of the index."""
         manifest = self.manifest
-        if manifest:  # not the files in the folder, which another process may be changing
-            size = len(manifest.render()) + sum(file.bytes for file in manifest.files.values())
-        else:
-            folders = {self.folder, *(shard.folder for shard in self.shards)}
-            size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
+        size = self._bytes()
         deleted = sum(len(shard.deleted) for shard in self.shards)
         documents = sum(shard.documents for shard in self.shards)
         sources = manifest.sources if manifest else None
@@ -316,6 +320,36 @@ class OpenedIndex:
             sources=None if sources is None else {name: SourceSize(**size) for name, size in sources.items()},
             slice=None if part is None else IndexSlice(**asdict(part)),
         )
+
+    def _bytes(self) -> int:
+        """Return the number of bytes of all files."""
+        if self.manifest:  # not the files in the folder, which another process may be changing
+            return len(self.manifest.render()) + sum(file.bytes for file in self.manifest.files.values())
+        folders = {self.folder, *(shard.folder for shard in self.shards)}
+        return sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
+
+    def usage(self) -> Reads | None:
+        """Return the reads of an index at a URL so far; None for a local folder."""
+        return None
+
+    def asked_shards(
+        self,
+        ngrams: Callable[[], Iterable[Sequence[int]]],
+        scope: Scope,
+        *,
+        reach: int = 0,
+        deadline: Deadline | None = None,
+    ) -> Sequence[tuple[Shard, Mask]]:
+        """Run :meth:`counted_shards` for a question; an index at a URL first reads what it needs of all shards.
+
+        Args:
+            ngrams: Returns the n-grams of the question; only called if something must be read.
+            scope: The documents to count.
+            reach: The largest number of tokens between two mentions that matters.
+            deadline: Stops the reads.
+        """
+        del ngrams, reach, deadline
+        return self.counted_shards(scope)
 
     def token_ids(self, text: str) -> TokenIds | None:
         """Return the token ids of a text; None if one of its tokens does not occur in the corpus.
@@ -432,6 +466,24 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
         shard = open_shard(folder, record, documents, manifest.files)
         documents += shard.documents
         yield shard
+
+
+def fixed_analyzer(name: str, token_bytes: int, folder: object) -> FixedAnalyzer:
+    """Return the analyzer with this name for an index without a vocabulary; ``folder`` names it in messages.
+
+    Raises:
+        InputError: The analyzer needs a vocabulary, or has more ids than fit the index.
+    """
+    chosen = get_analyzer(name)
+    if chosen.has_vocabulary:
+        raise InputError(f"{folder} has no vocabulary, so the analyzer {name} cannot read it; give hf:… or bytes")
+    fixed = cast(FixedAnalyzer, chosen)
+    # The largest id of a width separates documents. The byte 255 is that id, but it never occurs in UTF-8.
+    if fixed.vocabulary_size > 256**token_bytes - (token_bytes > 1):
+        raise InputError(
+            f"{folder} has token ids of {token_bytes} bytes, too few for the analyzer {name}; give another --analyzer"
+        )
+    return fixed
 
 
 def _alive(index: Callable[[], OpenedIndex | None]) -> OpenedIndex:

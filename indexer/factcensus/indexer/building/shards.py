@@ -33,6 +33,7 @@ from factcensus.indexer.storage.layout import (
     write_table,
 )
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
+from factcensus.indexer.storage.sample import write_sample
 
 #: Number of tokens of a part of a file whose types are marked at once.
 _MARKED = 1 << 22
@@ -191,6 +192,7 @@ def write_shard(
     digests[f"table.{number}"] = write_table(
         folder / f"table.{number}", positions, dtype.itemsize, lambda row: on_stage("write", row, len(positions))
     )
+    digests[f"sample.{number}"] = write_sample(folder, number, positions, dtype.itemsize)
     files = {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
     return ShardRecord(number, documents, tokens, vocabulary_size), files
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
-    IndexChoice,
     ScopeChoice,
     Whole,
-    index_argument,
     json_option,
     scope_options,
 )
@@ -40,10 +39,11 @@ def count(index: IndexChoice, text: str, top: int | None, scope: ScopeChoice, as
     """
     with index.open() as opened, scope.timed() as deadline:
         answer = opened.count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
+        used = usage_of(opened)
     if top is not None:
         answer = replace(answer, groups=dict(_by_documents(answer.groups or {})[:top]))
     if as_json:
-        print_json(answer.as_json())
+        print_json(answer.as_json() | used)
         return
     print(f"{' '.join(answer.tokens)!r} in {answer.index} ({answer.analyzer}, exact)")
     rows: list[list[Cell]] = [["all", answer.occurrences, answer.documents]]
@@ -91,8 +91,9 @@ def cooc(
     both = Entity(subject, subject_aliases), Entity(object_name, object_aliases)
     with index.open() as opened, scope.timed() as deadline:
         answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), deadline=deadline)
+        used = usage_of(opened)
     if as_json:
-        print_json(answer.as_json())
+        print_json(answer.as_json() | used)
         return
     names = [entity.name for entity in both]
     where = "in one document" if window is None else f"at most {window} tokens apart"

@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
     PATH,
-    IndexChoice,
     ScopeChoice,
     Whole,
-    index_argument,
     json_option,
     scope_options,
 )
@@ -76,8 +75,9 @@ def documents(  # noqa: PLR0913 - one for each option
             scope=scope.scope(),
             deadline=deadline,
         )
+        used = usage_of(opened)
     if as_json:
-        print_json(page.as_json())
+        print_json(page.as_json() | used)
         return
     shown = f"{start + 1:,} to {start + len(page.documents):,} of " if page.documents else ""
     print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer})")
@@ -129,8 +129,9 @@ def trace(
             scope=scope.scope(),
             deadline=deadline,
         )
+        used = usage_of(opened)
     if as_json:
-        print_json(answer.as_json())
+        print_json(answer.as_json() | used)
         return
     print(
         f"{answer.covered:,} of {len(answer.tokens):,} tokens are in {answer.total:,} spans that occur in "

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, index_options
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
     OUTPUT_TABLE,
     PLACE,
     Choice,
-    IndexChoice,
     ScopeChoice,
     Whole,
     columns_option,
@@ -22,8 +22,8 @@ from factcensus.indexer.cli.options import (
 )
 from factcensus.indexer.cli.work import WorkChoice, work_options
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.paths import index_folder
 from factcensus.indexer.system.console import print_table
+from factcensus.indexer.system.places import is_url
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ SCAN = "options of --scan"
     example="factcensus facts count facts.csv --index indexes/wiki --window 10 --out counts.parquet\n"
     "factcensus facts count facts.csv --url http://127.0.0.1:8080 --index wiki --out counts.parquet\n"
     "factcensus facts count facts.csv --scan corpus/ --window 10 --out counts.parquet\n"
-    "factcensus facts count facts.csv --scan s3://corpora/dolma --work s3://mine/work --part 3/64 --out counts.parquet",
+    "factcensus facts count facts.csv --scan s3://corpora/dolma --work s3://mine/w --part 3/64 --out counts.parquet\n"
+    "factcensus facts count facts.csv --index s3://bucket/index --analyzer hf:llama.json --dry-run --out c.parquet",
 )
 @argument("facts", type=PLACE, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
-@option("--index", metavar="INDEX", help="an index folder; with --url, the name of an index of the service")
+@option("--index", metavar="INDEX", help="an index folder or URL; with --url, the name of an index of the service")
 @option("--scan", several=True, metavar="SOURCE...", help="read corpus files, folders or URLs once, without an index")
 @option("--url", metavar="URL", help="count through the service at this address instead of opening a folder")
 @option(
@@ -62,6 +63,12 @@ SCAN = "options of --scan"
 )
 @columns_option
 @option("--out", required=True, type=OUTPUT_TABLE, metavar="TABLE", help="the new table: .parquet, .csv or .jsonl")
+@option(
+    "--dry-run",
+    is_flag=True,
+    help="for an index at a URL, only print the expected requests, bytes, cost and time",
+)
+@index_options
 @option(
     "--jobs",
     type=Whole(1),
@@ -97,12 +104,15 @@ def count(
     from factcensus.indexer.tables.remarks import unmatched_commas
 
     _check_options(ctx)
-    index = [] if url or given["index"] is None else [given["index"]]
+    index = [] if url or given["index"] is None or is_url(given["index"]) else [given["index"]]
     check_output(out, [facts, *given["scan"], *index])
     table = countable(read_facts(facts, columns=columns, notice=notice), given["scope"].by)
     check_writable(table, out)
     if work.work is not None:
         _scan_shared(table, work, out, given)
+        return
+    if given["dry_run"]:
+        _print_estimate(table, given)
         return
     unit = "B" if given["scan"] else "facts"
     with ConsoleProgress() as progress:
@@ -130,7 +140,19 @@ def count(
 
 #: Options that apply only to --scan, and options that apply only to --index without --url.
 _SCAN_OPTIONS = ("text_field", "on_bad_line", "work")
-_INDEX_OPTIONS = ("by", "no_duplicates", "upto_document", "tokens", "where", "deadline")
+_INDEX_OPTIONS = (
+    "by",
+    "no_duplicates",
+    "upto_document",
+    "tokens",
+    "where",
+    "deadline",
+    "dry_run",
+    "also",
+    "requester_pays",
+    "anonymous",
+    "most_requests",
+)
 
 
 def _check_options(ctx: click.Context) -> None:
@@ -154,20 +176,41 @@ def _check_options(ctx: click.Context) -> None:
                 raise InputError(f"--{name.replace('_', '-')} {why}")
 
 
+def _chosen(given: dict[str, Any]) -> IndexChoice:
+    from factcensus.indexer.system.places import Place
+
+    names = ("analyzer", "also", "requester_pays", "anonymous", "most_requests")
+    return IndexChoice(Place.of(given["index"]), **{name: given[name] for name in names})
+
+
+def _print_estimate(facts: Any, given: dict[str, Any]) -> None:
+    """Print what counting a table in an index at a URL would take.
+
+    Raises:
+        InputError: The index is a local folder.
+    """
+    with _chosen(given).open() as opened:
+        estimate = opened.estimate(facts)
+    if estimate is None:
+        raise InputError("--dry-run estimates the reads of an index at a URL; a local index needs no estimate")
+    print_table([[name, value] for name, value in estimate.rows()], ["expected", ""])
+
+
 def _count_in_index(
     facts: Any,
     report: Report,
     *,
-    index: str,
-    analyzer: str | None,
     windows: tuple[int, ...],
     scope: ScopeChoice,
     jobs: int | None,
-    **_: Any,
+    **given: Any,
 ) -> tuple[Any, str | None]:
     from factcensus.indexer.tables.remarks import unmatched_commas
 
-    with IndexChoice(index_folder(index), analyzer).open() as opened, scope.timed() as deadline:
+    with _chosen(given).open() as opened, scope.timed() as deadline:
+        if (estimate := opened.estimate(facts)) is not None:
+            notice(f"about {estimate}")
+            estimate.check(given["most_requests"])
         counts = opened.count_facts(
             facts,
             windows=list(windows),
@@ -184,7 +227,8 @@ def _count_in_index(
             except EmptyQueryError:
                 return False
 
-        return counts, unmatched_commas(counts, occurs)
+        # In an index at a URL, each of these texts would be another question.
+        return counts, unmatched_commas(counts, occurs if estimate is None else None)
 
 
 def _scan(

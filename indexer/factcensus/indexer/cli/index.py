@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
 from factcensus.indexer.cli.command import Function, argument, command, group, option
 from factcensus.indexer.cli.options import (
     OUTPUT_FILE,
@@ -16,10 +17,8 @@ from factcensus.indexer.cli.options import (
     OUTPUT_INDEX,
     PATH,
     Choice,
-    IndexChoice,
     Value,
     Whole,
-    index_argument,
     json_option,
     machine_options,
     notice,
@@ -288,8 +287,9 @@ def info(index: IndexChoice, as_json: bool) -> None:
     """Show the tokens, documents, sources and size of an index."""
     with index.open() as opened:
         described = opened.info()
+        used = usage_of(opened)
     if as_json:
-        print_json(described.as_json())
+        print_json(described.as_json() | used)
         return
     shown = described.as_json() | {"sources": None}
     if part := described.slice:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import IndexChoice, Whole, index_argument, json_option
+from factcensus.indexer.cli.options import Whole, json_option
 from factcensus.indexer.system.console import print_json, print_table
 
 if TYPE_CHECKING:

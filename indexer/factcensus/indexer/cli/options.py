@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import click
 
-from factcensus.indexer.cli.command import Function, argument, option, spelling
+from factcensus.indexer.cli.command import Function, option, spelling
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest
 from factcensus.indexer.numbers import decimal_number, parse_size, whole_number
@@ -20,7 +20,6 @@ from factcensus.indexer.paths import check_output_file, check_output_folder
 if TYPE_CHECKING:
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scope import Scope
-    from factcensus.indexer.index import CountIndex
     from factcensus.indexer.system.places import Place
 
     ParamType: TypeAlias = click.ParamType[Any]
@@ -265,38 +264,6 @@ def machine_options(function: Function) -> Function:
     ):
         function = add(function)
     return function
-
-
-@dataclass(frozen=True, slots=True)
-class IndexChoice:
-    """The index that a command reads, as the user named it."""
-
-    path: Path
-    analyzer: str | None
-
-    def open(self) -> CountIndex:
-        """Open the index."""
-        from factcensus.indexer.index import CountIndex
-
-        return CountIndex.open(self.path, analyzer=self.analyzer)
-
-
-analyzer_option = option(
-    "--analyzer",
-    metavar="ANALYZER",
-    help="analyzer of an index that was built by infini-gram and does not name its analyzer",
-)
-
-
-def index_argument(function: Function) -> Function:
-    """Add the argument ``INDEX`` with its options; the function receives an :class:`IndexChoice` as ``index``."""
-
-    @wraps(function)
-    def with_index(*, index: Path, analyzer: str | None, **others: Any) -> Any:
-        return function(index=IndexChoice(index, analyzer), **others)
-
-    folder = argument("index", type=PATH, metavar="INDEX", help="an index folder")
-    return folder(analyzer_option(with_index))  # type: ignore[return-value]  # the same function, less two arguments
 
 
 @dataclass(frozen=True, slots=True)

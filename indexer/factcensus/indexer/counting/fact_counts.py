@@ -185,12 +185,13 @@ def count_pairs(  # noqa: PLR0913 - options, which are given by name
     """
     names, codes = index.groups(by)
     column = -1 if by else column_of(scope)
+    reach = int(windows.max(initial=0))
+    asked = index.asked_shards(lambda: forms.ngrams, scope, reach=reach, deadline=deadline)
     selections = [
-        shard.selection(counted, column, groups)
-        for (shard, counted), groups in zip(index.counted_shards(scope), codes, strict=True)
+        shard.selection(counted, column, groups) for (shard, counted), groups in zip(asked, codes, strict=True)
     ]
     counts = count_plan(
-        index.shards,
+        [shard for shard, _ in asked],
         selections,
         plan_facts(forms, subjects, objects, windows),
         max(1, len(names)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,12 @@ class Forms:
 
     def __len__(self) -> int:
         return len(self.simple)
+
+    @property
+    def ngrams(self) -> list[TokenIds]:
+        """The token ids of each form."""
+        ids = self.tokens.tolist()
+        return [tuple(ids[begin:end]) for begin, end in pairwise(self.starts.tolist())]
 
     @property
     def arrays(self) -> tuple[Array, Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
 
 if TYPE_CHECKING:
+    from factcensus.indexer.arrays import TokenIds
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
@@ -68,22 +70,21 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
+    wanted = _Wanted.of(index, text, subject, object, window)
+    asked = index.asked_shards(lambda: wanted.ngrams, scope, deadline=deadline)
     found: list[tuple[npt.NDArray[np.int64], Places]] = []
-    for shard, counted in index.counted_shards(scope):
-        found.append(_found(index, shard, counted, text, subject, object, window))
+    for shard, counted in asked:
+        found.append(wanted.find(shard, counted))
         if deadline is not None:
             deadline.check()
     total = sum(len(documents) for documents, _ in found)
     page: list[FoundDocument] = []
     before = 0
-    for shard, (documents, mentions) in zip(index.shards, found, strict=True):
+    for (shard, _), (documents, mentions) in zip(asked, found, strict=True):
         first = max(0, start - before)
         shown = documents[first : first + limit - len(page)].tolist() if first < len(documents) else []
         if shown and len(page) < limit:
-            rows = shard.rows(shown)
-            page += [
-                _described(index, shard, document, row, mentions) for document, row in zip(shown, rows, strict=True)
-            ]
+            page += _described(index, shard, shown, mentions)
         before += len(documents)
     end = start + len(page)
     groups: dict[str, int] | None = None
@@ -100,14 +101,13 @@ def documents_with(
     index: OpenedIndex, ids: Sequence[int], most: int, *, scope: Scope = EVERY_DOCUMENT
 ) -> list[FoundDocument]:
     """Return the first documents that contain a token sequence, at most ``most``, with passages."""
+    wanted = _Wanted([[tuple(ids)]], check_windows([]))
     page: list[FoundDocument] = []
-    for shard, counted in index.counted_shards(scope):
+    for shard, counted in index.asked_shards(lambda: wanted.ngrams, scope):
         if len(page) >= most:
             break
-        documents, places = _found_tokens(shard, ids, counted)
-        shown = documents[: most - len(page)].tolist()
-        for document, row in zip(shown, shard.rows(shown), strict=True):
-            page.append(_described(index, shard, document, row, places))
+        documents, places = wanted.find(shard, counted)
+        page += _described(index, shard, documents[: most - len(page)].tolist(), places)
     return page
 
 
@@ -116,38 +116,82 @@ Place = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Places = list[Place]
 
 
-def _found(
-    index: OpenedIndex,
-    shard: Shard,
-    counted: Mask,
-    text: str | None,
-    subject: Entity | str | None,
-    object: Entity | str | None,
-    window: int | None,
-) -> tuple[npt.NDArray[np.int64], Places]:
-    if text is not None:
-        ids = index.token_ids(text)
-        return (np.zeros(0, np.int64), []) if ids is None else _found_tokens(shard, ids, counted)
-    assert subject is not None
-    if object is None:
-        found = shard.mentions(index.forms(subject), counted)
-        return np.unique(found.documents), [("subject", found.starts, found.ends)]
-    windows = check_windows([] if window is None else [window])
-    subjects, objects = (shard.mentions(index.forms(entity), counted) for entity in (subject, object))
-    documents, pairs = count_pairs(subjects, objects, windows)
-    return documents[pairs[:, -1] > 0], [
-        ("subject", subjects.starts, subjects.ends),
-        ("object", objects.starts, objects.ends),
+@dataclass(frozen=True)
+class _Wanted:
+    """The documents to find: those with a text, or with mentions of two entities.
+
+    Attributes:
+        forms: The token sequences of the text, or of each entity; a text with an unknown token has none.
+        windows: For a pair, the window, if any.
+        kinds: The kind of mention of each.
+    """
+
+    forms: Sequence[Sequence[TokenIds]]
+    windows: npt.NDArray[np.int64]
+    kinds: tuple[str, ...] = ("text",)
+
+    @classmethod
+    def of(
+        cls,
+        index: OpenedIndex,
+        text: str | None,
+        subject: Entity | str | None,
+        object: Entity | str | None,
+        window: int | None,
+    ) -> _Wanted:
+        """Look up the token ids of what is wanted."""
+        windows = check_windows([] if window is None else [window])
+        if text is not None:
+            ids = index.token_ids(text)
+            return cls([[] if ids is None else [ids]], windows)
+        entities = [entity for entity in (subject, object) if entity is not None]
+        return cls([index.forms(entity) for entity in entities], windows, kinds=("subject", "object")[: len(entities)])
+
+    @property
+    def ngrams(self) -> list[TokenIds]:
+        """All token sequences."""
+        return [form for forms in self.forms for form in forms]
+
+    def find(self, shard: Shard, counted: Mask) -> tuple[npt.NDArray[np.int64], Places]:
+        """Return the documents in one shard, and the mentions in them."""
+        if len(self.forms) == 1:
+            if not self.forms[0]:
+                return np.zeros(0, np.int64), []
+            found = shard.mentions(self.forms[0], counted, overlapping=self.kinds == ("text",))
+            return np.unique(found.documents), [(self.kinds[0], found.starts, found.ends)]
+        subjects, objects = (shard.mentions(forms, counted) for forms in self.forms)
+        documents, pairs = count_pairs(subjects, objects, self.windows)
+        return documents[pairs[:, -1] > 0], [
+            ("subject", subjects.starts, subjects.ends),
+            ("object", objects.starts, objects.ends),
+        ]
+
+
+def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], places: Places) -> list[FoundDocument]:
+    """Return some documents of a shard with their passages."""
+    starts, ends = shard.document_spans(np.array(documents, np.int64))
+    spans = list(zip((starts + 1).tolist(), ends.tolist(), strict=True))
+    shown = [_stretches(*_mentions_in(places, begin, end), begin, end) for begin, end in spans]
+    parts = [(low, high) for stretches in shown for low, high, _ in stretches]
+    texts = iter(shard.token_parts(parts) if parts else [])
+    rows = shard.rows(documents)
+    return [
+        FoundDocument(
+            document=shard.first_document + document,
+            id=row.get("id"),
+            source=row.get("source"),
+            path=row.get("path"),
+            record=row.get("record"),
+            metadata=_parsed(row.get("metadata")),
+            tokens=end - begin,
+            passages=[_passage(index, next(texts), *stretch) for stretch in stretches],
+        )
+        for document, row, (begin, end), stretches in zip(documents, rows, spans, shown, strict=True)
     ]
 
 
-def _found_tokens(shard: Shard, ids: Sequence[int], counted: Mask) -> tuple[npt.NDArray[np.int64], Places]:
-    found = shard.mentions([ids], counted, overlapping=True)
-    return np.unique(found.documents), [("text", found.starts, found.ends)]
-
-
-def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, Any], places: Places) -> FoundDocument:
-    begin, end = shard.document_span(document)
+def _mentions_in(places: Places, begin: int, end: int) -> tuple[list[Mention], list[Mention]]:
+    """Return the mentions to highlight in a document, and the closest pair of two entities among them."""
     inside = []
     for what, starts, ends in places:
         first, last = np.searchsorted(starts, [begin, end])
@@ -157,17 +201,7 @@ def _described(index: OpenedIndex, shard: Shard, document: int, row: dict[str, A
     for what, starts, ends in inside:
         found = zip(starts[:MOST_MENTIONS].tolist(), ends[:MOST_MENTIONS].tolist(), strict=True)
         mentions += [(s, e, what) for s, e in found if all(e <= low or high <= s for low, high, _ in pair)]
-    mentions.sort()
-    return FoundDocument(
-        document=shard.first_document + document,
-        id=row.get("id"),
-        source=row.get("source"),
-        path=row.get("path"),
-        record=row.get("record"),
-        metadata=_parsed(row.get("metadata")),
-        tokens=end - begin,
-        passages=[_passage(index, shard, *stretch) for stretch in _stretches(mentions, pair, begin, end)],
-    )
+    return sorted(mentions), pair
 
 
 def _closest_pair(subject: Place, object: Place) -> list[Mention]:
@@ -213,8 +247,10 @@ def _stretches(
     return sorted(best[:MOST_PASSAGES])
 
 
-def _passage(index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Sequence[Mention]) -> Passage:
-    """Split a range into spans; their joined texts give the text of the range."""
+def _passage(
+    index: OpenedIndex, ids: npt.NDArray[np.integer[Any]], low: int, high: int, mentions: Sequence[Mention]
+) -> Passage:
+    """Split the range [low, high) with the tokens ``ids`` into spans; their joined texts give its text."""
     pieces: list[tuple[int, int, str | None]] = []
     at = low
     for start, end, what in mentions:
@@ -226,7 +262,7 @@ def _passage(index: OpenedIndex, shard: Shard, low: int, high: int, mentions: Se
     gap = " " if index.analyzer.has_vocabulary else ""  # the characters between words are not stored
     spans: Passage = []
     for i, (first, last, label) in enumerate(pieces):
-        text = index.text(shard.tokens(first, last).tolist())
+        text = index.text(ids[first - low : last - low].tolist())
         if label is None:
             text = (gap if i else "") + text + (gap if i + 1 < len(pieces) else "")
         elif gap and spans and spans[-1].mention is not None:

@@ -27,16 +27,15 @@ otherwise silently lead to wrong counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from factcensus.indexer.analyzers import FixedAnalyzer
-from factcensus.indexer.corpus import UNKNOWN_SOURCE, BadRecordError, document_of_fields, parse_line
 from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.infini_gram.metadata import Metadata
 from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.layout import map_file
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
@@ -44,7 +43,7 @@ from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 #: Number of documents per shard whose start is checked when it is opened.
 _CHECKED_DOCUMENTS = 1024
 #: Number of documents, and of tokens of each, with which the tokenizer is checked.
-_JUDGED_DOCUMENTS, _JUDGED_TOKENS = 32, 256
+JUDGED_DOCUMENTS, JUDGED_TOKENS = 32, 256
 #: Minimum share of tokens that are reproduced when their text is tokenized. It is 1.00 for the right tokenizer and 0.00
 #: to 0.21 for others (English text; byte-level and SentencePiece-like tokenizers of 4,000 to 16,000 ids).
 _LEAST_AGREEMENT = 0.3
@@ -137,73 +136,19 @@ def _check_documents(folder: Path, suffix: str, shard: SuffixArrayShard) -> None
         )
 
 
-class Metadata:
-    """The mapped ``metadata.N`` and ``metaoff.N`` of one shard.
-
-    Raises:
-        IndexFormatError: The number of offsets differs from the number of documents.
-    """
-
-    def __init__(self, folder: Path, suffix: str, documents: int) -> None:
-        self._path = folder / f"metadata{suffix}"
-        self._lines = map_file(self._path)
-        offsets = folder / f"metaoff{suffix}"
-        if not offsets.exists() or offsets.stat().st_size != 8 * documents:
-            raise IndexFormatError(
-                f"{offsets} must have one offset for each of {documents} documents; copy the index again"
-            )
-        self._offsets = map_file(offsets).view("<u8")
-
-    def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
-        """Return ``id, source, path, record, metadata`` of some documents, as in the document table of a factcensus
-        index.
-
-        Raises:
-            IndexFormatError: An offset is not at the beginning of a line.
-        """
-        return [_row(self._line(document)) for document in documents]
-
-    def _line(self, document: int) -> bytes:
-        begin = int(self._offsets[document])
-        last = document + 1 == len(self._offsets)
-        end = len(self._lines) if last else int(self._offsets[document + 1])
-        line = bytes(self._lines[begin:end])
-        before = bytes(self._lines[max(0, begin - 1) : begin])
-        if before not in (b"", b"\n") or line.find(b"\n") != len(line) - 1:
-            raise IndexFormatError(
-                f"{self._path}: the offset of document {document} is not at the beginning of a line; move the metadata "
-                "and metaoff files away to continue without them"
-            )
-        return line
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    parsed = parse_line(line, exact=True)
-    fields = parsed.get("metadata") if isinstance(parsed, dict) else None
-    try:
-        if not isinstance(parsed, dict) or not isinstance(fields, dict):
-            raise BadRecordError("a line in another format")
-        document = document_of_fields(parsed.get("linenum", -1), "", fields, fields.pop("id", None))
-    except BadRecordError:
-        text = line.decode(errors="replace").strip()
-        return {"id": None, "source": UNKNOWN_SOURCE, "path": None, "record": None, "metadata": text}
-    return {
-        "id": document.id,
-        "source": document.source,
-        "path": parsed.get("path"),
-        "record": parsed.get("linenum"),
-        "metadata": document.metadata,
-    }
-
-
 def check_tokenizer(shards: Sequence[SuffixArrayShard], analyzer: FixedAnalyzer, name: str) -> None:
+    """Run :func:`judge_tokenizer` with a sample of the documents of open shards."""
+    judge_tokenizer(_sample(shards), analyzer, name)
+
+
+def judge_tokenizer(beginnings: Iterable[list[int]], analyzer: FixedAnalyzer, name: str) -> None:
     """Refuse a tokenizer that does not fit the index, or reversed documents, based on a sample.
 
     Decoding tokens and tokenizing their text again reproduces them if the tokenizer is right. This is checked for the
     beginnings of some documents, forwards and backwards. ASCII bytes are reproduced in either direction.
 
     Args:
-        shards: Open shards.
+        beginnings: The first tokens of some documents.
         analyzer: The analyzer named by the user.
         name: The name of the index, for messages.
 
@@ -212,7 +157,7 @@ def check_tokenizer(shards: Sequence[SuffixArrayShard], analyzer: FixedAnalyzer,
             tokenizer that reproduces another text.
     """
     forwards = backwards = judged = 0.0
-    for ids in _sample(shards):
+    for ids in beginnings:
         if max(ids) >= analyzer.vocabulary_size:
             raise InputError(
                 f"{name} has the token id {max(ids)}, but {analyzer.name} has only {analyzer.vocabulary_size} ids; "
@@ -236,11 +181,11 @@ def check_tokenizer(shards: Sequence[SuffixArrayShard], analyzer: FixedAnalyzer,
 
 def _sample(shards: Sequence[SuffixArrayShard]) -> Iterator[list[int]]:
     """Yield the first tokens of some documents with at least eight tokens."""
-    for shard in shards[:: max(1, len(shards) // _JUDGED_DOCUMENTS)]:
-        for document in range(0, shard.documents, max(1, shard.documents * len(shards) // _JUDGED_DOCUMENTS)):
+    for shard in shards[:: max(1, len(shards) // JUDGED_DOCUMENTS)]:
+        for document in range(0, shard.documents, max(1, shard.documents * len(shards) // JUDGED_DOCUMENTS)):
             begin, end = shard.document_span(document)
             if end - begin >= 8:
-                yield shard.tokens(begin, min(end, begin + _JUDGED_TOKENS)).tolist()
+                yield shard.tokens(begin, min(end, begin + JUDGED_TOKENS)).tolist()
 
 
 def _agreement(analyzer: FixedAnalyzer, ids: Sequence[int]) -> float:

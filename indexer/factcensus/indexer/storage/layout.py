@@ -10,6 +10,7 @@ All integers are little-endian. Shard ``N`` of an index folder is::
 and files that infini-gram's engine ignores because of their names::
 
     documents.N.parquet   per document: id, source, path, record, tokens, text_bytes, text_digest, metadata
+    sample.N              landmarks for searches over a network (:mod:`sample`)
     first.N               u32: the first row in table.N of every 4th type (every 2^n-th of many), in byte order
     frequent.N.G          u32, six per row: the range of a frequent n-gram in table.N, and its occurrences and
                           documents, with and without repeated documents (:mod:`frequent`)
@@ -35,7 +36,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,48 @@ def first_step_bits(types: int, rows: int) -> int:
 def first_entries(types: int, bits: int) -> int:
     """Return the number of entries of ``first.N``: one per step of the types and the separator, and the end."""
     return (types + (1 << bits) >> bits) + 1
+
+
+class ShardShape(NamedTuple):
+    """The numbers that follow from the sizes of the files of a shard.
+
+    Attributes:
+        width: Bytes per entry of ``table.N``.
+        token_bytes: Bytes of a token id.
+        rows: Number of rows, which is the number of tokens including separators.
+        documents: Number of documents.
+    """
+
+    width: int
+    token_bytes: int
+    rows: int
+    documents: int
+
+
+def shard_shape(folder: object, suffix: str, tokenized_bytes: int, table_bytes: int, offset_bytes: int) -> ShardShape:
+    """Return the shape of a shard; ``folder`` and ``suffix`` (``.N``) name it in messages.
+
+    Raises:
+        IndexFormatError: The sizes do not belong together.
+    """
+    width = entry_bytes(tokenized_bytes)
+    rows, rest = divmod(table_bytes, width)
+    token_bytes, odd = divmod(tokenized_bytes, max(1, rows))
+    if rest or odd or token_bytes not in (1, 2, 4) or offset_bytes % 8:
+        raise IndexFormatError(
+            f"{folder}: the sizes of tokenized{suffix} ({tokenized_bytes}), table{suffix} ({table_bytes}) and "
+            f"offset{suffix} ({offset_bytes}) do not belong together; copy the index again or rebuild it"
+        )
+    return ShardShape(width, token_bytes, rows, offset_bytes // 8)
+
+
+def unpack(entries: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
+    """Convert little-endian unsigned integers of ``width`` bytes each to int64."""
+    if width in (1, 2, 4, 8):
+        return entries.view(f"<u{width}").astype(np.int64)
+    padded = np.zeros((len(entries) // width, 8), np.uint8)
+    padded[:, :width] = entries.reshape(-1, width)
+    return padded.view("<i8").ravel()
 
 
 def pack(values: Array, width: int) -> npt.NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from factcensus.indexer.system.files import sync_files
 
 #: A pattern for the file names of an index.
 _OWN_FILE = re.compile(
-    r"(tokenized|table|offset|first)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
+    r"(tokenized|table|offset|first|sample)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
     r"|vocabulary\.\d+\.(utf8|starts|sorted)|manifest\.json\.partial"
 )
 

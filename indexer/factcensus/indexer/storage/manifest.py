@@ -29,7 +29,7 @@ PLAN = "plan.json"
 #: The suffix of the folder in which an index is built.
 STAGING_ENDING = ".building"
 #: File names that do not occur in indexes built by infini-gram.
-_ONLY_OURS = re.compile(r"documents\.\d+\.parquet|first\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
+_ONLY_OURS = re.compile(r"documents\.\d+\.parquet|(first|sample)\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
 
 
 def refuse_unfinished(folder: Path) -> None:
@@ -206,7 +206,8 @@ class Manifest:
         wanted |= {f"documents.{number}.parquet" for number in numbers}
         if self.vocabulary_generation is not None:
             wanted |= {f"vocabulary.{self.vocabulary_generation}.{part}" for part in ("utf8", "starts", "sorted")}
-        allowed = {name for shard in self.shards for name in shard.state_files} | {TOKENIZER}
+        allowed = {name for shard in self.shards for name in (*shard.state_files, f"sample.{shard.number}")}
+        allowed.add(TOKENIZER)
         if missing := wanted - self.files.keys():
             raise ValueError(f"it does not list the file {min(missing)}")
         if more := self.files.keys() - wanted - allowed:
@@ -237,6 +238,15 @@ class Manifest:
         path = folder / MANIFEST
         with explain_unreadable(path, "read"):
             stored = path.read_bytes()
+        return cls.parse(stored, path)
+
+    @classmethod
+    def parse(cls, stored: bytes, path: object) -> Manifest:
+        """Return the manifest for the bytes of ``manifest.json``; ``path`` is its name in messages.
+
+        Raises:
+            IndexFormatError: The manifest is damaged, or has another format version.
+        """
         try:
             manifest = read_content(json.loads(stored))
             intact = manifest.render() == stored

@@ -265,6 +265,10 @@ class Shard(ABC):
         ends = np.where(documents + 1 < self.documents, self.starts_of(following), self.size)
         return self.starts_of(documents), ends
 
+    def token_parts(self, parts: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.integer[Any]]]:
+        """Run :meth:`tokens` for many ranges."""
+        return [self.tokens(begin, end) for begin, end in parts]
+
     @property
     def rows_path(self) -> Path:
         """The path of the document table, which does not exist in an index built by infini-gram."""
@@ -300,15 +304,20 @@ class Shard(ABC):
         """Return the document rows of some documents in ascending order; without a document table, empty records."""
         if self._record is None:
             return self.metadata.rows(documents) if self.metadata else [{} for _ in documents]
-        rows: list[dict[str, Any]] = []
         with self._table() as file:
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-            first_rows = np.concatenate([[0], np.cumsum(sizes)])
-            groups = np.searchsorted(first_rows, documents, side="right") - 1
-            for group in np.unique(groups).tolist():
-                wanted = np.asarray(documents)[groups == group] - first_rows[group]
-                rows += file.read_row_group(group).take(pa.array(wanted, pa.int64())).to_pylist()
-        return rows
+            return take_rows(file, documents)
+
+
+def take_rows(file: pq.ParquetFile, documents: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of a document table with these numbers, in ascending order."""
+    rows: list[dict[str, Any]] = []
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    first_rows = np.concatenate([[0], np.cumsum(sizes)])
+    groups = np.searchsorted(first_rows, documents, side="right") - 1
+    for group in np.unique(groups).tolist():
+        wanted = np.asarray(documents)[groups == group] - first_rows[group]
+        rows += file.read_row_group(group).take(pa.array(wanted, pa.int64())).to_pylist()
+    return rows
 
 
 @contextmanager

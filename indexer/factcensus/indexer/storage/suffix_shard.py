@@ -23,7 +23,7 @@ from factcensus.indexer.kernels.ngrams import (
     count_ranges,
 )
 from factcensus.indexer.storage.frequent import count_frequent
-from factcensus.indexer.storage.layout import STEP_BITS, entry_bytes, first_entries, first_step_bits, map_file
+from factcensus.indexer.storage.layout import STEP_BITS, first_entries, first_step_bits, map_file, shard_shape
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 from factcensus.indexer.storage.shard import Located, Shard, open_numbers
 
@@ -60,20 +60,14 @@ class SuffixArrayShard(Shard):
         self.stream = map_file(folder / f"tokenized{suffix}")
         self.table = map_file(folder / f"table{suffix}")
         offsets = map_file(folder / f"offset{suffix}")
-        self.width = entry_bytes(self.stream.size)
-        rows, rest = divmod(self.table.size, self.width)
-        self.token_bytes, odd = divmod(self.stream.size, max(1, rows))
-        if rest or odd or self.token_bytes not in (1, 2, 4) or offsets.size % 8:
-            raise IndexFormatError(
-                f"{folder}: the sizes of tokenized{suffix} ({self.stream.size}), table{suffix} ({self.table.size}) "
-                f"and offset{suffix} ({offsets.size}) do not belong together; copy the index again or rebuild it"
-            )
+        self.width, self.token_bytes, rows, self.documents = shard_shape(
+            folder, suffix, self.stream.size, self.table.size, offsets.size
+        )
         self.token_dtype = np.dtype(f"<u{self.token_bytes}")
         self.size = rows
         self.ids = self.stream.view(self.token_dtype)
         if self.width == 4:  # one load per entry instead of four
             self.table, self.width = self.table.view("<u4"), 1
-        self.documents = offsets.size // 8
         self._offsets = offsets.view("<u8")
         separators = self.stream[: self.token_bytes]
         if self.documents and (int(self._offsets[0]) or bytes(separators) != b"\xff" * self.token_bytes):

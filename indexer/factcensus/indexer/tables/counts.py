@@ -109,6 +109,11 @@ def check_names(index: OpenedIndex, facts: pa.Table) -> None:
     _lay_out(index, countable(facts))
 
 
+def forms_of_facts(index: OpenedIndex, facts: Facts) -> Forms:
+    """Return the surface forms of all entities of a fact table."""
+    return _lay_out(index, countable(facts))[0]
+
+
 def count_names(windows: Sequence[int]) -> list[str]:
     """Return the names of the count columns of a counts table, in order."""
     names = ["subject_mentions", "object_mentions", "subject_documents", "object_documents"]

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.files import replaced_file, write_atomically
-from factcensus.indexer.system.places.failures import NoFileError, PlaceError, failure, with_retries
+from factcensus.indexer.system.places.failures import NoFileError, PlaceError, with_retries
 from factcensus.indexer.system.places.protocols import (
     NO_OPTIONS,
     Access,
@@ -358,63 +357,3 @@ class _RemoteFile(io.RawIOBase):
         if not self.closed and hasattr(self, "_file"):
             self._file.close()
         super().close()
-
-
-def read_ranges(ranges: Sequence[tuple[Place, int, int]]) -> list[bytes]:
-    """Return the bytes of many ranges, possibly of several files, all requested at once.
-
-    Args:
-        ranges: Files with the first byte and the byte after the last; all of the same protocol and access.
-
-    Raises:
-        NoFileError: A file does not exist.
-        PlaceError: A range cannot be read, or a file ends before it; the message names the file.
-    """
-    if not ranges:
-        return []
-    first = ranges[0][0]
-    if first.is_local:
-        return [_local_range(place, begin, end) for place, begin, end in ranges]
-    found: list[bytes | None] = [b"" if begin == end else None for _, begin, end in ranges]
-
-    def ask() -> None:
-        missing = [number for number, data in enumerate(found) if data is None]
-        if not missing:
-            return
-        places = [ranges[number] for number in missing]
-        file_system = first._opened()[0]
-        paths = [place._opened()[1] for place, _, _ in places]
-        answers = file_system.cat_ranges(
-            paths, [begin for _, begin, _ in places], [end for _, _, end in places], on_error="return"
-        )
-        failures: list[Exception] = []
-        for number, answer in zip(missing, answers, strict=True):
-            place, begin, end = ranges[number]
-            if isinstance(answer, Exception):
-                failures.append(failure(f"read {place}", answer))
-            elif len(answer) != end - begin:
-                failures.append(_wrong_length(place, begin, end, len(answer)))
-            else:
-                found[number] = bytes(answer)
-        if failures:
-            raise next((each for each in failures if isinstance(each, PlaceError)), failures[0])
-
-    with_retries(f"read {first}" + (f" and {len(ranges) - 1:,} more ranges" if len(ranges) > 1 else ""), ask)
-    return cast(list[bytes], found)
-
-
-def _local_range(place: Place, begin: int, end: int) -> bytes:
-    with place.open() as file:
-        data = os.pread(file.fileno(), end - begin, begin)
-    if len(data) != end - begin:
-        raise _wrong_length(place, begin, end, len(data))
-    return data
-
-
-def _wrong_length(place: Place, begin: int, end: int, size: int) -> PlaceError:
-    if size > end - begin:
-        return PlaceError(f"cannot read {place}: the server does not return parts of a file; download it first")
-    return PlaceError(
-        f"cannot read {place}: bytes {begin:,} to {end:,} were requested, and {size:,} came back; the file is "
-        "incomplete or was changed"
-    )

@@ -1,0 +1,133 @@
+"""Landmarks: rows of a remote suffix array whose leading tokens are known without a read.
+
+They come from ``sample.N``, which our builds write, or from probes of earlier searches, which lie on a fixed grid of
+rows so that later searches use them as well.
+"""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+#: Additions to this fraction of the known rows, or fewer, are inserted one by one.
+_FEW = 64
+
+
+@dataclass
+class Landmarks:
+    """Rows with their leading bytes of tokens, in order.
+
+    Attributes:
+        key_bytes: Number of bytes of every key; a key is only shorter if the file of tokens ends there.
+        rows: The rows.
+        keys: The bytes of each row.
+    """
+
+    key_bytes: int
+    rows: Sequence[int] = field(default_factory=list)
+    keys: Sequence[bytes] = field(default_factory=list)
+
+
+@dataclass
+class Grid(Landmarks):
+    """Landmarks to which the probes of searches are added.
+
+    Attributes:
+        changed: Whether rows were added since the grid was loaded.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    changed: bool = False
+
+    def add(self, found: Iterable[tuple[int, bytes]]) -> None:
+        """Add rows and their tokens, at least ``key_bytes`` of them unless the file ends before."""
+        new = {row: key[: self.key_bytes] for row, key in found}
+        self.changed |= bool(new)
+        if len(new) * _FEW < len(self.rows):
+            for row, key in new.items():
+                at = bisect_left(self.rows, row)
+                if at == len(self.rows) or self.rows[at] != row:
+                    insort(self.rows, row)
+                    self.keys.insert(at, key)
+            return
+        merged = dict(zip(self.rows, self.keys, strict=True)) | new
+        self.rows = sorted(merged)
+        self.keys = [merged[row] for row in self.rows]
+
+    def disorder(self) -> int | None:
+        """Return a row whose tokens sort before those of the row before it; None if all are in order."""
+        if all(map(operator.le, self.keys, islice(self.keys, 1, None))):
+            return None
+        return next(self.rows[i] for i in range(1, len(self.keys)) if self.keys[i] < self.keys[i - 1])
+
+
+@dataclass(slots=True)
+class Bound:
+    """A search for one end of the range of an n-gram: its first row, or the first row after its last.
+
+    Attributes:
+        query: The bytes of the n-gram.
+        after: Whether the end of the range is searched.
+        low: All rows before this one are before the bound.
+        high: The bound is at most this row.
+    """
+
+    query: bytes
+    after: bool
+    low: int
+    high: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more than one possible row."""
+        return self.low < self.high
+
+    def narrow(self, marks: Landmarks) -> None:
+        """Narrow the possible rows by known ones; a key that is cut off inside the query decides nothing."""
+        short = self.query[: marks.key_bytes]
+        first = bisect_left(marks.keys, short)
+        if len(self.query) > len(short):  # a row with these bytes may be on either side
+            last = bisect_right(marks.keys, short, first)
+        elif self.after:
+            first = last = bisect_left(marks.keys, True, first, key=lambda key: not key.startswith(short))
+        else:
+            last = first
+        if first:
+            self.low = max(self.low, marks.rows[first - 1] + 1)
+        if last < len(marks.rows):
+            self.high = min(self.high, marks.rows[last])
+
+
+def render_grid(grid: Grid) -> bytes:
+    """Return the rows and keys of a grid as bytes for the cache folder."""
+    lengths = np.array([len(key) for key in grid.keys], "<u2")
+    return b"".join(
+        [
+            np.array([grid.key_bytes, len(grid.rows)], "<u8").tobytes(),
+            np.array(grid.rows, "<u8").tobytes(),
+            lengths.tobytes(),
+            b"".join(grid.keys),
+        ]
+    )
+
+
+def parse_grid(content: bytes, rows: int, key_bytes: int) -> list[tuple[int, bytes]]:
+    """Return the rows and keys in bytes from :func:`render_grid`; none if they are not for such a table."""
+    if len(content) < 16 or int.from_bytes(content[:8], "little") != key_bytes:
+        return []
+    size = int.from_bytes(content[8:16], "little")
+    begin = 16 + 10 * size
+    if size > rows or len(content) < begin:
+        return []
+    known = np.frombuffer(content, "<u8", size, 16).tolist()
+    ends = np.cumsum(np.frombuffer(content, "<u2", size, 16 + 8 * size), dtype=np.int64).tolist()
+    if known != sorted(set(known)) or (known and known[-1] >= rows) or len(content) != begin + (ends or [0])[-1]:
+        return []
+    keys = [content[begin + first : begin + last] for first, last in zip([0, *ends], ends, strict=False)]
+    return list(zip(known, keys, strict=True))

@@ -1,0 +1,381 @@
+"""One shard of a remote index: where its files lie, and the reads that gather what a question needs of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factcensus.indexer.arrays import Mask
+from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.infini_gram.metadata import metadata_row, wrong_line
+from factcensus.indexer.kernels.ngrams import Selection
+from factcensus.indexer.remote.gathered import Found, GatheredShard
+from factcensus.indexer.remote.landmarks import Grid, Landmarks, parse_grid, render_grid
+from factcensus.indexer.remote.locate import Offsets, locate
+from factcensus.indexer.remote.rounds import Span, Steps
+from factcensus.indexer.remote.search import KEY_BYTES, Loaded, Table, read_rows, search
+from factcensus.indexer.remote.session import ObjectFile, Session
+from factcensus.indexer.storage.layout import HeldFile, shard_shape
+from factcensus.indexer.storage.sample import KEY_BYTES as SAMPLE_KEY_BYTES
+from factcensus.indexer.storage.sample import Sample
+from factcensus.indexer.storage.shard import Occurrences, Shard, take_rows
+
+if TYPE_CHECKING:
+    from factcensus.indexer.counting.forms import Forms
+
+Numbers = npt.NDArray[np.int64]
+Ngram = tuple[int, ...]
+
+#: Maximum number of occurrences that one question gathers in a shard; they take about 40 bytes of memory each.
+MOST_OCCURRENCES = 1 << 27
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of one shard.
+
+    Attributes:
+        folder: Its folder, and ``suffix`` the suffix of the file names (``.N``, or empty), for messages.
+        rows: ``documents.N.parquet``, or None.
+        metadata: ``metadata.N`` and ``metaoff.N``, or None.
+    """
+
+    folder: str
+    suffix: str
+    tokenized: ObjectFile
+    table: ObjectFile
+    offset: ObjectFile
+    rows: ObjectFile | None = None
+    metadata: tuple[ObjectFile, ObjectFile] | None = None
+
+
+class RemoteShard(Shard):
+    """A shard that is read over a network, only where a question needs it.
+
+    Args:
+        session: The open index.
+        files: The files of the shard.
+        number: Number of the shard.
+        first_document: Number of its first document in the whole index.
+        sample: The content of ``sample.N``, or None.
+        deleted: The numbers of deleted documents; ``repeated`` those with the text of an earlier one.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        files: ShardFiles,
+        number: int,
+        first_document: int,
+        sample: Sample | None = None,
+        deleted: npt.NDArray[np.uint32] | None = None,
+        repeated: npt.NDArray[np.uint32] | None = None,
+    ) -> None:
+        self.session, self.files = session, files
+        self.number, self.first_document = number, first_document
+        shape = shard_shape(files.folder, files.suffix, files.tokenized.size, files.table.size, files.offset.size)
+        self.token_bytes, self.size, self.documents = shape.token_bytes, shape.rows, shape.documents
+        self.token_dtype = np.dtype(f"<u{self.token_bytes}")
+        self.deleted, self.repeated = _numbers(deleted), _numbers(repeated)
+        self.frequent = _numbers(None).reshape(-1, 6)
+        self.table = Table(
+            files.tokenized,
+            files.table,
+            shape.width,
+            shape.token_bytes,
+            shape.rows,
+            self._load_grid(),
+            Landmarks(SAMPLE_KEY_BYTES, sample.rows, sample.keys) if sample else Landmarks(KEY_BYTES),
+        )
+        self.offsets = Offsets(files.offset, shape.token_bytes, shape.documents, shape.rows)
+        if sample is not None:
+            self.offsets.sampled(sample.document_step, sample.offsets.astype(np.int64) // shape.token_bytes)
+        if session.cache.has(files.offset.name, files.offset.size):
+            self._keep_offsets(session.cache.load(files.offset.name) or b"")
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def gather(self, ngrams: Sequence[Ngram], reach: int) -> Steps[GatheredShard]:
+        """Read all occurrences of some n-grams.
+
+        Args:
+            ngrams: The n-grams, without repetitions.
+            reach: The largest number of tokens between two mentions that matters.
+
+        Raises:
+            InputError: There are too many occurrences for the memory.
+            IndexFormatError: A file is damaged.
+        """
+        loaded = Loaded()
+        ranges = yield from search(self.table, self.queries(ngrams), loaded, inside=True)
+        self._check_occurrences(ranges)
+        positions = yield from read_rows(self.table, ranges.tolist(), loaded)
+        found = Found.of(positions)
+        documents = yield from locate(self.offsets, found.positions, self._read_offsets())
+        self.save_grid()
+        return GatheredShard(self, ngrams, positions, found, documents, reach)
+
+    def queries(self, ngrams: Sequence[Ngram]) -> list[bytes]:
+        """Return the bytes of each n-gram in ``tokenized.N``."""
+        return [np.array(ngram, self.token_dtype).tobytes() for ngram in ngrams]
+
+    def _check_occurrences(self, ranges: Numbers) -> None:
+        occurrences = int((ranges[:, 1] - ranges[:, 0]).sum())
+        if occurrences > MOST_OCCURRENCES:
+            size = occurrences * self.table.width
+            raise InputError(
+                f"the texts occur {occurrences:,} times in {self.files.table}; counting their documents would read "
+                f"{size / 1e9:,.1f} GB; ask about rarer texts, or copy the index to this machine"
+            )
+
+    def _read_offsets(self) -> Steps[None]:
+        content = yield from self.session.cached(self.files.offset)
+        self._keep_offsets(content)
+
+    def _keep_offsets(self, content: bytes) -> None:
+        self.offsets.whole = self.offsets.read(content, 0)
+
+    def read_tokens(self, parts: Sequence[tuple[int, int]]) -> Steps[list[npt.NDArray[np.integer[Any]]]]:
+        """Read the token ids at several ranges of positions."""
+        width = self.token_bytes
+        data = yield [Span(self.files.tokenized, begin * width, end * width) for begin, end in parts]
+        return [np.frombuffer(each, self.token_dtype) for each in data]
+
+    def read_spans(self, documents: Sequence[int]) -> Steps[list[tuple[int, int]]]:
+        """Read the start (at the separator) and the end of documents."""
+        if self.offsets.whole is None:
+            data = yield [
+                Span(self.files.offset, 8 * document, min(8 * document + 16, self.files.offset.size))
+                for document in documents
+            ]
+            begins = [self.offsets.read(each, document) for each, document in zip(data, documents, strict=True)]
+        else:
+            begins = [self.offsets.whole[document : document + 2] for document in documents]
+        return [(int(each[0]), int(each[1]) if len(each) > 1 else self.size) for each in begins]
+
+    # --- landmarks ----------------------------------------------------------------------------------------------------
+
+    def _load_grid(self) -> Grid:
+        grid = Grid(KEY_BYTES)
+        stored = self.session.cache.load(f"grid.{self.files.table.name}")
+        if stored is not None:
+            grid.add(parse_grid(stored, self.size, KEY_BYTES))
+            if grid.disorder() is not None:
+                grid = Grid(KEY_BYTES)
+        grid.changed = False
+        return grid
+
+    def save_grid(self) -> None:
+        """Keep the rows that searches probed, for later commands."""
+        grid = self.table.grid
+        if grid.changed:
+            grid.changed = False
+            self.session.cache.store(f"grid.{self.files.table.name}", render_grid(grid))
+
+    # --- one question about this shard alone --------------------------------------------------------------------------
+
+    def _gathered(self, ngrams: Sequence[Sequence[int]], reach: int = 0) -> GatheredShard:
+        return self.session.ask(self.gather(list(dict.fromkeys(map(tuple, ngrams))), reach))
+
+    @cached_property
+    def document_starts(self) -> Numbers:
+        """int64 (documents,): the position of the separator of each document; reads the whole file once."""
+        if self.offsets.whole is None:
+            self.session.ask(self._read_offsets())
+        assert self.offsets.whole is not None
+        return self.offsets.whole
+
+    def count(
+        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
+    ) -> tuple[int, int]:
+        """Return occurrences and documents of these tokens."""
+        return self._gathered([token_ids]).count(token_ids, counted, column, stop)
+
+    def count_all(
+        self,
+        tokens: npt.NDArray[np.uint32],
+        starts: Numbers,
+        counted: Mask,
+        column: int,
+        stop: npt.NDArray[np.uint8],
+        counts: Numbers,
+    ) -> None:
+        """Add occurrences and documents of each ``tokens[starts[i]:starts[i + 1]]`` to ``counts``."""
+        gathered = self._gathered(flat_ngrams(tokens, starts))
+        gathered.count_all(tokens, starts, counted, column, stop, counts)
+
+    def count_groups(
+        self,
+        token_ids: Sequence[int],
+        counted: Mask,
+        groups: npt.NDArray[np.int32],
+        stop: npt.NDArray[np.uint8],
+        counts: Numbers,
+    ) -> None:
+        """Add occurrences and documents of these tokens per group of documents to ``counts``."""
+        self._gathered([token_ids]).count_groups(token_ids, counted, groups, stop, counts)
+
+    def occurrences(self, forms: Forms, selection: Selection, reading: int) -> Occurrences:
+        """Return the occurrences of the forms of a table of facts."""
+        raise NotImplementedError("a table of facts is counted in the gathered shard, whose documents differ")
+
+    def most_occurrences(self, token_ids: Sequence[int]) -> int:
+        """Return the number of occurrences of these tokens."""
+        query = np.array(token_ids, self.token_dtype).tobytes()
+        (found,) = self.session.ask(search(self.table, [query], Loaded())).tolist()
+        return int(found[1] - found[0])
+
+    def positions_of(self, token_ids: Sequence[int]) -> Numbers:
+        """Return the positions of all occurrences of these tokens."""
+        return self._gathered([token_ids]).positions_of(token_ids)
+
+    def documents_of(self, positions: Numbers) -> Numbers:
+        """Return the document of each position."""
+        order = np.argsort(positions, kind="stable")
+        documents = np.empty(len(positions), np.int64)
+        documents[order] = self.session.ask(locate(self.offsets, positions[order], self._read_offsets()))
+        return documents
+
+    def tokens(self, begin: int, end: int) -> npt.NDArray[np.integer[Any]]:
+        """Return the token ids at the positions [begin, end)."""
+        (found,) = self.session.ask(self.read_tokens([(begin, end)]))
+        return found
+
+    def document_span(self, document: int) -> tuple[int, int]:
+        """Return the positions [begin, end) of the tokens of a document, without its separator."""
+        begins, ends = self.document_spans(np.array([document]))
+        return int(begins[0]) + 1, int(ends[0])
+
+    def document_spans(self, documents: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the start (at the separator) and the end of each of some documents, read in one round."""
+        spans = np.array(self.session.ask(self.read_spans(documents.tolist())), np.int64).reshape(-1, 2)
+        return spans[:, 0], spans[:, 1]
+
+    def token_parts(self, parts: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.integer[Any]]]:
+        """Run :meth:`tokens` for many ranges, in one round."""
+        return self.session.ask(self.read_tokens(parts))
+
+    def check_order(self, most: int | None) -> int:
+        """Refuse the check, which needs a local folder."""
+        del most
+        raise InputError(f"{self.files.table} cannot be verified over a network; copy the index to this machine")
+
+    def count_frequent(
+        self, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.uint32]:
+        """Refuse the count, which needs a local folder."""
+        del living, distinct
+        raise InputError(f"{self.files.table} cannot be changed over a network; copy the index to this machine")
+
+    # --- document rows ------------------------------------------------------------------------------------------------
+
+    def held_rows(self) -> HeldFile | None:
+        """Return the document table, which is read whole once and kept in the cache folder; None without one."""
+        file = self.files.rows
+        if file is None:
+            return None
+        if not self.session.cache.has(file.name, file.size):
+            self.session.ask(self.session.cached(file))
+        return HeldFile(self.session.cache.path(file.name))
+
+    def check_rows(self, rows: int) -> None:
+        """Check the number of rows found in the document table.
+
+        Raises:
+            IndexFormatError: The number differs from the number of documents.
+        """
+        if rows != self.documents:
+            raise IndexFormatError(
+                f"{self.files.rows} has {rows} rows for {self.documents} documents; copy the index again"
+            )
+
+    def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the document rows of some documents in ascending order; without a document table, empty records."""
+        if self.files.rows is not None:
+            return self._table_rows(self.files.rows, documents)
+        if self.files.metadata is not None:
+            return self.session.ask(self._metadata_rows(*self.files.metadata, documents))
+        return [{} for _ in documents]
+
+    def _table_rows(self, file: ObjectFile, documents: Sequence[int]) -> list[dict[str, Any]]:
+        try:
+            with pq.ParquetFile(pa.PythonFile(_RangeFile(self.session, file), "r"), pre_buffer=True) as table:
+                return take_rows(table, documents)
+        except pa.ArrowException as error:
+            raise IndexFormatError(f"cannot read {file} ({error}); copy the index again") from error
+
+    def _metadata_rows(
+        self, file: ObjectFile, offsets: ObjectFile, documents: Sequence[int]
+    ) -> Steps[list[dict[str, Any]]]:
+        data = yield [Span(offsets, 8 * each, min(8 * each + 16, offsets.size)) for each in documents]
+        ends = [np.frombuffer(each, "<u8").tolist() for each in data]
+        lines = [(each[0], each[1] if len(each) > 1 else file.size) for each in ends]
+        for document, (begin, end) in zip(documents, lines, strict=True):
+            if not 0 <= begin <= end <= file.size:
+                raise wrong_line(file, document)
+        # Each with the byte before it, which must end another line.
+        found = yield [Span(file, max(0, begin - 1), end) for begin, end in lines]
+        return [
+            metadata_row(file, document, each[: min(1, begin)], each[min(1, begin) :])
+            for document, (begin, _), each in zip(documents, lines, found, strict=True)
+        ]
+
+
+class _RangeFile(io.RawIOBase):
+    """A remote file for libraries that read parts of files; each read is one question."""
+
+    def __init__(self, session: Session, file: ObjectFile) -> None:
+        self._session, self._file, self._at = session, file, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position and return it."""
+        self._at = offset + (0, self._at, self._file.size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer and return the number of bytes; 0 at the end."""
+        end = min(self._at + len(buffer), self._file.size)
+        if end <= self._at:
+            return 0
+        data = self._session.ask(_read(Span(self._file, self._at, end)))
+        buffer[: len(data)] = data
+        self._at = end
+        return len(data)
+
+
+def _read(span: Span) -> Steps[bytes]:
+    (data,) = yield [span]
+    return data
+
+
+def flat_ngrams(tokens: npt.NDArray[np.uint32], starts: Numbers) -> list[Ngram]:
+    """Return each ``tokens[starts[i]:starts[i + 1]]``, without repetitions."""
+    ids = tokens.tolist()
+    return list(dict.fromkeys(tuple(ids[begin:end]) for begin, end in pairwise(starts.tolist())))
+
+
+def _numbers(values: npt.NDArray[np.uint32] | None) -> npt.NDArray[np.uint32]:
+    numbers = np.zeros(0, np.uint32) if values is None else values
+    numbers.flags.writeable = False  # like a mapped file, so that code is compiled only once
+    return numbers
