@@ -120,10 +120,27 @@ def _theirs(place: Path, corpus: Path, out: Path, token_dtype: str, limit_s: flo
     tokenizer = [] if token_dtype == "u8" else ["--tokenizer", "olmo"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     return run_process(
-        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", corpus, "--save_dir", out, "--token_dtype",
-         token_dtype, "--cpus", str(os.cpu_count()), "--mem", str(memory), "--ulimit", "1024", *tokenizer],
-        cwd=place, limit_s=limit_s,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "infini_gram.indexing",
+            "--data_dir",
+            corpus,
+            "--save_dir",
+            out,
+            "--token_dtype",
+            token_dtype,
+            "--cpus",
+            str(os.cpu_count()),
+            "--mem",
+            str(memory),
+            "--ulimit",
+            "1024",
+            *tokenizer,
+        ],
+        cwd=place,
+        limit_s=limit_s,
+    )
 
 
 def _train(place: Path, texts: list[str]) -> Path:

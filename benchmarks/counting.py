@@ -220,8 +220,12 @@ class _Scan:
             together.append(len(sets[pair[0]] & sets[pair[1]]))
         subjects, objects = self._pairs.T
         return [
-            occurrences[subjects], occurrences[objects], documents[subjects], documents[objects], np.array(together)
-        ]  # fmt: skip
+            occurrences[subjects],
+            occurrences[objects],
+            documents[subjects],
+            documents[objects],
+            np.array(together),
+        ]
 
 
 class _Phrases:

@@ -262,9 +262,17 @@ def choice_probability(material: Material) -> Values:
 
 
 METRICS: dict[str, Callable[[Material], Values]] = {
-    "log_probability": log_probability, "probability": probability, "zlib_ratio": zlib_score,
-    "rank_worst": rank_worst, "margin_least": margin_least, "exact_memorisation": exact_memorisation,
-    "extraction_strength": extraction_strength, "min_k": min_k, "min_k_plus_plus": min_k_plus_plus,
-    "truth_ratio": truth_ratio, "choice_margin": choice_margin, "choice_probability": choice_probability,
-}  # fmt: skip
+    "log_probability": log_probability,
+    "probability": probability,
+    "zlib_ratio": zlib_score,
+    "rank_worst": rank_worst,
+    "margin_least": margin_least,
+    "exact_memorisation": exact_memorisation,
+    "extraction_strength": extraction_strength,
+    "min_k": min_k,
+    "min_k_plus_plus": min_k_plus_plus,
+    "truth_ratio": truth_ratio,
+    "choice_margin": choice_margin,
+    "choice_probability": choice_probability,
+}
 SINGLE = tuple(METRICS)[:9]

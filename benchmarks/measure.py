@@ -78,8 +78,11 @@ def run_process(command: Sequence[str | Path], *, cwd: Path | None = None, limit
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", LAUNCHER, result.name, *map(str, command)],
-            cwd=cwd, stdout=written, stderr=written, start_new_session=True,
-        )  # fmt: skip
+            cwd=cwd,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+        )
         try:
             process.wait(limit_s)
         except subprocess.TimeoutExpired:

@@ -90,10 +90,25 @@ def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str,
     """Return the peak of private memory, with the mapped pages at that time, in each stage of a build."""
     ours, theirs = pty.openpty()  # on a terminal, progress is shown continuously
     process = subprocess.Popen(
-        [*FACTCENSUS, "index", "build", str(corpus), "--out", str(out), "--analyzer", analyzer,
-         "--memory", f"{memory_mib}MiB", "--jobs", str(JOBS), "--device", "cpu"],
-        stdout=subprocess.DEVNULL, stderr=theirs,
-    )  # fmt: skip
+        [
+            *FACTCENSUS,
+            "index",
+            "build",
+            str(corpus),
+            "--out",
+            str(out),
+            "--analyzer",
+            analyzer,
+            "--memory",
+            f"{memory_mib}MiB",
+            "--jobs",
+            str(JOBS),
+            "--device",
+            "cpu",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
     os.close(theirs)
     stage = ["start"]
     shown = bytearray()

@@ -67,12 +67,38 @@ EQUAL_WORLDS = (*EVALUATION, ("demo", 2), ("demo", 3), ("demo", 4))
 EQUAL = ((3e-4, 6.0), (9e-4, 2.0), (3e-4, 2.0))
 #: In the order of the runs, the deciding ones first. ``dpo`` needs alternatives.
 ORDER = (
-    "never_seen", "never_seen_strata", "never_seen_strata_loss_rank", "never_seen_strata_shuffled_count", "simnpo",
-    "never_seen_count", "never_seen_loss_rank", "never_seen_shuffled_count", "simnpo_count", "simnpo_loss_rank",
-    "simnpo_shuffled_count", "simnpo_never_seen", "grad_diff", "npo", "idk", "inverted_hinge", "loku", "jensun", "wga",
-    "undial", "idk_dpo", "pdu", "sat_imp", "alt_po", "rmu", "ce_u", "npo_sam", "grad_diff_gru", "flat", "task_vector",
+    "never_seen",
+    "never_seen_strata",
+    "never_seen_strata_loss_rank",
+    "never_seen_strata_shuffled_count",
+    "simnpo",
+    "never_seen_count",
+    "never_seen_loss_rank",
+    "never_seen_shuffled_count",
+    "simnpo_count",
+    "simnpo_loss_rank",
+    "simnpo_shuffled_count",
+    "simnpo_never_seen",
+    "grad_diff",
+    "npo",
+    "idk",
+    "inverted_hinge",
+    "loku",
+    "jensun",
+    "wga",
+    "undial",
+    "idk_dpo",
+    "pdu",
+    "sat_imp",
+    "alt_po",
+    "rmu",
+    "ce_u",
+    "npo_sam",
+    "grad_diff_gru",
+    "flat",
+    "task_vector",
     "grad_ascent",
-)  # fmt: skip
+)
 World = tuple[str, int]
 
 
@@ -94,9 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="folder for worlds, models and one file per cell")
     parser.add_argument(
-        "--worlds", nargs="*", type=int, default=[], metavar="SEED",
+        "--worlds",
+        nargs="*",
+        type=int,
+        default=[],
+        metavar="SEED",
         help="run these first; several processes may share a folder, each with different methods",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--methods", nargs="+", choices=ORDER, default=list(ORDER), metavar="NAME", help="(default: all)"
     )
@@ -228,10 +258,16 @@ def measure(model: Any, asked: Sequence[tuple[Row, str, Example]]) -> list[Cell]
         for index, value, recalled in zip(part, logp, right, strict=True):
             row, form, _ = asked[index]
             found[index] = {
-                "role": row["role"], "used": row["used"], "subject": row["subject"], "object": row["object"],
-                "relation": row["relation"], "count": row["exposures"], "form": form, "logp": round(value, 5),
+                "role": row["role"],
+                "used": row["used"],
+                "subject": row["subject"],
+                "object": row["object"],
+                "relation": row["relation"],
+                "count": row["exposures"],
+                "form": form,
+                "logp": round(value, 5),
                 "recalled": recalled,
-            }  # fmt: skip
+            }
     return found
 
 

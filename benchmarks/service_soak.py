@@ -88,15 +88,27 @@ def main(setting: Setting, report: Report, minutes: float = 0.5) -> None:
     (served / "words").symlink_to(versions[0].folder)
     tally, over = Tally(), threading.Event()
     settings = {
-        "FACTCENSUS_JOBS_FOLDER": str(place / "jobs"), "FACTCENSUS_LOG_LEVEL": "warning",
-        "FACTCENSUS_CACHE_BYTES": "100000", "FACTCENSUS_JOB_RETENTION_HOURS": "1",
-    }  # fmt: skip
+        "FACTCENSUS_JOBS_FOLDER": str(place / "jobs"),
+        "FACTCENSUS_LOG_LEVEL": "warning",
+        "FACTCENSUS_CACHE_BYTES": "100000",
+        "FACTCENSUS_JOB_RETENTION_HOURS": "1",
+    }
     (place / "taken.jsonl").write_bytes(takedown_corpus(TAKEDOWNS))
     build_index([place / "taken.jsonl"], place / "taken", jobs=1)
     with serve_ours(served / "words", settings, place / "taken") as server:
         workers: list[Callable[..., None]] = [
-            _single, _single, _tables, _tables, _jobs, _slow, _killed, _hostile, _mutant, _idle, _healthy,
-        ]  # fmt: skip
+            _single,
+            _single,
+            _tables,
+            _tables,
+            _jobs,
+            _slow,
+            _killed,
+            _hostile,
+            _mutant,
+            _idle,
+            _healthy,
+        ]
         asker = _Asker(server.port, versions, tally)
         threads = [threading.Thread(target=_until, args=(over, tally, work, asker)) for work in workers]
         threads.append(threading.Thread(target=_reloads, args=(over, server, versions, served, asker)))

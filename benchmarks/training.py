@@ -262,11 +262,24 @@ class Work:
     def peak_bytes(self, name: str, arguments: argparse.Namespace) -> int:
         """Measure the peak memory of one run in a separate process."""
         command = [
-            sys.executable, "-m", "benchmarks.training", "--size", arguments.size, "--device", arguments.device,
-            "--dtype", arguments.dtype, "--batch", str(arguments.batch), "--steps", str(arguments.steps),
-            "--memory-of", name, *(["--compile"] if arguments.compile else []),
+            sys.executable,
+            "-m",
+            "benchmarks.training",
+            "--size",
+            arguments.size,
+            "--device",
+            arguments.device,
+            "--dtype",
+            arguments.dtype,
+            "--batch",
+            str(arguments.batch),
+            "--steps",
+            str(arguments.steps),
+            "--memory-of",
+            name,
+            *(["--compile"] if arguments.compile else []),
             *(["--threads", str(arguments.threads)] if arguments.threads else []),
-        ]  # fmt: skip
+        ]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return int(json.loads(done.stdout.strip().splitlines()[-1])["peak_bytes"])
 

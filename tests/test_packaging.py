@@ -21,9 +21,13 @@ REFERENCE = re.compile(r"""\b(?:src|href)=["']?([^"'\s>]+)""")
 
 def run(*command: str | Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", *map(str, command)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

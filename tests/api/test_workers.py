@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import pytest
 from loopback import until
 
 from factcensus.api.http.problems import Problem
-from factcensus.api.workers import rates
 from factcensus.api.workers.member import Member
 from factcensus.api.workers.peers import PeerError, Peers
 from factcensus.api.workers.rates import PLACES, Rates
@@ -264,24 +264,19 @@ def test_workers_add_up_their_numbers(members: tuple[Member, Member]) -> None:
     assert Tally(members[1]).total(REQUESTS) == 3, "a new worker starts with zeros"
 
 
-def test_workers_share_the_requests_of_a_holder(
-    members: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_share_the_requests_of_a_holder(members: tuple[Member, Member]) -> None:
     now = [100.0]
-    monkeypatch.setattr(rates, "monotonic", lambda: now[0])
-    zero, one = (Rates(2, member) for member in members)
+    zero, one = (Rates(2, member, clock=lambda: now[0]) for member in members)
     assert [quota.left for quota in (zero.take("a"), one.take("a"))] == [1, 0]
     assert (one.take("a").wait_s, zero.take("a").wait_s, zero.take("b").wait_s) == (31, 31, 0)
     now[0] += 30
     assert (one.take("a").wait_s, zero.take("a").wait_s) == (0, 31)
 
 
-def test_the_least_recent_holder_of_a_full_table_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(rates, "monotonic", lambda: now[0])
-    guard = Rates(1, Member(), holders=PLACES)
+def test_the_least_recent_holder_of_a_full_table_is_dropped() -> None:
+    clock = count(100.0, 0.001)
+    guard = Rates(1, Member(), holders=PLACES, clock=lambda: next(clock))
     for number in range(PLACES + 1):
-        now[0] += 0.001
         assert not guard.take(str(number)).wait_s
     assert not guard.take("0").wait_s, "dropped, so counted from the start"
     assert guard.take(str(PLACES)).wait_s

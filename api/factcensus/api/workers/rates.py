@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -50,10 +51,14 @@ class Rates:
         per_minute: Requests per minute of each holder, and the most that can be saved up.
         member: This worker.
         holders: Size of the table, a multiple of :data:`PLACES`.
+        clock: Returns seconds; by default those of the clock that all processes of the machine share.
     """
 
-    def __init__(self, per_minute: int, member: Member, holders: int = MOST_HOLDERS) -> None:
+    def __init__(
+        self, per_minute: int, member: Member, holders: int = MOST_HOLDERS, clock: Callable[[], float] | None = None
+    ) -> None:
         self._per_minute, self._member = per_minute, member
+        self._clock = clock or monotonic
         self._sets = holders // PLACES
         self._table = member.shared_memory("rates", _ENTRY.size * PLACES * self._sets)
 
@@ -64,7 +69,7 @@ class Rates:
         first = int.from_bytes(name, "little") % self._sets * PLACES
         most, per_second = float(self._per_minute), self._per_minute / 60
         with self._member.lock("rates.lock"):
-            now = monotonic()  # the same clock in all processes
+            now = self._clock()
             place, left, before = self._find(name, first, now)
             left = min(most, left + max(0.0, now - before) * per_second)
             allowed = left >= 1
