@@ -24,7 +24,7 @@ from factcensus.api.client import Client
 from factcensus.api.http import logs
 from factcensus.api.http.access import new_key
 from factcensus.api.http.metrics import Metrics
-from factcensus.api.serving import served
+from factcensus.api.serving import sources
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, add_to_index, build_index
@@ -237,7 +237,7 @@ def test_an_index_that_can_no_longer_be_opened_stays_in_service(indexes: Path) -
 def test_an_index_damaged_in_service_is_closed_until_it_is_repaired(
     indexes: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "LOOK_S", 0.0)
+    monkeypatch.setattr(sources, "LOOK_S", 0.0)
     shutil.copytree(indexes / "one", tmp_path / "copy")
     with serving(Settings(indexes_in=indexes, poll_seconds=0)) as url, httpx.Client(base_url=url, timeout=60) as client:
         table = next((indexes / "one").glob("table.*"))

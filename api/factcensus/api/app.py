@@ -32,8 +32,9 @@ from factcensus.api.pages import uploads
 from factcensus.api.routes import admin, counts, documents, facts, indexes, infini_gram, status
 from factcensus.api.routes import jobs as job_routes
 from factcensus.api.serving.cache import AnswerCache
-from factcensus.api.serving.catalog import Catalog, index_folders
+from factcensus.api.serving.catalog import Catalog
 from factcensus.api.serving.fact_tables import FactTables
+from factcensus.api.serving.sources import sources_of
 from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Settings
 from factcensus.api.workers.member import Member
@@ -56,7 +57,7 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     """
     check_addresses(settings)
     keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
-    check_names(keys, settings.admin_keys, list(index_folders(settings)), fixed=settings.indexes_in is None)
+    check_names(keys, settings.admin_keys, list(sources_of(settings)), fixed=settings.indexes_in is None)
     member = member or Member()
     models = Models()
     service, runner = _build(settings, member)
@@ -94,7 +95,7 @@ def _build(settings: Settings, member: Member) -> tuple[Service, JobRunner | Non
     limits = settings.limits
     metrics, short_counts, peers = Metrics(member.metrics_folder), ShortCounts(), Peers(member)
     catalog = Catalog(
-        partial(index_folders, settings),
+        partial(sources_of, settings),
         lambda outcome: metrics.index_opens.labels(outcome).inc(),
         short_counts.warm_up if settings.warm_up else None,
         settings.poll_seconds,

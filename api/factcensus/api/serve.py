@@ -7,10 +7,9 @@ from factcensus.api.http import logs
 from factcensus.api.http.access import is_loopback
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.server import Server, listen
-from factcensus.api.serving.catalog import index_folders
+from factcensus.api.serving.sources import sources_of
 from factcensus.api.settings import Settings
 from factcensus.api.supervisor import Supervisor
-from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import InputError
 
 
@@ -42,9 +41,9 @@ def serve(settings: Settings) -> None:
 
 def _try_out(settings: Settings) -> None:
     """Open and close everything once, so that damage is an error at start; later the application tolerates it."""
-    for name, folder in index_folders(settings).items():
-        if not folder.is_dir():
-            raise InputError(f"no index folder at {folder}")
-        CountIndex.open(folder, name=name).close()
+    for name, source in sources_of(settings).items():
+        if source.is_gone():
+            raise InputError(f"no index folder at {source}")
+        source.open(name).close()
     if settings.jobs_folder is not None:
         JobStore(settings.jobs_folder).close()

@@ -6,73 +6,20 @@ Names in requests are looked up here and never become part of a path.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Literal
 
 from factcensus.api.http.problems import Problem
-from factcensus.api.serving.served import GRACE_S, Served, look_at
-from factcensus.api.settings import Settings
+from factcensus.api.serving.served import GRACE_S, Served
+from factcensus.api.serving.sources import Source
 from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.errors import FactcensusError, InputError
-from factcensus.indexer.storage.manifest import STAGING_ENDING
 
 log = logging.getLogger("factcensus.api")
 Outcome = Literal["opened", "failed"]
-
-
-def named_folders(folders: Sequence[Path]) -> dict[str, Path]:
-    """Return index folders by their names in the service, in the order given.
-
-    Raises:
-        InputError: Two folders have the same name, or a path has no name (such as ``/``).
-    """
-    named: dict[str, Path] = {}
-    for folder in folders:
-        # abspath rather than resolve: a link named "current" serves the index "current", whatever its target is.
-        name = os.path.basename(os.path.abspath(folder))
-        if not name:
-            raise InputError(f"cannot serve {folder}: an index is named after its folder, and this path has no name")
-        if name in named:
-            raise InputError(
-                f"two index folders are named {name!r} ({named[name]} and {folder}); "
-                "names must be unique: rename one of them"
-            )
-        named[name] = folder
-    return named
-
-
-def index_folders(settings: Settings) -> dict[str, Path]:
-    """Return the index folders of the settings, and those inside ``indexes_in``, by name.
-
-    Raises:
-        InputError: Two folders have the same name, or ``indexes_in`` cannot be read.
-    """
-    inside = [] if settings.indexes_in is None else folders_in(settings.indexes_in)
-    return named_folders([*settings.indexes, *inside])
-
-
-def folders_in(parent: Path) -> list[Path]:
-    """Return the subdirectories that hold an index, sorted by name, without hidden ones.
-
-    Raises:
-        InputError: The folder cannot be read.
-    """
-    try:
-        inside = sorted(parent.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot read the folder of indexes {parent} ({error.strerror or error})") from error
-    return [
-        folder
-        for folder in inside
-        if not folder.name.startswith(".")
-        and not folder.name.endswith(STAGING_ENDING)
-        and ((folder / "manifest.json").exists() or any(folder.glob("tokenized.*")))
-    ]
 
 
 @dataclass(frozen=True)
@@ -91,7 +38,7 @@ class Catalog:
     If an index cannot be opened, the service is not ready, but the other indexes answer.
 
     Args:
-        folders: Returns the folders by name; called at every check.
+        sources: Returns the places of the indexes by name; called at every check.
         opened: Called with the outcome of every attempt to open an index.
         warm_up: Warms up a new index: in the background at start, and before the index is served if a reload finds it.
             A new generation of a served index answers at once and is warmed up afterwards.
@@ -100,12 +47,12 @@ class Catalog:
 
     def __init__(
         self,
-        folders: Callable[[], Mapping[str, Path]],
+        sources: Callable[[], Mapping[str, Source]],
         opened: Callable[[Outcome], None] = lambda _: None,
         warm_up: Callable[[CountIndex, Deadline], None] | None = None,
         poll_s: float = 0.0,
     ) -> None:
-        self._folders_now, self._tell, self._warm_up, self._poll_s = folders, opened, warm_up, poll_s
+        self._sources_now, self._tell, self._warm_up, self._poll_s = sources, opened, warm_up, poll_s
         #: Called, in any thread, after an index was opened, replaced or closed.
         self.listeners: list[Callable[[], None]] = []
         self._warming: threading.Thread | None = None
@@ -129,7 +76,7 @@ class Catalog:
         self._closed = False
         self._stop.clear()
         try:
-            self._reload(self._folders_now(), following=False)
+            self._reload(self._sources_now(), following=False)
         except InputError as error:
             log.error("no index is open: %s", error)
             self._unlisted = "the list of indexes cannot be read; the service's log has the reason"
@@ -158,7 +105,7 @@ class Catalog:
         Raises:
             InputError: The list of folders cannot be read; nothing changes.
         """
-        done, replaced = self._reload(self._folders_now(), following=False)
+        done, replaced = self._reload(self._sources_now(), following=False)
         if self._warm_up is not None:
             self._warm_up_all(replaced)
         return done
@@ -172,13 +119,13 @@ class Catalog:
 
     def _look(self) -> None:
         try:
-            folders = self._folders_now()
+            sources = self._sources_now()
         except InputError:  # the common folder is unavailable; check each index folder
-            folders = {name: served.folder for name, served in self._served.items()}
+            sources = {name: served.source for name, served in self._served.items()}
         known = {**self._waiting, **self._served}
-        if folders.keys() == known.keys() and all(known[name].is_as_it_was() for name in folders):
+        if sources.keys() == known.keys() and all(known[name].is_as_it_was() for name in sources):
             return
-        done, replaced = self._reload(folders, following=True)
+        done, replaced = self._reload(sources, following=True)
         if done.opened or done.closed:
             log.info("indexes changed: opened %s; closed %s", done.opened, done.closed)
         if replaced and self._warm_up is not None:
@@ -186,11 +133,11 @@ class Catalog:
             self._warming_later = [each for each in self._warming_later if each.is_alive()] + [warming]
             warming.start()
 
-    def _reload(self, folders: Mapping[str, Path], *, following: bool) -> tuple[Reload, list[CountIndex]]:
+    def _reload(self, sources: Mapping[str, Source], *, following: bool) -> tuple[Reload, list[CountIndex]]:
         """Update the served indexes.
 
         Args:
-            folders: The folders to serve, by name.
+            sources: The places of the indexes to serve, by name.
             following: Whether this is a periodic check rather than a requested reload. A check skips unchanged folders,
                 waits for a folder that is missing for a moment, and waits for a new folder that cannot be opened yet.
 
@@ -200,10 +147,10 @@ class Catalog:
         with self._reloading:
             grace_s = GRACE_S if following else 0.0
             done, now, cold = Reload(), dict[str, Served](), list[CountIndex]()
-            for name, folder in folders.items():
+            for name, source in sources.items():
                 served = self._served.get(name)
-                if served is None or served.folder != folder:
-                    self._open_first(name, folder, done, now, cold, following=following)
+                if served is None or served.source != source:
+                    self._open_first(name, source, done, now, cold, following=following)
                 elif following and served.is_as_it_was():
                     now[name] = served
                 else:
@@ -214,7 +161,7 @@ class Catalog:
                     now[name] = served
             done.closed.extend(name for name in self._served if name not in now)
             self._served, self._unlisted = now, None
-            self._waiting = {name: served for name, served in self._waiting.items() if name in folders}
+            self._waiting = {name: served for name, served in self._waiting.items() if name in sources}
         if done.opened or done.closed:
             for told in self.listeners:
                 told()
@@ -223,7 +170,7 @@ class Catalog:
     def _open_first(
         self,
         name: str,
-        folder: Path,
+        source: Source,
         done: Reload,
         now: dict[str, Served],
         cold: list[CountIndex],
@@ -231,13 +178,13 @@ class Catalog:
         following: bool,
     ) -> None:
         served = self._waiting.pop(name, None)
-        if served is None or served.folder != folder:
-            served = Served(name, folder, look_at(folder))
+        if served is None or served.source != source:
+            served = Served(name, source, source.look())
         try:
             index = served.open()
         except (FactcensusError, OSError) as error:
             if following:
-                log.debug("%s is not an index yet: %s", folder, error)
+                log.debug("%s is not an index yet: %s", source, error)
                 served.wait()
                 self._waiting[name] = served
             else:

@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from factcensus.api.serving.sources import Files, Source
 from factcensus.indexer import CountIndex
-from factcensus.indexer.errors import FactcensusError, IndexFormatError
-from factcensus.indexer.storage.layout import FileState, file_state
-from factcensus.indexer.storage.manifest import MANIFEST, Manifest
+from factcensus.indexer.errors import FactcensusError
 
 log = logging.getLogger("factcensus.api")
-#: Minimum seconds between checks of the files of an index that is used.
-LOOK_S = 0.05
 #: Seconds for which a folder may be missing or incomplete, as when two renames replace it.
 GRACE_S = 0.4
 #: Maximum seconds between two attempts to open an index.
 LONGEST_PAUSE_S = 5.0
-
-#: State of a folder or its manifest, which changes with the generation of the index.
-Look = tuple[FileState | None, FileState | None]
-
-
-def look_at(folder: Path) -> Look:
-    """Return a value that changes when a folder gets another generation or another index."""
-    manifest = file_state(folder / MANIFEST)
-    return (None, manifest) if manifest else (file_state(folder), None)
-
-
-class Files:
-    """The state of the files of an index when it was opened.
-
-    The files are memory-mapped. Truncating or overwriting one afterwards, as ``cp`` does, would end the process or give
-    wrong counts. Replacing one (``mv``, or ``factcensus index add``) or deleting it does no harm. So the files are
-    checked before each query; a change during a query is not detected in time.
-    """
-
-    def __init__(self, index: CountIndex) -> None:
-        self._states = {file: file_state(file) for file in _files_of(index)}
-        self._looked = monotonic()
-
-    def changed(self) -> Path | None:
-        """Return a file that was overwritten; None if there is none or the last check was just now."""
-        now = monotonic()
-        if now - self._looked < LOOK_S:
-            return None
-        self._looked = now
-        for file, before in self._states.items():
-            state = file_state(file)
-            if state is not None and before is not None and state[:2] == before[:2] and state != before:
-                return file
-        return None
-
-
-def _files_of(index: CountIndex) -> Iterable[Path]:
-    if index.manifest is not None:
-        return [index.folder / name for name in index.manifest.files]
-    folders = {index.folder, *(shard.folder for shard in index.shards)}
-    return [file for folder in folders for file in folder.iterdir() if file.is_file()]
 
 
 @dataclass
@@ -69,8 +25,8 @@ class Served:
 
     Attributes:
         name: Name in the service.
-        folder: The index folder.
-        look: State of the folder when it was last opened or found unchanged.
+        source: Where it lies.
+        look: State of the source when it was last opened or found unchanged.
         index: The open generation; None if none may answer.
         files: Files of that generation.
         failure: Public reason why requests fail or an old generation answers; None without a failure.
@@ -79,8 +35,8 @@ class Served:
     """
 
     name: str
-    folder: Path
-    look: Look
+    source: Source
+    look: Hashable
     index: CountIndex | None = None
     files: Files | None = None
     failure: str | None = None
@@ -90,8 +46,8 @@ class Served:
     def is_as_it_was(self) -> bool:
         """Return whether the folder need not be opened: it is unchanged, or it is too early to try again."""
         if self.failing_since is None and self.failure is None:
-            return look_at(self.folder) == self.look
-        return monotonic() < self.attempt_at and look_at(self.folder) == self.look
+            return self.source.look() == self.look
+        return monotonic() < self.attempt_at and self.source.look() == self.look
 
     def open(self) -> CountIndex:
         """Open the current content of the folder and serve it, unless it is already served.
@@ -102,9 +58,9 @@ class Served:
         Raises:
             FactcensusError: The folder cannot be opened; see :meth:`fail`.
         """
-        look = look_at(self.folder)
-        index = CountIndex.open(self.folder, name=self.name)
-        files = Files(index)
+        look = self.source.look()
+        index = self.source.open(self.name)
+        files = self.source.files(index)
         if self.index is not None and index.digest is not None and index.digest == self.index.digest:
             index.close()
         else:
@@ -120,10 +76,10 @@ class Served:
         now = monotonic()
         if self.failing_since is None:
             # The full message names paths of this machine, so it goes to the log and not to clients.
-            log.error("index %r at %s cannot be opened: %s", self.name, self.folder, error)
+            log.error("index %r at %s cannot be opened: %s", self.name, self.source, error)
             self.failing_since = now
         failing_s = now - self.failing_since
-        self.look, self.attempt_at = look_at(self.folder), now + min(failing_s, LONGEST_PAUSE_S)
+        self.look, self.attempt_at = self.source.look(), now + min(failing_s, LONGEST_PAUSE_S)
         if self.index is None:
             self.failure = "its folder cannot be opened; the service's log has the reason"
         elif self._may_go_on():
@@ -138,16 +94,11 @@ class Served:
         now = monotonic()
         if self.failing_since is None:
             self.failing_since = now
-        self.look, self.attempt_at = look_at(self.folder), now + min(now - self.failing_since, LONGEST_PAUSE_S)
+        self.look, self.attempt_at = self.source.look(), now + min(now - self.failing_since, LONGEST_PAUSE_S)
 
     def _may_go_on(self) -> bool:
         assert self.index is not None
-        if not self.folder.is_dir():
-            return False
-        try:
-            return Manifest.read(self.folder).holds_all_of(self.index.digest)
-        except IndexFormatError:  # the manifest is unreadable, so nothing is known
-            return True
+        return not self.source.is_gone() and self.source.holds_all_of(self.index.digest)
 
     def take_off(self, changed: Path) -> None:
         """Take the index out of service because a file was overwritten, until it is repaired and reloaded."""
