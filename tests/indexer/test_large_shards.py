@@ -82,7 +82,7 @@ def test_range_of_tokens_equals_the_documents_that_begin_in_it(tmp_path: Path) -
             for last in range(first, 20):
                 counted = [length for length, at in zip(lengths, begins, strict=True) if first <= at < last]
                 answer = index.count("a", scope=Scope(tokens=(first, last)))
-                assert answer["occurrences"] == sum(counted), (first, last)
+                assert answer.occurrences == sum(counted), (first, last)
 
 
 # ------------------------------------------------------------------------------------------- an index of terabytes
