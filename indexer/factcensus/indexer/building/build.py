@@ -365,7 +365,9 @@ def _build(  # noqa: PLR0913 - options, which are given by name
 
     shards: list[ShardRecord] = []
     first = max((shard.number for shard in old.shards), default=-1) + 1 if old else first_shard
-    for number, pieces in enumerate(plan_shards(tasks, settings.budget_tokens), first):
+    for number, pieces in enumerate(
+        plan_shards([(task, task.finished()) for task in tasks], settings.budget_tokens), first
+    ):
         finished = folder / f"spool/shard.{number}.json"
         if stored := _finished_shard(folder, finished):
             record, records = ShardRecord(**stored["shard"]), stored["files"]

@@ -7,10 +7,10 @@ memory for the types that occur in it and not for the whole vocabulary, which gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,25 +55,36 @@ ENCODING: dict[str, Any] = {
 }
 
 
+class Spooled(Protocol):
+    """A spooled file, wherever it lies."""
+
+    def parquet(self) -> Any:
+        """Return its document rows: a path, or a file opened for reading."""
+        ...
+
+    def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
+        """Return some of its token ids."""
+        ...
+
+    def word_ids(self) -> npt.NDArray[np.uint32] | None:
+        """Return the id in the index of each of its words; None if its ids are those of the index."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Documents ``first`` … ``last - 1`` of one spooled file, and the start of their ids in its ``.ids``.
+    """Documents ``first`` … ``last - 1`` of one spooled file, and the place of their ids in it.
 
     Attributes:
         whole: These are all documents of the file.
     """
 
-    task: SpoolTask
+    file: Spooled
     first: int
     last: int
     first_token: int
     tokens: int
     whole: bool = False
-
-    def word_ids(self) -> npt.NDArray[np.uint32] | None:
-        """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
-        mapping = self.task.path("global")
-        return np.fromfile(mapping, np.uint32) if mapping.exists() else None
 
     def types(self, word_ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """Return the ids in the index of the words that occur in these documents, in bounded memory."""
@@ -82,13 +93,13 @@ class Piece:
         used = np.zeros(len(word_ids), np.bool_)
         for begin in range(self.first_token, self.first_token + self.tokens, _MARKED):
             size = min(_MARKED, self.first_token + self.tokens - begin)
-            used[np.fromfile(self.task.path("ids"), np.uint32, size, offset=begin * 4)] = True
+            used[self.file.read_ids(np.dtype(np.uint32), begin, size)] = True
         return word_ids[used]
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield its rows of the document table, a bounded number at a time."""
         row = 0
-        with pq.ParquetFile(self.task.path("parquet")) as file:
+        with pq.ParquetFile(self.file.parquet()) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 begin, end = max(self.first - row, 0), min(self.last - row, rows)
@@ -110,17 +121,35 @@ def merge_words(tasks: Sequence[SpoolTask], table: WordTable) -> Iterator[int]:
         yield number + 1
 
 
-def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list[Piece]]:
-    """Yield the documents of each shard: as many as fit the budget (including separators), at least one."""
+class Totals(Protocol):
+    """The number of documents and tokens of a spooled file."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, without separators."""
+        ...
+
+
+def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: int) -> Iterator[list[Piece]]:
+    """Yield the documents of each shard: as many as fit the budget (including separators), at least one.
+
+    Args:
+        files: The spooled files in order; with their totals, those that fit as a whole need not be opened.
+        budget_tokens: The maximum number of tokens of a shard.
+    """
     shard: list[Piece] = []
     room = budget_tokens
-    for task in tasks:
-        total = task.finished()
-        if total and 0 < total.tokens + total.documents <= room:  # no need to read the length of each document
-            shard.append(Piece(task, 0, total.documents, 0, total.tokens, whole=True))
+    for file, total in files:
+        if total and 0 < total.tokens + total.documents <= room:
+            shard.append(Piece(file, 0, total.documents, 0, total.tokens, whole=True))
             room -= total.tokens + total.documents
             continue
-        lengths = pq.read_table(task.path("parquet"), columns=["tokens"])["tokens"].to_numpy()
+        lengths = pq.read_table(file.parquet(), columns=["tokens"])["tokens"].to_numpy()
         ends = np.cumsum(lengths)
         costs = np.cumsum(lengths + 1)
         first = 0
@@ -135,7 +164,7 @@ def plan_shards(tasks: Sequence[SpoolTask], budget_tokens: int) -> Iterator[list
                 last = first + 1  # a document larger than the budget gets its own shard
             begin = int(ends[first - 1]) if first else 0
             tokens = int(ends[last - 1]) - begin
-            shard.append(Piece(task, first, last, begin, tokens, whole=last - first == len(lengths)))
+            shard.append(Piece(file, first, last, begin, tokens, whole=last - first == len(lengths)))
             room -= int(costs[last - 1]) - spent
             first = last
     if shard:
@@ -149,7 +178,7 @@ def types_of(
     known = np.zeros(0, np.uint32)
     waiting: list[Array] = []
     for piece in pieces:
-        word_ids = piece.word_ids()
+        word_ids = piece.file.word_ids()
         if word_ids is None:  # a tokenizer or bytes: all ids, of which there are few
             ids = np.arange(vocabulary_size, dtype=dtype)
             return ids[np.argsort(byte_order_ranks(vocabulary_size, dtype))]
@@ -217,11 +246,11 @@ def _write_documents(
     ):
         for piece in pieces:
             rank_of_id = rank.of(piece)
-            at = piece.first_token * types.itemsize
+            at = piece.first_token
             for table in piece.batches():
                 lengths = table["tokens"].to_numpy()
-                ids = np.fromfile(piece.task.path("ids"), types.dtype, int(lengths.sum()), offset=at)
-                at += ids.nbytes
+                ids = piece.file.read_ids(types.dtype, at, int(lengths.sum()))
+                at += len(ids)
                 stream = np.empty(len(ids) + len(lengths), types.dtype)
                 _separate(ids, lengths, rank_of_id, types, separator, token, stream, ranks[token:], offsets[document:])
                 write(stream)
@@ -245,7 +274,7 @@ class _Ranks:
 
     def of(self, piece: Piece) -> npt.NDArray[np.uint32]:
         """Return the place of each id of a spooled file; ids that do not occur in the piece have any place."""
-        word_ids = piece.word_ids()
+        word_ids = piece.file.word_ids()
         if self._all is not None:
             return self._all if word_ids is None else self._all[word_ids]
         assert word_ids is not None  # without words, all ids occur

@@ -81,6 +81,19 @@ class SpoolTask:
         """Return the path of a spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
         return self.folder / f"{self.number:06d}.{suffix}"
 
+    def parquet(self) -> Path:
+        """Return the path of its document rows."""
+        return self.path("parquet")
+
+    def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
+        """Return some of its token ids."""
+        return np.fromfile(self.path("ids"), dtype, count, offset=first * dtype.itemsize)
+
+    def word_ids(self) -> npt.NDArray[np.uint32] | None:
+        """Return the id in the index of each word; None if the ids of the file are those of the index."""
+        mapping = self.path("global")
+        return np.fromfile(mapping, np.uint32) if mapping.exists() else None
+
     def finished(self) -> SpooledFile | None:
         """Return the result if this file is already spooled, otherwise None."""
         try:
