@@ -18,7 +18,7 @@ from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.device_sort import choose_device
 from factcensus.indexer.building.estimate import check_disk, estimate_build
-from factcensus.indexer.building.settings import ANALYSIS_BYTES, PROCESS_BYTES, BuildSettings
+from factcensus.indexer.building.settings import BuildSettings
 from factcensus.indexer.building.spool import SpooledFile, SpoolTask, spool, spool_index
 from factcensus.indexer.building.staging import (
     already_done,
@@ -456,7 +456,7 @@ def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFi
         _spooler,
         ordered,
         [task.file.size_bytes for task in ordered],
-        jobs=min(run.jobs, max(1, (settings.memory_bytes - PROCESS_BYTES) // ANALYSIS_BYTES)),
+        jobs=min(run.jobs, settings.processes("spool")),
         progress=lambda done, total: run.progress("analyse", done, total, "B"),
         notice=run.notice,
     ):

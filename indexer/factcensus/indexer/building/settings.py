@@ -47,6 +47,11 @@ class BuildSettings:
             return self.shard_tokens
         return min(MOST_SHARD_TOKENS, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_TOKEN)
 
+    def processes(self, stage: str) -> int:
+        """Return how many processes fit in memory that analyse a file (``spool``) or build a shard (``shards``)."""
+        each = {"spool": ANALYSIS_BYTES, "shards": PROCESS_BYTES + BYTES_PER_TOKEN * self.budget_tokens}
+        return max(1, (self.memory_bytes - PROCESS_BYTES) // each.get(stage, PROCESS_BYTES))
+
     def check_memory(self, types: int = 0) -> None:
         """Check that the memory is enough to build a shard, and to merge the words of all files.
 

@@ -8,6 +8,7 @@ memory for the types that occur in it and not for the whole vocabulary, which gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,8 +59,8 @@ ENCODING: dict[str, Any] = {
 class Spooled(Protocol):
     """A spooled file, wherever it lies."""
 
-    def parquet(self) -> Any:
-        """Return its document rows: a path, or a file opened for reading."""
+    def parquet(self) -> AbstractContextManager[Any]:
+        """Yield its document rows: a path, or a file opened for reading."""
         ...
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
@@ -99,7 +100,7 @@ class Piece:
     def batches(self) -> Iterator[pa.Table]:
         """Yield its rows of the document table, a bounded number at a time."""
         row = 0
-        with pq.ParquetFile(self.file.parquet()) as file:
+        with self.file.parquet() as rows_file, pq.ParquetFile(rows_file) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 begin, end = max(self.first - row, 0), min(self.last - row, rows)
@@ -149,7 +150,8 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
             shard.append(Piece(file, 0, total.documents, 0, total.tokens, whole=True))
             room -= total.tokens + total.documents
             continue
-        lengths = pq.read_table(file.parquet(), columns=["tokens"])["tokens"].to_numpy()
+        with file.parquet() as rows_file:
+            lengths = pq.read_table(rows_file, columns=["tokens"])["tokens"].to_numpy()
         ends = np.cumsum(lengths)
         costs = np.cumsum(lengths + 1)
         first = 0

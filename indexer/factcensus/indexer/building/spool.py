@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +82,9 @@ class SpoolTask:
         """Return the path of a spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
         return self.folder / f"{self.number:06d}.{suffix}"
 
-    def parquet(self) -> Path:
-        """Return the path of its document rows."""
-        return self.path("parquet")
+    def parquet(self) -> AbstractContextManager[Path]:
+        """Yield the path of its document rows."""
+        return nullcontext(self.path("parquet"))
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
         """Return some of its token ids."""
@@ -277,9 +278,9 @@ def _copy_words(arena: Array, starts: Array, old: Array, new_arena: Array, new_s
             new_arena[new_starts[i] + j] = arena[first + j]
 
 
-def write_words(path: Path, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
+def write_words(file: Path | BinaryIO, arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
     """Write the words of a spooled file, in the order of their ids."""
-    np.savez(path, arena=arena, starts=starts)
+    np.savez(file, arena=arena, starts=starts)
 
 
 def _rows(documents: list[Document], lengths: list[int], digests: list[bytes], path: str) -> pa.RecordBatch:

@@ -77,10 +77,10 @@ def find_repeated(tables: dict[int, Path], deleted: Chosen, folder: Path) -> Ite
     """
     bits = bucket_bits(sum(pq.read_metadata(table).num_rows for table in tables.values()))
     if not bits:
-        yield Repeats([repeated_in(np.concatenate([np.zeros(0, RECORD), *_records(tables, deleted)]))])
+        yield Repeats([repeated_in(np.concatenate([np.zeros(0, RECORD), *records_of(tables, deleted)]))])
         return
     with TemporaryDirectory(prefix=SHUFFLE_PREFIX, dir=folder) as place:
-        for records in _records(tables, deleted):
+        for records in records_of(tables, deleted):
             distribute(records, Path(place), bits)
         yield Repeats(_sorted_buckets(Path(place)))
 
@@ -106,7 +106,7 @@ def _sorted_buckets(folder: Path) -> Iterator[npt.NDArray[np.uint64]]:
             yield np.memmap(path, np.uint64, "r")
 
 
-def _records(tables: dict[int, Path], deleted: Chosen) -> Iterator[Records]:
+def records_of(tables: dict[int, Path], deleted: Chosen) -> Iterator[Records]:
     """Yield the records of all documents that are not deleted, a bounded number at a time."""
     first = 0
     for number, table in tables.items():
