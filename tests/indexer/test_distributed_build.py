@@ -13,12 +13,12 @@ import pytest
 
 from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.building.build import BuildSettings
-from factcensus.indexer.building.distributed import objects
-from factcensus.indexer.building.distributed.job import BuildJob, Resources, build_with_work
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.storage import repeated
 from factcensus.indexer.system.places import Place
 from factcensus.indexer.work import WorkFolder, job_of
+from factcensus.indexer.work.build import objects
+from factcensus.indexer.work.build.job import BuildJob, Resources, build_with_work
 from factcensus.indexer.work.job import Progress
 from factcensus.indexer.work.runners import LocalRunner
 

@@ -313,7 +313,7 @@ def test_ray_on_loopback_counts_the_same_although_a_worker_is_killed(corpus: Pat
             os.kill(killed[0], signal.SIGKILL)
 
     runner: Any = load_runner("ray", address="local", jobs=2)
-    with runner._connected():
+    with runner.connected():
         check_that_only_loopback_is_open(ray.get_runtime_context().gcs_address)
         scan_shared(
             f"{bucket}/c",

@@ -23,6 +23,7 @@ from factcensus.indexer.cli.options import (
     machine_options,
     notice,
 )
+from factcensus.indexer.cli.work import HEADING, WorkChoice, work_options
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import size_text
 from factcensus.indexer.paths import not_found
@@ -57,7 +58,11 @@ def _reading_options(function: Function) -> Function:
     return function
 
 
-@command("build", example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB")
+@command(
+    "build",
+    example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB\n"
+    "factcensus index build s3://corpora/dolma --out s3://mine/dolma --work s3://mine/work --part 3/64 --stage spool",
+)
 @sources_argument
 @option("--out", required=True, type=OUTPUT_INDEX, metavar="INDEX", help="the new index folder, or a URL")
 @option("--dry-run", is_flag=True, help="show the disk, memory and hours that the build needs, without building")
@@ -69,19 +74,61 @@ def _reading_options(function: Function) -> Function:
 )
 @machine_options
 @_reading_options
-def build(sources: tuple[str, ...], out: Place, dry_run: bool, **options: Any) -> None:
+@work_options
+@option(
+    "--stage",
+    type=Choice(["spool", "merge", "shards", "seal"]),
+    heading=HEADING,
+    default_text="all that can be done",
+    help="run only this stage: analyse files, merge their words, write shards, or write the manifest",
+)
+def build(
+    sources: tuple[str, ...], out: Place, dry_run: bool, work: WorkChoice, stage: str | None, **options: Any
+) -> None:
     """Build an index from JSON Lines (plain, .gz, .zst, .xz or .bz2) and Parquet files.
 
-    The same command continues an interrupted build.
+    The same command continues an interrupted build. With --work, several machines share it, and the index is the same.
     """
     from factcensus.indexer.building.build import build_index
 
+    if stage is not None and work.work is None:
+        raise InputError("--stage has no effect without --work; give a work folder")
     if dry_run:
         _print_estimate(sources, out, options)
+        return
+    if work.work is not None:
+        _build_shared(sources, out, work, stage, options)
         return
     with ConsoleProgress() as progress:
         manifest = build_index(sources, out, progress=progress, notice=notice, **options)
     _print_built(out, manifest)
+
+
+def _build_shared(
+    sources: tuple[str, ...], out: Place, work: WorkChoice, stage: str | None, options: dict[str, Any]
+) -> None:
+    """Build with other machines, as far as this one can."""
+    from factcensus.indexer.building.build import BuildSettings
+    from factcensus.indexer.work import Run
+    from factcensus.indexer.work.build.job import STAGES, STAGES_OF, Resources, build_with_work
+
+    assert work.work is not None
+    jobs, device = options.pop("jobs") or os.cpu_count() or 1, options.pop("device")
+    with ConsoleProgress() as progress:
+        now, job = build_with_work(
+            sources,
+            out,
+            work.work,
+            BuildSettings(**options),
+            Resources(work.runner, jobs, device),
+            stages=STAGES if stage is None else STAGES_OF[stage],
+            run=Run(progress, notice),
+        )
+    if now.stage is None:
+        print(job.finish(work.folder, out))
+        return
+    done = f"{now.finished[now.stage]:,} of {now.units[now.stage]:,} units of the stage {now.stage} are done"
+    print(f"{work.work}: {done}; run the other parts and stages, then the same command again")
 
 
 def _print_estimate(sources: tuple[str, ...], out: Place, options: dict[str, Any]) -> None:
@@ -122,11 +169,7 @@ def add(index: Path, sources: tuple[str, ...], **options: Any) -> None:
 
 
 def _print_built(folder: object, manifest: Manifest) -> None:
-    skipped = f", {manifest.skipped_lines:,} bad lines skipped" if manifest.skipped_lines else ""
-    print(
-        f"{folder}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, {len(manifest.shards)} shards, "
-        f"{size_text(sum(file.bytes for file in manifest.files.values()))}{skipped}"
-    )
+    print(f"{folder}: {manifest.summary()}")
 
 
 @command(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.numbers import size_text
 from factcensus.indexer.storage.layout import explain_unreadable
 from factcensus.indexer.system.files import write_atomically
 
@@ -212,6 +213,12 @@ class Manifest:
             raise ValueError(f"it does not list the file {min(missing)}")
         if more := self.files.keys() - wanted - allowed:
             raise ValueError(f"it lists {min(more)!r:.80}, which is not a file of this index")
+
+    def summary(self) -> str:
+        """Return the size of the index in words, such as ``6,721 documents, 14,743,820 tokens, 1 shards, 122.3 MB``."""
+        skipped = f", {self.skipped_lines:,} bad lines skipped" if self.skipped_lines else ""
+        size = size_text(sum(file.bytes for file in self.files.values()))
+        return f"{self.documents:,} documents, {self.tokens:,} tokens, {len(self.shards)} shards, {size}{skipped}"
 
     def render(self) -> bytes:
         """Return the bytes of ``manifest.json``."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: The function of each kind that returns its job for a plan, as ``module:function``; packages add kinds through the
 #: entry-point group ``factcensus.jobs``.
 KINDS: dict[str, str] = {
-    "build": "factcensus.indexer.building.distributed.job:from_plan",
+    "build": "factcensus.indexer.work.build.job:from_plan",
     "scan": "factcensus.indexer.work.scan:ScanJob.of_plan",
 }
 

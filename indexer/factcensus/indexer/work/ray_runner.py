@@ -49,7 +49,8 @@ class RayRunner:
         self._ray, self._address, self._jobs = ray, address, jobs
 
     @contextmanager
-    def _connected(self) -> Iterator[None]:
+    def connected(self) -> Iterator[None]:
+        """Connect to the cluster, or start it, for several stages; does nothing inside another connection."""
         if self._ray.is_initialized():  # by the program that uses this library, which also ends it
             yield
             return
@@ -77,7 +78,7 @@ class RayRunner:
 
     def __call__(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Sequence[Failure]:
         """Run all units, the largest first."""
-        with self._connected():
+        with self.connected():
             return list(self._run(job, folder, sorted(units, key=lambda unit: -unit.size_bytes), run))
 
     def _run(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Iterator[Failure]:

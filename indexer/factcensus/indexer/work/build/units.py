@@ -16,7 +16,15 @@ import numpy as np
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.building.distributed.objects import (
+from factcensus.indexer.building.shards import Piece, plan_shards, write_shard
+from factcensus.indexer.building.spool import SPOOL_FILES, SpoolTask, spool, write_words
+from factcensus.indexer.storage.documents import count_sources, count_text_bytes
+from factcensus.indexer.storage.maintain import write_state
+from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.repeated import RECORD, Repeats, records_of, repeated_in
+from factcensus.indexer.storage.vocabulary import write_vocabulary
+from factcensus.indexer.system.places import Place, read_ranges
+from factcensus.indexer.work.build.objects import (
     BIN_BITS,
     BuildFolder,
     FetchedFile,
@@ -27,18 +35,10 @@ from factcensus.indexer.building.distributed.objects import (
     to_json,
     words_of,
 )
-from factcensus.indexer.building.shards import Piece, plan_shards, write_shard
-from factcensus.indexer.building.spool import SPOOL_FILES, SpoolTask, spool, write_words
-from factcensus.indexer.storage.documents import count_sources, count_text_bytes
-from factcensus.indexer.storage.maintain import write_state
-from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
-from factcensus.indexer.storage.repeated import RECORD, Repeats, records_of, repeated_in
-from factcensus.indexer.storage.vocabulary import write_vocabulary
-from factcensus.indexer.system.places import Place, read_ranges
 from factcensus.indexer.work.plan import check_unchanged
 
 if TYPE_CHECKING:
-    from factcensus.indexer.building.distributed.job import BuildJob
+    from factcensus.indexer.work.build.job import BuildJob
 
 OnBytes = Callable[[int], None]
 #: Files whose digests are read together.

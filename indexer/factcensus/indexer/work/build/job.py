@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,19 +13,22 @@ from typing import Any, cast
 
 from factcensus.indexer.analyzers import FixedAnalyzer, get_analyzer
 from factcensus.indexer.building.build import BuildSettings
-from factcensus.indexer.building.distributed import units
-from factcensus.indexer.building.distributed.objects import BuildFolder, FileTotals, bits_of, groups_of, to_json
 from factcensus.indexer.corpus import SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, Manifest
+from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, read_content
 from factcensus.indexer.system.files import PARTIAL
 from factcensus.indexer.system.places import NoFileError, Place
 from factcensus.indexer.system.processes import check_main_guard
 from factcensus.indexer.work import Plan, Run, RunUnit, Unit, WorkFolder, run_job
+from factcensus.indexer.work.build import units
+from factcensus.indexer.work.build.objects import BuildFolder, FileTotals, bits_of, groups_of, to_json
 from factcensus.indexer.work.job import Progress, Runner, progress_of
+from factcensus.indexer.work.runners import LocalRunner
 
 KIND = "build"
 STAGES = ("spool", "merge", "root", "shards", "seal")
+#: The stages of one unit.
+SINGLE = ("root", "seal")
 #: The stages behind each value of ``--stage``.
 STAGES_OF = {"spool": ("spool",), "merge": ("merge", "root"), "shards": ("shards",), "seal": ("seal",)}
 
@@ -133,26 +137,19 @@ class BuildJob:
         if str(out) != self.settings["out"]:
             raise InputError(f"the shards were written to {self.settings['out']}, not {out}; give that place as --out")
         now = progress_of(self, folder)
-        if now.stage not in (None, "seal"):
+        if now.stage is None:
+            return f"{out}: {read_content(json.loads((out / MANIFEST).read())).summary()}"
+        if now.stage != "seal":
             raise InputError(
                 f"{len(now.missing):,} units of the stage {now.stage} are missing; run 'factcensus index build' again"
             )
-        return describe(out, units.seal(replace(self, out=out), BuildFolder(folder), out))
+        return f"{out}: {units.seal(replace(self, out=out), BuildFolder(folder), out).summary()}"
 
 
 def from_plan(plan: Plan) -> BuildJob:
     """Return the job of a plan in a work folder, which can be finished but not run: it has no credentials."""
     files = tuple(SourceFile(file.url, file.name, file.size_bytes, file.tag) for file in plan.files)
     return BuildJob(plan, files, Place.of(plan.settings["out"]))
-
-
-def describe(out: Place, manifest: Manifest) -> str:
-    """Return one line about a finished index."""
-    size = sum(file.bytes for file in manifest.files.values())
-    return (
-        f"{out}: {manifest.documents:,} documents, {manifest.tokens:,} tokens, {len(manifest.shards)} shards, "
-        f"{size:,} bytes, digest {manifest.digest}"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +210,22 @@ def build_with_work(
     _mark_out(target, plan, folder)
     job = BuildJob(plan, files, target, settings.memory_bytes, device=resources.device)
     now = progress_of(job, folder)
-    while now.stage is not None and now.stage in stages:
-        before = now.stage
-        jobs, threads = _share(settings, now.stage, resources.jobs)
-        now = run_job(replace(job, threads=threads), folder, resources.runner(jobs), run, stages=(now.stage,))
-        if now.stage == before:
-            break  # other machines have the rest
+    if now.stage is None or now.stage not in stages:
+        return now, job
+    with getattr(resources.runner(resources.jobs), "connected", nullcontext)():  # one cluster for all stages
+        while now.stage is not None and now.stage in stages:
+            before = now.stage
+            jobs, threads = _share(settings, now.stage, resources.jobs)
+            runner = _runner_of(resources.runner(jobs), now.stage)
+            now = run_job(replace(job, threads=threads), folder, runner, run, stages=(now.stage,))
+            if now.stage == before:
+                break  # other machines have the rest
     return now, job
+
+
+def _runner_of(runner: Runner, stage: str) -> Runner:
+    """Return the runner of a stage: a single unit belongs to no part, so the last to finish a stage begins the next."""
+    return replace(runner, part=0, parts=1) if stage in SINGLE and isinstance(runner, LocalRunner) else runner
 
 
 def _share(settings: BuildSettings, stage: str, jobs: int) -> tuple[int, int]:
