@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from factcensus.indexer import CountIndex, build_index, verify_index
-from factcensus.indexer.building.build import BuildSettings
+from factcensus.indexer.building.settings import BuildSettings
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.storage import repeated
 from factcensus.indexer.system.places import Place

@@ -108,7 +108,7 @@ def _build_shared(
     sources: tuple[str, ...], out: Place, work: WorkChoice, stage: str | None, options: dict[str, Any]
 ) -> None:
     """Build with other machines, as far as this one can."""
-    from factcensus.indexer.building.build import BuildSettings
+    from factcensus.indexer.building.settings import BuildSettings
     from factcensus.indexer.work import Run
     from factcensus.indexer.work.build.job import STAGES, STAGES_OF, Resources, build_with_work
 

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any, cast
 
 from factcensus.indexer.analyzers import FixedAnalyzer, get_analyzer
-from factcensus.indexer.building.build import BuildSettings
+from factcensus.indexer.building.settings import BuildSettings
 from factcensus.indexer.corpus import SourceFile, find_source_files
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.storage.manifest import FORMAT, MANIFEST, PLAN, TOKENIZER, read_content
