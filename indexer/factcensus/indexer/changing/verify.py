@@ -54,19 +54,19 @@ def verify_index(
         read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
         raise no_index(folder)
-    ours = (folder / MANIFEST).exists()
     checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
+    manifest: Manifest | None = None
     with _as_verification_error():
-        if ours:
+        if (folder / MANIFEST).exists():
             manifest = Manifest.read(folder)
         else:
             refuse_unfinished(folder)
-    if ours:
+    if manifest is not None:
         _check_files(folder, manifest, checked, progress or (lambda _done, _all: None))
     for shard in _shards_of(folder):
         checked["rows_compared"] += shard.check_order(None if full else SAMPLED_ROWS)
     if record is not None:
-        if not ours:
+        if manifest is None:
             raise InputError(
                 f"{folder} was built by infini-gram, which cannot delete documents; give the index of the record"
             )

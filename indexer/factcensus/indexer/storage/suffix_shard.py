@@ -155,8 +155,10 @@ class SuffixArrayShard(Shard):
 
     @cached_property
     def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, int, Array]:
-        *_, starts, blocks, size, block_bits = self.suffix_rows
-        return (*self.suffix_array, starts, blocks, size, block_bits, self.frequent)
+        stream, table, width, token_bytes, first, types = self.suffix_array
+        rows = self.suffix_rows
+        documents = rows.document_starts, rows.blocks, rows.size, rows.block_bits
+        return stream, table, width, token_bytes, first, types, *documents, self.frequent
 
     def count_all(
         self,

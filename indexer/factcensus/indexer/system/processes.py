@@ -190,6 +190,7 @@ class _Pool:
         task = self._current.get(connection)
         with _lives(self.workers[connection], task):
             kind, value = connection.recv()
+        message = None if task is None else Message(task, kind, value)
         if kind == "error":
             raise value
         if kind == "result" and self._fresh:
@@ -197,7 +198,7 @@ class _Pool:
             self.add_workers(min(1, len(self._waiting) - self._starting()))
         elif kind in ("ready", "result"):
             self._continue(connection)
-        return None if task is None else Message(task, kind, value)
+        return message
 
     def stop(self) -> None:
         """End all processes; one that saves its state first gets some seconds."""

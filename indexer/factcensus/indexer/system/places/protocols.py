@@ -155,9 +155,9 @@ def _options(protocol: str, access: Access) -> dict[str, Any]:
         return options
     options["use_listings_cache"] = False  # other machines write here at the same time
     if protocol == "s3":
-        import fsspec
+        from fsspec.config import conf
 
-        if "config_kwargs" not in fsspec.config.conf.get("s3", {}):
+        if "config_kwargs" not in conf.get("s3", {}):
             options["config_kwargs"] = {"max_pool_connections": CONNECTIONS, "retries": {"max_attempts": 1}}
     elif protocol in ("http", "https"):
         import aiohttp
