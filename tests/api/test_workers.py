@@ -230,6 +230,17 @@ def test_all_workers_end_with_the_service(index_folder: Path, number: signal.Sig
         until(lambda: not any(Path(f"/proc/{process}").exists() for process in workers))
 
 
+def test_a_too_long_folder_for_temporary_files_is_refused(index_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    command = [sys.executable, "-m", "factcensus", "serve", str(index_folder), "--port", "0", "--workers", "2"]
+    refused = subprocess.run(
+        command, env=os.environ | {"TMPDIR": str(folder)}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert refused.returncode == 2
+    assert re.fullmatch(r"factcensus: error: the path of .* is too long for sockets; set TMPDIR .*\n", refused.stderr)
+
+
 def test_a_request_in_flight_is_answered_after_the_signal(index_folder: Path) -> None:
     body = json.dumps({"text": "Paris"}).encode()
 

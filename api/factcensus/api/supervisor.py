@@ -26,7 +26,7 @@ from factcensus.api.http.connections import Listener
 from factcensus.api.server import GRACE_S, Server, print_url, url_of
 from factcensus.api.settings import Settings
 from factcensus.api.workers.member import Member
-from factcensus.indexer.errors import FactcensusError
+from factcensus.indexer.errors import FactcensusError, InputError
 
 log = logging.getLogger("factcensus.api")
 #: Seconds before a worker that ended is started again; doubled while it ends within :data:`STEADY_S`.
@@ -34,6 +34,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0
 #: Seconds after which a worker that does not stop is killed.
 STOP_S = GRACE_S + 4.0
+#: Characters of the folder that the workers share; the path of a socket may have 107.
+LONGEST_PATH = 90
 #: The library of the metrics reads this variable when it is imported.
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SPAWN = multiprocessing.get_context("spawn")
@@ -81,9 +83,12 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
+            InputError: The folder for temporary files has too long a path.
             WorkerError: A worker ended during its first start.
         """
         with TemporaryDirectory(prefix="factcensus-serve-") as folder, self._signals():
+            if len(folder) > LONGEST_PATH:
+                raise InputError(f"the path of {folder} is too long for sockets; set TMPDIR to a shorter folder")
             (Path(folder) / "metrics").mkdir()
             first = Member(workers=self._settings.workers, folder=Path(folder))
             self._workers = [

@@ -173,6 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("the headers are too long")
         names = {name for name, _ in self.headers}
         encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        assert self.parser is not None
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1") or (version == "1.1" and b"host" not in names):
             raise ValueError("an unknown version of HTTP, or no Host header")

@@ -60,18 +60,23 @@ class Source(Protocol):
         Raises:
             FactcensusError: It cannot be opened.
         """
+        ...
 
     def look(self) -> Hashable:
         """Return a value that changes when the place gets another generation or another index."""
+        ...
 
     def files(self, index: CountIndex) -> Files:
         """Return the state of the files of an index that was just opened."""
+        ...
 
     def is_gone(self) -> bool:
         """Return whether there is no index any more."""
+        ...
 
     def holds_all_of(self, digest: str | None) -> bool:
         """Return whether no document of the generation with this digest was deleted, as far as is known."""
+        ...
 
 
 @dataclass(frozen=True)
