@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, analyzer_option, index_options
 from factcensus.indexer.cli.command import argument, command, group, option
-from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, Number, Whole
+from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, PLACE, Number, Whole
 from factcensus.indexer.environment import register
+
+if TYPE_CHECKING:
+    from factcensus.api.settings import Published
+    from factcensus.indexer.system.places import Place
 
 
 def add_commands(root: click.Group) -> None:
@@ -31,7 +37,15 @@ register(_variables)
     example="factcensus serve indexes/pile indexes/dolma --port 8080\n"
     "curl 'http://127.0.0.1:8080/v1/indexes/pile/count?text=Marie%20Curie'",
 )
-@argument("indexes", nargs=-1, type=PATH, metavar="[INDEX]...", help="an index folder; the index is named after it")
+@argument(
+    "indexes",
+    nargs=-1,
+    type=PLACE,
+    metavar="[INDEX]...",
+    help="an index folder or its URL; the index is named after it",
+)
+@analyzer_option
+@index_options
 @option(
     "--indexes-in",
     type=PATH,
@@ -84,7 +98,8 @@ register(_variables)
 @click.pass_context
 def serve(  # noqa: PLR0913  # one argument per option
     ctx: click.Context,
-    indexes: tuple[Path, ...],
+    /,
+    indexes: tuple[Place, ...],
     indexes_in: Path | None,
     host: str | None,
     port: int | None,
@@ -92,6 +107,7 @@ def serve(  # noqa: PLR0913  # one argument per option
     forwarded_allow_ips: tuple[str, ...],
     poll: float | None,
     workers: int | None,
+    **remote: Any,
 ) -> None:
     """Serve indexes over HTTP until SIGTERM or Ctrl+C."""
     from dataclasses import replace
@@ -100,14 +116,16 @@ def serve(  # noqa: PLR0913  # one argument per option
     from factcensus.api.variables import settings_from_env
 
     settings = settings_from_env()
-    chosen = indexes or settings.indexes
+    published = _published([place for place in indexes if not place.is_local], **remote)
+    chosen = tuple(place.path for place in indexes if place.is_local) if indexes else settings.indexes
     indexes_in = indexes_in or settings.indexes_in
-    if not chosen and indexes_in is None:
+    if not chosen and not published and indexes_in is None:
         raise click.UsageError("no index to serve: give index folders, or --indexes-in DIR", ctx)
     serve(
         replace(
             settings,
             indexes=chosen,
+            published=published,
             indexes_in=indexes_in,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
@@ -116,6 +134,31 @@ def serve(  # noqa: PLR0913  # one argument per option
             poll_seconds=settings.poll_seconds if poll is None else poll,
             workers=settings.workers if workers is None else workers,
         )
+    )
+
+
+def _published(
+    urls: list[Place],
+    *,
+    analyzer: str | None,
+    also: tuple[Place, ...],
+    requester_pays: bool,
+    anonymous: bool,
+    most_requests: int | None,
+) -> tuple[Published, ...]:
+    """Return the indexes at URLs.
+
+    Raises:
+        UsageError: ``--also`` is given, and it is not clear for which index.
+    """
+    from factcensus.api.settings import Published
+
+    if also and len(urls) != 1:
+        raise click.UsageError("--also needs exactly one INDEX with a URL, to which it belongs")
+    most = {} if most_requests is None else {"most_requests": most_requests}
+    return tuple(
+        Published(tuple(IndexChoice(url, analyzer, also, requester_pays, anonymous).places), analyzer, **most)
+        for url in urls
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from factcensus.indexer.environment import PREFIX, register
+from factcensus.indexer.opened import MOST_REQUESTS
+from factcensus.indexer.system.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """An index at one or several URLs, named after the first."""
+
+    places: tuple[Place, ...]
+    #: Only needed if the index does not name its analyzer.
+    analyzer: str | None = None
+    #: Maximum number of requests to the URL for one question.
+    most_requests: int = MOST_REQUESTS
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of the application."""
 
     #: Index folders; an index is named after its folder.
     indexes: tuple[Path, ...] = ()
+    #: Indexes at URLs; only the command line names them.
+    published: tuple[Published, ...] = ()
     #: A folder whose subdirectories with an index are served too; a reload finds new ones.
     indexes_in: Path | None = None
     host: str = "127.0.0.1"
@@ -104,9 +119,13 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
+#: Settings that no environment variable has.
+UNNAMED = ("limits", "published")
+
+
 def variable_names() -> list[str]:
     """Return every environment variable of the service and of its client."""
-    names = [each.name for each in (*fields(Settings), *fields(Limits)) if each.name != "limits"]
+    names = [each.name for each in (*fields(Settings), *fields(Limits)) if each.name not in UNNAMED]
     return [f"{PREFIX}API_KEY", *(f"{PREFIX}{name.upper()}" for name in names)]
 
 

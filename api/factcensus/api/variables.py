@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Strict, ValidationError, create_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from factcensus.api.settings import Limits, Settings
+from factcensus.api.settings import UNNAMED, Limits, Settings
 from factcensus.indexer.environment import PREFIX, check_environment
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import decimal_number, whole_number
@@ -75,7 +75,7 @@ def settings_from_env() -> Settings:
         UnknownNameError: A variable is unknown; the message suggests the nearest one.
     """
     check_environment(os.environ)
-    named = [each for each in (*fields(Settings), *fields(Limits)) if each.name != "limits"]
+    named = [each for each in (*fields(Settings), *fields(Limits)) if each.name not in UNNAMED]
     kinds: Any = {each.name: (_BY_NAME.get(each.name) or _BY_TYPE[str(each.type)], None) for each in named}
     variables: Any = create_model("Variables", __base__=_Variables, **kinds)
     try:

@@ -26,6 +26,7 @@ from factcensus.indexer.errors import (
     InputError,
     UnknownNameError,
 )
+from factcensus.indexer.system.places import PlaceError
 
 log = logging.getLogger("factcensus.api")
 
@@ -134,7 +135,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         kind = kind_of(error)
         if kind == "internal-error":
             return lacking(request, error) or internal_error(request, error)
-        return problem_response(request, KINDS[kind][0], str(error), kind=kind)
+        return problem_response(request, KINDS[kind][0], _detail_of(request, error), kind=kind)
 
     @app.exception_handler(OSError)
     async def from_system(request: Request, error: OSError) -> JSONResponse:
@@ -209,6 +210,14 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _detail_of(request: Request, error: FactcensusError) -> str:
+    """Return the message for the client; a failure to read an index at a URL is described only in the log."""
+    if not isinstance(error, PlaceError):
+        return str(error)
+    log.error("request %s: %s", getattr(request.state, "request_id", "-"), error)
+    return "the index cannot be read at its URL; the service's log has the reason"
+
+
 def kind_of(error: FactcensusError) -> str:
     """Return which of the :data:`KINDS` an error of the core is."""
     if isinstance(error, EmptyQueryError):
@@ -219,6 +228,8 @@ def kind_of(error: FactcensusError) -> str:
         return "deadline-exceeded"
     if isinstance(error, IndexChangedError):
         return "index-changed"
+    if isinstance(error, PlaceError):
+        return "index-not-open"
     return "invalid-input" if isinstance(error, InputError) else "internal-error"
 
 

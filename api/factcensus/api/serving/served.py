@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from factcensus.api.serving.sources import Files, Source
+from factcensus.api.serving.sources import Source, WatchedFiles
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import FactcensusError
 
@@ -38,7 +38,7 @@ class Served:
     source: Source
     look: Hashable
     index: CountIndex | None = None
-    files: Files | None = None
+    files: WatchedFiles | None = None
     failure: str | None = None
     failing_since: float | None = None
     attempt_at: float = 0.0

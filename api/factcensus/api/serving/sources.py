@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from factcensus.api.serving.published import PublishedIndex
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex
 from factcensus.indexer.errors import IndexFormatError, InputError
@@ -51,6 +52,13 @@ def _files_of(index: CountIndex) -> Iterable[Path]:
     return [file for folder in folders for file in folder.iterdir() if file.is_file()]
 
 
+class WatchedFiles(Protocol):
+    """The files of an open index."""
+
+    def changed(self) -> Path | None:
+        """Return a file that was overwritten, or None."""
+
+
 class Source(Protocol):
     """A place with an index that the service opens, follows and closes; its text names it in the log."""
 
@@ -66,7 +74,7 @@ class Source(Protocol):
         """Return a value that changes when the place gets another generation or another index."""
         ...
 
-    def files(self, index: CountIndex) -> Files:
+    def files(self, index: CountIndex) -> WatchedFiles:
         """Return the state of the files of an index that was just opened."""
         ...
 
@@ -135,13 +143,22 @@ def named_folders(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def sources_of(settings: Settings) -> dict[str, Source]:
-    """Return the index folders of the settings, and those inside ``indexes_in``, by name.
+    """Return the index folders of the settings, those inside ``indexes_in``, and the indexes at URLs, by name.
 
     Raises:
-        InputError: Two folders have the same name, or ``indexes_in`` cannot be read.
+        InputError: Two indexes have the same name, or ``indexes_in`` cannot be read.
     """
     inside = [] if settings.indexes_in is None else folders_in(settings.indexes_in)
-    return {name: Folder(path) for name, path in named_folders([*settings.indexes, *inside]).items()}
+    sources: dict[str, Source] = {
+        name: Folder(path) for name, path in named_folders([*settings.indexes, *inside]).items()
+    }
+    for published in settings.published:
+        name = published.places[0].name
+        if name in sources or not name:
+            other = f"{sources[name]} and " if name in sources else ""
+            raise InputError(f"cannot serve {other}{published.places[0]} as {name!r}; names must be unique")
+        sources[name] = PublishedIndex(published)
+    return sources
 
 
 def folders_in(parent: Path) -> list[Path]:

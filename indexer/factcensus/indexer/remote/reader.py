@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from factcensus.indexer.errors import IndexerError, IndexFormatError
+from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.remote.rounds import RemoteFile, Span
 
 #: Two spans of a file that are this close are read by one request.
@@ -15,10 +15,8 @@ GAP_BYTES = 4096
 MOST_BYTES = 8 << 20
 
 
-class RequestLimitError(IndexerError):
+class RequestLimitError(InputError):
     """A question needs more requests than allowed (exit 2)."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)

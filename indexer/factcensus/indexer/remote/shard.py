@@ -133,7 +133,7 @@ class RemoteShard(Shard):
         if occurrences > MOST_OCCURRENCES:
             size = occurrences * self.table.width
             raise InputError(
-                f"the texts occur {occurrences:,} times in {self.files.table}; counting their documents would read "
+                f"the texts occur {occurrences:,} times in shard {self.number}; counting their documents would read "
                 f"{size / 1e9:,.1f} GB; ask about rarer texts, or copy the index to this machine"
             )
 
