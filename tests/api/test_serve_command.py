@@ -161,3 +161,14 @@ def test_help_is_fast_and_shows_an_example() -> None:
     assert shown.returncode == 0
     assert "example:\n  factcensus serve " in shown.stdout
     assert "8080" in shown.stdout
+
+
+@pytest.mark.parametrize("command", [["--help"], ["serve", "--help"]])
+def test_help_does_not_load_the_libraries_of_the_service(command: list[str]) -> None:
+    check = (
+        "import sys\nfrom factcensus.indexer.cli import main\n"
+        f"try: main({command!r})\nexcept SystemExit: pass\n"
+        "sys.exit(', '.join({'pydantic', 'fastapi', 'uvicorn', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) in ((0, ""), (1, "\n")), done.stderr

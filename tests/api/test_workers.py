@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -221,13 +222,14 @@ def test_a_worker_that_ends_is_started_again_and_no_job_is_lost(index_folder: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_all_workers_end_with_the_service(index_folder: Path, number: signal.Signals) -> None:
-    with running(index_folder) as service:
+def test_all_workers_end_with_the_service_and_leave_no_files(index_folder: Path, number: signal.Signals) -> None:
+    with TemporaryDirectory(prefix="w") as folder, running(index_folder, TMPDIR=folder) as service:
         workers = service.process_ids()
         assert len(workers) == 2
         service.process.send_signal(number)
         assert service.process.wait(30) == (-9 if number == signal.SIGKILL else 0)
         until(lambda: not any(Path(f"/proc/{process}").exists() for process in workers))
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_a_too_long_folder_for_temporary_files_is_refused(index_folder: Path, tmp_path: Path) -> None:

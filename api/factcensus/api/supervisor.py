@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from factcensus.api.app import create_app
 from factcensus.api.errors import WorkerError
 from factcensus.api.http import logs
 from factcensus.api.http.connections import Listener
+from factcensus.api.jobs.remote import COUNTING
 from factcensus.api.server import GRACE_S, Server, print_url, url_of
 from factcensus.api.settings import Settings
 from factcensus.api.workers.member import Member
@@ -236,6 +238,7 @@ def run_worker(settings: Settings, member: Member, shared: socket.socket, pipe: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the server handles it; the supervisor stops this process
     logs.set_up(settings.log_level, settings.log_format, member.number)
     listener = Listener(fileno=shared.detach())
+    orphaned = threading.Event()
 
     def announce(names: Sequence[str], _url: str) -> None:
         pipe.send(list(names))
@@ -245,12 +248,17 @@ def run_worker(settings: Settings, member: Member, shared: socket.socket, pipe: 
     def stop_with_supervisor() -> None:
         with contextlib.suppress(EOFError, OSError):
             pipe.recv()
+        orphaned.set()
+        app.state.stop_by = monotonic() + GRACE_S
         server.should_exit = True
 
     try:
-        server = Server(create_app(settings, member), listener, announce=announce)
+        app = create_app(settings, member)
+        server = Server(app, listener, announce=announce)
         with listener:
             server.run(sockets=[listener])
+        if orphaned.is_set() and member.number == COUNTING and member.folder is not None:
+            shutil.rmtree(member.folder, ignore_errors=True)  # the supervisor was killed; the folder may hold tables
     except EOFError:  # the supervisor ended during the start
         sys.exit(1)
     except FactcensusError as error:
