@@ -52,7 +52,7 @@ def test_service_answers_from_a_url_like_from_a_folder(site: WebServer, index_fo
         )
         facts = [{"subject": "Paris", "object": "France"}, {"subject": "Berlin", "object": "Germany"}]
         assert client.count_facts("far", facts).to_pydict() == local.count_facts(facts).to_pydict()
-        assert list(client.documents("far", text="Paris")) == list(local.find_documents(text="Paris").documents)
+        assert list(client.documents("far", text="Paris")) == [local.find_documents(text="Paris")]
         assert httpx.get(f"{url}/readyz").status_code == 200
 
 

@@ -294,6 +294,7 @@ def full_index(folder: Path) -> Path:
         "table",
         "offset",
         "first",
+        "sample",
         "frequent",
         "deleted",
         "repeated",
