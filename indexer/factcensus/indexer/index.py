@@ -31,6 +31,7 @@ from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
+from factcensus.indexer.counting.steps import cumulated
 from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS, trace
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
@@ -59,7 +60,7 @@ class CountIndex(OpenedIndex):
         Args:
             text: A text, split into tokens like the corpus.
             by: ``source`` or another column of the document table, or a metadata field (nested: ``a.b``); adds the same
-                numbers for each value.
+                numbers for each value. ``step:1000`` counts as of every 1,000th training step, after :meth:`use_order`.
             scope: The documents to count.
             deadline: Stops a count that takes too long.
 
@@ -71,9 +72,10 @@ class CountIndex(OpenedIndex):
         tokens = self.analyzer.tokens(text)
         ids = self.ids_of(text, tokens)
         if by is not None:
-            groups = self._count_by(ids, by, scope, deadline or Deadline())
-            occurrences = sum(counts.occurrences for counts in groups.values())
-            documents = sum(counts.documents for counts in groups.values())
+            names, grouped = self._count_by(ids, by, scope, deadline or Deadline())
+            occurrences, documents = grouped.sum(axis=0).tolist()
+            names, grouped = cumulated(by, names, grouped, axis=0)
+            groups = {name: TextCounts(*counts) for name, counts in zip(names, grouped.tolist(), strict=True)}
             return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True, by, groups)
         stop = NO_DEADLINE if deadline is None else deadline.flag
         column = column_of(scope)
@@ -89,7 +91,9 @@ class CountIndex(OpenedIndex):
             deadline.check()
         return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True)
 
-    def _count_by(self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline) -> dict[str, TextCounts]:
+    def _count_by(
+        self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline
+    ) -> tuple[list[str], npt.NDArray[np.int64]]:
         names, codes = self.groups(by)
         grouped = np.zeros((len(names), 2), np.int64)
         shards = self.asked_shards(lambda: [ids] if ids else [], scope, deadline=deadline)
@@ -97,7 +101,7 @@ class CountIndex(OpenedIndex):
             if ids:
                 shard.count_groups(ids, counted, groups, deadline.flag, grouped)
             deadline.check()
-        return {name: TextCounts(*counts) for name, counts in zip(names, grouped.tolist(), strict=True)}
+        return names, grouped
 
     def count_many(
         self, texts: Sequence[str], *, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
@@ -171,6 +175,7 @@ class CountIndex(OpenedIndex):
         # The last window is the requested one, if any.
         found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
         six = found.sum(axis=0).tolist()
+        names, found = cumulated(by, names, found, axis=0)
         return CooccurrenceAnswer(
             self.name,
             self.analyzer.label,

@@ -20,6 +20,7 @@ from factcensus.indexer.answers import IndexInfo, IndexSlice, SourceSize
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
+from factcensus.indexer.counting.steps import group_steps, steps_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
 from factcensus.indexer.paths import no_index
 from factcensus.indexer.records import Entity, as_entity
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.arrays import TokenIds
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.forms import TextForms
+    from factcensus.indexer.counting.order import Order
     from factcensus.indexer.remote.reader import Reads
 
 #: Maximum size of the kept masks of an index, and of its kept groups; a mask takes a byte per document, groups four.
@@ -81,6 +83,8 @@ class OpenedIndex:
         self._opened_as = _OpenedAs(folder, name, None)
         #: The state, at the time of opening, of the files that reveal a change of the index.
         self._states: dict[Path, FileState | None] = {}
+        self._order: Order | None = None
+        self._known_steps: list[npt.NDArray[np.int64]] | None = None
         # The caches hold only a weak reference to the index. So an index without references unmaps its files at once,
         # without waiting for the garbage collector.
         me = weakref.ref(self)
@@ -422,8 +426,29 @@ class OpenedIndex:
         """
         if by is None:
             return [], [np.zeros(0, np.int32)] * len(self.shards)
+        per_group = steps_of(by)
+        if per_group is not None:
+            return group_steps(self._steps, per_group)
         groups: tuple[list[str], list[npt.NDArray[np.int32]]] = self._groups(by)
         return groups
+
+    def use_order(self, order: Order) -> None:
+        """Take the training step of each document from an order, for ``by="step:N"``.
+
+        Raises:
+            InputError: The index has no document table.
+        """
+        self._order, self._known_steps = order, None
+
+    @property
+    def _steps(self) -> list[npt.NDArray[np.int64]]:
+        """For each shard int64 (documents,): the first training step of each document."""
+        if self._order is None:
+            raise InputError("--by step:N needs the order of training; give its table with --order")
+        if self._known_steps is None:
+            tables = self.document_tables
+            self._known_steps = [self._order.of_documents(tables[shard.number].readable) for shard in self.shards]
+        return self._known_steps
 
     def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         from factcensus.indexer.storage.documents import group_documents

@@ -38,7 +38,7 @@ def count(index: IndexChoice, text: str, top: int | None, scope: ScopeChoice, as
     With --by, values are sorted by documents, and those without any are left out of the table.
     """
     with index.open() as opened, scope.timed() as deadline:
-        answer = opened.count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
+        answer = scope.ordered(opened).count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
         used = usage_of(opened)
     if top is not None:
         answer = replace(answer, groups=dict(_by_documents(answer.groups or {})[:top]))
@@ -90,7 +90,9 @@ def cooc(
 
     both = Entity(subject, subject_aliases), Entity(object_name, object_aliases)
     with index.open() as opened, scope.timed() as deadline:
-        answer = opened.cooccurrence(*both, window=window, by=scope.by, scope=scope.scope(), deadline=deadline)
+        answer = scope.ordered(opened).cooccurrence(
+            *both, window=window, by=scope.by, scope=scope.scope(), deadline=deadline
+        )
         used = usage_of(opened)
     if as_json:
         print_json(answer.as_json() | used)

@@ -63,6 +63,8 @@ def documents(  # noqa: PLR0913 - one for each option
     """Show the documents that contain a text or a pair of entities: ids, sources, titles, passages."""
     from factcensus.indexer.records import Entity
 
+    if scope.order is not None:
+        raise InputError("--by step:N shows counts, not documents; use it with 'factcensus count' or 'cooc'")
     with index.open() as opened, scope.timed() as deadline:
         page = opened.find_documents(
             text=text,

@@ -27,7 +27,6 @@ from factcensus.indexer.system.places import is_url
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
-    from factcensus.indexer.corpus import BadLinePolicy
     from factcensus.indexer.system.places import Place
 
 Report = Callable[[int, int], None]
@@ -141,7 +140,6 @@ def count(
 #: Options that apply only to --scan, and options that apply only to --index without --url.
 _SCAN_OPTIONS = ("text_field", "on_bad_line", "work")
 _INDEX_OPTIONS = (
-    "by",
     "no_duplicates",
     "upto_document",
     "tokens",
@@ -156,6 +154,8 @@ _INDEX_OPTIONS = (
 
 
 def _check_options(ctx: click.Context) -> None:
+    from factcensus.indexer.counting.steps import steps_of
+
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     if ctx.params["index"] == "" or "" in ctx.params["scan"]:
         raise InputError("--index or --scan is empty; give a path or a name")
@@ -163,9 +163,12 @@ def _check_options(ctx: click.Context) -> None:
         raise InputError(
             "--scan reads a corpus on this machine and --url uses an index of a service; give only one of them"
         )
+    of_index: tuple[str, ...] = _INDEX_OPTIONS
+    if "url" in given or steps_of(ctx.params["by"]) is None:
+        of_index += ("by", "order")
     refused = {
         "can only be used with --scan": () if "scan" in given else _SCAN_OPTIONS,
-        "can only be used with an index folder": _INDEX_OPTIONS if given & {"scan", "url"} else (),
+        "can only be used with an index folder": of_index if given & {"scan", "url"} else (),
         "sets the number of processes on this machine and cannot be used with --url": ("jobs",)
         if "url" in given
         else (),
@@ -211,7 +214,7 @@ def _count_in_index(
         if (estimate := opened.estimate(facts)) is not None:
             notice(f"about {estimate}")
             estimate.check(given["most_requests"])
-        counts = opened.count_facts(
+        counts = scope.ordered(opened).count_facts(
             facts,
             windows=list(windows),
             by=scope.by,
@@ -231,28 +234,20 @@ def _count_in_index(
         return counts, unmatched_commas(counts, occurs if estimate is None else None)
 
 
-def _scan(
-    facts: Any,
-    report: Report,
-    *,
-    scan: tuple[str, ...],
-    analyzer: str | None,
-    windows: tuple[int, ...],
-    jobs: int | None,
-    text_field: str | None,
-    on_bad_line: BadLinePolicy | None,
-    **_: Any,
-) -> Any:
+def _scan(facts: Any, report: Report, *, scan: tuple[str, ...], scope: ScopeChoice, **given: Any) -> Any:
+    from factcensus.indexer.counting.order import Order
     from factcensus.indexer.counting.scan import scan_facts
 
     return scan_facts(
         list(scan),
         facts,
-        analyzer=analyzer or "words",
-        windows=list(windows),
-        jobs=jobs,
-        text_field=text_field or "text",
-        on_bad_line=on_bad_line or "fail",
+        analyzer=given["analyzer"] or "words",
+        windows=list(given["windows"]),
+        jobs=given["jobs"],
+        text_field=given["text_field"] or "text",
+        on_bad_line=given["on_bad_line"] or "fail",
+        by=scope.by,
+        order=None if scope.order is None else Order.read(scope.order),
         progress=report,
         notice=notice,
     )
@@ -260,6 +255,7 @@ def _scan(
 
 def _scan_shared(facts: Any, work: WorkChoice, out: Place, given: dict[str, Any]) -> None:
     from factcensus.indexer.counting.scanner import ScanSettings
+    from factcensus.indexer.tables.files import read_table
     from factcensus.indexer.work import Run
     from factcensus.indexer.work.scan import scan_shared
 
@@ -269,7 +265,9 @@ def _scan_shared(facts: Any, work: WorkChoice, out: Place, given: dict[str, Any]
         given["windows"],
         given["text_field"] or "text",
         given["on_bad_line"] or "fail",
+        given["scope"].by,
     )
+    order = given["scope"].order
     with ConsoleProgress() as progress:
         told = scan_shared(
             list(given["scan"]),
@@ -278,6 +276,7 @@ def _scan_shared(facts: Any, work: WorkChoice, out: Place, given: dict[str, Any]
             out=out,
             runner=work.runner(given["jobs"] or os.cpu_count() or 1),
             settings=settings,
+            order=None if order is None else read_table(order),
             run=Run(progress, notice),
         )
     print(told)

@@ -20,6 +20,7 @@ from factcensus.indexer.paths import check_output_file, check_output_folder
 if TYPE_CHECKING:
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scope import Scope
+    from factcensus.indexer.index import CountIndex
     from factcensus.indexer.system.places import Place
 
     ParamType: TypeAlias = click.ParamType[Any]
@@ -276,6 +277,15 @@ class ScopeChoice:
     tokens: tuple[int, int] | None
     where: str | None
     deadline: float | None
+    order: Place | None
+
+    def ordered(self, index: CountIndex) -> CountIndex:
+        """Return an index after it took the order of training, if one is given."""
+        if self.order is not None:
+            from factcensus.indexer.counting.order import Order
+
+            index.use_order(Order.read(self.order))
+        return index
 
     def scope(self) -> Scope:
         """Return the scope to pass to the index."""
@@ -301,7 +311,11 @@ def scope_options(function: Function) -> Function:
 
     @wraps(function)
     def with_scope(**given: Any) -> Any:
+        from factcensus.indexer.counting.steps import steps_of
+
         choice = ScopeChoice(**{name: given.pop(name) for name in ScopeChoice.__dataclass_fields__})
+        if (steps_of(choice.by) is None) != (choice.order is None):
+            raise InputError("--by step:N needs --order TABLE, and --order needs --by step:N; give both")
         return function(scope=choice, **given)
 
     added: Any = with_scope
@@ -334,9 +348,16 @@ def scope_options(function: Function) -> Function:
         ),
         option("--deadline", type=SECONDS, metavar="SECONDS", help="abort after SECONDS"),
         option(
+            "--order",
+            type=PLACE,
+            metavar="TABLE",
+            help="order of training for --by step:N: a table with step, and id or path and record",
+        ),
+        option(
             "--by",
             metavar="COLUMN",
-            help="also show the counts of each source, or of each value of another column or metadata field",
+            help="also show the counts of each source, or of each value of another column or metadata field; step:N "
+            "shows the counts as of every N-th training step",
         ),
     ):
         added = add(added)

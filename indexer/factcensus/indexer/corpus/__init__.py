@@ -16,7 +16,7 @@ from factcensus.indexer.corpus.records import (
     read_documents,
 )
 from factcensus.indexer.corpus.streams import LineLimit
-from factcensus.indexer.corpus.texts import Piece, pieces_of, read_texts
+from factcensus.indexer.corpus.texts import Piece, pieces_of, read_text_records, read_texts
 
 __all__ = [
     "ENDINGS",
@@ -33,5 +33,6 @@ __all__ = [
     "parse_line",
     "pieces_of",
     "read_documents",
+    "read_text_records",
     "read_texts",
 ]

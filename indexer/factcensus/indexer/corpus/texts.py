@@ -63,15 +63,20 @@ def pieces_of(file: SourceFile) -> list[Piece]:
     return [Piece(file, begin, end) for begin, end in zip(begins, [*begins[1:], None], strict=True)]
 
 
-def read_texts(
+def read_texts(piece: Piece, **options: Any) -> Iterator[bytes]:
+    """Yield the texts of a piece as UTF-8, in order; for options and errors see :func:`read_text_records`."""
+    return (text for _, text in read_text_records(piece, **options))
+
+
+def read_text_records(
     piece: Piece,
     *,
     text_field: str = "text",
     on_bad_line: BadLinePolicy = "fail",
     on_skip: Callable[[str], None] = lambda _reason: None,
     on_bytes: Callable[[int], None] = lambda _position: None,
-) -> Iterator[bytes]:
-    """Yield the texts of a piece as UTF-8, in order; for arguments and errors see :func:`read_documents`."""
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of each record and its text as UTF-8; for arguments and errors see :func:`read_documents`."""
     if piece.file.name.lower().endswith(".parquet"):
         records = _parquet_texts(piece, text_field, on_bytes)
     else:
@@ -80,7 +85,7 @@ def read_texts(
         if isinstance(text, BadRecordError):
             bad_record(piece.file, record, text, on_bad_line, on_skip)
         else:
-            yield text
+            yield record, text
 
 
 #: The number of a record, and its text or the reason why it is bad.

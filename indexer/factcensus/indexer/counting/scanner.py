@@ -6,18 +6,34 @@ Only sums are kept, so memory does not grow with the corpus. The sums of parts a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from factcensus.indexer.analyzers import get_analyzer
-from factcensus.indexer.corpus import BadLinePolicy, Piece, SkippedLines, SourceFile, pieces_of, read_texts
+from factcensus.indexer.corpus import (
+    BadLinePolicy,
+    Piece,
+    SkippedLines,
+    SourceFile,
+    pieces_of,
+    read_documents,
+    read_text_records,
+)
 from factcensus.indexer.counting.patterns import Patterns
+from factcensus.indexer.counting.step_counts import StepCounts
+from factcensus.indexer.counting.steps import steps_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.kernels.scan import Counts, Scratch, count_documents
 from factcensus.indexer.kernels.text_digest import TextDigest
 from factcensus.indexer.records import windows_of
+
+if TYPE_CHECKING:
+    from factcensus.indexer.counting.order import Order
 
 #: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20
@@ -32,12 +48,14 @@ class ScanSettings:
         windows: Maximum distances in tokens for which pairs are also counted, in addition to whole documents.
         text_field: The field that holds the text of a document.
         on_bad_line: ``fail`` or ``skip``.
+        by: ``step:N`` also counts as of every N-th step of an order of training.
     """
 
     analyzer: str = "words"
     windows: tuple[int, ...] = ()
     text_field: str = "text"
     on_bad_line: BadLinePolicy = "fail"
+    by: str | None = None
 
     def checked(self) -> ScanSettings:
         """Return these settings with distinct windows.
@@ -49,7 +67,9 @@ class ScanSettings:
         check_windows(windows)
         if self.on_bad_line not in ("fail", "skip"):
             raise InputError(f"on_bad_line must be 'fail' or 'skip', got {self.on_bad_line!r}")
-        return ScanSettings(self.analyzer, tuple(windows), self.text_field, self.on_bad_line)
+        if self.by is not None and steps_of(self.by) is None:
+            raise InputError(f"a scan cannot count by {self.by!r}; give step:N, or count in an index")
+        return replace(self, windows=tuple(windows))
 
 
 @dataclass(slots=True)
@@ -59,6 +79,7 @@ class ScanCounts:
     counts: Counts
     digest: TextDigest = field(default_factory=TextDigest)
     skipped_lines: int = 0
+    steps: StepCounts = field(default_factory=StepCounts)
 
     def add(self, other: ScanCounts) -> None:
         """Add the counts of other pieces."""
@@ -66,6 +87,7 @@ class ScanCounts:
             total += more
         self.digest.add(other.digest)
         self.skipped_lines += other.skipped_lines
+        self.steps.add(other.steps)
 
 
 #: Pieces that are counted together, one after another.
@@ -77,12 +99,18 @@ def size_of(pieces: Pieces) -> int:
     return sum(piece.size_bytes for piece in pieces)
 
 
-def divide(files: Sequence[SourceFile], least_bytes: int) -> list[Pieces]:
-    """Divide files into groups of consecutive pieces of at least ``least_bytes``, except for the last group."""
+def divide(files: Sequence[SourceFile], least_bytes: int, *, whole: bool = False) -> list[Pieces]:
+    """Divide files into groups of consecutive pieces of at least ``least_bytes``, except for the last group.
+
+    Args:
+        files: The files.
+        least_bytes: The size of a group.
+        whole: Do not divide files.
+    """
     groups: list[Pieces] = []
     group: list[Piece] = []
     size = 0
-    for piece in (piece for file in files for piece in pieces_of(file)):
+    for piece in (piece for file in files for piece in ([Piece(file)] if whole else pieces_of(file))):
         group.append(piece)
         size += piece.size_bytes
         if size >= least_bytes:
@@ -92,12 +120,20 @@ def divide(files: Sequence[SourceFile], least_bytes: int) -> list[Pieces]:
 
 
 class Scanner:
-    """Counts in pieces of a corpus, one after another; there is one per process."""
+    """Counts in pieces of a corpus, one after another; there is one per process.
 
-    def __init__(self, patterns: Patterns, settings: ScanSettings) -> None:
-        self._patterns, self._settings = patterns, settings
+    Args:
+        patterns: What to count.
+        settings: The settings of the scan.
+        order: The order of training, to count by step.
+    """
+
+    def __init__(self, patterns: Patterns, settings: ScanSettings, order: Order | None = None) -> None:
+        self._patterns, self._settings, self._order = patterns, settings, order
+        self._steps = steps_of(settings.by)
         self._encoder = patterns.encoder(get_analyzer(settings.analyzer))
         self._scratch = Scratch.of(patterns.trie, patterns.entities)
+        self._of_group = patterns.no_counts()
 
     def __call__(self, pieces: Pieces, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> ScanCounts:
         """Count in some pieces."""
@@ -106,26 +142,58 @@ class Scanner:
         for piece in pieces:
             self._count_piece(piece, found, lambda position, before=before: on_bytes(before + position), notice)  # type: ignore[misc]
             before += piece.size_bytes
+        found.steps.merge()
         return found
 
     def _count_piece(
         self, piece: Piece, found: ScanCounts, on_bytes: Callable[[int], None], notice: Callable[[str], None]
     ) -> None:
         skipped = SkippedLines(piece.file, notice)
-        texts = read_texts(
-            piece,
-            text_field=self._settings.text_field,
-            on_bad_line=self._settings.on_bad_line,
-            on_skip=skipped,
-            on_bytes=on_bytes,
-        )
-        for batch in _batches(texts):
-            self.count(batch, found)
+        options: Any = {
+            "text_field": self._settings.text_field,
+            "on_bad_line": self._settings.on_bad_line,
+            "on_skip": skipped,
+            "on_bytes": on_bytes,
+        }
+        if self._order is not None and self._order.by_id:
+            documents = read_documents(piece.file, **options)
+            keyed: Iterable[tuple[Any, bytes]] = ((document.id, document.text) for document in documents)
+        else:
+            keyed = read_text_records(piece, **options)
+        for keys, texts in _batches(keyed):
+            if self._order is None or self._steps is None:
+                self.count(texts, found)
+            else:
+                self._count_by_step(texts, self._steps_of(piece.file, keys) // self._steps, found)
         found.skipped_lines += skipped.count
+
+    def _steps_of(self, file: SourceFile, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+        assert self._order is not None
+        if self._order.by_id:
+            return self._order.of_ids(pa.array(keys, pa.string()))
+        return self._order.of_records(file.name, np.array(keys, np.int64))
 
     def count(self, texts: Sequence[bytes], found: ScanCounts) -> None:
         """Add the counts of documents, given by their texts."""
         ids, lengths = self._encoder.encode(texts)
+        self._add(ids, lengths, found.counts)
+        found.digest.add_texts(texts)
+
+    def _count_by_step(self, texts: Sequence[bytes], groups: npt.NDArray[np.int64], found: ScanCounts) -> None:
+        """Add the counts of documents, and those of each group of steps; groups below 0 were never seen."""
+        found.digest.add_texts(texts)
+        for group in np.unique(groups).tolist():
+            mine = [texts[at] for at in np.flatnonzero(groups == group).tolist()]
+            ids, lengths = self._encoder.encode(mine)
+            self._add(ids, lengths, self._of_group)
+            for total, more in zip(found.counts, self._of_group, strict=True):
+                total += more
+            if group >= 0:
+                found.steps.put(group, self._of_group)
+            for part in self._of_group:
+                part.fill(0)
+
+    def _add(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64], counts: Counts) -> None:
         patterns = self._patterns
         count_documents(
             np.ascontiguousarray(ids, np.uint32),
@@ -134,20 +202,21 @@ class Scanner:
             patterns.facts,
             patterns.windows,
             self._scratch,
-            found.counts,
+            counts,
         )
-        found.digest.add_texts(texts)
 
 
-def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield texts in batches of slightly more than BATCH_BYTES."""
-    batch: list[bytes] = []
+def _batches(keyed: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """Yield keys and texts in batches of slightly more than BATCH_BYTES of text."""
+    keys: list[Any] = []
+    texts: list[bytes] = []
     size = 0
-    for text in texts:
-        batch.append(text)
+    for key, text in keyed:
+        keys.append(key)
+        texts.append(text)
         size += len(text)
         if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+            yield keys, texts
+            keys, texts, size = [], [], 0
+    if texts:
+        yield keys, texts

@@ -58,6 +58,8 @@ def count_facts(
         DeadlineError: The deadline was reached.
     """
     from factcensus.indexer.counting.fact_counts import count_pairs  # compiled code, which reading a table does without
+    from factcensus.indexer.counting.order import step_column
+    from factcensus.indexer.counting.steps import cumulated, steps_of
 
     facts = countable(facts, by)
     windows = windows_of(windows)
@@ -85,7 +87,11 @@ def count_facts(
     )
     named = dict(zip(names, found.sum(axis=1).T, strict=True))
     table = counts_table(facts, named, index=index.name, digest=index.digest, analyzer=index.analyzer.label)
-    if by is not None:
+    if by is not None and steps_of(by) is not None:
+        groups, found = cumulated(by, groups, found, axis=1)
+        steps = step_column(by, names, facts.num_rows, zip(groups, found.swapaxes(0, 1), strict=True))
+        table = table.append_column(f"by_{by}", steps)
+    elif by is not None:
         rows = [
             [
                 {by: group, **dict(zip(names, row, strict=True))}

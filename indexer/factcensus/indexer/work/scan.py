@@ -10,19 +10,20 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.corpus import SourceFile, find_source_files
+from factcensus.indexer.counting.order import Order
 from factcensus.indexer.counting.scan import Scan, check_documents
 from factcensus.indexer.counting.scanner import ScanCounts, ScanSettings, divide, size_of
+from factcensus.indexer.counting.step_counts import StepCounts, add_sparse, sparse
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.kernels.scan import Counts
 from factcensus.indexer.kernels.text_digest import TextDigest
 from factcensus.indexer.system.places import Place
 from factcensus.indexer.system.processes import check_main_guard
@@ -36,7 +37,9 @@ from factcensus.indexer.work.plan import Plan, check_unchanged
 KIND, STAGE = "scan", "count"
 #: Version of the objects of units.
 FORMAT = 1
-FACTS = "facts.arrow"
+FACTS, ORDER = "facts.arrow", "order.arrow"
+#: The group of all documents in the object of a unit; other groups are those of steps.
+_ALL = -1
 #: Bytes of small files that a unit counts together.
 UNIT_BYTES = 64 << 20
 #: Objects of units that are read at the same time and added together.
@@ -52,6 +55,7 @@ def scan_shared(
     out: str | Path | Place,
     runner: Runner,
     settings: ScanSettings | None = None,
+    order: pa.Table | None = None,
     run: Run | None = None,
 ) -> str:
     """Count every fact of a table in a corpus together with other machines, as far as a runner can.
@@ -63,6 +67,8 @@ def scan_shared(
         out: The counts table, which is written when all units are done; equal to that of :func:`scan_facts`.
         runner: See :func:`factcensus.indexer.work.runners.load_runner`.
         settings: The settings of the scan.
+        order: The table of the order of training, for ``settings.by``; see
+            :class:`factcensus.indexer.counting.order.Order`.
         run: Callbacks.
 
     Returns:
@@ -77,7 +83,7 @@ def scan_shared(
     run = run or Run()
     folder = WorkFolder(Place.of(work))
     files = find_source_files(sources, notice=run.notice)
-    job = ScanJob.planned(countable(facts), settings or ScanSettings(), files, folder)
+    job = ScanJob.planned(countable(facts), settings or ScanSettings(), files, folder, order)
     now = run_job(job, folder, runner, run)
     if now.stage is None:
         return job.finish(folder, Place.of(out))
@@ -93,16 +99,26 @@ class ScanJob:
     Args:
         settings: The settings of the scan.
         files: The files of the corpus.
+        whole: Do not divide files, because documents are known by their ids.
     """
 
     stages: Sequence[str] = (STAGE,)
 
-    def __init__(self, settings: ScanSettings, files: Sequence[SourceFile]) -> None:
-        self._settings, self._files = settings, files
+    def __init__(self, settings: ScanSettings, files: Sequence[SourceFile], whole: bool = False) -> None:
+        self._settings, self._files, self._whole = settings, files, whole
+
+    def _scan(self, folder: WorkFolder) -> Scan:
+        order = None if self._settings.by is None else Order(_from_arrow(folder.input(ORDER)))
+        return Scan(_from_arrow(folder.input(FACTS)), self._settings, order)
 
     @classmethod
     def planned(
-        cls, facts: pa.Table, settings: ScanSettings, files: Sequence[SourceFile], folder: WorkFolder
+        cls,
+        facts: pa.Table,
+        settings: ScanSettings,
+        files: Sequence[SourceFile],
+        folder: WorkFolder,
+        order: pa.Table | None = None,
     ) -> ScanJob:
         """Return a new job after its plan was written to a work folder, or compared with the plan there.
 
@@ -111,37 +127,42 @@ class ScanJob:
             settings: The settings of the scan.
             files: The files of the corpus.
             folder: The work folder.
+            order: See :func:`scan_shared`.
 
         Raises:
-            InputError: A setting or fact is invalid, or the folder has another plan; the message says which.
+            InputError: A setting, fact or step is invalid, or the folder has another plan; the message says which.
         """
-        scan = Scan(facts, settings)
+        scan = Scan(facts, settings, None if order is None else Order(order))
         label = get_analyzer(settings.analyzer).label
-        content = _to_arrow(facts)
-        plan = Plan.of(KIND, {**asdict(scan.settings), "analyzer_label": label}, files, {FACTS: content}, FORMAT)
-        folder.claim(plan, {FACTS: content})
-        return cls(scan.settings, files)
+        inputs = {FACTS: _to_arrow(facts)} | ({} if order is None else {ORDER: _to_arrow(order)})
+        whole = order is not None and Order(order).by_id
+        plan = Plan.of(
+            KIND, {**asdict(scan.settings), "analyzer_label": label, "whole_files": whole}, files, inputs, FORMAT
+        )
+        folder.claim(plan, inputs)
+        return cls(scan.settings, files, whole)
 
     @classmethod
     def of_plan(cls, plan: Plan) -> ScanJob:
         """Return the job of a plan, which can finish but not run."""
-        settings = {name: value for name, value in plan.settings.items() if name != "analyzer_label"}
+        own = ("analyzer_label", "whole_files")
+        settings = {name: value for name, value in plan.settings.items() if name not in own}
         return cls(
             ScanSettings(**{**settings, "windows": tuple(settings["windows"])}),
             [SourceFile(file.url, file.name, file.size_bytes, file.tag) for file in plan.files],
+            plan.settings["whole_files"],
         )
 
     def units(self, stage: str, folder: WorkFolder) -> list[Unit]:  # noqa: ARG002  (the protocol's signature)
         """Return the units, which depend on the sizes of the files alone."""
         return [
             Unit(STAGE, number, size_of(pieces), pieces, tuple(dict.fromkeys(piece.file.name for piece in pieces)))
-            for number, pieces in enumerate(divide(self._files, UNIT_BYTES))
+            for number, pieces in enumerate(divide(self._files, UNIT_BYTES, whole=self._whole))
         ]
 
     def start(self, folder: WorkFolder) -> RunUnit:
         """Return the function that counts the pieces of a unit."""
-        scan = Scan(_from_arrow(folder.input(FACTS)), self._settings)
-        scanner = scan.scanner()
+        scanner = self._scan(folder).scanner()
 
         def run(unit: Unit, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> bytes:
             counts = scanner(unit.what, on_bytes, notice)
@@ -161,10 +182,11 @@ class ScanJob:
                 f"{len(units) - len(done):,} of {len(units):,} units of {folder} are not done: {_named(missing)}; run "
                 "them, or give --allow-missing for counts that are not exact"
             )
-        scan = Scan(_from_arrow(folder.input(FACTS)), self._settings)
+        scan = self._scan(folder)
         totals = scan.no_counts()
         for content in _read_all(folder, [unit for unit in units if unit.number in done]):
             _add(totals, content)
+        totals.steps.merge()
         check_documents(totals, [file.name for file in self._files])
         table = scan.table(totals, exact=not missing)
         write_table(table, out)
@@ -202,16 +224,22 @@ def _read_all(folder: WorkFolder, units: Sequence[Unit]) -> Iterator[bytes]:
 
 def to_bytes(found: ScanCounts) -> bytes:
     """Return counts as the object of a unit: equal counts give equal bytes."""
-    flat = np.concatenate([part.ravel() for part in found.counts])
-    slots = np.flatnonzero(flat)
+    groups = [(_ALL, sparse(found.counts)), *found.steps]
     about = {
         "documents": found.digest.documents,
         "text_bytes": found.digest.text_bytes,
         "sums": found.digest.sums.tolist(),
         "skipped_lines": found.skipped_lines,
-        "counts": len(flat),
+        "counts": sum(part.size for part in found.counts),
     }
-    table = pa.table({"slot": slots, "count": flat[slots]}, metadata={"scan": json.dumps(about)})
+    table = pa.table(
+        {
+            "group": np.repeat([group for group, _ in groups], [len(slots) for _, (slots, _) in groups]),
+            "slot": np.concatenate([slots for _, (slots, _) in groups]),
+            "count": np.concatenate([values for _, (_, values) in groups]),
+        },
+        metadata={"scan": json.dumps(about)},
+    )
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd")
     return stream.getvalue()
@@ -228,18 +256,14 @@ def _add(totals: ScanCounts, content: bytes) -> None:
         about = json.loads(table.schema.metadata[b"scan"])
         if about["counts"] != sum(part.size for part in totals.counts):
             raise ValueError("another number of counts")
-        slots, values = table["slot"].to_numpy(), table["count"].to_numpy()
+        groups, slots, values = (table[name].to_numpy() for name in ("group", "slot", "count"))
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the object of a unit is damaged ({error}); delete it and run the unit again") from error
-    _add_sparse(totals.counts, slots, values)
-    digest = TextDigest(np.array(about["sums"], np.uint64), about["documents"], about["text_bytes"])
-    totals.digest.add(digest)
+    begins = np.flatnonzero(np.diff(groups, prepend=_ALL - 1)).tolist()
+    for begin, end in pairwise([*begins, len(groups)]):
+        if groups[begin] == _ALL:
+            add_sparse(totals.counts, slots[begin:end], values[begin:end])
+        else:
+            totals.steps.add(StepCounts({int(groups[begin]): (slots[begin:end], values[begin:end])}))
+    totals.digest.add(TextDigest(np.array(about["sums"], np.uint64), about["documents"], about["text_bytes"]))
     totals.skipped_lines += about["skipped_lines"]
-
-
-def _add_sparse(counts: Counts, slots: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:
-    begin = 0
-    for part in counts:
-        first, last = np.searchsorted(slots, [begin, begin + part.size])
-        part.reshape(-1)[slots[first:last] - begin] += values[first:last]
-        begin += part.size
