@@ -32,6 +32,7 @@ def test_every_public_route_is_documented(document: dict[str, Any]) -> None:
         "GET /version",
         "GET /metrics",
         "GET /docs",
+        "GET /trace",
         "GET /",
         "POST /",
         "POST /v1/admin/reload",

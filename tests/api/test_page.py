@@ -259,3 +259,70 @@ def test_headings_are_in_order_and_regions_have_names(http: httpx.Client) -> Non
         for tag in page.named("section", "nav", "article"):
             assert tag.get("aria-labelledby") or tag.get("aria-label")
         assert page.named("a")[0] == {"class": "skip", "href": "#main"}
+
+
+def test_a_text_alone_is_counted(http: httpx.Client) -> None:
+    answer = http.get("/", params={"index": "tiny", "subject": "Paris"}, headers=HTML)
+    assert answer.status_code == 200
+    counted = http.get("/v1/indexes/tiny/count", params={"text": "Paris", "by": "source"}).json()
+    assert f'<span class="large">{counted["documents"]}</span>' in answer.text
+    rows = {row[0]: row[2:] for row in Reader(answer.text).rows if len(row) == 4}
+    expected = {name: [str(each["documents"]), str(each["occurrences"])] for name, each in counted["by_source"].items()}
+    assert rows == {name: numbers for name, numbers in expected.items() if numbers[0] != "0"} | {
+        "Source": ["documents", "occurrences"]
+    }
+    assert '<mark class="text">' in answer.text
+
+
+@pytest.mark.parametrize("field", ["subject_alias", "window"])
+def test_aliases_and_windows_need_an_object(field: str, http: httpx.Client) -> None:
+    answer = http.get("/", params={"index": "tiny", "subject": "Paris", field: "7"}, headers=HTML)
+    assert answer.status_code == 422
+    assert "need an object" in answer.text
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"subject": "Paris"},
+        {"subject": "Marie Curie", "subject_alias": "Curie\nMaria Skłodowska", "object": "Warsaw", "window": "3"},
+        {"subject": "Paris", "by": "source", "only": "wiki"},
+    ],
+)
+def test_the_python_code_of_the_page_gives_its_numbers(
+    question: dict[str, str], http: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = http.get("/", params={"index": "tiny", **question}, headers=HTML).text
+    (code,) = re.findall(r'<pre id="python" tabindex="0"><code>(.*?)</code></pre>', answer, re.DOTALL)
+    exec(unescape(code), {})  # noqa: S102 - what the page tells users to run
+    assert "documents=" in capsys.readouterr().out
+    (link,) = re.findall(r'<a href="([^"]*)">Permalink</a>', answer)
+    assert http.get(unescape(link), headers=HTML).status_code == 200
+
+
+def test_the_spans_of_a_text_are_highlighted_and_listed(http: httpx.Client) -> None:
+    text = "They say that <b>Curie was born in Warsaw</b> before 1900"
+    answer = http.get("/trace", params={"index": "tiny", "text": text}, headers=HTML)
+    traced = http.post("/v1/indexes/tiny/trace", json={"text": text}).json()
+    assert f"{traced['covered']} of {len(traced['tokens'])} tokens" in answer.text
+    for span in traced["spans"]:
+        assert f". {span['text']}</h3>" in answer.text
+        assert f"{span['end'] - span['start']} tokens · {span['occurrences']} occurrence" in answer.text
+    assert "<b>Curie" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"text": "!!!"}, "no token"),
+        ({"text": "a", "least_tokens": "0"}, "from 1 to 1000"),
+        ({"text": "a" * 10_001}, "FACTCENSUS_MAX_TEXT_CHARS"),
+        ({"text": "a", "index": "other"}, "other"),
+    ],
+)
+def test_a_text_that_cannot_be_traced_is_an_error_on_the_page(
+    query: dict[str, str], message: str, http: httpx.Client
+) -> None:
+    answer = http.get("/trace", params={"index": "tiny", **query}, headers=HTML)
+    assert answer.status_code in (404, 422)
+    assert message in answer.text

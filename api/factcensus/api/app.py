@@ -28,7 +28,7 @@ from factcensus.api.jobs.remote import COUNTING, RemoteJobs, methods_for_peers
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.openapi import openapi_document
 from factcensus.api.pages import facts as fact_page
-from factcensus.api.pages import uploads
+from factcensus.api.pages import traces, uploads
 from factcensus.api.routes import admin, counts, documents, facts, indexes, infini_gram, status
 from factcensus.api.routes import jobs as job_routes
 from factcensus.api.serving.cache import AnswerCache
@@ -83,7 +83,7 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     app.state.slots = Slots(settings.limits.max_parallel_requests, Tally(member))
     # Requests are matched against one route after another, so the most used routes come first. Routers are not nested,
     # because nested routes are matched twice.
-    for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, indexes, job_routes):
+    for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, traces, indexes, job_routes):
         app.router.routes += part.router.routes
     add_problem_handlers(app)
     _add_middleware(app, settings, keys, member)

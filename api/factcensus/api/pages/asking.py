@@ -39,6 +39,21 @@ class Question(BaseModel):
         return _entity(self.subject, self.subject_alias), _entity(self.object, self.object_alias)
 
     @property
+    def alone(self) -> str | None:
+        """The text in the subject's field if the object is empty; it is counted as a text. None for a pair.
+
+        Raises:
+            Problem: The subject has aliases or there is a window, which a text cannot have.
+        """
+        if self.object.strip() or any(alias.strip() for alias in self.object_alias):
+            return None
+        if any(alias.strip() for alias in self.subject_alias) or self.window.strip():
+            raise Problem(
+                "invalid-request", "aliases and a window need an object; without an object, clear these fields"
+            )
+        return self.subject.strip()
+
+    @property
     def tokens_between(self) -> int | None:
         """The window, or None if the field is empty.
 
@@ -62,6 +77,8 @@ class Question(BaseModel):
 
     def documents_body(self) -> DocumentsBody:
         """Return the query for the documents route, whose cursors the links of the page contain."""
+        if self.alone is not None:
+            return DocumentsBody(text=self.alone, filter=self.filter)
         subject, object_ = self.entities
         return DocumentsBody(
             subject=EntityBody(name=subject.name, aliases=list(subject.aliases)),
@@ -77,26 +94,64 @@ class Question(BaseModel):
 
     def json_address(self) -> str:
         """Return the relative URL that answers this query as JSON."""
-        subject, object_ = self.entities
-        asked = [("subject", subject.name), *(("subject_alias", alias) for alias in subject.aliases)]
-        asked += [("object", object_.name), *(("object_alias", alias) for alias in object_.aliases)]
-        asked += [("window", str(self.tokens_between))] if self.tokens_between is not None else []
+        asked: list[tuple[str, str]]
+        if self.alone is not None:
+            asked = [("text", self.alone)]
+        else:
+            subject, object_ = self.entities
+            asked = [("subject", subject.name), *(("subject_alias", alias) for alias in subject.aliases)]
+            asked += [("object", object_.name), *(("object_alias", alias) for alias in object_.aliases)]
+            asked += [("window", str(self.tokens_between))] if self.tokens_between is not None else []
         asked += [("by", self.by)] if self.by else []
         asked += [("filter", json.dumps(self.filter, ensure_ascii=False))] if self.filter else []
-        return f"v1/indexes/{quote(self.index or '', safe='')}/cooccurrence?{urlencode(asked)}"
+        return f"{self._route}?{urlencode(asked)}"
+
+    @property
+    def _route(self) -> str:
+        """The relative URL of the route that answers this query."""
+        return f"v1/indexes/{quote(self.index or '', safe='')}/{'cooccurrence' if self.alone is None else 'count'}"
 
     def curl(self, base_url: str) -> str:
         """Return the same query as a curl command."""
-        subject, object_ = self.entities
-        body: dict[str, Any] = {
-            "subject": {"name": subject.name, "aliases": list(subject.aliases)},
-            "object": {"name": object_.name, "aliases": list(object_.aliases)},
-        }
-        body |= {} if self.tokens_between is None else {"window": self.tokens_between}
+        body = self._body()
+        return f"curl {shlex.quote(base_url + self._route)} --json {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+
+    def python(self, base_url: str) -> str:
+        """Return the same query as Python code that uses the client."""
+        if self.alone is not None:
+            call, named = "count", [repr(self.alone)]
+        else:
+            call, named = "cooccurrence", [_python_entity(each) for each in self.entities]
+            named += [] if self.tokens_between is None else [f"window={self.tokens_between}"]
+        named += [f"by={self.by!r}"] if self.by else []
+        named += [f"filter={self.filter!r}"] if self.filter else []
+        imported = "\nfrom factcensus.indexer import Entity" if any("Entity(" in each for each in named) else ""
+        return (
+            f"from factcensus.api.client import Client{imported}\n\n"
+            f"with Client({base_url.rstrip('/')!r}) as client:\n"
+            f"    print(client.{call}({', '.join([repr(self.index or ''), *named])}))"
+        )
+
+    def _body(self) -> dict[str, Any]:
+        body: dict[str, Any]
+        if self.alone is not None:
+            body = {"text": self.alone}
+        else:
+            subject, object_ = self.entities
+            body = {
+                "subject": {"name": subject.name, "aliases": list(subject.aliases)},
+                "object": {"name": object_.name, "aliases": list(object_.aliases)},
+            }
+            body |= {} if self.tokens_between is None else {"window": self.tokens_between}
         body |= {"by": self.by} if self.by else {}
         body |= {"filter": self.filter} if self.filter else {}
-        address = f"{base_url}v1/indexes/{quote(self.index or '', safe='')}/cooccurrence"
-        return f"curl {shlex.quote(address)} --json {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+        return body
+
+
+def _python_entity(entity: Entity) -> str:
+    if not entity.aliases:
+        return repr(entity.name)
+    return f"Entity({entity.name!r}, {entity.aliases!r})"
 
 
 def _entity(name: str, aliases: Sequence[str]) -> Entity:

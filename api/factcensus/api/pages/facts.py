@@ -1,4 +1,4 @@
-"""The page at ``/``: how often one fact occurs in a corpus, in which documents, and its rank among other facts."""
+"""The page at ``/``: how often a text or a fact occurs in a corpus, where, and its rank among other facts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_rout
 from factcensus.api.http.negotiation import preferred
 from factcensus.api.http.parameters import refuse_ignored
 from factcensus.api.http.problems import KINDS, Problem, kind_of
-from factcensus.api.limits import check_entity, check_groups
+from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.rendering import html
 from factcensus.api.routes.documents import Cursors
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline
-from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts
+from factcensus.indexer.answers import CooccurrenceAnswer, DocumentsAnswer, GroupCounts
 from factcensus.indexer.errors import FactcensusError
 
 router = new_router("pages")
@@ -53,10 +53,13 @@ async def page(
             result = await within(
                 limits.deadline_seconds, request, lambda deadline: _result(index, question, limits, deadline)
             )
-            documents = result["answer"].cooccurrence.documents
             context |= result
-            context |= service.fact_tables.standing(index.digest, documents, question.tokens_between)
-            context |= {"curl": question.curl(str(request.base_url)), "json_address": question.json_address()}
+            if "answer" in result:
+                documents = result["answer"].cooccurrence.documents
+                context |= service.fact_tables.standing(index.digest, documents, question.tokens_between)
+            base = str(request.base_url)
+            context |= {"curl": question.curl(base), "python": question.python(base)}
+            context |= {"json_address": question.json_address(), "permalink": question.address(cursor="")}
         except (Problem, FactcensusError) as error:
             status, context["error"] = said(error)
     return html(request, "page.html", context, status)
@@ -89,22 +92,34 @@ def said(error: Problem | FactcensusError) -> tuple[int, str]:
 
 
 def _result(index: CountIndex, question: Question, limits: Limits, deadline: Deadline) -> dict[str, Any]:
-    (subject, object_), window = question.entities, question.tokens_between
-    check_entity(subject, "the subject", limits)
-    check_entity(object_, "the object", limits)
     # An index that infini-gram built has no sources, so its page does not show them.
     by = (question.by or None) if index.manifest is not None else None
     check_groups(index, by, limits)
     scope = scope_of(question.filter)
     cursors = Cursors(index, question.documents_body())
     start = cursors.start(question.cursor) if question.cursor else 0
+    if question.alone is not None:
+        check_text(question.alone, "the text", limits)
+        counted = index.count(question.alone, by=by, scope=scope, deadline=deadline)
+        found = index.find_documents(text=question.alone, limit=SHOWN, start=start, scope=scope, deadline=deadline)
+        values = sorted((counted.groups or {}).items(), key=lambda each: (-each[1].documents, each[0]))
+        context = {"counted": counted, "values": [each for each in values if each[1].documents][:MOST_ROWS]}
+        return context | _page(question, cursors, found, start)
+    (subject, object_), window = question.entities, question.tokens_between
+    check_entity(subject, "the subject", limits)
+    check_entity(object_, "the object", limits)
     answer = index.cooccurrence(subject, object_, window=window, by=by, scope=scope, deadline=deadline)
     found = index.find_documents(
         subject=subject, object=object_, window=window, limit=SHOWN, start=start, scope=scope, deadline=deadline
     )
+    return {"answer": answer, "rows": _rows(answer)} | _page(question, cursors, found, start)
+
+
+def _page(question: Question, cursors: Cursors, found: DocumentsAnswer, start: int) -> dict[str, Any]:
+    """Return the documents of a page and the address of the next one."""
     cursor = cursors.next_of(found)
     following = None if cursor is None else question.address(cursor=cursor)
-    return {"answer": answer, "rows": _rows(answer), "found": found, "start": start, "next_page": following}
+    return {"found": found, "start": start, "next_page": following}
 
 
 @dataclass(frozen=True, slots=True)
