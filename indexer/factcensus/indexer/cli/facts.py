@@ -235,8 +235,8 @@ def _count_in_index(
 
 
 def _scan(facts: Any, report: Report, *, scan: tuple[str, ...], scope: ScopeChoice, **given: Any) -> Any:
-    from factcensus.indexer.counting.order import Order
     from factcensus.indexer.counting.scan import scan_facts
+    from factcensus.indexer.tables.orders import read_order
 
     return scan_facts(
         list(scan),
@@ -247,7 +247,7 @@ def _scan(facts: Any, report: Report, *, scan: tuple[str, ...], scope: ScopeChoi
         text_field=given["text_field"] or "text",
         on_bad_line=given["on_bad_line"] or "fail",
         by=scope.by,
-        order=None if scope.order is None else Order.read(scope.order),
+        order=None if scope.order is None else read_order(scope.order),
         progress=report,
         notice=notice,
     )

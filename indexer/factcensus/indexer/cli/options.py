@@ -282,9 +282,9 @@ class ScopeChoice:
     def ordered(self, index: CountIndex) -> CountIndex:
         """Return an index after it took the order of training, if one is given."""
         if self.order is not None:
-            from factcensus.indexer.counting.order import Order
+            from factcensus.indexer.tables.orders import read_order
 
-            index.use_order(Order.read(self.order))
+            index.use_order(read_order(self.order))
         return index
 
     def scope(self) -> Scope:

@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 from factcensus.indexer.counting.steps import UNSEEN
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
-from factcensus.indexer.system.places import Place
-from factcensus.indexer.tables.files import read_table
 
 
 class Order:
@@ -48,18 +46,6 @@ class Order:
             self._ids, self._steps = first["key"].combine_chunks(), first["step_min"].to_numpy()
         else:
             self._files = _by_file(table["path"].cast(pa.string()), _integers(table["record"], "record"), steps)
-
-    @classmethod
-    def read(cls, source: str | Path | Place) -> Order:
-        """Read the table of an order: .csv, .jsonl or .parquet.
-
-        Raises:
-            InputError: It cannot be read; see also :class:`Order`.
-        """
-        try:
-            return cls(read_table(source))
-        except InputError as error:
-            raise InputError(f"{Place.of(source)}: {error}") from error
 
     def of_records(self, path: str, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return int64 (records,): the first step of records of a file, or UNSEEN."""
