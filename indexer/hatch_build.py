@@ -29,14 +29,14 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """Return the packages that compiling imports: those of a plain installation."""
+        """Return the packages that compilation imports: those of a plain installation."""
         if not self._wanted():
             return []
         project = tomllib.loads((Path(self.root) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return [*project["dependencies"], "setuptools>=70"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and add the files to the wheel."""
+        """Compile the code, and add the files to the wheel."""
         if version == "editable" or not self._wanted():
             return
         self._folder = tempfile.mkdtemp(prefix="factcensus-kernels-")

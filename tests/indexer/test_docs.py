@@ -46,7 +46,7 @@ def test_the_example_of_the_readme_runs(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 - our own page
-    assert capsys.readouterr().out.splitlines() == ["1", "{'documents': 2, 'pairs': 2}"]
+    assert capsys.readouterr().out.splitlines() == ["1", "2"]
     assert names["strata"]["stratum"].to_pylist() == [1, 0]
 
 

@@ -65,7 +65,7 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_fields(cls, given: Any) -> Any:
-        """Refuse unknown fields and suggest the nearest known one, which the validator's message does not."""
+        """Refuse unknown fields and suggest the nearest known one; the validator's own message has no suggestion."""
         if isinstance(given, dict):
             for name in given:
                 if name not in cls.model_fields:
@@ -97,7 +97,7 @@ Value = Text | bool | int | float | None
 
 
 def _kind_of_condition(given: Any) -> str:
-    """Return which of the three forms a condition has, so that only the errors of that form are reported."""
+    """Return the form of a condition, so that only the errors of that form are reported."""
     if isinstance(given, dict | Range):
         return "range"
     return "values" if isinstance(given, list) else "value"

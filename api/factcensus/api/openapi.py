@@ -1,4 +1,4 @@
-"""The OpenAPI document: the one the framework derives from the routes, with our errors instead of its own.
+"""The OpenAPI document, derived from the routes by the framework, with our error responses instead of the framework's.
 
 ``python -m factcensus.api.write_openapi > api/openapi.json`` writes the checked copy; a test compares the two.
 """
@@ -90,7 +90,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
-    """Add our errors and headers to the operation of a route, and that it needs no key if it is open."""
+    """Add our errors and headers to the operation of a route, and mark it as open if it needs no key."""
     operation["responses"].pop("422", None)
     if is_open:
         operation["security"] = []

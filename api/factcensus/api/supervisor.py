@@ -139,7 +139,7 @@ class Supervisor:
                 self._start(worker)
 
     def _hear(self, worker: _Worker) -> None:
-        """Let a worker that listens begin once all of them listen, and print the URL."""
+        """Record that a worker listens. Once all of them do, print the URL and let them accept requests."""
         assert worker.pipe is not None
         try:
             worker.names = worker.pipe.recv()

@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _attribute_of_the_namespace(name: str) -> str:
-    """Return ``factcensus.__version__``, which the namespace has no ``__init__.py`` to define."""
+    """Return ``factcensus.__version__``; a namespace package has no ``__init__.py`` that could define it."""
     if name != "__version__":
         raise AttributeError(f"module 'factcensus' has no attribute {name!r}")
     from importlib.metadata import version

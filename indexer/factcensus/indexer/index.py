@@ -272,5 +272,5 @@ class CountIndex(OpenedIndex):
 
 
 def _group(*six: int) -> GroupCounts:
-    """Name six counts: mentions and documents of subject and object, documents and pairs of both."""
+    """Return six counts by name: mentions and documents of subject and object, documents and pairs of both."""
     return GroupCounts(MentionCounts(*six[:2]), MentionCounts(*six[2:4]), CooccurrenceCounts(*six[4:]))

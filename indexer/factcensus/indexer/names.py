@@ -28,7 +28,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the most similar known name, or a list of all names.
+    """Return the hint that ends a message about an unknown name: the most similar known name, or a list of all names.
 
     Returns:
         A text such as ``; did you mean 'window'?`` or ``; known: by, limit, window``; empty if no names are known.

@@ -344,7 +344,7 @@ class OpenedIndex:
         reach: int = 0,
         deadline: Deadline | None = None,
     ) -> Sequence[tuple[Shard, Mask]]:
-        """Run :meth:`counted_shards` for a question; an index at a URL first reads what it needs of all shards.
+        """Run :meth:`counted_shards` for a query; an index at a URL first reads the parts of shards that it needs.
 
         Args:
             ngrams: Returns the n-grams of the question; only called if something must be read.
@@ -418,7 +418,7 @@ class OpenedIndex:
         return list(zip(self.shards, masks, strict=True))
 
     def groups(self, by: str | None) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
-        """Return the values of a column, and for each shard the index of the value of each document; nothing for None.
+        """Return the values of a column, and for each shard the index of each document's value; empty without a column.
 
         Raises:
             InputError: The index has no document table.
@@ -481,7 +481,7 @@ class OpenedIndex:
 
 
 def _cache_of(bytes_of: Callable[[Any], int]) -> Any:
-    """Return a decorator that keeps the latest results of a function, up to :data:`MOST_CACHED_BYTES` altogether."""
+    """Return a decorator that caches the latest results of a function, up to :data:`MOST_CACHED_BYTES` in total."""
     return cached(LRUCache(MOST_CACHED_BYTES, lambda result: 1 + bytes_of(result)), lock=RLock())
 
 

@@ -15,7 +15,7 @@ _MANIFEST = "manifest.json"
 
 
 def not_found(what: str, path: Path) -> str:
-    """Return the message for a path without the expected ``what``, such as "table"; suggests a similar name.
+    """Return the message for a path where the expected ``what`` (such as "table") is missing; suggests a similar name.
 
     Returns:
         A text such as ``no table at facts.cvs; did you mean 'facts.csv'?`` or ``no table at corpus: that is a folder``.
@@ -33,7 +33,7 @@ def not_found(what: str, path: Path) -> str:
 
 
 def index_folder(path: str | Path) -> Path:
-    """Return the path of an index.
+    """Return a checked path of an index.
 
     Raises:
         InputError: It is an empty text, such as from an unset variable, which ``Path`` would read as the folder ``.``.

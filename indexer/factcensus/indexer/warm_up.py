@@ -35,7 +35,7 @@ def warm_up() -> None:
 def ask_everything(
     index: CountIndex, one: str, two: str, *, alias: str, by: str | None = None, deadline: Deadline | None = None
 ) -> None:
-    """Run every kind of query for two words of an index and an alias of the first word.
+    """Run every kind of query with two words of an index, and an alias of the first.
 
     Raises:
         DeadlineError: The deadline was reached.

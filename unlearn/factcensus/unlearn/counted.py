@@ -2,7 +2,7 @@
 
 A worker may start before its service and outlive it. It waits until the service is ready, sends batches, stores each
 counted batch on disk, and waits with increasing pauses if the service stops answering. After ``index.wait_s`` without
-an answer it aborts; the counts so far are kept, and the same command asks only for the rest. Once the table is
+an answer it aborts; the counts so far are kept, and the same command requests only the rest. Once the table is
 complete, the service is no longer needed.
 """
 

@@ -70,7 +70,7 @@ def stop_on_sigterm() -> Iterator[StopRequest]:
 
 
 def check_stop() -> None:
-    """Raise if a stop was requested; for places where no work is incomplete.
+    """Raise if a stop was requested; called where no work is in progress.
 
     Raises:
         InterruptedRunError: SIGTERM was received inside ``stop_on_sigterm``.

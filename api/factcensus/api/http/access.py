@@ -188,7 +188,7 @@ class Access:
             )
 
     def _name_of(self, headers: Headers) -> str | None:
-        """Return the holder of a request's key; compare all known keys so that the time reveals nothing."""
+        """Return the holder of a request's key; always compares all known keys, so that timing reveals nothing."""
         given = _hash(_given_key(headers))
         holder = None
         for name, known in self._keys.items():
@@ -198,7 +198,7 @@ class Access:
 
 
 def _note_route(scope: Scope) -> None:
-    """Set the route of a request that is refused before it is routed, for the log and the metrics."""
+    """Set the route of a request that is refused before routing, for the log and the metrics."""
     app = scope.get("app")
     for route in () if app is None else app.router.routes:
         if route.matches(scope)[0] is not Match.NONE:

@@ -44,7 +44,7 @@ class UnambiguousHeaders:
 
 
 def _ambiguity(times: Counter[bytes]) -> str | None:
-    """Return what is ambiguous, or None."""
+    """Return a description of the ambiguity, or None."""
     for name in SINGLE:
         if times[name] > 1:
             shown = name.decode().title()

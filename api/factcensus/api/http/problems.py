@@ -98,7 +98,7 @@ class Problem(HTTPException):
 
 
 def problem_of_lack(number: int) -> Problem:
-    """Return the problem of an error number in :data:`LACKS`."""
+    """Return the problem for an error number of the operating system in :data:`LACKS`."""
     kind, detail = LACKS[number]
     return Problem(kind, detail, headers={"Retry-After": "1" if kind == "overloaded" else "60"})
 

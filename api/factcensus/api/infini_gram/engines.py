@@ -10,7 +10,7 @@ from factcensus.indexer.infini_gram.language_model import NgramModel
 
 
 class Models:
-    """Opens one model per index, and again if another index takes the name; safe to use from several threads."""
+    """Opens one model per index, and a new one if another index takes its name; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -144,7 +144,7 @@ def _holds_all(left: Any, right: Any, left_out: Any, clauses: Positions) -> bool
 def _grow(
     left: Any, right: Any, left_out: Any, low: Any, high: Any, clauses: Positions, waiting: Waiting, size: Any
 ) -> Any:
-    """Add the ranges that reach one more clause in ``low`` to ``high``, and return the number of waiting ranges."""
+    """Queue each range extended to one more clause within ``low`` to ``high``; return the number of queued ranges."""
     for j in range(clauses.starts.size - 1):
         if not left_out >> j & 1:
             continue
@@ -164,7 +164,7 @@ def _grow(
 
 @compiled()
 def _first_near(anchor: Any, low: Any, clauses: Positions) -> Any:
-    """Return the smallest of the last occurrences of the clauses in ``low`` to ``anchor``, or the anchor."""
+    """Return the smallest of the clauses' last occurrences within ``low`` to ``anchor``, or the anchor itself."""
     first = anchor
     for j in range(clauses.starts.size - 1):
         at = gallop(clauses.positions, clauses.starts[j], clauses.starts[j + 1], anchor + 1) - 1

@@ -40,7 +40,7 @@ class Question:
 
     @property
     def highest_id(self) -> int:
-        """The highest id, as in the messages of the engine."""
+        """The highest token id that error messages state, as the engine does."""
         return separator_of(self.index)
 
     def ngram(self, what: str) -> Ngram:

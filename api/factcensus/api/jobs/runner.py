@@ -104,7 +104,7 @@ class JobRunner:
             thread.start()
 
     def _take_up(self, job: Job) -> None:
-        """Resume an unfinished job, unless it is probably the reason why the service ended."""
+        """Resume an unfinished job, unless it probably crashed the service."""
         if job.state == "running" and self.store.note_interruption(job.id) >= MOST_INTERRUPTIONS:
             error = (
                 f"the service ended {MOST_INTERRUPTIONS} times while it counted the facts after the first "
@@ -415,7 +415,7 @@ class JobRunner:
 
 
 def unknown_job(id: str) -> Problem:
-    """Return the problem for an id that no job of this key has."""
+    """Return the problem for an unknown job id, or one that belongs to another key."""
     return Problem("unknown-job", f"no job has the id {id[:100]!r}; it may have been removed or expired")
 
 

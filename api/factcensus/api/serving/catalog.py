@@ -85,7 +85,7 @@ class Catalog:
             self._follower.start()
 
     def start_warming(self) -> None:
-        """Warm the open indexes up in the background, if that is wanted."""
+        """Warm up the open indexes in the background, if enabled."""
         if self._warm_up is not None:
             self._warming = threading.Thread(target=self._warm_up_all, args=(self.indexes,), name="warm-up")
             self._warming.start()
@@ -223,7 +223,7 @@ class Catalog:
 
     @staticmethod
     def _is_let_go(served: Served, grace_s: float) -> bool:
-        """Return whether an index that is no longer listed has been missing long enough to close it."""
+        """Return whether an index has been missing from the list long enough to be closed."""
         if served.failing_since is None:
             served.failing_since = monotonic()
         return monotonic() - served.failing_since >= grace_s

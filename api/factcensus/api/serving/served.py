@@ -44,7 +44,7 @@ class Served:
     attempt_at: float = 0.0
 
     def is_as_it_was(self) -> bool:
-        """Return whether the folder need not be opened: it is unchanged, or it is too early to try again."""
+        """Return whether to skip opening the folder, because it is unchanged or the next attempt is not due yet."""
         if self.failing_since is None and self.failure is None:
             return self.source.look() == self.look
         return monotonic() < self.attempt_at and self.source.look() == self.look

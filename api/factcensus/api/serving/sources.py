@@ -33,7 +33,7 @@ class Files:
         self._looked = monotonic()
 
     def changed(self) -> Path | None:
-        """Return a file that was overwritten; None if there is none or the last check was just now."""
+        """Return a file that was overwritten, or None; checks at most once per :data:`LOOK_S` seconds."""
         now = monotonic()
         if now - self._looked < LOOK_S:
             return None

@@ -22,7 +22,7 @@ LONG_S = 600.0
 
 
 class PeerError(FactcensusError):
-    """A worker does not answer; it may be starting again."""
+    """A worker does not answer, perhaps because it is restarting."""
 
 
 class Peers:
@@ -53,7 +53,7 @@ class Peers:
         threading.Thread(target=self._accept, args=(self._listener,), name="peers", daemon=True).start()
 
     def close(self) -> None:
-        """Answer no more questions."""
+        """Stop answering questions."""
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):  # wake the thread that accepts
@@ -61,7 +61,7 @@ class Peers:
             listener.close()
 
     def wait_for_others(self, seconds: float) -> None:
-        """Wait until the other workers answer no more questions."""
+        """Wait until the other workers have stopped answering questions."""
         until = monotonic() + seconds
         while monotonic() < until and any(self._path(number).exists() for number in self.others):
             sleep(0.02)

@@ -24,7 +24,7 @@ RATE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 @dataclass(frozen=True)
 class Quota:
-    """A holder's requests: the limit per minute, the whole ones left, and seconds.
+    """The request quota of one holder (an API key or an address).
 
     Attributes:
         full_s: Seconds until the holder has all of them again.

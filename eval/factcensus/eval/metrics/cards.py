@@ -368,7 +368,7 @@ CARDS: tuple[Card, ...] = (
         "lower means more forgotten",
         "the value of phantoms under the same attack",
         "the relation has no solved question",
-        "The form of the question may be the only difficulty; compare with the original model.",
+        "The model may fail only because of the form of the question; compare with the original model.",
         "Lynch et al. 2024",
     ),
     Card(
@@ -380,7 +380,7 @@ CARDS: tuple[Card, ...] = (
         "lower means more forgotten",
         "the value of phantoms",
         "there are no paraphrases",
-        "`worst` rises with the number of paraphrases, and does so for phantoms too.",
+        "`worst` rises with the number of paraphrases, also for phantoms.",
         "Patil et al. 2024",
     ),
     Card(

@@ -76,7 +76,7 @@ def attacks(data: ReportData) -> Section | None:
         ],
         legend=True,
         note="Open marks: without the attack, or by guessing. Dotted: never-seen people. Values and interval bounds "
-        "are averages over seeds, so the intervals are wider than that of the mean. The last table shows each seed.",
+        "are averages over seeds, so the intervals are wider than those of the means. The last table shows each seed.",
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: Groups that measure utility, best first: people whom no loss saw show more than those a retain loss kept.
+#: Groups that measure utility, best first: people that no loss used show more than those that a retain loss used.
 UTILITY = ("bystander", "retain_held", "retain")
 
 

@@ -201,7 +201,7 @@ def _damage(summary: Mapping[str, Any]) -> str | None:
         extent = f"{percent(after[best])} after"
     else:
         extent = f"between {percent(after[worst])} ({worst}) and {percent(after[best])} ({best}) after"
-    return f"Accuracy on bystanders, whom no loss saw, was {percent(before)} before and {extent}."
+    return f"Accuracy on bystanders, whose facts no loss used, was {percent(before)} before and {extent}."
 
 
 def _seeds(summary: Mapping[str, Any]) -> str | None:

@@ -88,12 +88,12 @@ def duration(seconds: float | None) -> str:
 
 
 def count_label(summary: Mapping[str, Any]) -> str:
-    """Return what the count of a summary counts, for an axis."""
+    """Return the axis label for the count of a summary."""
     column = summary.get("count_column", COUNT)
     return "co-occurrence documents" if column == COUNT else str(column)
 
 
 def count_unit(summary: Mapping[str, Any], *, one: bool = False) -> str:
-    """Return the word after a count in a sentence: documents, or the name of the column that a run follows."""
+    """Return the noun after a count in a sentence: documents, or the name of the run's count column."""
     column = summary.get("count_column", COUNT)
     return ("document" if one else "documents") if column == COUNT else str(column)

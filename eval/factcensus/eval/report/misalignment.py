@@ -82,7 +82,7 @@ INDEX: tuple[Column[Asked], ...] = (
         lambda row: row.found,
         number,
         value="excess",
-        meaning="Excess: P minus G, minus the same of the original model",
+        meaning="Excess: P minus G, minus the same difference for the original model",
     ),
     Column("per factor 10", _slope, meaning="Per factor 10: slope of the excess on the count"),
     Column("detectable", lambda row: row.found["slope_per_decade"]["minimum_detectable_effect"], detectable),
@@ -162,5 +162,8 @@ def _agreement_panels(
     }
     rows = {form: of_form for form, of_form in rows.items() if of_form}
     return forests(
-        rows, look, "excess of the threshold-free index", "How much better probability finds facts than generation"
+        rows,
+        look,
+        "excess of the threshold-free index",
+        "How much better probability detects facts than generation",
     )

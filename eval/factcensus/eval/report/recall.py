@@ -120,7 +120,7 @@ def accuracy_by_group(data: ReportData) -> Section | None:
         legend=True,
         terms=[(group.replace("_", " "), GROUPS[group]) for group in groups if group in GROUPS],
         note="The black vertical mark is the original model. Retain people alone flatter a method, because training on "
-        "their questions helps the model keep them. Bystanders, whom no loss saw, show the real damage.",
+        "their questions helps the model keep them. Bystanders, whose facts no loss used, show the real damage.",
     )
 
 

@@ -93,7 +93,7 @@ def slopes(data: ReportData) -> Section | None:
         note += (
             f" {summary['oracle']} is a model trained without the people in the forget set; it shows perfect "
             "forgetting. A slope below 0 there means that frequent facts were more probable before and had more to "
-            "lose. A method with a larger slope removes less from frequent facts than never having read about them "
+            "lose. A method with a larger slope removes less from frequent facts than retraining without them "
             "would."
         )
     rows = {
@@ -108,7 +108,7 @@ def slopes(data: ReportData) -> Section | None:
         "Does frequency protect a fact?",
         "The slope is the difference in the change of log-probability per factor 10 of the count, in nats summed over "
         "the tokens of the answer, for facts known before. Above 0, frequent facts lose less; below 0, they lose more.",
-        forests(rows, look, "nats per factor 10 of the count", "Slope of the change by unlearning on the count"),
+        forests(rows, look, "nats per factor 10 of the count", "Change caused by unlearning: slope on the count"),
         [
             table_of(
                 "Slopes per factor 10 of the count",
@@ -133,7 +133,7 @@ def residual(data: ReportData) -> Section | None:
         "Does the remaining knowledge still depend on the count?",
         "How the log-probability after unlearning rises per factor 10 of the count, over all facts to be forgotten. If "
         "no knowledge were left, it would not rise at all (the line at 0).",
-        forests(rows, look, "nats per factor 10 of the count", "Slope of the remaining log-probability on the count"),
+        forests(rows, look, "nats per factor 10 of the count", "Remaining log-probability: slope on the count"),
         [
             table_of(
                 "Slopes of the log-probability after unlearning, all facts to be forgotten",

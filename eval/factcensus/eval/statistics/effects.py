@@ -65,7 +65,7 @@ def _usable(rows: pd.DataFrame, outcome: str, covariates: Sequence[str]) -> pd.D
 
 
 def _finite(rows: pd.DataFrame, outcome: str) -> npt.NDArray[np.bool_]:
-    """Return which rows have a finite value in this column."""
+    """Return a mask of the rows with a finite value in this column."""
     return np.isfinite(rows[outcome].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
 
 

@@ -218,7 +218,7 @@ def _expit(eta: Floats) -> Floats:
 def _moves(
     x: Floats, y: Floats, coefficients: Floats, labels: Mapping[str, npt.NDArray[np.object_]], *, penalised: bool
 ) -> dict[str, dict[object, float]]:
-    """Return by kind, and by both kinds together, how far the first coefficient moves without each cluster."""
+    """Return the change of the first coefficient when each cluster is left out, for each kind and for both combined."""
     kinds: dict[str, Sequence[object]] = {kind: list(values) for kind, values in labels.items()}
     if len(kinds) == 2:
         kinds["both"] = list(zip(*kinds.values(), strict=True))
@@ -233,7 +233,7 @@ def _moves(
 def _left_out(
     x: Floats, y: Floats, coefficients: Floats, codes: npt.NDArray[np.int64], size: int, *, penalised: bool
 ) -> Floats:
-    """Return how far all coefficients move (C, k) without each cluster, by one Newton step."""
+    """Return the change of all coefficients (C, k) when each cluster is left out, by one Newton step."""
     p = _expit(x @ coefficients)
     width = x.shape[1]
     score = np.zeros((size, width))

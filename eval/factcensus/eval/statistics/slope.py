@@ -4,7 +4,7 @@
 relation). Differences in level between seeds, or in answer length between relations, therefore cannot look like an
 effect of the count. Covariates may be added. The value is the change of the outcome per factor 10 of the count.
 
-**The interval.** Facts about one person share a name, and facts with one object share an answer, so neither are
+**The interval.** Facts about one person share a name, and facts with one object share an answer, so these facts are not
 independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object). The three
 variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), and are at least the larger
 of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, where t is the Student quantile with C-1

@@ -1,4 +1,4 @@
-"""What an index answers: frozen records with typed fields.
+"""The answers of an index: frozen records with typed fields.
 
 Each answer gives its JSON with ``as_json`` and shows a table in a notebook. The command line, the service, its OpenAPI
 document and its client all use these classes, so a field is described once. The client reads answers with

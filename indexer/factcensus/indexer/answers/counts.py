@@ -24,7 +24,7 @@ class TextCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["occurrences"], json["documents"])
 
 
@@ -68,7 +68,7 @@ class CountAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(
             json["index"],
             json["analyzer"],
@@ -104,7 +104,7 @@ class MentionCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["mentions"], json["documents"])
 
 
@@ -126,7 +126,7 @@ class CooccurrenceCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["documents"], json["pairs"])
 
 
@@ -145,7 +145,7 @@ class NameVariant(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["form"], json["text"], json["tokens"])
 
 
@@ -178,7 +178,7 @@ class EntityCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         variants = json.get("variants")
         return cls(
             json["name"],
@@ -214,7 +214,7 @@ class GroupCounts(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(
             MentionCounts.from_json(json["subject"]),
             MentionCounts.from_json(json["object"]),
@@ -259,7 +259,7 @@ class CooccurrenceAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(
             json["index"],
             json["analyzer"],

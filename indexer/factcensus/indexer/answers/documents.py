@@ -23,7 +23,7 @@ class Span(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["text"], json["mention"])
 
 
@@ -63,7 +63,7 @@ class FoundDocument(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(
             json["document"],
             json["id"],
@@ -114,7 +114,7 @@ class DocumentsAnswer(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(
             json["index"],
             json["analyzer"],

@@ -22,7 +22,7 @@ class SourceSize(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(json["documents"], json["tokens"])
 
 
@@ -47,7 +47,7 @@ class IndexSummary(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(*(json[each.name] for each in fields(cls)))
 
 
@@ -72,7 +72,7 @@ class IndexSlice(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         return cls(*(json[each.name] for each in fields(cls)))
 
 
@@ -121,7 +121,7 @@ class IndexInfo(Answer):
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record that :meth:`as_json` gave this JSON object."""
+        """Return the record for a JSON object that :meth:`as_json` returned."""
         sources, part = json["sources"], json.get("slice")
         given = {each.name: json[each.name] for each in fields(cls) if each.name not in ("sources", "slice")}
         return cls(

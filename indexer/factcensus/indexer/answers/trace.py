@@ -12,7 +12,7 @@ from factcensus.indexer.answers.record import Answer, Json, html_table
 
 @dataclass(frozen=True, slots=True)
 class TracedSpan(Answer):
-    """A part of the text that occurs in the corpus, and would not with one more token on either side."""
+    """A maximal part of the text that occurs in the corpus: with one more token on either side, it would not."""
 
     start: int
     """Position of its first token in the text, from 0."""

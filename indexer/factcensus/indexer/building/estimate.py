@@ -1,4 +1,4 @@
-"""What a build will cost: disk, memory and hours, from the sizes of the source files; and the check that it fits."""
+"""Estimates of the disk space, memory and time of a build, and the check that it fits on the disk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class BuildEstimate:
 
 
 def estimate_build(files: Sequence[SourceFile], analyzer: Analyzer, *, memory_bytes: int, jobs: int) -> BuildEstimate:
-    """Return the estimated cost of a build of an index of some files."""
+    """Return the estimated cost of building an index from some files."""
     rates = [TEXT_PER_BYTE[".parquet" if _is_parquet(file) else compression_of(file.name)] for file in files]
     least_text, text = (
         sum(file.size_bytes * rate[which] for file, rate in zip(files, rates, strict=True)) for which in (0, 1)

@@ -1,4 +1,4 @@
-"""What is left of a build that bad input stopped: nothing, or the files that were already analysed."""
+"""Cleaning up after a build that bad input stopped; files that were already analysed are kept."""
 
 from __future__ import annotations
 

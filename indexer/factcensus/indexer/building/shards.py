@@ -98,7 +98,7 @@ class Piece:
         return word_ids[used]
 
     def batches(self) -> Iterator[pa.Table]:
-        """Yield its rows of the document table, a bounded number at a time."""
+        """Yield the document table rows of the piece, a bounded number at a time."""
         row = 0
         with self.file.parquet() as rows_file, pq.ParquetFile(rows_file) as file:
             for group in range(file.num_row_groups):
@@ -264,18 +264,18 @@ def _write_documents(
 
 
 class _Ranks:
-    """The place in ``types``, the token ids of a shard, of each token id."""
+    """The position of each token id in ``types``, the token ids of a shard."""
 
     def __init__(self, types: Array, vocabulary_size: int) -> None:
         self._types = types
-        #: The place of every id of the index, which is faster than a search, if most of them occur in the shard.
+        #: The position of every id of the index, if most of them occur in the shard; faster than a search.
         self._all: npt.NDArray[np.uint32] | None = None
         if vocabulary_size <= _DENSE * len(types):
             self._all = np.empty(vocabulary_size, np.uint32)
             self._all[types] = np.arange(len(types), dtype=np.uint32)
 
     def of(self, piece: Piece) -> npt.NDArray[np.uint32]:
-        """Return the place of each id of a spooled file; ids that do not occur in the piece have any place."""
+        """Return the position in ``types`` of each id of a spooled file; arbitrary for ids outside the piece."""
         word_ids = piece.file.word_ids()
         if self._all is not None:
             return self._all if word_ids is None else self._all[word_ids]
@@ -316,7 +316,7 @@ def _separate(  # noqa: PLR0913 - compiled: arrays of several records
 
 @compiled()
 def _fill_first(types: Array, starts: Array, vocabulary_size: int, token_bytes: int, bits: int, first: Array) -> None:
-    """Fill ``first.N`` from the first row of each of the types of the shard."""
+    """Fill ``first.N`` from the first row of each type of the shard."""
     place = 0
     for group in range(first.size - 1):
         while (

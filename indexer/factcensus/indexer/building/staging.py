@@ -1,4 +1,4 @@
-"""The folder ``NAME.building`` in which a build works until its index is complete, and its plan, which resumes it."""
+"""The staging folder ``NAME.building`` of a build, and the plan from which an interrupted build resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from factcensus.indexer.system.locks import lock_folder
 
 
 def staging_folder(index: Path) -> Path:
-    """Return the staging folder of an index, which lies next to it."""
+    """Return the staging folder of an index, a sibling of its folder."""
     index = index.resolve()  # next to the real folder if this is a link
     if clean_text(str(index)) != str(index):
         raise InputError(f"the path {str(index)!r} is not valid UTF-8, so DuckDB cannot open it; choose another path")

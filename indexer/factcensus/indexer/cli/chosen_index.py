@@ -27,7 +27,7 @@ class IndexChoice:
         place: The folder or URL.
         analyzer: The analyzer of an index that does not name it.
         also: Further folders of the same corpus.
-        requester_pays: Whether to agree to pay for requests to a bucket of somebody else.
+        requester_pays: Whether to agree to pay for requests to a bucket of another owner.
         anonymous: Whether to send no credentials.
         most_requests: Maximum number of requests of one question; None for the default.
     """
@@ -92,7 +92,7 @@ def index_options(function: Function) -> Function:
             "--requester-pays",
             is_flag=True,
             heading=REMOTE,
-            help="agree to pay for the requests to a bucket of somebody else",
+            help="agree to pay for requests to a requester-pays bucket",
         ),
         option(
             "--also",

@@ -187,7 +187,7 @@ def _chosen(given: dict[str, Any]) -> IndexChoice:
 
 
 def _print_estimate(facts: Any, given: dict[str, Any]) -> None:
-    """Print what counting a table in an index at a URL would take.
+    """Print the estimated cost of counting a table in an index at a URL.
 
     Raises:
         InputError: The index is a local folder.

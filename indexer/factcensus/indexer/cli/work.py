@@ -39,7 +39,7 @@ class Part(Value):
 
 @dataclass(frozen=True, slots=True)
 class WorkChoice:
-    """The work folder of a command, and who runs its units."""
+    """The work folder of a command, and the runner of its units."""
 
     work: Place | None
     part: tuple[int, int] | None
@@ -88,7 +88,7 @@ def work_options(function: Function) -> Function:
             type=Part(),
             metavar="K/N",
             heading=HEADING,
-            help="run every N-th unit, beginning with K, from 0 to N-1; for arrays of jobs",
+            help="run every N-th unit, beginning with unit K (0 to N-1); for job arrays",
         ),
         option(
             "--work",

@@ -314,12 +314,12 @@ def _check_named(name: str, source: str, what_else: Callable[[], str | None]) ->
 
 
 def _may_hold_anything(name: str) -> bool:
-    """Return whether a file with this ending may not be JSON Lines."""
+    """Return whether a file may hold JSON other than JSON Lines, judging by its ending."""
     return bool(re.fullmatch(r".json(\.\w+)?", str(kind_of(name))))
 
 
 def _no_lines(name: str, head: bytes) -> str | None:
-    """Return the kind of a .json file that is not JSON Lines, by its first (compressed) bytes; otherwise None."""
+    """Return the kind of a .json file that is not JSON Lines, given its first (compressed) bytes; otherwise None."""
     begin = first_bytes(head, name).lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin.startswith(b"["):
         return "a JSON array, not JSON Lines"

@@ -225,7 +225,7 @@ class RepeatedKeys:
         return text_from < 0 or _colons(line, 0, text_from) + _colons(line, text_to, len(line)) > kept
 
     def _text_from(self, line: bytes, text_bytes: int) -> int:
-        """Return the end of the key of the text, or -1 if it is not known.
+        """Return the end of the key of the text, or -1 if unknown.
 
         As written, a text takes at least as many bytes as in UTF-8, and a colon and a quotation mark before it.
         """
@@ -241,7 +241,7 @@ class RepeatedKeys:
 
 
 def _colons(line: bytes, begin: int, end: int) -> int:
-    """Count the colons in a part of a line, and whatever looks like an escaped colon."""
+    """Count the colons in a part of a line, and anything that looks like an escaped colon."""
     colons = line.count(b":", begin, end)
     if line.find(b"\\", begin, end) >= 0:
         colons += line.count(b"\\u003a", begin, end) + line.count(b"\\u003A", begin, end)

@@ -1,4 +1,4 @@
-"""The texts alone of corpus files, for a scan, which needs no ids, sources or metadata.
+"""Reading only the texts of corpus files, for a scan, which needs no ids, sources or metadata.
 
 The same lines and rows are texts, and the same ones are bad, as in :func:`~factcensus.indexer.corpus.read_documents`.
 Not making the other fields saves 4 to 6 µs per document, two thirds of the cost of a short one.
@@ -147,7 +147,7 @@ def _first_byte(group: Any) -> int:
 
 
 def _batch_texts(batch: Any, first_row: int, text_field: str) -> Iterator[TextRecord]:
-    """Yield the texts of some rows; directly from Arrow's memory if nothing about the rows can be bad."""
+    """Yield the texts of some rows; directly from Arrow's memory if the rows cannot be invalid."""
     texts = _plain_texts(batch, text_field)
     if texts is not None:
         yield from enumerate(texts, first_row)
@@ -158,7 +158,7 @@ def _batch_texts(batch: Any, first_row: int, text_field: str) -> Iterator[TextRe
 
 
 def _plain_texts(batch: Any, text_field: str) -> list[bytes] | None:
-    """Return the texts of a batch of rows that cannot be bad, otherwise None."""
+    """Return the texts of a batch whose rows cannot be invalid, otherwise None."""
     import pyarrow as pa
 
     at = batch.schema.get_field_index(text_field)
@@ -179,7 +179,7 @@ def _plain_texts(batch: Any, text_field: str) -> list[bytes] | None:
 
 
 def _all_plain(schema: Any) -> bool:
-    """Return whether every value of these columns can be converted to Python's types once it is valid."""
+    """Return whether every valid value of these columns can be converted to a Python type."""
     import pyarrow as pa
 
     return all(

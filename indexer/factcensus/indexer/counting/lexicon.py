@@ -27,7 +27,7 @@ class Lexicon(Protocol):
         ...
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:
-        """Return the ids of a text with the tokens ``tokens``."""
+        """Return the ids of a text, given its tokens."""
         ...
 
     def name_ids(self, name: str) -> list[TokenIds]:
@@ -59,7 +59,7 @@ class WordLexicon:
         return len(self._vocabulary)
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the tokens decide
-        """Return the ids of a text with the tokens ``tokens``."""
+        """Return the ids of a text, given its tokens."""
         return list(map(self._vocabulary.id, tokens))
 
     def name_ids(self, name: str) -> list[TokenIds]:
@@ -92,7 +92,7 @@ class FixedLexicon:
         self._analyzer = analyzer
 
     def ids(self, text: str, tokens: Sequence[str]) -> list[int]:  # noqa: ARG002 - the text decides
-        """Return the ids of a text with the tokens ``tokens``."""
+        """Return the ids of a text, given its tokens."""
         return self._analyzer.ids(text)
 
     def name_ids(self, name: str) -> list[TokenIds]:

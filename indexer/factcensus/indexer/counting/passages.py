@@ -139,7 +139,7 @@ class _Wanted:
         object: Entity | str | None,
         window: int | None,
     ) -> _Wanted:
-        """Look up the token ids of what is wanted."""
+        """Look up the token ids of the text or the entities to find."""
         windows = check_windows([] if window is None else [window])
         if text is not None:
             ids = index.token_ids(text)

@@ -1,4 +1,4 @@
-"""What a scan looks for: the forms of all entities of a fact table, and the facts, as arrays for compiled code."""
+"""The patterns of a scan: the forms of all entities of a fact table, and the facts, as arrays for compiled code."""
 
 from __future__ import annotations
 

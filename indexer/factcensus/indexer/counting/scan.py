@@ -106,7 +106,7 @@ def check_documents(totals: ScanCounts, names: Sequence[str]) -> None:
 
 
 class Scan:
-    """A fact table and what to look for.
+    """A fact table and the patterns to scan for.
 
     Args:
         facts: See :func:`scan_facts`.

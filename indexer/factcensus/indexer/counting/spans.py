@@ -1,4 +1,4 @@
-"""Counting facts in a shard with very many documents, part by part, so that its size does not decide the memory.
+"""Counting facts in a shard with very many documents, part by part, so that memory does not grow with its size.
 
 Compiled code marks documents with 12 bytes each per thread. Only infini-gram builds shards for which this is too much.
 A span of their documents is counted like a shard of its own: the rows of the needed forms that lie in the span are

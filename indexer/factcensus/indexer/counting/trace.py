@@ -132,7 +132,7 @@ def maximal_spans(
 def _search(
     index: OpenedIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None
 ) -> Callable[[int, int], bool]:
-    """Return a function that tells whether the tokens from a position to another one occur in a counted document."""
+    """Return a function that returns whether the tokens between two positions occur in a counted document."""
     stop = NO_DEADLINE if deadline is None else deadline.flag
     #: unknown[i] is the number of unknown tokens before the position i.
     unknown: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.asarray(ids) == -1)])
@@ -154,7 +154,7 @@ def _occurs_in(shard: Shard, span: Sequence[int], counted: Mask, stop: npt.NDArr
 
 
 def _last_end(occurs: Callable[[int, int], bool], start: int, end: int, most: int) -> int:
-    """Return the largest end up to ``most`` at which the span from ``start`` occurs; it does at ``end``."""
+    """Return the largest end in [end, most] for which the span from ``start`` occurs; the span to ``end`` does."""
     step = 1
     while end + step <= most and occurs(start, end + step):
         end += step

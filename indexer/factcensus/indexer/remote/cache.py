@@ -1,4 +1,4 @@
-"""The cache folder: what was read of remote indexes and is worth keeping for the next command.
+"""The cache folder, which keeps data of remote indexes for later commands.
 
 It has a folder per content of an index, with small whole files, the offsets of documents, and landmarks. The name of
 this folder is a digest of whatever identifies the content: the manifest, or the URLs (without credentials), sizes and
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 class Cache:
-    """The cached files of one content of one index.
+    """The cached files of one version of one index.
 
     Args:
         identity: The texts that identify the content.
@@ -58,7 +58,7 @@ class Cache:
             return False
 
     def load(self, name: str, size: int | None = None) -> bytes | None:
-        """Return a cached file; None if there is none, or if it has another size."""
+        """Return a cached file; None if it is missing or has another size."""
         try:
             content = self.path(name).read_bytes()
         except OSError:

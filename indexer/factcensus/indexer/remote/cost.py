@@ -1,4 +1,4 @@
-"""An estimate of what a question to a remote index reads, made from landmarks only, before the first read."""
+"""Estimates of the reads of a query to a remote index, from landmarks only, before the first read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a remote shard that one question needs, in memory, in the form in which compiled code counts.
+"""The part of a remote shard that one query needs, in memory, in the form that compiled code counts in.
 
 All rows of the n-grams are read, and the documents of their positions are found. Then the shard shrinks to these
 positions: documents get new numbers without gaps, and distances between neighbouring positions are cut to a length that
@@ -110,7 +110,7 @@ class GatheredShard(Shard):
         return search.Rows(table, width, 1, begins, search.block_documents(begins, size), size)
 
     def _placed(self) -> Numbers:
-        """Return a new position for each one found, which keeps all distances that mentions and windows can span."""
+        """Return closer positions that preserve all distances that mentions and windows can span."""
         steps = np.minimum(np.diff(self._found, prepend=0), self._longest + self._reach + 1)
         steps[self._begins] = self._longest + 1
         steps[:1] = 1
@@ -191,7 +191,7 @@ class GatheredShard(Shard):
         return self._of_ngram[self._number_of[tuple(token_ids)]]
 
     def documents_of(self, positions: Numbers) -> Numbers:
-        """Return the document in the shard of each of some positions of the n-grams."""
+        """Return the document of each of some positions of the n-grams."""
         return self._document_of[np.searchsorted(self._found, positions)]
 
     def tokens(self, begin: int, end: int) -> npt.NDArray[np.integer[Any]]:

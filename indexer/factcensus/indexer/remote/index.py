@@ -1,4 +1,4 @@
-"""An index that is asked where it lies: object storage, a web server, or the hub."""
+"""Queries of an index at a URL, without copying it: object storage, a web server, or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class RemoteIndex(CountIndex):
 
     @property
     def changed(self) -> bool:
-        """Whether the index was changed since it was opened, as far as a look every minute shows."""
+        """Whether the index was changed since it was opened; checked at most once per minute."""
         if monotonic() < self._looked_at + _LOOK_S:
             return False
         self._looked_at = monotonic()

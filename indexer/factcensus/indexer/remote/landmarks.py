@@ -46,7 +46,7 @@ class Grid(Landmarks):
     changed: bool = False
 
     def add(self, found: Iterable[tuple[int, bytes]]) -> None:
-        """Add rows and their tokens, at least ``key_bytes`` of them unless the file ends before."""
+        """Add rows and at least ``key_bytes`` bytes of their tokens, fewer only at the end of the file."""
         new = {row: key[: self.key_bytes] for row, key in found}
         self.changed |= bool(new)
         if len(new) * _FEW < len(self.rows):
@@ -89,7 +89,7 @@ class Bound:
         return self.low < self.high
 
     def narrow(self, marks: Landmarks) -> None:
-        """Narrow the possible rows by known ones; a key that is cut off inside the query decides nothing."""
+        """Narrow the possible rows by the known ones; a key that ends inside the query is ignored."""
         short = self.query[: marks.key_bytes]
         first = bisect_left(marks.keys, short)
         if len(self.query) > len(short):  # a row with these bytes may be on either side
@@ -118,7 +118,7 @@ def render_grid(grid: Grid) -> bytes:
 
 
 def parse_grid(content: bytes, rows: int, key_bytes: int) -> list[tuple[int, bytes]]:
-    """Return the rows and keys in bytes from :func:`render_grid`; none if they are not for such a table."""
+    """Return the rows and keys from the bytes of :func:`render_grid`; none if they belong to another table."""
     if len(content) < 16 or int.from_bytes(content[:8], "little") != key_bytes:
         return []
     size = int.from_bytes(content[8:16], "little")

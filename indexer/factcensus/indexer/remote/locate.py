@@ -116,7 +116,7 @@ def _whole_is_cheaper(offsets: Offsets, positions: Numbers) -> bool:
 
 
 def _locate_by_parts(offsets: Offsets, positions: Numbers) -> Steps[Numbers]:
-    """Locate positions by reading blocks of offsets, each round closer to where the documents are."""
+    """Locate positions by reading blocks of offsets, closer to the documents in each round."""
     documents = np.full(len(positions), -1, np.int64)
     known, begins = offsets.known, offsets.begins
     rounds = 0

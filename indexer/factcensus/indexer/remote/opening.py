@@ -1,4 +1,4 @@
-"""Opening a remote index: its list of files, the small ones among them, and the checks that need few reads.
+"""Opening a remote index: its list of files, the content of the small ones, and the checks that need few reads.
 
 An index that factcensus built takes three rounds: the listing, the manifest, and all small files together. One that
 infini-gram built takes three as well: the listing, then some offsets and rows of the table, then some tokens. These
@@ -105,7 +105,7 @@ def _read_folder(place: Place, found: Folders) -> Folder:
 
 
 def _read_web_folder(place: Place, found: Folders) -> Folder:
-    """Read a folder of a web server, which may have no listing; then a manifest names its files."""
+    """Read a folder of a web server; a manifest names its files, because the server may not list them."""
     try:
         manifest = (place / MANIFEST).read()
     except NoFileError:
@@ -307,7 +307,7 @@ _CHECKED = "checked"
 
 
 def prepare(shards: Sequence[RemoteShard], analyzer: FixedAnalyzer | None, name: str) -> None:
-    """Probe the first landmarks of shards without a sample, and check the files and the tokenizer of published ones.
+    """Probe the first landmarks of shards without a sample; check the files and the tokenizer of published indexes.
 
     Args:
         shards: The shards.

@@ -16,12 +16,12 @@ MOST_BYTES = 8 << 20
 
 
 class RequestLimitError(InputError):
-    """A question needs more requests than allowed (exit 2)."""
+    """A query needs more requests than allowed (exit 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The reads of an index: rounds that wait for one another, requests, and bytes."""
+    """The reads of an index: consecutive rounds, requests, and bytes."""
 
     rounds: int = 0
     requests: int = 0
@@ -36,7 +36,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """All reads of an open index: those that opened it, and those of the questions after that."""
+    """All reads of an open index: those that opened it, and those of later queries."""
 
     opening: Usage
     asked: Usage
@@ -50,12 +50,12 @@ class RangeSource(Protocol):
     """The files of an index, wherever they are."""
 
     def fetch(self, spans: Sequence[Span]) -> Sequence[bytes]:
-        """Return the bytes of each span, one request each, all at the same time; retries are its business."""
+        """Return the bytes of each span, with parallel requests, one per span; the source handles retries."""
         ...
 
 
 class Reader:
-    """Reads the spans of one question in rounds.
+    """Reads the spans of one query in rounds.
 
     Args:
         source: Fetches the bytes.

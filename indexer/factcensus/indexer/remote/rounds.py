@@ -1,4 +1,4 @@
-"""Rounds of reads: work that needs bytes of remote files, and asks for many ranges at once.
+"""Rounds of reads: work that needs bytes of remote files and requests many ranges at once.
 
 Over a network a read takes about 30 ms, however short it is, and many reads at the same time take hardly longer than
 one. So the number that matters is that of *rounds*, reads that wait for one another. Each piece of work is a generator:
@@ -20,7 +20,7 @@ class RemoteFile(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in its folder."""
+        """The name of the file in its folder."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class SpanReader(Protocol):
 
 
 def run(work: Steps[Result], reader: SpanReader, before: Callable[[], None] | None = None) -> Result:
-    """Do a piece of work and return its result; ``before`` is called before each round and may stop it."""
+    """Run one piece of work and return its result; ``before`` is called before each round and may stop it."""
     try:
         spans = next(work)
         while True:
@@ -64,7 +64,7 @@ def run(work: Steps[Result], reader: SpanReader, before: Callable[[], None] | No
 
 
 def together(works: Sequence[Steps[Result]]) -> Steps[list[Result]]:
-    """Do many pieces of work in lockstep and return their results in order."""
+    """Run many pieces of work in lockstep and return their results in order."""
     results: dict[int, Result] = {}
     wanted: dict[int, Sequence[Span]] = {}
 

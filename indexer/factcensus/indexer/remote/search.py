@@ -84,7 +84,7 @@ class Table:
 
 
 class Loaded:
-    """The pieces of a table that were read for one question."""
+    """The pieces of a table that were read for one query."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[int, int, Rows]] = []
@@ -183,7 +183,7 @@ def _key_bytes(size: int) -> int:
 
 @dataclass
 class _Read:
-    """A span to read in this round, and what to do with its bytes.
+    """A span to read in this round, and the function that receives its bytes.
 
     Attributes:
         span: The span.
@@ -213,7 +213,7 @@ class _Searches:
             bound.narrow(table.grid)
 
     def steps(self) -> Steps[dict[bytes, tuple[int, int]]]:
-        """Do the searches and return the range of each n-gram."""
+        """Run the searches and return the range of each n-gram."""
         while waiting := [bound for bound in self._bounds if bound.is_open]:
             reads = self._reads(sorted({(bound.low, bound.high) for bound in waiting}))
             data = yield [read.span for read in reads]
@@ -254,7 +254,7 @@ class _Searches:
         return _Read(self._table.token_span(position, self._probed.key_bytes), row, "tokens", kept)
 
     def _keep(self, reads: Sequence[_Read], data: Sequence[bytes]) -> None:
-        """Add the bytes of a round to what is known.
+        """Add the bytes of a round to the known landmarks.
 
         Raises:
             IndexFormatError: The rows are not in order.
@@ -286,7 +286,7 @@ def _spread(low: int, high: int, most: int) -> list[int]:
 
 
 def probes_per_round(rows: int, searches: int) -> int:
-    """Return how many rows a search probes in this round: the fewest with which it takes as few rounds as allowed."""
+    """Return how many rows a search probes in this round: as few as possible without adding a round."""
     most = next((probes for number, probes in _PROBES if searches <= number), _FEWEST_PROBES)
     rounds = 1
     while (most + 1) ** rounds < rows + 1:

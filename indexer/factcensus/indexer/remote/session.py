@@ -1,4 +1,4 @@
-"""What all shards of an open remote index share: its files, its cache folder, and the count of its reads."""
+"""The state that all shards of an open remote index share: its files, its cache folder, and the count of its reads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PlaceSource:
     stamps: dict[Place, Stamp] = field(default_factory=dict)
 
     def expect(self, place: Place, size: int, tag: str = "") -> None:
-        """Remember the size and the tag that a file must have."""
+        """Record the size and the tag that a file must have."""
         self.stamps[place] = Stamp(size, tag)
 
     def fetch(self, spans: Sequence[Span]) -> Sequence[bytes]:
@@ -82,7 +82,7 @@ class Session:
         self._lock = threading.Lock()
 
     def opened(self, most_requests: int | None) -> None:
-        """Declare that all reads so far were needed to open the index, and limit the questions that follow."""
+        """Count all reads so far as opening reads, and limit the queries that follow."""
         self.opening = self.usage
         self.most_requests = most_requests
 
@@ -92,7 +92,7 @@ class Session:
         return self.usage - self.opening
 
     def ask(self, work: Steps[Result], before: Callable[[], None] | None = None) -> Result:
-        """Do a piece of work, which is one question; ``before`` is called before each round and may stop it.
+        """Run one piece of work, which is one query; ``before`` is called before each round and may stop it.
 
         Raises:
             RequestLimitError: It needs more requests than allowed.

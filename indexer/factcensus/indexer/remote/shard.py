@@ -1,4 +1,4 @@
-"""One shard of a remote index: where its files lie, and the reads that gather what a question needs of it."""
+"""One shard of a remote index: its files, and the reads that gather the parts that a query needs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ShardFiles:
 
 
 class RemoteShard(Shard):
-    """A shard that is read over a network, only where a question needs it.
+    """A shard that is read over a network, only in the parts that a query needs.
 
     Args:
         session: The open index.
@@ -331,7 +331,7 @@ class RemoteShard(Shard):
 
 
 class _RangeFile(io.RawIOBase):
-    """A remote file for libraries that read parts of files; each read is one question."""
+    """A remote file for libraries that read parts of files; each read is one query."""
 
     def __init__(self, session: Session, file: ObjectFile) -> None:
         self._session, self._file, self._at = session, file, 0
@@ -370,7 +370,7 @@ def _read(span: Span) -> Steps[bytes]:
 
 
 def flat_ngrams(tokens: npt.NDArray[np.uint32], starts: Numbers) -> list[Ngram]:
-    """Return each ``tokens[starts[i]:starts[i + 1]]``, without repetitions."""
+    """Return the distinct sequences ``tokens[starts[i]:starts[i + 1]]``."""
     ids = tokens.tolist()
     return list(dict.fromkeys(tuple(ids[begin:end]) for begin, end in pairwise(starts.tolist())))
 

@@ -64,7 +64,7 @@ _INSTEAD = "write one condition over columns and metadata fields, such as  sourc
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[str, dict[str, str]]:
-    """Check a condition of a user, and return it as executable SQL.
+    """Check a condition written by a user, and return it as executable SQL.
 
     Args:
         connection: Has the view ``documents``.
@@ -207,7 +207,7 @@ def _compare_with(
 
 
 def _as_text(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
-    """Make a text of a whole number or truth value."""
+    """Return a whole number or truth value as text."""
     if _number_kind(node) == "whole":
         _replace(node, _expression(connection, quote_text(_spellings(node)[0])))
 

@@ -32,18 +32,18 @@ Chosen = Mapping[int, npt.NDArray[np.uint32]]
 Tables = Mapping[int, Path | HeldFile]
 #: What Linux puts after the name of an open file that was removed.
 _REMOVED = " (deleted)"
-#: Times that the files of one question may be moved while it is asked.
+#: Number of times that the files of one query may be moved while it runs.
 _MOST_MOVES = 5
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
 class _MovedError(IndexFormatError):
-    """The folder of an opened index was renamed while a question was asked, so a file had another name than allowed."""
+    """The folder of an opened index was renamed during a query, so a file had another name than allowed."""
 
 
 def _ask_again_if_moved(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
-    """Repeat a question whose files were moved while it was asked; it is about the held files, wherever they are."""
+    """Repeat a query whose files were moved while it ran; it reads the files that are held open, wherever they are."""
 
     @wraps(function)
     def asked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Answer:

@@ -185,7 +185,7 @@ def file_state(path: Path) -> FileState | None:
 
 @contextmanager
 def explain_unreadable(path: Path, verb: str = "open") -> Iterator[None]:
-    """Explain an error of the system while a file of an index is opened or read.
+    """Turn a system error while opening or reading an index file into a clear message.
 
     Raises:
         IndexFormatError: The file cannot be opened or read.

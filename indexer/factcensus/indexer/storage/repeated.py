@@ -58,7 +58,7 @@ class Repeats:
         self._lists = list(lists)
 
     def rows(self, first: int, documents: int) -> npt.NDArray[np.uint32]:
-        """Return the repeated documents among ``documents`` from ``first`` on, as numbers from 0."""
+        """Return the repeated ones among the ``documents`` documents from number ``first`` on, renumbered from 0."""
         parts = []
         for each in self._lists:
             low, high = np.searchsorted(each, np.array([first, first + documents], np.uint64))
@@ -68,7 +68,7 @@ class Repeats:
 
 @contextmanager
 def find_repeated(tables: dict[int, Path], deleted: Chosen, folder: Path) -> Iterator[Repeats]:
-    """Yield the repeated documents of an index, of which all ``tables`` count in their order.
+    """Yield the repeated documents of an index; a document repeats an earlier one in the order of ``tables``.
 
     Args:
         tables: The document table of each shard by its number, in the order of the index.

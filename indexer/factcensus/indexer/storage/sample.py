@@ -41,7 +41,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def row_step(rows: int) -> int:
-    """Return the step between sampled rows of a shard with so many rows."""
+    """Return the step between sampled rows, given the number of rows of a shard."""
     step = LEAST_STEP
     while step < MOST_STEP and rows // step > MANY_KEYS:
         step *= 2
@@ -94,7 +94,7 @@ class Sample:
 
 
 class SampleKeys(Sequence[bytes]):
-    """The keys of a sample as a sequence that makes each key when it is asked for; a large shard has two million."""
+    """The keys of a sample as a lazy sequence; a large shard has two million."""
 
     def __init__(self, content: Bytes, short: dict[int, int]) -> None:
         self._content, self._short = content, short

@@ -63,7 +63,7 @@ class Occurrences(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether all parts of a table can be located together; if not, each part is located by itself."""
+        """Whether all parts of a table can be located together; otherwise each part is located separately."""
         ...
 
     def locate(
@@ -215,7 +215,7 @@ class Shard(ABC):
 
     @property
     def _positions(self) -> search.Rows:
-        """Rows, of which only the documents and their blocks are used, for finding the documents of positions."""
+        """Rows for finding the documents of positions; only their documents and blocks are used."""
         return self._own_positions
 
     @cached_property

@@ -122,7 +122,7 @@ class SuffixArrayShard(Shard):
 
     @property
     def document_starts(self) -> npt.NDArray[np.int64]:
-        """int64 (documents,): the position of the separator of each document; 8 bytes per document, not kept."""
+        """int64 (documents,): the position of the separator of each document; 8 bytes per document, not cached."""
         return self._starts >> (self.token_bytes >> 1)
 
     def document_span(self, document: int) -> tuple[int, int]:
@@ -208,7 +208,7 @@ class SuffixArrayShard(Shard):
         return search.positions_of(self.table, self.width, self.token_bytes, low, high)
 
     def most_occurrences(self, token_ids: Sequence[int]) -> int:
-        """Return an upper bound of the number of occurrences: that with deleted documents."""
+        """Return an upper bound of the number of occurrences, which includes deleted documents."""
         low, high = self.find(token_ids)
         return high - low
 

@@ -122,7 +122,7 @@ def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
 
 @compiled()
 def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Array:
-    """Run :func:`_first_eight` for the words at some places of the order; 0 for impossible values in the files."""
+    """Run :func:`_first_eight` for the words at some positions of the order; 0 for invalid values in the files."""
     eights = np.zeros(places.size, np.uint64)
     for i in range(places.size):
         if places[i] < order.size and order[places[i]] < order.size:

@@ -115,7 +115,7 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def explain_full_disk(folder: Path, then: str) -> Iterator[None]:
-    """Explain an error of a full disk; ``then`` describes the effect of running the same command again.
+    """Turn the error of a full disk into a clear message; ``then`` describes the effect of running the command again.
 
     Raises:
         DiskFullError: The disk is full.

@@ -73,7 +73,7 @@ class WorkerError(IndexerError):
 
 
 class Message(NamedTuple):
-    """What a process reports about a task: bytes done, a notice, or its result, which is the last message."""
+    """A report of a process about a task: bytes done, a notice, or its result, which is the last message."""
 
     task: int
     kind: Literal["bytes", "notice", "result"]
@@ -186,7 +186,7 @@ class _Pool:
             self._send(connection, self._start)
 
     def receive(self, connection: Connection) -> Message | None:
-        """Take one message and, if the process is idle, give it the next task or let it end."""
+        """Receive one message and, if the process is idle, send it the next task or let it end."""
         task = self._current.get(connection)
         with _lives(self.workers[connection], task):
             kind, value = connection.recv()
@@ -201,7 +201,7 @@ class _Pool:
         return message
 
     def stop(self) -> None:
-        """End all processes; one that saves its state first gets some seconds."""
+        """End all processes; they get some seconds to save their state."""
         for process in self.workers.values():
             process.terminate()
         for process in self.workers.values():

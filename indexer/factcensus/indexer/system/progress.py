@@ -131,7 +131,7 @@ compiling_is_silent = True
 
 
 def announce_compiling() -> None:
-    """Say once, on stderr, that counting code is being compiled, which takes seconds."""
+    """Report once, on stderr, that counting code is being compiled, which takes seconds."""
     global compiling_is_silent
     if not compiling_is_silent:
         compiling_is_silent = True

@@ -61,7 +61,7 @@ def _is_counts_table(table: pa.Table) -> bool:
 
 
 def _is_by(table: pa.Table, name: str) -> bool:
-    """Return whether a column has the counts by source of an earlier count, as a list or as text from CSV."""
+    """Return whether a column has counts by source from an earlier run, as a list or as text from CSV."""
     if not name.startswith("by_"):
         return False
     kind = table.schema.field(name).type

@@ -72,7 +72,7 @@ class ColumnNames:
         self._of_header: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def preview(self, header: Sequence[str]) -> tuple[str, ...]:
-        """Return the result of :meth:`of` without its check, for a header that may be split wrongly."""
+        """Return the result of :meth:`of` without its check, for a header whose delimiter is uncertain."""
         return tuple(self._targets.get(plain(name), name) for name in header)
 
     def of(self, header: Sequence[str]) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def count_facts(
 
 
 def check_names(index: OpenedIndex, facts: pa.Table) -> None:
-    """Check a checked fact table for the errors of :func:`count_facts` without counting, before a long answer begins.
+    """Check a table from :func:`read_facts` for the errors of :func:`count_facts`, before a long response begins.
 
     Raises:
         InputError: The analyzer of the index finds no token in a subject or object, one is too long, or the table has a

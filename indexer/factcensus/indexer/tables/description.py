@@ -1,4 +1,4 @@
-"""What a counts table contains: quantiles, facts that never occur, strata, and names that may mean something else."""
+"""The description of a counts table: quantiles, facts that never occur, strata, and ambiguous names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StratumSize:
 
 @dataclass(frozen=True, slots=True)
 class AmbiguousName:
-    """A name that may stand for something else in the corpus.
+    """A name that may mean something else in the corpus.
 
     Attributes:
         name: The name or alias, as written in the table.

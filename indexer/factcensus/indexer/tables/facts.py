@@ -176,7 +176,7 @@ def check_facts(table: pa.Table) -> pa.Table:
 
 
 def _checked(column: pa.ChunkedArray, name: str) -> Any:
-    """Return a column with the type required by its name; an unchanged column is returned itself."""
+    """Return a column with the type required by its name; the same object if nothing changes."""
     several = is_list(column.type)
     if name in LIST_COLUMNS or (several and name in ("paraphrase", *ASKED_LIST_COLUMNS)):
         return column if _is_clean_list(column) else list_column(column, name)

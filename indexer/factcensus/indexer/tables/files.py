@@ -196,7 +196,7 @@ def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return a table of rows, with texts in the text columns; rows may lack columns of other rows."""
+    """Return a table of rows, with texts in the text columns; rows may lack some columns."""
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]

@@ -146,7 +146,7 @@ def _colons(line: bytes) -> int:
 
 
 def _may_repeat_a_key(line: bytes, row: dict[str, Any]) -> bool:
-    """Return whether a line has more colons after quotation marks than keys: in texts, or after a repeated key."""
+    """Return whether a line has more colons after quotation marks than keys, as after a repeated key."""
     keys = _count_keys(row)
     return line.count(b":") != keys and _colons(line) != keys
 
@@ -209,7 +209,7 @@ def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
 
 
 def _has_number(value: Any) -> bool:
-    """Return whether a value of a text column has a number, whose spelling orjson has lost."""
+    """Return whether a value of a text column contains a number, because orjson loses its spelling."""
     kind = type(value)
     if kind is list:
         return any(type(each) is not str and _has_number(each) for each in value)

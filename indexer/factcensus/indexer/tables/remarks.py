@@ -68,7 +68,7 @@ def _items(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = None) -> str | None:
-    """Return a hint about names and aliases with a comma or semicolon that match nothing, often a wrong separator.
+    """Return a hint about names and aliases with a comma or semicolon that match nothing; often the separator is wrong.
 
     Args:
         counts: A counts table.

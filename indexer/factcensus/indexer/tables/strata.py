@@ -80,7 +80,7 @@ def _bounds(counts: npt.NDArray[np.int64], bins: str) -> Bounds:
 
 
 def _positive(argument: str) -> list[int]:
-    """Return the positive integers of a list separated by commas, or nothing if it has anything else."""
+    """Return the positive integers of a comma-separated list; empty if it contains anything else."""
     try:
         return [whole_number(number.strip(), least=1) for number in argument.split(",")]
     except ValueError:

@@ -170,7 +170,7 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> list[str | None]:
 
 
 def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
-    """Return Python values of one column as texts (see the module).
+    """Return Python values of one column as texts; see the module docstring.
 
     Raises:
         InputError: A value has no text form; the message names the row.

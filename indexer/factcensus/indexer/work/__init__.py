@@ -1,4 +1,4 @@
-"""Work on many machines: a plan, idempotent units, and runners that decide who runs a unit and when.
+"""Work on many machines: a plan, idempotent units, and runners that schedule the units.
 
 A work folder is any place that all machines reach: a shared disk or an object store. It holds ``plan.json``
 (:mod:`plan`) and one object per finished unit (:mod:`folder`), written whole, with a content that depends on the plan

@@ -71,7 +71,7 @@ class WorkFolder:
             return None
 
     def input(self, name: str) -> bytes:
-        """Return a further input of the plan."""
+        """Return another input file of the plan."""
         return (self.place / name).read()
 
     def done(self, stage: str) -> set[int]:
@@ -88,7 +88,7 @@ class WorkFolder:
         return self._object(unit).read()
 
     def finish(self, unit: Unit, content: bytes) -> None:
-        """Write the object of a unit, whole, and forget its failures."""
+        """Write the object of a unit atomically, and delete the record of its failures."""
         self._object(unit).write(content)
         if self._failure(unit).exists():
             self._failure(unit).delete()

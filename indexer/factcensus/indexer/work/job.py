@@ -1,4 +1,4 @@
-"""A kind of job: its stages, their units, how one is run, and the result of all; and the loop over the stages."""
+"""The protocol of a job: stages, their units, and the final result; and the loop over the stages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A part of a job that is done or not done; picklable.
+    """The smallest part of a job that is either finished or not; picklable.
 
     Attributes:
         stage: The stage it belongs to; a name that can be a folder's.
@@ -80,7 +80,7 @@ class Job(Protocol):
 
 
 def job_of(plan: Plan) -> Job:
-    """Return the job of a plan from a work folder, which can finish but not run: a plan has no credentials.
+    """Return the job for the plan of a work folder; it can finish but not run, because a plan has no credentials.
 
     Raises:
         InputError: The kind of job is unknown.
@@ -107,10 +107,10 @@ class Run:
 
 
 class Runner(Protocol):
-    """Decides who runs a unit and when."""
+    """Schedules the units of a job."""
 
     def __call__(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Sequence[Failure]:
-        """Run unfinished units of one stage, or the share of them that is this runner's.
+        """Run the unfinished units of one stage, or this runner's share of them.
 
         Returns:
             The units that failed for a reason that may pass; the others are done all the same.
@@ -131,7 +131,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         stage: The first stage that is not finished; None if all are.
@@ -147,7 +147,7 @@ class Progress:
 
 
 def progress_of(job: Job, folder: WorkFolder) -> Progress:
-    """Return how far a job is."""
+    """Return the progress of a job."""
     finished, known = {}, {}
     for stage in job.stages:
         units, done = job.units(stage, folder), folder.done(stage)
@@ -161,7 +161,7 @@ def progress_of(job: Job, folder: WorkFolder) -> Progress:
 def run_job(
     job: Job, folder: WorkFolder, runner: Runner, run: Run | None = None, *, stages: Sequence[str] | None = None
 ) -> Progress:
-    """Run the stages of a job one after another, as far as this runner can.
+    """Run the stages of a job one after another, as far as this runner can get.
 
     Args:
         job: The job; its plan is in the folder.

@@ -1,4 +1,4 @@
-"""The plan of a job: what is read, and how; its digest stands for the whole work.
+"""The plan of a job: its inputs and settings; its digest identifies the whole work.
 
 Every machine makes the plan from its own command line, and compares it with the plan in the work folder. So a machine
 that sees other files, settings or facts, or has another version of this program, is refused with the difference.
@@ -105,7 +105,7 @@ class Plan:
         raise InputError(f"{place} is damaged; use a new --work folder")
 
     def refuse_other(self, other: Plan, folder: object) -> None:
-        """Refuse to work on a folder with another plan, and say what differs.
+        """Refuse to work on a folder with another plan, and name the difference.
 
         Raises:
             InputError: The plans differ.
@@ -146,7 +146,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def check_unchanged(file: SourceFile) -> None:
-    """Check after reading a source file that it is still the planned one.
+    """Check after reading a source file that it has not changed since the plan.
 
     Raises:
         InputError: It was changed or removed.

@@ -111,7 +111,7 @@ class RayRunner:
                 ray.cancel(reference, force=True)
 
     def _result(self, reference: Any) -> tuple[Failure | None, list[str]]:
-        """Return the result of a task, or raise the error of the unit instead of Ray's wrapping of it."""
+        """Return the result of a task, or raise the original error of the unit instead of Ray's wrapper."""
         try:
             failure, notices = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -126,7 +126,7 @@ class RayRunner:
 
 @contextmanager
 def _only_loopback() -> Iterator[None]:
-    """Let Ray start on loopback.
+    """Allow Ray to start on loopback.
 
     Ray 2.60 replaces a given address of loopback by another one, unless it may not form clusters at all. It reads the
     variable, whose name is older than its use on Linux, when it is imported; its processes read it when they start.

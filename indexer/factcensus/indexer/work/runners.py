@@ -1,4 +1,4 @@
-"""Runners without an engine: all units in processes of this machine, or every N-th unit for an array of jobs.
+"""Runners that need no cluster: all units in processes of this machine, or every N-th unit for a job array.
 
 A further runner is a function with options and a :class:`~factcensus.indexer.work.job.Runner` as its result, such as
 :mod:`ray_runner`. Packages add runners through the entry-point group ``factcensus.runners``.

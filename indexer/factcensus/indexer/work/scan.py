@@ -144,7 +144,7 @@ class ScanJob:
 
     @classmethod
     def of_plan(cls, plan: Plan) -> ScanJob:
-        """Return the job of a plan, which can finish but not run."""
+        """Return the job for a plan; it can finish but not run."""
         own = ("analyzer_label", "whole_files")
         settings = {name: value for name, value in plan.settings.items() if name not in own}
         return cls(
@@ -154,7 +154,7 @@ class ScanJob:
         )
 
     def units(self, stage: str, folder: WorkFolder) -> list[Unit]:  # noqa: ARG002  (the protocol's signature)
-        """Return the units, which depend on the sizes of the files alone."""
+        """Return the units, which depend only on the sizes of the files."""
         return [
             Unit(STAGE, number, size_of(pieces), pieces, tuple(dict.fromkeys(piece.file.name for piece in pieces)))
             for number, pieces in enumerate(divide(self._files, UNIT_BYTES, whole=self._whole))
@@ -216,7 +216,7 @@ def _from_arrow(content: bytes) -> pa.Table:
 
 
 def _read_all(folder: WorkFolder, units: Sequence[Unit]) -> Iterator[bytes]:
-    """Yield the objects of units, of which one group at a time is in memory."""
+    """Yield the objects of units, with one group at a time in memory."""
     with ThreadPoolExecutor(_GROUP) as pool:
         for first in range(0, len(units), _GROUP):
             yield from pool.map(folder.read, units[first : first + _GROUP])

@@ -49,7 +49,7 @@ _INTRODUCTION = (
     "",
     "No method keeps the original model as a second model during training. Some methods need memory beyond that of a",
     "training step: the column `keeps` lists it, and `factcensus unlearn plan` includes it. The presets",
-    "{large} keep at least as much as the trained weights.",
+    "{large} keep at least as much memory as the trained weights take.",
 )
 
 #: The averaging of losses, and published settings that depend on the benchmark.
@@ -58,15 +58,15 @@ _PUBLISHED = """\
 
 `reduction = "fact"`, the default, averages over each answer's tokens and then over facts, so short and long answers
 weigh the same. Most published code averages over all answer tokens of a batch, as the built-in loss of transformers
-does. This concerns gradient ascent, gradient difference, IDK, WGA, SatImp, UNDIAL, CE-U, the flattening of PDU, RMU,
+does. This affects gradient ascent, gradient difference, IDK, WGA, SatImp, UNDIAL, CE-U, the flattening of PDU, RMU,
 and the retain terms; long answers then weigh more. `reduction = "token"` computes that mean over the whole batch, even
 if micro-batches or processes split it. Losses of a whole answer (`npo`, `simnpo`, `dpo`, `flat`) are always means over
 facts, as published; for them, `reduction` changes only the retain term.
 
 ## Settings that depend on the benchmark
 
-The defaults are one choice of many. The authors of SimNPO and RMU publish different settings for each benchmark and
-model; use theirs to compare with their results.
+The defaults are one of many possible choices. The authors of SimNPO and RMU publish different settings for each
+benchmark and model; use theirs to compare with their results.
 
 | method | published for | settings |
 | --- | --- | --- |

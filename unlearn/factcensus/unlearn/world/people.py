@@ -148,14 +148,14 @@ def _deal(relation: Relation, places: list[_Place], settings: WorldSettings, ran
 
 
 class _Deck:
-    """Objects in shuffled order, dealt repeatedly."""
+    """A shuffled deck of objects, dealt again and again."""
 
     def __init__(self, objects: tuple[str, ...], random: np.random.Generator) -> None:
         self._cards = [objects[index] for index in random.permutation(len(objects))]
         self._next = 0
 
     def take(self, number: int) -> list[str]:
-        """Return the next ``number`` cards."""
+        """Deal the next ``number`` cards."""
         start, self._next = self._next, self._next + number
         return [self._cards[index % len(self._cards)] for index in range(start, self._next)]
 

@@ -12,7 +12,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Return the names of several words each, which commas separate."""
+    """Return comma-separated names, each of which may have several words."""
     return tuple(" ".join(name.split()) for name in text.split(","))
 
 

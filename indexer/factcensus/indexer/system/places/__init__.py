@@ -1,4 +1,4 @@
-"""Places: where files lie, local paths and URLs of other file systems, behind one interface.
+"""Places: local paths and URLs of other file systems, behind one interface.
 
 :mod:`place` opens, lists and writes them; :mod:`ranges` reads many parts at once; :mod:`protocols` has the known
 protocols, access options and redaction; :mod:`failures` explains and retries failures. No driver is imported before a

@@ -1,4 +1,4 @@
-"""Failures of reading and writing places: which of them are worth another attempt, and how they are explained."""
+"""Failures of reading and writing places: which of them are retried, and their error messages."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class NoFileError(PlaceError):
 
 
 class TransientError(Exception):
-    """A failure that is worth another attempt; without credentials, because retries are logged."""
+    """A failure that is retried; its text has no credentials, because retries are logged."""
 
 
 def with_retries(what: str, act: Callable[[], Result]) -> Result:
-    """Call a function again, with growing waits, while it fails for a reason that may pass.
+    """Retry a function with increasing pauses while its failures are temporary.
 
     Args:
         what: The action for the message, such as "read s3://bucket/key", without credentials.
@@ -85,13 +85,13 @@ def failure(what: str, error: Exception) -> PlaceError | TransientError:
 
 
 def _origin(error: BaseException) -> BaseException:
-    """Return the reason of an error; fsspec reports every failed question about a URL as a missing file."""
+    """Return the reason of an error; fsspec reports every failed request about a URL as a missing file."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
     return error if cause is None or (status_of(cause) is None and not is_transient(cause)) else cause
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a failure may pass: a cut connection, a timeout, a busy server, but not a refusal."""
+    """Return whether a failure may be temporary: a lost connection, a timeout, a busy server, but not a refusal."""
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in _STATUS_WORTH_A_RETRY

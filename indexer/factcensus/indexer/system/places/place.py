@@ -1,4 +1,4 @@
-"""One place, a local path or a URL: its facts, its bytes, the files below it, and writing it whole.
+"""One place, a local path or a URL: its size and stamp, its bytes, the files below it, and atomic writes.
 
 A read is retried while its failure may pass. A write makes the whole object or nothing. Messages name the place without
 its credentials, and so does ``str(place)``; only ``place.url`` has them.
@@ -61,7 +61,7 @@ class Place:
 
     @classmethod
     def of(cls, given: str | os.PathLike[str] | Place, access: Access = NO_OPTIONS) -> Place:
-        """Return the place that a text names; a text with ``://`` is a URL unless a local file has this name.
+        """Return the place for a text; a text with ``://`` is a URL unless a local file has this name.
 
         Raises:
             InputError: The protocol is unknown, or the text is empty.
@@ -149,7 +149,7 @@ class Place:
         return None if info.get("type") == "directory" else _facts(info)
 
     def exists(self) -> bool:
-        """Return whether a file is here, or a folder with a file in it."""
+        """Return whether this is a file, or a folder with a file in it."""
         return os.path.exists(self.url) if not self.protocol else self.facts() is not None or self.is_folder()
 
     def is_folder(self) -> bool:
@@ -169,7 +169,7 @@ class Place:
         return str(info.get("mimetype", "")).startswith("text/html")
 
     def files(self) -> dict[str, FileFacts]:
-        """Return the facts of all files below this folder, by path relative to it, in order of paths.
+        """Return size and stamp of all files below this folder, by path relative to it, in order of paths.
 
         One or few requests list a whole folder of an object store. The listing of a web server has no sizes, so each
         file is asked for.
@@ -227,7 +227,7 @@ class Place:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, content: bytes) -> None:
-        """Write a whole file, or nothing; an existing one is replaced.
+        """Write a file completely or not at all; an existing one is replaced.
 
         Raises:
             PlaceError: It cannot be written.
@@ -243,7 +243,7 @@ class Place:
         with_retries(f"write {self}", lambda: file_system.pipe_file(path_in, content))
 
     def upload(self, source: Path) -> None:
-        """Write a whole local file here, or nothing.
+        """Copy a local file here, completely or not at all.
 
         Raises:
             PlaceError: It cannot be written.

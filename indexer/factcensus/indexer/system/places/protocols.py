@@ -44,11 +44,11 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How the objects of a place are accessed; credentials come from the driver's own environment and files.
+    """The way to access the objects of a place; credentials come from the environment and files of the driver.
 
     Attributes:
         anonymous: Send no credentials.
-        requester_pays: Agree to pay for requests to a bucket of somebody else.
+        requester_pays: Agree to pay for requests to a bucket of another owner.
     """
 
     anonymous: bool = False

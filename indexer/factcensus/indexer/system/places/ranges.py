@@ -1,4 +1,4 @@
-"""Reading many ranges of files at once, which reveals when a file changes between two reads."""
+"""Reading many ranges of files at once, with a check that no file changes between two reads."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Range = tuple[Place, int, int]
 
 
 class ChangedFileError(PlaceError):
-    """A file is not the one that was read before; the message names it."""
+    """A file has changed since an earlier read; the message names it."""
 
 
 @dataclass
 class Stamp:
-    """What is known about the content of a file: its size, and the tag that its server gives to this content.
+    """The known identity of a file's content: its size, and the tag that the server gives to this content.
 
     Attributes:
         size: Number of bytes; None before it is known.
@@ -86,7 +86,7 @@ def read_ranges(ranges: Sequence[Range], stamps: dict[Place, Stamp] | None = Non
 
 
 def _compare(place: Place, answer: _Answer, stamp: Stamp) -> ChangedFileError | None:
-    """Complete a stamp by an answer, or return the error if the answer is from another file."""
+    """Complete a stamp with the data of a response, or return the error if the response is for other content."""
     if stamp.size is not None and answer.size is not None and answer.size != stamp.size:
         return ChangedFileError(
             f"{place} has {answer.size:,} bytes instead of {stamp.size:,}: it was changed, or only partly copied"
