@@ -1,0 +1,58 @@
+"""The examples run as a reader would run them: notebooks in a real kernel, and units with options that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import nbformat
+import pytest
+import yaml
+from nbclient import NotebookClient
+
+from factcensus.api.commands import add_commands
+from factcensus.indexer.environment import known_variables
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the kernel's libraries
+@pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_cell_of_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
+    cells = nbformat.read(notebook, as_version=4)
+    assert not [cell for cell in cells.cells if cell.get("outputs")], "notebooks are stored without outputs"
+    NotebookClient(cells, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for cell in cells.cells for output in cell.get("outputs", []) if "data" in output]
+    assert any("text/html" in output["data"] for output in shown), "answers are shown as tables"
+
+
+def served(arguments: list[str]) -> Any:
+    """Parse the arguments of ``factcensus serve``; raises an error for unknown options."""
+    root = click.Group()
+    add_commands(root)
+    return root.commands["serve"].make_context("serve", arguments)
+
+
+def test_the_systemd_unit_uses_options_and_variables_that_exist() -> None:
+    unit = (EXAMPLES / "factcensus.service").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ExecStart=\S+/factcensus serve (.*)$", unit, re.MULTILINE)
+    assert served(shlex.split(command))
+    assert set(re.findall(r"^Environment=(\w+)=", unit, re.MULTILINE)) <= set(known_variables())
+
+
+def test_the_kubernetes_manifest_uses_options_variables_and_routes_that_exist() -> None:
+    objects = list(yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8")))
+    assert [each["kind"] for each in objects] == ["PersistentVolumeClaim", "Deployment", "Service"]
+    pod = objects[1]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][0] == "serve"
+    assert served(container["args"][1:])
+    assert {each["name"] for each in container["env"]} <= set(known_variables())
+    probes = {container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert probes == {"/readyz", "/healthz"}
+    assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+    dockerfile = (EXAMPLES.parent / "api" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"--uid {pod['securityContext']['runAsUser']}" in dockerfile
