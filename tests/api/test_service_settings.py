@@ -50,6 +50,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
         "FACTCENSUS_FORWARDED_ALLOW_IPS": "192.0.2.1,10.0.0.0/8",
         "FACTCENSUS_POLL_SECONDS": "2.5",
         "FACTCENSUS_WORKERS": "3",
+        "FACTCENSUS_REMOTE": "wiki=http://a:1,http://b:2 pile=http://c:3",
     } | {f"FACTCENSUS_{limit.name.upper()}": str(number) for number, limit in enumerate(fields(Limits), 1)}
     for name, value in env.items():
         environment.setenv(name, value)
@@ -72,6 +73,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
         warm_up=False,
         allowed_hosts=("a.example", "*.b.example"),
         forwarded_allow_ips=("192.0.2.1", "10.0.0.0/8"),
+        remote=("wiki=http://a:1,http://b:2", "pile=http://c:3"),
         poll_seconds=2.5,
         workers=3,
         limits=Limits(**{limit.name: number for number, limit in enumerate(fields(Limits), 1)}),
@@ -116,7 +118,7 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0", "FACTCENSUS_LOG_FORMAT": "text", "FACTCENSUS_WARM_UP": "1"}
     expected |= dict.fromkeys(("FACTCENSUS_INDEXES_IN", "FACTCENSUS_ADMIN_KEYS", "FACTCENSUS_JOBS_FOLDER"), "none")
     expected |= {"FACTCENSUS_WORKERS": "1", "FACTCENSUS_POLL_SECONDS": str(Settings().poll_seconds)}
-    expected |= dict.fromkeys(("FACTCENSUS_CORS_ORIGINS", "FACTCENSUS_FACT_TABLES"), "none")
+    expected |= dict.fromkeys(("FACTCENSUS_CORS_ORIGINS", "FACTCENSUS_FACT_TABLES", "FACTCENSUS_REMOTE"), "none")
     expected |= dict.fromkeys(("FACTCENSUS_ALLOWED_HOSTS", "FACTCENSUS_FORWARDED_ALLOW_IPS"), "none")
     expected |= {f"FACTCENSUS_{limit.name.upper()}": str(getattr(Limits(), limit.name)) for limit in fields(Limits)}
     assert {name: default.strip() for name, default in listed.items()} == expected

@@ -34,13 +34,15 @@ from factcensus.api.routes import jobs as job_routes
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog
 from factcensus.api.serving.fact_tables import FactTables
-from factcensus.api.serving.sources import sources_of
+from factcensus.api.serving.sources import Source, sources_of
 from factcensus.api.serving.warming import ShortCounts
 from factcensus.api.settings import Settings
+from factcensus.api.slices.source import slices_of
 from factcensus.api.workers.member import Member
 from factcensus.api.workers.peers import Peers
 from factcensus.api.workers.rates import RATE_HEADERS, Rates
 from factcensus.api.workers.tally import Tally
+from factcensus.indexer.errors import InputError
 
 
 def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
@@ -57,10 +59,11 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     """
     check_addresses(settings)
     keys = {} if settings.keys_file is None else read_keys(settings.keys_file)
-    check_names(keys, settings.admin_keys, list(sources_of(settings)), fixed=settings.indexes_in is None)
+    remote = slices_of(settings)
+    check_names(keys, settings.admin_keys, list(_sources(settings, remote)), fixed=settings.indexes_in is None)
     member = member or Member()
     models = Models()
-    service, runner = _build(settings, member)
+    service, runner = _build(settings, remote, member)
     service.catalog.listeners += [service.cache.clear, partial(models.keep_only, service.catalog)]
     app = FastAPI(
         title="factcensus",
@@ -90,12 +93,24 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     return app
 
 
-def _build(settings: Settings, member: Member) -> tuple[Service, JobRunner | None]:
+def _sources(settings: Settings, remote: Mapping[str, Source]) -> dict[str, Source]:
+    """Return the index folders now, and the indexes of slices.
+
+    Raises:
+        InputError: Two have the same name.
+    """
+    folders = sources_of(settings)
+    if both := sorted(folders.keys() & remote.keys()):
+        raise InputError(f"an index folder and an index of --remote are both named {both[0]!r}; names must be unique")
+    return {**folders, **remote}
+
+
+def _build(settings: Settings, remote: Mapping[str, Source], member: Member) -> tuple[Service, JobRunner | None]:
     """Return the shared objects of an application, and the jobs if this worker counts them."""
     limits = settings.limits
     metrics, short_counts, peers = Metrics(member.metrics_folder), ShortCounts(), Peers(member)
     catalog = Catalog(
-        partial(sources_of, settings),
+        partial(_sources, settings, remote),
         lambda outcome: metrics.index_opens.labels(outcome).inc(),
         short_counts.warm_up if settings.warm_up else None,
         settings.poll_seconds,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -141,12 +142,28 @@ def filter_of_text(text: str) -> Any:
         ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class AskedScope(Scope):
+    """The documents that pass the filter of a request.
+
+    Attributes:
+        filter: The filter as JSON, to pass it on to other services.
+    """
+
+    filter: str = "{}"
+
+    def asked(self) -> Any:
+        """Return the filter as in the body of a request."""
+        return json.loads(self.filter)
+
+
 def scope_of(filter: Filters) -> Scope:
     """Return the scope of the documents that pass a filter; raise InputError for an invalid filter."""
     wanted = {
         column: Between(value.min, value.max) if isinstance(value, Range) else value for column, value in filter.items()
     }
-    return Scope(where=condition(wanted))
+    where = condition(wanted)
+    return Scope() if where is None else AskedScope(where=where, filter=_FILTERS.dump_json(filter).decode())
 
 
 class CountBody(Body):

@@ -54,6 +54,14 @@ register(_variables)
     help="also serve every index in this folder",
 )
 @option(
+    "--remote",
+    "slices",
+    multiple=True,
+    metavar="NAME=URL,...",
+    default_text="$FACTCENSUS_REMOTE, separated by spaces",
+    help="serve an index whose slices the services at these URLs have, by adding their answers; may be repeated",
+)
+@option(
     "--host",
     metavar="HOST",
     default_text="$FACTCENSUS_HOST, or 127.0.0.1",
@@ -101,6 +109,7 @@ def serve(  # noqa: PLR0913  # one argument per option
     /,
     indexes: tuple[Place, ...],
     indexes_in: Path | None,
+    slices: tuple[str, ...],
     host: str | None,
     port: int | None,
     allowed_hosts: tuple[str, ...],
@@ -119,14 +128,16 @@ def serve(  # noqa: PLR0913  # one argument per option
     published = _published([place for place in indexes if not place.is_local], **remote)
     chosen = tuple(place.path for place in indexes if place.is_local) if indexes else settings.indexes
     indexes_in = indexes_in or settings.indexes_in
-    if not chosen and not published and indexes_in is None:
-        raise click.UsageError("no index to serve: give index folders, or --indexes-in DIR", ctx)
+    slices = slices or settings.remote
+    if not chosen and not published and indexes_in is None and not slices:
+        raise click.UsageError("no index to serve: give index folders, --indexes-in DIR or --remote NAME=URL", ctx)
     serve(
         replace(
             settings,
             indexes=chosen,
             published=published,
             indexes_in=indexes_in,
+            remote=slices,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
             allowed_hosts=allowed_hosts or settings.allowed_hosts,

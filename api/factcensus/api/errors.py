@@ -48,6 +48,10 @@ class ServiceError(FactcensusError):
         self.request_id = request_id
 
 
+class SliceError(FactcensusError):
+    """A slice of an index does not answer, or is not the expected one; so there is no answer (503)."""
+
+
 class AddressError(ServiceError):
     """A text that is not the URL of a service (exit status 2)."""
 

@@ -46,6 +46,8 @@ _BY_TYPE: dict[str, Any] = {
 _BY_NAME: dict[str, Any] = {
     "port": Annotated[Whole, Field(ge=0, le=65535, description="a whole number from 0 to 65535")],
     "workers": Annotated[Whole, Field(ge=1, le=256, description="a whole number from 1 to 256")],
+    # A comma separates the addresses of one index.
+    "remote": Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda text: text.split())],
     "requests_per_minute": Annotated[Whole, Field(ge=0, description="a whole number, at least 0")],
     "poll_seconds": Annotated[
         float, BeforeValidator(decimal_number), Field(ge=0, le=86400, description="a number of seconds from 0 to 86400")

@@ -114,14 +114,18 @@ class Client:
                     raise type(error)(message, status=error.status, title=error.title, type=error.type) from error
             sleep(FIRST_PAUSE_S)
 
-    def indexes(self) -> list[IndexSummary]:
+    def indexes(self, *, timeout_s: float | None = None) -> list[IndexSummary]:
         """Return name, digest, analyzer, documents and tokens of each open index."""
-        reply = self._send("GET", "/v1/indexes")
+        reply = self._send("GET", "/v1/indexes", timeout_s=timeout_s)
         return answer_of(reply, lambda json: [IndexSummary.from_json(each) for each in json["indexes"]])
 
-    def index(self, name: str) -> IndexInfo:
-        """Return the properties of one index."""
-        return answer_of(self._send("GET", _path(name)), IndexInfo.from_json)
+    def index(self, name: str, *, timeout_s: float | None = None) -> IndexInfo:
+        """Return the properties of one index; ``timeout_s`` replaces the client's own."""
+        return answer_of(self._send("GET", _path(name), timeout_s=timeout_s), IndexInfo.from_json)
+
+    def ask(self, name: str, route: str, body: Json, *, timeout_s: float | None = None) -> httpx.Response:
+        """Send a body to a route of an index and return the response; ``timeout_s`` replaces the client's own."""
+        return self._send("POST", _path(name, route), json=body, timeout_s=timeout_s)
 
     def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> CountAnswer:
         """Count a text like :meth:`CountIndex.count`; ``by`` is ``source`` or another column to group by."""
@@ -149,11 +153,14 @@ class Client:
         table: Facts,
         windows: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> pa.Table:
         """Return a table of facts with its counts, like :meth:`CountIndex.count_facts`.
 
         A table of more than :data:`JOB_FACTS` facts is counted as a job of the service, a smaller one in batches.
-        ``progress`` is called with the number of facts counted and the total.
+        ``progress`` is called with the number of facts counted and the total; ``timeout_s`` replaces the client's own
+        for each response.
 
         Raises:
             InputError: The table is not a fact table, has a column that counting adds, or a row cannot be counted.
@@ -161,7 +168,7 @@ class Client:
             ServerFailureError: Also if another index replaced the index between two batches.
         """
         facts, windows = countable(table), windows_of(windows)
-        digest = self.index(name).digest
+        digest = self.index(name, timeout_s=timeout_s).digest
         if facts.num_rows > JOB_FACTS:
             return count_as_job(self._send, _path(name, "facts:count"), facts, windows, digest, progress)
         counted: list[pa.Table] = []
@@ -174,6 +181,7 @@ class Client:
                     params={"windows": [str(window) for window in windows]},
                     content=body,
                     headers={"Content-Type": NDJSON, "Accept": NDJSON},
+                    timeout_s=timeout_s,
                 )
             except RejectedError as error:
                 if done:
@@ -254,7 +262,7 @@ class Client:
         return answer_of(self._ask(name, "trace", body), TraceAnswer.from_json)
 
     def _ask(self, name: str, route: str, body: Json) -> httpx.Response:
-        return self._send("POST", _path(name, route), json=body)
+        return self.ask(name, route, body)
 
     def _send(
         self,
@@ -266,8 +274,10 @@ class Client:
         json: Json | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> httpx.Response:
         """Send a request with retries, and return the successful response."""
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s)
         pause_s = 0.0
 
         def pause_after(error: Exception) -> bool | float:
@@ -287,7 +297,13 @@ class Client:
             pause_s = attempt.next_wait
             with attempt:
                 return self._send_once(
-                    method, self.base_url + path, params=params, json=json, content=content, headers=headers
+                    method,
+                    self.base_url + path,
+                    params=params,
+                    json=json,
+                    content=content,
+                    headers=headers,
+                    timeout=timeout,
                 )
         raise AssertionError("the last attempt returns or raises")
 

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from factcensus.api.errors import SliceError
 from factcensus.indexer.errors import (
     DeadlineError,
     EmptyQueryError,
@@ -61,6 +62,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "too-many-jobs": (503, "Too many jobs are waiting"),
     "jobs-unavailable": (503, "Jobs are not available"),
     "index-not-open": (503, "The index is not open"),
+    "slice-unavailable": (503, "A slice of the index is not available"),
     "not-ready": (503, "The service is not ready"),
     "deadline-exceeded": (504, "The count took too long"),
     "jobs-full": (507, "The jobs use too much storage"),
@@ -230,6 +232,8 @@ def kind_of(error: FactcensusError) -> str:
         return "index-changed"
     if isinstance(error, PlaceError):
         return "index-not-open"
+    if isinstance(error, SliceError):
+        return "slice-unavailable"
     return "invalid-input" if isinstance(error, InputError) else "internal-error"
 
 

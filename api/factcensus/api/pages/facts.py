@@ -11,6 +11,7 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from factcensus.api.bodies import scope_of
+from factcensus.api.cursors import Cursors, cursors_of
 from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_router
 from factcensus.api.http.negotiation import preferred
 from factcensus.api.http.parameters import refuse_ignored
@@ -18,7 +19,6 @@ from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.api.limits import check_entity, check_groups, check_text
 from factcensus.api.pages.asking import Question
 from factcensus.api.pages.rendering import html
-from factcensus.api.routes.documents import Cursors
 from factcensus.api.serving.deadlines import within
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex, Deadline
@@ -96,7 +96,7 @@ def _result(index: CountIndex, question: Question, limits: Limits, deadline: Dea
     by = (question.by or None) if index.manifest is not None else None
     check_groups(index, by, limits)
     scope = scope_of(question.filter)
-    cursors = Cursors(index, question.documents_body())
+    cursors = cursors_of(index, question.documents_body())
     start = cursors.start(question.cursor) if question.cursor else 0
     if question.alone is not None:
         check_text(question.alone, "the text", limits)

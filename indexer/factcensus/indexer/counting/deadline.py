@@ -33,12 +33,18 @@ class Deadline:
         if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
             raise InputError(f"a deadline must be a number of seconds above 0, got {seconds:g}")
         self._seconds = seconds
+        self._ends_at: float | None = None
         #: uint8 (1,): checked by compiled code.
         self.flag = np.zeros(1, np.uint8)
 
     def cancel(self) -> None:
         """Stop all counts with this deadline; may be called from any thread."""
         self.flag[0] = 1
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline, 0 after it; None without one, or before the context was entered."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - monotonic())
 
     def check(self) -> None:
         """Check that the count may continue.
@@ -54,7 +60,8 @@ class Deadline:
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
-            _clock.add(self, monotonic() + self._seconds)
+            self._ends_at = monotonic() + self._seconds
+            _clock.add(self, self._ends_at)
         return self
 
     def __exit__(

@@ -1,0 +1,359 @@
+"""An index whose slices other services have."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, TypeVar
+
+import pyarrow as pa
+
+from factcensus.api.bodies import AskedScope, DocumentsBody, EntityBody
+from factcensus.api.client import Client
+from factcensus.api.client.replies import answer_of
+from factcensus.api.cursors import Cursors
+from factcensus.api.errors import RejectedError, ServiceError, SliceError, UnreachableError
+from factcensus.api.slices.adding import add_cooccurrences, add_counts, add_groups, add_infos, add_tables
+from factcensus.indexer import CountIndex, Deadline, Entity
+from factcensus.indexer.analyzers import Analyzer, get_analyzer
+from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, DocumentsAnswer, FoundDocument, IndexInfo
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.errors import DeadlineError, EmptyQueryError, FactcensusError, InputError, UnknownNameError
+from factcensus.indexer.records import as_entity
+from factcensus.indexer.tables.added import countable
+
+Answer = TypeVar("Answer")
+#: Seconds between two checks whether a request is still wanted, while its slices count.
+_CHECK_S = 0.02
+#: Seconds for a response without a deadline.
+_LONGEST_S = 600.0
+#: Number of bits of a position in the start of a page of documents; the number of the slice is above them.
+_POSITION_BITS = 40
+#: Errors of the core by the problem type of a slice's refusal.
+_REFUSALS: dict[str, type[FactcensusError]] = {
+    "empty-query": EmptyQueryError,
+    "unknown-name": UnknownNameError,
+    "deadline-exceeded": DeadlineError,
+}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice that another service has.
+
+    Attributes:
+        client: Its service.
+        name: Its name there.
+        info: Its properties when it was opened.
+        shown: The address of the service, without credentials.
+    """
+
+    client: Client
+    name: str
+    info: IndexInfo
+    shown: str
+
+
+class SlicedIndex(CountIndex):
+    """An index whose slices are asked over HTTP; queries are thread-safe.
+
+    An answer is the sum over all slices, each in the generation in which it was opened. If a slice does not answer, or
+    has changed, that is an error: no answer is ever made of some of the slices.
+
+    Args:
+        name: The name of the index.
+        slices: All slices of one index, in the order of their shards.
+    """
+
+    def __init__(self, name: str, slices: Sequence[Slice]) -> None:
+        first = slices[0].info
+        self.name, self.slices, self.manifest = name, slices, None
+        self.analyzer = _analyzer_of(first.analyzer)
+        self._digest = first.slice.whole if first.slice else first.digest
+        self._pool = ThreadPoolExecutor(16 * len(slices), thread_name_prefix=f"slices of {name}")
+        # A replaced generation is not closed by the service: the last request that uses it lets it go.
+        self._closing = weakref.finalize(self, _close, self._pool, slices)
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the whole index."""
+        return self._digest
+
+    @property
+    def held_digests(self) -> frozenset[str | None]:
+        """The digest of the whole index."""
+        return frozenset([self._digest])
+
+    @property
+    def generation(self) -> int | None:
+        """Number of changes of the whole index before it was sliced."""
+        return self.slices[0].info.generation
+
+    @property
+    def changed(self) -> bool:
+        """Return False; the service follows the slices itself."""
+        return False
+
+    @property
+    def lexicon(self) -> NoReturn:
+        """Raise InputError."""
+        self._refuse("its words")
+
+    @property
+    def shards(self) -> NoReturn:
+        """Raise InputError."""
+        self._refuse("its shards, as for the infini-gram API and the language model")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise InputError(f"index {self.name} is served from slices, so {what} are not available here; ask its slices")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closing()
+
+    def info(self) -> IndexInfo:
+        """Return the properties of all slices together."""
+        return add_infos(self.name, self._digest, [each.info for each in self.slices])
+
+    def groups(self, by: str | None) -> tuple[list[str], list[Any]]:
+        """Return nothing: each slice forms its own groups, and limits their number."""
+        del by
+        return [], []
+
+    # --- queries ------------------------------------------------------------------------------------------------------
+
+    def count(
+        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
+    ) -> CountAnswer:
+        """Count a text in all slices; see :meth:`CountIndex.count`."""
+        body = {"text": text, "by": by, "filter": _filter_of(scope)}
+        return add_counts(self.name, self._ask("count", body, CountAnswer.from_json, deadline))
+
+    def cooccurrence(
+        self,
+        subject: Entity | str,
+        object: Entity | str,
+        *,
+        window: int | None = None,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        deadline: Deadline | None = None,
+    ) -> CooccurrenceAnswer:
+        """Count two entities in all slices; see :meth:`CountIndex.cooccurrence`."""
+        body = {
+            "subject": _entity_of(subject).model_dump(mode="json"),
+            "object": _entity_of(object).model_dump(mode="json"),
+            "window": window,
+            "by": by,
+            "filter": _filter_of(scope),
+        }
+        return add_cooccurrences(self.name, self._ask("cooccurrence", body, CooccurrenceAnswer.from_json, deadline))
+
+    def count_facts(self, facts: Any, **options: Any) -> pa.Table:
+        """Count every fact of a table in all slices; see :meth:`CountIndex.count_facts`.
+
+        Raises:
+            InputError: Counts by a column, or of some documents, which a service does not take for a table.
+        """
+        windows, deadline = options.pop("windows", ()), options.pop("deadline", None)
+        if options.pop("by", None) is not None or options.pop("scope", EVERY_DOCUMENT) != EVERY_DOCUMENT:
+            raise InputError(f"index {self.name} is served from slices, which count tables in all documents only")
+        table = countable(facts)
+
+        def counted(part: Slice) -> pa.Table:
+            found = part.client.count_facts(part.name, table, windows, timeout_s=_seconds(deadline))
+            if found.num_rows and set(found["index_digest"].to_pylist()) != {part.info.digest}:
+                raise SliceError(f"the slice at {part.shown} was replaced; try again")
+            return found
+
+        tables = self._each(self.slices, counted, deadline)
+        return add_tables(tables, windows, {"index": self.name, "index_digest": self._digest})
+
+    def find_documents(self, **query: Any) -> DocumentsAnswer:
+        """Find documents in the order of the shards; see :meth:`CountIndex.find_documents`.
+
+        The ``start`` of a page has the number of a slice and a position in it.
+        """
+        deadline, start, limit = query.get("deadline"), int(query.get("start", 0)), int(query.get("limit", 10))
+        chosen, position = start >> _POSITION_BITS, start & (1 << _POSITION_BITS) - 1
+        if chosen >= len(self.slices):
+            raise InputError("the page starts after the last slice; begin again without a cursor")
+        body = DocumentsBody(
+            text=query.get("text"),
+            subject=None if query.get("subject") is None else _entity_of(query["subject"]),
+            object=None if query.get("object") is None else _entity_of(query["object"]),
+            window=query.get("window"),
+            by=query.get("by"),
+            filter=_filter_of(query.get("scope", EVERY_DOCUMENT)),
+        )
+
+        def page(number: int, begin: int, most: int) -> DocumentsAnswer:
+            part = self.slices[number]
+            cursor = Cursors(part.info.digest, [part.info.digest], body).cursor(begin) if begin else None
+            asked = body.model_copy(update={"limit": most, "cursor": cursor}).model_dump(mode="json", exclude_none=True)
+            return self._asked(part, "documents", asked, DocumentsAnswer.from_json, deadline)
+
+        # First the totals of all slices; a page of one document is the smallest.
+        places = [(n, position, limit) if n == chosen else (n, 0, 1) for n in range(len(self.slices))]
+        first = self._each(places, lambda place: page(*place), deadline)
+        begins = {n: (position if n == chosen else 0) for n in range(chosen, len(self.slices))}
+        taken = _taken(limit, {n: first[n].total - begin for n, begin in begins.items()})
+        more = [(n, 0, most) for n, most in taken.items() if n != chosen and most > 1]
+        pages = dict(enumerate(first)) | dict(
+            zip([n for n, *_ in more], self._each(more, lambda place: page(*place), deadline), strict=True)
+        )
+        self._check_generation(deadline)
+        documents: list[FoundDocument] = [each for n, most in taken.items() for each in pages[n].documents[:most]]
+        following = next((n for n, begin in begins.items() if begin + taken.get(n, 0) < first[n].total), None)
+        return replace(
+            first[0],
+            index=self.name,
+            documents=documents,
+            total=sum(answer.total for answer in first),
+            next=None
+            if following is None
+            else following << _POSITION_BITS | begins[following] + taken.get(following, 0),
+            exact=all(answer.exact for answer in first),
+            groups=add_groups([answer.groups for answer in first], lambda one, other: one + other),
+        )
+
+    def trace(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise InputError: the longest spans in a corpus do not follow from those in its slices."""
+        self._refuse("traces")
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, route: str, body: dict[str, Any], read: Callable[[Any], Answer], deadline: Deadline | None
+    ) -> list[Answer]:
+        answers = self._each(self.slices, lambda part: self._asked(part, route, body, read, deadline), deadline)
+        self._check_generation(deadline)
+        return answers
+
+    def _asked(
+        self, part: Slice, route: str, body: dict[str, Any], read: Callable[[Any], Answer], deadline: Deadline | None
+    ) -> Answer:
+        return answer_of(part.client.ask(part.name, route, body, timeout_s=_seconds(deadline)), read)
+
+    def _check_generation(self, deadline: Deadline | None) -> None:
+        """Check, after the slices answered, that they are still those that were opened.
+
+        A generation never comes back. So an answer before this check was of the opened generation.
+        """
+
+        def check(part: Slice) -> None:
+            if part.client.index(part.name, timeout_s=_seconds(deadline)).digest != part.info.digest:
+                raise SliceError(f"the slice at {part.shown} was replaced; try again")
+
+        self._each(self.slices, check, deadline)
+
+    def _each(self, parts: Sequence[Any], ask: Callable[[Any], Answer], deadline: Deadline | None) -> list[Answer]:
+        """Ask several slices at once, and stop waiting at the deadline or at the first error.
+
+        A slice stops counting when the connection ends, at the same deadline.
+        """
+        waiting: list[Future[Answer]] = [self._pool.submit(_explained, ask, part) for part in parts]
+        try:
+            return [_result(future, deadline) for future in waiting]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _close(pool: ThreadPoolExecutor, slices: Sequence[Slice]) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for each in slices:
+        each.client.close()
+
+
+def _result(future: Future[Answer], deadline: Deadline | None) -> Answer:
+    while True:
+        try:
+            return future.result(_CHECK_S)
+        except NotYet:
+            if deadline is not None:
+                deadline.check()
+
+
+def _explained(ask: Callable[[Any], Answer], part: Any) -> Answer:
+    """Ask a slice, once more after a cut connection, and explain a failure."""
+    try:
+        try:
+            return ask(part)
+        except UnreachableError as error:
+            if type(error.__cause__).__name__.endswith("Timeout"):
+                raise
+            return ask(part)
+    except RejectedError as error:
+        kind = error.type.rpartition(":")[2]
+        raise _REFUSALS.get(kind, InputError)(error.detail) from error
+    except ServiceError as error:
+        if error.type.endswith(":deadline-exceeded"):
+            raise DeadlineError(error.detail) from error
+        raise SliceError(f"a slice of the index does not answer, so nothing was added: {error.detail}") from error
+
+
+def _taken(limit: int, left: dict[int, int]) -> dict[int, int]:
+    """Return how many documents of each slice are on a page, in their order."""
+    taken = {}
+    for number, documents in left.items():
+        taken[number] = max(0, min(limit, documents))
+        limit -= taken[number]
+    return taken
+
+
+def _seconds(deadline: Deadline | None) -> float:
+    """Return the time left for a response."""
+    left = None if deadline is None else deadline.remaining_s
+    return _LONGEST_S if left is None else max(0.001, left)
+
+
+def _filter_of(scope: Scope) -> Any:
+    """Return the filter of a request, to pass it on.
+
+    Raises:
+        InputError: The scope is not a filter; a service takes no other.
+    """
+    if isinstance(scope, AskedScope):
+        return scope.asked()
+    if scope != EVERY_DOCUMENT and scope != Scope(where=None):
+        raise InputError("slices of an index can be restricted by a filter only")
+    return {}
+
+
+def _entity_of(entity: Entity | str) -> EntityBody:
+    entity = as_entity(entity)
+    return EntityBody(name=entity.name, aliases=list(entity.aliases))
+
+
+def _analyzer_of(label: str) -> Analyzer:
+    """Return the analyzer of this label; one that can only tell its label if it is not available here."""
+    try:
+        found = get_analyzer(label.partition("/")[0])
+        if found.label == label:
+            return found
+    except FactcensusError:
+        pass
+    return _NamedAnalyzer(label)
+
+
+class _NamedAnalyzer:
+    """An analyzer of which only the label is known, such as a tokenizer."""
+
+    has_vocabulary = False
+    token_dtype = "u32"
+
+    def __init__(self, label: str) -> None:
+        self.name, self.label = label.partition("@")[0], label
+
+    def tokens(self, text: str) -> NoReturn:
+        """Raise InputError."""
+        del text
+        raise InputError(f"the analyzer {self.label} is not available here; ask a slice")
+
+    def encoder(self) -> NoReturn:
+        """Raise InputError."""
+        self.tokens("")
