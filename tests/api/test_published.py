@@ -74,7 +74,7 @@ def test_failures_and_credentials_are_kept_from_clients(
         assert site.url not in text or text in ours
 
 
-def test_question_with_too_many_requests_is_refused(site: WebServer) -> None:
+def test_query_with_too_many_requests_is_refused(site: WebServer) -> None:
     with serving(settings_of(site, most_requests=1)) as url:
         answer = httpx.get(f"{url}/v1/indexes/far/count", params={"text": "Paris"})
         assert answer.status_code == 422

@@ -232,7 +232,7 @@ def test_all_workers_end_with_the_service_and_leave_no_files(index_folder: Path,
         assert list(Path(folder).iterdir()) == []
 
 
-def test_a_too_long_folder_for_temporary_files_is_refused(index_folder: Path, tmp_path: Path) -> None:
+def test_a_temporary_folder_with_too_long_a_path_is_refused(index_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 90)
     folder.mkdir()
     command = [sys.executable, "-m", "factcensus", "serve", str(index_folder), "--port", "0", "--workers", "2"]

@@ -89,12 +89,12 @@ def test_failed_upload_keeps_the_finished_index(corpus: Path, bucket: str, monke
         ["facts", "plot", "counts.parquet", "--out", "s3://bucket/figure.png"],
     ],
 )
-def test_outputs_that_are_only_local_refuse_urls(
+def test_local_only_outputs_refuse_urls(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    assert "is a URL, and this is only written to a local path" in capsys.readouterr().err
+    assert "is a URL, but this output must be a local path" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_path_made_from_a_url_is_refused(corpus: Path) -> None:
 # ---------------------------------------------------------------------------------------------- estimates
 
 
-def test_dry_run_says_disk_memory_and_hours(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_shows_disk_memory_and_hours(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ix"
     assert main(["index", "build", str(corpus), "--out", str(out), "--dry-run", "--jobs", "2"]) == 0
     said = {line[:20].strip(): line[20:].strip() for line in capsys.readouterr().out.splitlines()}
@@ -116,7 +116,7 @@ def test_dry_run_says_disk_memory_and_hours(corpus: Path, tmp_path: Path, capsys
     assert not out.exists()
 
 
-def test_estimate_of_a_real_corpus_is_near(real_data: Path, tmp_path: Path) -> None:
+def test_estimate_is_close_for_a_real_corpus(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "corpus/enwiki2015/v0/documents/enwiki2015-0003.json.gz"
     estimate = estimate_build(find_source_files(source), get_analyzer("words"), memory_bytes=8 << 30, jobs=1)
     manifest = build_index(source, tmp_path / "ix", jobs=1)

@@ -139,7 +139,7 @@ def test_figures_are_written_and_equal_tables_give_equal_bytes(tmp_path: Path, e
     assert (tmp_path / f"c.{ending}").read_bytes().startswith(magic)
 
 
-def test_a_figure_of_unknown_kind_is_refused_before_the_table_is_read(tmp_path: Path) -> None:
+def test_an_unknown_figure_format_is_refused_before_the_table_is_read(tmp_path: Path) -> None:
     assert main(["facts", "plot", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "figure.gif")]) == 2
 
 
@@ -181,7 +181,7 @@ def test_a_table_without_counts_is_refused_with_the_remedy(tmp_path: Path, capsy
     assert "factcensus facts count" in capsys.readouterr().err
 
 
-def test_ties_that_leave_fewer_strata_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_strata_because_of_ties_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts, strata = tmp_path / "counts.parquet", tmp_path / "strata.parquet"
     write_table(counts_table([0, 0, 0, 0, 0, 0, 0, 1]), counts)
     assert main(["facts", "stratify", str(counts), "--bins", "quantile:5", "--out", str(strata)]) == 0

@@ -126,7 +126,7 @@ def test_stages_wait_for_the_units_of_earlier_ones(tmp_path: Path) -> None:
     assert build(corpus, out, work, stages=("shards",))[0].stage == "seal"
     assert not (out / "manifest.json").exists()
     folder = WorkFolder(Place.of(work))
-    with pytest.raises(InputError, match="give that place as --out"):
+    with pytest.raises(InputError, match="give the first as --out"):
         job_of(folder.plan()).finish(folder, Place.of(tmp_path / "other"))
     line = job_of(folder.plan()).finish(folder, Place.of(out))
     assert f"{out}: " in line
@@ -161,7 +161,7 @@ def crash_after(operations: int, mode: str) -> Iterator[Callable[[], int]]:
         yield lambda: done
 
 
-def test_two_hundred_random_crashes_end_in_the_same_bytes(tmp_path: Path) -> None:
+def test_two_hundred_random_crashes_give_the_same_bytes(tmp_path: Path) -> None:
     chance = random.Random(17)
     crashes = 0
     for round in range(20):

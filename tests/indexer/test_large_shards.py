@@ -179,7 +179,7 @@ print(json.dumps({"bytes": most, "documents": documents, "tokens": tokens, "alph
 
 @pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
-def test_memory_over_a_billion_documents_stays_below_eight_gibibytes(tmp_path: Path) -> None:
+def test_memory_for_a_billion_documents_stays_below_eight_gibibytes(tmp_path: Path) -> None:
     write_sparse_index(tmp_path / "large")
     ran = subprocess.run(
         [sys.executable, "-c", ASKING, str(tmp_path / "large")],

@@ -75,7 +75,7 @@ def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.full
-def test_a_wheel_compiles_nothing_for_any_question(tmp_path: Path) -> None:
+def test_a_wheel_compiles_nothing_for_any_query(tmp_path: Path) -> None:
     """Run everything that users do with the code of a whole wheel; Numba is not imported."""
     ahead.compile_all(tmp_path)
     program = (
@@ -128,7 +128,7 @@ def test_numba_can_be_chosen(load: Callable[[], bool], monkeypatch: pytest.Monke
     assert not load()
 
 
-def test_every_difference_of_types_has_another_key() -> None:
+def test_different_argument_types_have_different_keys() -> None:
     values = np.arange(6, dtype=np.int64).reshape(2, 3)
     arguments = [
         values,

@@ -45,7 +45,7 @@ class World:
                 self.rows.append({**document, "path": f"c{number}{ending}", "record": record, "seen": seen})
 
     def order(self, kind: str) -> pa.Table:
-        """Return the table of the order, in one of its forms."""
+        """Return the order table in one of its forms."""
         seen = [row for row in self.rows if row["seen"]]
         if kind == "rows":  # one for each sight
             pairs = [(row, step) for row in seen for step in row["seen"]]

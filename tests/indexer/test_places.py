@@ -104,7 +104,7 @@ def test_places_are_picklable() -> None:
     assert pickle.loads(pickle.dumps(place)) == place
 
 
-def test_requester_pays_needs_a_protocol_that_has_it() -> None:
+def test_requester_pays_needs_a_protocol_that_supports_it() -> None:
     with pytest.raises(InputError, match="hf:// has no requester-pays"):
         Place.of("hf://datasets/a/b", Access(requester_pays=True))
 
@@ -223,7 +223,7 @@ def test_nothing_is_written_below_a_file_or_without_permission(tmp_path: Path) -
 
 
 def test_bucket_that_does_not_exist_is_refused_before_the_work(bucket: str) -> None:
-    with pytest.raises(InputError, match=r"cannot write s3://.*-other/out\.csv: .*give another place"):
+    with pytest.raises(InputError, match=r"cannot write s3://.*-other/out\.csv: .*give another URL"):
         Place.of(f"{bucket}-other/out.csv").check_writable()
 
 
@@ -259,7 +259,7 @@ def test_asking_whether_a_web_file_is_a_folder_does_not_download_it(web: WebServ
 
 
 @pytest.mark.parametrize("failing", [[503], ["cut"], [500, "cut", 429, 503], [408]])
-def test_reads_are_tried_again_after_cuts_and_busy_servers(
+def test_reads_are_retried_after_lost_connections_and_busy_servers(
     failing: list[int | str], web: WebServer, tmp_path: Path
 ) -> None:
     (tmp_path / "web/a").write_bytes(CONTENT)
@@ -285,7 +285,7 @@ def test_only_the_ranges_that_failed_are_requested_again(web: WebServer, tmp_pat
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 410, 416])
-def test_refusals_are_not_tried_again(status: int, web: WebServer, tmp_path: Path) -> None:
+def test_refusals_are_not_retried(status: int, web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "web/a").write_bytes(CONTENT)
     place = Place.of(f"{web.url}/a?token=secret")
     web.failures = [status] * 3
@@ -320,7 +320,7 @@ def test_server_without_ranges_is_read_whole_or_refused(web: WebServer, tmp_path
         read_ranges([(place, 0, 10)])
 
 
-def test_slow_down_of_a_store_is_tried_again(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_down_of_a_store_is_retried(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place.of(f"{bucket}/x")
     place.write(b"1")
     file_system = place._opened()[0]
@@ -341,7 +341,7 @@ def test_slow_down_of_a_store_is_tried_again(bucket: str, monkeypatch: pytest.Mo
     assert len(calls) == 3
 
 
-def test_missing_right_is_not_tried_again(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_permission_is_not_retried(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place.of(f"{bucket}/x")
     calls: list[int] = []
 

@@ -149,7 +149,7 @@ def test_later_commands_read_the_small_files_from_the_cache_folder(site: WebServ
     assert not any(WORDS[0] in path.name for path in (tmp_path / "cache").rglob("*"))
 
 
-def test_cache_folder_that_cannot_be_written_does_no_harm(
+def test_cache_folder_that_cannot_be_written_changes_no_answer(
     site: WebServer, local: CountIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -161,7 +161,7 @@ def test_cache_folder_that_cannot_be_written_does_no_harm(
 # ---------------------------------------------------------------------------------------------- failures
 
 
-def test_cut_connections_and_busy_servers_are_tried_again(site: WebServer, local: CountIndex) -> None:
+def test_reads_are_retried_after_lost_connections_and_from_busy_servers(site: WebServer, local: CountIndex) -> None:
     with CountIndex.open(f"{site.url}/ix") as remote:
         site.failures = [503, "cut", 429, 500, "cut"]
         assert remote.count("Paris") == local.count("Paris")
@@ -178,14 +178,14 @@ def test_object_that_changes_between_two_reads_is_named(site: WebServer, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["tokenized.0", "table.1", "offset.0"])
-def test_half_copied_object_is_named(name: str, site: WebServer, tmp_path: Path) -> None:
+def test_partly_copied_object_is_named(name: str, site: WebServer, tmp_path: Path) -> None:
     path = tmp_path / "site/ix" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with CountIndex.open(f"{site.url}/ix") as remote, pytest.raises(PlaceError, match=rf"ix/{name} .*partly copied"):
         remote.count("Paris")
 
 
-def test_half_copied_object_of_a_store_is_named_at_opening(built: Path, bucket: str) -> None:
+def test_partly_copied_object_of_a_store_is_named_at_opening(built: Path, bucket: str) -> None:
     for file in (built / "ix").iterdir():
         content = file.read_bytes()
         (Place.of(f"{bucket}/half") / file.name).write(content[:9] if file.name == "table.0" else content)
@@ -238,7 +238,7 @@ def test_local_and_remote_folders_are_not_mixed(site: WebServer, built: Path) ->
         CountIndex.open([f"{site.url}/ix", f"{site.url}/ix"])
 
 
-def test_question_above_the_most_requests_is_refused(site: WebServer) -> None:
+def test_query_above_the_request_limit_is_refused(site: WebServer) -> None:
     with (
         CountIndex.open(f"{site.url}/ix", most_requests=4) as remote,
         pytest.raises(RequestLimitError, match=r"at most 4 are allowed; .*--most-requests"),
@@ -249,7 +249,7 @@ def test_question_above_the_most_requests_is_refused(site: WebServer) -> None:
 # ---------------------------------------------------------------------------------------------- security
 
 
-def test_manifest_cannot_name_another_place(site: WebServer, tmp_path: Path) -> None:
+def test_manifest_cannot_refer_to_another_path_or_url(site: WebServer, tmp_path: Path) -> None:
     path = tmp_path / "site/ix/manifest.json"
     for name in ("http://127.0.0.1:1/table.0", "../../secret", "/etc/passwd"):
         content = json.loads(path.read_bytes())

@@ -69,7 +69,7 @@ def test_ray_command_of_the_page_runs(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_order_of_olmo_is_made_from_files_of_its_shapes() -> None:
+def test_order_of_olmo_is_read_from_files_in_its_format() -> None:
     """Documents a to d of 3,000 tokens each lie in instances 0-1, 1-2, 2-4 and 4-5, read in the order 5 3 0 4 1 2."""
     with gzip.open("part-0-00000.csv.gz", "wt") as file:
         for number, name in enumerate("abcd"):
@@ -81,7 +81,7 @@ def test_order_of_olmo_is_made_from_files_of_its_shapes() -> None:
     ]  # fmt: skip
 
 
-def test_order_of_pythia_is_made_from_a_stream_of_its_shape(folder: Path) -> None:
+def test_order_of_pythia_is_read_from_a_stream_in_its_format(folder: Path) -> None:
     vocabulary = {word: number for number, word in enumerate(["Paris", "France", "x", "unk"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="unk"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -130,7 +130,7 @@ def test_scan_over_a_web_server_that_fails_equals_the_local_scan(web: Any, tmp_p
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_kills_at_any_operation_end_in_the_same_table(
+def test_killing_at_any_operation_gives_the_same_table(
     seed: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = local_table(corpus)
@@ -151,7 +151,7 @@ def test_kills_at_any_operation_end_in_the_same_table(
         assert read_table(tmp_path / "out.parquet").equals(expected)
 
 
-def test_objects_do_not_depend_on_who_makes_them(corpus: Path, tmp_path: Path) -> None:
+def test_objects_do_not_depend_on_the_worker(corpus: Path, tmp_path: Path) -> None:
     objects = []
     for number, runner in enumerate([LocalRunner(), LocalRunner(2, 1, 2)]):
         work = tmp_path / f"w{number}"
@@ -192,7 +192,7 @@ def test_bad_line_stops_with_file_and_line(corpus: Path, tmp_path: Path) -> None
         shared(corpus, tmp_path)
 
 
-def test_unreachable_file_is_named_and_the_others_are_done(
+def test_unreachable_file_is_named_and_the_others_are_counted(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Failing:

@@ -79,7 +79,7 @@ def both(folder: Path, text_field: str = "text") -> tuple[list[bytes], list[str]
     return found, skips
 
 
-def test_odd_lines_are_read_alike(tmp_path: Path) -> None:
+def test_odd_lines_are_read_identically(tmp_path: Path) -> None:
     content = [line.encode() for line in LINES]
     content += [b'{"text": "not UTF-8 \xff"}', b'{"text": "x", "y": "\xed\xa0\x80"}', b'{"text": "null \x00"}', b"\x00"]
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n".join(content))
@@ -90,14 +90,14 @@ def test_odd_lines_are_read_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["id", "a.text", "a", "text.b"])
-def test_other_text_fields_are_read_alike(field: str, tmp_path: Path) -> None:
+def test_other_text_fields_are_read_identically(field: str, tmp_path: Path) -> None:
     lines = [*LINES, '{"a.text": "dotted", "a": {"text": "x"}}', '{"text": {"b": "nested"}, "id": "text"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     both(tmp_path, field)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_damaged_lines_are_read_alike(seed: int, tmp_path: Path) -> None:
+def test_damaged_lines_are_read_identically(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     damaged = []
     for _ in range(400):
@@ -124,13 +124,13 @@ def test_damaged_lines_are_read_alike(seed: int, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
-def test_parquet_is_read_alike(more: dict[str, pa.Array], kind: pa.DataType, tmp_path: Path) -> None:
+def test_parquet_is_read_identically(more: dict[str, pa.Array], kind: pa.DataType, tmp_path: Path) -> None:
     for number, column in enumerate([["a", "é", "", "日本"], ["a", None, "b", None]]):
         pq.write_table(pa.table({"text": pa.array(column, kind), **more}), tmp_path / f"{number}.parquet")
     both(tmp_path)
 
 
-def test_parquet_with_text_that_is_not_utf_8_is_read_alike(tmp_path: Path) -> None:
+def test_parquet_with_text_that_is_not_utf_8_is_read_identically(tmp_path: Path) -> None:
     invalid = pa.array([b"fine", b"\xff\xfe"]).view(pa.string())
     pq.write_table(pa.table({"text": invalid}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": ["a", "b"], "url": invalid}), tmp_path / "b.parquet")

@@ -84,7 +84,7 @@ def objects(folder: WorkFolder) -> dict[str, bytes]:
     return {name: (folder.place / name).read() for name in names}
 
 
-def test_local_runner_does_all_stages(tmp_path: Path) -> None:
+def test_local_runner_runs_all_stages(tmp_path: Path) -> None:
     folder = new_folder(tmp_path / "w")
     told: list[str] = []
     after = run_job(Toy(TEXTS), folder, LocalRunner(), Run(notice=told.append))
@@ -188,7 +188,7 @@ class Killing:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_kills_at_any_operation_end_in_the_same_bytes(
+def test_killing_at_any_operation_gives_the_same_bytes(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts die 20 times at a random operation of the file system, and are started again until the job is done."""

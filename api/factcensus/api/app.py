@@ -79,7 +79,7 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     app.state.service = service
     #: Whether the server prints the URL; it then starts the warm-up itself, so that no log line comes before the URL.
     app.state.announced = False
-    #: The time by which the server wants to have stopped.
+    #: The time by which the server must have stopped.
     app.state.stop_by = 0.0
     app.state.models = models
     app.state.form_secret = member.secret

@@ -70,7 +70,7 @@ class Published:
     places: tuple[Place, ...]
     #: Only needed if the index does not name its analyzer.
     analyzer: str | None = None
-    #: Maximum number of requests to the URL for one question.
+    #: Maximum number of requests to the URL for one query.
     most_requests: int = MOST_REQUESTS
 
 
@@ -121,7 +121,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
-#: Settings that no environment variable has.
+#: Settings without an environment variable.
 UNNAMED = ("limits", "published")
 
 

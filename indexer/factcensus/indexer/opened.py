@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.order import Order
     from factcensus.indexer.remote.reader import Reads
 
-#: Maximum size of the kept masks of an index, and of its kept groups; a mask takes a byte per document, groups four.
+#: Maximum size of the cached masks of an index, and of its groups; a mask takes a byte per document, groups four.
 MOST_CACHED_BYTES = 1 << 30
 #: The folder of an index, or its URL.
 IndexPath = str | Path | Place
-#: Maximum number of requests of one question to an index at a URL, unless the caller says otherwise.
+#: Default maximum number of requests of one query to an index at a URL.
 MOST_REQUESTS = 100_000
 #: The token sequences of the surface forms of an entity.
 EntityForms = tuple["TokenIds", ...]

@@ -31,7 +31,7 @@ log = logging.getLogger("factcensus.api")
 PIECE_FACTS = 5000
 #: Seconds between checks for expired results.
 SWEEP_S = 60.0
-#: Seconds until jobs that lacked disk space are tried again.
+#: Seconds until jobs that lacked disk space are retried.
 PAUSE_S = 5.0
 #: Bytes that stay free on the disk, because the database writes its log in 16 MiB pieces and results need room too.
 ROOM_BYTES = 64 * 2**20

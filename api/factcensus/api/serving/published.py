@@ -14,7 +14,7 @@ from factcensus.indexer.errors import IndexerError
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest
 from factcensus.indexer.system.places import NoFileError
 
-#: Minimum seconds between two looks at a URL.
+#: Minimum seconds between two checks of a URL.
 LOOK_S = 60.0
 
 

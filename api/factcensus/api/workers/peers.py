@@ -141,7 +141,7 @@ class Peers:
                 else:
                     connection.send(("value", found))
             except Exception as error:
-                with suppress(OSError):  # nobody waits for it any more
+                with suppress(OSError):  # the worker that asked has given up
                     _send_error(connection, error)
 
 

@@ -13,7 +13,7 @@ from factcensus.api.workers.member import Member
 
 #: Maximum number of holders whose requests are tracked.
 MOST_HOLDERS = 16_384
-#: Places in the table where a holder may be.
+#: Number of table slots that may hold a given holder.
 PLACES = 8
 #: Checksum of the holder, its remaining requests, and the time when this number was computed.
 _ENTRY = struct.Struct("<8sdd")

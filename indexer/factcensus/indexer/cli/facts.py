@@ -230,7 +230,7 @@ def _count_in_index(
             except EmptyQueryError:
                 return False
 
-        # In an index at a URL, each of these texts would be another question.
+        # In an index at a URL, each of these texts would be another query.
         return counts, unmatched_commas(counts, occurs if estimate is None else None)
 
 

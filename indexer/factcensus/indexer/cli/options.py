@@ -95,7 +95,7 @@ class Output(AnyPath):
         try:
             if value != "":
                 if not (place := Place.of(value)).is_local:
-                    raise InputError(f"{place} is a URL, and this is only written to a local path; give one")
+                    raise InputError(f"{place} is a URL, but this output must be a local path; give one")
                 self._check(place.path)
         except InputError as error:
             raise click.UsageError(f"{_name(param)}: {error}", ctx) from None

@@ -33,7 +33,7 @@ class Order:
         for name in ("step", *(() if self.by_id else ("path", "record"))):
             if name not in table.column_names:
                 raise InputError(
-                    f"the table of the order has no column {name!r}{suggestion(name, table.column_names)}; it needs "
+                    f"the order table has no column {name!r}{suggestion(name, table.column_names)}; it needs "
                     "step, and either id, or path and record"
                 )
         steps = _first_steps(table["step"])

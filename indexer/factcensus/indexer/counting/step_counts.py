@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from factcensus.indexer.kernels.scan import Counts
 
-#: Places in the concatenated arrays of :class:`Counts`, in order, and the counts there.
+#: Positions in the concatenated arrays of :class:`Counts`, in order, and the counts there.
 Sparse = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 

@@ -18,7 +18,7 @@ from factcensus.indexer.errors import InputError
 #: The step of a document that training never saw.
 UNSEEN = -1
 _PREFIX = "step:"
-NO_STEPS = "no document of the corpus is in the table of the order; compare their ids, or their paths and records"
+NO_STEPS = "no document of the corpus is in the order table; compare their ids, or their paths and records"
 
 
 def steps_of(by: str | None) -> int | None:

@@ -113,7 +113,7 @@ def _load() -> tuple[Any, dict[str, dict[str, tuple[str, str | None]]]] | None:
     if stored["python"] != sys.implementation.cache_tag or not set(stored["features"]) <= processor_features():
         return None
     extension = FOLDER / stored["file"]
-    # Loading a file that was cut short would end the process.
+    # Loading a truncated file would crash the process.
     if stored["sources"] != digests(stored["sources"]) or stored["digest"] != digest_of(extension):
         return None
     spec = importlib.util.spec_from_file_location("_native", extension)

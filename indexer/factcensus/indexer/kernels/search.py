@@ -226,7 +226,7 @@ def positions_between(rows: Rows, low: int, high: int, begin: int, end: int) -> 
 
 #: Logarithm of the least number of positions per block of :func:`block_documents`.
 BLOCK_BITS = 8
-#: A shard has at most this many blocks, or one per this many documents, so that its size does not decide its memory.
+#: A shard has at most this many blocks, or one per this many documents, so that memory does not grow with its size.
 MOST_BLOCKS, DOCUMENTS_PER_BLOCK = 1 << 21, 4
 #: Maximum number of documents in a block that are visited one by one.
 _VISITED = 8

@@ -11,12 +11,12 @@ from factcensus.indexer.remote.reader import MOST_BYTES, RequestLimitError
 from factcensus.indexer.remote.search import KEY_BYTES, WINDOW_BYTES, WINDOW_ROWS, grid_rows, probes_per_round
 from factcensus.indexer.remote.shard import Ngram, RemoteShard
 
-#: Dollars per request and per byte of the large object stores, and assumed speeds.
+#: Prices of the large object stores, in dollars per request and per byte, and assumed speeds.
 REQUEST_DOLLARS, BYTE_DOLLARS = 0.4e-6, 0.09e-9
 ROUND_S, REQUESTS_PER_S, BYTES_PER_S = 0.05, 500, 20e6
 #: Reads per n-gram when its two ends were found apart, relative to those for one end; measured on natural text.
 _BOTH_ENDS = 1.5
-#: Occurrences assumed of an n-gram between two landmarks, whose documents must be found.
+#: Assumed number of occurrences of an n-gram between two landmarks; their documents must be found.
 _RARE = 8
 
 

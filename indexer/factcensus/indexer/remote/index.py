@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.tables.facts import Facts
 
-#: Seconds between two looks at a remote index for a change.
+#: Seconds between two checks of a remote index for changes.
 _LOOK_S = 60.0
 
 
@@ -220,5 +220,5 @@ def open_remote(
     """
     for place in places:
         if place.is_local or place.protocol != places[0].protocol:
-            raise InputError(f"{places[0]} and {place} cannot form one corpus; copy both to the same kind of place")
+            raise InputError(f"{places[0]} and {place} cannot form one corpus; copy both to the same kind of storage")
     return RemoteIndex.open_places(places, name=name, analyzer=analyzer, most_requests=most_requests)

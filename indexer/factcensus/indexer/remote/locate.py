@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.int64]
 
 #: Number of documents whose offsets are read at a time.
 BLOCK_DOCUMENTS = 512
-#: A request costs as much as so many bytes.
+#: Number of bytes whose transfer costs as much as one request.
 REQUEST_BYTES = 32 << 10
 #: A smaller file of offsets is read whole.
 SMALL_BYTES = 2 << 20

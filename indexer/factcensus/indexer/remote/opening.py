@@ -34,7 +34,7 @@ from factcensus.indexer.system.places import FileFacts, NoFileError, Place
 FIRST_ROWS = 1024
 #: The fewest and the most of these rows in one shard.
 _ROWS_OF_SHARD = (15, 300)
-#: Number of folders and shards that are asked for on a web server without listings.
+#: Number of folders and shards that are tried on a web server without listings.
 _MOST_GUESSED = 64
 _SHARD_FILE = re.compile(
     r"(?:(?P<folder>[^/]+)/)?(?P<kind>tokenized|table|offset|metadata|metaoff)(?P<suffix>(?:\.\d+)?)"
@@ -228,7 +228,7 @@ def refuse_compact(manifest: Manifest, place: Place) -> None:
     layout = getattr(manifest, "layout", "suffix-array")
     if layout != "suffix-array":
         raise InputError(
-            f"{place} has the layout {layout}, which cannot be asked over a network; copy the index to this "
+            f"{place} has the layout {layout}, which cannot be queried over a network; copy the index to this "
             "machine, or convert it with 'factcensus index convert --layout suffix-array'"
         )
 

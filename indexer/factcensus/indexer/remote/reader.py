@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.remote.rounds import RemoteFile, Span
 
-#: Two spans of a file that are this close are read by one request.
+#: Maximum gap in bytes between two spans of a file that one request reads.
 GAP_BYTES = 4096
 #: Maximum number of bytes of one request.
 MOST_BYTES = 8 << 20
@@ -96,8 +96,8 @@ class Reader:
         needed = self.usage.requests + requests
         if self.most_requests is not None and needed > self.most_requests:
             raise RequestLimitError(
-                f"this question needs at least {needed:,} requests, and at most {self.most_requests:,} are "
-                "allowed; ask about rarer names, or give a larger --most-requests"
+                f"this query needs at least {needed:,} requests, and at most {self.most_requests:,} are "
+                "allowed; query rarer names, or give a larger --most-requests"
             )
 
 

@@ -26,7 +26,7 @@ from factcensus.indexer.storage.layout import unpack
 
 #: Bytes of tokens that are read at a probed row and kept in the grid; longer n-grams read longer pieces.
 KEY_BYTES = 64
-#: Windows are read if all of a round take at most so many bytes, or if a window has at most so many rows.
+#: Windows are read if all windows of a round take at most this many bytes, or if a window has at most this many rows.
 WINDOW_BYTES, WINDOW_ROWS = 2 << 20, 1 << 14
 #: Maximum number of rows of the grid that one search probes in a round.
 MOST_GRID_ROWS = 31

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Numbers = npt.NDArray[np.int64]
 Ngram = tuple[int, ...]
 
-#: Maximum number of occurrences that one question gathers in a shard; they take about 40 bytes of memory each.
+#: Maximum number of occurrences that one query gathers in a shard; they take about 40 bytes of memory each.
 MOST_OCCURRENCES = 1 << 27
 
 
@@ -134,7 +134,7 @@ class RemoteShard(Shard):
             size = occurrences * self.table.width
             raise InputError(
                 f"the texts occur {occurrences:,} times in shard {self.number}; counting their documents would read "
-                f"{size / 1e9:,.1f} GB; ask about rarer texts, or copy the index to this machine"
+                f"{size / 1e9:,.1f} GB; query rarer texts, or copy the index to this machine"
             )
 
     def _read_offsets(self) -> Steps[None]:
@@ -181,7 +181,7 @@ class RemoteShard(Shard):
             grid.changed = False
             self.session.cache.store(f"grid.{self.files.table.name}", render_grid(grid))
 
-    # --- one question about this shard alone --------------------------------------------------------------------------
+    # --- one query of this shard alone --------------------------------------------------------------------------------
 
     def _gathered(self, ngrams: Sequence[Sequence[int]], reach: int = 0) -> GatheredShard:
         return self.session.ask(self.gather(list(dict.fromkeys(map(tuple, ngrams))), reach))

@@ -41,7 +41,7 @@ ENDINGS: dict[str, TableFormat] = {
 OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
-#: Where a table is: a path, a URL, or a place.
+#: The location of a table: a path, a URL, or a place.
 Location = str | Path | Place
 
 

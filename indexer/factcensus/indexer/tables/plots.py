@@ -147,7 +147,7 @@ def plot_comparison(compared: Comparison, path: Path, names: tuple[str, str], ti
     _save(paint, path, title, (4.4, 4.4))
 
 
-#: Where facts with a count of 0 are drawn on a logarithmic axis, left of 1 and of a gap.
+#: Position of facts with a count of 0 on a logarithmic axis, left of 1 after a gap.
 _ZERO = 0.3
 
 

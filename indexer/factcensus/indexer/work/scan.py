@@ -67,7 +67,7 @@ def scan_shared(
         out: The counts table, which is written when all units are done; equal to that of :func:`scan_facts`.
         runner: See :func:`factcensus.indexer.work.runners.load_runner`.
         settings: The settings of the scan.
-        order: The table of the order of training, for ``settings.by``; see
+        order: The table of the training order, for ``settings.by``; see
             :class:`factcensus.indexer.counting.order.Order`.
         run: Callbacks.
 

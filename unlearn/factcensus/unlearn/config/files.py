@@ -147,7 +147,7 @@ def assign(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise ConfigError(f"{where}: {last!r} is asked of a value that has no keys")
+        raise ConfigError(f"{where}: {last!r} cannot be a key, because the value before it has none")
 
 
 def _step_into(place: Any, part: str, where: str) -> Any:
@@ -158,7 +158,7 @@ def _step_into(place: Any, part: str, where: str) -> Any:
         return place[position]
     if isinstance(place, dict):
         return place.setdefault(part, {})
-    raise ConfigError(f"{where}: {part!r} is asked of a value that has no keys")
+    raise ConfigError(f"{where}: {part!r} cannot be a key, because the value before it has none")
 
 
 def _position(place: list[Any], part: str, where: str) -> int:

@@ -32,7 +32,7 @@ from factcensus.indexer.system.places.protocols import (
 
 #: Bytes that a file is read ahead, when it is read from its beginning to its end.
 READ_AHEAD = 8 << 20
-#: What object stores and web servers call the stamp that changes with a file.
+#: Names that object stores and web servers use for the stamp that changes with a file.
 _TAGS = ("ETag", "etag", "mtime", "blob_id", "LastModified", "Last-Modified", "updated", "last_commit", "created")
 _WEB = ("http", "https")
 
@@ -290,7 +290,7 @@ class Place:
             trial.delete()
         except PlaceError as error:
             reason = str(error).partition(": ")[2]
-            raise InputError(f"cannot write {self}: {reason}; give another place, or check the credentials") from None
+            raise InputError(f"cannot write {self}: {reason}; give another URL, or check the credentials") from None
 
     def _refuse_read_only(self) -> None:
         if self.protocol in _WEB:

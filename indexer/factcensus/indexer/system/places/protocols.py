@@ -30,7 +30,7 @@ _ANONYMOUS: dict[str, dict[str, Any]] = {
     "hf": {"token": False},
 }
 _LOCAL = ("file", "local")
-#: fsspec's caches, which may stand before another URL: ``simplecache::s3://bucket/key``.
+#: fsspec's caches, which may precede another URL: ``simplecache::s3://bucket/key``.
 _CACHES = ("simplecache", "filecache", "blockcache")
 _NAMED = ("s3", "gs", "gcs", "http", "https", "hf", "file")
 _URL = re.compile(r"((?:\w+::)*)([A-Za-z][A-Za-z0-9+.-]*)://")

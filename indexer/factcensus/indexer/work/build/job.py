@@ -29,7 +29,7 @@ KIND = "build"
 STAGES = ("spool", "merge", "root", "shards", "seal")
 #: The stages of one unit.
 SINGLE = ("root", "seal")
-#: The stages behind each value of ``--stage``.
+#: The stages for each value of ``--stage``.
 STAGES_OF = {"spool": ("spool",), "merge": ("merge", "root"), "shards": ("shards",), "seal": ("seal",)}
 
 
@@ -135,7 +135,7 @@ class BuildJob:
         if allow_missing:
             raise InputError("an index is made of all units; leave out --allow-missing")
         if str(out) != self.settings["out"]:
-            raise InputError(f"the shards were written to {self.settings['out']}, not {out}; give that place as --out")
+            raise InputError(f"the shards were written to {self.settings['out']}, not {out}; give the first as --out")
         now = progress_of(self, folder)
         if now.stage is None:
             return f"{out}: {read_content(json.loads((out / MANIFEST).read())).summary()}"

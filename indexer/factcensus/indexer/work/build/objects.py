@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 
 #: Files whose words are merged together.
 GROUP_FILES = 16
-#: Logarithm of the number of parts of all digests of which a file records the beginning, and so of the most buckets.
+#: Logarithm of the number of digest ranges whose starts a file records; also the maximum number of buckets.
 BIN_BITS = 10
 #: Bytes of token ids that are copied at once.
 _COPIED = 8 << 20
