@@ -59,7 +59,7 @@ class TraceForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighbouring tokens of the text.
+    """Consecutive tokens of the text, inside or outside a span.
 
     Attributes:
         text: The tokens.

@@ -1,4 +1,4 @@
-"""Indexes that the service asks at their URLs."""
+"""Served indexes at URLs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK_S = 60.0
 
 
 class RemoteFiles:
-    """The files of an index at a URL, which are compared with every answer of the server while they are read."""
+    """The files of an index at a URL, which are checked against every response of the server as they are read."""
 
     def changed(self) -> Path | None:
         """Return None: no file is mapped into memory."""
@@ -48,7 +48,7 @@ class PublishedIndex:
         return self._seen.digest(self._manifest)
 
     def files(self, index: CountIndex) -> RemoteFiles:
-        """Return an object that finds no change."""
+        """Return an object that never reports a change."""
         del index
         return RemoteFiles()
 
@@ -57,7 +57,7 @@ class PublishedIndex:
         return False
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return what the manifest says; True if it cannot be read, because then nothing is known."""
+        """Return the answer of the manifest; True if it cannot be read, because a deletion is then unknown."""
         manifest = self._manifest()
         return manifest is None or manifest.holds_all_of(digest)
 
@@ -70,7 +70,7 @@ class PublishedIndex:
 
 
 class _Seen:
-    """The digest of the manifest at the last look."""
+    """The digest of the manifest at the last check."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class _Seen:
         self._digest: str | None = None
 
     def digest(self, read: Callable[[], Manifest | None]) -> str | None:
-        """Return the digest, from the last look if that was less than a minute ago."""
+        """Return the digest; from the last check if that was less than a minute ago."""
         with self._lock:
             if self._at is None or monotonic() > self._at + LOOK_S:
                 self._at = monotonic()

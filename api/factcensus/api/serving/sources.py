@@ -1,4 +1,4 @@
-"""Where served indexes lie: their folders by name, and the signs of a change."""
+"""The sources of served indexes: folders by name, and the detection of changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class WatchedFiles(Protocol):
 
 
 class Source(Protocol):
-    """A place with an index that the service opens, follows and closes; its text names it in the log."""
+    """The source of an index that the service opens, follows and closes; ``str()`` is its name in the log."""
 
     def open(self, name: str) -> CountIndex:
         """Open the current content under a name.
@@ -79,7 +79,7 @@ class Source(Protocol):
         ...
 
     def is_gone(self) -> bool:
-        """Return whether there is no index any more."""
+        """Return whether the index is gone."""
         ...
 
     def holds_all_of(self, digest: str | None) -> bool:
@@ -114,7 +114,7 @@ class Folder:
         return not self.path.is_dir()
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return what the manifest says; True if it is unreadable, because then nothing is known."""
+        """Return the answer of the manifest; True if it is unreadable, because a deletion is then unknown."""
         try:
             return Manifest.read(self.path).holds_all_of(digest)
         except IndexFormatError:

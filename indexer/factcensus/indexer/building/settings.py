@@ -48,7 +48,7 @@ class BuildSettings:
         return min(MOST_SHARD_TOKENS, (self.memory_bytes - PROCESS_BYTES) // BYTES_PER_TOKEN)
 
     def processes(self, stage: str) -> int:
-        """Return how many processes fit in memory that analyse a file (``spool``) or build a shard (``shards``)."""
+        """Return how many processes fit in memory if each analyses a file (``spool``) or builds one shard."""
         each = {"spool": ANALYSIS_BYTES, "shards": PROCESS_BYTES + BYTES_PER_TOKEN * self.budget_tokens}
         return max(1, (self.memory_bytes - PROCESS_BYTES) // each.get(stage, PROCESS_BYTES))
 

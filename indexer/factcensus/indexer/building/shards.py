@@ -57,24 +57,24 @@ ENCODING: dict[str, Any] = {
 
 
 class Spooled(Protocol):
-    """A spooled file, wherever it lies."""
+    """A spooled file, local or in a work folder."""
 
     def parquet(self) -> AbstractContextManager[Any]:
-        """Yield its document rows: a path, or a file opened for reading."""
+        """Yield the document rows of the file: a path, or a file opened for reading."""
         ...
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
-        """Return some of its token ids."""
+        """Return some token ids of the file."""
         ...
 
     def word_ids(self) -> npt.NDArray[np.uint32] | None:
-        """Return the id in the index of each of its words; None if its ids are those of the index."""
+        """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Documents ``first`` … ``last - 1`` of one spooled file, and the place of their ids in it.
+    """Documents ``first`` … ``last - 1`` of one spooled file, and the position of their ids in it.
 
     Attributes:
         whole: These are all documents of the file.

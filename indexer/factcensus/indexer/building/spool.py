@@ -83,11 +83,11 @@ class SpoolTask:
         return self.folder / f"{self.number:06d}.{suffix}"
 
     def parquet(self) -> AbstractContextManager[Path]:
-        """Yield the path of its document rows."""
+        """Yield the path of the document rows."""
         return nullcontext(self.path("parquet"))
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
-        """Return some of its token ids."""
+        """Return some token ids of the file."""
         return np.fromfile(self.path("ids"), dtype, count, offset=first * dtype.itemsize)
 
     def word_ids(self) -> npt.NDArray[np.uint32] | None:

@@ -107,7 +107,7 @@ def build(
 def _build_shared(
     sources: tuple[str, ...], out: Place, work: WorkChoice, stage: str | None, options: dict[str, Any]
 ) -> None:
-    """Build with other machines, as far as this one can."""
+    """Build together with other machines, as far as this one can get."""
     from factcensus.indexer.building.settings import BuildSettings
     from factcensus.indexer.work import Run
     from factcensus.indexer.work.build.job import STAGES, STAGES_OF, Resources, build_with_work

@@ -280,7 +280,7 @@ class ScopeChoice:
     order: Place | None
 
     def ordered(self, index: CountIndex) -> CountIndex:
-        """Return an index after it took the order of training, if one is given."""
+        """Return an index after giving it the training order, if there is one."""
         if self.order is not None:
             from factcensus.indexer.tables.orders import read_order
 
@@ -351,13 +351,13 @@ def scope_options(function: Function) -> Function:
             "--order",
             type=PLACE,
             metavar="TABLE",
-            help="order of training for --by step:N: a table with step, and id or path and record",
+            help="training order for --by step:N: a table with step, and either id or path and record",
         ),
         option(
             "--by",
             metavar="COLUMN",
             help="also show the counts of each source, or of each value of another column or metadata field; step:N "
-            "shows the counts as of every N-th training step",
+            "shows the counts after every N training steps",
         ),
     ):
         added = add(added)

@@ -1,4 +1,4 @@
-"""The order of training: a table with the step in which it saw each document, and counts as of steps in tables."""
+"""The training order: a table with the step that first read each document, and columns of counts by step."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def scan_facts(  # noqa: PLR0913 - options, which are given by name
         jobs: Number of processes; by default one per processor. The result is the same for any number.
         text_field: The field that holds the text of a document.
         on_bad_line: ``fail`` stops at the first bad line, ``skip`` reports bad lines.
-        by: ``step:N`` adds a column ``by_step:N`` with the counts as of every N-th training step.
+        by: ``step:N`` adds a column ``by_step:N`` with the counts after every N training steps.
         order: The order of training, for ``by``.
         progress: Called with (bytes of files read, all bytes).
         notice: Called with a message about files left out and lines skipped.
@@ -161,7 +161,7 @@ class Scan:
         return np.column_stack([*four, counts.together.reshape(self._facts.num_rows, -1)])
 
     def _as_of_steps(self, totals: ScanCounts) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-        """Yield each group of steps with the counts of all documents that were seen up to it."""
+        """Yield each group of steps with the counts of all documents seen by its end."""
         steps = steps_of(self.settings.by)
         assert steps is not None
         counts = self._patterns.no_counts()

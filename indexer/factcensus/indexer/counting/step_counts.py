@@ -1,4 +1,4 @@
-"""The counts of a scan by groups of training steps, of which only those that are not zero are kept."""
+"""The counts of a scan by groups of training steps; only nonzero counts are stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Sparse = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def sparse(counts: Counts) -> Sparse:
-    """Return the counts that are not zero."""
+    """Return the nonzero counts."""
     flat = np.concatenate([part.ravel() for part in counts])
     slots = np.flatnonzero(flat)
     return slots, flat[slots]
 
 
 def add_sparse(counts: Counts, slots: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:
-    """Add counts that are not zero to counts."""
+    """Add nonzero counts to counts."""
     begin = 0
     for part in counts:
         first, last = np.searchsorted(slots, [begin, begin + part.size])

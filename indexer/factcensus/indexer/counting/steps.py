@@ -65,7 +65,7 @@ def group_steps(
 def cumulated(
     by: str | None, names: list[str], counts: npt.NDArray[np.int64], axis: int
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return the counts of groups as they are shown: those of steps up to each one, without documents never seen."""
+    """Return the cumulative counts of groups: those of all steps up to each group, without documents never seen."""
     if steps_of(by) is None:
         return names, counts
     seen = np.take(counts, np.arange(len(names) - 1), axis=axis)

@@ -78,7 +78,7 @@ def _side(stream: Array, at: Any, query: Array) -> Any:
 
 @compiled()
 def _bound(stream: Array, table: Array, width: int, query: Array, low: Any, high: Any, behind: int) -> Any:
-    """Return the first row in [low, high] not smaller than ``query``; if ``behind`` is 1, it must not start with it."""
+    """Return the first row in [low, high] not below ``query``; with ``behind`` = 1, the first after its matches."""
     while low < high:
         middle = (low + high) // 2
         if _side(stream, entry(table, middle, width), query) < behind:

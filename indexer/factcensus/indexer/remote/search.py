@@ -63,7 +63,7 @@ class Table:
         return Span(self.table, low * self.width, high * self.width)
 
     def token_span(self, position: int, size: int) -> Span:
-        """Return the span of ``size`` bytes of tokens from a position on, or up to the end of the file."""
+        """Return the span of ``size`` bytes of tokens that begins at a position, at most to the end of the file."""
         begin = position * self.token_bytes
         return Span(self.stream, begin, min(begin + size, self.stream.size))
 
@@ -298,7 +298,7 @@ def probes_per_round(rows: int, searches: int) -> int:
 
 
 def grid_rows(low: int, high: int) -> range:
-    """Return the rows of [low, high) that are multiples of a power of two, as many as may be probed."""
+    """Return the rows of [low, high) that are multiples of a power of two, as many as the limit allows."""
     step = 1
     while (high - low) // step > MOST_GRID_ROWS - 1:
         step *= 2

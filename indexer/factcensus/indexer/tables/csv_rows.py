@@ -1,4 +1,4 @@
-"""Rows of CSV; every cell is kept as text. The header decides whether comma, semicolon or tab separates."""
+"""Rows of CSV; every cell is kept as text. The header determines the delimiter: comma, semicolon or tab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the table of an order of training from a file."""
+"""Reading the table of a training order from a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from factcensus.indexer.tables.files import Location, read_table
 
 
 def read_order(source: Location) -> Order:
-    """Read the table of an order: .csv, .jsonl or .parquet.
+    """Read the table of a training order: .csv, .jsonl or .parquet.
 
     Raises:
         InputError: It cannot be read; see also :class:`Order`.

@@ -61,7 +61,7 @@ class BuildJob:
 
     @property
     def tokenizer(self) -> bool:
-        """Whether the analyzer is a tokenizer, which lies in the work folder."""
+        """Whether the analyzer is a tokenizer, which is stored in the work folder."""
         return TOKENIZER in self.plan.inputs
 
     def check_memory(self, types: int) -> None:
@@ -133,7 +133,7 @@ class BuildJob:
             InputError: Units are missing, or the shards were written to another place.
         """
         if allow_missing:
-            raise InputError("an index is made of all units; leave out --allow-missing")
+            raise InputError("an index needs all units; leave out --allow-missing")
         if str(out) != self.settings["out"]:
             raise InputError(f"the shards were written to {self.settings['out']}, not {out}; give the first as --out")
         now = progress_of(self, folder)
@@ -147,14 +147,14 @@ class BuildJob:
 
 
 def from_plan(plan: Plan) -> BuildJob:
-    """Return the job of a plan in a work folder, which can be finished but not run: it has no credentials."""
+    """Return the job for the plan of a work folder; it can finish but not run, because a plan has no credentials."""
     files = tuple(SourceFile(file.url, file.name, file.size_bytes, file.tag) for file in plan.files)
     return BuildJob(plan, files, Place.of(plan.settings["out"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a machine gives to a build; it does not change the index.
+    """The resources of one machine for a build; they do not affect the index.
 
     Attributes:
         runner: Returns the runner with a number of processes.
@@ -177,7 +177,7 @@ def build_with_work(
     stages: Sequence[str] = STAGES,
     run: Run | None = None,
 ) -> tuple[Progress, BuildJob]:
-    """Build an index as far as this machine can, with a work folder that other machines may share.
+    """Build an index as far as this machine can get, with a work folder that other machines may share.
 
     The index equals the one that :func:`factcensus.indexer.build_index` makes with the same settings, byte for byte.
 
@@ -224,7 +224,7 @@ def build_with_work(
 
 
 def _runner_of(runner: Runner, stage: str) -> Runner:
-    """Return the runner of a stage: a single unit belongs to no part, so the last to finish a stage begins the next."""
+    """Return the runner of a stage; any part may run a single unit, so the last to finish a stage begins the next."""
     return replace(runner, part=0, parts=1) if stage in SINGLE and isinstance(runner, LocalRunner) else runner
 
 

@@ -64,15 +64,15 @@ class BuildFolder:
         self._totals: list[FileTotals] | None = None
 
     def spooled(self, number: int, ending: str) -> Place:
-        """Return the place of a file of a corpus file."""
+        """Return the place of one file of a spooled corpus file."""
         return self.folder.place / f"spool/{number:06d}.{ending}"
 
     def merged(self, unit: int, ending: str) -> Place:
-        """Return the place of a file of a unit of ``merge``."""
+        """Return the place of one file of a ``merge`` unit."""
         return self.folder.place / f"merge/{unit:06d}.{ending}"
 
     def root(self, ending: str) -> Place:
-        """Return the place of a file of ``root``."""
+        """Return the place of one file of the ``root`` unit."""
         return self.folder.place / f"root/000000.{ending}"
 
     def json_of(self, stage: str, number: int) -> Any:
@@ -140,16 +140,16 @@ class FetchedFile:
             self._ids.unlink()
 
     def parquet(self) -> AbstractContextManager[Any]:
-        """Open its document rows for reading."""
+        """Open the document rows for reading."""
         return self._build.spooled(self.number, "parquet").open(at_random=True)
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
-        """Return some of its token ids, which were fetched."""
+        """Return some of the fetched token ids."""
         assert self._ids is not None
         return np.fromfile(self._ids, dtype, count, offset=(first - self._first) * dtype.itemsize)
 
     def word_ids(self) -> npt.NDArray[np.uint32] | None:
-        """Return the id in the index of each of its words; None if its ids are those of the index."""
+        """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
         totals = self._build.totals(self._files)
         words = totals[self.number].words
         if not words:

@@ -1,4 +1,4 @@
-"""What the units of a distributed build do; each function returns the content of the unit's object."""
+"""The tasks of the units of a distributed build; each function returns the content of the unit's object."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def _repeated_rows(job: BuildJob, build: BuildFolder, number: int, record: Shard
 
 
 def seal(job: BuildJob, build: BuildFolder, out: Place) -> Manifest:
-    """Write the manifest, with which the index appears, and return it."""
+    """Write the manifest, which makes the index visible, and return it."""
     totals = build.totals(len(job.files))
     root = build.json_of("root", 0)
     shards = [build.json_of("shards", number) for number in range(len(json.loads(build.root("pieces").read())))]
