@@ -159,14 +159,14 @@ def test_bad_orders_are_refused(columns: dict[str, list[Any]], message: str) -> 
 
 def test_order_of_another_corpus_is_refused(world: World, tmp_path: Path) -> None:
     order = Order(pa.table({"path": ["elsewhere.jsonl"], "record": [0], "step": [1]}))
-    with pytest.raises(InputError, match="no document of the corpus is in the table of the order"):
+    with pytest.raises(InputError, match="no document of the corpus is in the order table"):
         scan_facts(world.folder, FACTS, jobs=1, by=BY, order=order)
     build_index(world.folder, tmp_path / "ix", jobs=1)
     with CountIndex.open(tmp_path / "ix") as index:
         with pytest.raises(InputError, match="give its table with --order"):
             index.count("Paris", by=BY)
         index.use_order(order)
-        with pytest.raises(InputError, match="no document of the corpus is in the table of the order"):
+        with pytest.raises(InputError, match="no document of the corpus is in the order table"):
             index.count("Paris", by=BY)
 
 
