@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -86,6 +87,13 @@ class Corpus:
     shard_tokens: int | None
     entities: tuple[tuple[str, ...], ...]
     windows: tuple[int, ...]
+    layout: str = "suffix-array"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of a build of these texts; the layout compact does not exist for bytes."""
+        layout = "suffix-array" if self.analyzer == "bytes" else self.layout
+        return {"analyzer": self.analyzer, "shard_tokens": self.shard_tokens, "layout": layout}
 
 
 def _join(draw: st.DrawFn, alphabet: Alphabet, pieces: list[str]) -> str:
@@ -112,4 +120,5 @@ def corpora(draw: st.DrawFn, max_documents: int = 10, min_entities: int = 1, max
         shard_tokens=draw(st.sampled_from((None, 1, 5, 20))),
         entities=tuple(draw(st.lists(entity, min_size=min_entities, max_size=max_entities))),
         windows=tuple(sorted(draw(st.sets(st.integers(0, 6), max_size=3)))),
+        layout=draw(st.sampled_from(("suffix-array", "compact"))),
     )

@@ -25,7 +25,9 @@ from factcensus.indexer.answers import (
     TextCounts,
 )
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.kernels.entities import LONGEST_MENTION, SEGMENTS, _key, select_segments
+from factcensus.indexer.kernels.entities import SEGMENTS, select_segments
+from factcensus.indexer.kernels.reading import LONGEST_MENTION, mention_key
+from factcensus.indexer.storage.manifest import Layout
 
 from . import reference
 from .corpora import fact_table, index_of, make_index, records, write_corpus
@@ -84,7 +86,7 @@ class Oracle:
 
 
 def open_index(corpus: Corpus) -> Any:
-    return index_of(corpus.texts, corpus.sources, analyzer=corpus.analyzer, shard_tokens=corpus.shard_tokens)
+    return index_of(corpus.texts, corpus.sources, **corpus.options)
 
 
 def check_facts(corpus: Corpus) -> int:
@@ -187,7 +189,7 @@ def test_very_many_answers_by_source_equal_the_oracle_and_add_up(corpus: Corpus)
 
 def counts_of(corpus: Corpus, **options: Any) -> list[dict[str, int]]:
     pairs = list(product(corpus.entities, repeat=2))
-    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens} | options
+    options = corpus.options | options
     with index_of(corpus.texts, corpus.sources, **options) as index:
         return numbers_of_rows(index.count_facts(fact_table(pairs), windows=corpus.windows), corpus.windows)
 
@@ -262,7 +264,7 @@ def test_index_with_additions_counts_like_one_built_at_once(corpus: Corpus, cut:
     with TemporaryDirectory(prefix="ix") as name:
         folder = Path(name)
         first = write_corpus(folder / "first.jsonl", documents[:cut])
-        build_index([first], folder / "ix", analyzer=corpus.analyzer, shard_tokens=shard_tokens, jobs=1)
+        build_index([first], folder / "ix", **corpus.options | {"shard_tokens": shard_tokens, "jobs": 1})
         if documents[cut:]:
             second = write_corpus(folder / "second.jsonl", documents[cut:])
             add_to_index(folder / "ix", [second], jobs=1)
@@ -272,15 +274,16 @@ def test_index_with_additions_counts_like_one_built_at_once(corpus: Corpus, cut:
     assert numbers_of_rows(table, corpus.windows) == Oracle(corpus).facts(pairs, corpus.windows)
 
 
+@pytest.mark.parametrize("layout", ["suffix-array", "compact"])
 @pytest.mark.parametrize("jobs", [2, 3])
-def test_index_does_not_depend_on_the_number_of_jobs(tmp_path: Path, jobs: int) -> None:
+def test_index_does_not_depend_on_the_number_of_jobs(tmp_path: Path, jobs: int, layout: Layout) -> None:
     """Several files and shards give the same digest, so the same bytes, for any number of processes."""
     for number in range(4):
         texts = [f"document {n} of file {number} é 中文 {'x ' * (n % 7)}" for n in range(50)]
         write_corpus(tmp_path / "corpus" / f"part-{number}.jsonl", records(texts, ["s"] * 50))
     digests = []
     for name, jobs_of_this in (("one", 1), ("many", jobs)):
-        build_index([tmp_path / "corpus"], tmp_path / name / "ix", jobs=jobs_of_this, shard_tokens=500)
+        build_index([tmp_path / "corpus"], tmp_path / name / "ix", jobs=jobs_of_this, shard_tokens=500, layout=layout)
         with CountIndex.open(tmp_path / name / "ix") as index:
             digests.append(index.digest)
     assert digests[0] == digests[1]
@@ -443,7 +446,7 @@ spans = st.tuples(st.integers(0, 2**40 - 1 - 2 * LONGEST_MENTION), st.integers(1
 def test_mentions_in_shards_of_a_trillion_tokens_are_distinguished(data: list[tuple[int, int]]) -> None:
     """The largest infini-gram shards have 2^38 tokens; an overflowing position would belong to another entity."""
     segments = [0, SEGMENTS - 1]
-    keys = np.array([_key(segment, *each) for segment in segments for each in data], np.uint64)
+    keys = np.array([mention_key(segment, *each) for segment in segments for each in data], np.uint64)
     keys.sort()
     sizes = np.zeros(SEGMENTS, np.int64)
     sizes[segments] = len(data)

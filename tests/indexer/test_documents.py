@@ -43,7 +43,7 @@ def highlighted(document: FoundDocument, mention: str) -> int:
 def test_documents_are_exactly_the_counted_ones(corpus: Corpus, limit: int, window: int | None) -> None:
     analyse = reference.ANALYZERS[corpus.analyzer]
     documents = [analyse(text) for text in corpus.texts]
-    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
+    options = corpus.options
     with index_of(corpus.texts, corpus.sources, **options) as index:
         for forms in corpus.entities:
             found = pages(index, limit, text=forms[0])

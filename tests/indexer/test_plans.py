@@ -86,7 +86,7 @@ ALL_PLANS: list[Plan] = list(product((0, 1 << 19), (-1, 0, 1), (1, 2, 3)))
 
 def check_plans(corpus: Corpus, buffer_rows: int, plans: Sequence[Plan]) -> None:
     right = expected(corpus, documents_of(corpus))
-    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
+    options = corpus.options
     with small(frequent_from=2), index_folder(corpus.texts, corpus.sources, **options) as folder:
         for rows, reading, threads in plans:
             with small(rows or buffer_rows), CountIndex.open(folder) as index:
@@ -152,7 +152,7 @@ def picked(corpus: Corpus, documents: Sequence[reference.Document]) -> Iterator[
 
 def check_scopes(corpus: Corpus, deleted: int) -> None:
     documents = documents_of(corpus)
-    options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}
+    options = corpus.options
     analyse = reference.ANALYZERS[corpus.analyzer]
     with small(frequent_from=2), index_folder(corpus.texts, corpus.sources, **options) as folder:
         with CountIndex.open(folder) as index:
@@ -174,7 +174,7 @@ def check_scopes(corpus: Corpus, deleted: int) -> None:
                         ngram = analyse(entity[0])
                         answer = index.count(entity[0], scope=scope)
                         right = reference.count(chosen, ngram)
-                        assert {name: answer[name] for name in right} == right
+                        assert {name: getattr(answer, name) for name in right} == right
                         assert index.count_many([entity[0]], scope=scope).tolist() == [list(right.values())]
                     by_source: dict[str, list[reference.Document]] = defaultdict(list)
                     for document in chosen:

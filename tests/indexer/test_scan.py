@@ -93,7 +93,9 @@ def scanned_corpora(draw: st.DrawFn, max_documents: int = 10, max_entities: int 
     entities = tuple(
         forms + tuple(make(forms[0]) for make in draw(st.lists(more, max_size=2))) for forms in corpus.entities
     )
-    return Corpus(corpus.analyzer, corpus.texts, corpus.sources, corpus.shard_tokens, entities, corpus.windows)
+    return Corpus(
+        corpus.analyzer, corpus.texts, corpus.sources, corpus.shard_tokens, entities, corpus.windows, corpus.layout
+    )
 
 
 def check_random_corpus(corpus: Corpus, batch_bytes: int, first_file: int) -> int:

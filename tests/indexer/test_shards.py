@@ -102,10 +102,8 @@ def test_memory_of_a_shard_does_not_grow_with_the_vocabulary(tmp_path: Path) -> 
                 folder,
                 0,
                 [piece],
-                token_dtype="u32",
-                vocabulary_size=vocabulary_size,
-                threads=1,
-                device="cpu",
+                form=shards.ShardForm("u32", vocabulary_size, "suffix-array"),
+                run=shards.SortSettings(1, "cpu"),
                 on_stage=lambda *_: None,
             )
             peaks.append(tracemalloc.get_traced_memory()[1])

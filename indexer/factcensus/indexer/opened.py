@@ -28,9 +28,8 @@ from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
-from factcensus.indexer.storage.shards import open_shard
+from factcensus.indexer.storage.shards import open_shard, open_vocabulary
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
-from factcensus.indexer.storage.vocabulary import Vocabulary
 from factcensus.indexer.system.places import Place
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ class OpenedIndex:
         if generation is None:
             lexicon = FixedLexicon(cast(FixedAnalyzer, chosen))
         else:
-            lexicon = WordLexicon(cast("WordsAnalyzer", chosen), Vocabulary(folder, generation))
+            lexicon = WordLexicon(cast("WordsAnalyzer", chosen), open_vocabulary(folder, generation, manifest.layout))
         shards = list(_open_shards(folder, manifest))
         return cls(name or _name_of(folder), chosen, shards, manifest=manifest, lexicon=lexicon, folder=folder)
 
@@ -311,6 +310,7 @@ class OpenedIndex:
             digest=self.digest,
             generation=self.generation,
             analyzer=self.analyzer.label,
+            layout=manifest.layout if manifest else "suffix-array",
             documents=documents - deleted,
             repeated_documents=sum(len(shard.repeated) for shard in self.shards) if manifest else None,
             deleted_documents=deleted if manifest else None,
@@ -488,7 +488,7 @@ def _cache_of(bytes_of: Callable[[Any], int]) -> Any:
 def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
     documents = manifest.slice.first_document if manifest.slice else 0
     for record in manifest.shards:
-        shard = open_shard(folder, record, documents, manifest.files)
+        shard = open_shard(folder, record, manifest.layout, documents, manifest.files)
         documents += shard.documents
         yield shard
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from factcensus.indexer.answers.record import Answer, Json, html_table
 
@@ -87,6 +87,8 @@ class IndexInfo(Answer):
     """Number of changes since the index was built. Null if infini-gram built the index."""
     analyzer: str
     """Name and version of the analyzer."""
+    layout: Literal["suffix-array", "compact"]
+    """The files of the index; an index that infini-gram built has suffix arrays."""
     documents: int
     """Documents that are counted."""
     repeated_documents: int | None

@@ -18,6 +18,7 @@ from factcensus.indexer.corpus import SourceFile, find_source_files
 from factcensus.indexer.corpus.streams import compression_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import size_text
+from factcensus.indexer.storage.manifest import Layout
 from factcensus.indexer.system.places import Place
 
 # All rates were measured in November 2026 on the corpora of the tests (Wikipedia, the Pile's sources, the Factbook;
@@ -37,6 +38,8 @@ TOKENS_PER_BYTE = {"words": 0.167, "words-cased": 0.167, "bytes": 1.0}
 SUBWORDS_PER_BYTE = 0.23
 #: Bytes of an index per token, besides the token itself: its entry in the table, documents, and smaller files.
 INDEX_BYTES_PER_TOKEN = 4.5
+#: Bytes of an index in the layout compact per token: 2.6 to 2.9 for words of English.
+COMPACT_BYTES_PER_TOKEN = 2.8
 #: Bytes of the spool per token, besides the token: documents and words.
 SPOOL_BYTES_PER_TOKEN = 0.5
 #: Seconds of a core per token for the whole build (0.23 to 0.52 µs).
@@ -71,7 +74,14 @@ class BuildEstimate:
     hours: float
 
 
-def estimate_build(files: Sequence[SourceFile], analyzer: Analyzer, *, memory_bytes: int, jobs: int) -> BuildEstimate:
+def estimate_build(
+    files: Sequence[SourceFile],
+    analyzer: Analyzer,
+    *,
+    memory_bytes: int,
+    jobs: int,
+    layout: Layout = "suffix-array",
+) -> BuildEstimate:
     """Return the estimated cost of building an index from some files."""
     rates = [TEXT_PER_BYTE[".parquet" if _is_parquet(file) else compression_of(file.name)] for file in files]
     least_text, text = (
@@ -79,7 +89,7 @@ def estimate_build(files: Sequence[SourceFile], analyzer: Analyzer, *, memory_by
     )
     per_byte = TOKENS_PER_BYTE.get(analyzer.name, SUBWORDS_PER_BYTE)
     token_bytes = np.dtype(NUMPY_DTYPE[analyzer.token_dtype]).itemsize
-    index_bytes = token_bytes + INDEX_BYTES_PER_TOKEN
+    index_bytes = COMPACT_BYTES_PER_TOKEN if layout == "compact" else token_bytes + INDEX_BYTES_PER_TOKEN
     building = index_bytes + token_bytes + SPOOL_BYTES_PER_TOKEN
     tokens = text * per_byte
     return BuildEstimate(
@@ -134,6 +144,7 @@ def plan_build(
     out: str | Path | Place,
     *,
     analyzer: str = "words",
+    layout: Layout = "suffix-array",
     jobs: int | None = None,
     memory_bytes: int = 8 << 30,
     notice: Callable[[str], None] = lambda _message: None,
@@ -146,7 +157,7 @@ def plan_build(
     place = Place.of(out)
     files = find_source_files(sources, notice=notice)
     estimate = estimate_build(
-        files, get_analyzer(analyzer), memory_bytes=memory_bytes, jobs=jobs or os.cpu_count() or 1
+        files, get_analyzer(analyzer), memory_bytes=memory_bytes, jobs=jobs or os.cpu_count() or 1, layout=layout
     )
     if place.is_local:
         if place.path.exists():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from factcensus.indexer.corpus import BadLinePolicy
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.storage.manifest import Layout
 
 #: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
 #: of a single bucket, and 8 for ties. Natural text takes 10. A type that occurs once takes 20 instead of the last two.
@@ -34,6 +36,7 @@ class BuildSettings:
     id_field: str = "id"
     on_bad_line: BadLinePolicy = "fail"
     replace: bool = False
+    layout: Layout = "suffix-array"
 
     @property
     def line_bytes(self) -> int:
@@ -51,6 +54,20 @@ class BuildSettings:
         """Return how many processes fit in memory if each analyses a file (``spool``) or builds one shard."""
         each = {"spool": ANALYSIS_BYTES, "shards": PROCESS_BYTES + BYTES_PER_TOKEN * self.budget_tokens}
         return max(1, (self.memory_bytes - PROCESS_BYTES) // each.get(stage, PROCESS_BYTES))
+
+    def check_layout(self) -> None:
+        """Check that the layout exists for the analyzer.
+
+        Raises:
+            InputError: It does not.
+        """
+        if self.layout not in get_args(Layout):
+            raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {self.layout!r}")
+        if self.layout == "compact" and self.analyzer == "bytes":
+            raise InputError(
+                "the layout compact does not pay for the analyzer bytes, where every block has almost every token; "
+                "give --layout suffix-array, or another --analyzer"
+            )
 
     def check_memory(self, types: int = 0) -> None:
         """Check that the memory is enough to build a shard, and to merge the words of all files.

@@ -33,7 +33,7 @@ from factcensus.indexer.storage.layout import (
     write_hashed,
     write_table,
 )
-from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
+from factcensus.indexer.storage.manifest import FileRecord, Layout, ShardRecord
 from factcensus.indexer.storage.sample import write_sample
 
 #: Number of tokens of a part of a file whose types are marked at once.
@@ -173,6 +173,23 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
         yield shard
 
 
+@dataclass(frozen=True, slots=True)
+class ShardForm:
+    """How the shards of an index are written, the same for all of them."""
+
+    token_dtype: str
+    vocabulary_size: int
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class SortSettings:
+    """The threads and the device that sort suffixes, which do not change the result."""
+
+    threads: int
+    device: str
+
+
 def types_of(
     pieces: Sequence[Piece], vocabulary_size: int, dtype: np.dtype[Any]
 ) -> npt.NDArray[np.unsignedinteger[Any]]:
@@ -195,57 +212,97 @@ def write_shard(
     number: int,
     pieces: Sequence[Piece],
     *,
-    token_dtype: str,
-    vocabulary_size: int,
-    threads: int,
-    device: str,
+    form: ShardForm,
+    run: SortSettings,
     on_stage: Callable[[str, int, int], None],
 ) -> tuple[ShardRecord, dict[str, FileRecord]]:
     """Write the files of one shard, and return the record of the shard and those of its files."""
-    dtype = NUMPY_DTYPE[token_dtype]
+    dtype, vocabulary_size = NUMPY_DTYPE[form.token_dtype], form.vocabulary_size
     documents = sum(piece.last - piece.first for piece in pieces)
     tokens = sum(piece.tokens for piece in pieces)
     types = types_of(pieces, vocabulary_size, dtype)
     ranks = np.empty(tokens + documents, np.uint32)
     offsets = np.empty(documents, np.int64)
-    digests = _write_documents(folder, number, pieces, types, vocabulary_size, ranks, offsets, on_stage)
-    digests[f"offset.{number}"] = write_hashed(folder / f"offset.{number}", (offsets * dtype.itemsize).astype("<u8"))
+    record = ShardRecord(number, documents, tokens, vocabulary_size)
+    rank = _Ranks(types, vocabulary_size)
+    if form.layout == "compact":
+        digests = _write_documents(folder, number, pieces, rank, ranks, offsets, on_stage, None)
+    else:
+        with hashed_file(folder / f"tokenized.{number}") as (write, digest):
+            digests = _write_documents(folder, number, pieces, rank, ranks, offsets, on_stage, write)
+            digests[f"tokenized.{number}"] = digest()
+    del rank
+    files = {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
+    return record, files | write_search_files(folder, number, [ranks, offsets, types], form, run, on_stage)
+
+
+def write_search_files(
+    folder: Path,
+    number: int,
+    contents: list[Array],
+    form: ShardForm,
+    run: SortSettings,
+    on_stage: Callable[[str, int, int], None],
+) -> dict[str, FileRecord]:
+    """Write all files of a shard that are derived from its token ids.
+
+    Args:
+        folder: The folder to write to.
+        number: The number of the shard.
+        contents: The places of the tokens in the third array, uint32, in which separators have the next place after
+            all ids; int64, the positions of the separators; and the token ids that may occur, in the byte order of
+            little-endian numbers. The list is emptied, so that the arrays take no memory longer than needed.
+        form: How shards are written.
+        run: Threads and device.
+        on_stage: Called with (stage, tokens done, all tokens).
+    """
+    types, offsets, ranks = contents.pop(), contents.pop(), contents.pop()
+    if form.layout == "compact":
+        from factcensus.indexer.building.compact import make_compact
+        from factcensus.indexer.storage.compact_files import write_compact
+
+        made = make_compact(
+            ranks, offsets, types, form.vocabulary_size, lambda done, all: on_stage("compress", done, all)
+        )
+        return write_compact(folder, number, made)
+    width, size = types.itemsize, len(ranks)
+    digests = {f"offset.{number}": write_hashed(folder / f"offset.{number}", (offsets * width).astype("<u8"))}
     del offsets
     starts = count_ranks(ranks, len(types) + 1)
-    first = np.empty(first_entries(vocabulary_size, first_step_bits(vocabulary_size, len(ranks))), "<u4")
-    _fill_first(types, starts, vocabulary_size, dtype.itemsize, first_step_bits(vocabulary_size, len(ranks)), first)
+    bits = first_step_bits(form.vocabulary_size, size)
+    first = np.empty(first_entries(form.vocabulary_size, bits), "<u4")
+    _fill_first(types, starts, form.vocabulary_size, width, bits, first)
     digests[f"first.{number}"] = write_hashed(folder / f"first.{number}", first)
     del types, first
     positions = sort_suffixes(
-        ranks, starts, threads=threads, device=device, progress=lambda done, all: on_stage("sort", done, all)
+        ranks, starts, threads=run.threads, device=run.device, progress=lambda done, all: on_stage("sort", done, all)
     )
     del ranks, starts
-    digests[f"table.{number}"] = write_table(
-        folder / f"table.{number}", positions, dtype.itemsize, lambda row: on_stage("write", row, len(positions))
-    )
-    digests[f"sample.{number}"] = write_sample(folder, number, positions, dtype.itemsize)
-    files = {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
-    return ShardRecord(number, documents, tokens, vocabulary_size), files
+    table = folder / f"table.{number}"
+    digests[table.name] = write_table(table, positions, width, lambda row: on_stage("write", row, size))
+    digests[f"sample.{number}"] = write_sample(folder, number, positions, width)
+    return {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
 
 
 def _write_documents(
     folder: Path,
     number: int,
     pieces: Sequence[Piece],
-    types: Array,
-    vocabulary_size: int,
+    rank: _Ranks,
     ranks: Array,
     offsets: Array,
     on_stage: Callable[[str, int, int], None],
+    write_ids: Callable[[Array], None] | None,
 ) -> dict[str, str]:
-    """Write ``tokenized.N`` and ``documents.N.parquet``, and fill the ranks of tokens and offsets of documents."""
-    separator, rank = np.iinfo(types.dtype).max, _Ranks(types, vocabulary_size)
+    """Write ``documents.N.parquet``, and fill the ranks of tokens and the offsets of documents.
+
+    ``write_ids`` receives the separator and the ids of each document, several documents at a time.
+    """
+    types = rank.types
+    separator = np.iinfo(types.dtype).max
     token = document = 0
     rows = folder / f"documents.{number}.parquet"
-    with (
-        pq.ParquetWriter(rows, DOCUMENT_SCHEMA, **ENCODING) as writer,
-        hashed_file(folder / f"tokenized.{number}") as (write, digest),
-    ):
+    with pq.ParquetWriter(rows, DOCUMENT_SCHEMA, **ENCODING) as writer:
         for piece in pieces:
             rank_of_id = rank.of(piece)
             at = piece.first_token
@@ -255,19 +312,20 @@ def _write_documents(
                 at += len(ids)
                 stream = np.empty(len(ids) + len(lengths), types.dtype)
                 _separate(ids, lengths, rank_of_id, types, separator, token, stream, ranks[token:], offsets[document:])
-                write(stream)
+                if write_ids:
+                    write_ids(stream)
                 writer.write_table(table, row_group_size=ROWS_PER_GROUP)
                 token += len(stream)
                 document += len(lengths)
                 on_stage("join", token, len(ranks))
-    return {rows.name: hash_file(rows), f"tokenized.{number}": digest()}
+    return {rows.name: hash_file(rows)}
 
 
 class _Ranks:
     """The position of each token id in ``types``, the token ids of a shard."""
 
     def __init__(self, types: Array, vocabulary_size: int) -> None:
-        self._types = types
+        self.types = types
         #: The position of every id of the index, if most of them occur in the shard; faster than a search.
         self._all: npt.NDArray[np.uint32] | None = None
         if vocabulary_size <= _DENSE * len(types):
@@ -280,7 +338,7 @@ class _Ranks:
         if self._all is not None:
             return self._all if word_ids is None else self._all[word_ids]
         assert word_ids is not None  # without words, all ids occur
-        return np.searchsorted(self._types.byteswap(), word_ids.byteswap()).astype(np.uint32)
+        return np.searchsorted(self.types.byteswap(), word_ids.byteswap()).astype(np.uint32)
 
 
 @compiled()

@@ -180,18 +180,17 @@ def spool_index(
 ) -> list[SpoolTask]:
     """Spool the remaining documents of an index, each shard like a corpus file, in bounded memory."""
     from factcensus.indexer.storage.maintain import read_documents_of
-    from factcensus.indexer.storage.shards import open_text
-    from factcensus.indexer.storage.vocabulary import Vocabulary
+    from factcensus.indexer.storage.shards import open_text, open_vocabulary
 
     generation = manifest.vocabulary_generation
-    vocabulary = None if generation is None else Vocabulary(index, generation)
+    vocabulary = None if generation is None else open_vocabulary(index, generation, manifest.layout)
     deleted = read_documents_of(index, manifest, "deleted")
     tasks = []
     for number, record in enumerate(manifest.shards):
         task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer)
         if not task.finished():
             gone = deleted.get(record.number, np.zeros(0, np.uint32))
-            _spool_shard(task, open_text(index, record), gone, vocabulary)
+            _spool_shard(task, open_text(index, record, manifest.layout), gone, vocabulary)
         tasks.append(task)
         progress("read", number + 1, len(manifest.shards), "shards")
     return tasks
@@ -224,7 +223,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
             totals["tokens"] += len(ids)
             totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())
     if vocabulary is not None:
-        write_words(task.path("words.npz"), *order.words(vocabulary.utf8, vocabulary.starts))
+        write_words(task.path("words.npz"), *order.words(*vocabulary.arena()))
     task.finish(SpooledFile(**totals, content=""))
 
 

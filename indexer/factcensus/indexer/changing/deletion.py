@@ -147,7 +147,7 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
 def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int, int], None] | None) -> Manifest:
     """Write the files of the next generation, and return its manifest, which is not yet in effect."""
     tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
-    shards, files = write_states({folder: old.shards}, folder, deleted, old, progress)
+    shards, files = write_states({folder: old.shards}, folder, deleted, old, progress, layout=old.layout)
     return replace(
         old,
         shards=tuple(shards),

@@ -1,4 +1,4 @@
-"""The commands for an index: build, add, delete, compact, slice, info, verify, list."""
+"""The commands for an index: build, add, delete, compact, convert, slice, info, verify, list."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from factcensus.indexer.cli.options import (
     json_option,
     machine_options,
     notice,
+    sort_options,
 )
 from factcensus.indexer.cli.work import HEADING, WorkChoice, work_options
 from factcensus.indexer.errors import InputError
@@ -32,7 +33,7 @@ from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from factcensus.indexer.changing.deletion import Deletion
-    from factcensus.indexer.storage.manifest import Manifest
+    from factcensus.indexer.storage.manifest import Layout, Manifest
     from factcensus.indexer.system.places import Place
 
 #: Maximum number of ids and documents that a deletion prints.
@@ -41,6 +42,8 @@ MOST_PRINTED = 20
 sources_argument = argument(
     "sources", nargs=-1, required=True, metavar="SOURCE...", help="a file, a folder, or a URL that fsspec opens"
 )
+#: The layouts of an index; the first is the default.
+LAYOUTS = ["suffix-array", "compact"]
 folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index folder")
 
 
@@ -71,6 +74,12 @@ def _reading_options(function: Function) -> Function:
     default="words",
     metavar="ANALYZER",
     help="words, words-cased, bytes, or hf:PATH_OR_NAME for a Hugging Face tokenizer",
+)
+@option(
+    "--layout",
+    type=Choice(LAYOUTS),
+    default=LAYOUTS[0],
+    help="suffix-array, which infini-gram's engine can open, or compact, which takes a third of the space",
 )
 @machine_options
 @_reading_options
@@ -134,7 +143,7 @@ def _build_shared(
 def _print_estimate(sources: tuple[str, ...], out: Place, options: dict[str, Any]) -> None:
     from factcensus.indexer.building.estimate import plan_build
 
-    named = {name: options[name] for name in ("analyzer", "jobs", "memory_bytes")}
+    named = {name: options[name] for name in ("analyzer", "layout", "jobs", "memory_bytes")}
     estimate = plan_build(sources, out, notice=notice, **named)
     cores = options["jobs"] or os.cpu_count() or 1
     for what, value in {
@@ -297,6 +306,23 @@ def compact(index: Path, out: Place | None, **options: Any) -> None:
     _print_built(out or index, manifest)
 
 
+@command("convert", example="factcensus index convert indexes/wiki --layout compact --out indexes/wiki-compact")
+@folder_argument
+@option("--layout", required=True, type=Choice(LAYOUTS), help="the layout of the new index")
+@option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new index folder")
+@sort_options
+def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
+    """Write an index again in another layout; all counts stay the same.
+
+    The same command continues an interrupted conversion.
+    """
+    from factcensus.indexer.building.convert import convert_index
+
+    with ConsoleProgress() as progress:
+        manifest = convert_index(index, layout, out, progress=progress, **options)
+    _print_built(out, manifest)
+
+
 class ShardRange(Value):
     """A range ``A-B`` of shard numbers, inclusive; ``A`` alone is one shard."""
 
@@ -421,5 +447,5 @@ def list_indexes(folder: Path, as_json: bool) -> None:
 index_group: click.Group = group(
     "index",
     "Build, change, describe and verify indexes.",
-    [build, add, delete, compact, slice_command, info, verify, list_indexes],
+    [build, add, delete, compact, convert, slice_command, info, verify, list_indexes],
 )

@@ -249,14 +249,19 @@ json_option = option("--json", "as_json", is_flag=True, help="print one JSON obj
 
 def machine_options(function: Function) -> Function:
     """Add ``--jobs``, ``--memory``, ``--shard-tokens`` and ``--device`` to a command that builds shards."""
+    shard_tokens = option(
+        "--shard-tokens",
+        type=Whole(1, (1 << 32) - 2),
+        metavar="N",
+        default_text="as many as fit in memory",
+        help="maximum number of tokens of a shard",
+    )
+    return sort_options(shard_tokens(function))
+
+
+def sort_options(function: Function) -> Function:
+    """Add ``--jobs``, ``--memory`` and ``--device`` to a command that writes shards of a given size."""
     for add in (
-        option(
-            "--shard-tokens",
-            type=Whole(1, (1 << 32) - 2),
-            metavar="N",
-            default_text="as many as fit in memory",
-            help="maximum number of tokens of a shard",
-        ),
         option("--device", default="auto", metavar="DEVICE", help="device for sorting: cpu, cuda, or auto"),
         option("--memory", "memory_bytes", type=Size(), default="8GiB", metavar="SIZE", help="total memory limit"),
         option(

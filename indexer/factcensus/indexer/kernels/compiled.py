@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from types import CodeType
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
@@ -18,6 +18,22 @@ from factcensus.indexer.kernels import native
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 _LOCK = threading.RLock()
+
+
+class Lazy:
+    """What compiled functions use and only Numba can make, such as an instruction of the processor.
+
+    Attributes:
+        dispatcher: What Numba compiles in its place.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Make it, which imports Numba."""
+        return self._make()
 
 
 class Kernel(Generic[Parameters, Result]):
@@ -65,7 +81,7 @@ class Kernel(Generic[Parameters, Result]):
 
         names = cast(Any, self.py_func).__globals__
         used = {name: names.get(name) for name in _names_in(cast(Any, self.py_func).__code__)}
-        kernels = {name: each.dispatcher for name, each in used.items() if isinstance(each, Kernel)}
+        kernels = {name: each.dispatcher for name, each in used.items() if isinstance(each, Kernel | Lazy)}
         return compile_lazily(self.py_func, self._inline, kernels)
 
     def __getattr__(self, name: str) -> Any:

@@ -14,14 +14,18 @@ from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.ngrams import STRIDE, Selection, find_frequent
 from factcensus.indexer.kernels.pairs import gallop, near_pairs, overlapping_pairs
+from factcensus.indexer.kernels.reading import (
+    LENGTH_BITS,
+    LONGEST_MENTION,
+    SEGMENT_SHIFT,
+    append_mentions,
+    count_mentions,
+    mention_key,
+)
 from factcensus.indexer.kernels.search import Rows, document_end, document_of, document_start, position_of
 
 #: Maximum number of segments that are sorted together.
 SEGMENTS = 1 << 11
-#: Sort key of a position: segment 11 bits, position 40 (infini-gram's largest shards have 2^38 tokens), length of the
-#: mention (longest first) 13.
-_LENGTH_BITS, _SEGMENT_SHIFT = 13, 53
-LONGEST_MENTION = (1 << _LENGTH_BITS) - 1
 #: The cost of visiting a row and looking up its document, in tokens of a document that is read through.
 TOKENS_PER_ROW = 6
 
@@ -247,31 +251,9 @@ def _reading_is_cheaper(
     return True
 
 
-@compiled(inline="always")
-def _occurs_at(ids: Any, position: Any, end: Any, tokens: Any, first: Any, last: Any) -> Any:
-    """Return whether the form ``tokens[first:last]`` occurs at a position and ends by ``end``."""
-    if position + last - first > end:
-        return False
-    for i in range(last - first):  # noqa: SIM110 - compiled
-        if ids[position + i] != tokens[first + i]:
-            return False
-    return True
-
-
-@compiled()
-def _count_in_document(ids: Array, begin: Any, end: Any, forms: FormRanges, entity: int) -> int:
-    """Return the occurrences of an entity's forms in a document, by reading it through."""
-    found = 0
-    for position in range(begin, end):
-        for form in range(forms.entities[entity], forms.entities[entity + 1]):
-            if _occurs_at(ids, position, end, forms.tokens, forms.starts[form], forms.starts[form + 1]):
-                found += 1
-    return found
-
-
 @compiled()
 def _count_disjoint_group(
-    ids: Array,
+    text: Any,
     rows: Rows,
     selection: Selection,
     forms: FormRanges,
@@ -307,7 +289,7 @@ def _count_disjoint_group(
                 if reading and stamps.leader[document] != leading:
                     stamps.leader[document] = leading
                     begin, end = document_start(rows, document) + 1, document_end(rows, document)
-                    stamps.leader_mentions[document] = _count_in_document(ids, begin, end, forms, leader)
+                    stamps.leader_mentions[document] = count_mentions(text, begin, end, forms, leader)
                     control.work[1] += end - begin
                 if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
                     group = selection.groups[document] if selection.groups.size else 0
@@ -319,7 +301,7 @@ def _count_disjoint_group(
 
 @compiled()
 def count_disjoint_groups(
-    ids: Array,
+    text: Any,
     rows: Rows,
     selection: Selection,
     forms: FormRanges,
@@ -334,7 +316,7 @@ def count_disjoint_groups(
             return
         low, high = groups.cuts[group], groups.cuts[group + 1]
         _count_disjoint_group(
-            ids,
+            text,
             rows,
             selection,
             forms,
@@ -346,35 +328,6 @@ def count_disjoint_groups(
             control,
             together,
         )
-
-
-@compiled(inline="always")
-def _key(segment: Any, position: Any, length: Any) -> Any:
-    return (
-        np.uint64(segment) << np.uint64(_SEGMENT_SHIFT)
-        | np.uint64(position) << np.uint64(_LENGTH_BITS)
-        | np.uint64(LONGEST_MENTION - length)
-    )
-
-
-@compiled()
-def _read_leader(
-    ids: Array, rows: Rows, forms: FormRanges, leader: int, document: int, segment: int, keys: Array, count: int
-) -> int:
-    """Append the leader's positions in one document to ``keys``, by reading it through.
-
-    Returns:
-        The number of keys; -1 if they do not fit.
-    """
-    begin, end = document_start(rows, document) + 1, document_end(rows, document)
-    for at in range(begin, end):
-        for form in range(forms.entities[leader], forms.entities[leader + 1]):
-            if _occurs_at(ids, at, end, forms.tokens, forms.starts[form], forms.starts[form + 1]):
-                if count == keys.size:
-                    return -1
-                keys[count] = _key(segment, at, forms.starts[form + 1] - forms.starts[form])
-                count += 1
-    return count
 
 
 @compiled()
@@ -403,14 +356,14 @@ def _collect_leader(
             if stamps.fact[document_of(rows, position)] == wanted:
                 if count == keys.size:
                     return -1
-                keys[count] = _key(segment, position, length)
+                keys[count] = mention_key(segment, position, length)
                 count += 1
     return count
 
 
 @compiled()
 def _collect_group(
-    ids: Array,
+    text: Any,
     rows: Rows,
     counted: Array,
     forms: FormRanges,
@@ -454,10 +407,11 @@ def _collect_group(
                 if document < low_document or document >= high_document or (counted.size and not counted[document]):
                     continue
                 if reading and stamps.leader[document] != leading:
-                    read = _read_leader(ids, rows, forms, leader, document, segment, keys, count)
+                    begin, end = document_start(rows, document) + 1, document_end(rows, document)
+                    read = append_mentions(text, begin, end, forms, leader, segment, keys, count)
                     if read < 0:
                         return -1
-                    control.work[1] += document_end(rows, document) - document_start(rows, document) - 1
+                    control.work[1] += end - begin
                     stamps.leader[document] = leading
                     stamps.leader_mentions[document] = read - count
                     sizes[segment] += read - count
@@ -465,7 +419,7 @@ def _collect_group(
                 if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
                     if count == keys.size:
                         return -1
-                    keys[count] = _key(segment + 1 + k, position, length)
+                    keys[count] = mention_key(segment + 1 + k, position, length)
                     count += 1
                     sizes[segment + 1 + k] += 1
                     stamps.fact[document] = wanted
@@ -481,7 +435,7 @@ def _collect_group(
 
 @compiled()
 def collect_groups(
-    ids: Array,
+    text: Any,
     rows: Rows,
     counted: Array,
     forms: FormRanges,
@@ -507,7 +461,7 @@ def collect_groups(
         if segment + needed > sizes.size or control.stop[0]:
             return group, count, segment
         found = _collect_group(
-            ids,
+            text,
             rows,
             counted,
             forms,
@@ -561,7 +515,7 @@ def collect_entities(
                     continue
                 if count == keys.size:
                     return number, before, number - first
-                keys[count] = _key(number - first, position, length)
+                keys[count] = mention_key(number - first, position, length)
                 count += 1
         sizes[number - first] = count - before
     return last, count, last - first
@@ -573,14 +527,14 @@ def select_segments(keys: Array, sizes: Array, segments: int, starts: Array, end
 
     Fills ``starts`` and ``ends``; ``sizes`` receives the number of mentions of each segment.
     """
-    position_mask = (np.uint64(1) << np.uint64(_SEGMENT_SHIFT - _LENGTH_BITS)) - np.uint64(1)
+    position_mask = (np.uint64(1) << np.uint64(SEGMENT_SHIFT - LENGTH_BITS)) - np.uint64(1)
     source, target = 0, 0
     for segment in range(segments):
         last = source + sizes[segment]
         free = np.int64(-1)
         first = target
         while source < last:
-            start = np.int64((keys[source] >> np.uint64(_LENGTH_BITS)) & position_mask)
+            start = np.int64((keys[source] >> np.uint64(LENGTH_BITS)) & position_mask)
             if start >= free:
                 free = start + LONGEST_MENTION - np.int64(keys[source] & np.uint64(LONGEST_MENTION))
                 starts[target] = start

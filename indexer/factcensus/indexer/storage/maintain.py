@@ -20,15 +20,15 @@ from factcensus.indexer.paths import indexes_in, no_index
 from factcensus.indexer.storage.documents import Chosen
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, write_hashed
-from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Layout, Manifest, ShardRecord
 from factcensus.indexer.storage.repeated import SHUFFLE_PREFIX, Repeats, find_repeated
 from factcensus.indexer.storage.shards import open_text
 from factcensus.indexer.system.files import sync_files
 
 #: A pattern for the file names of an index.
 _OWN_FILE = re.compile(
-    r"(tokenized|table|offset|first|sample)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+|documents\.\d+\.parquet"
-    r"|vocabulary\.\d+\.(utf8|starts|sorted)|manifest\.json\.partial"
+    r"(tokenized|table|offset|first|sample|text|lists)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+"
+    r"|documents\.\d+\.parquet|vocabulary\.\d+\.(utf8|starts|sorted|front)|manifest\.json\.partial"
 )
 
 
@@ -82,6 +82,8 @@ def write_states(
     deleted: Chosen,
     old: Manifest | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    layout: Layout,
 ) -> tuple[list[ShardRecord], dict[str, FileRecord]]:
     """Write ``frequent``, ``deleted`` and ``repeated`` of every shard for which they have changed.
 
@@ -91,13 +93,14 @@ def write_states(
         deleted: The deleted documents of all shards.
         old: The current manifest.
         progress: Called with (shards done, all shards).
+        layout: The layout of the index.
 
     Returns:
         All shards, and the files of the whole index: those of ``old`` that are still valid, and the new ones.
     """
     tables = {shard.number: folder / f"documents.{shard.number}.parquet" for folder, shard in _placed(shards)}
     with find_repeated(tables, deleted, out) as repeated:
-        return _write_states(shards, out, deleted, repeated, old, progress)
+        return _write_states(shards, out, deleted, repeated, old, progress, layout)
 
 
 def _placed(shards: Mapping[Path, Sequence[ShardRecord]]) -> Iterator[tuple[Path, ShardRecord]]:
@@ -113,6 +116,7 @@ def _write_states(
     repeated: Repeats,
     old: Manifest | None,
     progress: Callable[[int, int], None] | None,
+    layout: Layout,
 ) -> tuple[list[ShardRecord], dict[str, FileRecord]]:
     files = dict(old.files) if old else {}
     nothing = np.zeros(0, np.uint32)
@@ -130,7 +134,7 @@ def _write_states(
             for name in record.state_files:
                 files.pop(name, None)
             record = replace(record, generation=record.generation + 1)
-        record, written = write_state(folder, record, gone, again, out)
+        record, written = write_state(folder, record, layout, gone, again, out)
         files |= written
         new_records.append(record)
         if progress:
@@ -139,13 +143,19 @@ def _write_states(
 
 
 def write_state(
-    folder: Path, record: ShardRecord, deleted: npt.NDArray[np.uint32], repeated: npt.NDArray[np.uint32], out: Path
+    folder: Path,
+    record: ShardRecord,
+    layout: Layout,
+    deleted: npt.NDArray[np.uint32],
+    repeated: npt.NDArray[np.uint32],
+    out: Path,
 ) -> tuple[ShardRecord, dict[str, FileRecord]]:
     """Write ``frequent``, ``deleted`` and ``repeated`` of one shard.
 
     Args:
         folder: The folder of the other files of the shard.
         record: The shard.
+        layout: The layout of the index.
         deleted: Its deleted documents.
         repeated: Its repeated documents.
         out: The folder to write to.
@@ -153,7 +163,7 @@ def write_state(
     Returns:
         The record of the shard with the numbers of these documents, and the records of the files.
     """
-    shard = open_text(folder, record)
+    shard = open_text(folder, record, layout)
     lengths = np.diff(shard.document_starts, append=shard.size) - 1
     record = replace(
         record,

@@ -30,7 +30,9 @@ PLAN = "plan.json"
 #: The suffix of the folder in which an index is built.
 STAGING_ENDING = ".building"
 #: File names that do not occur in indexes built by infini-gram.
-_ONLY_OURS = re.compile(r"documents\.\d+\.parquet|(first|sample)\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+")
+_ONLY_OURS = re.compile(
+    r"documents\.\d+\.parquet|(first|sample|text|lists)\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+"
+)
 
 
 def refuse_unfinished(folder: Path) -> None:
@@ -87,6 +89,15 @@ class ShardRecord:
         return frequent, deleted, repeated
 
 
+#: The layouts of an index: the files of its shards and of its vocabulary.
+Layout = Literal["suffix-array", "compact"]
+#: The files of a shard N (besides its document table), and of a vocabulary, in each layout.
+SHARD_FILES: dict[Layout, tuple[str, ...]] = {
+    "suffix-array": ("tokenized", "table", "offset", "first"),
+    "compact": ("text", "lists"),
+}
+VOCABULARY_FILES: dict[Layout, tuple[str, ...]] = {"suffix-array": ("utf8", "starts", "sorted"), "compact": ("front",)}
+
 #: The commands that change an index.
 What = Literal["add", "delete", "replace", "compact"]
 
@@ -132,6 +143,8 @@ class Manifest:
         contents: A digest of the ids and texts of each corpus file in the index, which reveals repeated additions.
         files: All files except the manifest.
         slice: The part of a whole index that this index has; None for a whole index.
+        layout: The files of the shards and the vocabulary. ``manifest.json`` names it only if it is not
+            ``suffix-array``.
     """
 
     analyzer: str
@@ -148,6 +161,7 @@ class Manifest:
     contents: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
     slice: Slice | None = None
+    layout: Layout = "suffix-array"
 
     @property
     def documents(self) -> int:
@@ -168,6 +182,8 @@ class Manifest:
         content = asdict(self)
         if self.slice is None:
             del content["slice"]
+        if self.layout == "suffix-array":
+            del content["layout"]
         return content
 
     def after(self, old: Manifest, what: What) -> Manifest:
@@ -203,12 +219,13 @@ class Manifest:
         numbers = [shard.number for shard in self.shards]
         if len(set(numbers)) != len(numbers):
             raise ValueError(f"a shard number occurs twice in {numbers}")
-        wanted = {f"{name}.{number}" for number in numbers for name in ("tokenized", "table", "offset", "first")}
+        wanted = {f"{name}.{number}" for number in numbers for name in SHARD_FILES[self.layout]}
         wanted |= {f"documents.{number}.parquet" for number in numbers}
         if self.vocabulary_generation is not None:
-            wanted |= {f"vocabulary.{self.vocabulary_generation}.{part}" for part in ("utf8", "starts", "sorted")}
-        allowed = {name for shard in self.shards for name in (*shard.state_files, f"sample.{shard.number}")}
-        allowed.add(TOKENIZER)
+            wanted |= {f"vocabulary.{self.vocabulary_generation}.{part}" for part in VOCABULARY_FILES[self.layout]}
+        allowed = {name for shard in self.shards for name in shard.state_files} | {TOKENIZER}
+        if self.layout == "suffix-array":
+            allowed |= {f"sample.{number}" for number in numbers}
         if missing := wanted - self.files.keys():
             raise ValueError(f"it does not list the file {min(missing)}")
         if more := self.files.keys() - wanted - allowed:
@@ -315,6 +332,7 @@ def read_content(content: Any) -> Manifest:
             for name, record in _object(content, "files").items()
         },
         slice=_slice(content["slice"]) if "slice" in content else None,
+        layout=_one_of(content, "layout", get_args(Layout)) if "layout" in content else "suffix-array",
     )
     manifest.check_files()
     return manifest

@@ -26,7 +26,7 @@ from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.layout import map_file, write_hashed
 
 
-def _id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:
+def id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:
     """Return the id of a word; takes a weak reference, so that the cache does not keep the files mapped."""
     known = vocabulary()
     assert known is not None  # the caller holds it
@@ -58,7 +58,7 @@ class Vocabulary:
             )
         self._view = memoryview(cast(Any, self.utf8))
         #: Returns the id of a word, or -1 if no document has it; results are cached.
-        self.id = lru_cache(1 << 16)(partial(_id_in, weakref.ref(self)))
+        self.id = lru_cache(1 << 16)(partial(id_in, weakref.ref(self)))
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -103,15 +103,19 @@ class Vocabulary:
         """Return the words of many ids."""
         return [self.word(token_id) for token_id in token_ids]
 
+    def arena(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Return the concatenated words in id order, and int64 (words + 1,), the start of each word."""
+        return np.asarray(self.utf8, np.uint8), np.asarray(self.starts).astype(np.int64)
+
     def table(self) -> WordTable:
         """Return a word table with these words, to which new words can be added."""
         table = WordTable()
-        table.extend(np.asarray(self.utf8, np.uint8), np.asarray(self.starts).astype(np.int64))
+        table.extend(*self.arena())
         return table
 
 
 @compiled()
-def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
+def first_eight(arena: Array, begin: Any, end: Any) -> Any:
     """Return the first eight bytes of a word, padded with zeros, as a big-endian number, which sorts like words."""
     number = np.uint64(0)
     for i in range(8):
@@ -122,13 +126,13 @@ def _first_eight(arena: Array, begin: Any, end: Any) -> Any:
 
 @compiled()
 def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Array:
-    """Run :func:`_first_eight` for the words at some positions of the order; 0 for invalid values in the files."""
+    """Run :func:`first_eight` for the words at some positions of the order; 0 for invalid values in the files."""
     eights = np.zeros(places.size, np.uint64)
     for i in range(places.size):
         if places[i] < order.size and order[places[i]] < order.size:
             begin, end = np.int64(starts[order[places[i]]]), np.int64(starts[order[places[i]] + 1])
             if begin <= end <= utf8.size:
-                eights[i] = _first_eight(utf8, begin, end)
+                eights[i] = first_eight(utf8, begin, end)
     return eights
 
 
@@ -136,7 +140,7 @@ def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Ar
 def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: Array, word_starts: Array) -> Array:
     """Return the id of each ``words[word_starts[i]:word_starts[i + 1]]``, by binary search; -1 if there is none.
 
-    The result is -2 for impossible values in the files. ``sample`` is empty, or has :func:`_first_eight` of words at
+    The result is -2 for impossible values in the files. ``sample`` is empty, or has :func:`first_eight` of words at
     even distances.
     """
     ids = np.full(word_starts.size - 1, -1, np.int64)
@@ -144,7 +148,7 @@ def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: 
         size = word_starts[i + 1] - word_starts[i]
         low, high = 0, order.size
         if sample.size:
-            wanted = _first_eight(words, word_starts[i], word_starts[i + 1])
+            wanted = first_eight(words, word_starts[i], word_starts[i + 1])
             # From just before the first sample that is not smaller, to just after the last that is not larger.
             low = max(0, (np.searchsorted(sample, wanted, "left") - 1) * order.size // sample.size)
             high = min(order.size, np.searchsorted(sample, wanted, "right") * order.size // sample.size + 1)
@@ -188,14 +192,20 @@ def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
 
 def write_vocabulary(folder: Path, generation: int, table: WordTable) -> dict[str, str]:
     """Write a word table and return the SHA-256 of each file by name."""
-    words = len(table)
-    starts = table.starts[: words + 1]
+    starts = table.starts[: len(table) + 1]
     arena = table.arena[: starts[-1]]
-    # Arrow compares binaries byte by byte, and a prefix sorts first.
-    binaries = pa.Array.from_buffers(pa.large_binary(), words, [None, pa.py_buffer(starts), pa.py_buffer(arena)])
-    order = pc.sort_indices(binaries).to_numpy().astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
+    order = sorted_ids(arena, starts)
     contents: tuple[npt.NDArray[Any], ...] = (arena, starts.astype(_starts_dtype(arena.size)), order)
     return {
         name: write_hashed(folder / name, np.ascontiguousarray(content))
         for name, content in zip(file_names(generation), contents, strict=True)
     }
+
+
+def sorted_ids(arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """Return the ids of words in byte order of the words ``arena[starts[i]:starts[i + 1]]``."""
+    # Arrow compares binaries byte by byte, and a prefix sorts first.
+    buffers = [None, pa.py_buffer(starts), pa.py_buffer(arena)]
+    binaries = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, buffers)
+    order: npt.NDArray[np.uint32] = pc.sort_indices(binaries).to_numpy().astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
+    return order

@@ -200,6 +200,7 @@ def build_with_work(
     check_main_guard()
     run = run or Run()
     settings.check_memory()
+    settings.check_layout()
     folder, target = WorkFolder(Place.of(work)), Place.of(out)
     files = tuple(find_source_files(sources, notice=run.notice))
     plan, inputs = _plan(settings, files, target)
@@ -250,6 +251,7 @@ def _plan(settings: BuildSettings, files: Sequence[SourceFile], out: Place) -> t
         "text_field": settings.text_field,
         "id_field": settings.id_field,
         "on_bad_line": settings.on_bad_line,
+        "layout": settings.layout,
         "out": str(out),
     }
     return Plan.of(KIND, chosen, files, inputs, job_format=FORMAT), inputs

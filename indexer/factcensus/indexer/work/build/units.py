@@ -16,13 +16,13 @@ import numpy as np
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.building.shards import Piece, plan_shards, write_shard
+from factcensus.indexer.building.shards import Piece, ShardForm, SortSettings, plan_shards, write_shard
 from factcensus.indexer.building.spool import SPOOL_FILES, SpoolTask, spool, write_words
 from factcensus.indexer.storage.documents import count_sources, count_text_bytes
 from factcensus.indexer.storage.maintain import write_state
 from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.repeated import RECORD, Repeats, records_of, repeated_in
-from factcensus.indexer.storage.vocabulary import write_vocabulary
+from factcensus.indexer.storage.shards import write_lexicon
 from factcensus.indexer.system.places import Place, read_ranges
 from factcensus.indexer.work.build.objects import (
     BIN_BITS,
@@ -134,8 +134,8 @@ def make_root(job: BuildJob, build: BuildFolder) -> bytes:
                 build.root(f"global.{group:06d}").write(ids.astype("<u4").tobytes())
                 job.check_memory(len(table))
             vocabulary_size = len(table)
-            for name, digest in write_vocabulary(folder, 0, table).items():
-                files[name] = FileRecord((folder / name).stat().st_size, digest)
+            files |= write_lexicon(folder, 0, table, job.settings["layout"])
+            for name in files:
                 (job.out / name).upload(folder / name)
         elif job.tokenizer:
             content = build.folder.input(TOKENIZER)
@@ -171,16 +171,14 @@ def build_shard(job: BuildJob, build: BuildFolder, number: int, pieces: list[lis
             folder,
             number,
             made,
-            token_dtype=job.settings["token_dtype"],
-            vocabulary_size=root["vocabulary_size"],
-            threads=job.threads,
-            device=job.device,
+            form=ShardForm(job.settings["token_dtype"], root["vocabulary_size"], job.settings["layout"]),
+            run=SortSettings(job.threads, job.device),
             on_stage=lambda *_: None,
         )
         for piece in made:
             piece.file.release()  # type: ignore[attr-defined]  # a fetched file
         again = _repeated_rows(job, build, number, record)
-        record, states = write_state(folder, record, np.zeros(0, np.uint32), again, folder)
+        record, states = write_state(folder, record, job.settings["layout"], np.zeros(0, np.uint32), again, folder)
         files |= states
         for name in files:
             (job.out / name).upload(folder / name)
@@ -234,6 +232,7 @@ def seal(job: BuildJob, build: BuildFolder, out: Place) -> Manifest:
         skipped_lines=sum(total.skipped_lines for total in totals),
         contents=tuple(sorted({total.content for total in totals if total.documents and total.content})),
         files={name: FileRecord(**files[name]) for name in sorted(files)},
+        layout=job.settings["layout"],
     )
     (out / MANIFEST).write(manifest.render())
     (out / PLAN).delete()

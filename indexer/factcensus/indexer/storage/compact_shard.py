@@ -1,0 +1,369 @@
+"""A shard in the layout ``compact``: the text in blocks, and for each word the blocks in which it occurs.
+
+A query finds the positions of the occurrences, in order. They are the rows of the compiled code for n-grams, entities
+and pairs, so that counts are made by the same code as with a suffix array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.arrays import Mask
+from factcensus.indexer.errors import IndexFormatError, VerificationError
+from factcensus.indexer.kernels import compact, search
+from factcensus.indexer.kernels.bits import set_size
+from factcensus.indexer.kernels.compact import Plan, Reader
+from factcensus.indexer.kernels.entities import FormRanges
+from factcensus.indexer.kernels.ngrams import Selection, count_by_group, count_range, count_ranges
+from factcensus.indexer.storage import frequent
+from factcensus.indexer.storage.compact_files import read_compact
+from factcensus.indexer.storage.compact_frequent import count_frequent_codes
+from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
+from factcensus.indexer.storage.shard import Located, Shard, open_numbers
+
+if TYPE_CHECKING:
+    from factcensus.indexer.counting.forms import Forms
+
+#: Maximum number of bytes of bitmaps of second anchors.
+MOST_BITMAP_BYTES = 32 << 20
+#: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 4 ns.
+_BITMAP_COST, _SEEK_COST = 1, 3
+#: Upper bound of occurrences (4 bytes each) for which the forms of a whole table are located together.
+MOST_LOCATED = 1 << 28
+#: Cost in nanoseconds of finding the occurrences of a leader in a document, and of one of its blocks in the whole text.
+_DOCUMENT_NS, _BLOCK_NS, _ROW_NS = 400, 75, 8
+
+NO_STOP = np.zeros(1, np.uint8)
+
+
+class CompactShard(Shard):
+    """A shard in the layout ``compact``.
+
+    Attributes:
+        text, lists, codes: See :mod:`factcensus.indexer.kernels.compact`.
+        frequent_codes: ``frequent.N.G``, uint32 (n-grams, 6); see :mod:`compact_frequent`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        suffix: str,
+        first_document: int,
+        record: ShardRecord | None = None,
+        files: Mapping[str, FileRecord] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(folder, suffix, first_document, record)
+        content = read_compact(folder, self.number)
+        self.text, self.lists, self.codes, self._starts, self.token_bytes = content
+        self.token_dtype = np.dtype(f"<u{self.token_bytes}")
+        self.size = self.text.size
+        self.documents = len(self._starts)
+        self._separator = int(np.iinfo(self.token_dtype).max)
+        self.frequent = np.zeros((0, 6), np.uint32)
+        self.frequent.flags.writeable = False
+        self.frequent_codes = open_numbers(folder, record.state_files[0] if record else None, files).reshape(-1, 6)
+        self._open_states(files)
+
+    @property
+    def document_starts(self) -> npt.NDArray[np.int64]:
+        """int64 (documents,): the position of the separator of each document."""
+        return self._starts
+
+    # --- counts ---------------------------------------------------------------------------------------------------
+
+    def plan(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> Plan:
+        """Return the plan of a search for forms; ``tokens[starts[i]:starts[i + 1]]`` is form i."""
+        size = len(starts) - 1
+        plan = Plan(np.empty(len(tokens), np.int64), starts, np.zeros((size, 8), np.int64), np.zeros(size, np.int64))
+        compact.codes_of(self.codes, tokens, plan.codes)
+        compact.plan_search(self.lists, plan)
+        return plan
+
+    def _plan_of(self, token_ids: Sequence[int]) -> Plan:
+        return self.plan(np.array(token_ids, np.uint32), np.array([0, len(token_ids)], np.int64))
+
+    def stored(self, plan: Plan, counted: Mask, column: int) -> npt.NDArray[np.int64]:
+        """Return the stored occurrences and documents of each form, int64 (forms, 2); -1 if they must be counted."""
+        out = np.full((len(plan.most), 2), -1, np.int64)
+        compact.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
+        return out
+
+    def _rows(self, positions: npt.NDArray[np.uint32]) -> search.Rows:
+        positions.flags.writeable = False  # as a mapped file, so that code is compiled only once
+        return search.Rows(positions, 1, 1, self.document_starts, self.blocks, self.size)
+
+    def locate(
+        self,
+        plan: Plan,
+        chosen: npt.NDArray[np.int64],
+        ranges: npt.NDArray[np.int64],
+        stop: npt.NDArray[np.uint8] = NO_STOP,
+    ) -> npt.NDArray[np.uint32]:
+        """Return the positions of the chosen forms, and fill ``ranges``; see :func:`kernels.compact.locate`."""
+        order = chosen[np.lexsort((plan.anchors[chosen, 4], plan.anchors[chosen, 0]))] if len(chosen) > 1 else chosen
+        bitmaps, bitmap_of = self._bitmaps(plan.anchors[order])
+        return compact.locate(self.text, self.lists, plan, order, bitmaps, bitmap_of, ranges, stop)
+
+    def _bitmaps(self, anchors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the bitmaps of second anchors that save more time than they take, and their number for each form."""
+        blocks = self.lists.blocks
+        words = blocks // 64 + 2
+        bitmap_of = np.full(len(anchors), -1, np.int64)
+        used = np.flatnonzero((anchors[:, 6] > 0) & (anchors[:, 2] > words // 64))
+        if not len(used):
+            return np.zeros((0, 1), np.uint64), bitmap_of
+        numbers, inverse = np.unique(anchors[used, 4], return_inverse=True)
+        sizes = np.zeros(len(numbers), np.int64)
+        sizes[inverse] = anchors[used, 6]
+        saved = _SEEK_COST * np.bincount(inverse, weights=anchors[used, 2]) - _BITMAP_COST * sizes - words
+        saved[[set_size(size, blocks) == blocks for size in sizes.tolist()]] = 0
+        picked = np.argsort(-saved, kind="stable")[: MOST_BITMAP_BYTES // (8 * words)]
+        picked = picked[saved[picked] > 0]
+        bitmaps = np.empty((len(picked), words), np.uint64)
+        compact.make_bitmaps(self.lists, numbers[picked], bitmaps)
+        place = np.full(len(numbers), -1, np.int64)
+        place[picked] = np.arange(len(picked))
+        bitmap_of[used] = place[inverse]
+        return bitmaps, bitmap_of
+
+    def count(
+        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
+    ) -> tuple[int, int]:
+        """Return occurrences and documents of these tokens; see :meth:`Shard.count`."""
+        plan = self._plan_of(token_ids)
+        if not plan.most[0]:
+            return 0, 0
+        occurrences, documents = self.stored(plan, counted, column)[0].tolist()
+        if occurrences >= 0:
+            return occurrences, documents
+        positions = self._located(plan, stop)
+        found = count_range(self._rows(positions), self.selection(counted, -1), 0, len(positions), stop)
+        return int(found[0]), int(found[1])
+
+    def _located(self, plan: Plan, stop: npt.NDArray[np.uint8] = NO_STOP) -> npt.NDArray[np.uint32]:
+        """Return the positions of the only form of a plan."""
+        return self.locate(plan, np.zeros(1, np.int64), np.zeros((1, 2), np.int64), stop)
+
+    def count_all(
+        self,
+        tokens: npt.NDArray[np.uint32],
+        starts: npt.NDArray[np.int64],
+        counted: Mask,
+        column: int,
+        stop: npt.NDArray[np.uint8],
+        counts: npt.NDArray[np.int64],
+    ) -> None:
+        """Add the counts of many token sequences to ``counts``; see :meth:`Shard.count_all`."""
+        plan = self.plan(tokens, starts)
+        stored = self.stored(plan, counted, column)
+        known = stored[:, 0] >= 0
+        counts[known] += stored[known]
+        waiting = np.flatnonzero(~known & (plan.most > 0))
+        for chosen in _batches(waiting, plan.most):
+            ranges = np.zeros((len(plan.most), 2), np.int64)
+            rows = self._rows(self.locate(plan, chosen, ranges, stop))
+            count_ranges(rows, self.selection(counted, -1), ranges, stop, counts)
+            if stop[0]:
+                return
+
+    def count_groups(
+        self,
+        token_ids: Sequence[int],
+        counted: Mask,
+        groups: npt.NDArray[np.int32],
+        stop: npt.NDArray[np.uint8],
+        counts: npt.NDArray[np.int64],
+    ) -> None:
+        """Add the counts of these tokens per group to ``counts``; see :meth:`Shard.count_groups`."""
+        positions = self._located(self._plan_of(token_ids), stop)
+        count_by_group(self._rows(positions), self.selection(counted, -1, groups), 0, len(positions), stop, counts)
+
+    def occurrences(self, forms: Forms, selection: Selection, reading: int) -> CompactOccurrences:
+        """Return the occurrences of the forms of a table of facts; see :meth:`Shard.occurrences`."""
+        return CompactOccurrences(self, forms, selection, reading)
+
+    def most_occurrences(self, token_ids: Sequence[int]) -> int:
+        """Return an upper bound of the occurrences of these tokens."""
+        return int(self._plan_of(token_ids).most[0])
+
+    def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Return the positions of all occurrences of these tokens, in order."""
+        return self._located(self._plan_of(token_ids)).astype(np.int64)
+
+    # --- text -----------------------------------------------------------------------------------------------------
+
+    def tokens(self, begin: int, end: int) -> npt.NDArray[np.integer[Any]]:
+        """Return the token ids at the positions [begin, end)."""
+        begin, end, _ = slice(begin, end).indices(self.size)
+        codes = np.empty(max(0, end - begin), np.uint32)
+        compact.read_codes(self.text, begin, max(begin, end), codes)
+        if 16 * len(codes) > self.lists.alphabet:
+            ids = np.full(self.lists.alphabet, self._separator, np.uint32)
+            compact.all_ids(self.codes, self._separator, ids)
+            if codes.max(initial=0) >= len(ids):
+                raise self._damaged()
+            return ids[codes].astype(self.token_dtype)
+        if not compact.ids_of(self.codes, self._separator, codes):
+            raise self._damaged()
+        return codes.astype(self.token_dtype)
+
+    def all_codes(self) -> npt.NDArray[np.uint32]:
+        """Return the whole text as codes."""
+        codes = np.empty(self.size, np.uint32)
+        compact.read_codes(self.text, 0, self.size, codes)
+        if codes.max() >= self.lists.alphabet:
+            raise self._damaged()
+        return codes
+
+    @cached_property
+    def separator_code(self) -> int:
+        """The code of the separator."""
+        return int(compact.code_at(self.text, 0))
+
+    def _damaged(self) -> IndexFormatError:
+        return IndexFormatError(f"{self.folder / f'text{self._suffix}'} is damaged; run 'factcensus index verify'")
+
+    def check_order(self, most: int | None) -> int:
+        """Check that the lists have the blocks of the text, for all tokens or for those of some consecutive blocks."""
+        if most is None or self.size <= most:
+            codes = self.all_codes()
+            intact, compared = self._all_listed(codes), self.size
+        else:
+            first = int(np.random.default_rng(0).integers(0, self.lists.blocks))
+            begin = first * compact.BLOCK
+            codes = np.empty(min(most, self.size - begin), np.uint32)
+            compact.read_codes(self.text, begin, begin + len(codes), codes)
+            intact, compared = self._listed(codes, first), len(codes)
+        if not intact:
+            raise VerificationError(
+                f"{self.folder / f'lists{self._suffix}'} does not match text{self._suffix}; copy the index again or "
+                "rebuild it"
+            )
+        return compared
+
+    def _listed(self, codes: npt.NDArray[np.uint32], first_block: int) -> bool:
+        if codes.max() >= self.lists.alphabet:
+            return False
+        sizes = np.zeros(self.lists.alphabet + self.lists.frequent**2, np.int64)
+        return int(compact.count_listed(self.lists, codes, first_block, sizes)) == len(codes)
+
+    def _all_listed(self, codes: npt.NDArray[np.uint32]) -> bool:
+        """Return whether the lists have exactly the blocks of the text, and the right counts."""
+        lists = self.lists
+        sizes = np.zeros(lists.alphabet + lists.frequent**2, np.int64)
+        if int(compact.count_listed(lists, codes, 0, sizes)) < len(codes):
+            return False
+        expected = np.empty_like(sizes)
+        compact.list_sizes(lists, expected)
+        documents, stored = np.zeros(lists.alphabet, np.int64), np.empty((lists.alphabet, 2), np.int64)
+        compact.documents_of_codes(codes, self._starts, documents)
+        compact.counts_of_all(lists, stored)
+        occurrences = np.bincount(codes, minlength=lists.alphabet)
+        ids = np.full(lists.alphabet, -1, np.int64)
+        compact.all_ids(self.codes, self._separator, ids)
+        return (
+            np.array_equal(sizes, expected)
+            and np.array_equal(stored, np.column_stack([occurrences, documents]))
+            and np.array_equal(self._starts, np.flatnonzero(codes == self.separator_code))
+            and len(np.unique(ids)) == len(ids)
+        )
+
+    def count_frequent(
+        self, living: npt.NDArray[np.bool_] | None, distinct: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.uint32]:
+        """Return the content of ``frequent.N.G``; see :mod:`compact_frequent`."""
+        return count_frequent_codes(
+            self.all_codes(), self._starts, self.separator_code, living, distinct, frequent.FREQUENT, frequent.LONGEST
+        )
+
+
+def _batches(chosen: npt.NDArray[np.int64], most: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Split forms so that the occurrences of each part are few enough to be located together."""
+    if not len(chosen):
+        return []
+    part = np.cumsum(most[chosen]) // MOST_LOCATED
+    return np.split(chosen, np.flatnonzero(np.diff(part)) + 1)
+
+
+class CompactOccurrences:
+    """The occurrences of the forms of a table of facts in one shard, located when they are needed.
+
+    The mentions of a leader are sought only in the documents of its partners if that is cheaper than all its blocks.
+    """
+
+    def __init__(self, shard: CompactShard, forms: Forms, selection: Selection, reading: int) -> None:
+        self._shard, self._forms, self._selection, self._reading = shard, forms, selection, reading
+        self._plan = shard.plan(forms.tokens, forms.starts)
+        column = -1 if len(selection.groups) else selection.column
+        self._stored = shard.stored(self._plan, selection.documents, column)
+        if len(selection.groups):
+            self._stored[:] = -1
+        self._hits_of_form = self._plan.most.copy()
+        self.hits = self._sums(self._hits_of_form)
+        self.whole = int(self._plan.most.sum()) <= MOST_LOCATED
+
+    def _sums(self, of_forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the sum over the forms of each entity."""
+        before = np.concatenate([[0], np.cumsum(of_forms)])
+        found: npt.NDArray[np.int64] = before[self._forms.entities[1:]] - before[self._forms.entities[:-1]]
+        return found
+
+    def locate(
+        self, entities: npt.NDArray[np.int64], leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+    ) -> Located:
+        """Find the occurrences needed to count entities, and pairs of leaders and partners."""
+        forms, plan = self._forms, self._plan
+        size = len(forms)
+        sizes = np.diff(forms.entities)
+        wanted = np.zeros(size, np.bool_)
+        single = forms.simple[entities] & (sizes[entities] == 1)
+        single[single] = self._stored[forms.entities[entities[single]], 0] >= 0
+        wanted[entities[~single]] = True
+        wanted[partners] = True
+        ranges = np.zeros((len(plan.most), 2), np.int64)
+        positions = self._find(wanted, ranges)
+        reading = self._choose(leaders, partners, wanted)
+        missing = np.zeros(size, np.bool_)
+        missing[leaders[self.hits[partners] > 0]] = True
+        missing &= ~wanted & (reading != 1)
+        if missing.any():
+            more = np.zeros_like(ranges)
+            found = self._find(missing, more)
+            chosen = more[:, 1] > more[:, 0]
+            ranges[chosen] = more[chosen] + len(positions)
+            positions = np.concatenate([positions, found])
+        shard = self._shard
+        return Located(
+            shard._rows(positions),
+            FormRanges(*forms.arrays, ranges, self._stored),
+            Reader(shard.text, shard.lists, plan),
+            reading,
+        )
+
+    def _find(self, entities: npt.NDArray[np.bool_], ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """Locate the forms of entities, and replace the upper bounds of their occurrences by their number."""
+        chosen = np.flatnonzero(np.repeat(entities, np.diff(self._forms.entities)) & (self._plan.most > 0))
+        positions = self._shard.locate(self._plan, chosen, ranges)
+        self._hits_of_form[chosen] = ranges[chosen, 1] - ranges[chosen, 0]
+        self.hits[:] = self._sums(self._hits_of_form)
+        return positions
+
+    def _choose(
+        self, leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64], located: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int8]:
+        """Return for each entity whether it is sought in the documents of its partners; see :class:`Located`."""
+        if self._reading >= 0:
+            return np.full(len(self._forms), self._reading, np.int8)
+        hits = self.hits
+        reading_ns = np.bincount(leaders, weights=hits[partners], minlength=len(hits)) * _DOCUMENT_NS
+        reading_ns *= np.diff(self._forms.entities)
+        blocks = self._sums(self._plan.anchors[:, 2])
+        visiting_ns = hits * _ROW_NS + np.where(located, 0, blocks * _BLOCK_NS)
+        return (reading_ns < visiting_ns).astype(np.int8)
