@@ -13,7 +13,18 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import analysis, build, counting, growth, memory, profile, service_load, service_soak, suffix_array
+from benchmarks import (
+    analysis,
+    build,
+    counting,
+    growth,
+    memory,
+    profile,
+    remote,
+    service_load,
+    service_soak,
+    suffix_array,
+)
 from benchmarks.corpora import Setting, text_bytes
 from benchmarks.measure import Report
 from factcensus.indexer.numbers import parse_size
@@ -89,6 +100,7 @@ BENCHMARKS: dict[str, Callable[[Setting, Report], None]] = {
     "growth": growth.main,
     "profile": profile.main,
     "evaluation": _evaluation,
+    "remote": remote.main,
     "service_load": service_load.main,
     "service_soak": service_soak.main,
 }
