@@ -21,6 +21,7 @@ from factcensus.eval.report.extreme_facts import extreme_facts
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.page import render_report
 from factcensus.eval.report.printed import summary_text
+from factcensus.eval.report.said import MOST_ROWS, said
 from factcensus.eval.report.section import ReportData
 from factcensus.eval.runs import Run, summary_of
 from factcensus.indexer.cli import main
@@ -171,6 +172,36 @@ def test_extreme_facts_are_named_with_passages_from_the_service() -> None:
     resisted, over = section.tables
     assert all(row[6].endswith("of 2") and row[7] == f"{row[0]} of {row[1]} at world" for row in resisted.rows)
     assert [row[0] for row in over.rows] == ["forget 0"] * len(over.rows) != []
+
+
+def test_the_report_shows_what_the_model_said_before_and_after() -> None:
+    run = make_run()
+    facts = run.facts.assign(generation=[f"said {number}" for number in range(len(run.facts))], prompt="Where?")
+    section = said(ReportData(replace(run, facts=facts), summary_of(run), {}))
+    assert section is not None
+    for method, table in zip(METHODS, section.tables, strict=True):
+        rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+        after = facts[(facts["method"] == method) & facts["role"].isin(["forget", "phantom"])]
+        assert {row["said after"] for row in rows} <= set(after["generation"])
+        assert len(rows) == min(MOST_ROWS, len(after))
+        before = facts[facts["method"] == "original"].set_index("generation")
+        known = after.set_index("generation")
+        for row in rows:
+            one, other = before.loc[row["said before"]], known.loc[row["said after"]]
+            assert [one[key] for key in ("seed", "fact_id", "form")] == [
+                other[key] for key in ("seed", "fact_id", "form")
+            ]
+            assert (row["answered"] == "yes") == bool(other["match"])
+            assert (row["group"] == "never seen") == (other["role"] == "phantom")
+        answered = [row["answered"] for row in rows if row["group"] == "to forget"]
+        assert answered == sorted(answered, reverse=True), "facts that are still answered come first"
+        answers = int(after["match"].fillna(False).sum())
+        assert table.caption.endswith(f"{answers:,} of {len(after):,} questions answered")
+
+
+def test_a_run_without_generated_answers_has_no_section_about_them() -> None:
+    run = make_run()
+    assert said(ReportData(replace(run, facts=run.facts.drop(columns="generation", errors="ignore")), {}, {})) is None
 
 
 def test_unmeasured_parts_have_no_section(page: str) -> None:

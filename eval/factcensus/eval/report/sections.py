@@ -13,6 +13,7 @@ from factcensus.eval.report.forgetting import curves, forgetting
 from factcensus.eval.report.misalignment import misalignment
 from factcensus.eval.report.plane import plane
 from factcensus.eval.report.recall import accuracy_by_group, recall_before, training
+from factcensus.eval.report.said import said
 from factcensus.eval.report.section import ReportData, Section
 from factcensus.eval.report.slopes import residual, slopes
 from factcensus.eval.report.utility import utility
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     attacks,
     utility,
     extreme_facts,
+    said,
     aggregates,
     recall_before,
     training,
