@@ -48,7 +48,7 @@ from factcensus.indexer.errors import InputError
 def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     """Create an application that serves ``settings.indexes`` once its lifespan has started.
 
-    If an index cannot be opened, the others are still served; ``/readyz`` then answers 503 and names the index.
+    If an index cannot be opened, the others are still served; ``/readyz`` then returns 503 and names the index.
 
     Args:
         settings: The settings of the whole service.

@@ -367,7 +367,7 @@ def _raise_failures(work: _Work) -> None:
 
 
 def _original_key(work: _Work) -> str:
-    """Return a key that equal evaluations of the original model share."""
+    """Return a key that is the same for equal evaluations of the original model."""
     identity = work.run.record.get("identity", {})
     clock = f" {work.asker.clock.isoformat()}" if work.asker.clock else ""
     return f"{work.config.original_fingerprint()} {identity.get('model')} {identity.get('facts')}{clock}"

@@ -83,7 +83,7 @@ class Source(Protocol):
         ...
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return whether no document of the generation with this digest was deleted, as far as is known."""
+        """Return whether no document of the generation with this digest was deleted, as far as the manifest shows."""
         ...
 
 

@@ -91,7 +91,7 @@ def add_tables(tables: Sequence[pa.Table], windows: Sequence[int], labels: Mappi
 
 
 def add_infos(name: str, digest: str | None, infos: Sequence[IndexInfo]) -> IndexInfo:
-    """Return the properties of the index whose slices have these."""
+    """Return the properties of the whole index, given those of its slices."""
 
     def total(field: str) -> int | None:
         values = [getattr(info, field) for info in infos]

@@ -1,4 +1,4 @@
-"""An index whose slices other services have."""
+"""An index whose slices are in other services."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REFUSALS: dict[str, type[FactcensusError]] = {
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice that another service has.
+    """A slice in another service.
 
     Attributes:
         client: Its service.
@@ -58,7 +58,7 @@ class Slice:
 
 
 class SlicedIndex(CountIndex):
-    """An index whose slices are asked over HTTP; queries are thread-safe.
+    """An index whose slices are queried over HTTP; queries are thread-safe.
 
     An answer is the sum over all slices, each in the generation in which it was opened. If a slice does not answer, or
     has changed, that is an error: no answer is ever made of some of the slices.
@@ -239,7 +239,7 @@ class SlicedIndex(CountIndex):
         return answer_of(part.client.ask(part.name, route, body, timeout_s=_seconds(deadline)), read)
 
     def _check_generation(self, deadline: Deadline | None) -> None:
-        """Check, after the slices answered, that they are still those that were opened.
+        """Check after a query that the slices are still those that were opened.
 
         A generation never comes back. So an answer before this check was of the opened generation.
         """
@@ -251,7 +251,7 @@ class SlicedIndex(CountIndex):
         self._each(self.slices, check, deadline)
 
     def _each(self, parts: Sequence[Any], ask: Callable[[Any], Answer], deadline: Deadline | None) -> list[Answer]:
-        """Ask several slices at once, and stop waiting at the deadline or at the first error.
+        """Query several slices in parallel, and stop waiting at the deadline or at the first error.
 
         A slice stops counting when the connection ends, at the same deadline.
         """
@@ -279,7 +279,7 @@ def _result(future: Future[Answer], deadline: Deadline | None) -> Answer:
 
 
 def _explained(ask: Callable[[Any], Answer], part: Any) -> Answer:
-    """Ask a slice, once more after a cut connection, and explain a failure."""
+    """Query a slice, retrying once after a lost connection, and explain failures."""
     try:
         try:
             return ask(part)
@@ -297,7 +297,7 @@ def _explained(ask: Callable[[Any], Answer], part: Any) -> Answer:
 
 
 def _taken(limit: int, left: dict[int, int]) -> dict[int, int]:
-    """Return how many documents of each slice are on a page, in their order."""
+    """Return how many documents of each slice are on a page, in the order of the slices."""
     taken = {}
     for number, documents in left.items():
         taken[number] = max(0, min(limit, documents))
@@ -330,7 +330,7 @@ def _entity_of(entity: Entity | str) -> EntityBody:
 
 
 def _analyzer_of(label: str) -> Analyzer:
-    """Return the analyzer of this label; one that can only tell its label if it is not available here."""
+    """Return the analyzer with this label; if it is not available here, one that has only its label."""
     try:
         found = get_analyzer(label.partition("/")[0])
         if found.label == label:

@@ -1,4 +1,4 @@
-"""The slices of an index as a place that the service opens and follows."""
+"""The slices of an index as a source that the service opens and follows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPEN_TIMEOUT_S = 10.0
 
 
 class NoFiles(Files):
-    """The files of an index that lies elsewhere: none that could be overwritten here."""
+    """The files of an index on other machines: none that could be overwritten here."""
 
     def __init__(self) -> None:
         pass
@@ -53,7 +53,7 @@ class Slices:
         return ", ".join(map(redact, self.urls))
 
     def open(self, name: str) -> CountIndex:
-        """Ask every slice for its properties, and check that they are one index.
+        """Request the properties of every slice, and check that they form one index.
 
         Raises:
             SliceError: A slice does not answer, is missing, or belongs to another index.
@@ -69,7 +69,7 @@ class Slices:
             raise
 
     def look(self) -> Hashable:
-        """Return the digests of the slices; asks them every few seconds only."""
+        """Return the digests of the slices; they are requested only every few seconds."""
         with self._lock:
             if self._name and (monotonic() - self._looked > LOOK_S or not self._seen):
                 self._seen = tuple(_digest_at(url, self._name) for url in self.urls)
@@ -82,7 +82,7 @@ class Slices:
         return NoFiles()
 
     def is_gone(self) -> bool:
-        """Return False: slices that do not answer may come back, and every query says so until then."""
+        """Return False: slices that do not respond may come back; until then every query is an error."""
         return False
 
     def holds_all_of(self, digest: str | None) -> bool:

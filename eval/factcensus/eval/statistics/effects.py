@@ -137,7 +137,7 @@ def _across(slopes: Sequence[Slope]) -> AcrossSeeds:
 
 
 def adjusted_slope(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the slope of the change at equal confidence before, and also at equal marginals and answer length.
+    """Return the slope of the change at equal initial confidence, and also at equal marginals and answer length.
 
     A less confident fact has the larger gradient (1 - p) and falls faster at any frequency. After adjusting for the
     log-probability before, only the part of the effect that does not run through confidence remains.

@@ -77,7 +77,7 @@ def verify_index(
 
 @contextmanager
 def _as_verification_error() -> Iterator[None]:
-    """Report files that do not belong together as a failed verification."""
+    """Report files that do not belong to the same index as a failed verification."""
     try:
         yield
     except NoIndexError:

@@ -125,7 +125,7 @@ def compare(  # noqa: PLR0913 - options, which are given by name
 
 
 def _names(paths: tuple[Path, Path], tables: tuple[pa.Table, pa.Table], compared: Comparison) -> tuple[str, str]:
-    """Return a name for each side: the index, the file, or the column of counts, whichever tells them apart."""
+    """Return a name for each side that distinguishes the two: the index, the file, or the column of counts."""
     indexes = [
         each["index"].unique().to_pylist() if "index" in each.column_names else [path.stem]
         for each, path in zip(tables, paths, strict=True)

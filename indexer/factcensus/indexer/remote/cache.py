@@ -20,7 +20,7 @@ from factcensus.indexer.system.files import write_atomically
 
 
 def cache_folder() -> Path:
-    """Return the folder for all cached files of the user."""
+    """Return the folder for all of the user's cached files."""
     if chosen := os.environ.get(CACHE):
         return Path(chosen).expanduser()
     home = Path.home()

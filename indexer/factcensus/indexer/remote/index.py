@@ -178,7 +178,7 @@ class RemoteIndex(CountIndex):
 
     @property
     def document_tables(self) -> dict[int, HeldFile]:
-        """The file of each shard's document table, read whole into the cache folder when it is first needed."""
+        """The file of each shard's document table, read completely into the cache folder when it is first needed."""
         if self.manifest is None:
             return super().document_tables
         held = {shard.number: shard.held_rows() for shard in self.remote_shards}

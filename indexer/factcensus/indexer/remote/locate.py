@@ -23,7 +23,7 @@ Numbers = npt.NDArray[np.int64]
 BLOCK_DOCUMENTS = 512
 #: Number of bytes whose transfer costs as much as one request.
 REQUEST_BYTES = 32 << 10
-#: A smaller file of offsets is read whole.
+#: A smaller file of offsets is read completely.
 SMALL_BYTES = 2 << 20
 #: Number of rounds that trust the average length of documents; later ones also divide the documents evenly.
 _INTERPOLATED = 3

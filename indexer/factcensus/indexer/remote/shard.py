@@ -279,7 +279,7 @@ class RemoteShard(Shard):
     # --- document rows ------------------------------------------------------------------------------------------------
 
     def held_rows(self) -> HeldFile | None:
-        """Return the document table, which is read whole once and kept in the cache folder; None without one."""
+        """Return the document table, which is read completely once and kept in the cache folder; None without one."""
         file = self.files.rows
         if file is None:
             return None

@@ -33,7 +33,7 @@ _OWN_FILE = re.compile(
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an index to change.
+    """Read the manifest of an index that will be changed.
 
     Raises:
         InputError: The index is a slice.

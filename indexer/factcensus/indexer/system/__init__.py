@@ -1,1 +1,1 @@
-"""Files written whole, locks, worker processes, progress and console output."""
+"""Atomic file writes, locks, worker processes, progress and console output."""

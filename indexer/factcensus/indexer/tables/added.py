@@ -1,4 +1,4 @@
-"""Checks of the columns that counting and stratifying add, which never replace columns of the user."""
+"""Checks of the columns that counting and stratifying add, which never replace the user's columns."""
 
 from __future__ import annotations
 

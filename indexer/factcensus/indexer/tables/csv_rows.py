@@ -108,7 +108,7 @@ def _named(cells: list[str]) -> list[str]:
 
 
 def csv_line(cells: list[str | None]) -> str:
-    """Return one line of CSV with its line break; null is an empty cell, and an empty text a quoted one.
+    """Return one line of CSV with its line break; null becomes an empty cell, and an empty text a quoted cell.
 
     Python's writer does not quote a lone carriage return, which every reader interprets as the end of a row.
     """
