@@ -337,6 +337,27 @@ def test_several_folders_are_one_corpus(layouts: tuple[str, ...], published: Pub
             assert model.prob(" capital of").prompt_count == index.count(" capital").occurrences
 
 
+def test_several_folders_at_urls_are_one_corpus(
+    published: Published, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FACTCENSUS_CACHE", str(tmp_path / "cache"))
+    folders = [published.layout(layout) for layout in ("v6-u16", "v4-u16-meta")]
+    for folder in folders:
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            (Place.of(bucket) / file.relative_to(published.folder).as_posix()).upload(file)
+    urls = [f"{bucket}/{folder.name}" for folder in folders]
+    analyzer = published.analyzer("u16")
+    with CountIndex.open(folders, analyzer=analyzer) as local, CountIndex.open(urls, analyzer=analyzer) as remote:
+        for query in QUERIES:
+            assert remote.count(query) == local.count(query)
+            assert remote.find_documents(text=query, limit=1000) == local.find_documents(text=query, limit=1000)
+        pair = Entity(" Paris", [" Berlin"]), Entity(" France")
+        assert remote.cooccurrence(*pair, window=3) == local.cooccurrence(*pair, window=3)
+        usage = remote.usage()
+        assert usage is not None
+        assert usage.opening.rounds <= 2 + 2, "the folders are listed one after another, the shards are read together"
+
+
 def test_folder_of_shard_folders_is_one_corpus(published: Published) -> None:
     """v6 has one folder per shard."""
     parts = [CORPUS[:50], CORPUS[50:90], CORPUS[90:]]

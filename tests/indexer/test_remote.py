@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +262,48 @@ def test_manifest_cannot_refer_to_another_path_or_url(site: WebServer, tmp_path:
         with pytest.raises(IndexFormatError, match="is not a file of this index"):
             CountIndex.open(f"{site.url}/evil")
         assert [path for _, path, _ in site.requests] == ["/evil/manifest.json"]
+
+
+def test_redirects_to_another_place_are_refused(site: WebServer, tmp_path: Path) -> None:
+    from servers import web_server
+
+    del site
+    with web_server(tmp_path / "site") as other:
+
+        class Redirecting(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path.endswith("manifest.json"):
+                    content = (tmp_path / "site/ix/manifest.json").read_bytes()
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                else:
+                    self.send_response(302)
+                    self.send_header("Location", f"{other.url}{self.path}")
+                    self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            with pytest.raises(PlaceError, match="redirects to another place"):
+                CountIndex.open(f"http://127.0.0.1:{server.server_address[1]}/ix")
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        assert other.requests == []
+
+
+def test_compact_layout_is_refused_with_a_remedy(site: WebServer, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "Paris is in France"}])
+    build_index([corpus], tmp_path / "site/small", jobs=1, layout="compact")
+    with pytest.raises(InputError, match=r"small has the layout compact, .*convert"):
+        CountIndex.open(f"{site.url}/small")
 
 
 def test_credentials_never_appear(site: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

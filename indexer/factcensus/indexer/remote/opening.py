@@ -225,10 +225,9 @@ def refuse_compact(manifest: Manifest, place: Place) -> None:
     Raises:
         InputError: The index has this layout.
     """
-    layout = getattr(manifest, "layout", "suffix-array")
-    if layout != "suffix-array":
+    if manifest.layout != "suffix-array":
         raise InputError(
-            f"{place} has the layout {layout}, which cannot be queried over a network; copy the index to this "
+            f"{place} has the layout {manifest.layout}, which cannot be queried over a network; copy the index to this "
             "machine, or convert it with 'factcensus index convert --layout suffix-array'"
         )
 

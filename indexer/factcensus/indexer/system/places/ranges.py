@@ -146,8 +146,11 @@ async def _from_s3(file_system: Any, _place: Place, path: str, begin: int, end: 
 async def _from_web(file_system: Any, place: Place, path: str, begin: int, end: int) -> _Answer:
     session = await file_system.set_session()
     headers = {**file_system.kwargs.get("headers", {}), "Range": f"bytes={begin}-{end - 1}"}
-    async with session.get(file_system.encode_url(path), **(file_system.kwargs | {"headers": headers})) as answer:
+    options = {**file_system.kwargs, "headers": headers, "allow_redirects": False}
+    async with session.get(file_system.encode_url(path), **options) as answer:
         file_system._raise_not_found_for_status(answer, path)
+        if 300 <= answer.status < 400:
+            raise PlaceError(f"cannot read {place}: its server redirects to another place; give the URL of that place")
         whole = int(answer.headers.get("Content-Length") or -1)
         if answer.status != 206 and whole != end - begin:  # not read, because it may have terabytes
             raise PlaceError(f"cannot read {place}: the server does not return parts of a file; download it first")
