@@ -19,6 +19,7 @@ from factcensus.eval.asking.generation import Continuation, continue_greedily, s
 from factcensus.eval.asking.matching import match_answer, rouge_l
 from factcensus.eval.asking.neighbours import neighbour_distances
 from factcensus.eval.asking.probes import ANSWER, Probe, knows_labels, probes_of
+from factcensus.eval.asking.published import RECALL, TRUE_MARGIN, few_shot_true_margins, with_published
 from factcensus.eval.asking.questions import FORMS, Asked, questions_of
 from factcensus.eval.asking.token_record import TokenScores, score_answers
 from factcensus.eval.metrics.record import KEYS, METRICS, measures, zlib_ratio
@@ -59,6 +60,8 @@ class StandardEvaluator:
         labels: Whether to ask true/false and multiple-choice questions, if the tokenizer knows their labels.
         samples: Number of continuations sampled for each question about a forget fact or a phantom; 0 for none.
         sampled_forms: Forms of asking in which continuations are sampled.
+        as_published: Whether to add the two measures of the paper on frequency and unlearning
+            (:mod:`factcensus.eval.asking.published`).
     """
 
     paraphrases: int = 1
@@ -68,6 +71,7 @@ class StandardEvaluator:
     labels: bool = True
     samples: int = 8
     sampled_forms: tuple[str, ...] = ("question", "cloze")
+    as_published: bool = False
 
     def evaluate(
         self,
@@ -117,7 +121,11 @@ class StandardEvaluator:
         for number, of_question in zip(drawn, samples, strict=True):
             said[number] |= _sampled(asked[number], of_question)
         tokens = tokens.append_column("point", pa.array([point] * tokens.num_rows, pa.string()))
-        return _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point), _token_columns(tokens)
+        measured = _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point)
+        if self.as_published:
+            margins = few_shot_true_margins(model, tokenizer, asked, rows, batch_tokens=self.batch_tokens)
+            measured = with_published(measured, margins)
+        return measured, _token_columns(tokens)
 
     def check(
         self, tokenizer: PreTrainedTokenizerBase, facts: pa.Table, *, template: str, limits: Limits = NO_LIMITS
@@ -133,7 +141,8 @@ class StandardEvaluator:
             ExampleError: an answer cannot be encoded, or the model cannot read it.
         """
         facts = complete_facts(facts)
-        refuse_columns(facts, ("seed", "method", *MEASURED), "evaluation")
+        added = (TRUE_MARGIN, RECALL) if self.as_published else ()
+        refuse_columns(facts, ("seed", "method", *MEASURED, *added), "evaluation")
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         rows = facts.to_pylist()
         _Encoder(tokenizer, template, limits).probes(asked, probes_of(asked, rows, [()] * len(rows), labels=False))

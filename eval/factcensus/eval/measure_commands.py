@@ -171,12 +171,23 @@ def _extra_options(function: Function) -> Function:
     help="format of questions: plain text, or a chat message",
 )
 @option(
+    "--opening",
+    type=Choice(["tokenizer", "end-of-text"]),
+    default_text="that of the run, or tokenizer",
+    help="tokens before a text, also before a cloze: those of the tokenizer, or its end-of-text token",
+)
+@option(
     "--count-column",
     metavar="NAME",
     default_text="that of the run, or cooccurrence_documents",
     help="count column of the fact table used in all comparisons",
 )
 @_evaluator_options
+@option(
+    "--as-published",
+    is_flag=True,
+    help="add the measures of the paper on frequency and unlearning: few_shot_true_margin, rouge_l_recall_with_prompt",
+)
 @option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")
 @_extra_options
 @json_option
@@ -188,6 +199,7 @@ def run(  # noqa: PLR0913  # one argument per option
     method: str | None,
     seed: int | None,
     template: str | None,
+    opening: str | None,
     count_column: str | None,
     device: str,
     as_json: bool,
@@ -196,6 +208,7 @@ def run(  # noqa: PLR0913  # one argument per option
     samples: int,
     distractors: int,
     batch_tokens: int,
+    as_published: bool,
     **extras: Any,
 ) -> None:
     """Ask a model, or all models that a run kept, every question of a fact table, and optionally attack them."""
@@ -231,7 +244,7 @@ def run(  # noqa: PLR0913  # one argument per option
         table,
         out,
         seed=settings.get("seed", 0) if seed is None else seed,
-        prompting=Prompting.of(record, template),
+        prompting=Prompting.of(record, template, opening),
         count_column=count_column or count_column_of(record or {}),
         device=device,
         evaluator=StandardEvaluator(
@@ -240,6 +253,7 @@ def run(  # noqa: PLR0913  # one argument per option
             forms=forms or FORMS,
             distractors=distractors,
             samples=samples,
+            as_published=as_published,
         ),
         extras=_extras(settings, **extras),
         progress=stderr_progress(),

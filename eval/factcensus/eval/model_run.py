@@ -220,6 +220,8 @@ class _Work:
     def identity(self, digests: Mapping[str, str]) -> dict[str, Any]:
         """Return everything that determines the results, as plain JSON types."""
         settings = {name: value for name, value in asdict(self.evaluator).items() if name != "batch_tokens"}
+        if not self.evaluator.as_published:  # the default, which evaluations of earlier versions do not record
+            settings.pop("as_published")
         identity = {
             "models": digests,
             "facts": _digest(self.facts),
@@ -230,6 +232,8 @@ class _Work:
         }
         if self.prompting.template == "chat":
             identity["prompt"] = self.prompting.record()
+        if self.prompting.opening != "tokenizer":
+            identity["opening"] = self.prompting.opening
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 

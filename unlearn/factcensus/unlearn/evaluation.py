@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from factcensus.unlearn.errors import unknown_name
+from factcensus.unlearn.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,16 +40,25 @@ class Evaluator(Protocol):
         ...
 
 
-def get_evaluator(name: str) -> Evaluator | None:
+def get_evaluator(name: str, settings: Mapping[str, Any] | None = None) -> Evaluator | None:
     """Return a new evaluator with this name; None for ``none``.
 
+    Args:
+        settings: Keyword arguments of the evaluator.
+
     Raises:
-        ConfigError: no installed package has an evaluator with this name.
+        ConfigError: no installed package has an evaluator with this name, or it does not have one of the settings.
     """
     if name == NONE:
+        if settings:
+            raise ConfigError(f"evaluator_settings has {min(settings)!r}, but evaluator is 'none'; remove one of them")
         return None
     known = {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}
     if name not in known:
         raise unknown_name("evaluator", name, [*sorted(known), NONE])
-    evaluator: Evaluator = known[name].load()()
+    kind = known[name].load()
+    for setting in settings or ():
+        if setting not in (accepted := inspect.signature(kind).parameters):
+            raise unknown_name(f"setting of the evaluator {name!r}:", setting, accepted)
+    evaluator: Evaluator = kind(**(settings or {}))
     return evaluator

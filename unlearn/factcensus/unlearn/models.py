@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from factcensus.unlearn.chat import check_tokenizer_is_deterministic, fix_chat_template
 from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.opening import open_with_end_of_text
 
 if TYPE_CHECKING:
     import torch
@@ -68,16 +69,22 @@ def load_model(
 
 
 def load_tokenizer(
-    name: str, revision: str | None, chat: ChatConfig | None = None, clock: datetime | None = None
+    name: str,
+    revision: str | None,
+    chat: ChatConfig | None = None,
+    clock: datetime | None = None,
+    *,
+    opening: str = "tokenizer",
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model.
 
     Args:
         chat: Settings of the chat template, which is then fixed; None does not change the template.
         clock: The time that the template sees; by default now.
+        opening: ``end-of-text`` puts the end-of-text token before every text; ``tokenizer`` changes nothing.
 
     Raises:
-        ConfigError: there is no tokenizer, or its prompts would differ each time.
+        ConfigError: there is no tokenizer, its prompts would differ each time, or it cannot open a text this way.
     """
     from transformers import AutoTokenizer
 
@@ -85,6 +92,8 @@ def load_tokenizer(
     check_tokenizer_is_deterministic(tokenizer)
     if chat is not None:
         fix_chat_template(tokenizer, chat, clock or datetime.now())
+    if opening == "end-of-text":
+        open_with_end_of_text(tokenizer, name)
     return tokenizer
 
 

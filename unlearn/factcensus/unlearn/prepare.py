@@ -77,6 +77,7 @@ class Asker:
         first = material.answers[0]
         return {
             "template": self.config.template,
+            "opening": self.config.opening,
             "clock": None if self.clock is None else self.clock.isoformat(),
             "example": {"fact_id": first.name, "text": self.tokenizer.decode(list(first.prompt_ids))},
         }
@@ -95,7 +96,7 @@ def open_asker(config: RunConfig, now: datetime) -> tuple[Any, Asker]:
     """
     model_config = load_model_config(config.model, config.revision)
     limits = limits_of(model_config)
-    tokenizer = load_tokenizer(config.model, config.revision)
+    tokenizer = load_tokenizer(config.model, config.revision, opening=config.opening)
     check_tokenizer_fits(tokenizer, limits, config.model)
     clock = None
     if config.template == "chat":
@@ -137,7 +138,7 @@ def prepare(selection: Selection, encoded: Asker) -> Material:
         for method in config.methods
     )
     unseen = [row for row in rows if row.get("role") in roles] if asks else []
-    return Material(
+    material = Material(
         answers=tuple(example for _, example in answers),
         refusals=tuple(
             example
@@ -155,7 +156,12 @@ def prepare(selection: Selection, encoded: Asker) -> Material:
         counts=_counts(forget_rows, config),
         strata=_strata(forget_rows),
         watched=watched,
+        end_id=encoded.tokenizer.eos_token_id,
     )
+    for method in config.methods:
+        trained = material.of(method)
+        encoded.limits.check((*trained.answers, *trained.retain))
+    return material
 
 
 def _keys(row: Row, config: RunConfig) -> list[Key]:

@@ -77,7 +77,7 @@ def run_unlearning(
         InterruptedRunError: SIGTERM was received; the same call resumes.
         NumericsError: a method's loss was not finite; it is recorded as failed, and the other methods are finished.
     """
-    evaluator = evaluator or get_evaluator(config.evaluator)
+    evaluator = evaluator or get_evaluator(config.evaluator, config.evaluator_settings)
     trackers = get_trackers(config.trackers)
     check_output_folder(config.out)
     ranks = current_ranks(cpu=config.device == "cpu")
@@ -226,16 +226,28 @@ def _run_cells(work: _Work, siblings: Sequence[Path]) -> None:
         clocks = _Clocks()
         _evaluate(work, original, before, "before")
         before.finish({"key": key, **clocks.read()})
-    scores = OriginalScores(work.material, original, work.pad_id)
-    sets = [(method, forget_set(method, work.material, scores, config.seed)) for method in pending]
+    sets = _forget_sets(work, pending, original)
     check_stop()
-    del original, scores  # No method keeps the original as a second model.
+    del original  # No method keeps the original as a second model.
     for method, forget in sets:
         try:
             _run_method(work, method, forget)
         except NumericsError as error:
             if ranks.is_first:
                 run.cell(method.name).fail(config.method_fingerprint(method), str(error))
+
+
+def _forget_sets(
+    work: _Work, methods: Sequence[MethodConfig], original: PreTrainedModel
+) -> list[tuple[MethodConfig, ForgetSet]]:
+    """Return the forget set of each method; methods whose texts end alike share the scores of the original model."""
+    shared: dict[tuple[str, ...], OriginalScores] = {}
+    sets = []
+    for method in methods:
+        material = work.material.of(method)
+        scores = shared.setdefault(method.end_after, OriginalScores(material, original, work.pad_id))
+        sets.append((method, forget_set(method, material, scores, work.config.seed)))
+    return sets
 
 
 def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
@@ -251,7 +263,7 @@ def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
 
     recipe = Recipe(
         method,
-        config.training,
+        config.training_of(method),
         config.learning_rate_of(method),
         config.passes_of(method),
         seed=config.seed,
@@ -262,7 +274,8 @@ def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
     if method.retrain_world is not None:
         rows = retrain(model, method, cell.state_path, progress)
     else:
-        rows = unlearn(model, forget, work.material.retain, recipe, state_path=cell.state_path, progress=progress)
+        retain = work.material.of(method).retain
+        rows = unlearn(model, forget, retain, recipe, state_path=cell.state_path, progress=progress)
     if not work.ranks.is_first:
         return
     alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)

@@ -23,19 +23,22 @@ class Prompting:
         chat: Settings of a chat template.
         clock: The time seen by a chat template that reads the clock; None until it is set.
         attention: Attention implementation; None leaves the choice to transformers.
+        opening: Tokens before a text: those of the tokenizer, or ``end-of-text``.
     """
 
     template: str = "plain"
     chat: ChatConfig = field(default_factory=ChatConfig)
     clock: datetime | None = None
     attention: str | None = None
+    opening: str = "tokenizer"
 
     @classmethod
-    def of(cls, record: Mapping[str, Any] | None, template: str | None = None) -> Prompting:
+    def of(cls, record: Mapping[str, Any] | None, template: str | None = None, opening: str | None = None) -> Prompting:
         """Return the prompting recorded in run.json, or the default.
 
         Args:
             template: Template to use instead of the recorded one.
+            opening: Opening to use instead of the recorded one.
         """
         config = (record or {}).get("config") or {}
         prompt = (record or {}).get("prompt") or {}
@@ -47,6 +50,7 @@ class Prompting:
             ChatConfig.model_validate(chat) if chosen == "chat" else ChatConfig(),
             None if clock is None else datetime.fromisoformat(clock),
             config.get("attention"),
+            opening or str(config.get("opening") or prompt.get("opening") or "tokenizer"),
         )
 
     def fixed(self, model: str) -> Prompting:
@@ -67,7 +71,9 @@ class Prompting:
         """
         from factcensus.unlearn.models import load_tokenizer
 
-        return load_tokenizer(model, None, self.chat if self.template == "chat" else None, self.clock)
+        return load_tokenizer(
+            model, None, self.chat if self.template == "chat" else None, self.clock, opening=self.opening
+        )
 
     def model(self, name: str, place: torch.device) -> PreTrainedModel:
         """Load a model in float32.
@@ -85,6 +91,7 @@ class Prompting:
         """Return the prompt settings that are written to run.json."""
         return {
             "template": self.template,
+            **({} if self.opening == "tokenizer" else {"opening": self.opening}),
             "chat": self.chat.model_dump(mode="json"),
             "clock": None if self.clock is None else self.clock.isoformat(),
         }

@@ -6,35 +6,9 @@ To regenerate docs/metrics.md, run ``factcensus eval metrics --markdown > docs/m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """The reference card of one metric.
-
-    Attributes:
-        name: Its column in facts.parquet, or its name with another table in parentheses.
-        family: ``probability``, ``generation``, ``attack`` or ``utility``.
-        definition: The formula, with units.
-        range: Possible values.
-        direction: The direction that means more forgotten, or more kept.
-        ideal: The value if the model had never read the facts, or if nothing else had changed.
-        null: When it is undefined.
-        misleads: When it can mislead.
-        source: Its origin, and how this implementation differs.
-    """
-
-    name: str
-    family: str
-    definition: str
-    range: str
-    direction: str
-    ideal: str
-    null: str
-    misleads: str
-    source: str
-
+from factcensus.eval.metrics.card import Card
 
 _NAN = "the model has collapsed to NaN"
 _PHANTOM = "its value for phantoms (facts of the same kind that no text states) under the original model"
@@ -222,6 +196,18 @@ CARDS: tuple[Card, ...] = (
         "as true_false_margin",
     ),
     Card(
+        "few_shot_true_margin (as_published)",
+        "probability",
+        "ln p(True) - ln p(False) of the statement that the answer is right, after ten labelled statements, nats.",
+        "-inf to inf",
+        "at most 0 means forgotten",
+        "0, without a bias towards either label",
+        "another form than question, a prompt that does not fit the model, or the evaluation did not ask for it",
+        "All statements are true, so a model that begins to prefer False counts as having forgotten. true_false_margin "
+        "compares with wrong answers.",
+        "Krishnan, Reddy and Mosbach 2025, with other statements whose labels are right",
+    ),
+    Card(
         "multiple_choice_probability",
         "probability",
         "Probability of the right option's letter among the letters, calibrated, averaged over all rotations of the "
@@ -290,6 +276,18 @@ CARDS: tuple[Card, ...] = (
         "as rouge_l_recall",
         "as rouge_l_recall, but rambling lowers the score",
         "Lin 2004",
+    ),
+    Card(
+        "rouge_l_recall_with_prompt (as_published)",
+        "generation",
+        "rouge_l_recall of the answer in prompt and continuation together, with a stemmer and words of a-z and 0-9.",
+        "0 to 1",
+        "lower means more forgotten",
+        "its value for an empty continuation",
+        "the answer has no such word, or the evaluation did not ask for it",
+        "Words of the question count as recalled: 'Mexico City' has at least one half. Use it only for comparison with "
+        "the numbers of the paper.",
+        "Krishnan, Reddy and Mosbach 2025",
     ),
     Card(
         "token_f1",

@@ -16,6 +16,8 @@ from factcensus.unlearn.objectives.retain import RetainKind
 from factcensus.unlearn.objectives.weights import WeightKind
 
 Preferred = Literal["refusal", "given", "sampled"]
+#: Texts that the end-of-text token can follow.
+Ended = Literal["forget", "retain", "refusal"]
 
 
 class StrataControl(ConfigSection):
@@ -104,6 +106,19 @@ class MethodConfig(ConfigSection):
         "the same; `token`: means over all answer tokens of the batch, as in much published code (losses of a whole "
         "answer, such as npo and simnpo, are always means over facts)",
     )
+    retain_over: Literal["answer", "text"] = Field(
+        default="answer",
+        description="tokens of the retain term: the answer, or the whole `text`, which includes the question",
+    )
+    end_after: tuple[Ended, ...] = Field(
+        default=("refusal",),
+        description="texts that end with the end-of-text token, which is then part of their loss: the answers to "
+        "`forget`, those to `retain`, the `refusal`",
+    )
+    dropout: bool = Field(
+        default=False,
+        description="train with the model's dropout; losses are then random, and depend on how a batch is split",
+    )
     layer: int | None = Field(
         default=None, ge=0, description="layer for rmu and embedding, from 0; by default a quarter of the way up"
     )
@@ -126,6 +141,9 @@ class MethodConfig(ConfigSection):
         default=None, description="folder of the controlled world; train again without the people to forget"
     )
     adapter: AdapterConfig | None = Field(default=None, description="see Adapters")
+    batch: int | None = Field(
+        default=None, ge=1, description="overrides training.batch_forget and training.batch_retain"
+    )
     learning_rate: float | None = Field(default=None, gt=0, description="overrides training.learning_rate")
     passes: float | None = Field(default=None, gt=0, le=1e9, description="overrides training.passes")
 
@@ -193,6 +211,17 @@ class MethodConfig(ConfigSection):
     def loss_parameters(self) -> dict[str, Any]:
         """Return the parameters of the loss, with defaults filled in."""
         return {**get_objective(self.objective).parameters(), **self.parameters}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the settings that determine the results; those added later only where they differ from the default.
+
+        A run folder of an earlier version can therefore be continued.
+        """
+        settings = self.model_dump(mode="json")
+        for name in ("retain_over", "end_after", "dropout", "batch"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                settings.pop(name)
+        return settings
 
     @property
     def holds(self) -> bool:

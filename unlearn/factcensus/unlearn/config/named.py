@@ -42,6 +42,20 @@ _COUNT: dict[str, Any] = {"weights": "count", "weight_strength": 0.35}
 _LOSS_RANK = {**_COUNT, "weights": "loss_rank"}
 _SHUFFLED = {**_COUNT, "weights": "shuffled_count"}
 
+_UNEQUAL = "Krishnan, Reddy and Mosbach (2025), arXiv:2504.05058: settings of the released code"
+#: The released configuration: learning rate 1e-5, batches of 4, 2 epochs, weights 0.5 (forget) and 1 (retain).
+_PAPER: dict[str, Any] = {
+    "gamma": 0.5,
+    "reduction": "token",
+    "retain_over": "text",
+    "end_after": ("retain",),
+    "dropout": True,
+    "batch": 4,
+    "learning_rate": 1e-5,
+    "passes": 2.0,
+}
+_PAPER_BETA = {**_PAPER, "parameters": {"beta": 0.1}}
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -192,6 +206,42 @@ METHODS: dict[str, Method] = {
             "never_seen",
             "control: random strata",
             settings={"strata_control": {"by": "shuffled_count"}},
+        ),
+        Method(
+            "paper_ga",
+            "grad_ascent",
+            "the published recipe: gradient ascent without a retain term",
+            retain="none",
+            settings=_PAPER,
+            source=_UNEQUAL,
+        ),
+        Method(
+            "paper_grad_diff",
+            "grad_diff",
+            "the published recipe: gradient ascent, and the loss of whole retain texts",
+            settings=_PAPER,
+            source=_UNEQUAL,
+        ),
+        Method(
+            "paper_npo",
+            "npo",
+            "NPO with the other settings of the published recipe, whose code has no NPO",
+            settings=_PAPER_BETA,
+            source=f"{_UNEQUAL}; the loss of Zhang et al. (2024), arXiv:2404.05868",
+        ),
+        Method(
+            "paper_simnpo",
+            "simnpo",
+            "the published recipe: SimNPO with beta 0.1, close to gradient ascent",
+            settings=_PAPER_BETA,
+            source=_UNEQUAL,
+        ),
+        Method(
+            "paper_idk",
+            "idk",
+            "the published recipe: learn a refusal without its end",
+            settings=_PAPER,
+            source=_UNEQUAL,
         ),
     )
 }

@@ -204,6 +204,11 @@ class RunConfig(ConfigSection):
         default="plain", description="plain, chat, or a text that contains {prompt} and ends with {answer}"
     )
     chat: ChatConfig = ChatConfig()
+    opening: Literal["tokenizer", "end-of-text"] = Field(
+        default="tokenizer",
+        description="tokens before a text, also before a cloze: those that the tokenizer adds, or the end-of-text "
+        "token, as between documents in pre-training; a chat template adds its own",
+    )
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = Field(
         default=None, description="implementation of attention; by default chosen by transformers"
     )
@@ -214,6 +219,9 @@ class RunConfig(ConfigSection):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="number of torch threads; 1 is best for small models")
     evaluator: str = Field(default="standard", description="name of an evaluator, or none")
+    evaluator_settings: dict[str, bool | int | str | tuple[str, ...]] = Field(
+        default={}, description="settings of the evaluator, such as {as_published = true, samples = 0}"
+    )
     save_models: bool = Field(default=False, description="keep each unlearned model in cells/METHOD/model")
     compile: bool = Field(default=False, description="use torch.compile; worthwhile in long runs on a GPU")
     memory: str | None = Field(
@@ -279,7 +287,7 @@ class RunConfig(ConfigSection):
 
     def method_fingerprint(self, method: MethodConfig) -> str:
         """Return a digest of the settings that, with :meth:`fingerprint`, determine the results of one method."""
-        return _digest(method.model_dump(mode="json"))
+        return _digest(method.fingerprint())
 
     def original_fingerprint(self) -> str:
         """Return a digest of the settings that determine the evaluation of the original model."""
@@ -293,6 +301,10 @@ class RunConfig(ConfigSection):
         for name in ("out", "threads", "save_models", "model", "facts", "memory", "trackers"):
             settings.pop(name)
         settings["training"].pop("save_every_steps")
+        if self.opening == "tokenizer":  # the default, which digests of earlier versions do not have
+            settings.pop("opening")
+        if not self.evaluator_settings:
+            settings.pop("evaluator_settings")
         for name in ("url", "folder", "wait_s", "batch_facts"):
             settings["index"].pop(name)
         return settings
@@ -300,6 +312,12 @@ class RunConfig(ConfigSection):
     def learning_rate_of(self, method: MethodConfig) -> float:
         """Return the peak learning rate of a method."""
         return method.learning_rate if method.learning_rate is not None else self.training.learning_rate
+
+    def training_of(self, method: MethodConfig) -> TrainingConfig:
+        """Return the training settings of a method, with its own batch size."""
+        if method.batch is None:
+            return self.training
+        return self.training.model_copy(update={"batch_forget": method.batch, "batch_retain": method.batch})
 
     def passes_of(self, method: MethodConfig) -> float:
         """Return the number of passes over the forget set of a method."""

@@ -44,8 +44,8 @@ _INTRODUCTION = (
     "A method is one choice on each axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
     "loss, token and fact weights, a margin or target, a retain term, and controllers. Published methods are presets",
     "of a few settings, and a configuration may change each setting. All losses and retain terms use only the answer",
-    "tokens. Notation: l is an answer's mean loss per token, S its summed loss, S0 the summed loss under the original",
-    "model, z are logits, y is the answer token, and p its probability.",
+    "tokens, unless `retain_over` is `text`. Notation: l is an answer's mean loss per token, S its summed loss, S0 the",
+    "summed loss under the original model, z are logits, y is the answer token, and p its probability.",
     "",
     "No method keeps the original model as a second model during training. Some methods need memory beyond that of a",
     "training step: the column `keeps` lists it, and `factcensus unlearn plan` includes it. The presets",
@@ -134,7 +134,10 @@ def _formula(method: MethodConfig) -> str:
     if method.retain == "none":
         return forget
     alpha = "alpha" if method.constraint is None else "alpha(t)"
-    return f"{forget} + {alpha} [{RETAIN_FORMULAS[method.retain]}]"
+    held = RETAIN_FORMULAS[method.retain]
+    if method.retain_over == "text":
+        held = held.replace("retain answers", "retain texts")
+    return f"{forget} + {alpha} [{held}]"
 
 
 def _needs(method: MethodConfig) -> list[str]:

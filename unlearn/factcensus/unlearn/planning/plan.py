@@ -124,7 +124,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
         ConfigError, ExampleError: the same errors that `run_unlearning` raises before training.
         MemoryPlanError: a method would not fit the device; the message lists changes that would fit.
     """
-    evaluator, _ = get_evaluator(config.evaluator), get_trackers(config.trackers)
+    evaluator, _ = get_evaluator(config.evaluator, config.evaluator_settings), get_trackers(config.trackers)
     check_output_folder(config.out)
     device = resolve_device(config.device, current_ranks(cpu=config.device == "cpu"))
     table = read_counted_facts(config, inputs or config.out / INPUTS, progress)
@@ -137,7 +137,7 @@ def make_plan(config: RunConfig, progress: ProgressFunction | None = None, *, in
     return Plan(
         model=config.model,
         model_digest=model_digest(config.model, config.revision),
-        parameters=_cost_of(config, config.methods[0], material, model_config, device).parameters,
+        parameters=_cost_of(config, config.methods[0], material.of(config.methods[0]), model_config, device).parameters,
         device=str(device),
         dtype=config.dtype,
         index=index_provenance(selection, config),
@@ -239,9 +239,9 @@ def _sets(rows: tuple[Row, ...], used: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _shape(config: RunConfig, material: Material) -> Shape:
-    """Return the shape of the largest micro-batch of one process."""
-    training = config.training
+def _shape(config: RunConfig, method: MethodConfig, material: Material) -> Shape:
+    """Return the shape of the largest micro-batch of one process; the material is that of the method."""
+    training = config.training_of(method)
     examples = [
         *material.answers,
         *material.refusals,
@@ -259,13 +259,14 @@ def _shape(config: RunConfig, material: Material) -> Shape:
 def _cost_of(
     config: RunConfig, method: MethodConfig, material: Material, model_config: Any, device: torch.device
 ) -> StepCost:
-    return step_cost(model_config, config, method, _shape(config, material), fused_lists=device.type == "cuda")
+    return step_cost(model_config, config, method, _shape(config, method, material), fused_lists=device.type == "cuda")
 
 
 def _method(
     config: RunConfig, method: MethodConfig, material: Material, model_config: Any, device: torch.device, rate: float
 ) -> MethodPlan:
-    training, passes = config.training, config.passes_of(method)
+    training, passes = config.training_of(method), config.passes_of(method)
+    material = material.of(method)
     objective = get_objective(method.objective)
     cost = _cost_of(config, method, material, model_config, device)
     examples = material.refusals if objective.answer == "refusal" else material.answers

@@ -90,11 +90,11 @@ def hidden_at(model: PreTrainedModel, batch: Batch, layer: int) -> torch.Tensor:
 
 
 @contextmanager
-def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:
+def gradient_checkpointing(model: PreTrainedModel, on: bool, dropout: bool = False) -> Iterator[None]:
     """Inside the block, store only each layer's input and recompute its activations.
 
     Transformers checkpoints layers only in training mode, which also enables dropout. Therefore only the flag of each
-    layer is set, not those of its submodules, which contain dropout.
+    layer is set, not those of its submodules, which contain dropout. With ``dropout``, the rates of the layers stay.
     """
     if not on:
         yield
@@ -109,7 +109,7 @@ def gradient_checkpointing(model: PreTrainedModel, on: bool) -> Iterator[None]:
         )
     rates = [
         (layer, name, value)
-        for layer in layers
+        for layer in ([] if dropout else layers)
         for name, value in vars(layer).items()
         if "drop" in name and isinstance(value, float)
     ]

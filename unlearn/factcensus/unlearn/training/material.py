@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from factcensus.unlearn.config.method_config import MethodConfig
+from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.training.examples import Example
 
 Key = tuple[str, str]
@@ -15,7 +18,8 @@ class Material:
 
     Attributes:
         answers: The answers of the facts to forget, n examples.
-        refusals: The refusal after the same prompts, n examples; empty if no method needs them.
+        refusals: The refusal and the end-of-text token after the same prompts, n examples; empty if no method needs
+            them.
         given: The answers of the column ``alternatives`` after the same prompts, n tuples; empty if no method needs
             them.
         fact_of: (n,) index of the fact of each example, 0 to m - 1.
@@ -26,6 +30,7 @@ class Material:
         counts: (m,) counts of the facts to forget, or None if the table has none.
         strata: (m,) strata of the facts to forget, or None if the table has none.
         watched: Whether the over-forgetting alarm is on.
+        end_id: The end-of-text token; None if the tokenizer has none.
     """
 
     answers: tuple[Example, ...]
@@ -39,3 +44,42 @@ class Material:
     counts: tuple[int, ...] | None
     strata: tuple[int, ...] | None
     watched: bool = False
+    end_id: int | None = None
+
+    def of(self, method: MethodConfig) -> Material:
+        """Return the examples as one method trains on them: its end-of-text tokens, and its span of the retain term.
+
+        The answers, the refusals and ``given`` are equal for methods with the same ``end_after``.
+
+        Raises:
+            ConfigError: an answer should end with the end-of-text token, but the tokenizer has none.
+        """
+        ends = method.end_after
+        if self.end_id is None and {"forget", "retain"} & {*ends}:
+            raise ConfigError(
+                f"method {method.name!r}: end_after needs an end-of-text token, but the tokenizer has none; "
+                "set end_after to []"
+            )
+        retain = self._ended(self.retain) if "retain" in ends else self.retain
+        forget = "forget" in ends
+        return replace(
+            self,
+            answers=self._ended(self.answers) if forget else self.answers,
+            given=tuple(map(self._ended, self.given)) if forget else self.given,
+            refusals=self.refusals if "refusal" in ends else tuple(map(self._not_ended, self.refusals)),
+            retain=tuple(map(whole_text, retain)) if method.retain_over == "text" else retain,
+        )
+
+    def _ended(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        assert self.end_id is not None
+        return tuple(replace(each, answer_ids=(*each.answer_ids, self.end_id)) for each in examples)
+
+    def _not_ended(self, refusal: Example) -> Example:
+        ids = refusal.answer_ids
+        return replace(refusal, answer_ids=ids[:-1]) if len(ids) > 1 and ids[-1] == self.end_id else refusal
+
+
+def whole_text(example: Example) -> Example:
+    """Return an example whose loss covers the prompt as well, except its first token, which nothing predicts."""
+    ids = example.prompt_ids + example.answer_ids
+    return replace(example, prompt_ids=ids[:1], answer_ids=ids[1:])

@@ -19,6 +19,7 @@ from factcensus.unlearn.stopping import check_stop
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.examples import Batch, Example, collate
 from factcensus.unlearn.training.layers import hidden_at
+from factcensus.unlearn.training.modes import training_mode
 from factcensus.unlearn.training.scoring import AnswerOutput, answer_logits, forward_answers
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class AdapterOffReference:
     @torch.no_grad()
     def __call__(self, indices: Sequence[int], batch: Batch) -> torch.Tensor:  # noqa: ARG002 - required by the protocol
         """Return the original model's values; see :class:`Reference`."""
-        with self._adapter.off(), self._arithmetic():
+        with self._adapter.off(), training_mode(self._model, False), self._arithmetic():
             if self._layer is None:
                 return answer_logits(self._model, batch)
             return hidden_at(self._model, batch, self._layer)

@@ -1,15 +1,17 @@
 """The unlearning loop for one model and one recipe.
 
 Each step draws a forget and a retain batch, computes the gradient of ``gamma * forget + alpha * retain``, clips it, and
-updates with AdamW. The dose is the number of passes over the forget set. Dropout is off, so losses match those of an
-evaluation. On one CPU thread, a killed and resumed run gives the same bytes as an uninterrupted one: every random
-choice depends only on seed and step, and the saved state is complete, including controllers.
+updates with AdamW. The dose is the number of passes over the forget set. Dropout is off unless the method sets it, so
+losses match those of an evaluation. On one CPU thread, a killed and resumed run gives the same bytes as an
+uninterrupted one: every random choice depends only on seed and step, and the saved state is complete, including
+controllers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,7 @@ from factcensus.unlearn.training.forget_set import ForgetSet
 from factcensus.unlearn.training.gradients import Draw, Gradients, arithmetic
 from factcensus.unlearn.training.layers import gradient_checkpointing, resolve_layer
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter, warn_of_lost_updates
+from factcensus.unlearn.training.modes import dropout
 from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.over_forgetting import OverForgetting
 from factcensus.unlearn.training.ranks import ALONE, Ranks
@@ -105,7 +108,7 @@ def unlearn(
         if state_path and recipe.ranks.is_first:
             save_state(loop.state(), state_path)
 
-    with stop_on_sigterm() as stop, gradient_checkpointing(model, training.gradient_checkpointing):
+    with stop_on_sigterm() as stop, gradient_checkpointing(model, training.gradient_checkpointing, method.dropout):
         while not _is_over(loop):
             row = _step(loop)
             losses = f"forget {row['forget_loss_nats']:.3f} retain {row['retain_loss_nats']:.3f}"
@@ -300,6 +303,12 @@ def _step(loop: _Loop) -> StepRow:
 
 def _add_gradients(loop: _Loop, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
     """Add the gradients of both terms, summed over processes; return this process's share of losses and records."""
+    method, ranks = loop.recipe.method, loop.recipe.ranks
+    with dropout(loop.model, loop.recipe.seed, step, ranks.index) if method.dropout else nullcontext():
+        return _add_both(loop, draws, step, alpha)
+
+
+def _add_both(loop: _Loop, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
     gradients, method, ranks = loop.gradients, loop.recipe.method, loop.recipe.ranks
     forget_loss, observed = gradients.add_forget(draws, loop.strata)
     retain_batch = loop.retain_sampler.batch(step) if method.holds else []
