@@ -44,7 +44,7 @@ def random_facts(names: Sequence[str], number: int) -> pa.Table:
 
 
 def measure(data: Path, number: int, sources: Sequence[str | Path]) -> tuple[float, float]:
-    """Scan sources for so many facts, in one process; return seconds of the processor, and those of an empty scan."""
+    """Scan sources for this many facts, in one process; return seconds of the processor, and those of an empty scan."""
     names = titles(sorted((data / "corpus" / "simplewiki").rglob("*.json.gz")), number)
     facts = random_facts(names, number)
     first = time.process_time()

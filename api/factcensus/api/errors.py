@@ -49,7 +49,7 @@ class ServiceError(FactcensusError):
 
 
 class SliceError(FactcensusError):
-    """A slice of an index does not answer, or is not the expected one; so there is no answer (503)."""
+    """A slice of an index does not respond or is not the expected one, so there is no answer (503)."""
 
 
 class AddressError(ServiceError):

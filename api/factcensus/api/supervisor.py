@@ -48,7 +48,7 @@ class _Worker:
     """One worker.
 
     Attributes:
-        member: Its number and what it shares.
+        member: Its number and the state that it shares.
         process: The running process; None while it waits to be started again.
         pipe: The supervisor's end of a pipe, whose closing tells the worker that the supervisor is gone.
         began: Time of the last start.

@@ -1,4 +1,4 @@
-"""What the models said: the answer to every question before and after unlearning, for readers who want to see it."""
+"""The models' answers to every question, before and after unlearning."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Second stage of a build in the layout ``compact``: the text, lists and codes of a shard from its token ids.
 
-It takes 8 bytes of memory per token (ids, and what is written), and 32 bytes per type.
+It takes 8 bytes of memory per token (ids and output), and 32 bytes per type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing an index again in another layout, with the same documents, words, changes and counts."""
+"""Converting an index to another layout, with the same documents, words, changes and counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def convert_index(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write an index in another layout; the same call continues an interrupted one.
+    """Convert an index to another layout; repeating the call continues an interrupted conversion.
 
     The result equals an index that was built with this layout, byte for byte, if the index was not changed since.
 

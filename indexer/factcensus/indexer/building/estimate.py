@@ -58,8 +58,8 @@ class BuildEstimate:
         text_bytes: Size of their texts.
         tokens: Number of their tokens.
         index_bytes: Size of the index.
-        disk_bytes: Disk needed during the build: the index and what is made from it.
-        least_disk_bytes: The same for texts that compress least; a build that lacks these cannot succeed.
+        disk_bytes: Disk space needed during the build: the index and temporary files.
+        least_disk_bytes: The same for texts that compress least; a build with less cannot succeed.
         memory_bytes: The limit of ``--memory``.
         hours: Time on the given number of cores.
     """

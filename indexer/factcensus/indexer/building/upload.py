@@ -1,6 +1,6 @@
 """Building an index at a URL: in a temporary folder of this machine, and then uploaded whole, with the manifest last.
 
-An index without a manifest is not an index, so nobody opens half of one.
+A folder without a manifest is not an index, so a partial upload cannot be opened.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every count is a sum over shards. So the sum over the slices of an index equals the count in the whole index, also for
 counts without repeated documents, of a range of the corpus, or by source: a slice keeps which documents repeat an
-earlier one of the whole index, and where its first document stands in the corpus.
+earlier one of the whole index, and the position of its first document in the corpus.
 """
 
 from __future__ import annotations

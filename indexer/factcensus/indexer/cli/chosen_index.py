@@ -53,7 +53,7 @@ class IndexChoice:
 
     @contextmanager
     def open(self) -> Iterator[CountIndex]:
-        """Open the index; at the end, report on stderr what a remote index read."""
+        """Open the index; at the end, report the reads of a remote index on stderr."""
         from factcensus.indexer.index import CountIndex
         from factcensus.indexer.opened import MOST_REQUESTS
 
@@ -70,7 +70,7 @@ class IndexChoice:
 
 
 def usage_of(index: CountIndex) -> dict[str, Any]:
-    """Return what a JSON answer adds for a remote index: ``remote``, with its rounds, requests and bytes."""
+    """Return the additional JSON field for a remote index: ``remote``, with its rounds, requests and bytes."""
     used = index.usage()
     return {} if used is None else {"remote": used.as_json()}
 

@@ -128,7 +128,7 @@ def count_plan(
 
     Raises:
         DeadlineError: The deadline was reached.
-        InputError: The counts of so many facts and groups do not fit in memory.
+        InputError: The counts of the facts and groups do not fit in memory.
     """
     facts = len(plan.subjects)
     cells = 2 * groups * (facts * (1 + len(plan.windows)) + len(plan.forms))

@@ -29,7 +29,7 @@ def compile_all(folder: Path) -> Path:
     """Compile every variant and write the extension module to a folder.
 
     Returns:
-        The extension module; ``native.json`` beside it describes it.
+        The extension module; ``native.json`` next to it describes it.
 
     Raises:
         Exception: There is no C compiler, or Numba cannot compile ahead of time on this machine.

@@ -77,7 +77,7 @@ prefetch: Any = Lazy(_make_prefetch)
 
 @compiled(inline="always")
 def word_at(words: Any, at: Any) -> Any:
-    """Return the 64 bits from bit ``at`` on, as uint64."""
+    """Return the 64 bits that begin at bit ``at``, as uint64."""
     shift = np.uint64(at & 63)
     following = (words[(at >> 6) + 1] << np.uint64(1)) << (np.uint64(63) - shift)
     return words[at >> 6] >> shift | following
@@ -85,7 +85,7 @@ def word_at(words: Any, at: Any) -> Any:
 
 @compiled(inline="always")
 def bits_at(words: Any, at: Any, width: Any) -> Any:
-    """Return the ``width`` bits (at most 63) from bit ``at`` on, as int64."""
+    """Return the ``width`` bits (at most 63) that begin at bit ``at``, as int64."""
     shift = np.uint64(at & 63)
     following = (words[(at >> 6) + 1] << np.uint64(1)) << (np.uint64(63) - shift)
     mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
@@ -108,7 +108,7 @@ def bit_length(value: Any) -> Any:
 
 @compiled()
 def low_bits(count: Any, bound: Any) -> Any:
-    """Return the number of low bits of a set in the form of Elias and Fano."""
+    """Return the number of low bits of an Elias-Fano set."""
     return bit_length(max(1, bound // max(1, count))) - 1
 
 
@@ -120,7 +120,7 @@ def skips(count: Any, bound: Any, low: Any) -> Any:
 
 @compiled()
 def elias_fano_bits(count: Any, bound: Any) -> Any:
-    """Return the size in bits of a set of ``count`` integers below ``bound`` in the form of Elias and Fano."""
+    """Return the size in bits of an Elias-Fano set of ``count`` integers below ``bound``."""
     if count == 0:
         return 0
     low = low_bits(count, bound)
@@ -152,7 +152,7 @@ def decode_set(words: Array, at: Any, count: Any, bound: Any, out: Array) -> Any
 
 @compiled()
 def decode_elias_fano(words: Array, at: Any, count: Any, bound: Any, out: Array) -> Any:
-    """Run :func:`decode_set` for a set in the form of Elias and Fano."""
+    """Run :func:`decode_set` for an Elias-Fano set."""
     found = 0
     low = low_bits(count, bound)
     lows = at + 32 * skips(count, bound, low)
@@ -339,7 +339,7 @@ def keep_in_bitmap(words: Array, at: Any, bound: Any, candidates: Array, size: A
 
 @compiled()
 def fill_bitmap(words: Array, at: Any, count: Any, bound: Any, bitmap: Array) -> None:
-    """Fill a bitmap, uint64 (bound // 64 + 2,), with a set in the form of Elias and Fano."""
+    """Fill a bitmap, uint64 (bound // 64 + 2,), with an Elias-Fano set."""
     bitmap[:] = 0
     low = low_bits(count, bound)
     lows = at + 32 * skips(count, bound, low)
@@ -356,7 +356,7 @@ def fill_bitmap(words: Array, at: Any, count: Any, bound: Any, bitmap: Array) ->
 
 @compiled()
 def write_elias_fano(words: Array, at: Any, bound: Any, values: Array) -> None:
-    """Write a set in the form of Elias and Fano at bit ``at``, where all bits are still 0."""
+    """Write an Elias-Fano set at bit ``at``, where all bits are still 0."""
     low = low_bits(values.size, bound)
     entries = skips(values.size, bound, low)
     for number in range(values.size):
@@ -366,7 +366,7 @@ def write_elias_fano(words: Array, at: Any, bound: Any, values: Array) -> None:
 
 @compiled(inline="always")
 def add_to_set(words: Any, at: Any, count: Any, low: Any, entries: Any, number: Any, value: Any) -> None:
-    """Write integer ``number`` of a set in the form of Elias and Fano."""
+    """Write integer ``number`` of an Elias-Fano set."""
     lows = at + 32 * entries
     if low:
         set_bits(words, lows + number * low, value & ((1 << low) - 1))
@@ -376,7 +376,7 @@ def add_to_set(words: Any, at: Any, count: Any, low: Any, entries: Any, number: 
 
 @compiled()
 def write_skips(words: Array, at: Any, count: Any, bound: Any) -> None:
-    """Write the skip entries of a set in the form of Elias and Fano, whose other bits are written."""
+    """Write the skip entries of an Elias-Fano set whose other bits are already written."""
     low = low_bits(count, bound)
     entries = skips(count, bound, low)
     highs = at + 32 * entries + count * low
@@ -398,6 +398,6 @@ def pack_bits(values: Array, width: Any) -> Array:
 
 @compiled()
 def unpack_bits(words: Array, width: Any, first: Any, out: Array) -> None:
-    """Fill ``out`` with the integers from number ``first`` on of a bit stream of ``width`` bits each."""
+    """Fill ``out`` with the integers of a bit stream, ``width`` bits each, beginning with number ``first``."""
     for i in range(out.size):
         out[i] = bits_at(words, (first + i) * width, width)

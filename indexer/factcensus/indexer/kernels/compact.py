@@ -1,9 +1,9 @@
 """Compiled search in one shard of the layout ``compact``: from token sequences to sorted positions.
 
-A token is its *code*, its rank by frequency in the shard. The text is in blocks of 64 codes, and every code has the set
-of blocks in which it occurs. So have the pairs of adjacent tokens of the most frequent codes. An *anchor* of a phrase
-is one of its tokens or such a pair. A search reads the blocks of the rarest anchor, keeps those that are near a block
-of the next rarest one, finds the anchor inside them, and compares the other tokens with the text.
+A token is its *code*, its rank by frequency in the shard. The text is divided into blocks of 64 codes, and for every
+code the set of blocks in which it occurs is stored; likewise for pairs of adjacent tokens of the most frequent codes.
+An *anchor* of a phrase is one of its tokens or such a pair. A search reads the blocks of the rarest anchor, keeps those
+that are near a block of the next rarest one, finds the anchor inside them, and compares the other tokens with the text.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from factcensus.indexer.kernels.permutation import Permutation, image, preimage
 BLOCK, CLASSES, POINTED = 64, 8, 16
 #: Lists per offset into the lists.
 GROUPED = 16
-#: A second anchor is used if it occurs in fewer than one in so many blocks; otherwise it excludes too little.
+#: A second anchor is used if it occurs in fewer than one in this many blocks; otherwise it excludes too little.
 SELECTIVE = 3
-#: N-grams that can occur at most so often are not looked up among the frequent ones.
+#: N-grams that can occur at most this often are not looked up among the frequent ones.
 RARE = 16
 #: Blocks by which the planes and the payload are loaded in advance.
 _PLANES_AHEAD, _PAYLOAD_AHEAD = 16, 8
@@ -49,7 +49,7 @@ class Text(NamedTuple):
 
     A code belongs to the class k with ``bases[k] <= code < bases[k + 1]``, and is stored as ``code - bases[k]`` in
     ``widths[k]`` bits. The payload of a block has the codes of the last class in order, then those of the class before,
-    and so on, because rare words are sought most often.
+    and so on, because most searches are for rare words.
 
     Attributes:
         planes: uint64 (3 * blocks,): the three bits of the class of each code of a block.
@@ -105,7 +105,7 @@ class Codes(NamedTuple):
     """The map from token ids to codes and back.
 
     Attributes:
-        present: uint64: the ids of the shard as a set in the form of Elias and Fano; empty if all occur.
+        present: uint64: the ids of the shard as an Elias-Fano set; empty if all occur.
         codes: The code of each id of the shard, in the order of the ids, and at the end that of the separator.
         types: Number of ids of the index.
         known: Number of ids of the shard.
@@ -118,7 +118,7 @@ class Codes(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How to search for each of many forms.
+    """The search plan of many forms.
 
     Attributes:
         codes: int64: the codes of all forms; -1 for a token that does not occur.
@@ -177,7 +177,7 @@ def code_at(text: Text, position: Any) -> Any:
 
 @compiled(inline="always")
 def is_code(text: Text, position: Any, code: Any) -> Any:
-    """Return whether a code is at a position; in most other cases, comparing the classes is enough."""
+    """Return whether a code is at a position; if not, comparing the classes is usually enough."""
     block, place = position >> 6, np.uint64(position & 63)
     low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
     k = class_of(text, code)
@@ -214,7 +214,7 @@ def read_codes(text: Text, begin: Any, end: Any, out: Array) -> None:
 
 @compiled()
 def _run_of(lists: Lists, code: Any) -> Any:
-    """Return the number of the run of codes with equal occurrences to which a code belongs."""
+    """Return the number of a code's run; a run is a range of codes with equal occurrences."""
     first, last = 0, lists.firsts.size - 1
     while first < last:
         middle = (first + last + 1) // 2
@@ -382,7 +382,7 @@ def _set_anchor(anchors: Any, form: Any, first: Any, number: Any, at: Any, block
 
 @compiled(inline="always")
 def match_block(text: Text, plan: Plan, form: Any, block: Any, begin: Any, end: Any) -> Any:
-    """Return at which places of a block the anchor of an occurrence of a form is, as a uint64.
+    """Return the places in a block where the anchor of an occurrence of a form is, as a bit mask (uint64).
 
     Args:
         text: The text.
@@ -418,7 +418,7 @@ def match_block(text: Text, plan: Plan, form: Any, block: Any, begin: Any, end: 
 
 @compiled(inline="always")
 def add_matches(matched: Any, first: Any, found: Any, count: Any) -> Any:
-    """Write the places of the set bits, counted from ``first``, to ``found[count:]``; return the new count."""
+    """Write the positions of the set bits, counted from ``first``, to ``found[count:]``; return the new count."""
     while matched != 0:
         found[count] = first + lowest_bit(matched)
         matched &= matched - np.uint64(1)
@@ -573,7 +573,7 @@ def locate(
 
 @compiled(inline="always")
 def _narrow(lists: Any, anchors: Any, bitmaps: Any, bitmap: Any, decoded: Any, size: Any, narrowed: Any) -> Any:
-    """Copy the blocks near a block of the second anchor of a form; return their number."""
+    """Copy the blocks that are near a block of a form's second anchor; return their number."""
     for i in range(size):
         narrowed[i] = decoded[i]
     apart = anchors[7] - anchors[3]

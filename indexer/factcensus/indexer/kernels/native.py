@@ -1,7 +1,7 @@
 """Machine code that was compiled when the wheel was built.
 
 The extension module ``_native`` has one function for each compiled function and each combination of argument types in
-``variants.json``. ``native.json`` beside it names them, with the digest of the sources and the processor features that
+``variants.json``. ``native.json`` next to it names them, with the digest of the sources and the processor features that
 they need. Without these files, with other sources, or on another processor, there are no variants.
 """
 

@@ -49,7 +49,7 @@ def make_permutation(images: Array) -> Permutation:
 
 
 def permutation_of(images: Array, marks: Array, ranks: Array, links: Array, size: int) -> Permutation:
-    """Return a permutation of which all arrays are given."""
+    """Return the permutation with the given arrays."""
     return Permutation(images, marks, ranks, links, size, max(1, (size - 1).bit_length()))
 
 

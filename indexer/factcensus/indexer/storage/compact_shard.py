@@ -295,7 +295,8 @@ def _batches(chosen: npt.NDArray[np.int64], most: npt.NDArray[np.int64]) -> list
 class CompactOccurrences:
     """The occurrences of the forms of a table of facts in one shard, located when they are needed.
 
-    The mentions of a leader are sought only in the documents of its partners if that is cheaper than all its blocks.
+    The mentions of a leader are searched only in the documents of its partners, if that is cheaper than reading all of
+    its blocks.
     """
 
     def __init__(self, shard: CompactShard, forms: Forms, selection: Selection, reading: int) -> None:
@@ -358,7 +359,7 @@ class CompactOccurrences:
     def _choose(
         self, leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64], located: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.int8]:
-        """Return for each entity whether it is sought in the documents of its partners; see :class:`Located`."""
+        """Return for each entity whether it is searched in the documents of its partners; see :class:`Located`."""
         if self._reading >= 0:
             return np.full(len(self._forms), self._reading, np.int8)
         hits = self.hits

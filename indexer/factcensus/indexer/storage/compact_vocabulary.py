@@ -169,7 +169,7 @@ def _encode(arena: Array, starts: Array, order: Array, out: Array, groups: Array
 
 @compiled(inline="always")
 def _number(content: Any, at: Any, short: Any) -> Any:
-    """Return a number and the place after it; ``short`` is what the first byte of the word has of it."""
+    """Return a number and the place after it; ``short`` is its part in the first byte of the word, 0 to 15."""
     value, shift = np.int64(short), np.int64(0)
     if short == 15:
         while at < content.size and shift < 56:

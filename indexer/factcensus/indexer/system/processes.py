@@ -24,7 +24,7 @@ from factcensus.indexer.errors import IndexerError, InputError
 
 #: Below this number of bytes, starting processes would take longer than the work.
 LEAST_BYTES = 16 << 20
-#: Seconds between two calls of ``check``, and those that a process has to end by itself.
+#: Seconds between two calls of ``check``, and seconds that a process gets to exit.
 CHECK_EVERY_S, STOP_TIMEOUT_S = 0.2, 20.0
 
 #: The name of worker processes, and their exit status if the script of the user has no main guard.

@@ -56,7 +56,7 @@ class Description:
         zeros: Number of facts whose count is 0.
         quantiles: Count at each quantile of :data:`QUANTILES`. Each is a count of the table, never an average of two.
         strata: The strata from rarest to most frequent; empty if the table has none.
-        ambiguous: The names that may stand for something else.
+        ambiguous: The names that may mean something else.
     """
 
     by: str
