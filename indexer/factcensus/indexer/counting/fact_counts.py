@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 
 #: Maximum number of counts of one table of facts (eight bytes each).
 MOST_CELLS = 1 << 28
+#: Number of parts of a large table; below so many facts there is only one part.
+PARTS, MOST_WITHOUT_PARTS = 16, 64
+#: Number of facts in a part for a single thread, which needs parts only to report progress.
+FACTS_OF_A_PART = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def count_plan(
     with ThreadPoolExecutor(threads) as pool:
         for shard, selection in chain.from_iterable(map(spans_of, shards, selections)):
             work = _ShardWork(shard, selection, plan, counts, deadline, reading)
-            parts = work.parts(1 if facts < 64 else 16)
+            parts = work.parts(_number_of_parts(work, threads))
 
             def count(part: Part, work: _ShardWork = work) -> int:
                 with lend_workspace(work.shard.documents) as workspace:
@@ -157,6 +161,16 @@ def count_plan(
                 if progress:
                     progress(done // max(1, spans), facts)
     return counts
+
+
+def _number_of_parts(work: _ShardWork, threads: int) -> int:
+    """Return the number of parts in which to count; every part has fixed costs, so one thread gets only a few."""
+    facts = len(work.leaders)
+    if facts < MOST_WITHOUT_PARTS:
+        return 1
+    if threads == 1 and work.occurrences.whole:
+        return min(PARTS, 1 + facts // FACTS_OF_A_PART)
+    return PARTS
 
 
 def count_pairs(  # noqa: PLR0913 - options, which are given by name

@@ -22,7 +22,15 @@ from factcensus.indexer.kernels.reading import (
     count_mentions,
     mention_key,
 )
-from factcensus.indexer.kernels.search import Rows, document_end, document_of, document_start, position_of
+from factcensus.indexer.kernels.search import (
+    CHUNK,
+    Rows,
+    document_end,
+    document_of,
+    document_start,
+    documents_of_rows,
+    position_of,
+)
 
 #: Maximum number of segments that are sorted together.
 SEGMENTS = 1 << 11
@@ -174,6 +182,7 @@ def count_simple_entities(
 ) -> None:
     """Add mentions and documents of the simple entities ``chosen`` to ``counts``, int64 (entities, groups, 2)."""
     ranges, groups, stored = forms.ranges, selection.groups, forms.stored
+    documents = np.empty(CHUNK, np.int64)
     for entity in chosen:
         first_form, last_form = forms.entities[entity], forms.entities[entity + 1]
         if groups.size == 0 and last_form - first_form == 1 and stored[first_form, 0] >= 0:
@@ -181,18 +190,20 @@ def count_simple_entities(
             counts[entity, 0, 1] += stored[first_form, 1]
             continue
         stamps.last[0] += np.uint32(1)
+        stamp = stamps.last[0]
         for form in range(first_form, last_form):
-            for row in range(ranges[form, 0], ranges[form, 1]):
-                if row % STRIDE == 0 and stop[0]:
+            for first in range(ranges[form, 0], ranges[form, 1], CHUNK):
+                if stop[0]:
                     return
-                document = document_of(rows, position_of(rows, row))
-                if selection.documents.size and not selection.documents[document]:
-                    continue
-                group = groups[document] if groups.size else 0
-                counts[entity, group, 0] += 1
-                if stamps.fact[document] != stamps.last[0]:
-                    stamps.fact[document] = stamps.last[0]
-                    counts[entity, group, 1] += 1
+                last = min(first + CHUNK, ranges[form, 1])
+                documents_of_rows(rows, first, last, documents)
+                for document in documents[: last - first]:
+                    if selection.documents.size and not selection.documents[document]:
+                        continue
+                    group = groups[document] if groups.size else 0
+                    counts[entity, group, 0] += 1
+                    counts[entity, group, 1] += stamps.fact[document] != stamp  # not a branch: half of them are new
+                    stamps.fact[document] = stamp
 
 
 @compiled()
@@ -206,30 +217,32 @@ def _mark_leader(
     stamps: Stamps,
     stamp: Any,
     control: Control,
+    documents: Array,
 ) -> None:
-    """Stamp the documents of an entity, and count its occurrences in each."""
+    """Stamp the documents of an entity, and count its occurrences in each; ``documents`` is scratch."""
     ranges = forms.ranges
     for form in range(forms.entities[leader], forms.entities[leader + 1]):
         control.work[0] += ranges[form, 1] - ranges[form, 0]
-        for row in range(ranges[form, 0], ranges[form, 1]):
-            if row % STRIDE == 0 and control.stop[0]:
+        for first in range(ranges[form, 0], ranges[form, 1], CHUNK):
+            if control.stop[0]:
                 return
-            document = document_of(rows, position_of(rows, row))
-            if document < low_document or document >= high_document or (counted.size and not counted[document]):
-                continue
-            if stamps.leader[document] != stamp:
+            last = min(first + CHUNK, ranges[form, 1])
+            documents_of_rows(rows, first, last, documents)
+            for document in documents[: last - first]:
+                if document < low_document or document >= high_document or (counted.size and not counted[document]):
+                    continue
+                before = stamps.leader_mentions[document] if stamps.leader[document] == stamp else 0
                 stamps.leader[document] = stamp
-                stamps.leader_mentions[document] = 0
-            stamps.leader_mentions[document] += 1
+                stamps.leader_mentions[document] = before + 1
 
 
 @compiled()
 def _reading_is_cheaper(
-    rows: Rows, forms: FormRanges, leader: int, partners: Array, stamps: Stamps, stop: Array
+    rows: Rows, forms: FormRanges, leader: int, partners: Array, stamps: Stamps, stop: Array, documents: Array
 ) -> bool:
     """Return whether reading the documents of all partners is cheaper than visiting the rows of the leader.
 
-    A row costs ``TOKENS_PER_ROW`` tokens. The summation stops once reading cannot be cheaper.
+    A row costs ``TOKENS_PER_ROW`` tokens. The summation stops once reading cannot be cheaper. ``documents`` is scratch.
     """
     budget = np.int64(0)
     for form in range(forms.entities[leader], forms.entities[leader + 1]):
@@ -238,16 +251,20 @@ def _reading_is_cheaper(
     stamps.last[0] += np.uint32(1)  # a document is read once for all partners
     for partner in partners:
         for form in range(forms.entities[partner], forms.entities[partner + 1]):
-            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
-                if row % STRIDE == 0 and stop[0]:
+            for first in range(forms.ranges[form, 0], forms.ranges[form, 1], CHUNK):
+                if stop[0]:
                     return False
-                document = document_of(rows, position_of(rows, row))
-                budget -= 1
-                if stamps.fact[document] != stamps.last[0]:
-                    stamps.fact[document] = stamps.last[0]
-                    budget -= (document_end(rows, document) - document_start(rows, document)) * leader_forms
-                if budget <= 0:
+                last = min(first + CHUNK, forms.ranges[form, 1])
+                if budget <= last - first:
                     return False
+                documents_of_rows(rows, first, last, documents)
+                for document in documents[: last - first]:
+                    budget -= 1
+                    if stamps.fact[document] != stamps.last[0]:
+                        stamps.fact[document] = stamps.last[0]
+                        budget -= (document_end(rows, document) - document_start(rows, document)) * leader_forms
+                    if budget <= 0:
+                        return False
     return True
 
 
@@ -263,40 +280,44 @@ def _count_disjoint_group(
     reading: int,
     stamps: Stamps,
     control: Control,
+    documents: Array,
     together: Array,
 ) -> None:
     """Count documents and pairs of a leader with its partners if none of their mentions can overlap.
 
-    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in the column for whole documents.
+    Adds to ``together``, int64 (facts, groups, 1 + windows, 2), in the column for whole documents. ``documents`` is
+    scratch.
     """
     counted, last = selection.documents, stamps.last
     if reading < 0:
-        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
+        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop, documents)
     last[0] += np.uint32(1)
     leading = last[0]
     if not reading:
-        _mark_leader(rows, counted, forms, leader, 0, rows.document_starts.size, stamps, leading, control)
+        _mark_leader(rows, counted, forms, leader, 0, rows.document_starts.size, stamps, leading, control, documents)
     for k in range(partners.size):
         last[0] += np.uint32(1)
         for form in range(forms.entities[partners[k]], forms.entities[partners[k] + 1]):
             control.work[0] += forms.ranges[form, 1] - forms.ranges[form, 0]
-            for row in range(forms.ranges[form, 0], forms.ranges[form, 1]):
-                if row % STRIDE == 0 and control.stop[0]:
+            for row in range(forms.ranges[form, 0], forms.ranges[form, 1], CHUNK):
+                if control.stop[0]:
                     return
-                document = document_of(rows, position_of(rows, row))
-                if counted.size and not counted[document]:
-                    continue
-                if reading and stamps.leader[document] != leading:
-                    stamps.leader[document] = leading
-                    begin, end = document_start(rows, document) + 1, document_end(rows, document)
-                    stamps.leader_mentions[document] = count_mentions(text, begin, end, forms, leader)
-                    control.work[1] += end - begin
-                if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
-                    group = selection.groups[document] if selection.groups.size else 0
-                    together[facts[k], group, 0, 1] += stamps.leader_mentions[document]
-                    if stamps.fact[document] != last[0]:
-                        stamps.fact[document] = last[0]
-                        together[facts[k], group, 0, 0] += 1
+                row_end = min(row + CHUNK, forms.ranges[form, 1])
+                documents_of_rows(rows, row, row_end, documents)
+                for document in documents[: row_end - row]:
+                    if counted.size and not counted[document]:
+                        continue
+                    if reading and stamps.leader[document] != leading:
+                        stamps.leader[document] = leading
+                        begin, end = document_start(rows, document) + 1, document_end(rows, document)
+                        stamps.leader_mentions[document] = count_mentions(text, begin, end, forms, leader)
+                        control.work[1] += end - begin
+                    if stamps.leader[document] == leading and stamps.leader_mentions[document] > 0:
+                        group = selection.groups[document] if selection.groups.size else 0
+                        together[facts[k], group, 0, 1] += stamps.leader_mentions[document]
+                        if stamps.fact[document] != last[0]:
+                            stamps.fact[document] = last[0]
+                            together[facts[k], group, 0, 0] += 1
 
 
 @compiled()
@@ -311,6 +332,7 @@ def count_disjoint_groups(
     together: Array,
 ) -> None:
     """Run :func:`_count_disjoint_group` for every group."""
+    documents = np.empty(CHUNK, np.int64)
     for group in range(groups.leaders.size):
         if control.stop[0]:
             return
@@ -326,6 +348,7 @@ def count_disjoint_groups(
             groups.reading[group],
             stamps,
             control,
+            documents,
             together,
         )
 
@@ -374,6 +397,7 @@ def _collect_group(
     high_document: int,
     stamps: Stamps,
     control: Control,
+    documents: Array,
     keys: Array,
     count: int,
     segment: int,
@@ -382,18 +406,18 @@ def _collect_group(
     """Append the positions of a leader (segment ``segment``) and its partners (the next segments) to ``keys``.
 
     Uses only documents [low_document, high_document) that contain the leader and a partner. ``sizes`` receives the
-    number of positions of each segment.
+    number of positions of each segment. ``documents`` is scratch.
 
     Returns:
         The number of keys; -1 if they do not fit.
     """
     if reading < 0:
-        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop)
+        reading = _reading_is_cheaper(rows, forms, leader, partners, stamps, control.stop, documents)
     stamps.last[0] += np.uint32(2)
     leading, wanted = stamps.last[0] - np.uint32(1), stamps.last[0]
     sizes[segment] = 0
     if not reading:
-        _mark_leader(rows, counted, forms, leader, low_document, high_document, stamps, leading, control)
+        _mark_leader(rows, counted, forms, leader, low_document, high_document, stamps, leading, control, documents)
     for k in range(partners.size):
         sizes[segment + 1 + k] = 0
         for form in range(forms.entities[partners[k]], forms.entities[partners[k] + 1]):
@@ -455,6 +479,7 @@ def collect_groups(
         The group after the last one that fits, the number of keys, and the number of segments.
     """
     count, segment = 0, 0
+    documents = np.empty(CHUNK, np.int64)
     for group in range(first, last):
         low, high = groups.cuts[group], groups.cuts[group + 1]
         needed = 1 + high - low
@@ -472,6 +497,7 @@ def collect_groups(
             high_document,
             stamps,
             control,
+            documents,
             keys,
             count,
             segment,

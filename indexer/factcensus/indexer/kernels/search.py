@@ -65,6 +65,26 @@ def entry(table: Any, row: Any, width: Any) -> Any:
     return value
 
 
+@compiled(inline="always")
+def first_eight(content: Any, begin: Any, end: Any) -> Any:
+    """Return the first eight bytes of ``content[begin:end]``, padded with zeros, as a number that sorts like them.
+
+    A range outside of ``content``, which a damaged file may give, returns any number.
+    """
+    number = np.uint64(0)
+    if begin < 0 or begin + 8 > content.size:
+        begin = max(0, begin)
+        for i in range(begin, begin + 8):
+            byte = np.uint64(content[i]) if i < min(end, content.size) else np.uint64(0)
+            number = number << np.uint64(8) | byte
+        return number
+    # Without branches, so that the next calls need not wait for this one; unsigned, because Numba checks other signs.
+    for i in range(8):
+        number = number << np.uint64(8) | np.uint64(content[np.uint64(begin) + np.uint64(i)])
+    missing = np.uint64(max(0, 8 - (end - begin)) * 8 & 63)
+    return number >> missing << missing if end > begin else np.uint64(0)
+
+
 @compiled()
 def _side(stream: Array, at: Any, query: Array) -> Any:
     """Compare the suffix at an offset with ``query``: -1 if smaller, 0 if it starts with ``query``, 1 if larger."""
@@ -135,13 +155,13 @@ def find(suffixes: SuffixArray, query: Array) -> tuple[int, int]:
     return low, _bound(stream, table, width, query, low + step // 2, min(high, low + step - 1), 1)
 
 
-#: Number of interleaved queries. Each step waits for memory, so interleaving makes these waits overlap.
+#: Number of interleaved searches. Each step waits for memory, so interleaving makes these waits overlap.
 SIDE_BY_SIDE = 32
 _BEGIN, _DOUBLE, _END, _DONE = 0, 1, 2, 3
 
 
 @compiled()
-def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:  # noqa: C901, PLR0912 - compiled: one loop that keeps its state in local variables
+def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array, ranges: Array) -> None:  # noqa: C901, PLR0912, PLR0915 - compiled: one loop that keeps its state in local variables
     """Run :func:`find` for many queries (concatenated bytes and their starts) and fill ``ranges``, int64 (queries, 2).
 
     Args:
@@ -153,6 +173,7 @@ def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array,
     rows = table.size // width
     stage, row, at = np.empty((3, SIDE_BY_SIDE), np.int64)
     low, high, limit, step = np.empty((4, SIDE_BY_SIDE), np.int64)
+    head, wanted = np.empty((2, SIDE_BY_SIDE), np.int64)  # the first byte of the suffix and of the query
     for block in range(0, order.size, SIDE_BY_SIDE):
         chosen = order[block : block + SIDE_BY_SIDE]
         waiting = 0
@@ -164,6 +185,7 @@ def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array,
                 ranges[chosen[k]] = low[k]
                 stage[k] = _DONE
             else:
+                wanted[k] = query[0]
                 waiting += 1
         while waiting:
             for k in range(chosen.size):
@@ -175,10 +197,15 @@ def find_all(suffixes: SuffixArray, queries: Array, starts: Array, order: Array,
                     continue
                 at[k] = entry(table, row[k], width)
             for k in range(chosen.size):
+                if stage[k] != _DONE:
+                    head[k] = stream[min(at[k], stream.size - 1)]
+            for k in range(chosen.size):
                 if stage[k] == _DONE:
                     continue
                 i = chosen[k]
-                side = _side(stream, at[k], queries[starts[i] : starts[i + 1]])
+                side = -1 if head[k] < wanted[k] else 1
+                if head[k] == wanted[k]:
+                    side = _side(stream, at[k], queries[starts[i] : starts[i + 1]])
                 if stage[k] == _DOUBLE:
                     if side == 0:
                         step[k] *= 2
@@ -292,6 +319,34 @@ def document_of(rows: Any, position: Any) -> Any:
     while document + 1 < rows.document_starts.size and rows.document_starts[document + 1] <= offset:
         document += 1
     return document
+
+
+#: Number of rows whose documents are found together.
+CHUNK = 256
+
+
+@compiled()
+def documents_of_rows(rows: Rows, low: Any, high: Any, documents: Array) -> None:
+    """Write the document of each of the rows [low, high), at most :data:`CHUNK`, to ``documents``, int64.
+
+    Every step waits for memory, so each is done for all rows before the next, and the waits overlap.
+    """
+    last_block, last_document = rows.blocks.size - 1, rows.document_starts.size - 1
+    if rows.block_bits > BLOCK_BITS:
+        for i in range(high - low):
+            documents[i] = document_of(rows, position_of(rows, low + i))
+        return
+    for i in range(high - low):
+        documents[i] = position_of(rows, low + i) >> BLOCK_BITS
+    for i in range(high - low):
+        documents[i] = rows.blocks[min(documents[i], last_block)]
+    for i in range(high - low):  # most blocks have at most one start of a document
+        offset = position_of(rows, low + i) << (rows.token_bytes >> 1)
+        following = documents[i] + 1
+        if following <= last_document and rows.document_starts[following] <= offset:
+            while following < last_document and rows.document_starts[following + 1] <= offset:
+                following += 1
+            documents[i] = following
 
 
 @compiled(inline="always")

@@ -33,9 +33,10 @@ from factcensus.indexer.kernels.permutation import (
     permutation_of,
     preimage,
 )
+from factcensus.indexer.kernels.search import first_eight
 from factcensus.indexer.storage.manifest import FileRecord
 from factcensus.indexer.storage.sections import read_sections, write_sections
-from factcensus.indexer.storage.vocabulary import Vocabulary, first_eight, id_in, sorted_ids
+from factcensus.indexer.storage.vocabulary import Vocabulary, id_in, sorted_ids
 
 #: Words between two that are stored as a whole.
 GROUP = 16

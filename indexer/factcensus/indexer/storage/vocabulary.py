@@ -23,6 +23,7 @@ from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.compiled import compiled
+from factcensus.indexer.kernels.search import SIDE_BY_SIDE, first_eight
 from factcensus.indexer.storage.layout import map_file, write_hashed
 
 
@@ -115,16 +116,6 @@ class Vocabulary:
 
 
 @compiled()
-def first_eight(arena: Array, begin: Any, end: Any) -> Any:
-    """Return the first eight bytes of a word, padded with zeros, as a big-endian number, which sorts like words."""
-    number = np.uint64(0)
-    for i in range(8):
-        byte = np.uint64(arena[begin + i]) if begin + i < end else np.uint64(0)
-        number = number << np.uint64(8) | byte
-    return number
-
-
-@compiled()
 def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Array:
     """Run :func:`first_eight` for the words at some positions of the order; 0 for invalid values in the files."""
     eights = np.zeros(places.size, np.uint64)
@@ -137,41 +128,89 @@ def _first_eights(utf8: Array, starts: Array, order: Array, places: Array) -> Ar
 
 
 @compiled()
-def _find_words(utf8: Array, starts: Array, order: Array, sample: Array, words: Array, word_starts: Array) -> Array:
+def _narrow(sample: Array, wanted: Array, types: int, low: Array, high: Array) -> None:
+    """Set the ranges [low, high) of the order in which words with the first eight bytes ``wanted`` are, if anywhere."""
+    at = np.zeros(wanted.size, np.int64)  # a binary search without branches, for all words in step
+    size = sample.size
+    while size > 0:
+        half = (size + 1) // 2
+        for k in range(wanted.size):
+            at[k] += half * (sample[at[k] + half - 1] < wanted[k])
+        size -= half
+    for k in range(wanted.size):
+        # From just before the first sample that is not smaller, to just after the last that is not larger.
+        after = at[k]
+        while after < sample.size and sample[after] == wanted[k]:
+            after += 1
+        low[k] = max(0, (at[k] - 1) * types // sample.size)
+        high[k] = min(types, after * types // sample.size + 1)
+
+
+@compiled()
+def _find_words(  # noqa: C901, PLR0912 - compiled: one loop that keeps its state in local variables
+    utf8: Array, starts: Array, order: Array, sample: Array, words: Array, word_starts: Array
+) -> Array:
     """Return the id of each ``words[word_starts[i]:word_starts[i + 1]]``, by binary search; -1 if there is none.
 
-    The result is -2 for impossible values in the files. ``sample`` is empty, or has :func:`first_eight` of words at
+    The result is -2 for invalid values in the files. ``sample`` is empty, or has :func:`first_eight` of words at
     even distances.
     """
     ids = np.full(word_starts.size - 1, -1, np.int64)
-    for i in range(ids.size):
-        size = word_starts[i + 1] - word_starts[i]
-        low, high = 0, order.size
+    low, high, middle, found, begin, end, active = np.empty((7, SIDE_BY_SIDE), np.int64)
+    wanted, seen = np.empty((2, SIDE_BY_SIDE), np.uint64)
+    for first in range(0, ids.size if order.size else 0, SIDE_BY_SIDE):
+        count = min(SIDE_BY_SIDE, ids.size - first)
+        for k in range(count):
+            wanted[k] = first_eight(words, word_starts[first + k], word_starts[first + k + 1])
+            low[k], high[k], active[k] = 0, order.size, k
         if sample.size:
-            wanted = first_eight(words, word_starts[i], word_starts[i + 1])
-            # From just before the first sample that is not smaller, to just after the last that is not larger.
-            low = max(0, (np.searchsorted(sample, wanted, "left") - 1) * order.size // sample.size)
-            high = min(order.size, np.searchsorted(sample, wanted, "right") * order.size // sample.size + 1)
-        while low < high:
-            middle = (low + high) // 2
-            if order[middle] >= order.size:
-                ids[i] = -2
-                break
-            begin, end = np.int64(starts[order[middle]]), np.int64(starts[order[middle] + 1])
-            if begin > end or end > utf8.size:
-                ids[i] = -2
-                break
-            k = 0
-            while k < size and begin + k < end and utf8[begin + k] == words[word_starts[i] + k]:
-                k += 1
-            if k == size and begin + k == end:
-                ids[i] = order[middle]
-                break
-            if begin + k == end or (k < size and utf8[begin + k] < words[word_starts[i] + k]):
-                low = middle + 1
-            else:
-                high = middle
+            _narrow(sample, wanted[:count], order.size, low, high)
+        while count:
+            for n in range(count):
+                k = active[n]
+                middle[k] = (low[k] + high[k]) // 2
+                # An empty range reads an arbitrary word, which is not used.
+                found[k] = order[min(middle[k], order.size - 1)]
+            for n in range(count):
+                k = active[n]
+                known = min(found[k], np.int64(order.size - 1))
+                begin[k], end[k] = starts[known], starts[known + 1]
+            for n in range(count):
+                k = active[n]
+                seen[k] = first_eight(utf8, begin[k], end[k])
+            still = 0
+            for n in range(count):
+                k = active[n]
+                if low[k] >= high[k]:
+                    continue
+                if found[k] >= order.size or not 0 <= begin[k] <= end[k] or end[k] > utf8.size:
+                    ids[first + k] = -2
+                    continue
+                side = -1 if seen[k] < wanted[k] else 1
+                if seen[k] == wanted[k]:
+                    side = _compare(utf8, begin[k], end[k], words, word_starts[first + k], word_starts[first + k + 1])
+                if side == 0:
+                    ids[first + k] = found[k]
+                    continue
+                if side < 0:
+                    low[k] = middle[k] + 1
+                else:
+                    high[k] = middle[k]
+                active[still] = k
+                still += 1
+            count = still
     return ids
+
+
+@compiled()
+def _compare(utf8: Array, begin: Any, end: Any, words: Array, at: Any, at_end: Any) -> int:
+    """Return -1, 0 or 1: whether ``utf8[begin:end]`` sorts before ``words[at:at_end]``, is equal, or sorts after it."""
+    while begin < end and at < at_end and utf8[begin] == words[at]:
+        begin += 1
+        at += 1
+    if begin == end:
+        return 0 if at == at_end else -1
+    return -1 if at < at_end and utf8[begin] < words[at] else 1
 
 
 def file_names(generation: int) -> tuple[str, str, str]:

@@ -140,11 +140,11 @@ def counts_table(
     """Return the counts table of facts and their counts by column, with the name of the index and the analyzer."""
     size = facts.num_rows
     columns = {
-        **{name: pa.array(values) for name, values in counts.items()},
-        "index": pa.array([index] * size),
-        "index_digest": pa.array([digest] * size, pa.string()),
-        "analyzer": pa.array([analyzer] * size),
-        "exact": pa.array([exact] * size),
+        **{name: pa.array(values, pa.int64(), from_pandas=False) for name, values in counts.items()},
+        "index": pa.repeat(pa.scalar(index, pa.string()), size),
+        "index_digest": pa.repeat(pa.scalar(digest, pa.string()), size),
+        "analyzer": pa.repeat(pa.scalar(analyzer, pa.string()), size),
+        "exact": pa.repeat(pa.scalar(exact, pa.bool_()), size),
     }
     table = facts
     for name, values in columns.items():
