@@ -15,6 +15,7 @@ import pytest
 from factcensus.indexer import CountIndex, build_index, read_facts, write_table
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.tables.facts import check_facts
 
 from .corpora import records, write_corpus
 
@@ -255,3 +256,23 @@ def test_counts_table_survives_every_format(ending: str, index: CountIndex, tmp_
 def test_table_is_not_written_to_an_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.parquet"):
         write_table(pa.table({"a": [1]}), tmp_path / "f.xlsx")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.string()),
+        pa.large_list(pa.large_string()),
+        pa.list_(pa.large_string()),
+        pa.list_(pa.string(), 1),
+        pa.list_view(pa.string()),
+        pa.list_(pa.dictionary(pa.int32(), pa.string())),
+    ],
+)
+def test_aliases_of_every_arrow_type_become_the_same_lists(kind: pa.DataType) -> None:
+    names = pa.array(["a", "b", "c"], pa.string())
+    aliases = pa.array([["q"], None, ["r"]], pa.list_(pa.string()))
+    table = pa.table({"subject": names, "object": names, "subject_aliases": pa.array(aliases.to_pylist(), kind)})
+    checked = check_facts(table)["subject_aliases"]
+    assert checked.type == pa.list_(pa.string())
+    assert checked.to_pylist() == aliases.to_pylist()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.analyzers import nothing_left
 from factcensus.indexer.counting.deadline import Deadline
@@ -156,29 +157,19 @@ def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np
     """Return the forms of all entities of a checked table, and int64 (facts,), the entities of subjects and objects."""
     from factcensus.indexer.counting.forms import forms_of_texts  # compiled code, which reading a table does without
 
-    names = pa.chunked_array([*facts["subject"].chunks, *facts["object"].chunks], pa.string())
-    columns = [column for column in ("subject_aliases", "object_aliases") if column in facts.column_names]
-    if columns:
-        none: list[list[str]] = [[]] * facts.num_rows
-        aliases = [
-            extra or ()
-            for role in ("subject", "object")
-            for extra in (facts[f"{role}_aliases"].to_pylist() if f"{role}_aliases" in columns else none)
-        ]
-        keys = dict.fromkeys(
-            mentioned := [(name, *extra) for name, extra in zip(names.to_pylist(), aliases, strict=True)]
-        )
-        number = {key: n for n, key in enumerate(keys)}
-        entity = np.fromiter(map(number.__getitem__, mentioned), np.int64, len(mentioned))
-        number_of_text = {text: n for n, text in enumerate(dict.fromkeys(chain.from_iterable(number)))}
-        texts = pa.array(number_of_text, pa.string())
-        named = np.array([number_of_text[text] for key in number for text in key], np.int64)
-        entities = np.cumsum([0, *map(len, number)])
+    names = pa.chunked_array([*facts["subject"].chunks, *facts["object"].chunks], pa.string()).combine_chunks()
+    if {"subject_aliases", "object_aliases"} & set(facts.column_names):
+        encoded, starts = _with_aliases(names, facts)
+        numbers = encoded.indices.to_numpy()
+        entity, rows = _distinct_rows(numbers, starts)
+        sizes = starts[rows + 1] - starts[rows]
+        entities = np.concatenate([[0], np.cumsum(sizes)])
+        named = numbers[np.repeat(starts[rows] - entities[:-1], sizes) + np.arange(entities[-1])].astype(np.int64)
     else:
-        encoded = names.combine_chunks().dictionary_encode()
-        entity, texts = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
-        named, entities = np.arange(len(texts)), np.arange(len(texts) + 1)
-    text_forms = index.text_forms(texts)
+        encoded = names.dictionary_encode()
+        entity = encoded.indices.to_numpy().astype(np.int64)
+        named, entities = np.arange(len(encoded.dictionary)), np.arange(len(encoded.dictionary) + 1)
+    text_forms = index.text_forms(encoded.dictionary)
     nameless = np.flatnonzero(text_forms.empty[named[entities[:-1]]][entity])
     if nameless.size:
         role, row = divmod(int(nameless[0]), facts.num_rows)
@@ -189,3 +180,37 @@ def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np
     forms = forms_of_texts(text_forms, named, entities)
     subjects, objects = np.split(entity, 2)
     return forms, subjects, objects
+
+
+def _with_aliases(names: pa.Array, facts: pa.Table) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:
+    """Return the names of all subjects and objects, each with its aliases behind it, and the start of each."""
+    counts, items = np.zeros(len(names), np.int64), [names]
+    for first, role in ((0, "subject"), (facts.num_rows, "object")):
+        if f"{role}_aliases" in facts.column_names:
+            for chunk in facts[f"{role}_aliases"].chunks:
+                sizes = compute("list_value_length", [chunk]).fill_null(0)
+                counts[first : first + len(chunk)] = sizes.to_numpy(zero_copy_only=False)
+                items.append(chunk.flatten())
+                first += len(chunk)
+    starts = np.concatenate([[0], np.cumsum(1 + counts)])
+    order = np.empty(starts[-1], np.int64)  # of the names, then of all aliases
+    is_name = np.zeros(len(order), np.bool_)
+    is_name[starts[:-1]] = True
+    order[is_name] = np.arange(len(names))
+    order[~is_name] = np.arange(len(names), len(order))
+    encoded = pa.concat_arrays(items).dictionary_encode()
+    indices = encoded.indices.take(pa.array(order, pa.int64(), from_pandas=False))
+    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary), starts
+
+
+def _distinct_rows(
+    numbers: npt.NDArray[np.integer[Any]], starts: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the distinct ``numbers[starts[i]:starts[i + 1]]``; return the number of each, and where it is first."""
+    content = numbers.tobytes()
+    found: dict[bytes, int] = {}
+    ends = (starts * numbers.itemsize).tolist()
+    of_row = [found.setdefault(content[begin:end], len(found)) for begin, end in pairwise(ends)]
+    entity = np.array(of_row, np.int64)
+    _, first = np.unique(entity, return_index=True)
+    return entity, first

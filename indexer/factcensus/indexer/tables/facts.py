@@ -179,7 +179,8 @@ def _checked(column: pa.ChunkedArray, name: str) -> Any:
     """Return a column with the type required by its name; the same object if nothing changes."""
     several = is_list(column.type)
     if name in LIST_COLUMNS or (several and name in ("paraphrase", *ASKED_LIST_COLUMNS)):
-        return column if _is_clean_list(column) else list_column(column, name)
+        texts = _with_plain_lists(column)
+        return texts if _is_clean_list(texts) else list_column(column, name)
     if name in TEXT_COLUMNS:
         column = text_column(column, name)
         if name in REQUIRED:
@@ -201,6 +202,19 @@ def _check_names(column: pa.ChunkedArray, name: str) -> None:
         return
     row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip())
     raise InputError(f"row {row} of the fact table: the {name} is empty; every fact needs a subject and an object")
+
+
+def _with_plain_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return lists of large texts, and large lists, as polars writes them, as lists of strings."""
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return column
+    kind = column.type.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return column
+    try:
+        return column.cast(pa.list_(pa.string()))
+    except pa.ArrowInvalid:  # more than 2 GiB of texts
+        return column
 
 
 def _is_clean_list(column: pa.ChunkedArray) -> bool:
