@@ -356,7 +356,7 @@ def _cost(run: RunFolder, plan: MethodPlan) -> dict[str, Any]:
 
 
 def _is_pending(work: _Work, method: MethodConfig) -> bool:
-    """Return whether the method is neither finished nor failed with the same settings."""
+    """Return whether the method must still run: it is not finished, and has not failed with the same settings."""
     cell = work.run.cell(method.name)
     return not cell.is_done() and not cell.has_failed(work.config.method_fingerprint(method))
 

@@ -153,7 +153,7 @@ class Decoders:
         try:
             yield
         except (EOFError, ConnectionError) as error:
-            why = "its decoder crashed; it is damaged, or needs far more memory than its size"
+            why = "its decoder crashed, because the body is damaged or needs far more memory than its size"
             raise self._undecodable(ending, why) from error
         except _Fault as error:
             log.warning("a body declared as %s cannot be decoded:\n%s", ending, error)

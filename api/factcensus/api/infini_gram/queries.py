@@ -273,7 +273,7 @@ def _search_docs(question: Question) -> Answer:
 
 
 class _Places:
-    """Occurrences by number, shard after shard."""
+    """Access to occurrences by number, counted shard by shard."""
 
     def __init__(self, sizes: Sequence[int], at: Callable[[int, int], tuple[int, int]]) -> None:
         self._ends = np.cumsum(sizes, dtype=np.int64)

@@ -137,7 +137,7 @@ def _submit(
     about: dict[str, Any],
     pieces: Iterator[pa.Table],
 ) -> Job:
-    """Store a table that another worker checked; it may know a newer generation of the index."""
+    """Store a table that another worker checked; that worker may know a newer generation of the index."""
     index = catalog.get(name)
     if digest not in index.held_digests:
         catalog.reload()

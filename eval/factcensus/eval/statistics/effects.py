@@ -169,7 +169,7 @@ def with_covariates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def further_covariates(rows: pd.DataFrame) -> list[str]:
-    """Return the covariates besides confidence that every row has and that add information to the count.
+    """Return the covariates besides confidence that have no missing values and add information to the count.
 
     If all texts about a subject state its facts, its document count is a function of the co-occurrence count, and at
     equal subject documents the count could not vary.

@@ -1,4 +1,4 @@
-"""Disagreement of probability and generation about forgetting.
+"""Disagreement between probability and generation about forgetting.
 
 For each fact known before, P means that the answer is at most as probable as if never seen, and G that greedy decoding
 no longer gives it (:mod:`factcensus.eval.statistics.outcomes`). There are two kinds of disagreement with opposite

@@ -85,7 +85,7 @@ def index_options(function: Function) -> Function:
             metavar="N",
             heading=REMOTE,
             default_text="100000",
-            help="refuse a question that needs more than N requests",
+            help="refuse a query that needs more than N requests",
         ),
         option("--anonymous", is_flag=True, heading=REMOTE, help="send no credentials"),
         option(

@@ -312,7 +312,7 @@ def compact(index: Path, out: Place | None, **options: Any) -> None:
 @option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new index folder")
 @sort_options
 def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
-    """Write an index again in another layout; all counts stay the same.
+    """Convert an index to another layout; all counts stay the same.
 
     The same command continues an interrupted conversion.
     """

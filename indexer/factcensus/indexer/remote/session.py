@@ -48,7 +48,7 @@ class ObjectFile:
 
 @dataclass
 class PlaceSource:
-    """Files at URLs; every answer is compared with the size and the tag that a file had before."""
+    """Files at URLs; every response is checked against the earlier size and tag of the file."""
 
     stamps: dict[Place, Stamp] = field(default_factory=dict)
 

@@ -349,7 +349,7 @@ class _RangeFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return it."""
+        """Move to a position and return the new position."""
         self._at = offset + (0, self._at, self._file.size)[whence]
         return self._at
 

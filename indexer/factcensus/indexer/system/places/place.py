@@ -326,7 +326,7 @@ class _RemoteFile(io.RawIOBase):
         return bool(self._file.seekable())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return it."""
+        """Move to a position and return the new position."""
         return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
