@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from factcensus.indexer import scan_facts
+from factcensus.indexer import build_index, scan_facts
 from factcensus.indexer.cli import main
 from factcensus.indexer.counting.order import Order
 from factcensus.indexer.tables.files import read_table
@@ -22,7 +22,9 @@ from .corpora import records, write_corpus
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/scale.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```(bash|python)\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
-COMMANDS = [block for language, block in BLOCKS if language == "bash"]
+SHELL = [block for language, block in BLOCKS if language == "bash"]
+BUILDS = [command for command in SHELL if "--work build/" in command]
+COMMANDS = [command for command in SHELL if command not in BUILDS]
 OLMO, PYTHIA = (block for language, block in BLOCKS if language == "python")
 
 
@@ -42,6 +44,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_page_has_its_blocks() -> None:
     assert len(COMMANDS) == 5
     assert sum("--ray" in command for command in COMMANDS) == 1
+    assert len(BUILDS) == 3
+    assert sum("--ray" in command for command in BUILDS) == 1
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "--ray" not in command])
@@ -57,6 +61,25 @@ def test_commands_of_the_page_run(command: str, folder: Path) -> None:
         for more in (["status", "work/"], ["finish", "work/", "--out", "again.parquet"]):
             assert f"factcensus work {more[0]}" in PAGE
             assert main(["work", *more]) == 0
+
+
+@pytest.mark.parametrize("command", [command for command in BUILDS if "--ray" not in command])
+def test_builds_of_the_page_make_the_index_of_one_machine(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays of two jobs run one stage after another, with Slurm's variables set by hand."""
+    build_index("corpus", "local", jobs=1, shard_tokens=250_000)
+    stages = re.findall(r"for stage in ([\w ]+); do", command)
+    (words,) = re.findall(r"factcensus (index build.*?)$", command.replace("\\\n", " "), re.MULTILINE)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    for stage in stages[0].split() if stages else [""]:
+        monkeypatch.setenv("stage", stage)
+        for task in ("0", "1") if stages else ("0",):
+            monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
+            assert main(shlex.split(os.path.expandvars(words))) == 0
+    assert main(["work", "status", "build/"]) == 0
+    wanted = {path.name: path.read_bytes() for path in (folder / "local").iterdir()}
+    assert {path.name: path.read_bytes() for path in (folder / "indexes/wiki").iterdir()} == wanted
 
 
 @pytest.mark.full
