@@ -65,7 +65,7 @@ register(_variables)
     "--host",
     metavar="HOST",
     default_text="$FACTCENSUS_HOST, or 127.0.0.1",
-    help="address to listen on; an address that other machines reach needs API keys, see 'factcensus key create'",
+    help="address to listen on; an address that other machines can reach needs API keys, see 'factcensus key create'",
 )
 @option(
     "--port",
@@ -94,14 +94,14 @@ register(_variables)
     type=Number("a number of seconds from 0 to 86400", -1e-9, 86400.1),
     metavar="SECONDS",
     default_text="$FACTCENSUS_POLL_SECONDS, or 0.2",
-    help="time between checks for changed indexes; use more on a network file system, 0 to check only on SIGHUP",
+    help="time between checks for changed indexes; use more on a network file system, or 0 to check only on SIGHUP",
 )
 @option(
     "--workers",
     type=Whole(1, 256),
     metavar="N",
     default_text="$FACTCENSUS_WORKERS, or 1",
-    help="processes that answer requests; use as many as processor cores under heavy load",
+    help="number of processes that answer requests; under heavy load, use one per processor core",
 )
 @click.pass_context
 def serve(  # noqa: PLR0913  # one argument per option

@@ -95,7 +95,7 @@ class Settings:
     #: A file of hashed API keys (:mod:`factcensus.api.http.access`). Without one, anyone who reaches the service may
     #: query it.
     keys_file: Path | None = None
-    #: Whether to listen on an address that other machines reach, without keys.
+    #: Whether to listen on an address that other machines can reach, without keys.
     allow_anonymous: bool = False
     #: Names of keys that may request a reload; without API keys, anyone on this machine may.
     admin_keys: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ def _reading_options(function: Function) -> Function:
 )
 @sources_argument
 @option("--out", required=True, type=OUTPUT_INDEX, metavar="INDEX", help="the new index folder, or a URL")
-@option("--dry-run", is_flag=True, help="show the disk, memory and hours that the build needs, without building")
+@option("--dry-run", is_flag=True, help="show the disk space, memory and time that the build needs, without building")
 @option(
     "--analyzer",
     default="words",
@@ -88,7 +88,7 @@ def _reading_options(function: Function) -> Function:
     "--stage",
     type=Choice(["spool", "merge", "shards", "seal"]),
     heading=HEADING,
-    default_text="all that can be done",
+    default_text="all stages that can run",
     help="run only this stage: analyse files, merge their words, write shards, or write the manifest",
 )
 def build(
@@ -96,7 +96,8 @@ def build(
 ) -> None:
     """Build an index from JSON Lines (plain, .gz, .zst, .xz or .bz2) and Parquet files.
 
-    The same command continues an interrupted build. With --work, several machines share it, and the index is the same.
+    Repeat the command to continue an interrupted build. With --work, several machines share the work, with the same
+    result.
     """
     from factcensus.indexer.building.build import build_index
 
@@ -314,7 +315,7 @@ def compact(index: Path, out: Place | None, **options: Any) -> None:
 def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
     """Convert an index to another layout; all counts stay the same.
 
-    The same command continues an interrupted conversion.
+    Repeat the command to continue an interrupted conversion.
     """
     from factcensus.indexer.building.convert import convert_index
 

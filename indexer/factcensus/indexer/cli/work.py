@@ -95,14 +95,14 @@ def work_options(function: Function) -> Function:
             type=PLACE,
             metavar="URL",
             heading=HEADING,
-            help="a folder or URL that all machines reach; keeps finished units, so the same command continues",
+            help="a folder or URL that all machines can access; it keeps finished units for when the command is repeated",
         ),
     ):
         added = add(added)
     return added  # type: ignore[no-any-return]
 
 
-work_argument = argument("work", type=PLACE, metavar="URL", help="the folder or URL of a --work option")
+work_argument = argument("work", type=PLACE, metavar="URL", help="the work folder, as given to --work")
 
 
 def _opened(place: Place) -> tuple[WorkFolder, Job]:
@@ -165,7 +165,7 @@ def _print_missing(now: Progress, missing: list[str], failed: dict[str, str]) ->
     help="make a table without the missing units, marked as not exact, and list the missing files",
 )
 def finish(work: Place, out: Place, allow_missing: bool) -> None:
-    """Make the result of a work folder from the objects of all units."""
+    """Make the result of a work folder from all finished units."""
     folder, job = _opened(work)
     print(job.finish(folder, out, allow_missing=allow_missing))
 

@@ -30,7 +30,7 @@ from factcensus.indexer.system.files import explain_full_disk
 Chosen = Mapping[int, npt.NDArray[np.uint32]]
 #: For each shard number, its document table: a path, or a file held by an open index.
 Tables = Mapping[int, Path | HeldFile]
-#: What Linux puts after the name of an open file that was removed.
+#: The suffix that Linux appends to the name of an open file that was removed.
 _REMOVED = " (deleted)"
 #: Number of times that the files of one query may be moved while it runs.
 _MOST_MOVES = 5

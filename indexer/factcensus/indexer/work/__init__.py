@@ -1,6 +1,6 @@
 """Work on many machines: a plan, idempotent units, and runners that schedule the units.
 
-A work folder is any place that all machines reach: a shared disk or an object store. It holds ``plan.json``
+A work folder is any place that all machines can access: a shared disk or an object store. It holds ``plan.json``
 (:mod:`plan`) and one object per finished unit (:mod:`folder`), written whole, with a content that depends on the plan
 alone. So existing means done, and any order, repetition or interruption gives the same result. A kind of job
 (:mod:`job`) divides the work into units, runs one, and makes the result of all. Runners (:mod:`runners`) need no shared

@@ -60,7 +60,7 @@ class WorkFolder:
         """
         plan = self._stored_plan()
         if plan is None:
-            raise InputError(f"{self} is not a work folder: it has no {PLAN}; give the URL of a --work option")
+            raise InputError(f"{self} is not a work folder: it has no {PLAN}; give a folder that was used with --work")
         return plan
 
     def _stored_plan(self) -> Plan | None:
