@@ -95,7 +95,7 @@ def work_options(function: Function) -> Function:
             type=PLACE,
             metavar="URL",
             heading=HEADING,
-            help="a folder or URL that all machines can access; it keeps finished units for when the command is repeated",
+            help="a folder or URL that all machines can access; it keeps finished units for later runs",
         ),
     ):
         added = add(added)
