@@ -189,7 +189,7 @@ def build(corpus: Corpus, rates: Rates, cores: int, *, dying: bool = False) -> S
 def tables(rates: Rates) -> list[str]:
     """Return the tables of docs/scale.md."""
     rows = [
-        "| corpus | step | core-hours | 64 cores | 1,000 cores | 1,000 cores, nodes dying | dollars |",
+        "| corpus | step | core-hours | 64 cores | 1,000 cores | 1,000 cores, nodes fail | dollars |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for corpus in CORPORA:

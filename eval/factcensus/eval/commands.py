@@ -58,7 +58,7 @@ def demo(preset: str, out: Path, as_json: bool) -> None:
     "--index",
     metavar="NAME",
     default_text="the index that the runs were counted with",
-    help="with --service, the name of its index",
+    help="with --service, the name of the index in that service",
 )
 @json_option
 def report(

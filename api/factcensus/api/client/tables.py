@@ -68,9 +68,7 @@ def counted_table(
     if len(counts) != rows.num_rows:
         raise ServerFailureError(f"the service returned {len(counts)} of {rows.num_rows} facts; try again")
     if any(count["index_digest"] != digest for count in counts):
-        raise ServerFailureError(
-            "another index replaced the index while the facts were counted; count them again from the start"
-        )
+        raise ServerFailureError("the index was replaced while the facts were counted; count them again from the start")
     table = rows
     for name, values in columns.items():
         table = table.append_column(name, values)

@@ -180,7 +180,7 @@ class _Body:
             return self._last(data) if self._arrived else message
 
     def give_back(self) -> None:
-        """Return the bytes of the body to the budget."""
+        """Give the bytes of the body back to the budget."""
         if self._held:
             self._budget.give_back(self._client, self._held)
             self._held = 0

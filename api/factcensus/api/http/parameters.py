@@ -32,7 +32,7 @@ class NamedRoute(APIRoute):
     """A route that accepts only the query parameters of its signature."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the framework's handler, with the check of names before it."""
+        """Return the framework's handler, preceded by the check of names."""
         handle = super().get_route_handler()
         known = query_parameters(self.dependant)
         in_body = _body_fields(self.dependant)

@@ -202,7 +202,7 @@ CARDS: tuple[Card, ...] = (
         "-inf to inf",
         "at most 0 means forgotten",
         "0, without a bias towards either label",
-        "another form than question, a prompt that does not fit the model, or the evaluation did not ask for it",
+        "another form than question, a prompt that does not fit the model, or the evaluation did not request it",
         "All statements are true, so a model that begins to prefer False counts as having forgotten. true_false_margin "
         "compares with wrong answers.",
         "Krishnan, Reddy and Mosbach 2025, with other statements whose labels are right",
@@ -284,7 +284,7 @@ CARDS: tuple[Card, ...] = (
         "0 to 1",
         "lower means more forgotten",
         "its value for an empty continuation",
-        "the answer has no such word, or the evaluation did not ask for it",
+        "the answer has no such word, or the evaluation did not request it",
         "Words of the question count as recalled: 'Mexico City' has at least one half. Use it only for comparison with "
         "the numbers of the paper.",
         "Krishnan, Reddy and Mosbach 2025",

@@ -260,7 +260,7 @@ def _fill_slots(slots: Array, keys: Array, words: int) -> None:
 
 @compiled()
 def _bit_of(key: Any, filter_bytes: int) -> Any:
-    """Return the number of the bit of a key in a filter, whose size is a power of two."""
+    """Return the bit number of a key in a filter whose size is a power of two."""
     return (key ^ key >> _HALF) * _PRIME >> _FILTER_SHIFT & np.uint64(8 * filter_bytes - 1)
 
 

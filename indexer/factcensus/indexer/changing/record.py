@@ -248,7 +248,7 @@ def _seal(record: Record) -> str:
 
 
 def _field(content: dict[str, Any], name: str, kind: type, *others: None) -> Any:
-    """Return a field after checking its type; ``others`` is None if the field may be null."""
+    """Return a field after checking its type; pass None as ``others`` if the field may be null."""
     value = content[name] if not others else content.get(name)
     if not isinstance(value, kind) and not (others and value is None):
         raise TypeError(f"{name} is {value!r:.60}")

@@ -1,4 +1,4 @@
-"""Slices: consecutive shards of an index as an index of their own, for a process or machine that holds only a part.
+"""Slices: indexes made of consecutive shards of a whole index, for a process or machine that holds only a part.
 
 Every count is a sum over shards. So the sum over the slices of an index equals the count in the whole index, also for
 counts without repeated documents, of a range of the corpus, or by source: a slice keeps which documents repeat an
@@ -20,7 +20,7 @@ from factcensus.indexer.system.locks import lock_folder
 
 
 def slice_index(index: str | Path, shards: tuple[int, int], out: str | Path) -> Manifest:
-    """Make an index of some shards of an index; its files are hard links, or copies on another file system.
+    """Make a slice, an index made of some shards of another index; its files are hard links or copies.
 
     Args:
         index: A whole index.

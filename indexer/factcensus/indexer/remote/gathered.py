@@ -191,7 +191,7 @@ class GatheredShard(Shard):
         return self._of_ngram[self._number_of[tuple(token_ids)]]
 
     def documents_of(self, positions: Numbers) -> Numbers:
-        """Return the document of each of some positions of the n-grams."""
+        """Return the document of each given position of the n-grams."""
         return self._document_of[np.searchsorted(self._found, positions)]
 
     def tokens(self, begin: int, end: int) -> npt.NDArray[np.integer[Any]]:
@@ -203,7 +203,7 @@ class GatheredShard(Shard):
         return self._shard.document_span(document)
 
     def document_spans(self, documents: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the start (at the separator) and the end of each of some documents of the shard."""
+        """Return the start (at the separator) and the end of each given document of the shard."""
         return self._shard.document_spans(documents)
 
     def token_parts(self, parts: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.integer[Any]]]:

@@ -256,7 +256,7 @@ class RemoteShard(Shard):
         return int(begins[0]) + 1, int(ends[0])
 
     def document_spans(self, documents: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the start (at the separator) and the end of each of some documents, read in one round."""
+        """Return the start (at the separator) and the end of each given document, read in one round."""
         spans = np.array(self.session.ask(self.read_spans(documents.tolist())), np.int64).reshape(-1, 2)
         return spans[:, 0], spans[:, 1]
 

@@ -256,11 +256,11 @@ class Shard(ABC):
         return int(starts[document]) + 1, end
 
     def starts_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the position of the separator of each of some documents."""
+        """Return the position of the separator of each given document."""
         return self.document_starts[documents]
 
     def document_spans(self, documents: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the start (at the separator) and the end of each of some documents."""
+        """Return the start (at the separator) and the end of each given document."""
         following = np.minimum(documents + 1, self.documents - 1)
         ends = np.where(documents + 1 < self.documents, self.starts_of(following), self.size)
         return self.starts_of(documents), ends

@@ -1,4 +1,4 @@
-"""The protocol of a job: stages, their units, and the final result; and the loop over the stages."""
+"""The protocol of a job (stages, units and result), and the loop that runs the stages."""
 
 from __future__ import annotations
 

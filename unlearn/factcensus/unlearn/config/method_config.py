@@ -78,7 +78,7 @@ class MethodConfig(ConfigSection):
 
     preset: str | None = Field(default=None, description="a preset of this page, whose settings the other keys change")
     name: str = Field(
-        default="", description="name of the folder and in tables; by default the name of the preset or objective"
+        default="", description="name of the method's folder and in tables; by default that of the preset or objective"
     )
     objective: str = Field(description="the token loss; given by the preset, if there is one")
     parameters: dict[str, float | str | None] = Field(default_factory=dict, description="parameters of the token loss")
