@@ -9,8 +9,10 @@ entry in the first copy becomes one entry per other copy, the later ones first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +99,7 @@ def _write_table(folder: Path, copy: npt.NDArray[np.uint16], end: npt.NDArray[np
     (folder / "landmarks").write_bytes(render_sample(stream, np.concatenate(samples), 2, offsets))
 
 
-def _write(path: Path, parts: list[npt.NDArray[np.generic]]) -> None:
+def _write(path: Path, parts: Sequence[npt.NDArray[Any]]) -> None:
     with path.open("wb") as file:
         for part in parts:
             file.write(part.tobytes())

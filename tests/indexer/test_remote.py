@@ -131,6 +131,26 @@ def test_index_of_an_older_version_without_samples_answers(local: CountIndex, si
             assert remote.count(text) == local.count(text)
 
 
+def test_stored_counts_replace_the_rows_of_very_frequent_texts(
+    site: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factcensus.indexer.remote.shard.MANY_OCCURRENCES", 20)
+    texts = ["a b c", "a b", "a x a"] * 900 + ["b c y"]
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"id": str(i), "text": text} for i, text in enumerate(texts)])
+    build_index([corpus], tmp_path / "site/many", jobs=1)
+    delete_documents(tmp_path / "site/many", ids=["7", "8"])
+    with CountIndex.open(tmp_path / "site/many") as local, CountIndex.open(f"{site.url}/many") as remote:
+        asked = ["a", "a b", "b c", "x a", "c", "y", "b c y", "a a"]
+        for scope in (Scope(), Scope(duplicates=False), Scope(documents=(5, 800))):
+            for text in asked:
+                assert remote.count(text, scope=scope) == local.count(text, scope=scope)
+            assert remote.count_many(asked, scope=scope).tolist() == local.count_many(asked, scope=scope).tolist()
+        assert remote.cooccurrence("a", "b", window=0) == local.cooccurrence("a", "b", window=0)
+        site.requests.clear()
+        remote.count("a b")
+        assert not any("offset" in path for _, path, _ in site.requests), "no row is looked up"
+
+
 def test_queries_without_tokens_are_errors_and_deadlines_stop_reads(site: WebServer) -> None:
     with CountIndex.open(f"{site.url}/ix") as remote:
         with pytest.raises(EmptyQueryError):

@@ -80,7 +80,11 @@ class CountIndex(OpenedIndex):
         stop = NO_DEADLINE if deadline is None else deadline.flag
         column = column_of(scope)
         # Checks the condition even if there is nothing to count.
-        shards = self.asked_shards(lambda: [ids], scope, deadline=deadline) if ids else self.counted_shards(scope)
+        shards = (
+            self.asked_shards(lambda: [ids], scope, stored=True, deadline=deadline)
+            if ids
+            else self.counted_shards(scope)
+        )
         occurrences = documents = 0
         if ids:
             for shard, counted in shards:
@@ -125,7 +129,7 @@ class CountIndex(OpenedIndex):
         deadline = deadline or Deadline()
         tokens, starts = self._flat_ngrams(ngrams)
         counts = np.zeros((len(ngrams), 2), np.int64)
-        for shard, counted in self.asked_shards(lambda: ngrams, scope, deadline=deadline):
+        for shard, counted in self.asked_shards(lambda: ngrams, scope, stored=True, deadline=deadline):
             shard.count_all(tokens, starts, counted, column_of(scope), deadline.flag, counts)
             deadline.check()
         return counts

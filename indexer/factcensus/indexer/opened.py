@@ -342,6 +342,7 @@ class OpenedIndex:
         scope: Scope,
         *,
         reach: int = 0,
+        stored: bool = False,
         deadline: Deadline | None = None,
     ) -> Sequence[tuple[Shard, Mask]]:
         """Run :meth:`counted_shards` for a query; an index at a URL first reads the parts of shards that it needs.
@@ -350,9 +351,10 @@ class OpenedIndex:
             ngrams: Returns the n-grams of the question; only called if something must be read.
             scope: The documents to count.
             reach: The largest number of tokens between two mentions that matters.
+            stored: Only occurrences and documents are counted, so counts stored in the index may replace the rows.
             deadline: Stops the reads.
         """
-        del ngrams, reach, deadline
+        del ngrams, reach, stored, deadline
         return self.counted_shards(scope)
 
     def token_ids(self, text: str) -> TokenIds | None:

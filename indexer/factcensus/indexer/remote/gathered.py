@@ -8,9 +8,10 @@ the number of occurrences, and need no other token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,14 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
-from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection, count_by_group, count_range, count_ranges
+from factcensus.indexer.kernels.ngrams import (
+    NEVER_FREQUENT,
+    NO_GROUPS,
+    Selection,
+    count_by_group,
+    count_range,
+    count_ranges,
+)
 from factcensus.indexer.storage.layout import pack
 from factcensus.indexer.storage.shard import Located, Shard
 
@@ -65,6 +73,7 @@ class GatheredShard(Shard):
         found: All positions in order.
         documents: int64: the document of each of the distinct positions.
         reach: The largest number of tokens between two mentions that matters.
+        counts: For n-grams whose occurrences were not read, their counts stored in ``frequent.N.G``.
     """
 
     def __init__(
@@ -75,15 +84,17 @@ class GatheredShard(Shard):
         found: Found,
         documents: Numbers,
         reach: int,
+        counts: Mapping[int, npt.NDArray[np.uint32]] = MappingProxyType({}),
     ) -> None:
         self._shard = shard
         self.number, self.first_document = shard.number, shard.first_document
         self.token_bytes, self.token_dtype, self.size = shard.token_bytes, shard.token_dtype, shard.size
-        self.deleted, self.repeated, self.frequent = shard.deleted, shard.repeated, shard.frequent
+        self.deleted, self.repeated = shard.deleted, shard.repeated
         self._of_ngram, self._document_of = positions, documents
         self._found, self._place_of_row = found.positions, found.place
         starts = np.cumsum([0, *map(len, positions)])
         self._ranges = np.stack([starts[:-1], starts[1:]], axis=1).astype(np.int64)
+        self.frequent = self._place_stored(counts)
         self._number_of = {ngram: i for i, ngram in enumerate(ngrams)}
         self._longest = max(map(len, ngrams), default=1)
         self._reach = reach
@@ -91,6 +102,17 @@ class GatheredShard(Shard):
         #: int64: the numbers in the shard of the documents that have an occurrence, and the first position of each.
         self._numbers, self._begins = documents[new], np.flatnonzero(new)
         self.documents = len(self._numbers)
+
+    def _place_stored(self, counts: Mapping[int, npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
+        """Give n-grams with stored counts ranges after all rows, and return a ``frequent.N.G`` with these ranges."""
+        first = int(self._ranges[:, 1].max(initial=0))
+        size = NEVER_FREQUENT + 1
+        stored = np.zeros((len(counts), 6), np.uint32)
+        for place, (ngram, numbers) in enumerate(sorted(counts.items())):
+            self._ranges[ngram] = first + place * size, first + (place + 1) * size
+            stored[place] = [*self._ranges[ngram], *numbers]
+        stored.flags.writeable = False  # like a mapped file, so that code is compiled only once
+        return stored
 
     @cached_property
     def _rows(self) -> search.Rows:

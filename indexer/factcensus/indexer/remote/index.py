@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, cast
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
-from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import IndexerError, InputError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.kernels.ngrams import EVERYTHING
@@ -151,12 +151,14 @@ class RemoteIndex(CountIndex):
         scope: Scope,
         *,
         reach: int = 0,
+        stored: bool = False,
         deadline: Deadline | None = None,
     ) -> Sequence[tuple[Shard, Mask]]:
         """Read all occurrences of some n-grams in all shards at once; see :meth:`OpenedIndex.asked_shards`."""
         masks = self.counted(scope)
         distinct = list(dict.fromkeys(tuple(ngram) for ngram in ngrams()))
-        works = [shard.gather(distinct, reach) for shard in self.remote_shards]
+        stored = stored and column_of(scope) >= 0
+        works = [shard.gather(distinct, reach, stored=stored) for shard in self.remote_shards]
         gathered = self.session.ask(together(works), deadline.check if deadline is not None else None)
         return list(zip(gathered, masks, strict=True))
 

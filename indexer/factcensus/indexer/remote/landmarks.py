@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -18,29 +19,40 @@ import numpy as np
 _FEW = 64
 
 
+class Landmarks(Protocol):
+    """Rows with their leading bytes of tokens, in order."""
+
+    @property
+    def key_bytes(self) -> int:
+        """Number of bytes of every key; a key is only shorter if the file of tokens ends there."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows."""
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """The bytes of each row."""
+
+
+@dataclass(frozen=True)
+class FixedLandmarks:
+    """Landmarks that do not change, such as those of ``sample.N``."""
+
+    key_bytes: int = 1
+    rows: Sequence[int] = ()
+    keys: Sequence[bytes] = ()
+
+
 @dataclass
-class Landmarks:
-    """Rows with their leading bytes of tokens, in order.
-
-    Attributes:
-        key_bytes: Number of bytes of every key; a key is only shorter if the file of tokens ends there.
-        rows: The rows.
-        keys: The bytes of each row.
-    """
-
-    key_bytes: int
-    rows: Sequence[int] = field(default_factory=list)
-    keys: Sequence[bytes] = field(default_factory=list)
-
-
-@dataclass
-class Grid(Landmarks):
+class Grid:
     """Landmarks to which the probes of searches are added.
 
     Attributes:
         changed: Whether rows were added since the grid was loaded.
     """
 
+    key_bytes: int
     rows: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     changed: bool = False

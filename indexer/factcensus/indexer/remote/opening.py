@@ -203,6 +203,7 @@ def _own_shards(
             files[f"table.{number}"],
             files[f"offset.{number}"],
             files[f"documents.{number}.parquet"],
+            frequent=files.get(record.state_files[0]),
         )
         sample = contents.get(f"sample.{number}")
         _, deleted, repeated = (

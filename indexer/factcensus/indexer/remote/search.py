@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.errors import IndexFormatError
-from factcensus.indexer.remote.landmarks import Bound, Grid, Landmarks
+from factcensus.indexer.remote.landmarks import Bound, FixedLandmarks, Grid, Landmarks
 from factcensus.indexer.remote.rounds import RemoteFile, Span, Steps, together
 from factcensus.indexer.storage.layout import unpack
 
@@ -56,7 +56,7 @@ class Table:
     token_bytes: int
     rows: int
     grid: Grid = field(default_factory=lambda: Grid(KEY_BYTES))
-    sample: Landmarks = field(default_factory=lambda: Landmarks(KEY_BYTES))
+    sample: Landmarks = field(default_factory=FixedLandmarks)
 
     def entry_span(self, low: int, high: int) -> Span:
         """Return the span of the rows [low, high)."""
@@ -122,7 +122,7 @@ class Loaded:
             yield low, high
 
 
-def search(table: Table, queries: Sequence[bytes], loaded: Loaded, *, inside: bool = False) -> Steps[Rows]:
+def search(table: Table, queries: Sequence[bytes], loaded: Loaded, *, inside: int = 0) -> Steps[Rows]:
     """Find the ranges of n-grams.
 
     Args:
@@ -130,7 +130,7 @@ def search(table: Table, queries: Sequence[bytes], loaded: Loaded, *, inside: bo
         queries: The bytes of each n-gram; an empty one has no rows.
         loaded: Pieces of the table; the search adds those that it reads.
         inside: Also read the rows that certainly belong to a range while its ends are still searched, because they are
-            needed later.
+            needed later; only for ranges with at most so many of these rows.
 
     Returns:
         int64 (n-grams, 2).
@@ -201,7 +201,7 @@ class _Read:
 class _Searches:
     """The searches of n-grams of similar length in one table."""
 
-    def __init__(self, table: Table, queries: Sequence[bytes], key_bytes: int, loaded: Loaded, inside: bool) -> None:
+    def __init__(self, table: Table, queries: Sequence[bytes], key_bytes: int, loaded: Loaded, inside: int) -> None:
         self._table, self._loaded, self._inside = table, loaded, inside
         self._pairs = [(Bound(query, False, 0, table.rows), Bound(query, True, 0, table.rows)) for query in queries]
         self._bounds = [bound for pair in self._pairs for bound in pair]
@@ -242,8 +242,8 @@ class _Searches:
                         reads[row] = self._probe(row, self._entries[row], kept=True)
                     else:
                         reads[row] = _Read(table.entry_span(row, row + 1), row, "entry")
-        if self._inside:
-            for begin, end in self._pairs:
+        for begin, end in self._pairs:
+            if 0 < end.low - begin.high <= self._inside:
                 windows += self._loaded.missing(begin.high, end.low)
         return [
             *reads.values(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.infini_gram.metadata import metadata_row, wrong_line
 from factcensus.indexer.kernels.ngrams import Selection
 from factcensus.indexer.remote.gathered import Found, GatheredShard
-from factcensus.indexer.remote.landmarks import Grid, Landmarks, parse_grid, render_grid
+from factcensus.indexer.remote.landmarks import FixedLandmarks, Grid, parse_grid, render_grid
 from factcensus.indexer.remote.locate import Offsets, locate
 from factcensus.indexer.remote.rounds import Span, Steps
 from factcensus.indexer.remote.search import KEY_BYTES, Loaded, Table, read_rows, search
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 Numbers = npt.NDArray[np.int64]
 Ngram = tuple[int, ...]
 
+#: Number of occurrences from which a count reads ``frequent.N.G`` instead of the rows, if the index has it.
+MANY_OCCURRENCES = 1 << 18
 #: Maximum number of occurrences that one query gathers in a shard; they take about 40 bytes of memory each.
 MOST_OCCURRENCES = 1 << 27
 
@@ -46,6 +47,7 @@ class ShardFiles:
     Attributes:
         folder: Its folder, and ``suffix`` the suffix of the file names (``.N``, or empty), for messages.
         rows: ``documents.N.parquet``, or None.
+        frequent: ``frequent.N.G``, or None.
         metadata: ``metadata.N`` and ``metaoff.N``, or None.
     """
 
@@ -56,6 +58,7 @@ class ShardFiles:
     offset: ObjectFile
     rows: ObjectFile | None = None
     metadata: tuple[ObjectFile, ObjectFile] | None = None
+    frequent: ObjectFile | None = None
 
 
 class RemoteShard(Shard):
@@ -94,7 +97,7 @@ class RemoteShard(Shard):
             shape.token_bytes,
             shape.rows,
             self._load_grid(),
-            Landmarks(SAMPLE_KEY_BYTES, sample.rows, sample.keys) if sample else Landmarks(KEY_BYTES),
+            FixedLandmarks(SAMPLE_KEY_BYTES, sample.rows, sample.keys) if sample else FixedLandmarks(),
         )
         self.offsets = Offsets(files.offset, shape.token_bytes, shape.documents, shape.rows)
         if sample is not None:
@@ -104,38 +107,48 @@ class RemoteShard(Shard):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def gather(self, ngrams: Sequence[Ngram], reach: int) -> Steps[GatheredShard]:
+    def gather(self, ngrams: Sequence[Ngram], reach: int, *, stored: bool = False) -> Steps[GatheredShard]:
         """Read all occurrences of some n-grams.
 
         Args:
             ngrams: The n-grams, without repetitions.
             reach: The largest number of tokens between two mentions that matters.
+            stored: The counts stored in ``frequent.N.G`` are enough for very frequent n-grams.
 
         Raises:
             InputError: There are too many occurrences for the memory.
             IndexFormatError: A file is damaged.
         """
         loaded = Loaded()
-        ranges = yield from search(self.table, self.queries(ngrams), loaded, inside=True)
-        self._check_occurrences(ranges)
-        positions = yield from read_rows(self.table, ranges.tolist(), loaded)
+        stored = stored and self.files.frequent is not None
+        inside = MANY_OCCURRENCES if stored else MOST_OCCURRENCES // max(1, len(ngrams))
+        found_ranges = yield from search(self.table, self.queries(ngrams), loaded, inside=inside)
+        ranges: list[tuple[int, int]] = [(low, high) for low, high in found_ranges.tolist()]
+        counts: dict[int, npt.NDArray[np.uint32]] = {}
+        many = [i for i, (low, high) in enumerate(ranges) if high - low > MANY_OCCURRENCES]
+        if many and stored and self.files.frequent is not None:
+            content = yield from self.session.cached(self.files.frequent)
+            counts = _stored_counts(np.frombuffer(content, "<u4").reshape(-1, 6), ranges, many)
+            for i in counts:
+                ranges[i] = (0, 0)
+        self._check_occurrences(sum(high - low for low, high in ranges))
+        positions = yield from read_rows(self.table, ranges, loaded)
         found = Found.of(positions)
         documents = yield from locate(self.offsets, found.positions, self._read_offsets())
         self.save_grid()
-        return GatheredShard(self, ngrams, positions, found, documents, reach)
+        return GatheredShard(self, ngrams, positions, found, documents, reach, counts)
 
-    def queries(self, ngrams: Sequence[Ngram]) -> list[bytes]:
-        """Return the bytes of each n-gram in ``tokenized.N``."""
-        return [np.array(ngram, self.token_dtype).tobytes() for ngram in ngrams]
-
-    def _check_occurrences(self, ranges: Numbers) -> None:
-        occurrences = int((ranges[:, 1] - ranges[:, 0]).sum())
+    def _check_occurrences(self, occurrences: int) -> None:
         if occurrences > MOST_OCCURRENCES:
             size = occurrences * self.table.width
             raise InputError(
                 f"the texts occur {occurrences:,} times in shard {self.number}; counting their documents would read "
                 f"{size / 1e9:,.1f} GB; query rarer texts, or copy the index to this machine"
             )
+
+    def queries(self, ngrams: Sequence[Ngram]) -> list[bytes]:
+        """Return the bytes of each n-gram in ``tokenized.N``."""
+        return [np.array(ngram, self.token_dtype).tobytes() for ngram in ngrams]
 
     def _read_offsets(self) -> Steps[None]:
         content = yield from self.session.cached(self.files.offset)
@@ -186,7 +199,7 @@ class RemoteShard(Shard):
     def _gathered(self, ngrams: Sequence[Sequence[int]], reach: int = 0) -> GatheredShard:
         return self.session.ask(self.gather(list(dict.fromkeys(map(tuple, ngrams))), reach))
 
-    @cached_property
+    @property
     def document_starts(self) -> Numbers:
         """int64 (documents,): the position of the separator of each document; reads the whole file once."""
         if self.offsets.whole is None:
@@ -367,6 +380,21 @@ class _RangeFile(io.RawIOBase):
 def _read(span: Span) -> Steps[bytes]:
     (data,) = yield [span]
     return data
+
+
+def _stored_counts(
+    frequent: npt.NDArray[np.uint32], ranges: Sequence[tuple[int, int]], many: Sequence[int]
+) -> dict[int, npt.NDArray[np.uint32]]:
+    """Return the four stored counts of some ranges of the table, as far as there are any."""
+    found = {}
+    lows = frequent[:, 0]
+    for i in many:
+        low, high = ranges[i]
+        first, last = np.searchsorted(lows, [low, low + 1])
+        for row in frequent[first:last]:
+            if row[1] == high:
+                found[i] = row[2:]
+    return found
 
 
 def flat_ngrams(tokens: npt.NDArray[np.uint32], starts: Numbers) -> list[Ngram]:

@@ -131,8 +131,7 @@ def _all_at_once(
 
         return await asyncio.gather(*(one(*each) for each in ranges), return_exceptions=True)
 
-    answers: list[_Answer | Exception] = sync(file_system.loop, ask)
-    return answers
+    return cast(list[_Answer | Exception], sync(file_system.loop, ask))
 
 
 async def _from_s3(file_system: Any, _place: Place, path: str, begin: int, end: int) -> _Answer:
