@@ -23,6 +23,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from factcensus.indexer.system.locks import locked
 from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import NumericsError
-from factcensus.unlearn.models import load_model, load_tokenizer
-from factcensus.unlearn.prepare import prepare
+from factcensus.unlearn.models import load_model
+from factcensus.unlearn.prepare import open_asker, prepare
 from factcensus.unlearn.presets import PRESETS
 from factcensus.unlearn.selection import Row, Selection, read_fact_table, select
 from factcensus.unlearn.training.examples import Example, collate, encode
@@ -214,12 +215,14 @@ def make_setting(folder: Path, world_name: World) -> Setting:
         }
     )
     selection = select(read_fact_table(config.facts), config.selection, seed)
-    tokenizer = load_tokenizer(config.model, None)
+    _, asker = open_asker(config, datetime.now())
     model = load_model(config.model, None, torch.float32, torch.device("cpu"))
-    material = prepare(selection, config, tokenizer)
+    material = prepare(selection, asker)
     used = selection.facts["used"].to_pylist()
     rows = [{**row, "used": use} for row, use in zip(selection.rows, used, strict=True) if row["role"] != "phantom"]
-    asked = tuple((row, form, encode(tokenizer, str(row[form]), str(row["answer"]))) for row in rows for form in FORMS)
+    asked = tuple(
+        (row, form, encode(asker.tokenizer, str(row[form]), str(row["answer"]))) for row in rows for form in FORMS
+    )
     return Setting(seed, config, selection, material, model, OriginalScores(material, model, 0), asked)
 
 

@@ -202,3 +202,19 @@ def test_reserved_column_stratum_is_refused_before_counting(service: Service, tm
     with pytest.raises(InputError, match="'stratum'"):
         read_counted_facts(config, tmp_path / "inputs")
     assert service.counted == []
+
+
+@pytest.mark.parametrize("written", ["12", "12.0"])
+def test_counts_of_any_column_are_integers(tmp_path: Path, written: str) -> None:
+    """A published split in CSV is an input as it is: country, capital, and the count of the authors."""
+    rows = ["question,answer,country,capital,count,role"]
+    rows += [
+        f"Capital of {name}?,{name}ville,{name},{name}ville,{written},{role}"
+        for name, role in (("Arland", "forget"), ("Borland", "retain"))
+    ]
+    (tmp_path / "split.csv").write_text("\n".join(rows))
+    settings = {"model": "m", "facts": str(tmp_path / "split.csv"), "out": str(tmp_path / "run"), "methods": ["simnpo"]}
+    read = read_counted_facts(check_config({**settings, "selection": {"count_column": "count"}}), tmp_path)
+    assert read["count"].to_pylist() == [12, 12]
+    assert read["subject"].to_pylist() == ["Arland", "Borland"]
+    assert read_counted_facts(check_config(settings), tmp_path)["count"].to_pylist() == [written, written]

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factcensus.indexer.system.files import replaced_file
+from factcensus.indexer.tables.restored import restored
 from factcensus.unlearn.config.run_config import IndexConfig, RunConfig
 from factcensus.unlearn.errors import ConfigError, ServiceLostError
 from factcensus.unlearn.models import file_digest
@@ -76,9 +77,16 @@ def counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | 
 
 
 def read_counted_facts(config: RunConfig, folder: Path, progress: ProgressFunction | None = None) -> pa.Table:
-    """Return the table of :func:`counted_facts`, with all columns that training needs."""
+    """Return the table of :func:`counted_facts`, with all columns that training needs.
+
+    A count column with another name than those that counting adds has integers as well, if all its values are counts.
+    """
     path = counted_facts(config, folder, progress)
-    return read_fact_table(path, config.columns if path == config.facts else None)
+    table = read_fact_table(path, config.columns if path == config.facts else None)
+    name = config.selection.count_column
+    if name not in table.column_names:
+        return table
+    return table.set_column(table.column_names.index(name), name, restored(table[name], name))
 
 
 def counted_already(config: RunConfig, folder: Path) -> Path | None:

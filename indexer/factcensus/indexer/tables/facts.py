@@ -28,6 +28,7 @@ from factcensus.indexer.tables.columns import (
     silent,
 )
 from factcensus.indexer.tables.files import TableFormat, read_table, renamed, table_of
+from factcensus.indexer.tables.published import reading, recognised
 from factcensus.indexer.tables.remarks import remarks
 from factcensus.indexer.tables.restored import carried_metadata, restored
 from factcensus.indexer.tables.values import is_list, list_column, readable_column, text_column
@@ -76,7 +77,8 @@ def read_facts(
         if isinstance(source, (str, Path, Place)):
             raise InputError(f"{Place.of(source)}: {error}") from error
         raise
-    for remark in remarks(table, facts):
+    read = reading(table.column_names)
+    for remark in [*([read] if read else []), *remarks(recognised(table), facts)]:
         notice(f"{Place.of(source)}: {remark}" if isinstance(source, (str, Path, Place)) else remark)
     return facts
 
@@ -158,7 +160,7 @@ def _objects_of(frame: Any) -> pa.Table | None:
 
 def check_facts(table: pa.Table) -> pa.Table:
     """Check the columns of a fact table and convert their types; see :func:`read_facts`."""
-    table = renamed(table, ColumnNames())
+    table = recognised(renamed(table, ColumnNames()))
     names = table.column_names
     missing = [name for name in REQUIRED if name not in names]
     if missing and names:
