@@ -21,6 +21,13 @@ from factcensus.indexer.kernels.compiled import Lazy, compiled
 
 #: Words of the unary bit string between two skip entries.
 SKIP = 64
+#: Zero bits before and after a bitmap in memory, so that a range around an integer needs no check of its ends.
+PADDING = 256
+
+
+def bitmap_words(bound: int) -> int:
+    """Return the number of words of a bitmap in memory."""
+    return bound // 64 + 2 + 2 * PADDING // 64
 
 
 def _instruction(name: str, *flags: int) -> Lazy:
@@ -338,8 +345,22 @@ def keep_in_bitmap(words: Array, at: Any, bound: Any, candidates: Array, size: A
 
 
 @compiled()
+def keep_in_padded(bitmap: Array, candidates: Array, size: Any, before: Any, after: Any, out: Array) -> Any:
+    """Run :func:`keep_near` for a result of :func:`fill_bitmap`, and write the kept candidates to ``out``.
+
+    The range has at most 64 integers, and ``before`` is at least ``-PADDING``.
+    """
+    kept = 0
+    mask, first = ~np.uint64(0) >> np.uint64(63 - (after - before)), PADDING + before
+    for i in range(size):
+        out[kept] = candidates[i]
+        kept += (word_at(bitmap, first + np.int64(candidates[i])) & mask) != 0
+    return kept
+
+
+@compiled()
 def fill_bitmap(words: Array, at: Any, count: Any, bound: Any, bitmap: Array) -> None:
-    """Fill a bitmap, uint64 (bound // 64 + 2,), with an Elias-Fano set."""
+    """Fill a bitmap, uint64 (:func:`bitmap_words`,), with an Elias-Fano set, from bit PADDING on."""
     bitmap[:] = 0
     low = low_bits(count, bound)
     lows = at + 32 * skips(count, bound, low)
@@ -349,7 +370,8 @@ def fill_bitmap(words: Array, at: Any, count: Any, bound: Any, bitmap: Array) ->
         word = word_at(words, highs + base)
         while word != 0 and found < count:
             value = min(((base + lowest_bit(word) - found) << low) | bits_at(words, lows + found * low, low), bound)
-            bitmap[value >> 6] |= np.uint64(1) << np.uint64(value & 63)
+            bit = value + PADDING
+            bitmap[bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
             word &= word - np.uint64(1)
             found += 1
 

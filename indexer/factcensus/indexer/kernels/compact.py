@@ -14,11 +14,12 @@ import numpy as np
 
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.bits import (
+    PADDING,
     bits_at,
     decode_elias_fano,
     decode_set,
     fill_bitmap,
-    keep_in_bitmap,
+    keep_in_padded,
     keep_near,
     lowest_bit,
     next_in_set,
@@ -122,6 +123,7 @@ class Plan(NamedTuple):
 
     Attributes:
         codes: int64: the codes of all forms; -1 for a token that does not occur.
+        classes: int64: the class of each code.
         starts: int64 (forms + 1,): the start of each form in ``codes``.
         anchors: int64 (forms, 8): list, bit offset and number of blocks of the rarest anchor, and its place in the
             form; the same for the second one. The number of blocks is 0 if the form does not occur, and the second one
@@ -130,6 +132,7 @@ class Plan(NamedTuple):
     """
 
     codes: Array
+    classes: Array
     starts: Array
     anchors: Array
     most: Array
@@ -176,11 +179,10 @@ def code_at(text: Text, position: Any) -> Any:
 
 
 @compiled(inline="always")
-def is_code(text: Text, position: Any, code: Any) -> Any:
-    """Return whether a code is at a position; if not, comparing the classes is usually enough."""
+def is_code(text: Text, position: Any, code: Any, k: Any) -> Any:
+    """Return whether a code of class ``k`` is at a position; if not, comparing the classes is usually enough."""
     block, place = position >> 6, np.uint64(position & 63)
     low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
-    k = class_of(text, code)
     mask, one = class_mask(low, middle, high, k), np.uint64(1)
     if not mask >> place & one:
         return False
@@ -338,8 +340,10 @@ def all_ids(codes: Codes, separator: Any, ids: Array) -> None:
 
 
 @compiled()
-def plan_search(lists: Lists, plan: Plan) -> None:
-    """Fill ``anchors`` and ``most`` of a plan whose codes are known."""
+def plan_search(text: Text, lists: Lists, plan: Plan) -> None:
+    """Fill ``classes``, ``anchors`` and ``most`` of a plan whose codes are known."""
+    for i in range(plan.codes.size):
+        plan.classes[i] = class_of(text, plan.codes[i])
     for form in range(plan.starts.size - 1):
         first, last = plan.starts[form], plan.starts[form + 1]
         plan.anchors[form] = 0
@@ -394,9 +398,8 @@ def match_block(text: Text, plan: Plan, form: Any, block: Any, begin: Any, end: 
     """
     first, length = plan.starts[form], plan.starts[form + 1] - plan.starts[form]
     place = plan.anchors[form, 3]
-    code = plan.codes[first + place]
-    k = class_of(text, code)
-    value, width = code - text.bases[k], text.widths[k]
+    k = plan.classes[first + place]
+    value, width = plan.codes[first + place] - text.bases[k], text.widths[k]
     low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
     mask = class_mask(low, middle, high, k)
     at = payload_of(text, block, low, middle, high, k)
@@ -407,7 +410,7 @@ def match_block(text: Text, plan: Plan, form: Any, block: Any, begin: Any, end: 
             same = start >= begin and start + length <= end
             i = 0
             while same and i < length:
-                same = i == place or is_code(text, start + i, plan.codes[first + i])
+                same = i == place or is_code(text, start + i, plan.codes[first + i], plan.classes[first + i])
                 i += 1
             if same:
                 matched |= mask & ~(mask - np.uint64(1))
@@ -504,7 +507,7 @@ def count_listed(lists: Lists, codes: Array, first_block: Any, sizes: Array) -> 
 
 @compiled()
 def make_bitmaps(lists: Lists, numbers: Array, bitmaps: Array) -> None:
-    """Fill ``bitmaps``, uint64 (lists, blocks // 64 + 2), with the blocks of lists that are not bitmaps already."""
+    """Fill ``bitmaps``, uint64 (lists, :func:`bitmap_words`), with the blocks of lists that are not bitmaps already."""
     for i in range(numbers.size):
         at, blocks = list_of(lists, numbers[i])
         fill_bitmap(lists.words, at, blocks, lists.blocks, bitmaps[i])
@@ -574,12 +577,12 @@ def locate(
 @compiled(inline="always")
 def _narrow(lists: Any, anchors: Any, bitmaps: Any, bitmap: Any, decoded: Any, size: Any, narrowed: Any) -> Any:
     """Copy the blocks that are near a block of a form's second anchor; return their number."""
-    for i in range(size):
-        narrowed[i] = decoded[i]
     apart = anchors[7] - anchors[3]
     before, after = apart >> 6, (63 + apart) >> 6
-    if bitmap >= 0 and after - before < 64:
-        return keep_in_bitmap(bitmaps[bitmap], 0, lists.blocks, narrowed, size, before, after)
+    if bitmap >= 0 and after - before < 64 and before >= -PADDING and after <= PADDING:
+        return keep_in_padded(bitmaps[bitmap], decoded, size, before, after, narrowed)
+    for i in range(size):
+        narrowed[i] = decoded[i]
     return keep_near(lists.words, anchors[5], anchors[6], lists.blocks, narrowed, size, before, after)
 
 

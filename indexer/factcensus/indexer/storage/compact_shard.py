@@ -18,7 +18,7 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import compact, search
-from factcensus.indexer.kernels.bits import set_size
+from factcensus.indexer.kernels.bits import bitmap_words, set_size
 from factcensus.indexer.kernels.compact import Plan, Reader
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import Selection, count_by_group, count_range, count_ranges
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
 
 #: Maximum number of bytes of bitmaps of second anchors.
-MOST_BITMAP_BYTES = 32 << 20
+MOST_BITMAP_BYTES = 64 << 20
 #: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 4 ns.
 _BITMAP_COST, _SEEK_COST = 1, 3
 #: Upper bound of occurrences (4 bytes each) for which the forms of a whole table are located together.
@@ -41,6 +41,7 @@ MOST_LOCATED = 1 << 28
 _DOCUMENT_NS, _BLOCK_NS, _ROW_NS = 400, 75, 8
 
 NO_STOP = np.zeros(1, np.uint8)
+_NO_BITMAPS = np.zeros((0, 1), np.uint64)
 
 
 class CompactShard(Shard):
@@ -81,9 +82,10 @@ class CompactShard(Shard):
     def plan(self, tokens: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> Plan:
         """Return the plan of a search for forms; ``tokens[starts[i]:starts[i + 1]]`` is form i."""
         size = len(starts) - 1
-        plan = Plan(np.empty(len(tokens), np.int64), starts, np.zeros((size, 8), np.int64), np.zeros(size, np.int64))
+        codes, classes = np.empty((2, len(tokens)), np.int64)
+        plan = Plan(codes, classes, starts, np.zeros((size, 8), np.int64), np.zeros(size, np.int64))
         compact.codes_of(self.codes, tokens, plan.codes)
-        compact.plan_search(self.lists, plan)
+        compact.plan_search(self.text, self.lists, plan)
         return plan
 
     def _plan_of(self, token_ids: Sequence[int]) -> Plan:
@@ -114,15 +116,15 @@ class CompactShard(Shard):
     def _bitmaps(self, anchors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         """Return the bitmaps of second anchors that save more time than they take, and their number for each form."""
         blocks = self.lists.blocks
-        words = blocks // 64 + 2
+        words = bitmap_words(blocks)
         bitmap_of = np.full(len(anchors), -1, np.int64)
         used = np.flatnonzero((anchors[:, 6] > 0) & (anchors[:, 2] > words // 64))
-        if not len(used):
-            return np.zeros((0, 1), np.uint64), bitmap_of
+        if not len(used) or (len(anchors) == 1 and _SEEK_COST * anchors[0, 2] < _BITMAP_COST * anchors[0, 6]):
+            return _NO_BITMAPS, bitmap_of
         numbers, inverse = np.unique(anchors[used, 4], return_inverse=True)
         sizes = np.zeros(len(numbers), np.int64)
         sizes[inverse] = anchors[used, 6]
-        saved = _SEEK_COST * np.bincount(inverse, weights=anchors[used, 2]) - _BITMAP_COST * sizes - words
+        saved = _SEEK_COST * np.bincount(inverse, weights=anchors[used, 2]) - _BITMAP_COST * sizes - words // 8
         saved[[set_size(size, blocks) == blocks for size in sizes.tolist()]] = 0
         picked = np.argsort(-saved, kind="stable")[: MOST_BITMAP_BYTES // (8 * words)]
         picked = picked[saved[picked] > 0]
