@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from factcensus.indexer.corpus.files import SourceFile
@@ -37,6 +39,8 @@ _EXPONENT = "e+" if b"e+" in orjson.dumps(1e22) else "e"
 _TOO_DEEP = f"nested more than {MOST_NESTED} levels deep"
 _MISSING = object()
 _ANY_LINE = LineLimit()
+#: Bytes of a block of lines; a longer line makes a larger block.
+_BLOCK = 1 << 20
 
 #: The number of a record, its fields or an error message, and its line, for parsing it again with exact numbers.
 Record = tuple[int, "dict[str, Any] | str", "bytes | None"]
@@ -353,25 +357,71 @@ def _strict(value: Any, depth: int = 0) -> Any:
 
 def json_lines(file: SourceFile, limit: LineLimit, on_bytes: Callable[[int], None]) -> Iterator[Record]:
     """Yield the lines of a JSON Lines file, parsed; blank lines are left out but counted."""
-    number = -1
+    read = [0]
+    with _explained_damage(file, read), open_stream(file.url, file.name) as (raw, stream):
+        for number, line in enumerate(read_lines(stream, limit)):
+            read[0] = number + 1
+            if number % 256 == 0:
+                on_bytes(raw.tell())
+            if isinstance(line, TooLong):
+                yield number, f"longer than {limit.bytes >> 20} MiB, the limit for a line with this --memory", None
+            else:
+                yield from parsed_line(number, line)
+
+
+def parsed_line(number: int, line: bytes) -> Iterator[Record]:
+    """Yield a line, parsed, unless it is blank."""
+    if number == 0:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    if not line.isspace():
+        yield number, parse_line(line), line
+
+
+def line_blocks(
+    file: SourceFile, on_bytes: Callable[[int], None], limit: LineLimit = _ANY_LINE
+) -> Iterator[tuple[bytes, npt.NDArray[np.int64]]]:
+    """Yield blocks of whole lines of a JSON Lines file, and int64 (lines,), the position after each line of a block.
+
+    Raises:
+        InputError: The file is damaged, or a line is longer than the limit.
+    """
+    read = [0]
+    with _explained_damage(file, read), open_stream(file.url, file.name) as (raw, stream):
+        rest: list[bytes] = []
+        size = 0
+        while piece := stream.read(_BLOCK):
+            on_bytes(raw.tell())
+            last = piece.rfind(b"\n") + 1
+            if not last:
+                rest.append(piece)
+                size += len(piece)
+                if size > limit.bytes:
+                    raise InputError(
+                        f"{file.name}, line {read[0] + 1}: longer than {limit.bytes >> 20} MiB; remove the line"
+                    )
+                continue
+            block = b"".join([*rest, piece[:last]])
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+            yield block, ends
+            read[0] += len(ends)
+            rest = [piece[last:]]
+            size = len(rest[0])
+        if block := b"".join(rest):
+            yield block, np.array([len(block)])
+            read[0] += 1
+
+
+@contextmanager
+def _explained_damage(file: SourceFile, read: list[int]) -> Iterator[None]:
+    """Explain damage of a file; ``read`` has the number of lines that were read before it."""
     try:
-        with open_stream(file.url, file.name) as (raw, stream):
-            for number, line in enumerate(read_lines(stream, limit)):
-                if number % 256 == 0:
-                    on_bytes(raw.tell())
-                if isinstance(line, TooLong):
-                    yield number, f"longer than {limit.bytes >> 20} MiB, the limit for a line with this --memory", None
-                    continue
-                if number == 0:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if not line.isspace():
-                    yield number, parse_line(line), line
+        yield
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not what the file holds
             error.filename = error.filename or file.name
             raise
         raise InputError(
-            f"{file.name}: damaged or truncated after line {number + 1} ({error}); replace the file"
+            f"{file.name}: damaged or truncated after line {read[0]} ({error}); replace the file"
         ) from error
 
 

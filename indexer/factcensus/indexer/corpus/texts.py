@@ -23,11 +23,14 @@ from factcensus.indexer.corpus.records import (
     bad_record,
     document_of_record,
     json_lines,
+    line_blocks,
     open_parquet,
+    parsed_line,
     rows_at_once,
     rows_of,
 )
 from factcensus.indexer.corpus.streams import LineLimit
+from factcensus.indexer.kernels.json_texts import ODD, LineReader
 
 #: Bytes of a Parquet file, from a row group's first byte to the next one's, that make one piece.
 PIECE_BYTES = 128 << 20
@@ -80,7 +83,7 @@ def read_text_records(
     if piece.file.name.lower().endswith(".parquet"):
         records = _parquet_texts(piece, text_field, on_bytes)
     else:
-        records = _with_texts(json_lines(piece.file, LineLimit(), on_bytes), text_field)
+        records = _json_texts(piece.file, text_field, on_bytes)
     for record, text in records:
         if isinstance(text, BadRecordError):
             bad_record(piece.file, record, text, on_bad_line, on_skip)
@@ -90,6 +93,24 @@ def read_text_records(
 
 #: The number of a record, and its text or the reason why it is bad.
 TextRecord = tuple[int, "bytes | BadRecordError"]
+
+
+def _json_texts(file: SourceFile, text_field: str, on_bytes: Callable[[int], None]) -> Iterator[TextRecord]:
+    if "." in text_field or not text_field.isascii() or not text_field.isprintable():
+        yield from _with_texts(json_lines(file, LineLimit(), on_bytes), text_field)
+        return
+    reader = LineReader(text_field)
+    record = 0
+    for block, ends in line_blocks(file, on_bytes):
+        texts, starts, stops = reader.read(np.frombuffer(block, np.uint8), ends)
+        for at, (start, stop) in enumerate(zip(starts, stops, strict=True), record):
+            if start >= 0:
+                yield at, texts[start:stop]
+            elif start == ODD:
+                number = at - record
+                line = block[ends[number - 1] if number else 0 : ends[number]]
+                yield from _with_texts(parsed_line(at, line), text_field)
+        record += len(ends)
 
 
 def _with_texts(records: Iterator[Record], text_field: str) -> Iterator[TextRecord]:

@@ -132,7 +132,7 @@ class Scanner:
         self._patterns, self._settings, self._order = patterns, settings, order
         self._steps = steps_of(settings.by)
         self._encoder = patterns.encoder(get_analyzer(settings.analyzer))
-        self._scratch = Scratch.of(patterns.trie, patterns.entities)
+        self._scratch = Scratch.of(patterns.trie, patterns.facts)
         self._of_group = patterns.no_counts()
 
     def __call__(self, pieces: Pieces, on_bytes: Callable[[int], None], notice: Callable[[str], None]) -> ScanCounts:
@@ -204,6 +204,7 @@ class Scanner:
             self._scratch,
             counts,
         )
+        self._scratch.take(counts)
 
 
 def _batches(keyed: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list[bytes]]]:

@@ -149,25 +149,39 @@ def group_facts(subjects: npt.NDArray[np.int64], objects: npt.NDArray[np.int64],
 
 
 class Scratch(NamedTuple):
-    """Arrays that one document after another reuses; all 0 between documents, except ``stops`` and ``path``.
+    """Arrays that one document after another reuses.
 
     Attributes:
-        free: int64 (entities,): the position after the last mention of each entity.
-        here: int64 (entities,): the number of mentions of each entity.
-        stops: int64 (entities,): the end of the mentions of each entity, when they are grouped by entity.
+        state: int64 (entities, 8): all that is known of an entity, in one line of the processor's cache; with a table
+            of 100,000 facts, every mention would otherwise miss the cache seven times. The columns are the position
+            after its last mention and the number of mentions in the document, both 0 between documents; the end of its
+            mentions when they are grouped by entity; its mentions and documents since the last :meth:`take`; and the
+            range of its facts.
+        present: uint8 (entities,): whether the document mentions the entity; small enough for the cache, because most
+            facts of a mentioned entity are only looked up here. All 0 between documents.
         path: int64 (trie.longest, 2).
     """
 
-    free: npt.NDArray[np.int64]
-    here: npt.NDArray[np.int64]
-    stops: npt.NDArray[np.int64]
+    state: npt.NDArray[np.int64]
+    present: npt.NDArray[np.uint8]
     path: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, trie: Trie, entities: int) -> Scratch:
-        """Return the arrays for a trie."""
-        free, here, stops = np.zeros((3, entities), np.int64)
-        return cls(free, here, stops, np.empty((trie.longest, 2), np.int64))
+    def of(cls, trie: Trie, facts: FactsByEntity) -> Scratch:
+        """Return the arrays for a trie and the facts of its entities."""
+        state = np.zeros((len(facts.starts) - 1, 8), np.int64)
+        state[:, FIRST], state[:, LAST] = facts.starts[:-1], facts.starts[1:]
+        return cls(state, np.zeros(len(state), np.uint8), np.empty((trie.longest, 2), np.int64))
+
+    def take(self, counts: Counts) -> None:
+        """Move the mentions and documents of all entities to counts."""
+        for column, part in ((MENTIONS, counts.mentions), (DOCUMENTS, counts.documents)):
+            part += self.state[:, column]
+            self.state[:, column] = 0
+
+
+#: Columns of :attr:`Scratch.state`.
+FREE, HERE, STOP, MENTIONS, DOCUMENTS, FIRST, LAST = range(7)
 
 
 @compiled()
@@ -180,7 +194,7 @@ def count_documents(
     scratch: Scratch,
     counts: Counts,
 ) -> None:
-    """Add the mentions of all entities in some documents, and the pairs of all facts, to ``counts``.
+    """Add the pairs of all facts in some documents to ``counts``, and the mentions of all entities to ``scratch``.
 
     Args:
         ids: uint32: the tokens of all documents.
@@ -188,7 +202,7 @@ def count_documents(
         trie: The forms of the entities.
         facts: The facts by entity.
         windows: int64 (windows,): maximum number of tokens strictly between two mentions; WHOLE_DOCUMENT for no limit.
-        scratch: Reused arrays.
+        scratch: Reused arrays; :meth:`Scratch.take` moves the counts of entities from there.
         counts: The counts to add to.
     """
     found = np.empty((1024, 3), np.int64)
@@ -211,7 +225,7 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
         begin: The start of the document in ``ids``.
         end: The end of the document in ``ids``.
         trie: See :func:`count_documents`.
-        scratch: See :class:`Scratch`; ``free`` is left with the ends of the mentions.
+        scratch: See :class:`Scratch`; it keeps the ends of the mentions.
         found: int64 (rows, 3), scratch.
 
     Returns:
@@ -219,7 +233,7 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
         position and the position after the last; rows are sorted by first position.
     """
     root, slots, filter, owner_starts, owners, _ = trie
-    free, path = scratch.free, scratch.path
+    state, path = scratch.state, scratch.path
     count = 0
     for start in range(begin, end):
         token = np.int64(ids[start])
@@ -248,8 +262,8 @@ def _find_mentions(  # noqa: C901 - compiled: one loop that keeps its state in l
             stop = path[forms, 1]
             for i in range(owner_starts[node], owner_starts[node + 1]):
                 entity = owners[i]
-                if free[entity] <= start:
-                    free[entity] = stop
+                if state[entity, FREE] <= start:
+                    state[entity, FREE] = stop
                     if count == found.shape[0]:
                         larger = np.empty((2 * count, 3), np.int64)
                         larger[:count] = found
@@ -267,51 +281,52 @@ def _add_document(found: Array, scratch: Scratch, facts: FactsByEntity, windows:
 
     Args:
         found: int64 (mentions, 3), see :func:`_find_mentions`.
-        scratch: See :class:`Scratch`; ``free`` and ``here`` are all 0 afterwards.
+        scratch: See :class:`Scratch`.
         facts: See :func:`count_documents`.
         windows: See :func:`count_documents`.
         counts: See :func:`count_documents`.
     """
-    free, here, stops = scratch.free, scratch.here, scratch.stops
+    state, present = scratch.state, scratch.present
     mentions = found.shape[0]
-    distinct = np.empty(mentions, np.int64)
+    grouped = np.empty((3, mentions), np.int64)
+    distinct, starts, ends = grouped[0], grouped[1], grouped[2]
     entities = 0
     for k in range(mentions):
         entity = found[k, 0]
-        if here[entity] == 0:
+        if state[entity, HERE] == 0:
             distinct[entities] = entity
             entities += 1
-        here[entity] += 1
+            present[entity] = 1
+        state[entity, HERE] += 1
     place = 0
     for entity in distinct[:entities]:
-        counts.mentions[entity] += here[entity]
-        counts.documents[entity] += 1
-        stops[entity] = place
-        place += here[entity]
-    starts = np.empty(mentions, np.int64)
-    ends = np.empty(mentions, np.int64)
+        state[entity, MENTIONS] += state[entity, HERE]
+        state[entity, DOCUMENTS] += 1
+        state[entity, STOP] = place
+        place += state[entity, HERE]
     for k in range(mentions):
-        place = stops[found[k, 0]]
+        place = state[found[k, 0], STOP]
         starts[place] = found[k, 1]
         ends[place] = found[k, 2]
-        stops[found[k, 0]] = place + 1
+        state[found[k, 0], STOP] = place + 1
     for entity in distinct[:entities]:
-        i_end = int(stops[entity])
-        i = i_end - int(here[entity])
-        for k in range(facts.starts[entity], facts.starts[entity + 1]):
+        i_end = int(state[entity, STOP])
+        i = i_end - int(state[entity, HERE])
+        for k in range(state[entity, FIRST], state[entity, LAST]):
             other = facts.others[k]
-            if here[other] == 0:
+            if present[other] == 0:
                 continue
-            j_end = int(stops[other])
-            j = j_end - int(here[other])
+            j_end = int(state[other, STOP])
+            j = j_end - int(state[other, HERE])
             together = counts.together[facts.facts[k]]
             for w in range(windows.size):
                 pairs = near_pairs(starts, ends, i, i_end, starts, ends, j, j_end, windows[w])
                 together[w, 0] += pairs > 0
                 together[w, 1] += pairs
     for entity in distinct[:entities]:
-        free[entity] = 0
-        here[entity] = 0
+        state[entity, FREE] = 0
+        state[entity, HERE] = 0
+        present[entity] = 0
 
 
 @compiled()
