@@ -30,6 +30,7 @@ from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
+from factcensus.indexer.counting.quick_pair import count_disjoint
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
 from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS, trace
@@ -172,12 +173,21 @@ class CountIndex(OpenedIndex):
         """
         subject, object = as_entity(subject), as_entity(object)
         windows = check_windows([] if window is None else [window])
-        forms = forms_of_entities([self.forms(subject), self.forms(object)])
-        names, counts = count_pairs(
-            self, forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, deadline=deadline
-        )
-        # The last window is the requested one, if any.
-        found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
+        pair = self.forms(subject), self.forms(object)
+        names: list[str] = []
+        found: npt.NDArray[np.int64] | None = None  # (groups, 6)
+        if by is None and window is None:
+            stop = NO_DEADLINE if deadline is None else deadline.flag
+            found = count_disjoint(self.counted_shards(scope), *pair, column_of(scope), stop)
+            if deadline is not None:
+                deadline.check()
+        if found is None:
+            forms = forms_of_entities(pair)
+            names, counts = count_pairs(
+                self, forms, np.array([0]), np.array([1]), windows, by=by, scope=scope, deadline=deadline
+            )
+            # The last window is the requested one, if any.
+            found = np.concatenate([counts.subjects[0], counts.objects[0], counts.together[0, :, -1]], axis=1)
         six = found.sum(axis=0).tolist()
         names, found = cumulated(by, names, found, axis=0)
         return CooccurrenceAnswer(

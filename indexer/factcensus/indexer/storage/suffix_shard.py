@@ -145,16 +145,17 @@ class SuffixArrayShard(Shard):
         self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
         """Return occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
-        return self._count(*self._count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
+        return self._count(*self.count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
 
     @cached_property
     def _count(self) -> Callable[..., tuple[int, int]]:
         return count_ngram.for_types_of(
-            *self._count_arrays, np.zeros(0, self.token_dtype), EVERYTHING, -1, np.zeros(1, np.uint8)
+            *self.count_arrays, np.zeros(0, self.token_dtype), EVERYTHING, -1, np.zeros(1, np.uint8)
         )
 
     @cached_property
-    def _count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, int, Array]:
+    def count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, int, Array]:
+        """The suffix array, its documents and its stored counts, as compiled code for single counts takes them."""
         stream, table, width, token_bytes, first, types = self.suffix_array
         rows = self.suffix_rows
         documents = rows.document_starts, rows.blocks, rows.size, rows.block_bits
