@@ -214,7 +214,7 @@ def test_a_response_that_is_not_a_counts_table_is_refused(answer: bytes, says: s
 
 def test_an_index_replaced_between_two_batches_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     old = replace(client.index("tiny"), digest="of the old one")
-    monkeypatch.setattr(Client, "index", lambda *_: old)
+    monkeypatch.setattr(Client, "index", lambda *_, **__: old)
     with pytest.raises(ServerFailureError, match="the index was replaced"):
         client.count_facts("tiny", many_facts(1))
 
