@@ -88,16 +88,20 @@ def local_build(corpus: Path, out: Path, **options: Any) -> dict[str, bytes]:
     return bytes_of(out)
 
 
-@pytest.mark.parametrize("analyzer", ["words", "words-cased", "bytes", "hf"])
-def test_index_equals_the_local_one_byte_for_byte(analyzer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("analyzer", "layout"),
+    [("words", "suffix-array"), ("words-cased", "compact"), ("bytes", "suffix-array"), ("hf", "suffix-array"),
+     ("hf", "compact")],
+)  # fmt: skip
+def test_index_equals_the_local_one_byte_for_byte(analyzer: str, layout: str, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     name = f"hf:{tokenizer_of(tmp_path)}" if analyzer == "hf" else analyzer
-    wanted = local_build(corpus, tmp_path / "local", analyzer=name)
-    now, job = build(corpus, tmp_path / "shared/ix", tmp_path / "work", analyzer=name)
+    wanted = local_build(corpus, tmp_path / "local", analyzer=name, layout=layout)
+    now, job = build(corpus, tmp_path / "shared/ix", tmp_path / "work", analyzer=name, layout=layout)
     assert now.stage is None
     assert bytes_of(tmp_path / "shared/ix") == wanted
     verify_index(tmp_path / "shared/ix", full=True)
-    assert len([name for name in wanted if name.startswith("table.")]) > 3
+    assert len([name for name in wanted if name.startswith("documents.")]) > 3
     assert any(name.startswith("repeated.") for name in wanted)
     assert not any(b"pickle" in (job.out / name).read()[:100] for name in wanted)
 

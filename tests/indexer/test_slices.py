@@ -40,12 +40,12 @@ SCOPES = [
 ]
 
 
-@pytest.fixture
-def whole(tmp_path: Path) -> Path:
+@pytest.fixture(params=["suffix-array", "compact"])
+def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """An index of several shards, with repeated and deleted documents in several of them."""
     chance = random.Random(11)
     texts = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 9))) for _ in range(120)]
-    make_index(tmp_path, texts, [f"s{n % 3}" for n in range(120)], shard_tokens=120).close()
+    make_index(tmp_path, texts, [f"s{n % 3}" for n in range(120)], shard_tokens=120, layout=request.param).close()
     delete_documents(tmp_path / "ix", ids=[f"d{number}" for number in (3, 4, 60, 119)])
     return tmp_path / "ix"
 
@@ -71,31 +71,35 @@ def added(answers: list[Any], name: str = "") -> Any:
     return first
 
 
-@pytest.mark.parametrize("cuts", [[1], [2, 3], [1, 2, 3, 4]])
-@pytest.mark.parametrize("scope", SCOPES, ids=repr)
-def test_numbers_of_slices_add_up_to_those_of_the_whole(cuts: list[int], scope: Scope, whole: Path) -> None:
+@pytest.mark.parametrize("cuts", [[2], [1, 2, 3, 4]])
+def test_numbers_of_slices_add_up_to_those_of_the_whole(cuts: list[int], whole: Path) -> None:
+    opened = [CountIndex.open(place) for place in slices_of(whole, cuts)]
+    with CountIndex.open(whole) as index:
+        for scope in SCOPES:
+            check_sums(index, opened, scope)
+    for each in opened:
+        each.close()
+
+
+def check_sums(index: CountIndex, opened: list[CountIndex], scope: Scope) -> None:
     facts = facts_from_rows(
         [{"subject": s, "object": o} for s, o in (("a", "b"), ("a b", "c"), ("d", "Ünal"), ("e", "a"))]
     )
-    opened = [CountIndex.open(place) for place in slices_of(whole, cuts)]
-    with CountIndex.open(whole) as index:
-        for ask in (
-            lambda ix: ix.count("a b", scope=scope).as_json(),
-            lambda ix: ix.count("a", by="source", scope=scope).as_json(),
-            lambda ix: ix.cooccurrence(Entity("a", ["e"]), "b", window=2, scope=scope).as_json(),
-            lambda ix: ix.cooccurrence("c", "Ünal", by="source", scope=scope).as_json(),
-        ):
-            answers = [ask(each) for each in opened]
-            assert added(answers) == {name: value for name, value in ask(index).items() if name != "index"}
-        many = [each.count_many(WORDS, scope=scope) for each in opened]
-        assert np.sum(many, axis=0).tolist() == index.count_many(WORDS, scope=scope).tolist()
-        tables = [each.count_facts(facts, windows=[1], scope=scope).to_pylist() for each in (index, *opened)]
-        for row, *parts in zip(*tables, strict=True):
-            for name, value in row.items():
-                if isinstance(value, int) and not isinstance(value, bool):
-                    assert sum(part[name] for part in parts) == value, name
-    for each in opened:
-        each.close()
+    for ask in (
+        lambda ix: ix.count("a b", scope=scope).as_json(),
+        lambda ix: ix.count("a", by="source", scope=scope).as_json(),
+        lambda ix: ix.cooccurrence(Entity("a", ["e"]), "b", window=2, scope=scope).as_json(),
+        lambda ix: ix.cooccurrence("c", "Ünal", by="source", scope=scope).as_json(),
+    ):
+        answers = [ask(each) for each in opened]
+        assert added(answers) == {name: value for name, value in ask(index).items() if name != "index"}, scope
+    many = [each.count_many(WORDS, scope=scope) for each in opened]
+    assert np.sum(many, axis=0).tolist() == index.count_many(WORDS, scope=scope).tolist(), scope
+    tables = [each.count_facts(facts, windows=[1], scope=scope).to_pylist() for each in (index, *opened)]
+    for row, *parts in zip(*tables, strict=True):
+        for name, value in row.items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                assert sum(part[name] for part in parts) == value, (scope, name)
 
 
 def test_slices_number_documents_as_the_whole(whole: Path) -> None:
@@ -117,7 +121,7 @@ def test_slices_are_hard_links_and_intact(whole: Path) -> None:
     assert Manifest.read(first).documents + Manifest.read(second).documents == Manifest.read(whole).documents
     totals = [Manifest.read(place).sources for place in (first, second, whole)]
     assert added(totals[:2]) == totals[2]
-    name = next(name for name in Manifest.read(second).files if name.startswith("table."))
+    name = next(name for name in Manifest.read(second).files if name.startswith(("table.", "lists.")))
     content = (second / name).read_bytes()
     (second / name).unlink()
     (second / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
