@@ -45,11 +45,15 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter
         environment = os.environ | {"FACTCENSUS_NATIVE": "0", "PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, "-m", "factcensus.indexer.kernels.ahead", self._folder]
         try:
-            subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=MOST_SECONDS)
+            done = subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True, timeout=MOST_SECONDS
+            )
         except (OSError, subprocess.SubprocessError) as error:
             details = (getattr(error, "stderr", None) or str(error)).strip()
             self.app.display_warning(f"the counting code is not compiled; it will be when first used\n{details}")
             return
+        if done.stderr.strip():  # functions that are left out
+            self.app.display_warning(done.stderr.strip())
         for file in Path(self._folder).iterdir():
             if file.name == "native.json" or file.name.startswith("_native."):
                 build_data["force_include"][str(file)] = f"{KERNELS}/{file.name}"

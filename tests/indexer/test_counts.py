@@ -25,8 +25,8 @@ from factcensus.indexer.answers import (
     TextCounts,
 )
 from factcensus.indexer.errors import EmptyQueryError, InputError
-from factcensus.indexer.kernels.entities import SEGMENTS, select_segments
 from factcensus.indexer.kernels.reading import LONGEST_MENTION, mention_key
+from factcensus.indexer.kernels.segments import SEGMENTS, select_segments
 from factcensus.indexer.storage.manifest import Layout
 
 from . import reference

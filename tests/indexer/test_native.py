@@ -57,6 +57,30 @@ def load(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     native._load.cache_clear()
 
 
+def test_variants_that_do_not_fit_their_function_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    search = "factcensus.indexer.kernels.search"
+    variants = {
+        f"{search}:block_documents": {"<i81,i": None, "<i81": None, "Gone(,<i81,),i": None},
+        f"{search}:gone": {"<i81": None},
+        "factcensus.indexer.gone:block_documents": {"<i81,i": None},
+        f"{search}:BLOCK": {"i": None},
+        f"{search}:documents_of": {"Rows(,<u41,i,i,<i81,<i41,),<i81": None},  # a field is missing
+    }
+    monkeypatch.setattr(ahead, "VARIANTS", tmp_path / "variants.json")
+    (tmp_path / "variants.json").write_text(json.dumps(variants))
+    with pytest.warns(UserWarning, match="so the wheel has no code for them") as warned:
+        ahead.compile_all(tmp_path)
+    stored = json.loads((tmp_path / native.ABOUT).read_text())["exports"]
+    assert {name: list(found) for name, found in stored.items()} == {f"{search}:block_documents": ["<i81,i"]}
+    told = [str(each.message).split(" of variants.json")[0] for each in warned]
+    assert told == [
+        f"{name} does not accept the types {key}"
+        for name, found in variants.items()
+        for key in found
+        if (name, key) != (f"{search}:block_documents", "<i81,i")
+    ]
+
+
 def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> None:
     make_index(tmp_path, ["a b c", "b a b", "c d e"]).close()
 

@@ -20,7 +20,7 @@ from factcensus.indexer.counting import workspace
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
-from factcensus.indexer.kernels.entities import TOKENS_PER_ROW
+from factcensus.indexer.kernels.groups import TOKENS_PER_ROW
 from factcensus.indexer.storage import frequent
 
 from . import reference

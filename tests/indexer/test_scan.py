@@ -25,7 +25,7 @@ from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.cli import main
 from factcensus.indexer.counting import scanner
 from factcensus.indexer.errors import IndexerError, InputError
-from factcensus.indexer.kernels.entities import LONGEST_MENTION
+from factcensus.indexer.kernels.reading import LONGEST_MENTION
 from factcensus.indexer.system import processes
 
 from . import reference

@@ -25,20 +25,18 @@ from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.spans import Span, number_of_spans, spans_of
 from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, lend_workspace
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.kernels.entities import (
+from factcensus.indexer.kernels.entities import Control, count_simple_entities
+from factcensus.indexer.kernels.groups import Groups, count_disjoint_groups
+from factcensus.indexer.kernels.ngrams import Selection
+from factcensus.indexer.kernels.overlap import find_disjoint
+from factcensus.indexer.kernels.segments import (
     SEGMENTS,
-    Control,
-    Groups,
     collect_entities,
     collect_groups,
-    count_disjoint_groups,
     count_segments,
-    count_simple_entities,
-    find_disjoint,
     pair_segments,
     select_segments,
 )
-from factcensus.indexer.kernels.ngrams import Selection
 
 if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex

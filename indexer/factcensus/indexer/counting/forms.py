@@ -12,7 +12,7 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Array, TokenIds
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.entities import find_simple
+from factcensus.indexer.kernels.overlap import find_simple
 from factcensus.indexer.kernels.reading import LONGEST_MENTION
 
 

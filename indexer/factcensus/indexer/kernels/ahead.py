@@ -28,6 +28,9 @@ CPUS = {"x86_64": "x86-64-v3", "AMD64": "x86-64-v3"}
 def compile_all(folder: Path) -> Path:
     """Compile every variant and write the extension module to a folder.
 
+    A variant that does not fit its function is left out with a warning; Numba then compiles the function when it is
+    called.
+
     Returns:
         The extension module; ``native.json`` next to it describes it.
 
@@ -36,7 +39,6 @@ def compile_all(folder: Path) -> Path:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the module is not developed any further
-        types: Any = importlib.import_module("numba.types")
         pycc: Any = importlib.import_module("numba.pycc.compiler")
         module: Any = importlib.import_module("numba.pycc").CC("_native")
 
@@ -52,15 +54,20 @@ def compile_all(folder: Path) -> Path:
     machine = os.uname().machine
     module.target_cpu = CPUS.get(machine, "generic")
     exports: dict[str, dict[str, tuple[str, str | None]]] = {}
-    number = 0
-    for name, variants in json.loads(VARIANTS.read_text(encoding="utf-8")).items():
-        kernel = _kernel(name)
-        exports[name] = {}
-        for key, returned in variants.items():
-            export = f"f{number}"
-            number += 1
-            module.export(export, _signature(key, types))(_flat(kernel, key, returned))
-            exports[name][key] = (export, returned)
+    for number, (name, key, returned) in enumerate(_variants()):
+        try:
+            function, signature = _checked(name, key, returned)
+        except Exception as error:  # Numba raises many kinds
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(
+                f"{name} does not accept the types {key} of {VARIANTS.name}, so the wheel has no code for them: "
+                f"{reason}",
+                stacklevel=2,
+            )
+            continue
+        export = f"f{number}"
+        module.export(export, signature)(function)
+        exports.setdefault(name, {})[key] = (export, returned)
     module.compile()
     (extension,) = folder.glob("_native.*")
     about = {
@@ -75,16 +82,40 @@ def compile_all(folder: Path) -> Path:
     return extension
 
 
+def _variants() -> Iterator[tuple[str, str, str | None]]:
+    """Yield the function, the types of its arguments, and the named tuple that it returns, of each variant."""
+    for name, variants in json.loads(VARIANTS.read_text(encoding="utf-8")).items():
+        for key, returned in variants.items():
+            yield name, key, returned
+
+
+def _checked(name: str, key: str, returned: str | None) -> tuple[Any, tuple[Any, ...]]:
+    """Return the flat function of a variant and the types of its arguments.
+
+    Raises:
+        Exception: The function does not exist, or does not accept these types.
+    """
+    import numba
+    from numba.core.compiler import run_frontend
+    from numba.core.registry import cpu_target
+    from numba.core.typed_passes import type_inference_stage
+
+    function = _flat(_kernel(name), key, returned)
+    # The names of tuples are not types.
+    signature = tuple(_type(part, numba.types) for part in key.split(",") if not part.endswith(("(", ")")))
+    typing, target = cpu_target.typing_context, cpu_target.target_context
+    typing.refresh()
+    target.refresh()
+    type_inference_stage(typing, target, run_frontend(function), signature, None)
+    return function, signature
+
+
 def _kernel(name: str) -> Kernel[..., Any]:
     module, _, function = name.partition(":")
     found = getattr(importlib.import_module(module), function)
-    assert isinstance(found, Kernel)
+    if not isinstance(found, Kernel):
+        raise TypeError("it is not a compiled function")
     return found
-
-
-def _signature(key: str, types: Any) -> Any:
-    """Return the Numba types of the flat arguments of a key of :func:`native.flatten`."""
-    return tuple(_type(part, types) for part in key.split(",") if not part.endswith(("(", ")")))
 
 
 def _type(part: str, types: Any) -> Any:
