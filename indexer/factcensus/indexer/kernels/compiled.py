@@ -64,6 +64,8 @@ class Kernel(Generic[Parameters, Result]):
 
         A call takes about a microsecond less, because the types are not checked. No argument may be a tuple.
         """
+        if native.seen is not None:
+            return cast("Callable[..., Result]", self)
         found = self._variants.get(native.flatten(arguments, [])) if self._variants else None
         return cast("Callable[..., Result]", found or self.dispatcher)
 
