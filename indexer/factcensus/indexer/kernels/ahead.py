@@ -96,17 +96,17 @@ def _checked(name: str, key: str, returned: str | None) -> tuple[Any, tuple[Any,
         Exception: The function does not exist, or does not accept these types.
     """
     import numba
-    from numba.core.compiler import run_frontend
-    from numba.core.registry import cpu_target
-    from numba.core.typed_passes import type_inference_stage
+    from numba.core import compiler, registry, typed_passes
 
+    infer: Any = typed_passes.type_inference_stage
+    parsed: Any = compiler.run_frontend
     function = _flat(_kernel(name), key, returned)
     # The names of tuples are not types.
     signature = tuple(_type(part, numba.types) for part in key.split(",") if not part.endswith(("(", ")")))
-    typing, target = cpu_target.typing_context, cpu_target.target_context
+    typing, target = registry.cpu_target.typing_context, registry.cpu_target.target_context
     typing.refresh()
     target.refresh()
-    type_inference_stage(typing, target, run_frontend(function), signature, None)
+    infer(typing, target, parsed(function), signature, None)
     return function, signature
 
 
