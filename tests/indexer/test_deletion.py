@@ -20,6 +20,7 @@ from factcensus.indexer import (
     delete_documents,
     verify_index,
 )
+from factcensus.indexer.answers import Proof
 from factcensus.indexer.changing import deletion
 from factcensus.indexer.changing.deletion import Named
 from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
@@ -230,8 +231,8 @@ def test_keys_differ_so_that_records_cannot_be_compared(folder: Path, tmp_path: 
 def test_record_is_verified_after_deletion_after_compaction_and_without_ids(
     record: Path, folder: Path, tmp_path: Path
 ) -> None:
-    proof = verify_index(folder, record=record)["record"]
-    assert proof == {"documents": 2, "hidden": 2, "same_text_left": 1, "probes": 2, "descends": True}
+    proof = verify_index(folder, record=record).record
+    assert proof == Proof(documents=2, hidden=2, same_text_left=1, probes=2, descends=True)
     add_to_index(folder, [new(tmp_path, {"id": "eve", "text": "Eve"})], jobs=1)
     compact_index(folder, jobs=1)
     kept = json.loads(record.read_text(encoding="utf-8"))
@@ -239,9 +240,9 @@ def test_record_is_verified_after_deletion_after_compaction_and_without_ids(
         del each["id"]
     (tmp_path / "without").write_text(json.dumps(kept), encoding="utf-8")
     for path in (record, tmp_path / "without"):
-        proof = verify_index(folder, record=path)["record"]
+        proof = verify_index(folder, record=path).record
         # A copy of Ann's page is left and counted; her own page is gone.
-        assert proof == {"documents": 2, "hidden": 0, "same_text_left": 1, "probes": 2, "descends": True}
+        assert proof == Proof(documents=2, hidden=0, same_text_left=1, probes=2, descends=True)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_earlier_deletions_are_recorded_too(folder: Path, tmp_path: Path) -> Non
     kept = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     assert kept["before"] == kept["after"]
     assert [each["id"] for each in kept["documents"]] == ["ann"]
-    assert verify_index(folder, record=tmp_path / "record.json")["record"]["documents"] == 1
+    assert verify_index(folder, record=tmp_path / "record.json").record.documents == 1
 
 
 def test_a_record_is_never_overwritten(record: Path, folder: Path, tmp_path: Path) -> None:
@@ -358,7 +359,7 @@ def test_a_record_that_was_changed_proves_nothing(
 ) -> None:
     kept = json.loads(record.read_bytes())
     (tmp_path / "same").write_text(json.dumps(kept, sort_keys=True), encoding="utf-8")
-    assert verify_index(folder, record=tmp_path / "same")["record"]["documents"] == 2
+    assert verify_index(folder, record=tmp_path / "same").record.documents == 2
     (tmp_path / "changed").write_text(json.dumps(change(kept)), encoding="utf-8")
     with pytest.raises(VerificationError, match="was changed since it was written") as error:
         verify_index(folder, record=tmp_path / "changed")

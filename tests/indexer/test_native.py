@@ -35,7 +35,7 @@ print(json.dumps([found, "numba" in sys.modules]))
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the functions that ``count`` needs."""
     folder = tmp_path_factory.mktemp("native")
-    wanted = {"count_ngram", "_find_words", "block_documents"}
+    wanted = {"count_ngram", "_find_words", "ascends", "block_documents"}
     some = {name: variants for name, variants in variants_in_the_wheel() if name.partition(":")[2] in wanted}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ahead, "VARIANTS", folder / "some.json")

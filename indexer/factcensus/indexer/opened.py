@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from cachetools import LRUCache, cached
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer, nothing_left
-from factcensus.indexer.answers import IndexInfo, IndexSlice, SourceSize
+from factcensus.indexer.answers import IndexInfo, SourceSize
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
@@ -322,7 +321,7 @@ class OpenedIndex:
             bytes_per_text_byte=round(size / manifest.text_bytes, 4) if manifest and manifest.text_bytes else None,
             skipped_lines=manifest.skipped_lines if manifest else None,
             sources=None if sources is None else {name: SourceSize(**size) for name, size in sources.items()},
-            slice=None if part is None else IndexSlice(**asdict(part)),
+            slice=part,
         )
 
     def _bytes(self) -> int:

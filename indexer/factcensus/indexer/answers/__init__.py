@@ -22,6 +22,7 @@ from factcensus.indexer.answers.indexes import IndexInfo, IndexSlice, IndexSumma
 from factcensus.indexer.answers.ngrams import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
 from factcensus.indexer.answers.record import Answer, Json
 from factcensus.indexer.answers.trace import TraceAnswer, TracedSpan
+from factcensus.indexer.answers.verification import Proof, Verification
 
 __all__ = [
     "Answer",
@@ -49,4 +50,6 @@ __all__ = [
     "NextToken",
     "EndOfDocument",
     "Tokens",
+    "Verification",
+    "Proof",
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
 
-from factcensus.indexer.answers.record import Answer, Json, grouped_json, groups_from, html_table
+from factcensus.indexer.answers.record import Answer, html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +15,6 @@ class TextCounts(Answer):
     """Positions where the tokens occur; overlapping occurrences all count."""
     documents: int
     """Documents with at least one occurrence."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"occurrences": self.occurrences, "documents": self.documents}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["occurrences"], json["documents"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +42,6 @@ class CountAnswer(Answer):
     )
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "index": self.index,
-            "analyzer": self.analyzer,
-            "text": self.text,
-            "tokens": self.tokens,
-            "occurrences": self.occurrences,
-            "documents": self.documents,
-            "exact": self.exact,
-            **grouped_json(self.by, self.groups),
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(
-            json["index"],
-            json["analyzer"],
-            json["text"],
-            json["tokens"],
-            json["occurrences"],
-            json["documents"],
-            json["exact"],
-            *groups_from(json, TextCounts.from_json),
-        )
-
     def _repr_html_(self) -> str:
         rows = [("all", self.occurrences, self.documents)]
         rows += [(value, counts.occurrences, counts.documents) for value, counts in (self.groups or {}).items()]
@@ -98,15 +60,6 @@ class MentionCounts(Answer):
     def __add__(self, other: MentionCounts) -> MentionCounts:
         return MentionCounts(self.mentions + other.mentions, self.documents + other.documents)
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"mentions": self.mentions, "documents": self.documents}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["mentions"], json["documents"])
-
 
 @dataclass(frozen=True, slots=True)
 class CooccurrenceCounts(Answer):
@@ -120,15 +73,6 @@ class CooccurrenceCounts(Answer):
     def __add__(self, other: CooccurrenceCounts) -> CooccurrenceCounts:
         return CooccurrenceCounts(self.documents + other.documents, self.pairs + other.pairs)
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"documents": self.documents, "pairs": self.pairs}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["documents"], json["pairs"])
-
 
 @dataclass(frozen=True, slots=True)
 class NameVariant(Answer):
@@ -139,15 +83,6 @@ class NameVariant(Answer):
     text: str
     tokens: list[str]
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"form": self.form, "text": self.text, "tokens": self.tokens}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["form"], json["text"], json["tokens"])
-
 
 @dataclass(frozen=True, slots=True)
 class EntityCounts(Answer):
@@ -157,37 +92,12 @@ class EntityCounts(Answer):
     aliases: list[str]
     tokens: list[list[str]] = field(repr=False)
     """The tokens of the name and of each alias."""
+    variants: list[NameVariant] | None = field(default=None, kw_only=True, repr=False)
+    """All token sequences that were counted, if tokens are parts of words."""
     mentions: int
     """Leftmost-longest, non-overlapping, over all surface forms."""
     documents: int
     """Documents with at least one mention."""
-    variants: list[NameVariant] | None = field(default=None, repr=False)
-    """All token sequences that were counted, if tokens are parts of words."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        variants = {} if self.variants is None else {"variants": [variant.as_json() for variant in self.variants]}
-        return {
-            "name": self.name,
-            "aliases": self.aliases,
-            "tokens": self.tokens,
-            **variants,
-            "mentions": self.mentions,
-            "documents": self.documents,
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        variants = json.get("variants")
-        return cls(
-            json["name"],
-            json["aliases"],
-            json["tokens"],
-            json["mentions"],
-            json["documents"],
-            None if variants is None else [NameVariant.from_json(variant) for variant in variants],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +112,6 @@ class GroupCounts(Answer):
         """Return the counts of two groups without common documents."""
         return GroupCounts(
             self.subject + other.subject, self.object + other.object, self.cooccurrence + other.cooccurrence
-        )
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "subject": self.subject.as_json(),
-            "object": self.object.as_json(),
-            "cooccurrence": self.cooccurrence.as_json(),
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(
-            MentionCounts.from_json(json["subject"]),
-            MentionCounts.from_json(json["object"]),
-            CooccurrenceCounts.from_json(json["cooccurrence"]),
         )
 
 
@@ -243,33 +136,6 @@ class CooccurrenceAnswer(Answer):
         default=None, repr=False, metadata={"serialization_alias": "by_source"}
     )
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "index": self.index,
-            "analyzer": self.analyzer,
-            "subject": self.subject.as_json(),
-            "object": self.object.as_json(),
-            "cooccurrence": self.cooccurrence.as_json(),
-            "window": self.window,
-            "exact": self.exact,
-            **grouped_json(self.by, self.groups),
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(
-            json["index"],
-            json["analyzer"],
-            EntityCounts.from_json(json["subject"]),
-            EntityCounts.from_json(json["object"]),
-            CooccurrenceCounts.from_json(json["cooccurrence"]),
-            json["window"],
-            json["exact"],
-            *groups_from(json, GroupCounts.from_json),
-        )
 
     def _repr_html_(self) -> str:
         where = "in one document" if self.window is None else f"at most {self.window} tokens apart"

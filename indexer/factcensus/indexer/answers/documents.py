@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
 
-from factcensus.indexer.answers.record import Answer, Json, grouped_json, groups_from, html_table
+from factcensus.indexer.answers.record import Answer, Json, html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +14,6 @@ class Span(Answer):
     text: str
     mention: str | None
     """Kind of mention: "text", "subject" or "object"; null for the text around mentions."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"text": self.text, "mention": self.mention}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["text"], json["mention"])
 
 
 #: Consecutive spans of a document; their joined texts are the text of the passage.
@@ -48,33 +37,6 @@ class FoundDocument(Answer):
     tokens: int
     passages: list[Passage] = field(repr=False)
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "document": self.document,
-            "id": self.id,
-            "source": self.source,
-            "path": self.path,
-            "record": self.record,
-            "metadata": self.metadata,
-            "tokens": self.tokens,
-            "passages": [[span.as_json() for span in passage] for passage in self.passages],
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(
-            json["document"],
-            json["id"],
-            json["source"],
-            json["path"],
-            json["record"],
-            json["metadata"],
-            json["tokens"],
-            [[Span.from_json(span) for span in passage] for passage in json["passages"]],
-        )
-
 
 #: In the OpenAPI document: the service turns the start of the next page into an opaque cursor.
 _CURSOR = {"json_schema_extra": {"anyOf": [{"type": "string"}, {"type": "null"}]}}
@@ -93,37 +55,14 @@ class DocumentsAnswer(Answer):
     """Documents that match the query, on all pages."""
     next: int | str | None = field(metadata=_CURSOR)
     """The cursor of the next page (opaque); null on the last page. In Python, the ``start`` of the next page."""
+    by: str | None = field(default=None, kw_only=True, repr=False, metadata={"exclude": True})
+    """The column by which ``groups`` are formed."""
+    groups: dict[str, int] | None = field(
+        default=None, kw_only=True, repr=False, metadata={"serialization_alias": "by_source"}
+    )
+    """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
     exact: bool
     """False if the total is an estimate."""
-    by: str | None = field(default=None, repr=False, metadata={"exclude": True})
-    """The column by which ``groups`` are formed."""
-    groups: dict[str, int] | None = field(default=None, repr=False, metadata={"serialization_alias": "by_source"})
-    """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "index": self.index,
-            "analyzer": self.analyzer,
-            "documents": [document.as_json() for document in self.documents],
-            "total": self.total,
-            "next": self.next,
-            **grouped_json(self.by, self.groups),
-            "exact": self.exact,
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(
-            json["index"],
-            json["analyzer"],
-            [FoundDocument.from_json(document) for document in json["documents"]],
-            json["total"],
-            json["next"],
-            json["exact"],
-            *groups_from(json, int),
-        )
 
     def _repr_html_(self) -> str:
         rows = [

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Literal
 
-from factcensus.indexer.answers.record import Answer, Json, html_table
+from factcensus.indexer.answers.record import Answer, html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +14,6 @@ class SourceSize(Answer):
 
     documents: int
     tokens: int
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"documents": self.documents, "tokens": self.tokens}
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(json["documents"], json["tokens"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +31,6 @@ class IndexSummary(Answer):
     """Documents that are counted."""
     tokens: int
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(*(json[each.name] for each in fields(cls)))
-
 
 @dataclass(frozen=True, slots=True)
 class IndexSlice(Answer):
@@ -65,15 +46,6 @@ class IndexSlice(Answer):
     """Shards before the slice."""
     whole_shards: int
     """Shards of the whole index."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        return cls(*(json[each.name] for each in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +85,6 @@ class IndexInfo(Answer):
     def summary(self) -> IndexSummary:
         """Return the properties shown in a list of indexes."""
         return IndexSummary(*(getattr(self, each.name) for each in fields(IndexSummary)))
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        json = asdict(self)
-        if self.slice is None:
-            del json["slice"]
-        return json
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Return the record for a JSON object that :meth:`as_json` returned."""
-        sources, part = json["sources"], json.get("slice")
-        given = {each.name: json[each.name] for each in fields(cls) if each.name not in ("sources", "slice")}
-        return cls(
-            **given,
-            sources=None if sources is None else {name: SourceSize.from_json(size) for name, size in sources.items()},
-            slice=None if part is None else IndexSlice.from_json(part),
-        )
 
     def _repr_html_(self) -> str:
         rows = [

@@ -16,10 +16,6 @@ class Tokens(Answer):
     tokens: list[str]
     """The printable tokens."""
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"ids": self.ids, "tokens": self.tokens}
-
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityAnswer(Answer):
@@ -78,10 +74,6 @@ class NextToken(Answer):
     """Occurrences of the prompt followed by this token."""
     probability: float
 
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"id": self.id, "token": self.token, "count": self.count, "probability": self.probability}
-
 
 @dataclass(frozen=True, slots=True)
 class EndOfDocument(Answer):
@@ -90,10 +82,6 @@ class EndOfDocument(Answer):
     count: int
     probability: float | None
     """None if the prompt does not occur."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {"count": self.count, "probability": self.probability}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
 
 from factcensus.indexer.answers.documents import FoundDocument
-from factcensus.indexer.answers.record import Answer, Json, html_table
+from factcensus.indexer.answers.record import Answer, html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +24,6 @@ class TracedSpan(Answer):
     """Documents that contain it."""
     found: list[FoundDocument] = field(repr=False)
     """The first of these documents, with passages."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "start": self.start,
-            "end": self.end,
-            "text": self.text,
-            "occurrences": self.occurrences,
-            "documents": self.documents,
-            "found": [document.as_json() for document in self.found],
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Read the JSON object."""
-        return cls(
-            json["start"],
-            json["end"],
-            json["text"],
-            json["occurrences"],
-            json["documents"],
-            [FoundDocument.from_json(document) for document in json["found"]],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +46,6 @@ class TraceAnswer(Answer):
     """These spans; only the longest ones if there are more than ``limit``."""
     exact: bool
     """False if the counts are estimates."""
-
-    def as_json(self) -> Json:
-        """Return the JSON object that the command line prints and the service sends."""
-        return {
-            "index": self.index,
-            "analyzer": self.analyzer,
-            "text": self.text,
-            "tokens": self.tokens,
-            "covered": self.covered,
-            "total": self.total,
-            "spans": [span.as_json() for span in self.spans],
-            "exact": self.exact,
-        }
-
-    @classmethod
-    def from_json(cls, json: Mapping[str, Any]) -> Self:
-        """Read the JSON object."""
-        return cls(
-            json["index"],
-            json["analyzer"],
-            json["text"],
-            json["tokens"],
-            json["covered"],
-            json["total"],
-            [TracedSpan.from_json(span) for span in json["spans"]],
-            json["exact"],
-        )
 
     def _repr_html_(self) -> str:
         rows = [(span.text, span.end - span.start, span.occurrences, span.documents) for span in self.spans]

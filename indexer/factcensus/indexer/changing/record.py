@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factcensus.indexer.answers import Proof
 from factcensus.indexer.errors import InputError, VerificationError
 from factcensus.indexer.storage.documents import Chosen, describe_removed, join_documents
 from factcensus.indexer.system.files import create_file
@@ -102,25 +103,6 @@ class Record:
     key: str
     documents: tuple[Removed, ...]
     probes: tuple[Probe, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The result of a verification.
-
-    Attributes:
-        documents: Number of documents in the record.
-        hidden: Number of these documents that are deleted but still in the files; compaction removes them.
-        same_text_left: Number of remaining documents with the text of a removed document.
-        probes: Number of probes with the recorded counts.
-        descends: Whether the index is a later generation of the one in the record, as far as its manifest shows.
-    """
-
-    documents: int
-    hidden: int
-    same_text_left: int
-    probes: int
-    descends: bool
 
 
 def record_of(

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from factcensus.indexer.answers import IndexSlice
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import index_folder
 from factcensus.indexer.storage.documents import count_sources, count_text_bytes
 from factcensus.indexer.storage.maintain import read_documents_of, read_manifest
-from factcensus.indexer.storage.manifest import TOKENIZER, Manifest, Slice
+from factcensus.indexer.storage.manifest import TOKENIZER, Manifest
 from factcensus.indexer.system.files import explain_full_disk, new_folder, place_file, sync_files
 from factcensus.indexer.system.locks import lock_folder
 
@@ -68,7 +69,7 @@ def _sliced(index: Path, whole: Manifest, first: int, last: int) -> Manifest:
         text_bytes=count_text_bytes(tables, deleted),
         changes=(),
         files={name: record for name, record in whole.files.items() if _shard_of(name) in (None, *tables)},
-        slice=Slice(
+        slice=IndexSlice(
             whole=whole.digest,
             first_document=sum(shard.documents for shard in before),
             first_token=sum(shard.tokens for shard in before),

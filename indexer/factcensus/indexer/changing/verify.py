@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from factcensus.indexer.answers import Verification
 from factcensus.indexer.changing.record import read_record, verify_record
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.storage.layout import hash_file
-from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
+from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
 
 #: Number of neighbouring suffixes per shard that are compared if only a sample is verified.
@@ -27,7 +26,7 @@ def verify_index(
     full: bool = False,
     record: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Verification:
     """Check all files of an index against its manifest, and the order of its tables.
 
     An index built by infini-gram has no manifest, so only sizes and order are checked.
@@ -40,8 +39,7 @@ def verify_index(
         progress: Called with (bytes done, all bytes).
 
     Returns:
-        The numbers of checked ``files``, ``bytes`` and ``rows_compared``; with a record also ``record``, see
-        :class:`record.Proof`.
+        What was checked, if all of it is intact.
 
     Raises:
         VerificationError: A file is missing, truncated or altered, or a table is out of order (the message names it);
@@ -54,25 +52,24 @@ def verify_index(
         read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
         raise no_index(folder)
-    checked: dict[str, Any] = {"files": 0, "bytes": 0, "rows_compared": 0}
+    proof = None
     manifest: Manifest | None = None
     with _as_verification_error():
         if (folder / MANIFEST).exists():
             manifest = Manifest.read(folder)
         else:
             refuse_unfinished(folder)
-    if manifest is not None:
-        _check_files(folder, manifest, checked, progress or (lambda _done, _all: None))
-    for shard in _shards_of(folder):
-        checked["rows_compared"] += shard.check_order(None if full else SAMPLED_ROWS)
+    files = {} if manifest is None else manifest.files
+    _check_files(folder, files, progress or (lambda _done, _all: None))
+    rows_compared = sum(shard.check_order(None if full else SAMPLED_ROWS) for shard in _shards_of(folder))
     if record is not None:
         if manifest is None:
             raise InputError(
                 f"{folder} was built by infini-gram, which cannot delete documents; give the index of the record"
             )
         with CountIndex.open(folder) as index:
-            checked["record"] = asdict(verify_record(index, Path(record)))
-    return checked
+            proof = verify_record(index, Path(record))
+    return Verification(len(files), sum(file.bytes for file in files.values()), rows_compared, proof)
 
 
 @contextmanager
@@ -86,11 +83,9 @@ def _as_verification_error() -> Iterator[None]:
         raise VerificationError(str(error)) from error
 
 
-def _check_files(
-    folder: Path, manifest: Manifest, checked: dict[str, Any], progress: Callable[[int, int], None]
-) -> None:
+def _check_files(folder: Path, files: Mapping[str, FileRecord], progress: Callable[[int, int], None]) -> None:
     """Compare all sizes first, because that takes no time, and then all bytes."""
-    for name, expected in manifest.files.items():
+    for name, expected in files.items():
         file = folder / name
         if not file.is_file():
             raise VerificationError(f"{file} is missing; copy the index again or rebuild it")
@@ -98,13 +93,12 @@ def _check_files(
             raise VerificationError(
                 f"{file} has {file.stat().st_size} bytes, but the manifest requires {expected.bytes}"
             )
-    total = sum(expected.bytes for expected in manifest.files.values())
-    for name, expected in manifest.files.items():
+    done, total = 0, sum(expected.bytes for expected in files.values())
+    for name, expected in files.items():
         if hash_file(folder / name) != expected.sha256:
             raise VerificationError(f"{folder / name} was altered: its SHA-256 differs from the manifest")
-        checked["files"] += 1
-        checked["bytes"] += expected.bytes
-        progress(checked["bytes"], total)
+        done += expected.bytes
+        progress(done, total)
 
 
 def _shards_of(folder: Path) -> list[Shard]:

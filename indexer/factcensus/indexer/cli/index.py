@@ -32,6 +32,7 @@ from factcensus.indexer.system.console import print_json, print_table
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from factcensus.indexer.answers import Proof
     from factcensus.indexer.changing.deletion import Deletion
     from factcensus.indexer.storage.manifest import Layout, Manifest
     from factcensus.indexer.system.places import Place
@@ -391,23 +392,23 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
             index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
         )
     if as_json:
-        print_json({"index": str(index), "intact": True, **checked})
+        print_json({"index": str(index), "intact": True, **checked.as_json()})
     else:
         print(
-            f"{index} is intact: {checked['files']} files, {size_text(checked['bytes'])}, "
-            f"{checked['rows_compared']:,} neighbouring suffixes in order"
+            f"{index} is intact: {checked.files} files, {size_text(checked.bytes)}, "
+            f"{checked.rows_compared:,} neighbouring suffixes in order"
         )
-        if record is not None:
-            _print_proof(record, checked["record"])
+        if record is not None and checked.record is not None:
+            _print_proof(record, checked.record)
 
 
-def _print_proof(record: Path, proof: dict[str, Any]) -> None:
-    print(f"{record} is verified: {proof['documents']:,} documents are no longer counted; probes: {proof['probes']:,}")
-    if proof["hidden"]:
-        print(f"{_documents(proof['hidden'])} still in the files; run 'factcensus index compact' to remove them")
-    if proof["same_text_left"]:
-        print(f"{_documents(proof['same_text_left'])} with the same text as a deleted one remain in the index")
-    if not proof["descends"]:
+def _print_proof(record: Path, proof: Proof) -> None:
+    print(f"{record} is verified: {proof.documents:,} documents are no longer counted; probes: {proof.probes:,}")
+    if proof.hidden:
+        print(f"{_documents(proof.hidden)} still in the files; run 'factcensus index compact' to remove them")
+    if proof.same_text_left:
+        print(f"{_documents(proof.same_text_left)} with the same text as a deleted one remain in the index")
+    if not proof.descends:
         print("cannot confirm that the index is a later generation of the one in the record")
 
 

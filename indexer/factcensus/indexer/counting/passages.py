@@ -94,7 +94,7 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
             grouped += np.bincount(values[documents], minlength=len(names))
         groups = dict(zip(names, grouped.tolist(), strict=True))
     following = end if page and end < total else None
-    return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by, groups)
+    return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by=by, groups=groups)
 
 
 def documents_with(

@@ -14,6 +14,7 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from factcensus.indexer.answers.indexes import IndexSlice
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
 from factcensus.indexer.numbers import size_text
 from factcensus.indexer.storage.layout import explain_unreadable
@@ -111,25 +112,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """The part of a whole index that a slice has.
-
-    Attributes:
-        whole: Digest of the manifest of the whole index.
-        first_document: Number of documents, including deleted ones, in the shards before the slice.
-        first_token: Number of tokens, without separators, of these documents.
-        first_shard: Number of shards before the slice.
-        whole_shards: Number of shards of the whole index.
-    """
-
-    whole: str
-    first_document: int
-    first_token: int
-    first_shard: int
-    whole_shards: int
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -160,7 +142,7 @@ class Manifest:
     changes: tuple[Change, ...] = ()
     contents: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
-    slice: Slice | None = None
+    slice: IndexSlice | None = None
     layout: Layout = "suffix-array"
 
     @property
@@ -338,12 +320,12 @@ def read_content(content: Any) -> Manifest:
     return manifest
 
 
-def _slice(content: Any) -> Slice:
-    names = [each.name for each in dataclass_fields(Slice)]
+def _slice(content: Any) -> IndexSlice:
+    names = [each.name for each in dataclass_fields(IndexSlice)]
     if not isinstance(content, dict) or set(content) != set(names):
         raise ValueError(f"a slice must have {', '.join(names)}, got {content!r:.80}")
     whole = _matching(content, "whole", _HEX)
-    return Slice(whole, *(_number(content, name) for name in names[1:]))
+    return IndexSlice(whole, *(_number(content, name) for name in names[1:]))
 
 
 _HEX = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")

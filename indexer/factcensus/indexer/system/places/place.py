@@ -234,9 +234,7 @@ class Place:
             OSError: The local disk refused it.
         """
         if not self.protocol:
-            path = Path(self.url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content, durable=True, shared=True)
+            write_atomically(self._made(), content, durable=True, shared=True)
             return
         self._refuse_read_only()
         file_system, path_in = self._opened()
@@ -250,9 +248,7 @@ class Place:
             OSError: The local disk refused it.
         """
         if not self.protocol:
-            path = Path(self.url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced_file(path, shared=True) as partial:
+            with replaced_file(self._made(), shared=True) as partial:
                 shutil.copyfile(source, partial)
             return
         self._refuse_read_only()
@@ -291,6 +287,12 @@ class Place:
         except PlaceError as error:
             reason = str(error).partition(": ")[2]
             raise InputError(f"cannot write {self}: {reason}; give another URL, or check the credentials") from None
+
+    def _made(self) -> Path:
+        """Create the folder of a local file, and return the path of the file."""
+        path = self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def _refuse_read_only(self) -> None:
         if self.protocol in _WEB:
