@@ -6,18 +6,10 @@ import numpy as np
 
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
-from factcensus.indexer.kernels.entities import (
-    Control,
-    FormRanges,
-    Groups,
-    Stamps,
-    count_disjoint_groups,
-    count_simple_entities,
-    find_disjoint,
-    find_simple,
-    stored_counts,
-)
+from factcensus.indexer.kernels.entities import Control, FormRanges, Stamps, count_simple_entities, stored_counts
+from factcensus.indexer.kernels.groups import Groups, count_disjoint_groups
 from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection
+from factcensus.indexer.kernels.overlap import find_disjoint, find_simple
 from factcensus.indexer.kernels.search import Rows, SuffixArray, find
 
 
