@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -277,7 +278,7 @@ def test_index_at_a_url_answers_like_the_folder(
                 assert remote.cooccurrence(*pair, window=window) == local.cooccurrence(*pair, window=window)
             scope = Scope(documents=(10, 90))
             assert remote.count(" the", scope=scope) == local.count(" the", scope=scope)
-            assert remote.info() | {"bytes": 0} == local.info() | {"bytes": 0}
+            assert replace(remote.info(), bytes=0) == replace(local.info(), bytes=0)
         if dtype != "u8":
             with pytest.raises(InputError, match="does not name its tokenizer"):
                 CountIndex.open(url)

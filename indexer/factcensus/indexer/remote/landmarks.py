@@ -25,14 +25,17 @@ class Landmarks(Protocol):
     @property
     def key_bytes(self) -> int:
         """Number of bytes of every key; a key is only shorter if the file of tokens ends there."""
+        ...
 
     @property
     def rows(self) -> Sequence[int]:
         """The rows."""
+        ...
 
     @property
     def keys(self) -> Sequence[bytes]:
         """The bytes of each row."""
+        ...
 
 
 @dataclass(frozen=True)

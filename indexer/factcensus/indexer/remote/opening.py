@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,8 +35,10 @@ from factcensus.indexer.system.places import FileFacts, NoFileError, Place
 FIRST_ROWS = 1024
 #: The fewest and the most of these rows in one shard.
 _ROWS_OF_SHARD = (15, 300)
-#: Number of folders and shards that are tried on a web server without listings.
-_MOST_GUESSED = 64
+#: The kinds of files that infini-gram writes and that are read.
+_PUBLISHED = ("tokenized", "table", "offset", "metadata", "metaoff")
+#: Number of shards that are tried on a web server, which need not have listings, and how many of them at a time.
+_MOST_GUESSED, _GUESSED_AT_ONCE = 64, 4
 _SHARD_FILE = re.compile(
     r"(?:(?P<folder>[^/]+)/)?(?P<kind>tokenized|table|offset|metadata|metaoff)(?P<suffix>(?:\.\d+)?)"
 )
@@ -114,13 +117,15 @@ def _read_web_folder(place: Place, found: Folders) -> Folder:
     if manifest is not None:
         return Folder(place, {}, manifest)
     files: dict[str, FileFacts] = {}
-    for suffix in ("", *(f".{number}" for number in range(_MOST_GUESSED))):
-        names = [f"{kind}{suffix}" for kind in ("tokenized", "table", "offset", "metadata", "metaoff")]
-        facts = [(name, (place / name).facts()) for name in names]
-        found.count(len(names))
-        files |= {name: each for name, each in facts if each is not None}
-        if facts[0][1] is None and suffix:
-            break
+    with ThreadPoolExecutor(_GUESSED_AT_ONCE * len(_PUBLISHED)) as pool:
+        for first in range(0, _MOST_GUESSED, _GUESSED_AT_ONCE):
+            suffixes = [f".{number}" for number in range(first, first + _GUESSED_AT_ONCE)] + ([] if first else [""])
+            names = [f"{kind}{suffix}" for suffix in suffixes for kind in _PUBLISHED]
+            found.count(len(names))
+            facts = zip(names, pool.map(lambda name: (place / name).facts(), names), strict=True)
+            files |= {name: each for name, each in facts if each is not None}
+            if f"tokenized.{first + _GUESSED_AT_ONCE - 1}" not in files:
+                break
     if not files:
         raise NoIndexError(f"{place} is not an index: it has neither {MANIFEST} nor tokenized.0")
     return Folder(place, files)
