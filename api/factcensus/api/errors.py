@@ -78,7 +78,7 @@ class RejectedError(ServiceError):
     exit_code = 2
 
     def add_rows_before(self, rows: int) -> None:
-        """Add to the message that row numbers count from a part of the table that starts after ``rows`` rows."""
+        """Add a note to the message: its row numbers refer to a part of the table that begins after ``rows`` rows."""
         self.args = (f"{self.args[0]} (row 1 is row {rows + 1} of the whole table)",)
 
 

@@ -174,7 +174,7 @@ def _extra_options(function: Function) -> Function:
     "--opening",
     type=Choice(["tokenizer", "end-of-text"]),
     default_text="that of the run, or tokenizer",
-    help="tokens before a text, also before a cloze: those of the tokenizer, or its end-of-text token",
+    help="tokens before every text, including a cloze: those of the tokenizer, or its end-of-text token",
 )
 @option(
     "--count-column",

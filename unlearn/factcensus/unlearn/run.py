@@ -240,7 +240,7 @@ def _run_cells(work: _Work, siblings: Sequence[Path]) -> None:
 def _forget_sets(
     work: _Work, methods: Sequence[MethodConfig], original: PreTrainedModel
 ) -> list[tuple[MethodConfig, ForgetSet]]:
-    """Return the forget set of each method; methods whose texts end alike share the scores of the original model."""
+    """Return the forget set of each method; methods with equal end-of-text settings share the original scores."""
     shared: dict[tuple[str, ...], OriginalScores] = {}
     sets = []
     for method in methods:

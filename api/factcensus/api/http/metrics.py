@@ -151,7 +151,7 @@ class Metrics:
         self._followed.append((gauge, value))
 
     def refresh(self) -> None:
-        """Set the gauges that follow a value."""
+        """Update the gauges that show a current value."""
         for gauge, value in self._followed:
             gauge.set(value())
 

@@ -169,7 +169,7 @@ class JobStore:
             )
 
     def note_interruption(self, id: str) -> int:
-        """Put back a job that ran when the process ended; return how often this happened during its next piece."""
+        """Put back a job that ran when the process ended; return how often this has happened at its current piece."""
         with self._transaction() as database:
             row = database.execute(
                 "UPDATE jobs SET state = 'queued', interruptions = coalesce(interruptions, 0) + 1 WHERE id = ? "

@@ -312,7 +312,7 @@ class _Tokens:
         return _Tokens(self.ids[part], self.words[part], self.absent_id)
 
     def shown(self) -> Tokens:
-        """Return the form used in answers."""
+        """Return the tokens in the form that answers show."""
         return Tokens([None if i == self.absent_id else i for i in self.ids], self.words)
 
 

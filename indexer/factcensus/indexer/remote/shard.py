@@ -385,7 +385,7 @@ def _read(span: Span) -> Steps[bytes]:
 def _stored_counts(
     frequent: npt.NDArray[np.uint32], ranges: Sequence[tuple[int, int]], many: Sequence[int]
 ) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the four stored counts of some ranges of the table, as far as there are any."""
+    """Return the four stored counts of those ranges of the table that have them."""
     found = {}
     lows = frequent[:, 0]
     for i in many:

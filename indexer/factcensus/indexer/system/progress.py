@@ -16,7 +16,7 @@ LIVE_INTERVAL_S, LOG_INTERVAL_S = 0.2, 10.0
 
 @dataclass(slots=True)
 class _Stage:
-    """A stage since its first report in this process; a continued stage may begin at any ``first``."""
+    """A stage since its first report in this process; ``first`` is above 0 if the stage was continued."""
 
     begun: float
     first: int

@@ -112,8 +112,8 @@ class MethodConfig(ConfigSection):
     )
     end_after: tuple[Ended, ...] = Field(
         default=("refusal",),
-        description="texts that end with the end-of-text token, which is then part of their loss: the answers to "
-        "`forget`, those to `retain`, the `refusal`",
+        description="texts that get an end-of-text token, which is then part of their loss: the answers to `forget`, "
+        "the answers to `retain`, the `refusal`",
     )
     dropout: bool = Field(
         default=False,

@@ -206,7 +206,7 @@ class RunConfig(ConfigSection):
     chat: ChatConfig = ChatConfig()
     opening: Literal["tokenizer", "end-of-text"] = Field(
         default="tokenizer",
-        description="tokens before a text, also before a cloze: those that the tokenizer adds, or the end-of-text "
+        description="tokens before every text, including a cloze: those that the tokenizer adds, or the end-of-text "
         "token, as between documents in pre-training; a chat template adds its own",
     )
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = Field(

@@ -47,7 +47,7 @@ class Material:
     end_id: int | None = None
 
     def of(self, method: MethodConfig) -> Material:
-        """Return the examples as one method trains on them: its end-of-text tokens, and its span of the retain term.
+        """Return the examples for one method, with its end-of-text tokens and its span of the retain term.
 
         The answers, the refusals and ``given`` are equal for methods with the same ``end_after``.
 
