@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.compute import SetLookupOptions
+from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.counting.steps import UNSEEN
 from factcensus.indexer.errors import InputError
@@ -54,8 +55,11 @@ class Order:
 
     def of_ids(self, ids: pa.Array) -> npt.NDArray[np.int64]:
         """Return int64 (ids,): the first step of documents by their ids, or UNSEEN."""
-        at = pc.fill_null(pc.index_in(ids.cast(pa.string()), self._ids, skip_nulls=True), -1).to_numpy(False)
-        return np.where(at >= 0, np.append(self._steps, UNSEEN)[at], UNSEEN)
+        at = _filled(
+            compute("index_in", [ids.cast(pa.string())], SetLookupOptions(value_set=self._ids, skip_nulls=True))
+        )
+        steps: npt.NDArray[np.int64] = np.where(at >= 0, np.append(self._steps, UNSEEN)[at], UNSEEN)
+        return steps
 
     def of_documents(self, table: Path) -> npt.NDArray[np.int64]:
         """Return int64 (documents,): the first step of each row of the document table of a shard, or UNSEEN."""
@@ -69,6 +73,11 @@ class Order:
             mine = codes == code
             steps[mine] = self.of_records(path, records[mine])
         return steps
+
+
+def _filled(found: pa.Array) -> npt.NDArray[np.int64]:
+    """Return the positions of values; -1 for those that were not found."""
+    return np.nan_to_num(found.to_numpy(zero_copy_only=False).astype(np.float64), nan=-1).astype(np.int64)
 
 
 def _looked_up(
@@ -98,7 +107,7 @@ def _integers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.int64]:
         numbers = column.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise InputError(f"the column {name!r} of the order must have integers of at least 0 ({error})") from error
-    if numbers.null_count or (len(numbers) and pc.min(numbers).as_py() < 0):
+    if numbers.null_count or (len(numbers) and compute("min_max", [numbers])["min"].as_py() < 0):
         raise InputError(f"the column {name!r} of the order must have an integer of at least 0 in every row")
     return numbers.to_numpy()  # type: ignore[no-any-return]
 
