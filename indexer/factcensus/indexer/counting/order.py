@@ -77,7 +77,9 @@ class Order:
 
 def _filled(found: pa.Array) -> npt.NDArray[np.int64]:
     """Return the positions of values; -1 for those that were not found."""
-    return np.nan_to_num(found.to_numpy(zero_copy_only=False).astype(np.float64), nan=-1).astype(np.int64)
+    positions = found.to_numpy(zero_copy_only=False).astype(np.float64)
+    filled: npt.NDArray[np.int64] = np.nan_to_num(positions, nan=-1).astype(np.int64)
+    return filled
 
 
 def _looked_up(
@@ -86,7 +88,8 @@ def _looked_up(
     if not len(known):
         return np.full(len(wanted), UNSEEN, np.int64)
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, values[at], UNSEEN)
+    found: npt.NDArray[np.int64] = np.where(known[at] == wanted, values[at], UNSEEN)
+    return found
 
 
 def _first_steps(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
