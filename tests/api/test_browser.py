@@ -121,7 +121,7 @@ def test_a_fact_can_be_entered_and_is_counted(opened: Opened, scripts: bool) -> 
     assert page.locator(".large").first.inner_text() == "2"
     page.go_back()
     assert page.get_by_label("Aliases").first.input_value() == "Curie\nMaria Skłodowska"
-    assert page.get_by_role("button", name="Copy the command").count() == int(scripts)
+    assert page.get_by_role("button", name="Copy as curl").count() == int(scripts)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -200,7 +200,7 @@ def test_pages_are_readable(opened: Opened, path: str, scheme: str) -> None:
 def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
     page = opened("/")
     reached = []
-    for _ in range(13):
+    for _ in range(14):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
@@ -209,6 +209,7 @@ def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
         "factcensus",
         "One fact",
         "A table of facts",
+        "A text",
         "Reference",
         "index",
         "window",
