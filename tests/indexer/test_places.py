@@ -392,10 +392,13 @@ def test_corpus_is_read_from_stores_and_web_servers(ending: str, bucket: str, we
 
 
 def test_plan_of_an_interrupted_build_holds_no_signature(web: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "web/good.jsonl").write_text('{"text": "a"}\n' * 100)
     (tmp_path / "web/bad.jsonl").write_text("not json\n")
+    sources = [f"{web.url}/{name}.jsonl?X-Amz-Signature=s3cr3t" for name in ("good", "bad")]
     with pytest.raises(InputError, match=r"bad\.jsonl, line 1"):
-        build_index(f"{web.url}/bad.jsonl?X-Amz-Signature=s3cr3t", tmp_path / "ix", jobs=1)
+        build_index(sources, tmp_path / "ix", jobs=1)
     plan = (tmp_path / "ix.building/plan.json").read_text()
+    assert "/good.jsonl?" in plan
     assert "/bad.jsonl?" in plan
     assert "s3cr3t" not in plan
 
