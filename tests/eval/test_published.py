@@ -116,5 +116,7 @@ def test_settings_of_the_evaluator_come_from_the_configuration() -> None:
     assert evaluator == StandardEvaluator(as_published=True, samples=0)
     with pytest.raises(ConfigError, match="setting of the evaluator 'standard': 'sampels'; did you mean 'samples'"):
         get_evaluator("standard", {"sampels": 0})
+    with pytest.raises(ConfigError, match=r"evaluator_settings.samples is 'many': expected int, such as 8"):
+        get_evaluator("standard", {"samples": "many"})
     with pytest.raises(ConfigError, match="evaluator is 'none'"):
         get_evaluator("none", {"samples": 0})

@@ -47,7 +47,7 @@ def get_evaluator(name: str, settings: Mapping[str, Any] | None = None) -> Evalu
         settings: Keyword arguments of the evaluator.
 
     Raises:
-        ConfigError: no installed package has an evaluator with this name, or it does not have one of the settings.
+        ConfigError: no installed package has an evaluator with this name, or it does not accept one of the settings.
     """
     if name == NONE:
         if settings:
@@ -57,8 +57,13 @@ def get_evaluator(name: str, settings: Mapping[str, Any] | None = None) -> Evalu
     if name not in known:
         raise unknown_name("evaluator", name, [*sorted(known), NONE])
     kind = known[name].load()
-    for setting in settings or ():
+    for setting, value in (settings or {}).items():
         if setting not in (accepted := inspect.signature(kind).parameters):
             raise unknown_name(f"setting of the evaluator {name!r}:", setting, accepted)
+        default = accepted[setting].default
+        if default not in (None, inspect.Parameter.empty) and type(value) is not type(default):
+            raise ConfigError(
+                f"evaluator_settings.{setting} is {value!r}: expected {type(default).__name__}, such as {default!r}"
+            )
     evaluator: Evaluator = kind(**(settings or {}))
     return evaluator
