@@ -27,6 +27,7 @@ from factcensus.indexer import CountIndex
 
 SINGLES = 1_000
 NGRAMS = 10_000
+PAIRS = 500
 WINDOW = 64
 #: Limits of the engine, high enough to have no effect.
 CLAUSE_LIMIT = 10**8
@@ -89,7 +90,7 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
         for row, pair in enumerate(pairs)
         if all(ids := [index.token_ids(" ".join(words)) for words in pair]) and None not in ids
     ]
-    queries = [[[list(subject)], [list(object)]] for _, (subject, object) in both if subject and object]
+    queries = [[[list(subject or ())], [list(object or ())]] for _, (subject, object) in both]
 
     def and_of_engine() -> list[Any]:
         limits = {"max_clause_freq": CLAUSE_LIMIT, "max_diff_tokens": DISTANCE_LIMIT}
@@ -130,6 +131,22 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
         f"The engine's AND counts occurrences near one another. For {below:,} of {len(queries):,} facts its count is "
         f"below the number of documents with both, which is impossible. It reports all counts as exact: "
         f"{not any(answer['approx'] for answer in and_of_engine())}."
+    )
+    rows = plain.to_pylist()
+    some = [
+        (rows[row]["subject"], rows[row]["object"], query)
+        for (row, _), query in zip(both[:PAIRS], queries[:PAIRS], strict=True)
+    ]
+    report.compare(
+        "one pair of entities, with the counts of both",
+        {
+            "ours, from strings": lambda: [index.cooccurrence(subject, object) for subject, object, _ in some],
+            "infini-gram's engine, AND, from ids, without the counts of both": lambda: [
+                engine.count_cnf(cnf=query, max_clause_freq=CLAUSE_LIMIT, max_diff_tokens=DISTANCE_LIMIT)
+                for _, _, query in some
+            ],
+        },
+        per=len(some),
     )
     with_window = report.compare(
         "the same facts with windows and aliases",

@@ -735,3 +735,32 @@ def test_out_is_never_a_file_of_the_index(
     assert main(["facts", "count", str(tmp_path / "f.csv"), "--index", str(index.folder), "--out", str(table)]) == 2
     assert "would overwrite the input" in capsys.readouterr().err
     assert table.read_bytes() == before
+
+
+#: Counts a table where pandas is not installed, and prints how often pandas was looked for meanwhile.
+_WITHOUT_PANDAS = """
+import sys, importlib.abc
+import pyarrow as pa, pyarrow.parquet
+from factcensus.indexer import CountIndex
+looked_for = []
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pandas":
+            looked_for.append(name)
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+facts = pa.table({"subject": ["a", "b"], "object": ["b", "a"], "subject_aliases": [["c"], None]})
+with CountIndex.open(sys.argv[1]) as index:
+    index.count_facts(facts.select(["subject", "object"]))
+    looked_for.clear()
+    for table in (facts, facts.to_pylist()):
+        for options in ({}, {"by": "source"}, {"windows": [3]}):
+            assert index.count_facts(table, **options).num_rows == 2
+print(len(looked_for))
+"""
+
+
+def test_counting_does_not_look_for_pandas(tmp_path: Path) -> None:
+    build_index([write_corpus(tmp_path / "corpus.jsonl", [{"text": "a b c"}])], tmp_path / "ix", jobs=1)
+    command = [sys.executable, "-c", _WITHOUT_PANDAS, str(tmp_path / "ix")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
