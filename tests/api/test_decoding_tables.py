@@ -20,6 +20,7 @@ from factcensus.api.decoding.tables import FactsReader
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import Problem
 from factcensus.api.jobs.incoming import checked_pieces
+from factcensus.api.jobs.records import NewJob
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.serving.catalog import Catalog
@@ -168,7 +169,7 @@ def test_an_incomplete_table_leaves_nothing_behind(index: CountIndex, tmp_path: 
         raise OSError("the disk is full")
 
     def submit(pieces: Iterable[pa.Table]) -> None:
-        runner.submit_pieces(index, pieces, [], facts=50, size=table.nbytes, media_type="text/csv", owner="")
+        runner.submit_pieces(index, pieces, NewJob([], 50, table.nbytes, "text/csv", ""))
 
     try:
         with pytest.raises(OSError, match="the disk is full"):

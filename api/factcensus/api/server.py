@@ -44,6 +44,26 @@ def listen(host: str, port: int) -> Listener:
         raise ListenError(host, port, error) from error
 
 
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextlib.contextmanager
+def handled_signals(stop: Handler, reload: Handler) -> Iterator[None]:
+    """Call ``stop`` on SIGINT and SIGTERM, and ``reload`` on SIGHUP, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[int, Handler] = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        handlers[signal.SIGHUP] = reload
+    previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
 def print_url(names: Sequence[str], url: str) -> None:
     """Print the first line of the service."""
     shown = ", ".join(names) or "no indexes yet"
@@ -127,22 +147,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals if this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         # The library's version raises the signal again, so an orderly shutdown would look like a crash.
-        handlers: dict[int, Callable[[int, FrameType | None], None]] = {
-            signal.SIGINT: self.handle_exit,
-            signal.SIGTERM: self.handle_exit,
-        }
-        if hasattr(signal, "SIGHUP"):  # not on Windows
-            handlers[signal.SIGHUP] = self._handle_reload
-        previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}
-        try:
+        with handled_signals(self.handle_exit, self._handle_reload):
             yield
-        finally:
-            for each, handler in previous.items():
-                signal.signal(each, handler)
 
     def _handle_reload(self, _signal: int, _frame: FrameType | None) -> None:
         threading.Thread(target=self._reload, name="reload", daemon=True).start()

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -25,7 +25,7 @@ from factcensus.api.errors import WorkerError
 from factcensus.api.http import logs
 from factcensus.api.http.connections import Listener
 from factcensus.api.jobs.remote import COUNTING
-from factcensus.api.server import GRACE_S, Server, print_url, url_of
+from factcensus.api.server import GRACE_S, Server, handled_signals, print_url, url_of
 from factcensus.api.settings import Settings
 from factcensus.api.workers.member import Member
 from factcensus.indexer.errors import FactcensusError, InputError
@@ -88,7 +88,10 @@ class Supervisor:
             InputError: The folder for temporary files has too long a path.
             WorkerError: A worker ended during its first start.
         """
-        with TemporaryDirectory(prefix="factcensus-serve-") as folder, self._signals():
+        with (
+            TemporaryDirectory(prefix="factcensus-serve-") as folder,
+            handled_signals(self._handle_exit, self._handle_reload),
+        ):
             if len(folder) > LONGEST_PATH:
                 raise InputError(f"the path of {folder} is too long for sockets; set TMPDIR to a shorter folder")
             (Path(folder) / "metrics").mkdir()
@@ -198,21 +201,6 @@ class Supervisor:
                 process.join()
         os.close(self._wake)
         os.close(self._woken)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Handle signals if this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        handlers = {signal.SIGINT: self._handle_exit, signal.SIGTERM: self._handle_exit}
-        handlers[signal.SIGHUP] = self._handle_reload
-        previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for each, handler in previous.items():
-                signal.signal(each, handler)
 
     def _handle_exit(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._stopping:

@@ -24,16 +24,16 @@ from factcensus.indexer.answers import (
     MentionCounts,
     NameVariant,
     TextCounts,
-    TraceAnswer,
 )
 from factcensus.indexer.arrays import TokenIds
+from factcensus.indexer.counting import passages
+from factcensus.indexer.counting import trace as tracing
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.quick_pair import count_disjoint
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
-from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS, trace
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
@@ -41,7 +41,6 @@ from factcensus.indexer.records import Entity, as_entity, clean_text
 from factcensus.indexer.records import texts as strings
 
 if TYPE_CHECKING:
-    from factcensus.indexer.answers import DocumentsAnswer
     from factcensus.indexer.remote.cost import Estimate
     from factcensus.indexer.tables.facts import Facts
 
@@ -227,49 +226,8 @@ class CountIndex(OpenedIndex):
         del facts
         return None
 
-    def find_documents(  # noqa: PLR0913 - options, which are given by name
-        self,
-        *,
-        text: str | None = None,
-        subject: Entity | str | None = None,
-        object: Entity | str | None = None,
-        window: int | None = None,
-        limit: int = 10,
-        start: int = 0,
-        by: str | None = None,
-        scope: Scope = EVERY_DOCUMENT,
-        deadline: Deadline | None = None,
-    ) -> DocumentsAnswer:
-        """Find documents with passages; see :func:`factcensus.indexer.counting.passages.find_documents`."""
-        from factcensus.indexer.counting.passages import find_documents
-
-        return find_documents(
-            self,
-            text=text,
-            subject=subject,
-            object=object,
-            window=window,
-            limit=limit,
-            start=start,
-            by=by,
-            scope=scope,
-            deadline=deadline,
-        )
-
-    def trace(
-        self,
-        text: str,
-        *,
-        least_tokens: int = LEAST_TOKENS,
-        limit: int = MOST_SPANS,
-        documents: int = MOST_DOCUMENTS,
-        scope: Scope = EVERY_DOCUMENT,
-        deadline: Deadline | None = None,
-    ) -> TraceAnswer:
-        """Find the spans of a text that occur in the corpus; see :func:`factcensus.indexer.counting.trace.trace`."""
-        return trace(
-            self, text, least_tokens=least_tokens, limit=limit, documents=documents, scope=scope, deadline=deadline
-        )
+    find_documents = passages.find_documents
+    trace = tracing.trace
 
     def _described(self, entity: Entity, mentions: int, documents: int) -> EntityCounts:
         names = (entity.name, *entity.aliases)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from factcensus.api.decoding.decoders import Decoded
 from factcensus.api.decoding.rows import counted_from, moved
 from factcensus.api.http.problems import Problem
-from factcensus.api.jobs.records import Job
+from factcensus.api.jobs.records import Job, NewJob
 from factcensus.api.jobs.remote import Jobs
 from factcensus.api.limits import check_entities
 from factcensus.api.settings import Limits
@@ -34,9 +34,7 @@ def submit_decoded(
         Problem: The table is too large, or there is no room for it.
     """
     pieces = checked_pieces(table, index, limits)
-    return jobs.submit_pieces(
-        index, pieces, windows, facts=table.facts, size=table.size, media_type=media_type, owner=owner
-    )
+    return jobs.submit_pieces(index, pieces, NewJob(windows, table.facts, table.size, media_type, owner))
 
 
 def checked_pieces(table: Decoded, index: CountIndex, limits: Limits) -> Iterator[pa.Table]:

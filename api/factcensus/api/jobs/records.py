@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -9,6 +10,25 @@ from typing import Any, Literal
 #: ``outdated``: documents were deleted from the index after the job was done, so its counts were removed.
 State = Literal["queued", "running", "done", "failed", "outdated"]
 UNFINISHED: tuple[State, ...] = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A checked table that is to be counted as a job.
+
+    Attributes:
+        windows: Windows in addition to the whole document.
+        facts: Rows of the table.
+        size: Bytes of the table.
+        media_type: Default media type of the result.
+        owner: Name of the key that sent the table.
+    """
+
+    windows: Sequence[int]
+    facts: int
+    size: int
+    media_type: str
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)

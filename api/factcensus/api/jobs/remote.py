@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from factcensus.api.http.problems import Problem
-from factcensus.api.jobs.records import Job
+from factcensus.api.jobs.records import Job, NewJob
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.serving.catalog import Catalog
 from factcensus.api.settings import Limits
@@ -27,17 +27,7 @@ class Jobs(Protocol):
     def retention_s(self) -> float: ...  # noqa: D102
     @property
     def reason_closed(self) -> str | None: ...  # noqa: D102
-    def submit_pieces(  # noqa: D102
-        self,
-        index: CountIndex,
-        pieces: Iterable[pa.Table],
-        windows: Sequence[int],
-        *,
-        facts: int,
-        size: int,
-        media_type: str,
-        owner: str,
-    ) -> Job: ...
+    def submit_pieces(self, index: CountIndex, pieces: Iterable[pa.Table], new: NewJob) -> Job: ...  # noqa: D102
     def job(self, id: str, owner: str) -> Job: ...  # noqa: D102
     def jobs(self, owner: str) -> list[Job]: ...  # noqa: D102
     def remove(self, id: str, owner: str) -> None: ...  # noqa: D102
@@ -65,20 +55,9 @@ class RemoteJobs:
             return problem.detail
         return reason
 
-    def submit_pieces(
-        self,
-        index: CountIndex,
-        pieces: Iterable[pa.Table],
-        windows: Sequence[int],
-        *,
-        facts: int,
-        size: int,
-        media_type: str,
-        owner: str,
-    ) -> Job:
+    def submit_pieces(self, index: CountIndex, pieces: Iterable[pa.Table], new: NewJob) -> Job:
         """Send a checked table to worker 0."""
-        about = {"facts": facts, "size": size, "media_type": media_type, "owner": owner}
-        job: Job = self._ask("submit", index.name, index.digest, list(windows), about, pieces=pieces)
+        job: Job = self._ask("submit", index.name, index.digest, new, pieces=pieces)
         return job
 
     def job(self, id: str, owner: str) -> Job:
@@ -133,8 +112,7 @@ def _submit(
     catalog: Catalog,
     name: str,
     digest: str | None,
-    windows: list[int],
-    about: dict[str, Any],
+    new: NewJob,
     pieces: Iterator[pa.Table],
 ) -> Job:
     """Store a table that another worker checked; that worker may know a newer generation of the index."""
@@ -144,4 +122,4 @@ def _submit(
         index = catalog.get(name)
     if digest not in index.held_digests:
         raise Problem("index-changed", f"index {name!r} changed while the table was sent; send it again")
-    return jobs.submit_pieces(index, pieces, windows, **about)
+    return jobs.submit_pieces(index, pieces, new)

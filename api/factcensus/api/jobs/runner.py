@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import LACKING, Problem, problem_of_lack
-from factcensus.api.jobs.records import UNFINISHED, Job, State
+from factcensus.api.jobs.records import UNFINISHED, Job, NewJob, State
 from factcensus.api.jobs.store import JobStore
 from factcensus.api.serving.catalog import Catalog
 from factcensus.api.settings import Limits
@@ -146,40 +146,26 @@ class JobRunner:
             raise Problem("jobs-unavailable", f"jobs are not available: {self.reason_closed}")
         return self._store
 
-    def submit_pieces(
-        self,
-        index: CountIndex,
-        pieces: Iterable[pa.Table],
-        windows: Sequence[int],
-        *,
-        facts: int,
-        size: int,
-        media_type: str,
-        owner: str,
-    ) -> Job:
+    def submit_pieces(self, index: CountIndex, pieces: Iterable[pa.Table], new: NewJob) -> Job:
         """Store a checked table as a job.
 
         Args:
             index: The index to count on.
             pieces: Pieces of the table, with the same schema.
-            windows: Windows in addition to the whole document.
-            facts: Rows of all pieces.
-            size: Bytes of all pieces.
-            media_type: Default media type of the result.
-            owner: Name of the key that sent the table.
+            new: The job.
 
         Raises:
             Problem: ``too-many-jobs``, ``jobs-full``, or jobs are not available.
         """
         job = Job(
             id=uuid.uuid4().hex,
-            owner=owner,
+            owner=new.owner,
             index=index.name,
             digest=index.digest,
-            media_type=media_type,
-            windows=tuple(dict.fromkeys(windows)),
+            media_type=new.media_type,
+            windows=tuple(dict.fromkeys(new.windows)),
             state="queued",
-            facts=facts,
+            facts=new.facts,
             counted=0,
             created=time(),
             started=None,
@@ -196,24 +182,24 @@ class JobRunner:
                     f"{self._limits.max_jobs} jobs are waiting or running (FACTCENSUS_MAX_JOBS); try again later",
                     headers={"Retry-After": "10"},
                 )
-            if store.size_bytes() + self._coming_bytes + size > self._limits.max_jobs_bytes:
+            if store.size_bytes() + self._coming_bytes + new.size > self._limits.max_jobs_bytes:
                 raise Problem(
                     "jobs-full",
                     f"all jobs together would use more than {self._limits.max_jobs_bytes} bytes "
                     "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
                     headers={"Retry-After": "60"},
                 )
-            if store.free_bytes() < self._coming_bytes + size + ROOM_BYTES:
+            if store.free_bytes() < self._coming_bytes + new.size + ROOM_BYTES:
                 raise problem_of_lack(errno.ENOSPC)
-            self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + size
+            self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + new.size
         try:
             store.add_pieces(job.id, _cut(pieces))  # without the lock, because a large table takes a while
         except BaseException:
             with self._changed:
-                self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
+                self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - new.size
             raise
         with self._changed:
-            self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - size
+            self._coming, self._coming_bytes = self._coming - 1, self._coming_bytes - new.size
             store.add(job)
             self._pinned[job.id] = index
             self._changed.notify()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import (
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
     from factcensus.indexer.remote.shard import RemoteShard
 
-Numbers = npt.NDArray[np.int64]
 #: The largest row entry of four bytes.
 _MOST_NARROW = 0xFFFFFFFF
 
@@ -162,9 +161,7 @@ class GatheredShard(Shard):
         chosen = NO_GROUPS if groups is None or not groups.size else groups[self._numbers]
         return Selection(counted, chosen, self.frequent, column)
 
-    def count(
-        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
-    ) -> tuple[int, int]:
+    def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens."""
         low, high = self._range(token_ids)
         if low == high:
@@ -173,25 +170,14 @@ class GatheredShard(Shard):
         return int(occurrences), int(documents)
 
     def count_all(
-        self,
-        tokens: npt.NDArray[np.uint32],
-        starts: Numbers,
-        counted: Mask,
-        column: int,
-        stop: npt.NDArray[np.uint8],
-        counts: Numbers,
+        self, tokens: TokenArray, starts: Numbers, counted: Mask, column: int, stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of each ``tokens[starts[i]:starts[i + 1]]`` to ``counts``."""
         ranges = self._ranges_of(tokens, starts)
         count_ranges(self._rows, self.selection(counted, column), ranges, stop, counts)
 
     def count_groups(
-        self,
-        token_ids: Sequence[int],
-        counted: Mask,
-        groups: npt.NDArray[np.int32],
-        stop: npt.NDArray[np.uint8],
-        counts: Numbers,
+        self, token_ids: Sequence[int], counted: Mask, groups: npt.NDArray[np.int32], stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of these tokens per group of documents to ``counts``."""
         low, high = self._range(token_ids)

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.remote.rounds import RemoteFile, Span, Steps
-
-Numbers = npt.NDArray[np.int64]
 
 #: Number of documents whose offsets are read at a time.
 BLOCK_DOCUMENTS = 512

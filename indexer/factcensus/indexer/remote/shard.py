@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.infini_gram.metadata import metadata_row, wrong_line
 from factcensus.indexer.kernels.ngrams import Selection
@@ -31,7 +31,6 @@ from factcensus.indexer.storage.shard import Occurrences, Shard, take_rows
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
 
-Numbers = npt.NDArray[np.int64]
 Ngram = tuple[int, ...]
 
 #: Number of occurrences from which a count reads ``frequent.N.G`` instead of the rows, if the index has it.
@@ -207,32 +206,19 @@ class RemoteShard(Shard):
         assert self.offsets.whole is not None
         return self.offsets.whole
 
-    def count(
-        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
-    ) -> tuple[int, int]:
+    def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens."""
         return self._gathered([token_ids]).count(token_ids, counted, column, stop)
 
     def count_all(
-        self,
-        tokens: npt.NDArray[np.uint32],
-        starts: Numbers,
-        counted: Mask,
-        column: int,
-        stop: npt.NDArray[np.uint8],
-        counts: Numbers,
+        self, tokens: TokenArray, starts: Numbers, counted: Mask, column: int, stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of each ``tokens[starts[i]:starts[i + 1]]`` to ``counts``."""
         gathered = self._gathered(flat_ngrams(tokens, starts))
         gathered.count_all(tokens, starts, counted, column, stop, counts)
 
     def count_groups(
-        self,
-        token_ids: Sequence[int],
-        counted: Mask,
-        groups: npt.NDArray[np.int32],
-        stop: npt.NDArray[np.uint8],
-        counts: Numbers,
+        self, token_ids: Sequence[int], counted: Mask, groups: npt.NDArray[np.int32], stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of these tokens per group of documents to ``counts``."""
         self._gathered([token_ids]).count_groups(token_ids, counted, groups, stop, counts)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import compact, search
 from factcensus.indexer.kernels.bits import bitmap_words, set_size
@@ -135,9 +135,7 @@ class CompactShard(Shard):
         bitmap_of[used] = place[inverse]
         return bitmaps, bitmap_of
 
-    def count(
-        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
-    ) -> tuple[int, int]:
+    def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens; see :meth:`Shard.count`."""
         plan = self._plan_of(token_ids)
         if not plan.most[0]:
@@ -154,13 +152,7 @@ class CompactShard(Shard):
         return self.locate(plan, np.zeros(1, np.int64), np.zeros((1, 2), np.int64), stop)
 
     def count_all(
-        self,
-        tokens: npt.NDArray[np.uint32],
-        starts: npt.NDArray[np.int64],
-        counted: Mask,
-        column: int,
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, tokens: TokenArray, starts: Numbers, counted: Mask, column: int, stop: Stop, counts: Numbers
     ) -> None:
         """Add the counts of many token sequences to ``counts``; see :meth:`Shard.count_all`."""
         plan = self.plan(tokens, starts)
@@ -176,12 +168,7 @@ class CompactShard(Shard):
                 return
 
     def count_groups(
-        self,
-        token_ids: Sequence[int],
-        counted: Mask,
-        groups: npt.NDArray[np.int32],
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, token_ids: Sequence[int], counted: Mask, groups: npt.NDArray[np.int32], stop: Stop, counts: Numbers
     ) -> None:
         """Add the counts of these tokens per group to ``counts``; see :meth:`Shard.count_groups`."""
         positions = self._located(self._plan_of(token_ids), stop)

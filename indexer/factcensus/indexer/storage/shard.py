@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexerError, IndexFormatError, too_many_files
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
@@ -132,31 +132,18 @@ class Shard(ABC):
         """
 
     @abstractmethod
-    def count(
-        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
-    ) -> tuple[int, int]:
+    def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
 
     @abstractmethod
     def count_all(
-        self,
-        tokens: npt.NDArray[np.uint32],
-        starts: npt.NDArray[np.int64],
-        counted: Mask,
-        column: int,
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, tokens: TokenArray, starts: Numbers, counted: Mask, column: int, stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of each ``tokens[starts[i]:starts[i + 1]]`` to ``counts``, int64 (n, 2)."""
 
     @abstractmethod
     def count_groups(
-        self,
-        token_ids: Sequence[int],
-        counted: Mask,
-        groups: npt.NDArray[np.int32],
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, token_ids: Sequence[int], counted: Mask, groups: npt.NDArray[np.int32], stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of these tokens per group of documents to ``counts``, int64 (groups, 2)."""
 

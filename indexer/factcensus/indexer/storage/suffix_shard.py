@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.arrays import Array, Mask
+from factcensus.indexer.arrays import Array, Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges, stored_counts
@@ -141,9 +141,7 @@ class SuffixArrayShard(Shard):
         low, high = search.find(self.suffix_array, query)
         return int(low), int(high)
 
-    def count(
-        self, token_ids: Sequence[int], counted: Mask, column: int, stop: npt.NDArray[np.uint8]
-    ) -> tuple[int, int]:
+    def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens; see :func:`ngrams.count_range`."""
         return self._count(*self.count_arrays, np.array(token_ids, self.token_dtype), counted, column, stop)
 
@@ -162,25 +160,14 @@ class SuffixArrayShard(Shard):
         return stream, table, width, token_bytes, first, types, *documents, self.frequent
 
     def count_all(
-        self,
-        tokens: npt.NDArray[np.uint32],
-        starts: npt.NDArray[np.int64],
-        counted: Mask,
-        column: int,
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, tokens: TokenArray, starts: Numbers, counted: Mask, column: int, stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents of each n-gram to ``counts``."""
         ranges = self.find_all(tokens, starts)
         count_ranges(self.suffix_rows, self.selection(counted, column), ranges, stop, counts)
 
     def count_groups(
-        self,
-        token_ids: Sequence[int],
-        counted: Mask,
-        groups: npt.NDArray[np.int32],
-        stop: npt.NDArray[np.uint8],
-        counts: npt.NDArray[np.int64],
+        self, token_ids: Sequence[int], counted: Mask, groups: npt.NDArray[np.int32], stop: Stop, counts: Numbers
     ) -> None:
         """Add occurrences and documents in each group to ``counts``."""
         low, high = self.find(token_ids)
