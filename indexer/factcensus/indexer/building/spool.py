@@ -139,9 +139,13 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
             ids = order.renumber(ids, len(encoder.table))
         ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
         digests = [hashlib.blake2b(document.text, digest_size=8).digest() for document in documents]
-        rows.write_batch(_rows(documents, lengths.tolist(), digests, task.file.name))
-        for document, digest in zip(documents, digests, strict=True):
-            content.update(digest + (document.id or "").encode() + b"\0")
+        rows.write_batch(_rows(documents, lengths, digests, task.file.name))
+        content.update(
+            b"".join(
+                digest + (document.id or "").encode() + b"\0"
+                for document, digest in zip(documents, digests, strict=True)
+            )
+        )
         totals["documents"] += len(documents)
         totals["tokens"] += len(ids)
         totals["text_bytes"] += sum(len(document.text) for document in documents)
@@ -282,15 +286,18 @@ def write_words(file: Path | BinaryIO, arena: npt.NDArray[np.uint8], starts: npt
     np.savez(file, arena=arena, starts=starts)
 
 
-def _rows(documents: list[Document], lengths: list[int], digests: list[bytes], path: str) -> pa.RecordBatch:
-    columns: dict[str, list[Any]] = {
-        "id": [document.id for document in documents],
-        "source": [document.source for document in documents],
-        "path": [path] * len(documents),
-        "record": [document.record for document in documents],
-        "tokens": lengths,
-        "text_bytes": [len(document.text) for document in documents],
-        "text_digest": [int.from_bytes(digest, "little") for digest in digests],
-        "metadata": [document.metadata for document in documents],
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)
+def _rows(documents: list[Document], lengths: npt.NDArray[np.int64], digests: list[bytes], path: str) -> pa.RecordBatch:
+    texts, numbers = pa.string(), pa.int64()
+    columns = [
+        pa.array([document.id for document in documents], texts),
+        pa.array([document.source for document in documents], texts).dictionary_encode(),
+        pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(len(documents), np.int32), pa.int32()), pa.array([path], texts)
+        ),
+        pa.array([document.record for document in documents], numbers),
+        pa.array(lengths, numbers),
+        pa.array([len(document.text) for document in documents], numbers),
+        pa.array(np.frombuffer(b"".join(digests), "<u8"), pa.uint64()),
+        pa.array([document.metadata for document in documents], texts),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT_SCHEMA)

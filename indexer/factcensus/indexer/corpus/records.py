@@ -37,6 +37,8 @@ _LARGE = re.compile(r"[:,\[]-?\d(?:\.\d+)?e\+?\d\d")
 #: A substring of such numbers, which is faster to search for.
 _EXPONENT = "e+" if b"e+" in orjson.dumps(1e22) else "e"
 _TOO_DEEP = f"nested more than {MOST_NESTED} levels deep"
+#: Below this number of bytes, a line is searched for repeated keys with its text.
+SHORT_LINE = 1 << 12
 _MISSING = object()
 _ANY_LINE = LineLimit()
 #: Bytes of a block of lines; a longer line makes a larger block.
@@ -211,6 +213,10 @@ class RepeatedKeys:
             BadRecordError: A key is given twice.
         """
         kept, text_bytes = document.metadata.count(":") + taken, len(document.text)
+        # Reading a short text costs less than finding where it is.
+        is_short = len(line) < SHORT_LINE and not self._always
+        if is_short and _colons(line, 0, len(line)) <= kept + 1 + document.text.count(b":"):
+            return
         if not self.possible(line, text_bytes, kept):
             return
         if self._always or _colons(line, 0, len(line)) > kept + 1 + document.text.count(b":"):
@@ -310,16 +316,20 @@ def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any
 
 def _source_text(value: Any) -> str | None:
     """Return a source as text; None if the value cannot name a source."""
-    return _id_text(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, str):
+        return clean_text(value)
+    return _id_text(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _id_text(value: Any) -> str | None:
     """Return an id as text: strings and numbers as written, lists and objects as JSON; None for null and NaN."""
+    if isinstance(value, str):
+        return clean_text(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, (bool, list, dict)):
         return _dump(value)
-    return clean_text(value if isinstance(value, str) else _other(value))
+    return clean_text(_other(value))
 
 
 def _other(value: Any) -> str:
