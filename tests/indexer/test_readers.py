@@ -493,7 +493,7 @@ def test_index_inside_the_corpus_folder_is_not_part_of_the_corpus(tmp_path: Path
     told: list[str] = []
     for out in (tmp_path / "one", tmp_path / "two"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build_module, "write_states", lambda *_: 1 / 0)
+            patch.setattr(build_module, "write_states", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 build_index([tmp_path], out, jobs=1)
         with build(tmp_path, out, notice=told.append) as index:
