@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from factcensus.unlearn.chat import fix_chat_template, reads_clock
 from factcensus.unlearn.config.run_config import Form, RunConfig
@@ -156,7 +156,7 @@ def prepare(selection: Selection, encoded: Asker) -> Material:
         counts=_counts(forget_rows, config),
         strata=_strata(forget_rows),
         watched=watched,
-        end_id=encoded.tokenizer.eos_token_id,
+        end_id=cast("int | None", encoded.tokenizer.eos_token_id),
     )
     for method in config.methods:
         trained = material.of(method)

@@ -85,7 +85,7 @@ def add_tables(tables: Sequence[pa.Table], windows: Sequence[int], labels: Mappi
         else:
             column = table[name]
             for other in tables[1:]:
-                column = pc.add(column, other[name])
+                column = pc.call_function("add", [column, other[name]])
         table = table.set_column(place, name, column)
     return table
 

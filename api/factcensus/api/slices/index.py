@@ -78,12 +78,12 @@ class SlicedIndex(CountIndex):
         self._closing = weakref.finalize(self, _close, self._pool, slices)
 
     @property
-    def digest(self) -> str | None:
+    def digest(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Digest of the whole index."""
         return self._digest
 
     @property
-    def held_digests(self) -> frozenset[str | None]:
+    def held_digests(self) -> frozenset[str | None]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The digest of the whole index."""
         return frozenset([self._digest])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,16 @@ def count_disjoint(
         tokens = np.array([*chain.from_iterable(forms)], shard.token_dtype)
         with lend_workspace(shard.documents) as space:
             space.renew(1)
-            arguments = (*shard.count_arrays, shard.ids, tokens, starts, entities, counted, column, *space.stamps)
+            arguments: tuple[Any, ...] = (
+                *shard.count_arrays,
+                shard.ids,
+                tokens,
+                starts,
+                entities,
+                counted,
+                column,
+                *space.stamps,
+            )
             if not count_disjoint_pair(*arguments, stop, space.work, counts[0]):
                 return None
     return counts

@@ -103,7 +103,8 @@ def _checked(name: str, key: str, returned: str | None) -> tuple[Any, tuple[Any,
     function = _flat(_kernel(name), key, returned)
     # The names of tuples are not types.
     signature = tuple(_type(part, numba.types) for part in key.split(",") if not part.endswith(("(", ")")))
-    typing, target = registry.cpu_target.typing_context, registry.cpu_target.target_context
+    cpu: Any = registry.cpu_target
+    typing, target = cpu.typing_context, cpu.target_context
     typing.refresh()
     target.refresh()
     infer(typing, target, parsed(function), signature, None)

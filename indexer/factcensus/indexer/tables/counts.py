@@ -90,7 +90,7 @@ def count_facts(
     table = counts_table(facts, named, index=index.name, digest=index.digest, analyzer=index.analyzer.label)
     if by is not None and steps_of(by) is not None:
         groups, found = cumulated(by, groups, found, axis=1)
-        steps = step_column(by, names, facts.num_rows, zip(groups, found.swapaxes(0, 1), strict=True))
+        steps = step_column(by, names, table.num_rows, zip(groups, found.swapaxes(0, 1), strict=True))
         table = table.append_column(f"by_{by}", steps)
     elif by is not None:
         rows = [
