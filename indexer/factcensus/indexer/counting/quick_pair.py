@@ -60,7 +60,10 @@ def count_disjoint(
                 counted,
                 column,
                 *space.stamps,
+                stop,
+                space.work,
+                counts[0],
             )
-            if not count_disjoint_pair(*arguments, stop, space.work, counts[0]):
+            if not count_disjoint_pair(*arguments):
                 return None
     return counts
