@@ -103,9 +103,16 @@ def test_answers_equal_those_of_the_whole(
 
 
 @pytest.mark.parametrize("limit", [1, 3, 40, 100])
-@pytest.mark.parametrize("query", [{"text": "Paris"}, {"text": "Ünal", "by": "source"},
-                                   {"subject": {"name": "the"}, "object": {"name": "of"}, "window": 0},
-                                   {"text": "nowhere"}, {"text": "C++", "filter": {"source": "s1"}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"text": "Paris"},
+        {"text": "Ünal", "by": "source"},
+        {"subject": {"name": "the"}, "object": {"name": "of"}, "window": 0},
+        {"text": "nowhere"},
+        {"text": "C++", "filter": {"source": "s1"}},
+    ],
+)
 def test_pages_of_documents_equal_those_of_the_whole(
     limit: int, query: dict[str, Any], services: tuple[httpx.Client, httpx.Client]
 ) -> None:
@@ -159,8 +166,11 @@ def test_missing_slice_is_503_and_never_a_partial_sum(whole: Path, tmp_path: Pat
         ask = {"text": "Paris"}
         total = http.post("/v1/indexes/whole/count", json=ask).json()["occurrences"]
         second.close()
-        for route, body in (("count", {"text": "of"}), ("documents", ask), ("facts:count", {"facts": [
-            {"subject": "Paris", "object": "of"}]})):  # fmt: skip
+        for route, body in (
+            ("count", {"text": "of"}),
+            ("documents", ask),
+            ("facts:count", {"facts": [{"subject": "Paris", "object": "of"}]}),
+        ):
             reply = http.post(f"/v1/indexes/whole/{route}", json=body)
             assert (reply.status_code, reply.json()["type"]) == (503, "urn:factcensus:problem:slice-unavailable")
         until(lambda: http.get("/readyz").status_code == 503)

@@ -121,8 +121,11 @@ def test_estimate_is_close_for_a_real_corpus(real_data: Path, tmp_path: Path) ->
     estimate = estimate_build(find_source_files(source), get_analyzer("words"), memory_bytes=8 << 30, jobs=1)
     manifest = build_index(source, tmp_path / "ix", jobs=1)
     size = sum(file.bytes for file in manifest.files.values())
-    for guess, real in [(estimate.text_bytes, manifest.text_bytes), (estimate.tokens, manifest.tokens),
-                        (estimate.index_bytes, size)]:  # fmt: skip
+    for guess, real in [
+        (estimate.text_bytes, manifest.text_bytes),
+        (estimate.tokens, manifest.tokens),
+        (estimate.index_bytes, size),
+    ]:
         assert 0.7 < guess / real < 1.4
     assert estimate.least_disk_bytes < estimate.disk_bytes
 

@@ -1,4 +1,4 @@
-"""An object store and a Ray cluster on loopback: building an index and counting a corpus, end to end."""
+"""An object store and a Ray cluster on loopback: counting a corpus, building an index and asking it, end to end."""
 
 from __future__ import annotations
 
@@ -39,13 +39,31 @@ def test_store_and_cluster_build_and_count_like_one_machine(
 
     ray = ["--jobs", 2, "--ray", "local"]
     run(
-        "facts", "count", tmp_path / "facts.parquet", "--scan", f"{bucket}/corpus", "--window", 3,
-        "--work", f"{bucket}/scan", "--out", f"{bucket}/counts.parquet", *ray,
-    )  # fmt: skip
+        "facts",
+        "count",
+        tmp_path / "facts.parquet",
+        "--scan",
+        f"{bucket}/corpus",
+        "--window",
+        3,
+        "--work",
+        f"{bucket}/scan",
+        "--out",
+        f"{bucket}/counts.parquet",
+        *ray,
+    )
     run(
-        "index", "build", f"{bucket}/corpus", "--out", f"{bucket}/ix", "--work", f"{bucket}/build",
-        "--shard-tokens", 130, *ray,
-    )  # fmt: skip
+        "index",
+        "build",
+        f"{bucket}/corpus",
+        "--out",
+        f"{bucket}/ix",
+        "--work",
+        f"{bucket}/build",
+        "--shard-tokens",
+        130,
+        *ray,
+    )
 
     assert (
         read_table(Place.of(f"{bucket}/counts.parquet")).drop_columns(["index"]).equals(counted.drop_columns(["index"]))
@@ -59,5 +77,16 @@ def test_store_and_cluster_build_and_count_like_one_machine(
         assert json.loads(capsys.readouterr().out)["finished"]
         places: Any = Place.of(f"{bucket}/{work}")
         assert not any(b"test-secret" in (places / name).read() for name in places.files())
+
+    # The index that the cluster built is asked at its URL.
+    run(
+        "facts", "count", tmp_path / "facts.parquet", "--index", out, "--window", 3, "--out", tmp_path / "there.parquet"
+    )
     with CountIndex.open(tmp_path / "local") as index:
-        assert index.count("w1").occurrences > 0
+        here = index.count_facts(facts, windows=[3])
+        assert read_table(tmp_path / "there.parquet").drop_columns(["index"]).equals(here.drop_columns(["index"]))
+        capsys.readouterr()
+        run("count", out, "w1", "--json")
+        there = json.loads(capsys.readouterr().out)
+        assert there["occurrences"] == index.count("w1").occurrences > 0
+        assert there["remote"]["requests"] > 0

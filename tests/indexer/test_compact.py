@@ -69,9 +69,10 @@ def test_sets_give_their_integers_in_order_by_number_and_from_a_value_on(
 
 @settings(QUICK, max_examples=150)
 @given(
-    made=integer_sets(), candidates=st.sets(st.integers(0, 20_000), max_size=60),
+    made=integer_sets(),
+    candidates=st.sets(st.integers(0, 20_000), max_size=60),
     near=st.sampled_from([(0, 0), (-1, 0), (0, 1), (-3, 2), (5, 6)]),
-)  # fmt: skip
+)
 def test_candidates_near_an_integer_of_a_set_are_kept(
     made: tuple[int, list[int]], candidates: set[int], near: tuple[int, int]
 ) -> None:

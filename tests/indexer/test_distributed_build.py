@@ -90,9 +90,14 @@ def local_build(corpus: Path, out: Path, **options: Any) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("analyzer", "layout"),
-    [("words", "suffix-array"), ("words-cased", "compact"), ("bytes", "suffix-array"), ("hf", "suffix-array"),
-     ("hf", "compact")],
-)  # fmt: skip
+    [
+        ("words", "suffix-array"),
+        ("words-cased", "compact"),
+        ("bytes", "suffix-array"),
+        ("hf", "suffix-array"),
+        ("hf", "compact"),
+    ],
+)
 def test_index_equals_the_local_one_byte_for_byte(analyzer: str, layout: str, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     name = f"hf:{tokenizer_of(tmp_path)}" if analyzer == "hf" else analyzer

@@ -49,13 +49,19 @@ class World:
         seen = [row for row in self.rows if row["seen"]]
         if kind == "rows":  # one for each sight
             pairs = [(row, step) for row in seen for step in row["seen"]]
-            return pa.table({"path": [row["path"] for row, _ in pairs], "record": [row["record"] for row, _ in pairs],
-                             "step": [step for _, step in pairs]})  # fmt: skip
+            return pa.table(
+                {
+                    "path": [row["path"] for row, _ in pairs],
+                    "record": [row["record"] for row, _ in pairs],
+                    "step": [step for _, step in pairs],
+                }
+            )
         steps = pa.array([row["seen"] for row in seen], pa.list_(pa.int64()))
         if kind == "id":
             return pa.table({"id": [row["id"] for row in seen], "step": steps})
-        return pa.table({"path": [row["path"] for row in seen], "record": [row["record"] for row in seen],
-                         "step": steps})  # fmt: skip
+        return pa.table(
+            {"path": [row["path"] for row in seen], "record": [row["record"] for row in seen], "step": steps}
+        )
 
     def expected(self, tmp_path: Path, checkpoint: int) -> list[dict[str, int]]:
         """Count the documents that training saw before a checkpoint, in a corpus that has only these."""
@@ -106,9 +112,14 @@ def test_indexes_and_scans_count_the_documents_seen_so_far(
     monkeypatch.setattr(scan_module, "UNIT_BYTES", 1)
     for part in (1, 0):
         scan_shared(
-            world.folder, FACTS, work=tmp_path / "work", out=tmp_path / "out.parquet", runner=LocalRunner(1, part, 2),
-            settings=ScanSettings(windows=(2,), by=BY), order=table,
-        )  # fmt: skip
+            world.folder,
+            FACTS,
+            work=tmp_path / "work",
+            out=tmp_path / "out.parquet",
+            runner=LocalRunner(1, part, 2),
+            settings=ScanSettings(windows=(2,), by=BY),
+            order=table,
+        )
     assert read_table(tmp_path / "out.parquet").equals(scanned)
 
 
@@ -130,14 +141,23 @@ def test_commands_take_the_table_of_an_order(world: World, tmp_path: Path, capsy
         == (first["cooccurrence_documents"])
     )
     tables = []
-    for number, source in enumerate([["--index", str(tmp_path / "ix")], ["--scan", str(world.folder)],
-                                     ["--scan", str(world.folder), "--work", str(tmp_path / "w")]]):  # fmt: skip
+    for number, source in enumerate(
+        [
+            ["--index", str(tmp_path / "ix")],
+            ["--scan", str(world.folder)],
+            ["--scan", str(world.folder), "--work", str(tmp_path / "w")],
+        ]
+    ):
         out = tmp_path / f"{number}.parquet"
         assert main(["facts", "count", str(facts), *source, *steps, "--out", str(out)]) == 0
         tables.append(read_table(out)[f"by_{BY}"].to_pylist())
     assert tables[0] == tables[1] == tables[2]
-    for wrong in (["--by", BY], ["--order", str(order)], ["--by", "step:0", "--order", str(order)],
-                  ["--by", "source", "--order", str(order)]):  # fmt: skip
+    for wrong in (
+        ["--by", BY],
+        ["--order", str(order)],
+        ["--by", "step:0", "--order", str(order)],
+        ["--by", "source", "--order", str(order)],
+    ):
         assert main(["count", str(tmp_path / "ix"), "Paris", *wrong]) == 2
 
 

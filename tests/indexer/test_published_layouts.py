@@ -252,9 +252,13 @@ def test_counts_in_every_layout_equal_the_engine_and_brute_force(layout: str, pu
 
 @pytest.mark.parametrize(("layout", "kind"), [(layout, "s3") for layout in LAYOUTS] + [("v4-u16-meta", "web")])
 def test_index_at_a_url_answers_like_the_folder(
-    layout: str, kind: str, published: Published, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+    layout: str,
+    kind: str,
+    published: Published,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("FACTCENSUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("factcensus.indexer.remote.search.WINDOW_BYTES", 256)  # as if the table were large
     monkeypatch.setattr("factcensus.indexer.remote.search.WINDOW_ROWS", 32)

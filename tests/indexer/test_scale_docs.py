@@ -100,8 +100,11 @@ def test_order_of_olmo_is_read_from_files_in_its_format() -> None:
     np.array([5, 3, 0, 4, 1, 2], np.uint32).tofile("global_indices.npy")
     exec(OLMO.replace(".min()) // 2048", ".min()) // 2"), {})  # noqa: S102 - our own page, with 2 instances per step
     assert read_table("order.parquet").to_pylist() == [
-        {"id": "a", "step": 1}, {"id": "b", "step": 2}, {"id": "c", "step": 0}, {"id": "d", "step": 0},
-    ]  # fmt: skip
+        {"id": "a", "step": 1},
+        {"id": "b", "step": 2},
+        {"id": "c", "step": 0},
+        {"id": "d", "step": 0},
+    ]
 
 
 def test_order_of_pythia_is_read_from_a_stream_in_its_format(folder: Path) -> None:

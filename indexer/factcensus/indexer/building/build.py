@@ -125,11 +125,20 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
     if not (place := Place.of(out)).is_local:
         with uploaded(place, progress or _silent) as local:
             return build_index(
-                sources, local, analyzer=analyzer, layout=layout, jobs=jobs,
-                memory_bytes=memory_bytes, shard_tokens=shard_tokens,
-                text_field=text_field, id_field=id_field, on_bad_line=on_bad_line, device=device, progress=progress,
+                sources,
+                local,
+                analyzer=analyzer,
+                layout=layout,
+                jobs=jobs,
+                memory_bytes=memory_bytes,
+                shard_tokens=shard_tokens,
+                text_field=text_field,
+                id_field=id_field,
+                on_bad_line=on_bad_line,
+                device=device,
+                progress=progress,
                 notice=notice,
-            )  # fmt: skip
+            )
     out = place.path
     settings = BuildSettings(analyzer, memory_bytes, shard_tokens, text_field, id_field, on_bad_line, layout=layout)
     if out.exists():
@@ -252,9 +261,14 @@ def compact_index(
     if place is not None and not place.is_local:
         with uploaded(place, progress or _silent) as local:
             return compact_index(
-                index, local, jobs=jobs, memory_bytes=memory_bytes, shard_tokens=shard_tokens, device=device,
+                index,
+                local,
+                jobs=jobs,
+                memory_bytes=memory_bytes,
+                shard_tokens=shard_tokens,
+                device=device,
                 progress=progress,
-            )  # fmt: skip
+            )
     if place is not None and place.path.exists():
         raise InputError(f"{out} exists; choose another --out")
     target = index if place is None else place.path

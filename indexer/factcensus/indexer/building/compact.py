@@ -323,7 +323,12 @@ def _write_block(
         words[bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
     else:
         add_to_set(
-            words, begins[number], sizes[number], np.int64(low[number]), np.int64(entries[number]),
-            np.int64(written[number]), np.int64(block),
-        )  # fmt: skip
+            words,
+            begins[number],
+            sizes[number],
+            np.int64(low[number]),
+            np.int64(entries[number]),
+            np.int64(written[number]),
+            np.int64(block),
+        )
         written[number] += 1
