@@ -166,7 +166,7 @@ def test_text_and_positions_equal_plain_lists(documents: list[list[int]], rare: 
         ngrams = {tuple(document[i : i + n]) for document in ids for n in (1, 2, 3, 5) for i in range(len(document))}
         for ngram in sorted(ngrams)[:300]:
             assert shard.positions_of(ngram).tolist() == occurrences(ids, ngram)
-        assert verify_index(index.folder, full=True)["rows_compared"] == shard.size
+        assert verify_index(index.folder, full=True).rows_compared == shard.size
 
 
 @settings(QUICK, max_examples=30)

@@ -87,7 +87,8 @@ def test_invalid_document_queries_are_refused(tmp_path: Path) -> None:
             index.find_documents(text="—")
         for asked in (
             {},
-            {"subject": Entity("a")},
+            {"object": Entity("b")},
+            {"text": "a", "subject": Entity("a")},
             {"text": "a", "subject": Entity("a"), "object": Entity("b")},
             {"text": "a", "limit": 0},
             {"text": "a", "start": -1},

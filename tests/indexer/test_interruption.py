@@ -576,13 +576,13 @@ def test_changes_of_one_index_exclude_each_other_but_not_readers(
         "delete": lambda: delete_documents(tmp_path / "ix", ids=["word0-1"]),
         "replace": lambda: add_to_index(tmp_path / "ix", [again], replace=True, jobs=1),
     }
-    from factcensus.indexer.building import build
+    from factcensus.indexer.building import staging
     from factcensus.indexer.changing import deletion
 
     for name in ("add", "compact", "delete", "replace"):
         before = counts(tmp_path / "ix")
         with CountIndex.open(tmp_path / "ix") as index:
-            where = deletion if name == "delete" else build
+            where = deletion if name == "delete" else staging
             with stopped_at(where, "commit", monkeypatch, changes[name]):
                 for other in changes.values():
                     with pytest.raises(InputError, match=r"another process is changing"):

@@ -19,7 +19,7 @@ from factcensus.indexer.building.spool import SpoolTask
 from factcensus.indexer.cli.root import main
 from factcensus.indexer.corpus import SourceFile
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.storage import layout, repeated, suffix_shard
+from factcensus.indexer.storage import layout, repeated
 from factcensus.indexer.storage.manifest import Manifest
 
 from .corpora import make_index, records, write_corpus
@@ -163,8 +163,7 @@ def test_tables_with_entries_of_five_bytes_are_written_and_read(
     with make_index(tmp_path / "narrow", texts, shard_tokens=3_000) as index:
         wanted = index.count_many(queries)
     width = layout.entry_bytes
-    for module in (layout, suffix_shard):
-        monkeypatch.setattr(module, "entry_bytes", lambda size: max(5, width(size)))
+    monkeypatch.setattr(layout, "entry_bytes", lambda size: max(5, width(size)))
     with make_index(tmp_path / "wide", texts, shard_tokens=3_000) as index:
         assert index.count_many(queries).tolist() == wanted.tolist()
         for each in index.shards:

@@ -23,7 +23,7 @@ from factcensus.indexer.building.device_sort import choose_device, sort_suffixes
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 from factcensus.indexer.errors import InputError, MissingExtraError
 from factcensus.indexer.kernels.search import first_wrong_row
-from factcensus.indexer.storage import shard
+from factcensus.indexer.storage import suffix_shard
 from factcensus.indexer.storage.layout import write_table
 
 from .corpora import ENGINE_PATH_TRAPS, make_index, write_corpus
@@ -465,7 +465,7 @@ def test_table_with_wide_row_numbers_is_verified_alike(tmp_path: Path, monkeypat
     """Shards with more than 2^32 tokens, as built by infini-gram, need 64-bit row numbers."""
     with make_index(tmp_path, ["a b a", "b a a b", ""]) as index:
         (opened,) = index.shards
-        monkeypatch.setattr(shard, "MOST_NARROW_ROWS", 0)
+        monkeypatch.setattr(suffix_shard, "MOST_NARROW_ROWS", 0)
         assert opened.first_wrong_row() is None
         opened.table = opened.table.copy()
         opened.table[[2, 3]] = opened.table[[3, 2]]
