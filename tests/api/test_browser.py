@@ -113,11 +113,13 @@ def test_a_fact_can_be_entered_and_is_counted(opened: Opened, scripts: bool) -> 
     page.get_by_role("group", name="Subject").get_by_label("Name").fill("Marie Curie")
     page.get_by_role("group", name="Subject").get_by_label("Aliases").fill("Curie\nMaria Skłodowska")
     page.get_by_role("group", name="Object").get_by_label("Name").fill("Warsaw")
-    page.get_by_role("button", name="Count", exact=True).click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Count", exact=True).click()
     heading = page.get_by_role("heading", name="Marie Curie and Warsaw in tiny")
     assert heading.is_visible()
     assert page.locator(".large").all_inner_texts() == ["4", "5", "5"]
-    page.get_by_role("link", name="books").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="books").click()
     assert page.locator(".large").first.inner_text() == "2"
     page.go_back()
     assert page.get_by_label("Aliases").first.input_value() == "Curie\nMaria Skłodowska"
@@ -138,9 +140,11 @@ def test_a_table_can_be_uploaded_watched_and_downloaded(opened: Opened, table: P
     assert len(counts) == 31
     assert (counts[0]["subject"], int(counts[0]["cooccurrence_documents_w9"])) == ("Curie", 4)
     page.get_by_label("Bins").fill("edges:1,4")
-    page.get_by_role("button", name="Show").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Show").click()
     assert page.get_by_role("list", name="Strata").get_by_role("listitem").count() == 2
-    page.get_by_role("link", name="Curie").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Curie").click()
     assert page.get_by_role("heading", name="Curie and Warsaw in tiny").is_visible()
 
 
