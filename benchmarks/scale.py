@@ -82,7 +82,7 @@ class Rates:
         return corpus.text_bytes / self.bytes_per_token
 
     def types(self, tokens: float) -> float:
-        """Return the number of types among so many tokens."""
+        """Return the number of types in a text of this many tokens."""
         return self.types_at_one * tokens**GROWTH
 
 

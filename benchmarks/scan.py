@@ -46,7 +46,7 @@ def random_facts(names: Sequence[str], number: int) -> pa.Table:
 
 
 def measure(data: Path, number: int, sources: Sequence[str | Path]) -> float:
-    """Scan sources for so many facts in this process, and return the seconds of the processor for reading them."""
+    """Scan sources for a number of facts in this process, and return the CPU seconds."""
     names = titles(sorted((data / "corpus" / "simplewiki").rglob("*.json.gz")), number)
     facts = random_facts(names, number)
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as nothing:

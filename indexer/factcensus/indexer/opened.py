@@ -21,7 +21,7 @@ from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexic
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.counting.steps import group_steps, steps_of
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
-from factcensus.indexer.paths import no_index
+from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.records import Entity, as_entity
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
@@ -114,7 +114,10 @@ class OpenedIndex:
             IndexFormatError: There is no index, or its files do not belong together. This checks the sizes of all
                 files; ``factcensus index verify`` also checks their bytes.
         """
-        places = [Place.of(each) for each in ([path] if isinstance(path, str | Path | Place) else path or [""])]
+        given = [path] if isinstance(path, str | Path | Place) else path or [""]
+        if "" in given:
+            index_folder("")
+        places = [Place.of(each) for each in given]
         if not all(place.is_local for place in places):
             from factcensus.indexer.remote.index import open_remote
 

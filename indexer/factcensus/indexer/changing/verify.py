@@ -12,8 +12,9 @@ from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.paths import index_folder, no_index
+from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file
-from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Manifest, refuse_unfinished
+from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
 
 #: Number of neighbouring suffixes per shard that are compared if only a sample is verified.
@@ -57,6 +58,8 @@ def verify_index(
     with _as_verification_error():
         if (folder / MANIFEST).exists():
             manifest = Manifest.read(folder)
+            if TOKENIZER not in manifest.files:  # a tokenizer is read only after its checksum was compared
+                load_analyzer(folder, manifest)  # refuses another version before hours of checks
         else:
             refuse_unfinished(folder)
     files = {} if manifest is None else manifest.files

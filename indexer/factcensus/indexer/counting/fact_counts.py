@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 #: Maximum number of counts of one table of facts (eight bytes each).
 MOST_CELLS = 1 << 28
-#: Number of parts of a large table; below so many facts there is only one part.
+#: Number of parts of a large table; a table with fewer facts has only one part.
 PARTS, MOST_WITHOUT_PARTS = 16, 64
 #: Number of facts in a part for a single thread, which needs parts only to report progress.
 FACTS_OF_A_PART = 10_000
