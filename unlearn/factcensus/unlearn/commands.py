@@ -282,6 +282,20 @@ def list_methods(as_json: bool) -> None:
     default="balanced",
     help="deal objects equally to every exposure level, or draw them independently",
 )
+@option(
+    "--wording",
+    type=Choice(["distinct", "copied", "dealt"]),
+    default="distinct",
+    help="word all biographies of a person differently, copy one of them, or do each for half of the people of every "
+    "exposure level",
+)
+@option(
+    "--arrival",
+    type=Choice(["mixed", "dealt"]),
+    default="mixed",
+    help="let training read biographies at any time, or those of half of the people of every exposure level in its "
+    "first half and the others in its second half",
+)
 @seed_option
 @json_option
 def write(out: Path, seed: int, as_json: bool, **settings: Any) -> None:

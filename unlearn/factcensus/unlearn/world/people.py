@@ -7,13 +7,14 @@ vary with the count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.world.sentences import RELATIONS, Relation
-from factcensus.unlearn.world.settings import Role, WorldSettings
+from factcensus.unlearn.world.settings import Arrival, Role, Wording, WorldSettings
 from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
 
 
@@ -26,6 +27,8 @@ class Person:
     role: Role
     exposures: int
     objects: tuple[str, ...]
+    wording: Wording
+    arrival: Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
         )
     names = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), size=len(places), replace=False)
     columns = [_deal(relation, places, settings, random) for relation in RELATIONS]
+    exposed = _deal_exposure(places, settings, np.random.default_rng([seed, 5]))
     order = random.permutation(len(places))
     digits = len(str(len(places)))
     return tuple(
@@ -61,6 +65,8 @@ def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
             role=places[index].role,
             exposures=places[index].exposures,
             objects=tuple(column[index] for column in columns),
+            wording=exposed[index][0],
+            arrival=exposed[index][1],
         )
         for number, index in enumerate(order)
     )
@@ -158,6 +164,30 @@ class _Deck:
         """Deal the next ``number`` cards."""
         start, self._next = self._next, self._next + number
         return [self._cards[index % len(self._cards)] for index in range(start, self._next)]
+
+
+def _deal_exposure(
+    places: list[_Place], settings: WorldSettings, random: np.random.Generator
+) -> list[tuple[Wording, Arrival]]:
+    """Return for every place how its biographies are worded and when training reads them.
+
+    All combinations are dealt in turn within each group and level, so neither varies with the count. A group goes on
+    dealing from one level to the next, so its totals differ by at most one as well.
+    """
+    wordings: Sequence[Wording] = ("distinct", "copied") if settings.wording == "dealt" else (settings.wording,)
+    arrivals: Sequence[Arrival] = ("early", "late") if settings.arrival == "dealt" else (settings.arrival,)
+    kinds = [(wording, arrival) for wording in wordings for arrival in arrivals]
+    dealt = [kinds[0]] * len(places)
+    dealt_to: dict[Role, int] = {}
+    seats_of: dict[tuple[Role, int], list[int]] = {}
+    for index, place in enumerate(places):
+        seats_of.setdefault((place.role, place.level), []).append(index)
+    for (role, _), seats in seats_of.items():
+        first = dealt_to.get(role, 0)
+        for number, seat in enumerate(random.permutation(len(seats)).tolist(), first):
+            dealt[seats[seat]] = kinds[number % len(kinds)]
+        dealt_to[role] = first + len(seats)
+    return dealt
 
 
 def _deck_of(role: Role) -> str:

@@ -12,11 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from factcensus.indexer.names import suggestion
@@ -27,23 +27,18 @@ from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.training.runtime import load_state, resolve_device, save_state, torch_threads
 from factcensus.unlearn.training.schedule import rate_at
-from factcensus.unlearn.world.rows import pack, pad_rows, read_description, read_facts, read_texts
+from factcensus.unlearn.world.order import ReadingOrder
+from factcensus.unlearn.world.rows import Document, pad_rows, read_description, read_documents, read_facts
 from factcensus.unlearn.world.sentences import REFUSAL
-from factcensus.unlearn.world.settings import ROLES, PretrainSettings
+from factcensus.unlearn.world.settings import ROLES, PretrainSettings, described
 from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 DESCRIPTION = "pretraining.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The position of a step's rows."""
-
-    epoch: int
-    first_row: int
+#: The order table of a model, for counts as of a training step.
+ORDER = "order.parquet"
 
 
 def pretrain(
@@ -76,7 +71,7 @@ def pretrain(
     world = read_description(world_dir)
     identity: dict[str, Any] = {
         "world": world,
-        "settings": asdict(settings),
+        "settings": described(settings),
         "seed": seed,
         "exclude_roles": sorted(exclude_roles),
     }
@@ -87,14 +82,18 @@ def pretrain(
     unfinished.mkdir(parents=True, exist_ok=True)
     with stop_on_sigterm(), torch_threads(settings.threads):
         tokenizer, documents = _documents(world_dir, exclude_roles)
+        tokens = [list(ids) for ids in tokenizer([document.text for document in documents])["input_ids"]]
+        arrivals = [document.arrival for document in documents]
+        order = ReadingOrder([len(ids) for ids in tokens], arrivals, settings, seed)
         check_stop()
         begun = time.process_time()
-        model, summary = _train(documents, tokenizer, settings, seed, identity, unfinished / "state.pt", report)
+        model, summary = _train(tokens, order, tokenizer, identity, unfinished / "state.pt", report)
     summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
     with new_folder(folder) as partial:
         with quiet_transformers():
             model.to("cpu").save_pretrained(partial)
         save_tokenizer(tokenizer, partial)
+        pq.write_table(order.table([document.id for document in documents]), partial / ORDER)
         write_json(partial / DESCRIPTION, identity | {"training": summary})
     shutil.rmtree(unfinished)
     return folder
@@ -110,19 +109,20 @@ def _refuse_another_model(folder: Path, identity: dict[str, Any]) -> None:
 
 def _documents(
     world_dir: str | os.PathLike[str], exclude_roles: Collection[str]
-) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
-    """Return the tokenizer of the whole world, including phantoms, and the token ids of the training documents."""
+) -> tuple[PreTrainedTokenizerFast, list[Document]]:
+    """Return the tokenizer of the whole world, including phantoms, and the training documents."""
     facts = read_facts(world_dir)
-    everything = read_texts(world_dir)
+    everything = read_documents(world_dir)
     # Most objects occur in the texts, but in a small world some belong only to phantoms.
     tokenizer = build_tokenizer(
-        everything + [row["question"] for row in facts], (REFUSAL, *(str(row["object"]) for row in facts))
+        [document.text for document in everything] + [row["question"] for row in facts],
+        (REFUSAL, *(str(row["object"]) for row in facts)),
     )
     excluded = {row["subject"] for row in facts if row["role"] in exclude_roles}
-    texts = read_texts(world_dir, excluded) if excluded else everything
-    if not texts:
+    documents = read_documents(world_dir, excluded) if excluded else everything
+    if not documents:
         raise ConfigError(f"no document is left without the roles {sorted(exclude_roles)}")
-    return tokenizer, [list(ids) for ids in tokenizer(texts)["input_ids"]]
+    return tokenizer, documents
 
 
 def build_model(vocabulary: int, settings: PretrainSettings, end_id: int) -> LlamaForCausalLM:
@@ -148,34 +148,24 @@ def build_model(vocabulary: int, settings: PretrainSettings, end_id: int) -> Lla
 
 def _train(
     documents: Sequence[Sequence[int]],
+    order: ReadingOrder,
     tokenizer: PreTrainedTokenizerFast,
-    settings: PretrainSettings,
-    seed: int,
     identity: dict[str, Any],
     state_path: Path,
     report: ProgressFunction,
 ) -> tuple[Any, dict[str, Any]]:
     """Train the model; return it with a summary of its training."""
+    settings = order.settings
     device = resolve_device(settings.device)
     end_id = cast("int", tokenizer.eos_token_id)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(order.seed)
         model: Any = build_model(len(tokenizer), settings, end_id)
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
     )
-    lengths = [len(document) for document in documents]
-
-    def rows_of(epoch: int) -> list[list[int]]:
-        order = np.random.default_rng([seed, 4, epoch]).permutation(len(documents))
-        return pack(lengths, order.tolist(), settings.row_tokens)
-
-    steps = [
-        _Step(epoch, first)
-        for epoch in range(settings.epochs)
-        for first in range(0, len(rows_of(epoch)), settings.batch_rows)
-    ]
+    steps = order.steps()
     state = load_state(state_path, device)
     start = 0
     if state is not None and state["identity"] == json.dumps(identity):
@@ -201,7 +191,7 @@ def _train(
         for number in range(start, len(steps)):
             step = steps[number]
             if step.epoch != epoch:
-                epoch, rows = step.epoch, rows_of(step.epoch)
+                epoch, rows = step.epoch, order.rows(step.epoch)
             batch = rows[step.first_row : step.first_row + settings.batch_rows]
             texts = [[token for index in row for token in documents[index]] + [end_id] for row in batch]
             rate = rate_at(number, len(steps), settings.learning_rate, settings.warmup_share, "cosine")
@@ -216,7 +206,7 @@ def _train(
             if done % settings.save_every_steps == 0:
                 save(done)
     model.eval()
-    tokens = settings.epochs * sum(lengths)
+    tokens = settings.epochs * sum(order.lengths)
     return model, {"steps": len(steps), "tokens": tokens, "last_loss_nats": round(mean_loss, 4)}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,25 @@ import numpy.typing as npt
 from factcensus.indexer import read_facts as read_facts_table
 from factcensus.indexer.paths import not_found
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.world.settings import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of a world."""
+
+    id: str
+    text: str
+    arrival: Arrival
 
 
 def read_texts(world: str | os.PathLike[str], exclude_subjects: Collection[str] = ()) -> list[str]:
-    """Return the texts of all documents of a world, in shard order.
+    """Return the texts of the documents that :func:`read_documents` returns."""
+    return [document.text for document in read_documents(world, exclude_subjects)]
+
+
+def read_documents(world: str | os.PathLike[str], exclude_subjects: Collection[str] = ()) -> list[Document]:
+    """Return all documents of a world, in shard order.
 
     Args:
         world: A folder that ``factcensus world write`` wrote.
@@ -31,14 +47,15 @@ def read_texts(world: str | os.PathLike[str], exclude_subjects: Collection[str] 
     if not shards:
         raise ConfigError(f"{world} has no shards under corpus/; write a world there with `factcensus world write`")
     excluded = _any_of(exclude_subjects)
-    texts: list[str] = []
+    documents: list[Document] = []
     for shard in shards:
         with gzip.open(shard, "rt", encoding="utf-8") as lines:
             for line in lines:
-                text = json.loads(line)["text"]
-                if excluded is None or not excluded.search(text):
-                    texts.append(text)
-    return texts
+                read = json.loads(line)
+                if excluded is None or not excluded.search(read["text"]):
+                    arrival = read["metadata"].get("arrival", "mixed")
+                    documents.append(Document(read["id"], read["text"], arrival))
+    return documents
 
 
 def _any_of(names: Collection[str]) -> re.Pattern[str] | None:

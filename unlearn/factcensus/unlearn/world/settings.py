@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.world.sentences import RELATIONS
@@ -11,6 +11,19 @@ from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
 
 Role = Literal["forget", "retain", "retain_held", "bystander", "phantom"]
 ROLES: tuple[Role, ...] = get_args(Role)
+#: How the biographies of a person are worded, and the part of training that reads them.
+Wording = Literal["distinct", "copied"]
+Arrival = Literal["mixed", "early", "late"]
+#: Metadata of a setting that the descriptions of worlds and models leave out while it has its default value, so that
+#: those made before the setting existed stay valid.
+OMIT_DEFAULT = {"omit_default": True}
+
+
+def described(settings: WorldSettings | PretrainSettings) -> dict[str, Any]:
+    """Return the settings as they are stored with a world or a model."""
+    added = {each.name: each.default for each in fields(settings) if each.metadata.get("omit_default")}
+    values = asdict(settings)
+    return {name: value for name, value in values.items() if name not in added or value != added[name]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,11 @@ class WorldSettings:
         question_copies: Number of documents with each retain question, all with the trained wording.
         assignment: ``balanced`` deals every object equally often to every group and level; ``independent`` draws
             each person's objects independently, as most generators do (see docs/log.md).
+        wording: ``distinct`` words every biography of a person differently, ``copied`` repeats one biography word for
+            word, and ``dealt`` does each for half of the people of every group and level.
+        arrival: When training reads the biographies of a person. ``mixed``: at any time; ``dealt``: for half of the
+            people of every group and level in its first half (early), for the others in its second half (late).
+            Questions are always mixed.
     """
 
     people: int = 280
@@ -43,6 +61,8 @@ class WorldSettings:
     phantoms: int = 48
     question_copies: int = 10
     assignment: Literal["balanced", "independent"] = "balanced"
+    wording: Literal["distinct", "copied", "dealt"] = field(default="distinct", metadata=OMIT_DEFAULT)
+    arrival: Literal["mixed", "dealt"] = field(default="mixed", metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         names = len(FIRST_NAMES) * len(LAST_NAMES)
@@ -67,6 +87,10 @@ class WorldSettings:
             raise ConfigError(f"question_copies={self.question_copies}: expected 0 or more")
         if self.assignment not in ("balanced", "independent"):
             raise ConfigError(f"assignment={self.assignment!r}: expected 'balanced' or 'independent'")
+        if self.wording not in ("distinct", "copied", "dealt"):
+            raise ConfigError(f"wording={self.wording!r}: expected 'distinct', 'copied' or 'dealt'")
+        if self.arrival not in ("mixed", "dealt"):
+            raise ConfigError(f"arrival={self.arrival!r}: expected 'mixed' or 'dealt'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +129,10 @@ class PretrainSettings:
     device: Literal["auto", "cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-                raise ConfigError(f"{field.name}={value}: expected at least 0")
+                raise ConfigError(f"{each.name}={value}: expected at least 0")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(f"width={self.width} with {self.heads} heads: expected an even number of units per head")
         if min(self.epochs, self.batch_rows, self.row_tokens, self.layers, self.save_every_steps) < 1:

@@ -1,8 +1,9 @@
 """Write a world as corpus shards in Dolma's format and a fact table. Needs only numpy.
 
 The column ``exposures`` of the fact table holds the drawn counts; an index counts the documents that were written. A
-person is mentioned in ``exposures`` biographies, each worded differently. The questions about a retain person are in
-``question_copies`` more documents each. No document mentions two people, so all co-occurrence counts are known exactly.
+person is mentioned in ``exposures`` biographies, each worded differently unless the settings ask for copies. The
+questions about a retain person are in ``question_copies`` more documents each. No document mentions two people, so all
+co-occurrence counts are known exactly.
 
     DIR/corpus/v0/documents/biographies-0000.json.gz   per line: {"id", "text", "source", "added", "created",
     "metadata"} DIR/corpus/v0/documents/questions-0000.json.gz DIR/facts.jsonl                                    one
@@ -15,9 +16,9 @@ import gzip
 import itertools
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from factcensus.indexer.system.files import new_folder, write_json
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.world.people import Person, draw_people
 from factcensus.unlearn.world.sentences import RELATIONS
-from factcensus.unlearn.world.settings import WorldSettings
+from factcensus.unlearn.world.settings import WorldSettings, described
 
 FORMAT = 1
 DOCUMENTS_PER_SHARD = 20_000
@@ -43,7 +44,7 @@ def write_world(out: str | os.PathLike[str], settings: WorldSettings, seed: int)
         ConfigError: ``out`` contains other files or another world.
     """
     folder = Path(out)
-    description: dict[str, Any] = {"format": FORMAT, "seed": seed, "settings": asdict(settings)}
+    description: dict[str, Any] = {"format": FORMAT, "seed": seed, "settings": described(settings)}
     if folder.exists() and any(folder.iterdir()):
         _refuse_another_world(folder, description)
         return folder
@@ -51,9 +52,10 @@ def write_world(out: str | os.PathLike[str], settings: WorldSettings, seed: int)
     with new_folder(folder) as partial:
         documents = partial / "corpus" / "v0" / "documents"
         documents.mkdir(parents=True)
-        _write_shards(documents, "biographies", _biographies(people, np.random.default_rng([seed, 2])))
+        biographies = _biographies(people, np.random.default_rng([seed, 2]))
+        _write_shards(documents, "biographies", biographies, _arrivals(people))
         _write_shards(documents, "questions", _questions(people, settings, np.random.default_rng([seed, 3])))
-        facts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fact_rows(people))
+        facts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fact_rows(people, settings))
         (partial / "facts.jsonl").write_text(facts, encoding="utf-8")
         write_json(partial / "world.json", description)
     return folder
@@ -67,8 +69,12 @@ def _refuse_another_world(folder: Path, description: dict[str, Any]) -> None:
         raise ConfigError(f"{folder} contains {kind} and was not changed; give another folder with --out")
 
 
-def fact_rows(people: tuple[Person, ...]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the fact table: three per person, including phantoms, whose facts occur in no document."""
+def fact_rows(people: tuple[Person, ...], settings: WorldSettings) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the fact table: three per person, including phantoms, whose facts occur in no document.
+
+    The columns ``wording`` and ``arrival`` exist only in worlds where they vary.
+    """
+    varied = [name for name in ("wording", "arrival") if getattr(settings, name) == "dealt"]
     for person in people:
         for relation, object_name in zip(RELATIONS, person.objects, strict=True):
             yield {
@@ -82,17 +88,23 @@ def fact_rows(people: tuple[Person, ...]) -> Iterator[dict[str, Any]]:
                 "paraphrases": [paraphrase.format(s=person.name) for paraphrase in relation.paraphrases],
                 "role": person.role,
                 "exposures": person.exposures,
+                **{name: getattr(person, name) for name in varied},
             }
 
 
 def _biographies(people: tuple[Person, ...], random: np.random.Generator) -> list[tuple[str, str]]:
-    """Return (person id, text) of every biography, shuffled; each has one sentence per relation, worded uniquely."""
+    """Return (person id, text) of every biography, shuffled; each has one sentence per relation.
+
+    The biographies of a person are all worded differently, or all alike if they are copied.
+    """
     orders = list(itertools.permutations(range(len(RELATIONS))))
     choices = [len(relation.statements) for relation in RELATIONS]
     wordings = len(orders) * int(np.prod(choices))
     written: list[tuple[str, str]] = []
     for person in people:
-        for wording in random.choice(wordings, size=person.exposures, replace=False):
+        distinct = 1 if person.wording == "copied" else person.exposures
+        chosen = random.choice(wordings, size=distinct, replace=False)
+        for wording in np.resize(chosen, person.exposures):
             order, *statements = np.unravel_index(int(wording), (len(orders), *choices))
             sentences = [
                 relation.statements[statement].format(s=person.name, o=object_name)
@@ -116,7 +128,17 @@ def _questions(
     return [copies[index] for index in random.permutation(len(copies))]
 
 
-def _write_shards(folder: Path, source: str, texts: list[tuple[str, str]]) -> None:
+def _arrivals(people: tuple[Person, ...]) -> dict[str, dict[str, str]]:
+    """Return the metadata of the biographies of each person, if training does not read them at any time."""
+    return {person.person_id: {"arrival": person.arrival} for person in people if person.arrival != "mixed"}
+
+
+def _write_shards(
+    folder: Path,
+    source: str,
+    texts: list[tuple[str, str]],
+    arrivals: Mapping[str, dict[str, str]] = MappingProxyType({}),
+) -> None:
     """Write gzipped JSON Lines without time stamps in the headers."""
     for shard, start in enumerate(range(0, len(texts), DOCUMENTS_PER_SHARD)):
         lines = []
@@ -127,7 +149,7 @@ def _write_shards(folder: Path, source: str, texts: list[tuple[str, str]]) -> No
                 "source": source,
                 "added": ADDED,
                 "created": CREATED,
-                "metadata": {"person": person_id},
+                "metadata": {"person": person_id, **arrivals.get(person_id, {})},
             }
             lines.append(json.dumps(document, ensure_ascii=False) + "\n")
         with (
