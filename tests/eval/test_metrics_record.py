@@ -108,6 +108,20 @@ def truth_ratio(asker: Asker, fact: int) -> float:
     return math.prod(geometric) ** (1 / len(geometric)) / math.exp(sum(of_right) / len(of_right))
 
 
+def probability_normalised(asker: Asker, fact: int) -> float:
+    question, right = gold(fact)
+    scores = [asker.log_p(question, each) for each in (right, *wrong(fact))]
+    probabilities = [math.exp(sum(each) / len(each)) for each in scores]
+    return probabilities[0] / sum(probabilities)
+
+
+def truth_ratio_arithmetic(asker: Asker, fact: int) -> float:
+    question, right = gold(fact)
+    scores = [asker.log_p(question, each) for each in (right, *wrong(fact))]
+    first, *others = (math.exp(sum(each) / len(each)) for each in scores)
+    return sum(others) / len(others) / first
+
+
 def exact_memorisation(asker: Asker, fact: int) -> float:
     tokens, rows = asker.distributions(*gold(fact))
     return sum(row.index(max(row)) == token for token, row in zip(tokens, rows, strict=True)) / len(tokens)
@@ -125,6 +139,12 @@ def extraction_strength(asker: Asker, fact: int) -> float | None:
 def min_k(asker: Asker, fact: int) -> float:
     values = sorted(asker.log_p(*gold(fact)))
     chosen = values[: max(1, int(0.2 * len(values)))]
+    return sum(chosen) / len(chosen)
+
+
+def min_k_40(asker: Asker, fact: int) -> float:
+    values = sorted(asker.log_p(*gold(fact)))
+    chosen = values[: max(1, int(0.4 * len(values)))]
     return sum(chosen) / len(chosen)
 
 
@@ -205,10 +225,13 @@ DIRECT: dict[str, Direct] = {
         for each in (
             choice_margin,
             choice_probability,
+            probability_normalised,
             truth_ratio,
+            truth_ratio_arithmetic,
             exact_memorisation,
             extraction_strength,
             min_k,
+            min_k_40,
             min_k_plus_plus,
             true_false_margin,
             true_false_correct,

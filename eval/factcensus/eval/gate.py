@@ -25,6 +25,8 @@ number                          meaning                                       pa
 ``misalignment``                disagreement of probability and generation    total, hidden, brittle, signed
 ``agreement``                   the threshold-free index of disagreement      excess, index, probability, generation,
                                                                               low, high
+``forget_quality``,             numbers under their published names
+``model_utility``, …            (``statistics.published.METRICS``)
 ``not_finite``                  losses that were not finite
 ``facts``, ``known_before``,    of the whole run
 ``seconds``
@@ -199,6 +201,7 @@ def _of_method(method: Mapping[str, Any]) -> Iterator[tuple[str | None, str, flo
     """Yield (form, name, value) of every number of one method."""
     for name in ("retain_accuracy", "bystander_accuracy", "not_finite"):
         yield None, name, method[name]
+    yield from _published(method)
     yield from _accuracies(method["accuracy"])
     for name in SLOPES:
         for form, slope in method[name].items():
@@ -217,6 +220,7 @@ def _of_method(method: Mapping[str, Any]) -> Iterator[tuple[str | None, str, flo
 def _of_original(summary: Mapping[str, Any]) -> Iterator[tuple[str | None, str, float | None]]:
     """Yield (form, name, value) of every number of the original model."""
     accuracy = summary["original"]["accuracy"]
+    yield from _published(summary["original"])
     yield from _accuracies(accuracy)
     for group in ("retain", "bystander"):
         by_form = accuracy.get(f"{group}_held", accuracy.get(group, {}))
@@ -225,6 +229,11 @@ def _of_original(summary: Mapping[str, Any]) -> Iterator[tuple[str | None, str, 
     for form, by_form in summary["methods"][0]["misalignment"]["by_form"].items():
         for name in ("misalignment", "misalignment.total"):
             yield form, name, by_form.get("original")
+
+
+def _published(model: Mapping[str, Any]) -> Iterator[tuple[None, str, float | None]]:
+    """Yield the numbers under their published names; summaries of earlier versions have none."""
+    yield from ((None, name, found["value"]) for name, found in model.get("published", {}).items())
 
 
 def _accuracies(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:

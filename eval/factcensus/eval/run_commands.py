@@ -55,7 +55,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
 @option(
     "--format",
     "kind",
-    type=Choice(["auto", "open-unlearning", "paper", "table"]),
+    type=Choice(["auto", "open-unlearning", "tofu", "paper", "table"]),
     default="auto",
     help="format of the files; auto detects it from their names",
 )

@@ -156,9 +156,10 @@ def pool_runs(runs: Sequence[Run]) -> Run:
     """Pool several runs. They may share a seed (other methods on the same model) or a method (other seeds).
 
     Raises:
-        EvaluationInputError: two runs have the same method at the same seed, or different original models at one seed;
-            or their counts come from different analyzers or columns and are not comparable.
+        EvaluationInputError: two runs have the same method at the same seed, or different original models or no fact in
+            common at one seed; or their counts come from different analyzers or columns and are not comparable.
     """
+    _check_same_facts(runs)
     seen: dict[tuple[int, str], Path] = {}
     for run in runs:
         for seed, method in run.facts[["seed", "method"]].drop_duplicates().itertuples(index=False):
@@ -187,6 +188,22 @@ def pool_runs(runs: Sequence[Run]) -> Run:
     )
 
 
+def _check_same_facts(runs: Sequence[Run]) -> None:
+    """Check that the original models at one seed were asked at least one fact in common.
+
+    Raises:
+        EvaluationInputError: two runs ask different facts, such as those of a benchmark and those of a fact table.
+    """
+    asked: dict[int, tuple[Path, set[str]]] = {}
+    for run in runs:
+        originals = run.facts[run.facts["method"] == ORIGINAL]
+        for seed, rows in originals.groupby("seed"):
+            folder, facts = run.folders[0], set(rows["fact_id"])
+            other, known = asked.setdefault(int(str(seed)), (folder, facts))
+            if not facts & known:
+                raise EvaluationInputError(f"{other} and {folder} ask different facts; pool runs of the same facts")
+
+
 def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
     """Keep the rows of the original model once per seed, after checking that all runs at a seed started from the same
     model.
@@ -206,9 +223,21 @@ def _one_original_a_seed(facts: pd.DataFrame) -> pd.DataFrame:
 
 def summary_of(run: Run, *, seconds: float | None = None) -> dict[str, Any]:
     """Summarise a run; ``seconds`` defaults to the total recorded in the run folders."""
-    summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=_seconds(run) if seconds is None else seconds))
+    total = _seconds(run) if seconds is None else seconds
+    summary: dict[str, Any] = json_ready(summarise(run.facts, seconds=total, aucs=_imported_aucs(run.aggregates)))
     failed = [each for record in run.records for each in record.get("failed") or ()]
     return summary | {"count_column": run.count_column, "failed": failed}
+
+
+def _imported_aucs(aggregates: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """Return the membership AUC of min-k that OpenUnlearning reported, by method and seed."""
+    if not len(aggregates):
+        return {}
+    found = aggregates[aggregates["measure"] == "mia_min_k"]
+    return {
+        (str(row["method"]), int(row["seed"])): float(row["value"])
+        for row in found[["method", "seed", "value"]].to_dict("records")
+    }
 
 
 def parameters_of(run: Run) -> int | None:

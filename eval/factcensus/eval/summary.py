@@ -13,7 +13,7 @@ both with intervals that include 0; over known facts only it would be -0.3).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from factcensus.eval.statistics.curves import forgotten_by_count
 from factcensus.eval.statistics.intervals import estimate_json, share
 from factcensus.eval.statistics.misalignment import misalignment
 from factcensus.eval.statistics.outcomes import never_seen_levels, pair_outcomes, with_defaults
+from factcensus.eval.statistics.published import published
 
 #: Version of the format; increased when a field changes its meaning.
 SUMMARY_FORMAT = 1
@@ -35,12 +36,15 @@ HELD_OUT = ("forget", "forget_held", "bystander", "bystander_used")
 MOST_COUNT_LEVELS = 12
 
 
-def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str, Any]:
+def summarise(
+    facts: pd.DataFrame, *, seconds: float | None = None, aucs: Mapping[tuple[str, int], float] | None = None
+) -> dict[str, Any]:
     """Summarise all rows of facts.parquet (one run, or several that differ in seed or method).
 
     Args:
         facts: Rows as :mod:`factcensus.eval.evaluator` writes them, with ``seed`` and ``method``.
         seconds: Wall time of the runs, if known.
+        aucs: Membership AUCs that other code reported, by method and seed.
     """
     facts = with_defaults(facts)
     outcomes = pair_outcomes(facts)
@@ -52,6 +56,7 @@ def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str,
     forget = asked[asked["group"] == "forget"]
     phantoms = original[original["group"] == "phantom"]
     phantoms = phantoms.assign(never_seen_level=never_seen_levels(phantoms))
+    retrained = _after(facts, ORACLE)
     methods = [name for name in dict.fromkeys(facts["method"]) if name != ORIGINAL]
     methods.sort(key=lambda name: name == ORACLE)  # the oracle last, the others in their order
     return {
@@ -67,9 +72,18 @@ def summarise(facts: pd.DataFrame, *, seconds: float | None = None) -> dict[str,
             "accuracy": _accuracy(original, forms),
             "recall_by_count": {form: _recall_by_count(_of(original, form)) for form in forms},
             "slope_per_decade": {form: effects.level_slope(_of(forget, form)) for form in forms},
+            "published": published(original, retrained, aucs),
         },
         "oracle": ORACLE if ORACLE in methods else None,
-        "methods": effects.with_holm([_method(name, facts, forgotten, phantoms, forms) for name in methods]),
+        "methods": effects.with_holm(
+            [
+                {
+                    **_method(name, facts, forgotten, phantoms, forms),
+                    "published": published(_after(facts, name), retrained, aucs),
+                }
+                for name in methods
+            ]
+        ),
         "contrasts": [
             {
                 "method": name,
@@ -106,7 +120,7 @@ def _method(
     name: str, facts: pd.DataFrame, forgotten: pd.DataFrame, phantoms: pd.DataFrame, forms: Sequence[str]
 ) -> dict[str, Any]:
     """Summarise one method."""
-    after = facts[(facts["method"] == name) & (facts["point"] == AFTER)]
+    after = _after(facts, name)
     original = facts[(facts["method"] == ORIGINAL) & (facts["point"] == BEFORE)]
     mine = forgotten[forgotten["method"] == name]
     accuracy = _accuracy(after, forms)
@@ -227,6 +241,10 @@ def _recall_by_count(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _forms(facts: pd.DataFrame) -> list[str]:
     """Return the forms of asking: always the two main ones, then any others."""
     return list(dict.fromkeys([*MAIN_FORMS, *facts["form"]]))
+
+
+def _after(facts: pd.DataFrame, method: str) -> pd.DataFrame:
+    return facts[(facts["method"] == method) & (facts["point"] == AFTER)]
 
 
 def _of(rows: pd.DataFrame, form: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 ========================  ==========================================================================================
 ``open-unlearning``       ``*_EVAL.json`` of OpenUnlearning: probability and generation for each question
+``tofu``                  ``eval_log_aggregated.json`` of the TOFU code: losses and generation for each question
 ``paper``                 ``results.jsonl`` of the code of "Not All Data Are Unlearned Equally": means per checkpoint
 ``table``                 your own CSV, JSON Lines or Parquet table, one row per fact
 ========================  ==========================================================================================

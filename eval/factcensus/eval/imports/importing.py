@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.eval.imports import open_unlearning, paper, table
+from factcensus.eval.imports import open_unlearning, paper, table, tofu
 from factcensus.eval.imports.results import Imported, Source
 from factcensus.eval.names import COUNT
 from factcensus.indexer import InputError, read_facts, write_table
@@ -20,7 +20,7 @@ from factcensus.indexer.system.files import write_json
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.run_folder import library_versions
 
-FORMATS = ("auto", "open-unlearning", "paper", "table")
+FORMATS = ("auto", "open-unlearning", "tofu", "paper", "table")
 
 
 def source_of(text: str) -> Source:
@@ -44,7 +44,8 @@ def import_results(
 
     Args:
         kind: One of :data:`FORMATS`.
-        facts: The fact table with counts, joined by ``fact_id`` (for open-unlearning, the index of the question).
+        facts: The fact table with counts, joined by ``fact_id`` (the index of the question for
+            open-unlearning and tofu).
         seed: Seed of results that do not state one.
         count_column: The count column that the statistics use.
 
@@ -59,6 +60,7 @@ def import_results(
     kind = _kind(sources) if kind == "auto" else kind
     readers: dict[str, Callable[..., Imported]] = {
         "open-unlearning": open_unlearning.read,
+        "tofu": tofu.read,
         "paper": paper.read,
         "table": table.read,
     }
@@ -97,9 +99,11 @@ def _kind(sources: Sequence[Source]) -> str:
     for source in sources:
         name = source.path.name
         if source.path.is_dir():
-            found.add("paper" if any(source.path.rglob("results.jsonl")) else "open-unlearning")
+            found.add(_kind_of_folder(source.path))
         elif name == "results.jsonl":
             found.add("paper")
+        elif name == tofu.FILE:
+            found.add("tofu")
         elif name.endswith(".json"):
             found.add("open-unlearning")
         else:
@@ -109,6 +113,11 @@ def _kind(sources: Sequence[Source]) -> str:
             f"the sources are of different formats ({', '.join(sorted(found))}); import each one separately"
         )
     return found.pop()
+
+
+def _kind_of_folder(folder: Path) -> str:
+    files = {"paper": "results.jsonl", "tofu": tofu.FILE}
+    return next((kind for kind, name in files.items() if any(folder.rglob(name))), "open-unlearning")
 
 
 def _counted(path: Path) -> pd.DataFrame:

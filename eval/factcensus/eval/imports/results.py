@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.names import AFTER, BEFORE, ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,23 @@ class Imported:
     facts: pd.DataFrame
     aggregates: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
+
+
+def mean_row(method: str, seed: int, measure: str, value: float, source: Path) -> dict[str, Any]:
+    """Return a row of aggregates.parquet for a mean without checkpoints and strata."""
+    return {
+        "method": method,
+        "seed": seed,
+        "point": BEFORE if method == ORIGINAL else AFTER,
+        "checkpoint": 0,
+        "is_last": True,
+        "measure": measure,
+        "split": "",
+        "stratum": None,
+        "stratum_label": None,
+        "value": value,
+        "source": str(source),
+    }
 
 
 def unjoined(ids: Iterable[str], counted: pd.DataFrame) -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Common answers to the questions of a card.
+NAN = "the model has collapsed to NaN"
+PHANTOM = "its value for phantoms (facts of the same kind that no text states) under the original model"
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -11,7 +15,7 @@ class Card:
 
     Attributes:
         name: Its column in facts.parquet, or its name with another table in parentheses.
-        family: ``probability``, ``generation``, ``attack`` or ``utility``.
+        family: ``probability``, ``generation``, ``attack``, ``utility`` or ``published``.
         definition: The formula, with units.
         range: Possible values.
         direction: The direction that means more forgotten, or more kept.

@@ -18,6 +18,8 @@ import pyarrow as pa
 KEYS = ("fact_id", "form", "variant")
 #: Share of tokens, the least probable ones, used by Min-K% (Shi et al. 2024); at least one token.
 MIN_K_SHARE = 0.2
+#: The share that MUSE uses for its privacy leakage (Shi et al. 2025).
+MUSE_MIN_K_SHARE = 0.4
 #: Floor of the deviation that Min-K%++ divides by, nats: a variance of 1e-6, as in OpenUnlearning.
 LEAST_DEVIATION = 1e-3
 #: Minimum number of answer tokens for extraction strength; shorter answers allow too few values.
@@ -34,11 +36,14 @@ METRICS = (
     "exact_memorisation",
     "extraction_strength",
     "min_k",
+    "min_k_40",
     "min_k_plus_plus",
     "choices",
     "choice_margin",
     "choice_probability",
+    "probability_normalised",
     "truth_ratio",
+    "truth_ratio_arithmetic",
     "true_false_margin",
     "true_false_correct",
     "multiple_choice_probability",
@@ -68,7 +73,9 @@ WITH scored AS (   -- one row per answer
             THEN gold.calibrated - max(wrong.calibrated) END AS choice_margin,
         CASE WHEN count(wrong.calibrated) = count(*)
             THEN 1 / (1 + sum(exp(wrong.calibrated - gold.calibrated))) END AS choice_probability,
-        exp(avg(wrong.total / wrong.tokens) - gold.total / gold.tokens) AS truth_ratio
+        1 / (1 + sum(exp(wrong.total / wrong.tokens - gold.total / gold.tokens))) AS probability_normalised,
+        exp(avg(wrong.total / wrong.tokens) - gold.total / gold.tokens) AS truth_ratio,
+        avg(exp(wrong.total / wrong.tokens - gold.total / gold.tokens)) AS truth_ratio_arithmetic
     FROM gold JOIN scored AS wrong USING ({keys}) WHERE wrong.probe = 'distractor'
     GROUP BY {keys}, gold.calibrated, gold.total, gold.tokens
 ), statements AS ( -- log odds of True over False of each statement
@@ -102,9 +109,11 @@ SELECT {keys},
     gold.exact_memorisation,
     CASE WHEN gold.tokens >= {least} THEN 1 - gold.given / gold.tokens END AS extraction_strength,
     list_avg(gold.sorted[1:greatest(1, floor({share} * gold.tokens)::INT)]) AS min_k,
+    list_avg(gold.sorted[1:greatest(1, floor({muse_share} * gold.tokens)::INT)]) AS min_k_40,
     list_avg(gold.standardised[1:greatest(1, floor({share} * gold.tokens)::INT)]) AS min_k_plus_plus,
     contrast.choices::INT AS choices,
-    choice_margin, choice_probability, truth_ratio, true_false_margin, true_false_correct,
+    choice_margin, choice_probability, probability_normalised, truth_ratio, truth_ratio_arithmetic,
+    true_false_margin, true_false_correct,
     multiple_choice_probability, multiple_choice_correct
 FROM gold LEFT JOIN contrast USING ({keys}) LEFT JOIN truth USING ({keys}) LEFT JOIN options USING ({keys})
 """
@@ -125,7 +134,13 @@ def measures(tokens: pa.Table, *, keys: Sequence[str] = KEYS, min_k_share: float
     with duckdb.connect() as connection:
         connection.execute("SET threads TO 1")
         connection.register("tokens", tokens)
-        query = _QUERY.format(keys=named, least=EXTRACTION_TOKENS, share=float(min_k_share), floor=LEAST_DEVIATION)
+        query = _QUERY.format(
+            keys=named,
+            least=EXTRACTION_TOKENS,
+            share=float(min_k_share),
+            muse_share=MUSE_MIN_K_SHARE,
+            floor=LEAST_DEVIATION,
+        )
         result: pa.Table = connection.sql(query).to_arrow_table()
     return _finite(result)
 

@@ -17,6 +17,7 @@ from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report import charts, figures
 from factcensus.eval.report.columns import Asked, Column, table_of
 from factcensus.eval.report.formatting import number, percent, quantity, ratio, with_interval
+from factcensus.eval.report.published import published_table
 from factcensus.eval.report.section import Panel, Section, csv_of, flat
 from factcensus.eval.runs import Run, parameters_of, pool_runs, summary_of
 
@@ -134,13 +135,17 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         )
     panels += _sizes(found)
     records = [(each, Asked(method["name"], form, method)) for form in forms for each, method, _ in _rows(found, form)]
+    tables = [
+        table_of("All runs and methods", COLUMNS, records, open=True),
+        published_table([(each.label, each.summary) for each in found]),
+    ]
     return Section(
         "beside",
         "Runs side by side",
         f"These runs are not pooled: {'; '.join(dict.fromkeys(each.apart for each in found[1:]))}. The sections below "
         f"show {found[0].label}; each run folder has its own report.",
         panels,
-        [table_of("All runs and methods", COLUMNS, records, open=True)],
+        [table for table in tables if table.rows],
         note="Log-odds below 0: frequent facts resist being forgotten.",
     )
 

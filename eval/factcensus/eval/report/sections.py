@@ -12,6 +12,7 @@ from factcensus.eval.report.extreme_facts import extreme_facts
 from factcensus.eval.report.forgetting import curves, forgetting
 from factcensus.eval.report.misalignment import misalignment
 from factcensus.eval.report.plane import plane
+from factcensus.eval.report.published import published
 from factcensus.eval.report.recall import accuracy_by_group, recall_before, training
 from factcensus.eval.report.said import said
 from factcensus.eval.report.section import ReportData, Section
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     balance,
     attacks,
     utility,
+    published,
     extreme_facts,
     said,
     aggregates,

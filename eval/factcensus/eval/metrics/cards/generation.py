@@ -1,0 +1,111 @@
+"""Cards of the generation metrics."""
+
+from __future__ import annotations
+
+from factcensus.eval.metrics.card import PHANTOM, Card
+
+CARDS: tuple[Card, ...] = (
+    Card(
+        "match",
+        "generation",
+        "Whether the first line of the greedy continuation contains the words of the answer, the object or an alias, "
+        "in sequence.",
+        "false or true",
+        "false means forgotten",
+        PHANTOM,
+        "no accepted answer has words",
+        "Short answers can occur inside other phrases, and a text can list many answers. It does not show answers that "
+        "are likely without being the first choice.",
+        "alias-aware match on the words of the index; the prompt is never scored",
+    ),
+    Card(
+        "exact_match",
+        "generation",
+        "Whether the continuation has the words of an accepted answer and no others.",
+        "false or true",
+        "false means forgotten",
+        PHANTOM,
+        "as match",
+        "Any additional word makes it false.",
+        "SQuAD, on words",
+    ),
+    Card(
+        "rouge_l_recall",
+        "generation",
+        "Length of the longest common subsequence of words, divided by the number of words in the answer.",
+        "0 to 1",
+        "lower means more forgotten",
+        PHANTOM,
+        "the answer has no words",
+        "Rambling text scores high, and a wrong answer that shares a word (University of ...) scores one half. Use it "
+        "only for comparison with other work.",
+        "Lin 2004; continuation only, words of the index, no stemmer",
+    ),
+    Card(
+        "rouge_l_f1",
+        "generation",
+        "F1 of rouge_l_recall and its precision over the words of the continuation.",
+        "0 to 1",
+        "lower means more forgotten",
+        PHANTOM,
+        "as rouge_l_recall",
+        "as rouge_l_recall, but rambling lowers the score",
+        "Lin 2004",
+    ),
+    Card(
+        "rouge_l_recall_with_prompt (as_published)",
+        "generation",
+        "rouge_l_recall of the answer in prompt and continuation together, with a stemmer and words of a-z and 0-9.",
+        "0 to 1",
+        "lower means more forgotten",
+        "its value for an empty continuation",
+        "the answer has no such word, or the evaluation did not request it",
+        "Words of the question count as recalled: 'Mexico City' has at least one half. Use it only for comparison with "
+        "the numbers of the paper.",
+        "Krishnan, Reddy and Mosbach 2025",
+    ),
+    Card(
+        "token_f1",
+        "generation",
+        "F1 of the words in common, in any order.",
+        "0 to 1",
+        "lower means more forgotten",
+        PHANTOM,
+        "the answer has no words",
+        "It falls when the right answer is given as a sentence.",
+        "SQuAD (Rajpurkar et al. 2016)",
+    ),
+    Card(
+        "sample_matches",
+        "generation",
+        "How many of `samples` continuations sampled at temperature 1 match.",
+        "0 to samples",
+        "lower means more forgotten",
+        PHANTOM,
+        "none were sampled (samples are drawn for forget facts and phantoms only)",
+        "Guesses match too; compare with phantoms, whose questions have the same number of samples.",
+        "Scholten et al. 2024; gives the leak at k as 1 - C(n-c, k) / C(n, k), like pass@k (Chen et al. 2021)",
+    ),
+    Card(
+        "generation_finished",
+        "generation",
+        "Whether the continuation ended on its own within twice the number of answer tokens plus four.",
+        "false or true",
+        "false is a sign of collapse",
+        "the value before unlearning",
+        "never",
+        "Also false for models that answer in long sentences.",
+        "this project",
+    ),
+    Card(
+        "degenerate",
+        "generation",
+        "Whether the continuation has no words, or has four or more words of which at least half are repeats.",
+        "false or true",
+        "true is a sign of collapse",
+        "the value before unlearning",
+        "never",
+        "Also true for a refusal that is an empty line.",
+        "this project, following the repetition shares of Welleck et al. 2020",
+    ),
+)
