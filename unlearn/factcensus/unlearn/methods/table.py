@@ -83,6 +83,37 @@ SimNPO subtracts its gamma inside the sigmoid (beta l - gamma), so our `margin` 
 Sources: the model cards of the SimNPO models published by OPTML-Group, the command that the WMDP authors give for their
 Zephyr checkpoint, and the trainer configurations of OpenUnlearning. Choose a steering coefficient relative to the norm
 of your model's activations.
+
+## Compared with OpenUnlearning
+
+The same command compares our losses with a checkout of OpenUnlearning (commit d3d7cf9, measured 2026-11-30): one batch
+of answers of different lengths, a random GPT-2, another random GPT-2 as the original model. All rows have
+`reduction = "token"` and `end_after = ["forget", "retain", "refusal"]`, unless they say otherwise.
+
+```bash
+python -m benchmarks.published_losses --code open-unlearning
+```
+
+| loss there | preset | settings | loss there | loss here | relative difference of the gradients |
+| --- | --- | --- | --- | --- | --- |
+| `GradAscent` | `grad_ascent` | as published | -5.323345 | -5.323345 | 3.6e-07 |
+| `GradDiff` | `grad_diff` | as published | 0.094267 | 0.094267 | 4.0e-07 |
+| | | `reduction = "fact"` | 0.094267 | 0.188425 | 0.22 |
+| `GradDiff, KL` | `grad_diff` | `retain = "kl"` | -4.334101 | -4.186895 | 0.26 |
+| `NPO` | `npo` | as published | 19.083286 | 19.083290 | 3.5e-07 |
+| | | `end_after = []` | 19.083286 | 20.562588 | 0.51 |
+| `SimNPO` | `simnpo` | beta 4.5, gamma 0.125 | 5.417612 | 5.417612 | 3.6e-07 |
+| `DPO` | `idk_dpo` | as published | 22.695484 | 22.695486 | 3.3e-07 |
+| `WGA` | `wga` | as published | 5.384803 | 5.384803 | 3.6e-07 |
+| `SatImp` | `sat_imp` | gamma 1, alpha 0.1 | 0.541761 | 0.541761 | 3.9e-07 |
+| `CEU` | `ce_u` | no token skipped | 4.151339 | 4.151339 | 2.1e-06 |
+| | | `skip` 1, `reduction = "fact"` | 4.185250 | 4.166382 | 0.32 |
+| `UNDIAL` | `undial` | answer tokens only | 5.308526 | 5.384994 | 0.56 |
+
+Three of them differ for a reason. Their KL term and UNDIAL also average over prompt and padding, and UNDIAL lowers a
+logit there that belongs to no answer (the ignored label -100 is used as an index). Ours use the tokens of the answer
+only. CEU with a skipped token averages over tokens there, and over facts here. RMU and PDU are not in the table: RMU
+draws a random direction, and PDU changes its weights between steps.
 """
 
 
