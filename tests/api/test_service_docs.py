@@ -34,7 +34,7 @@ WIDTH = 116
 CHANGING = [
     (r"\b[0-9a-f]{32}\b", "REQUEST-ID"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),  # depends on the version of Arrow
-    (r'"(bytes|bytes_per_text_byte)":\s*[\d.]+', r'"\1":0'),
+    (r'"(bytes|bytes_per_text_byte|kept_bytes_per_text_byte)":\s*[\d.]+', r'"\1":0'),
     (r'"\d{4}-\d\d-\d\dT[\d:]+Z"', '"MOMENT"'),
     (r'"latency":\s*[\d.e-]+', '"latency":0'),
     (r'"infini-gram [\d.]+"', '"ENGINE"'),

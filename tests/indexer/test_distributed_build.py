@@ -101,13 +101,15 @@ def local_build(corpus: Path, out: Path, **options: Any) -> dict[str, bytes]:
 def test_index_equals_the_local_one_byte_for_byte(analyzer: str, layout: str, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     name = f"hf:{tokenizer_of(tmp_path)}" if analyzer == "hf" else analyzer
-    wanted = local_build(corpus, tmp_path / "local", analyzer=name, layout=layout)
-    now, job = build(corpus, tmp_path / "shared/ix", tmp_path / "work", analyzer=name, layout=layout)
+    options = {"analyzer": name, "layout": layout, "keep_text": True}
+    wanted = local_build(corpus, tmp_path / "local", **options)
+    now, job = build(corpus, tmp_path / "shared/ix", tmp_path / "work", **options)
     assert now.stage is None
     assert bytes_of(tmp_path / "shared/ix") == wanted
     verify_index(tmp_path / "shared/ix", full=True)
     assert len([name for name in wanted if name.startswith("documents.")]) > 3
     assert any(name.startswith("repeated.") for name in wanted)
+    assert any(name.startswith("kept.") for name in wanted) == (analyzer != "bytes")
     assert not any(b"pickle" in (job.out / name).read()[:100] for name in wanted)
 
 
@@ -239,8 +241,8 @@ def test_corpus_without_documents_is_refused(tmp_path: Path) -> None:
 
 def test_index_in_a_store_equals_the_local_one(bucket: str, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, files=4)
-    wanted = local_build(corpus, tmp_path / "local")
-    now, _ = build(corpus, f"{bucket}/ix", f"{bucket}/work")
+    wanted = local_build(corpus, tmp_path / "local", keep_text=True)
+    now, _ = build(corpus, f"{bucket}/ix", f"{bucket}/work", keep_text=True)
     assert now.stage is None
     out = Place.of(f"{bucket}/ix")
     assert {name: (out / name).read() for name in out.files()} == wanted

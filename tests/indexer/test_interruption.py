@@ -83,7 +83,7 @@ class Change:
         self.start = folder / "start"
         self.start.mkdir()
         if name != "build":
-            build_index([self.first], self.start / "ix", **self.options)
+            build_index([self.first], self.start / "ix", keep_text=True, **self.options)
             delete_documents(self.start / "ix", ids=["word0-3", "word1-4"])
         self.before = counts(self.start / "ix") if name != "build" else None
         whole = self.fresh("whole")
@@ -102,7 +102,7 @@ class Change:
         """Return the function that makes the change, its arguments and options."""
         ix = place / "ix"
         calls: dict[str, tuple[list[Any], dict[str, Any]]] = {
-            "build": (["build_index", [str(self.first)], ix], {**self.options}),
+            "build": (["build_index", [str(self.first)], ix], {**self.options, "keep_text": True}),
             "add": (["add_to_index", ix, [str(self.more)]], {**self.options}),
             "replace": (["add_to_index", ix, [str(self.again)]], {**self.options, "replace": True}),
             "delete": (["delete_documents", ix], {"ids": ["word0-5"], "where": "source = 'y' AND record < 9"}),

@@ -169,12 +169,13 @@ def test_any_sequence_of_changes_gives_the_counts_of_the_remaining_documents(
 def test_compacted_index_equals_a_build_of_the_remaining_documents(analyzer: str, tmp_path: Path) -> None:
     rows = [(f"d{i}", "xyz"[i % 3], f"word{i} and {'again' if i % 2 else 'ünd'} word{i // 2}") for i in range(40)]
     secret = ("d40", "x", "the secret number is 5551234")
-    build_index([corpus(tmp_path, [*rows[:20], secret], "one")], tmp_path / "ix", analyzer=analyzer, shard_tokens=60)
+    options: dict[str, Any] = {"analyzer": analyzer, "keep_text": True}
+    build_index([corpus(tmp_path, [*rows[:20], secret], "one")], tmp_path / "ix", shard_tokens=60, **options)
     add_to_index(tmp_path / "ix", [corpus(tmp_path, rows[20:], "two")], shard_tokens=60)
     delete_documents(tmp_path / "ix", ids=["d40", "d3"], where="source = 'z'")
     rest = [row for row in rows if row[1] != "z" and row[0] != "d3"]
     compact_index(tmp_path / "ix", tmp_path / "small")
-    build_index([corpus(tmp_path, rest, "rest")], tmp_path / "fresh", analyzer=analyzer)
+    build_index([corpus(tmp_path, rest, "rest")], tmp_path / "fresh", **options)
     fresh = {path.name: path.read_bytes() for path in (tmp_path / "fresh").iterdir()}
     small = {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()}
     assert fresh.keys() == small.keys()
@@ -286,7 +287,7 @@ def test_open_index_keeps_counting_its_documents_after_a_deletion(tmp_path: Path
 def full_index(folder: Path) -> Path:
     """Return an index with every kind of file."""
     texts = ["a b c"] * 1100 + ["other words"]
-    index = index_of_texts(folder, texts)
+    index = index_of_texts(folder, texts, keep_text=True)
     delete_documents(index, ids=["d7"])
     kinds = {path.name.split(".")[0] for path in index.iterdir()}
     assert kinds == {
@@ -299,6 +300,7 @@ def full_index(folder: Path) -> Path:
         "deleted",
         "repeated",
         "documents",
+        "kept",
         "vocabulary",
         "manifest",
     }
@@ -365,13 +367,15 @@ def test_full_verification_finds_any_two_exchanged_rows(tmp_path: Path) -> None:
             verify_index(bare, full=True)
 
 
-@pytest.mark.parametrize("name", ["tokenized.0", "offset.0", "documents.0.parquet", "vocabulary.0.utf8", "deleted.0.1"])
+@pytest.mark.parametrize(
+    "name", ["tokenized.0", "offset.0", "kept.0", "documents.0.parquet", "vocabulary.0.utf8", "deleted.0.1"]
+)
 def test_damage_is_not_sealed_by_a_change(name: str, tmp_path: Path) -> None:
     """New files get new checksums, so damage in their sources would never be noticed."""
     rows = [{"id": f"d{i}", "text": f"a b c{i}"} for i in range(8)]
     corpus = write_corpus(tmp_path / "c.jsonl", rows)
     folder = tmp_path / "ix"
-    build_index([corpus], folder)
+    build_index([corpus], folder, keep_text=True)
     delete_documents(folder, ids=["d3"])
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1

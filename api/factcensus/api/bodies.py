@@ -29,6 +29,7 @@ from factcensus.api.http.problems import UNKNOWN_FIELD
 from factcensus.api.infini_gram.wire import RANGES
 from factcensus.indexer import Entity, Scope
 from factcensus.indexer.counting.filters import Between, condition
+from factcensus.indexer.counting.spellings import Normalisation
 from factcensus.indexer.counting.trace import LEAST_TOKENS, MOST_DOCUMENTS, MOST_SPANS
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import unknown_name
@@ -50,6 +51,11 @@ BY = Field(
     description='"source", another column of the document table or a metadata field (nested: a.b); adds the '
     'numbers of each of its values. Documents without it have the value "".',
     examples=["source"],
+)
+VERBATIM = Field(
+    default=False,
+    description="Only the text exactly as it is written, and not as part of a longer word, number or address; the "
+    "index must keep the original texts.",
 )
 #: Maximum number of tokens between two mentions; bounded by the largest position in an index.
 LARGEST_WINDOW = 2**31 - 1
@@ -170,6 +176,7 @@ class CountBody(Body):
     """A text to count."""
 
     text: Text = Field(examples=["Marie Curie"], description="Analysed like the corpus; the response shows its tokens.")
+    verbatim: bool = VERBATIM
     by: By = BY
     filter: Filters
 
@@ -222,12 +229,27 @@ class TraceBody(Body):
 
 
 class DocumentsBody(Body):
-    """A query for documents: a text, or a subject with an object."""
+    """A query for documents: a text, a subject with an object, or a pattern."""
 
     text: Text | None = None
     subject: EntityBody | None = None
     object: EntityBody | None = None
     window: Window | None = Field(default=None, description="As for cooccurrence; only with subject and object.")
+    verbatim: bool = VERBATIM
+    normalise: Normalisation | None = Field(
+        default=None,
+        description="The text is a number or address, which is found in its usual spellings. If the index keeps no "
+        'text, token sequences decide, and "verified" is false.',
+    )
+    region: Annotated[Text, Field(max_length=10)] | None = Field(
+        default=None, description="The country of a phone number without a country code.", examples=["DE"]
+    )
+    pattern: Text | None = Field(
+        default=None,
+        description="A regular expression in the syntax of RE2, searched for in the original texts. At the deadline of "
+        'the service, the response has what was found until then; "exact" is true if all documents were "searched".',
+        examples=[r"\bCurie-\w+"],
+    )
     by: By = BY
     filter: Filters
     limit: int = Field(default=10, ge=1, description="Documents on this page.")
@@ -235,9 +257,16 @@ class DocumentsBody(Body):
 
     @model_validator(mode="after")
     def _one_question(self) -> DocumentsBody:
-        pair = (self.subject is not None, self.object is not None)
-        if (self.text is None) == (pair == (False, False)) or pair[0] != pair[1]:
-            raise ValueError('give either "text" or both "subject" and "object"')
-        if self.text is not None and self.window is not None:
+        pair = self.subject is not None, self.object is not None
+        asked = [self.text is not None, any(pair), self.pattern is not None]
+        if asked.count(True) != 1 or any(pair) != all(pair):
+            raise ValueError('give either "text", both "subject" and "object", or "pattern"')
+        if not any(pair) and self.window is not None:
             raise ValueError('"window" goes with "subject" and "object", not with "text"')
+        if self.text is None and (self.verbatim or self.normalise is not None):
+            raise ValueError('"verbatim" and "normalise" go with "text"')
+        if self.verbatim and self.normalise is not None:
+            raise ValueError('give only one of "verbatim" and "normalise"')
+        if self.region is not None and self.normalise != "phone":
+            raise ValueError('"region" goes with "normalise": "phone"')
         return self

@@ -34,6 +34,8 @@ from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.quick_pair import count_disjoint
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
+from factcensus.indexer.counting.string_search import search_strings
+from factcensus.indexer.counting.strings import string_query
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
@@ -53,12 +55,20 @@ class CountIndex(OpenedIndex):
     """
 
     def count(
-        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
+        self,
+        text: str,
+        *,
+        verbatim: bool = False,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        deadline: Deadline | None = None,
     ) -> CountAnswer:
         """Count the occurrences of a text, including overlapping ones, and the documents that contain it.
 
         Args:
             text: A text, split into tokens like the corpus.
+            verbatim: Count only occurrences of the text exactly as it is written, and not as part of a longer word,
+                number or address; the index must keep the original texts.
             by: ``source`` or another column of the document table, or a metadata field (nested: ``a.b``); adds the same
                 numbers for each value. ``step:1000`` counts as of every 1,000th training step, after :meth:`use_order`.
             scope: The documents to count.
@@ -70,6 +80,8 @@ class CountIndex(OpenedIndex):
         """
         text = clean_text(text)  # the text as counted, which can be printed
         tokens = self.analyzer.tokens(text)
+        if verbatim:
+            return self._count_verbatim(text, tokens, by, scope, deadline)
         ids = self.ids_of(text, tokens)
         if by is not None:
             names, grouped = self._count_by(ids, by, scope, deadline or Deadline())
@@ -94,6 +106,26 @@ class CountIndex(OpenedIndex):
         if deadline is not None:
             deadline.check()
         return CountAnswer(self.name, self.analyzer.label, text, tokens, occurrences, documents, True)
+
+    def _count_verbatim(
+        self, text: str, tokens: list[str], by: str | None, scope: Scope, deadline: Deadline | None
+    ) -> CountAnswer:
+        query = string_query(self, text, verbatim=True)
+        assert query is not None
+        names, codes = self.groups(by)
+        search = search_strings(self, query, scope, deadline)
+        occurrences = sum(int(hits.occurrences.sum()) for hits in search.hits)
+        documents = sum(len(hits.documents) for hits in search.hits)
+        groups = None
+        if by is not None:
+            grouped = np.zeros((len(names), 2), np.int64)
+            for hits, values in zip(search.hits, codes, strict=True):
+                np.add.at(grouped[:, 0], values[hits.documents], hits.occurrences)
+                np.add.at(grouped[:, 1], values[hits.documents], 1)
+            names, grouped = cumulated(by, names, grouped, axis=0)
+            groups = {name: TextCounts(*counts) for name, counts in zip(names, grouped.tolist(), strict=True)}
+        label, exact = self.analyzer.label, search.complete
+        return CountAnswer(self.name, label, text, tokens, occurrences, documents, exact, by, groups, verbatim=True)
 
     def _count_by(
         self, ids: TokenIds | None, by: str, scope: Scope, deadline: Deadline

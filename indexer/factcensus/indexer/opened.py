@@ -322,10 +322,23 @@ class OpenedIndex:
             bytes=size,
             text_bytes=manifest.text_bytes if manifest else None,
             bytes_per_text_byte=round(size / manifest.text_bytes, 4) if manifest and manifest.text_bytes else None,
+            keeps_text=self.keeps_text,
+            kept_bytes_per_text_byte=self._kept_per_text_byte(),
             skipped_lines=manifest.skipped_lines if manifest else None,
             sources=None if sources is None else {name: SourceSize(**size) for name, size in sources.items()},
             slice=part,
         )
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the index has the original texts of its documents; the tokens of the analyzer ``bytes`` are texts."""
+        return self.analyzer.name == "bytes" or (self.manifest is not None and self.manifest.keeps_text)
+
+    def _kept_per_text_byte(self) -> float | None:
+        """Return the size of the kept texts per byte of all texts, those of deleted documents included."""
+        kept = [shard.kept for shard in self.shards if shard.kept is not None]
+        texts = sum(each.text_bytes for each in kept)
+        return round(sum(each.size_bytes for each in kept) / texts, 4) if texts else None
 
     def _bytes(self) -> int:
         """Return the number of bytes of all files."""

@@ -127,9 +127,12 @@ class Client:
         """Send a body to a route of an index and return the response; ``timeout_s`` replaces the client's own."""
         return self._send("POST", _path(name, route), json=body, timeout_s=timeout_s)
 
-    def count(self, name: str, text: str, by: str | None = None, *, filter: Filter | None = None) -> CountAnswer:
+    def count(
+        self, name: str, text: str, by: str | None = None, *, verbatim: bool = False, filter: Filter | None = None
+    ) -> CountAnswer:
         """Count a text like :meth:`CountIndex.count`; ``by`` is ``source`` or another column to group by."""
-        reply = self._ask(name, "count", {"text": text, "by": by, "filter": dict(filter or {})})
+        body = {"text": text, "by": by, "filter": dict(filter or {})} | ({"verbatim": True} if verbatim else {})
+        reply = self._ask(name, "count", body)
         return answer_of(reply, CountAnswer.from_json)
 
     def cooccurrence(
@@ -213,7 +216,7 @@ class Client:
         listed: list[Json] = json_of(self._send("GET", "/v1/jobs"))["jobs"]
         return listed
 
-    def documents(
+    def documents(  # noqa: PLR0913 - options, which are given by name
         self,
         name: str,
         *,
@@ -221,17 +224,24 @@ class Client:
         subject: Entity | str | None = None,
         object: Entity | str | None = None,
         window: int | None = None,
+        verbatim: bool = False,
+        normalise: str | None = None,
+        region: str | None = None,
+        pattern: str | None = None,
         by: str | None = None,
         filter: Filter | None = None,
         limit: int = 10,
     ) -> Iterator[DocumentsAnswer]:
-        """Yield pages of at most ``limit`` documents that match a text, or a subject with an object.
+        """Yield pages of at most ``limit`` documents that match a text, a subject with an object, or a pattern.
 
-        ``by`` and ``filter`` as in :meth:`count`.
+        ``verbatim``, ``normalise``, ``region`` and ``pattern`` as in :meth:`CountIndex.find_documents`; ``by`` and
+        ``filter`` as in :meth:`count`.
         """
         query: Json = {"limit": limit, "by": by, "filter": dict(filter or {})}
-        if text is not None:
-            query["text"] = text
+        chosen = {"text": text, "normalise": normalise, "region": region, "pattern": pattern}
+        query |= {key: value for key, value in chosen.items() if value is not None}
+        if verbatim:
+            query["verbatim"] = True
         if subject is not None:
             query["subject"] = _entity(subject)
         if object is not None:

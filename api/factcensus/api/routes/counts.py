@@ -26,11 +26,12 @@ async def count_by_address(
     request: Request,
     index: OpenIndex,
     text: Annotated[str, Query(description="The text in percent-encoded UTF-8; a bare + is a space.")],
+    verbatim: Annotated[bool, Query(description="As in the body of POST.")] = False,
     by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
     filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
 ) -> Response:
     """Count like POST, at a URL that can be shared, bookmarked and cached."""
-    body = CountBody(text=text, by=by, filter=filter_of_text(filter))
+    body = CountBody(text=text, verbatim=verbatim, by=by, filter=filter_of_text(filter))
     headers = cache_headers(request, index)
     if (unchanged := not_modified(request, headers)) is not None:
         return unchanged
@@ -53,9 +54,10 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
 
     def counted(deadline: Deadline) -> Json:
         check_groups(index, body.by, limits)
-        return index.count(body.text, by=body.by, scope=scope, deadline=deadline).as_json()
+        answer = index.count(body.text, verbatim=body.verbatim, by=body.by, scope=scope, deadline=deadline)
+        return answer.as_json()
 
-    forms = None if body.by or body.filter else partial(_forms, index, body.text)
+    forms = None if body.by or body.filter or body.verbatim else partial(_forms, index, body.text)
     question = body.model_dump(mode="json")
     return await cached(request, index, limits.deadline_seconds, counted, "count", question, forms=forms)
 

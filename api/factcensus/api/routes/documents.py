@@ -73,10 +73,13 @@ async def trace(request: Request, index: OpenIndex, limits: LimitsOf, body: Trac
 
 
 def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
+    if body.pattern is not None:
+        check_text(body.pattern, "the pattern", limits)
+        return {"pattern": body.pattern}
     if body.text is not None:
         check_text(body.text, "the text", limits)
-        return {"text": body.text}
-    assert body.subject is not None  # the body was checked: either a text or both entities
+        return {"text": body.text, "verbatim": body.verbatim, "normalise": body.normalise, "region": body.region}
+    assert body.subject is not None  # the body was checked: a text, a pattern or both entities
     assert body.object is not None
     subject, object_ = body.subject.entity(), body.object.entity()
     check_entity(subject, "the subject", limits)

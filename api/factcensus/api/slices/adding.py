@@ -111,6 +111,8 @@ def add_infos(name: str, digest: str | None, infos: Sequence[IndexInfo]) -> Inde
         bytes=sizes or 0,
         text_bytes=texts,
         bytes_per_text_byte=round(sizes / texts, 4) if sizes and texts else None,
+        keeps_text=all(info.keeps_text for info in infos),
+        kept_bytes_per_text_byte=None,
         sources=sources,
         slice=None,
     )

@@ -126,10 +126,16 @@ class SlicedIndex(CountIndex):
     # --- queries ------------------------------------------------------------------------------------------------------
 
     def count(
-        self, text: str, *, by: str | None = None, scope: Scope = EVERY_DOCUMENT, deadline: Deadline | None = None
+        self,
+        text: str,
+        *,
+        verbatim: bool = False,
+        by: str | None = None,
+        scope: Scope = EVERY_DOCUMENT,
+        deadline: Deadline | None = None,
     ) -> CountAnswer:
         """Count a text in all slices; see :meth:`CountIndex.count`."""
-        body = {"text": text, "by": by, "filter": _filter_of(scope)}
+        body = {"text": text, "verbatim": verbatim, "by": by, "filter": _filter_of(scope)}
         return add_counts(self.name, self._ask("count", body, CountAnswer.from_json, deadline))
 
     def cooccurrence(
@@ -186,6 +192,10 @@ class SlicedIndex(CountIndex):
             subject=None if query.get("subject") is None else _entity_of(query["subject"]),
             object=None if query.get("object") is None else _entity_of(query["object"]),
             window=query.get("window"),
+            verbatim=query.get("verbatim", False),
+            normalise=query.get("normalise"),
+            region=query.get("region"),
+            pattern=query.get("pattern"),
             by=query.get("by"),
             filter=_filter_of(query.get("scope", EVERY_DOCUMENT)),
         )
@@ -217,6 +227,9 @@ class SlicedIndex(CountIndex):
             if following is None
             else following << _POSITION_BITS | begins[following] + taken.get(following, 0),
             exact=all(answer.exact for answer in first),
+            verified=None if first[0].verified is None else all(answer.verified for answer in first),
+            searched=None if first[0].searched is None else sum(answer.searched or 0 for answer in first),
+            searched_of=None if first[0].searched_of is None else sum(answer.searched_of or 0 for answer in first),
             groups=add_groups([answer.groups for answer in first], lambda one, other: one + other),
         )
 
@@ -353,6 +366,11 @@ class _NamedAnalyzer:
         """Raise InputError."""
         del text
         raise InputError(f"the analyzer {self.label} is not available here; ask a slice")
+
+    def spans(self, text: str, wanted: Sequence[int]) -> NoReturn:
+        """Raise InputError."""
+        del wanted
+        self.tokens(text)
 
     def encoder(self) -> NoReturn:
         """Raise InputError."""

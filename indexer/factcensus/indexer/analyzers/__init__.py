@@ -62,6 +62,14 @@ class Analyzer(Protocol):
         """Return the printable tokens of a text."""
         ...
 
+    def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return start and end in the text of some of its tokens, given by their numbers.
+
+        Raises:
+            ValueError, IndexError: The text has fewer tokens.
+        """
+        ...
+
     def encoder(self) -> Encoder:
         """Return a new encoder for one stream of documents."""
         ...

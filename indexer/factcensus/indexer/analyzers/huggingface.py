@@ -78,6 +78,11 @@ class HuggingFaceAnalyzer:
         """Return the tokens of a text as the tokenizer prints them."""
         return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).tokens)
 
+    def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the characters of some tokens of a text, as the tokenizer reports them."""
+        offsets = self._tokenizer.encode(clean_text(text), add_special_tokens=False).offsets
+        return {number: offsets[number] for number in wanted}
+
     def variants(self, text: str) -> list[Variant]:
         """Return the distinct token sequences of a name in different contexts; the first is the name as written.
 

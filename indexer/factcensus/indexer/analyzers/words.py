@@ -17,6 +17,7 @@ import numpy.typing as npt
 from factcensus.indexer.analyzers.definition import exact_tokens
 from factcensus.indexer.analyzers.scanner import Window, find_runs, insert_spans, new_window, scan_runs
 from factcensus.indexer.analyzers.unicode_tables import UNICODE_VERSION, Normalization, scanner_tables
+from factcensus.indexer.analyzers.word_spans import word_spans
 from factcensus.indexer.analyzers.word_table import WordTable
 
 __all__ = ["WORDS_VERSION", "WordEncoder", "WordTable", "WordsAnalyzer"]
@@ -119,6 +120,10 @@ class WordsAnalyzer:
         if text.isascii():  # the same tokens, eight times faster
             return _ASCII_TOKEN.findall(text.lower() if self.name == "words" else text)
         return exact_tokens(text, self.name)
+
+    def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the characters of some tokens of a text; see :func:`word_spans`."""
+        return word_spans(self, text, wanted)
 
     def encoder(self) -> WordEncoder:
         """Return a new encoder with an empty word table."""

@@ -41,6 +41,8 @@ class CountAnswer(Answer):
         default=None, repr=False, metadata={"serialization_alias": "by_source"}
     )
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
+    verbatim: bool | None = field(default=None, kw_only=True, repr=False)
+    """Only with verbatim: true, because the text was counted exactly as it is written."""
 
     def _repr_html_(self) -> str:
         rows = [("all", self.occurrences, self.documents)]

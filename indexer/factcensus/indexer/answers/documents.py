@@ -35,6 +35,8 @@ class FoundDocument(Answer):
     """Its number in that file, from 0."""
     metadata: Json = field(repr=False)
     tokens: int
+    original: bool
+    """Whether the passages show the original text; otherwise its normalised words, because the index keeps no text."""
     passages: list[Passage] = field(repr=False)
 
 
@@ -62,7 +64,13 @@ class DocumentsAnswer(Answer):
     )
     """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
     exact: bool
-    """False if the total is an estimate."""
+    """False if documents may be missing, because a deadline ended a search, or the tokens of a name are not certain."""
+    verified: bool | None = field(default=None, kw_only=True, repr=False)
+    """Only with verbatim or normalise: whether the original texts were compared, and not only token sequences."""
+    searched: int | None = field(default=None, kw_only=True, repr=False)
+    """Only with a pattern: documents whose texts were searched before the deadline."""
+    searched_of: int | None = field(default=None, kw_only=True, repr=False)
+    """Only with a pattern: documents to search, those of the scope."""
 
     def _repr_html_(self) -> str:
         rows = [

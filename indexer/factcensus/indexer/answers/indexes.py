@@ -76,6 +76,10 @@ class IndexInfo(Answer):
     text_bytes: int | None
     """Size of the corpus texts in UTF-8."""
     bytes_per_text_byte: float | None
+    keeps_text: bool
+    """Whether the index has the original texts, so that passages show them and exact strings can be found."""
+    kept_bytes_per_text_byte: float | None
+    """Size of the stored texts, which is part of ``bytes``. Null if the index stores only tokens."""
     skipped_lines: int | None
     """Unreadable lines of the corpus that were skipped."""
     sources: dict[str, SourceSize] | None

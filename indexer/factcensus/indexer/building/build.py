@@ -63,7 +63,7 @@ from factcensus.indexer.system.processes import check_main_guard, map_tasks
 #: Number of shards from which on ``add`` suggests ``compact``.
 MANY_SHARDS = 32
 #: The files from which compaction rebuilds an index (it derives the others), and the files that adding extends.
-_COMPACTED = ("tokenized.", "offset.", "text.", "lists.", "documents.", "vocabulary.", "deleted.")
+_COMPACTED = ("tokenized.", "offset.", "text.", "lists.", "kept.", "documents.", "vocabulary.", "deleted.")
 _CONTINUED = ("vocabulary.", "deleted.")
 
 
@@ -91,6 +91,7 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
     text_field: str = "text",
     id_field: str = "id",
     on_bad_line: BadLinePolicy = "fail",
+    keep_text: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
     notice: Callable[[str], None] = lambda _message: None,
@@ -110,6 +111,8 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
         text_field: The field with the text of a document; nested: ``a.b``.
         id_field: The field with its id, likewise.
         on_bad_line: ``fail`` stops at the first bad line, ``skip`` counts and reports bad lines.
+        keep_text: Store the original texts as well, so that passages show them and strings are found exactly. It takes
+            about 0.4 bytes per byte of text. The tokens of the analyzer ``bytes`` are the texts already.
         device: The device that sorts: ``cpu``, a PyTorch device such as ``cuda``, or ``auto``, which uses a CUDA device
             if there is one and the shard is large enough. The result is the same.
         progress: Called with the progress of each stage.
@@ -135,19 +138,29 @@ def build_index(  # noqa: PLR0913 - options, which are given by name
                 text_field=text_field,
                 id_field=id_field,
                 on_bad_line=on_bad_line,
+                keep_text=keep_text,
                 device=device,
                 progress=progress,
                 notice=notice,
             )
     out = place.path
-    settings = BuildSettings(analyzer, memory_bytes, shard_tokens, text_field, id_field, on_bad_line, layout=layout)
+    settings = BuildSettings(
+        analyzer, memory_bytes, shard_tokens, text_field, id_field, on_bad_line, layout=layout, keep_text=keep_text
+    )
     if out.exists():
         raise InputError(f"{out} exists; add to it with 'factcensus index add', or choose another --out")
     check_settings(settings)
     chosen = get_analyzer(analyzer)
     files = find_source_files(sources, notice=notice)
     run = run_of(jobs, device, progress, notice)
-    estimate = estimate_build(files, chosen, memory_bytes=memory_bytes, jobs=run.jobs, layout=layout)
+    estimate = estimate_build(
+        files,
+        chosen,
+        memory_bytes=memory_bytes,
+        jobs=run.jobs,
+        layout=layout,
+        keep_text=settings.stores_text,
+    )
     check_disk(estimate, out, staging_folder(out))
     with staging(out, settings, chosen, files) as folder:
         new = complete(folder) or _build(folder, chosen, settings, _spool_files(folder, settings, files, run), run)
@@ -195,7 +208,15 @@ def add_to_index(  # noqa: PLR0913 - options, which are given by name
         old = read_manifest(index)
         chosen = load_analyzer(index, old)
         settings = BuildSettings(
-            name_of(index, old), memory_bytes, shard_tokens, text_field, id_field, on_bad_line, replace, old.layout
+            name_of(index, old),
+            memory_bytes,
+            shard_tokens,
+            text_field,
+            id_field,
+            on_bad_line,
+            replace,
+            old.layout,
+            old.keeps_text,
         )
         check_settings(settings)
         if already_done(index, old, settings, files):
@@ -277,7 +298,9 @@ def compact_index(
     with lock_folder(index):
         old = read_manifest(index)
         chosen = load_analyzer(index, old)
-        settings = BuildSettings(name_of(index, old), memory_bytes, shard_tokens, layout=old.layout)
+        settings = BuildSettings(
+            name_of(index, old), memory_bytes, shard_tokens, layout=old.layout, keep_text=old.keeps_text
+        )
         check_settings(settings)
         if out is None and already_done(index, old, settings, []):
             return old
@@ -395,7 +418,7 @@ def _build(  # noqa: PLR0913 - options, which are given by name
                 folder,
                 number,
                 pieces,
-                form=ShardForm(analyzer.token_dtype, vocabulary_size, settings.layout),
+                form=ShardForm(analyzer.token_dtype, vocabulary_size, settings.layout, settings.stores_text),
                 run=SortSettings(run.jobs, run.device),
                 on_stage=lambda stage, done, all, n=number: run.progress(f"{stage} shard {n}", done, all, "tokens"),  # type: ignore[misc]
             )
@@ -470,6 +493,7 @@ def _spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFi
             settings.id_field,
             settings.on_bad_line,
             settings.line_bytes,
+            settings.stores_text,
         )
         for number, file in enumerate(files)
     ]

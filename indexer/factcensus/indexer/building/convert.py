@@ -21,7 +21,7 @@ from factcensus.indexer.paths import index_folder
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import write_hashed
 from factcensus.indexer.storage.maintain import check_files, read_documents_of, read_manifest, write_state
-from factcensus.indexer.storage.manifest import TOKENIZER, FileRecord, Layout, Manifest, ShardRecord
+from factcensus.indexer.storage.manifest import TOKENIZER, FileRecord, Layout, Manifest, ShardRecord, kept_name
 from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.shards import open_text, open_vocabulary, write_lexicon
 from factcensus.indexer.system.files import place_file, write_atomically
@@ -36,6 +36,7 @@ def convert_index(
     layout: Layout,
     out: str | Path,
     *,
+    keep_text: bool = False,
     jobs: int | None = None,
     memory_bytes: int = 8 << 30,
     device: str = "auto",
@@ -49,6 +50,7 @@ def convert_index(
         index: A factcensus index folder.
         layout: The layout of the result.
         out: The new folder.
+        keep_text: The result also has the original texts that the index keeps; otherwise they are left out.
         jobs: Number of threads that sort; by default one per processor.
         memory_bytes: Memory limit; it must be enough for the shards of the index.
         device: The device that sorts; see :func:`build_index`.
@@ -58,7 +60,8 @@ def convert_index(
         The manifest of the result.
 
     Raises:
-        InputError: ``out`` exists; the index has this layout already; or the memory is too little for its shards.
+        InputError: ``out`` exists; the index has this layout already, or does not have the texts to keep; or the memory
+            is too little for its shards.
         VerificationError: A file needed for the result is damaged.
     """
     index, out = index_folder(index), Path(out)
@@ -71,10 +74,15 @@ def convert_index(
         if old.layout == layout:
             raise InputError(f"{index} has the layout {layout} already; give the other one")
         largest = max(shard.tokens + shard.documents for shard in old.shards)
-        settings = BuildSettings(name_of(index, old), memory_bytes, largest, layout=layout)
+        settings = BuildSettings(name_of(index, old), memory_bytes, largest, layout=layout, keep_text=keep_text)
         check_settings(settings)
+        digest = old.digest
+        if keep_text:
+            old.check_keeps_text(index)
+        else:
+            old = old.without_text()
         check_files(index, old, [name for name in old.files if not name.startswith(_DERIVED)], run.checked)
-        with staging(out, settings, load_analyzer(index, old), [], base=old.digest) as folder:
+        with staging(out, settings, load_analyzer(index, old), [], base=digest) as folder:
             new = complete(folder)
             if new is None:
                 sort = SortSettings(run.jobs, run.device)
@@ -127,9 +135,10 @@ def _convert_shard(
     on_stage: Callable[[str, int, int], None],
 ) -> dict[str, FileRecord]:
     """Write the files of one shard, except those that list its deleted and repeated documents."""
-    rows = f"documents.{record.number}.parquet"
-    place_file(index / rows, folder / rows)
-    files = {rows: old.files[rows]}
+    names = [f"documents.{record.number}.parquet", kept_name(record.number)]
+    files = {name: old.files[name] for name in names if name in old.files}
+    for name in files:
+        place_file(index / name, folder / name)
     shard = open_text(index, record, old.layout)
     dtype = NUMPY_DTYPE[old.token_dtype]
     tokens = shard.tokens(0, shard.size)

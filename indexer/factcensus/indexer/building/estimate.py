@@ -40,6 +40,8 @@ SUBWORDS_PER_BYTE = 0.23
 INDEX_BYTES_PER_TOKEN = 4.5
 #: Bytes of an index in the layout compact per token: 2.6 to 2.9 for words of English.
 COMPACT_BYTES_PER_TOKEN = 2.8
+#: Bytes of the original texts in an index per byte of text: 0.38 to 0.42.
+KEPT_PER_TEXT_BYTE = 0.4
 #: Bytes of the spool per token, besides the token: documents and words.
 SPOOL_BYTES_PER_TOKEN = 0.5
 #: Seconds of a core per token for the whole build (0.23 to 0.52 µs).
@@ -81,6 +83,7 @@ def estimate_build(
     memory_bytes: int,
     jobs: int,
     layout: Layout = "suffix-array",
+    keep_text: bool = False,
 ) -> BuildEstimate:
     """Return the estimated cost of building an index from some files."""
     rates = [TEXT_PER_BYTE[".parquet" if _is_parquet(file) else compression_of(file.name)] for file in files]
@@ -92,13 +95,15 @@ def estimate_build(
     index_bytes = COMPACT_BYTES_PER_TOKEN if layout == "compact" else token_bytes + INDEX_BYTES_PER_TOKEN
     building = index_bytes + token_bytes + SPOOL_BYTES_PER_TOKEN
     tokens = text * per_byte
+    kept = KEPT_PER_TEXT_BYTE if keep_text else 0.0
+    kept_while_building = kept + 1 if keep_text else 0.0  # the spool has the texts uncompressed
     return BuildEstimate(
         source_bytes=sum(file.size_bytes for file in files),
         text_bytes=int(text),
         tokens=int(tokens),
-        index_bytes=int(tokens * index_bytes),
-        disk_bytes=int(tokens * building),
-        least_disk_bytes=int(least_text * per_byte * building),
+        index_bytes=int(tokens * index_bytes + text * kept),
+        disk_bytes=int(tokens * building + text * kept_while_building),
+        least_disk_bytes=int(least_text * (per_byte * building + kept_while_building)),
         memory_bytes=memory_bytes,
         hours=tokens * SECONDS_PER_TOKEN / jobs / 3600,
     )
@@ -145,6 +150,7 @@ def plan_build(
     *,
     analyzer: str = "words",
     layout: Layout = "suffix-array",
+    keep_text: bool = False,
     jobs: int | None = None,
     memory_bytes: int = 8 << 30,
     notice: Callable[[str], None] = lambda _message: None,
@@ -157,7 +163,12 @@ def plan_build(
     place = Place.of(out)
     files = find_source_files(sources, notice=notice)
     estimate = estimate_build(
-        files, get_analyzer(analyzer), memory_bytes=memory_bytes, jobs=jobs or os.cpu_count() or 1, layout=layout
+        files,
+        get_analyzer(analyzer),
+        memory_bytes=memory_bytes,
+        jobs=jobs or os.cpu_count() or 1,
+        layout=layout,
+        keep_text=keep_text and analyzer != "bytes",
     )
     if place.is_local:
         if place.path.exists():

@@ -37,6 +37,12 @@ class BuildSettings:
     on_bad_line: BadLinePolicy = "fail"
     replace: bool = False
     layout: Layout = "suffix-array"
+    keep_text: bool = False
+
+    @property
+    def stores_text(self) -> bool:
+        """Whether the texts are stored besides the tokens; the tokens of the analyzer ``bytes`` are the texts."""
+        return self.keep_text and self.analyzer != "bytes"
 
     @property
     def line_bytes(self) -> int:

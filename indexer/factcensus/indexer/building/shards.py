@@ -25,6 +25,7 @@ from factcensus.indexer.building.spool import DOCUMENT_SCHEMA, SpoolTask
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import byte_order_rank
+from factcensus.indexer.storage.kept import write_kept
 from factcensus.indexer.storage.layout import (
     first_entries,
     first_step_bits,
@@ -33,7 +34,7 @@ from factcensus.indexer.storage.layout import (
     write_hashed,
     write_table,
 )
-from factcensus.indexer.storage.manifest import FileRecord, Layout, ShardRecord
+from factcensus.indexer.storage.manifest import FileRecord, Layout, ShardRecord, kept_name
 from factcensus.indexer.storage.sample import write_sample
 
 #: Number of tokens of a part of a file whose types are marked at once.
@@ -67,6 +68,10 @@ class Spooled(Protocol):
         """Return some token ids of the file."""
         ...
 
+    def read_text(self, first: int, count: int) -> bytes:
+        """Return some bytes of the concatenated texts of the file, if they were kept."""
+        ...
+
     def word_ids(self) -> npt.NDArray[np.uint32] | None:
         """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
         ...
@@ -74,9 +79,10 @@ class Spooled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Documents ``first`` … ``last - 1`` of one spooled file, and the position of their ids in it.
+    """Documents ``first`` … ``last - 1`` of one spooled file, and the position of their ids and texts in it.
 
     Attributes:
+        first_text_byte: The position of their texts in the concatenated texts of the file.
         whole: These are all documents of the file.
     """
 
@@ -86,6 +92,7 @@ class Piece:
     first_token: int
     tokens: int
     whole: bool = False
+    first_text_byte: int = 0
 
     def types(self, word_ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """Return the ids in the index of the words that occur in these documents, in bounded memory."""
@@ -97,15 +104,28 @@ class Piece:
             used[self.file.read_ids(np.dtype(np.uint32), begin, size)] = True
         return word_ids[used]
 
-    def batches(self) -> Iterator[pa.Table]:
-        """Yield the document table rows of the piece, a bounded number at a time."""
+    def texts(self) -> Iterator[bytes]:
+        """Yield the texts of the documents, which were kept."""
+        at = self.first_text_byte
+        for table in self.batches(["text_bytes"]):
+            sizes = table["text_bytes"].to_pylist()
+            content = self.file.read_text(at, sum(sizes))
+            at += len(content)
+            end = 0
+            for size in sizes:
+                end += size
+                yield content[end - size : end]
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the document table rows of the piece, or some columns, a bounded number at a time."""
+        schema = DOCUMENT_SCHEMA if columns is None else pa.schema([DOCUMENT_SCHEMA.field(name) for name in columns])
         row = 0
         with self.file.parquet() as rows_file, pq.ParquetFile(rows_file) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 begin, end = max(self.first - row, 0), min(self.last - row, rows)
                 if begin < end:
-                    yield file.read_row_group(group).slice(begin, end - begin).cast(DOCUMENT_SCHEMA)
+                    yield file.read_row_group(group, columns=columns).slice(begin, end - begin).cast(schema)
                 row += rows
 
 
@@ -151,7 +171,8 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
             room -= total.tokens + total.documents
             continue
         with file.parquet() as rows_file:
-            lengths = pq.read_table(rows_file, columns=["tokens"])["tokens"].to_numpy()
+            columns = pq.read_table(rows_file, columns=["tokens", "text_bytes"])
+        lengths, text_ends = columns["tokens"].to_numpy(), np.cumsum(columns["text_bytes"].to_numpy())
         ends = np.cumsum(lengths)
         costs = np.cumsum(lengths + 1)
         first = 0
@@ -166,7 +187,8 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
                 last = first + 1  # a document larger than the budget gets its own shard
             begin = int(ends[first - 1]) if first else 0
             tokens = int(ends[last - 1]) - begin
-            shard.append(Piece(file, first, last, begin, tokens, whole=last - first == len(lengths)))
+            whole, first_text_byte = last - first == len(lengths), int(text_ends[first - 1]) if first else 0
+            shard.append(Piece(file, first, last, begin, tokens, whole, first_text_byte))
             room -= int(costs[last - 1]) - spent
             first = last
     if shard:
@@ -180,6 +202,7 @@ class ShardForm:
     token_dtype: str
     vocabulary_size: int
     layout: Layout
+    keep_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +255,11 @@ def write_shard(
             digests = _write_documents(folder, number, pieces, rank, ranks, offsets, on_stage, write)
             digests[f"tokenized.{number}"] = digest()
     del rank
-    files = {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
+    kept = {}
+    if form.keep_text:
+        name = kept_name(number)
+        kept[name] = write_kept(folder / name, (text for piece in pieces for text in piece.texts()))
+    files = kept | {name: FileRecord((folder / name).stat().st_size, digest) for name, digest in digests.items()}
     return record, files | write_search_files(folder, number, [ranks, offsets, types], form, run, on_stage)
 
 

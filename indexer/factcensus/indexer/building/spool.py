@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: Bytes of UTF-8 text that are analysed at once.
 BATCH_BYTES = 4 << 20
-SPOOL_FILES = ("ids", "parquet", "words.npz")
+SPOOL_FILES = ("ids", "parquet", "words.npz", "texts")
 
 DOCUMENT_SCHEMA = pa.schema(
     [
@@ -77,9 +77,10 @@ class SpoolTask:
     id_field: str = "id"
     on_bad_line: BadLinePolicy = "fail"
     line_bytes: int = 1 << 30
+    keep_text: bool = False
 
     def path(self, suffix: str) -> Path:
-        """Return the path of a spool file: ``ids``, ``parquet``, ``words.npz`` or ``json``."""
+        """Return the path of a spool file: ``ids``, ``parquet``, ``words.npz``, ``texts`` or ``json``."""
         return self.folder / f"{self.number:06d}.{suffix}"
 
     def parquet(self) -> AbstractContextManager[Path]:
@@ -89,6 +90,12 @@ class SpoolTask:
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:
         """Return some token ids of the file."""
         return np.fromfile(self.path("ids"), dtype, count, offset=first * dtype.itemsize)
+
+    def read_text(self, first: int, count: int) -> bytes:
+        """Return some bytes of the concatenated texts of the file, if they were kept."""
+        with self.path("texts").open("rb") as file:
+            file.seek(first)
+            return file.read(count)
 
     def word_ids(self) -> npt.NDArray[np.uint32] | None:
         """Return the id in the index of each word; None if the ids of the file are those of the index."""
@@ -113,6 +120,10 @@ class SpoolTask:
         """
         for suffix in ("json", *SPOOL_FILES):
             self.path(suffix).unlink(missing_ok=True)
+
+    def open_texts(self) -> AbstractContextManager[BinaryIO | None]:
+        """Open the file of the texts for writing; None if they are not kept."""
+        return self.path("texts").open("wb") if self.keep_text else nullcontext()
 
     def finish(self, result: SpooledFile) -> None:
         """Record that all files are complete."""
@@ -140,6 +151,8 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
         ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
         digests = [hashlib.blake2b(document.text, digest_size=8).digest() for document in documents]
         rows.write_batch(_rows(documents, lengths, digests, task.file.name))
+        if texts_file is not None:
+            texts_file.writelines(document.text for document in documents)
         content.update(
             b"".join(
                 digest + (document.id or "").encode() + b"\0"
@@ -152,6 +165,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
 
     with (
         task.path("ids").open("wb") as ids_file,
+        task.open_texts() as texts_file,
         pq.ParquetWriter(task.path("parquet"), DOCUMENT_SCHEMA, compression="zstd") as rows,
     ):
         batch: list[Document] = []
@@ -191,10 +205,13 @@ def spool_index(
     deleted = read_documents_of(index, manifest, "deleted")
     tasks = []
     for number, record in enumerate(manifest.shards):
-        task = SpoolTask(number, SourceFile("", f"shard {record.number}", 0, ""), folder, analyzer)
+        file = SourceFile("", f"shard {record.number}", 0, "")
+        task = SpoolTask(number, file, folder, analyzer, keep_text=manifest.keeps_text)
         if not task.finished():
             gone = deleted.get(record.number, np.zeros(0, np.uint32))
-            _spool_shard(task, open_text(index, record, manifest.layout), gone, vocabulary)
+            shard = open_text(index, record, manifest.layout)
+            shard.open_kept(manifest.files)
+            _spool_shard(task, shard, gone, vocabulary)
         tasks.append(task)
         progress("read", number + 1, len(manifest.shards), "shards")
     return tasks
@@ -207,6 +224,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
     separator = np.iinfo(shard.token_dtype).max
     with (
         task.path("ids").open("wb") as ids_file,
+        task.open_texts() as texts_file,
         pq.ParquetWriter(task.path("parquet"), DOCUMENT_SCHEMA, compression="zstd") as rows,
     ):
         for first, batch in shard.row_batches():
@@ -223,6 +241,8 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
                 ids = order.renumber(np.ascontiguousarray(ids, np.uint32), len(vocabulary))
             ids_file.write(np.ascontiguousarray(ids, shard.token_dtype).view(np.uint8))  # type: ignore[arg-type]
             rows.write_batch(kept)
+            if texts_file is not None and shard.kept is not None:
+                texts_file.writelines(shard.kept.texts(first + np.flatnonzero(living)))
             totals["documents"] += kept.num_rows
             totals["tokens"] += len(ids)
             totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())

@@ -20,19 +20,20 @@ from factcensus.indexer.system.files import explain_full_disk, new_folder, place
 from factcensus.indexer.system.locks import lock_folder
 
 
-def slice_index(index: str | Path, shards: tuple[int, int], out: str | Path) -> Manifest:
+def slice_index(index: str | Path, shards: tuple[int, int], out: str | Path, *, keep_text: bool = False) -> Manifest:
     """Make a slice, an index made of some shards of another index; its files are hard links or copies.
 
     Args:
         index: A whole index.
         shards: The numbers of the first and the last shard, as in the names of their files.
         out: The folder of the slice; must not exist.
+        keep_text: The slice also has the original texts that the index keeps; otherwise they are left out.
 
     Returns:
         The manifest of the slice.
 
     Raises:
-        InputError: ``index`` is itself a slice or has no such shards, or ``out`` exists.
+        InputError: ``index`` is itself a slice, has no such shards or not the texts to keep, or ``out`` exists.
         NoIndexError: There is no factcensus index.
         DiskFullError: The slice is a copy and does not fit.
     """
@@ -41,7 +42,12 @@ def slice_index(index: str | Path, shards: tuple[int, int], out: str | Path) -> 
         raise InputError(f"{out} exists; choose another --out")
     read_manifest(index)
     with lock_folder(index), explain_full_disk(out.parent, "it starts over"), new_folder(out) as folder:
-        manifest = _sliced(index, read_manifest(index), *shards)
+        whole = read_manifest(index)
+        if keep_text:
+            whole.check_keeps_text(index)
+        manifest = _sliced(index, whole, *shards)
+        if not keep_text:
+            manifest = manifest.without_text()
         for name in manifest.files:
             place_file(index / name, folder / name)
         sync_files(folder / name for name in manifest.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,11 @@ from factcensus.indexer.infini_gram.published import read_published
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file
-from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, refuse_unfinished
+from factcensus.indexer.storage.manifest import MANIFEST, TOKENIZER, FileRecord, Manifest, kept_name, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
 
-#: Number of neighbouring suffixes per shard that are compared if only a sample is verified.
-SAMPLED_ROWS = 100_000
+#: Number of neighbouring suffixes and of original texts per shard that are compared if only a sample is verified.
+SAMPLED_ROWS, SAMPLED_TEXTS = 100_000, 1_000
 
 
 def verify_index(
@@ -64,7 +65,10 @@ def verify_index(
             refuse_unfinished(folder)
     files = {} if manifest is None else manifest.files
     _check_files(folder, files, progress or (lambda _done, _all: None))
-    rows_compared = sum(shard.check_order(None if full else SAMPLED_ROWS) for shard in _shards_of(folder))
+    rows_compared = 0
+    for shard in _shards_of(folder):
+        rows_compared += shard.check_order(None if full else SAMPLED_ROWS)
+        _check_texts(shard, None if full else SAMPLED_TEXTS)
     if record is not None:
         if manifest is None:
             raise InputError(
@@ -102,6 +106,24 @@ def _check_files(folder: Path, files: Mapping[str, FileRecord], progress: Callab
             raise VerificationError(f"{folder / name} was altered: its SHA-256 differs from the manifest")
         done += expected.bytes
         progress(done, total)
+
+
+def _check_texts(shard: Shard, most: int | None) -> None:
+    """Compare the original texts of a shard, or of its first documents, with the digests in its document table."""
+    if shard.kept is None:
+        return
+    last = shard.documents if most is None else min(shard.documents, most)
+    for first, batch in shard.row_batches(["text_digest"]):
+        documents = range(first, min(first + batch.num_rows, last))
+        texts = shard.kept.texts(documents)
+        for document, text, wanted in zip(documents, texts, batch["text_digest"].to_pylist(), strict=False):
+            if int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") != wanted:
+                raise VerificationError(
+                    f"{shard.folder / kept_name(shard.number)} has another text for document {document} than the "
+                    "document table; copy the index again or rebuild it"
+                )
+        if first + batch.num_rows >= last:
+            return
 
 
 def _shards_of(folder: Path) -> list[Shard]:

@@ -29,23 +29,32 @@ if TYPE_CHECKING:
 )
 @index_argument
 @argument("text", metavar="TEXT", help="the text to count, analysed like the corpus; overlapping occurrences all count")
+@option(
+    "--verbatim",
+    is_flag=True,
+    help="count the text exactly as written, not as part of a longer word, number or address; needs an index built "
+    "with --keep-text",
+)
 @option("--top", type=Whole(1), metavar="N", help="with --by, only the N values with the most documents")
 @scope_options
 @json_option
-def count(index: IndexChoice, text: str, top: int | None, scope: ScopeChoice, as_json: bool) -> None:
+def count(index: IndexChoice, text: str, verbatim: bool, top: int | None, scope: ScopeChoice, as_json: bool) -> None:
     """Count a text: its occurrences, and the documents that contain it.
 
     With --by, values are sorted by documents, and those without any are left out of the table.
     """
     with index.open() as opened, scope.timed() as deadline:
-        answer = scope.ordered(opened).count(text, by=scope.by, scope=scope.scope(), deadline=deadline)
+        answer = scope.ordered(opened).count(
+            text, verbatim=verbatim, by=scope.by, scope=scope.scope(), deadline=deadline
+        )
         used = usage_of(opened)
     if top is not None:
         answer = replace(answer, groups=dict(_by_documents(answer.groups or {})[:top]))
     if as_json:
         print_json(answer.as_json() | used)
         return
-    print(f"{' '.join(answer.tokens)!r} in {answer.index} ({answer.analyzer}, exact)")
+    counted = f"{answer.text!r} as written" if verbatim else repr(" ".join(answer.tokens))
+    print(f"{counted} in {answer.index} ({answer.analyzer}, exact)")
     rows: list[list[Cell]] = [["all", answer.occurrences, answer.documents]]
     groups = _by_documents(answer.groups or {})
     rows += [[name, counts.occurrences, counts.documents] for name, counts in groups if counts.occurrences]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
 from factcensus.indexer.cli.command import argument, command, option
@@ -14,25 +14,35 @@ from factcensus.indexer.cli.options import (
     Whole,
     json_option,
     scope_options,
+    strings_options,
 )
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.console import print_json, print_table
 
 if TYPE_CHECKING:
-    from factcensus.indexer.answers import FoundDocument, Passage
+    from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage
+
+#: Seconds after which the search for a pattern stops if there is no --deadline.
+PATTERN_S = 60.0
 
 
 @command(
     "documents",
-    one_of=[("text", "subject")],
+    one_of=[("text", "subject", "pattern")],
+    exclusive=[("verbatim", "normalise")],
     needs={
+        "verbatim": "text",
+        "normalise": "text",
+        "region": "normalise",
         "object_name": "subject",
         "window": "object_name",
         "subject_aliases": "subject",
         "object_aliases": "object_name",
     },
     example='factcensus documents indexes/wiki --text "capital of France" --limit 5\n'
-    "factcensus documents indexes/wiki --subject France --object Paris --window 10",
+    "factcensus documents indexes/wiki --subject France --object Paris --window 10\n"
+    "factcensus documents indexes/wiki --text jane.doe@example.org --verbatim\n"
+    "factcensus documents indexes/wiki --text '030 901820' --normalise phone --region DE",
 )
 @index_argument
 @option("--text", metavar="TEXT", help="find the documents that contain this text")
@@ -43,6 +53,13 @@ if TYPE_CHECKING:
 @option("--object", "object_name", metavar="NAME", help="name of the object")
 @option("--object-alias", "object_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
 @option("--window", type=Whole(0), metavar="W", help="only pairs with at most W tokens strictly between the mentions")
+@strings_options
+@option(
+    "--pattern",
+    metavar="REGEX",
+    help="find the documents whose original text matches a regular expression (RE2); stops at --deadline, by default "
+    "after 60 seconds, and shows how far it came",
+)
 @option("--limit", type=Whole(1), default=20, metavar="N", help="maximum number of documents")
 @option("--start", type=Whole(0), default=0, metavar="N", help="number of documents to skip")
 @scope_options
@@ -55,19 +72,25 @@ def documents(  # noqa: PLR0913 - one for each option
     object_name: str | None,
     object_aliases: tuple[str, ...],
     window: int | None,
+    pattern: str | None,
     limit: int,
     start: int,
     scope: ScopeChoice,
     as_json: bool,
+    **strings: Any,
 ) -> None:
     """Show the documents that contain a text or a pair of entities: ids, sources, titles, passages."""
+    from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.records import Entity
 
     if scope.order is not None:
         raise InputError("--by step:N shows counts, not documents; use it with 'factcensus count' or 'cooc'")
-    with index.open() as opened, scope.timed() as deadline:
+    timed = Deadline(PATTERN_S) if pattern is not None and scope.deadline is None else scope.timed()
+    with index.open() as opened, timed as deadline:
         page = opened.find_documents(
             text=text,
+            pattern=pattern,
+            **strings,
             subject=None if subject is None else Entity(subject, subject_aliases),
             object=None if object_name is None else Entity(object_name, object_aliases),
             window=window,
@@ -82,10 +105,12 @@ def documents(  # noqa: PLR0913 - one for each option
         print_json(page.as_json() | used)
         return
     shown = f"{start + 1:,} to {start + len(page.documents):,} of " if page.documents else ""
-    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer})")
+    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer}{_remarks(page)})")
     for document in page.documents:
         print()
         _print_document(document)
+    if any(not document.original for document in page.documents):
+        print("\npassages are normalised words, because the index keeps no text")
     if page.next is not None:
         print(f"\nmore: --start {page.next}")
     if page.groups is not None:
@@ -146,6 +171,18 @@ def trace(
             _print_document(document, "  ")
     if answer.total > len(answer.spans):
         print(f"\n{answer.total - len(answer.spans):,} shorter spans are not shown; see --limit")
+
+
+def _remarks(page: DocumentsAnswer) -> str:
+    """Return how the documents were found, if not by their tokens as usual."""
+    if page.searched is not None and page.searched_of is not None:
+        if page.exact:
+            return f", all {page.searched:,} texts searched"
+        return f", only {page.searched:,} of {page.searched_of:,} texts searched before the deadline"
+    if page.verified is None:
+        return ""
+    remark = ", verified in the texts" if page.verified else ", by token sequences only: the index keeps no text"
+    return remark if page.exact else remark + "; some may be missing"
 
 
 def _read(file: Path | None) -> str:

@@ -45,6 +45,9 @@ sources_argument = argument(
 )
 #: The layouts of an index; the first is the default.
 LAYOUTS = ["suffix-array", "compact"]
+keep_text_option = option(
+    "--keep-text", is_flag=True, help="the result also has the original texts, which are otherwise left out"
+)
 folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index folder")
 
 
@@ -81,6 +84,11 @@ def _reading_options(function: Function) -> Function:
     type=Choice(LAYOUTS),
     default=LAYOUTS[0],
     help="suffix-array, which infini-gram's engine can open, or compact, which takes a third of the space",
+)
+@option(
+    "--keep-text",
+    is_flag=True,
+    help="store the original texts as well, so that passages show them and 'documents --verbatim' finds exact strings",
 )
 @machine_options
 @_reading_options
@@ -145,7 +153,7 @@ def _build_shared(
 def _print_estimate(sources: tuple[str, ...], out: Place, options: dict[str, Any]) -> None:
     from factcensus.indexer.building.estimate import plan_build
 
-    named = {name: options[name] for name in ("analyzer", "layout", "jobs", "memory_bytes")}
+    named = {name: options[name] for name in ("analyzer", "layout", "keep_text", "jobs", "memory_bytes")}
     estimate = plan_build(sources, out, notice=notice, **named)
     cores = options["jobs"] or os.cpu_count() or 1
     for what, value in {
@@ -312,6 +320,7 @@ def compact(index: Path, out: Place | None, **options: Any) -> None:
 @folder_argument
 @option("--layout", required=True, type=Choice(LAYOUTS), help="the layout of the new index")
 @option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new index folder")
+@keep_text_option
 @sort_options
 def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
     """Convert an index to another layout; all counts stay the same.
@@ -344,11 +353,12 @@ class ShardRange(Value):
 @folder_argument
 @option("--shards", required=True, type=ShardRange(), metavar="A-B", help="first and last shard, as in tokenized.N")
 @option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new folder of the slice")
-def slice_command(index: Path, shards: tuple[int, int], out: Path) -> None:
+@keep_text_option
+def slice_command(index: Path, shards: tuple[int, int], out: Path, keep_text: bool) -> None:
     """Make an index of some shards of an index, with hard links; counts of all slices add up to those of the whole."""
     from factcensus.indexer.changing.slices import slice_index
 
-    _print_built(out, slice_index(index, shards, out))
+    _print_built(out, slice_index(index, shards, out, keep_text=keep_text))
 
 
 @command("info", example="factcensus index info indexes/wiki --json")
@@ -368,11 +378,17 @@ def info(index: IndexChoice, as_json: bool) -> None:
         shown["slice"] = f"shards {part.first_shard + 1} to {last} of the {part.whole_shards} of {part.whole}"
     for key, value in shown.items():
         if value is not None:
-            print(f"{key.replace('_', ' '):<20} {f'{value:,}' if isinstance(value, int) else value}")
+            print(f"{key.replace('_', ' '):<26} {_as_text(value)}")
     if described.sources:
         print()
         rows: list[list[str | int]] = [[name, size.documents, size.tokens] for name, size in described.sources.items()]
         print_table(rows, ["source", "documents", "tokens"])
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @command("verify", example="factcensus index verify indexes/wiki")

@@ -369,6 +369,30 @@ def scope_options(function: Function) -> Function:
     return added  # type: ignore[no-any-return]
 
 
+def strings_options(function: Function) -> Function:
+    """Add the options that find a string in the original texts: ``verbatim``, ``normalise`` and ``region``."""
+    for add in (
+        option(
+            "--region",
+            metavar="CC",
+            help="country of a phone number without a country code, as two letters such as DE",
+        ),
+        option(
+            "--normalise",
+            type=Choice(["phone", "email", "digits"]),
+            help="find the text, a number or address, in its usual spellings",
+        ),
+        option(
+            "--verbatim",
+            is_flag=True,
+            help="find the text exactly as written, not as part of a longer word, number or address; needs an index "
+            "built with --keep-text",
+        ),
+    ):
+        function = add(function)
+    return function
+
+
 def columns_option(function: Function) -> Function:
     """Add ``--columns``; the function receives a dict from new names to the names in the table."""
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage, Span
+from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.counting.original import (
+    Mention,
+    in_characters,
+    original_passages,
+    passage_of,
+    stretches,
+    text_of,
+)
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.counting.string_search import StringSearch, search_strings
+from factcensus.indexer.counting.strings import StringQuery, string_query
 from factcensus.indexer.errors import IndexFormatError, InputError
 from factcensus.indexer.kernels.pairs import check_windows, count_pairs
 from factcensus.indexer.records import Entity
@@ -23,13 +34,10 @@ if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
-#: Tokens shown on each side of a mention, and maximum number of passages shown per document.
+#: Tokens shown on each side of a mention, if the index does not keep the text.
 CONTEXT_TOKENS = 12
-MOST_PASSAGES = 3
 #: Maximum number of highlighted mentions of each kind per document.
 MOST_MENTIONS = 64
-
-Mention = tuple[int, int, str]  # first position, position after the last, kind of mention
 
 
 def find_documents(  # noqa: PLR0913 - options, which are given by name
@@ -39,6 +47,10 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     subject: Entity | str | None = None,
     object: Entity | str | None = None,
     window: int | None = None,
+    verbatim: bool = False,
+    normalise: str | None = None,
+    region: str | None = None,
+    pattern: str | None = None,
     limit: int = 10,
     start: int = 0,
     by: str | None = None,
@@ -47,12 +59,22 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
 ) -> DocumentsAnswer:
     """Find the documents that contain a text, or mention an entity or both entities of a pair, in corpus order.
 
+    ``verbatim`` and ``pattern`` need an index that keeps the original texts (``index build --keep-text``).
+
     Args:
         index: An open index.
         text: The text to find, instead of ``subject`` and ``object``.
         subject: An entity.
         object: Another entity that the documents must mention as well; see ``CountIndex.cooccurrence``.
         window: For a pair, the maximum number of tokens strictly between two mentions.
+        verbatim: Find ``text`` exactly as it is written, and not as part of a longer word, number or address
+            (:func:`~factcensus.indexer.counting.boundaries.is_whole`).
+        normalise: Find ``text``, a number or address, in its usual spellings: ``phone``, ``email`` or ``digits``. If
+            the index keeps no text, token sequences decide, and ``verified`` of the answer is false.
+        region: For a phone number without a country code, its country as two letters, such as ``DE``.
+        pattern: Instead of a text, a regular expression in the syntax of RE2, searched for in the texts of all
+            documents of the scope. At the deadline, the answer has the documents found so far; it is ``exact`` if all
+            were ``searched``.
         limit: Maximum number of documents to return.
         start: Number of documents to skip.
         by: Adds the number of documents with each value of a column; see ``CountIndex.count``.
@@ -65,11 +87,17 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     Raises:
         DeadlineError: The deadline was reached.
     """
-    if (text is None) == (subject is None) or (subject is None and object is not None):
-        raise InputError("give either a text, or a subject with or without an object")
+    if [text, subject, pattern].count(None) != 2 or (subject is None and object is not None):
+        raise InputError("give either a text, a pattern, or a subject with or without an object")
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
+    query = string_query(
+        index, text, verbatim=verbatim, normalise=normalise, region=region, pattern=pattern, deadline=deadline
+    )
+    if query is not None:
+        search = search_strings(index, query, scope, deadline)
+        return _string_page(index, query, search, limit, start, _Groups(by, names, codes))
     wanted = _Wanted.of(index, text, subject, object, window)
     asked = index.asked_shards(lambda: wanted.ngrams, scope, deadline=deadline)
     found: list[tuple[npt.NDArray[np.int64], Places]] = []
@@ -77,24 +105,80 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
         found.append(wanted.find(shard, counted))
         if deadline is not None:
             deadline.check()
-    total = sum(len(documents) for documents, _ in found)
+    shown = _shown([documents for documents, _ in found], limit, start)
     page: list[FoundDocument] = []
-    before = 0
-    for (shard, _), (documents, mentions) in zip(asked, found, strict=True):
+    for (shard, _), (_, mentions), documents in zip(asked, found, shown, strict=True):
+        if documents:
+            page += _described(index, shard, documents, mentions)
+    every = [documents for documents, _ in found]
+    return _page(index, page, every, start, _Groups(by, names, codes))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The values of a column, and the number of each document's value; see :meth:`OpenedIndex.groups`."""
+
+    by: str | None
+    names: Sequence[str]
+    codes: Sequence[npt.NDArray[np.int32]]
+
+    def count(self, found: Sequence[npt.NDArray[np.int64]]) -> dict[str, int] | None:
+        """Return the number of found documents with each value; None without a column."""
+        if self.by is None:
+            return None
+        grouped = np.zeros(len(self.names), np.int64)
+        for documents, values in zip(found, self.codes, strict=True):
+            grouped += np.bincount(values[documents], minlength=len(self.names))
+        return dict(zip(self.names, grouped.tolist(), strict=True))
+
+
+def _shown(found: Sequence[npt.NDArray[np.int64]], limit: int, start: int) -> list[list[int]]:
+    """Return the documents of a page in each shard."""
+    shown, before, left = [], 0, limit
+    for documents in found:
         first = max(0, start - before)
-        shown = documents[first : first + limit - len(page)].tolist() if first < len(documents) else []
-        if shown and len(page) < limit:
-            page += _described(index, shard, shown, mentions)
+        shown.append(documents[first : first + left].tolist())
+        left -= len(shown[-1])
         before += len(documents)
-    end = start + len(page)
-    groups: dict[str, int] | None = None
-    if by is not None:
-        grouped = np.zeros(len(names), np.int64)
-        for (documents, _), values in zip(found, codes, strict=True):
-            grouped += np.bincount(values[documents], minlength=len(names))
-        groups = dict(zip(names, grouped.tolist(), strict=True))
+    return shown
+
+
+def _page(
+    index: OpenedIndex,
+    page: list[FoundDocument],
+    found: Sequence[npt.NDArray[np.int64]],
+    start: int,
+    groups: _Groups,
+) -> DocumentsAnswer:
+    total, end = sum(map(len, found)), start + len(page)
     following = end if page and end < total else None
-    return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by=by, groups=groups)
+    counted = groups.count(found)
+    return DocumentsAnswer(index.name, index.analyzer.label, page, total, following, True, by=groups.by, groups=counted)
+
+
+def _string_page(
+    index: OpenedIndex, query: StringQuery, search: StringSearch, limit: int, start: int, groups: _Groups
+) -> DocumentsAnswer:
+    """Return a page of the documents with strings."""
+    found = [hits.documents for hits in search.hits]
+    page: list[FoundDocument] = []
+    for hits, documents in zip(search.hits, _shown(found, limit, start), strict=True):
+        if not documents:
+            continue
+        if hits.mentions is not None:
+            places = [("text", hits.mentions.starts, hits.mentions.ends)]
+            page += _described(index, hits.shard, documents, places)
+            continue
+        passages = []
+        for document in documents:
+            text = text_of(index, hits.shard, document)
+            spans = query.spans(text)[:MOST_MENTIONS]
+            passages.append(original_passages(text, [(begin, end, "text") for begin, end in spans]))
+        page += described(index, hits.shard, documents, passages)
+    answer = _page(index, page, found, start, groups)
+    if query.forms is not None:
+        return replace(answer, exact=search.complete, verified=search.verified)
+    return replace(answer, exact=search.complete, searched=search.searched, searched_of=search.of)
 
 
 def documents_with(
@@ -171,10 +255,23 @@ def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], place
     """Return some documents of a shard with their passages."""
     starts, ends = shard.document_spans(np.array(documents, np.int64))
     spans = list(zip((starts + 1).tolist(), ends.tolist(), strict=True))
-    shown = [_stretches(*_mentions_in(places, begin, end), begin, end) for begin, end in spans]
-    parts = [(low, high) for stretches in shown for low, high, _ in stretches]
-    texts = iter(shard.token_parts(parts) if parts else [])
-    rows = shard.rows(documents)
+    mentioned = [_mentions_in(places, begin, end) for begin, end in spans]
+    if shard.kept is None:
+        passages = _token_passages(index, shard, mentioned, spans)
+    else:
+        passages = [
+            _original(index, text.decode(errors="replace"), *mentions, begin)
+            for text, mentions, (begin, _) in zip(shard.kept.texts(documents), mentioned, spans, strict=True)
+        ]
+    return described(index, shard, documents, passages)
+
+
+def described(
+    index: OpenedIndex, shard: Shard, documents: Sequence[int], passages: Sequence[list[Passage]]
+) -> list[FoundDocument]:
+    """Return some documents of a shard with these passages."""
+    starts, ends = shard.document_spans(np.array(documents, np.int64))
+    original = shard.kept is not None or index.analyzer.name == "bytes"
     return [
         FoundDocument(
             document=shard.first_document + document,
@@ -183,11 +280,46 @@ def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], place
             path=row.get("path"),
             record=row.get("record"),
             metadata=_parsed(row.get("metadata")),
-            tokens=end - begin,
-            passages=[_passage(index, next(texts), *stretch) for stretch in stretches],
+            tokens=tokens,
+            original=original,
+            passages=each,
         )
-        for document, row, (begin, end), stretches in zip(documents, rows, spans, shown, strict=True)
+        for document, row, tokens, each in zip(
+            documents, shard.rows(documents), (ends - starts - 1).tolist(), passages, strict=True
+        )
     ]
+
+
+def _original(
+    index: OpenedIndex, text: str, mentions: Sequence[Mention], pair: Sequence[Mention], begin: int
+) -> list[Passage]:
+    """Return the passages of a document that begins at a position, from its text."""
+    shown = in_characters(index, text, mentions, begin)
+    closest = [each for mention, each in zip(mentions, shown, strict=True) if mention in pair]
+    return original_passages(text, shown, closest)
+
+
+def _token_passages(
+    index: OpenedIndex,
+    shard: Shard,
+    mentioned: Sequence[tuple[Sequence[Mention], Sequence[Mention]]],
+    spans: Sequence[tuple[int, int]],
+) -> list[list[Passage]]:
+    """Return the passages of documents from their tokens."""
+
+    def around(span: tuple[int, int], mention: Mention) -> tuple[int, int]:
+        return max(span[0], mention[0] - CONTEXT_TOKENS), min(span[1], mention[1] + CONTEXT_TOKENS)
+
+    shown = [stretches(*found, partial(around, span)) for found, span in zip(mentioned, spans, strict=True)]
+    parts = [(low, high) for each in shown for low, high, _ in each]
+    texts = iter(shard.token_parts(parts) if parts else [])
+    gap = " " if index.analyzer.has_vocabulary else ""  # the characters between words are not stored
+
+    def passage(low: int, high: int, mentions: Sequence[Mention]) -> Passage:
+        ids = next(texts)
+        return passage_of(low, high, mentions, lambda at, end: index.text(ids[at - low : end - low].tolist()), gap)
+
+    return [[passage(*stretch) for stretch in each] for each in shown]
 
 
 def _mentions_in(places: Places, begin: int, end: int) -> tuple[list[Mention], list[Mention]]:
@@ -229,43 +361,3 @@ def _closest_pair(subject: Place, object: Place) -> list[Mention]:
 def _parsed(metadata: str | None) -> dict[str, Any]:
     parsed = parse_line((metadata or "{}").encode(errors="replace"), exact=True)
     return parsed if isinstance(parsed, dict) else {"raw": metadata}
-
-
-def _stretches(
-    mentions: Sequence[Mention], pair: Sequence[Mention], begin: int, end: int
-) -> list[tuple[int, int, list[Mention]]]:
-    """Return ranges of the document around its mentions, merged if they touch; those of the pair come first."""
-    stretches: list[tuple[int, int, list[Mention]]] = []
-    for mention in mentions:
-        low, high = max(begin, mention[0] - CONTEXT_TOKENS), min(end, mention[1] + CONTEXT_TOKENS)
-        if stretches and low <= stretches[-1][1]:
-            last = stretches[-1]
-            stretches[-1] = (last[0], max(last[1], high), [*last[2], mention])
-        else:
-            stretches.append((low, high, [mention]))
-    best = sorted(stretches, key=lambda stretch: not any(mention in stretch[2] for mention in pair))
-    return sorted(best[:MOST_PASSAGES])
-
-
-def _passage(
-    index: OpenedIndex, ids: npt.NDArray[np.integer[Any]], low: int, high: int, mentions: Sequence[Mention]
-) -> Passage:
-    """Split the range [low, high) with the tokens ``ids`` into spans; their joined texts give its text."""
-    pieces: list[tuple[int, int, str | None]] = []
-    at = low
-    for start, end, what in mentions:
-        if start < at:  # inside a mention of the other entity
-            continue
-        pieces += [(at, start, None), (start, end, what)]
-        at = end
-    pieces = [piece for piece in [*pieces, (at, high, None)] if piece[1] > piece[0]]
-    gap = " " if index.analyzer.has_vocabulary else ""  # the characters between words are not stored
-    spans: Passage = []
-    for i, (first, last, label) in enumerate(pieces):
-        text = index.text(ids[first - low : last - low].tolist())
-        if label is None:
-            text = (gap if i else "") + text + (gap if i + 1 < len(pieces) else "")
-        elif gap and spans and spans[-1].mention is not None:
-            spans.append(Span(gap, None))
-        spans.append(Span(text, label))
-    return spans

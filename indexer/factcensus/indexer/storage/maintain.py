@@ -27,7 +27,7 @@ from factcensus.indexer.system.files import sync_files
 
 #: A pattern for the file names of an index.
 _OWN_FILE = re.compile(
-    r"(tokenized|table|offset|first|sample|text|lists)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+"
+    r"(tokenized|table|offset|first|sample|text|lists|kept)\.\d+|(frequent|deleted|repeated)\.\d+\.\d+"
     r"|documents\.\d+\.parquet|vocabulary\.\d+\.(utf8|starts|sorted|front)|manifest\.json\.partial"
 )
 

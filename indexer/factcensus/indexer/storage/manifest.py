@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from factcensus.indexer.answers.indexes import IndexSlice
-from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
 from factcensus.indexer.numbers import size_text
 from factcensus.indexer.storage.layout import explain_unreadable
 from factcensus.indexer.system.files import write_atomically
@@ -32,8 +32,21 @@ PLAN = "plan.json"
 STAGING_ENDING = ".building"
 #: File names that do not occur in indexes built by infini-gram.
 _ONLY_OURS = re.compile(
-    r"documents\.\d+\.parquet|(first|sample|text|lists)\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+"
+    r"documents\.\d+\.parquet|(first|sample|text|lists|kept)\.\d+|(frequent|deleted|repeated|vocabulary)\.\d+\..+"
 )
+
+
+def kept_name(shard: int) -> str:
+    """Return the name of the file with the original texts of a shard."""
+    return f"kept.{shard}"
+
+
+def keeps_no_text(index: object) -> InputError:
+    """Return the error for an index without the original texts; ``index`` names it."""
+    return InputError(
+        f"index {index} keeps no text; build it again with 'factcensus index build --keep-text', or leave out the "
+        "options that need the text"
+    )
 
 
 def refuse_unfinished(folder: Path) -> None:
@@ -156,6 +169,25 @@ class Manifest:
         return sum(shard.tokens - shard.deleted_tokens for shard in self.shards)
 
     @property
+    def keeps_text(self) -> bool:
+        """Whether the index has the original texts of its documents, in files besides its tokens."""
+        return any(kept_name(shard.number) in self.files for shard in self.shards)
+
+    def check_keeps_text(self, index: object) -> None:
+        """Check that the index has the original texts; the tokens of the analyzer ``bytes`` are the texts.
+
+        Raises:
+            InputError: It does not; ``index`` names it in the message.
+        """
+        if not self.keeps_text and self.analyzer != "bytes":
+            raise keeps_no_text(index)
+
+    def without_text(self) -> Manifest:
+        """Return the manifest without the files of the original texts."""
+        kept = {kept_name(shard.number) for shard in self.shards}
+        return replace(self, files={name: record for name, record in self.files.items() if name not in kept})
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the whole content; equal for equal content, independent of time and machine."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
@@ -208,6 +240,8 @@ class Manifest:
         allowed = {name for shard in self.shards for name in shard.state_files} | {TOKENIZER}
         if self.layout == "suffix-array":
             allowed |= {f"sample.{number}" for number in numbers}
+        if self.keeps_text:
+            wanted |= {kept_name(number) for number in numbers}  # of all shards or of none
         if missing := wanted - self.files.keys():
             raise ValueError(f"it does not list the file {min(missing)}")
         if more := self.files.keys() - wanted - allowed:

@@ -21,8 +21,9 @@ from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
+from factcensus.indexer.storage.kept import KeptTexts
 from factcensus.indexer.storage.layout import HeldFile, hash_file, map_file
-from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
+from factcensus.indexer.storage.manifest import FileRecord, ShardRecord, kept_name
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
@@ -83,6 +84,7 @@ class Shard(ABC):
         documents: Number of documents, including deleted ones.
         first_document: Number of its first document in the whole index.
         deleted: uint32, the numbers of deleted documents; ``repeated`` those with the text of an earlier document.
+        kept: The original texts of its documents, or None.
         frequent: The stored counts of frequent n-grams by their rows, uint32 (n-grams, 6); empty if the layout stores
             them by their tokens.
     """
@@ -94,6 +96,7 @@ class Shard(ABC):
     deleted: npt.NDArray[np.uint32]
     repeated: npt.NDArray[np.uint32]
     frequent: npt.NDArray[np.uint32]
+    kept: KeptTexts | None = None
 
     def __init__(self, folder: Path, suffix: str, first_document: int, record: ShardRecord | None) -> None:
         self.folder = folder
@@ -106,8 +109,17 @@ class Shard(ABC):
         #: Reads document rows in an index built by infini-gram.
         self.metadata: RowReader | None = None
 
+    def open_kept(self, files: Mapping[str, FileRecord]) -> None:
+        """Open the original texts, if the manifest lists them; the number of documents must be known."""
+        if (name := kept_name(self.number)) in files:
+            self.kept = KeptTexts(self.folder / name, self.documents)
+
     def _open_states(self, files: Mapping[str, FileRecord]) -> None:
-        """Open the lists of deleted and repeated documents; the number of documents must be known."""
+        """Open the original texts, and the lists of deleted and repeated documents.
+
+        The number of documents must be known.
+        """
+        self.open_kept(files)
         _, deleted, repeated = self._record.state_files if self._record else (None, None, None)
         self.deleted = open_numbers(self.folder, deleted, files)
         if deleted and deleted in files and hash_file(self.folder / deleted) != files[deleted].sha256:

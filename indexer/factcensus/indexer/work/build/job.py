@@ -252,6 +252,7 @@ def _plan(settings: BuildSettings, files: Sequence[SourceFile], out: Place) -> t
         "id_field": settings.id_field,
         "on_bad_line": settings.on_bad_line,
         "layout": settings.layout,
+        "keep_text": settings.stores_text,
         "out": str(out),
     }
     return Plan.of(KIND, chosen, files, inputs, job_format=FORMAT), inputs

@@ -2,7 +2,7 @@
 
 Besides the objects of finished units::
 
-    spool/000012.ids, .parquet, .words.npz   as in a local build (:mod:`factcensus.indexer.building.spool`)
+    spool/000012.ids, .parquet, .words.npz, .texts   as in a local build (:mod:`factcensus.indexer.building.spool`)
     spool/000012.digests                     the documents in order of their digests (:data:`repeated.RECORD`)
     spool/000012.bins                        u64 per 1024th of all digests, and the end: where it begins in .digests
     totals.json                              the totals of all files
@@ -148,6 +148,11 @@ class FetchedFile:
         assert self._ids is not None
         return np.fromfile(self._ids, dtype, count, offset=(first - self._first) * dtype.itemsize)
 
+    def read_text(self, first: int, count: int) -> bytes:
+        """Return some bytes of the concatenated texts of the file, if they were kept."""
+        (content,) = read_ranges([(self._build.spooled(self.number, "texts"), first, first + count)])
+        return bytes(content)
+
     def word_ids(self) -> npt.NDArray[np.uint32] | None:
         """Return the id in the index of each word of the file; None if the ids of the file are those of the index."""
         totals = self._build.totals(self._files)
@@ -165,7 +170,18 @@ def pieces_to_json(shards: list[list[Piece]]) -> bytes:
     """Return the pieces of all shards as JSON."""
     return json.dumps(
         [
-            [[each.file.number, each.first, each.last, each.first_token, each.tokens, each.whole] for each in shard]  # type: ignore[attr-defined]  # planned from fetched files
+            [
+                [
+                    each.file.number,  # type: ignore[attr-defined]  # planned from fetched files
+                    each.first,
+                    each.last,
+                    each.first_token,
+                    each.tokens,
+                    each.whole,
+                    each.first_text_byte,
+                ]
+                for each in shard
+            ]
             for shard in shards
         ]
     ).encode()

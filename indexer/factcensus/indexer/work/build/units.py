@@ -66,6 +66,7 @@ def spool_file(
             settings["id_field"],
             settings["on_bad_line"],
             settings["line_bytes"],
+            settings["keep_text"],
         )
         result = spool(task, on_bytes, notice)
         check_unchanged(file)
@@ -163,15 +164,20 @@ def build_shard(job: BuildJob, build: BuildFolder, number: int, pieces: list[lis
     dtype = NUMPY_DTYPE[job.settings["token_dtype"]]
     with _scratch() as folder, _scratch() as ids:
         made = []
-        for file_number, first, last, first_token, tokens, whole in pieces:
+        for file_number, first, last, first_token, tokens, whole, first_text_byte in pieces:
             file = FetchedFile(build, file_number, ids, len(job.files))
             file.fetch(first_token, tokens, dtype)
-            made.append(Piece(file, first, last, first_token, tokens, whole))
+            made.append(Piece(file, first, last, first_token, tokens, whole, first_text_byte))
         record, files = write_shard(
             folder,
             number,
             made,
-            form=ShardForm(job.settings["token_dtype"], root["vocabulary_size"], job.settings["layout"]),
+            form=ShardForm(
+                job.settings["token_dtype"],
+                root["vocabulary_size"],
+                job.settings["layout"],
+                job.settings["keep_text"],
+            ),
             run=SortSettings(job.threads, job.device),
             on_stage=lambda *_: None,
         )

@@ -1,0 +1,161 @@
+"""The search for strings: candidates from the index, each verified in its original text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from factcensus.indexer.arrays import Mask, Numbers
+from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.counting.original import bytes_of
+from factcensus.indexer.counting.scope import Scope
+from factcensus.indexer.counting.strings import StringQuery
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.pairs import Mentions
+from factcensus.indexer.storage.manifest import keeps_no_text
+
+if TYPE_CHECKING:
+    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.storage.shard import Shard
+
+
+@dataclass
+class StringHits:
+    """The documents of one shard with the strings of a query.
+
+    Attributes:
+        shard: The shard.
+        documents: Their numbers in the shard, in ascending order.
+        occurrences: The number of strings in each.
+        mentions: If the texts were not verified, the mentions of all token sequences.
+    """
+
+    shard: Shard
+    documents: Numbers
+    occurrences: Numbers
+    mentions: Mentions | None = None
+
+
+@dataclass
+class StringSearch:
+    """The result of a search.
+
+    Attributes:
+        hits: By shard.
+        verified: Whether the strings were found in the original texts; otherwise only their token sequences.
+        searched: Number of documents whose texts were searched, and ``of`` the number of those to search.
+        complete: Whether no document can be missing: the search was not stopped, and all candidates were known.
+    """
+
+    hits: list[StringHits] = field(default_factory=list)
+    verified: bool = True
+    searched: int = 0
+    of: int = 0
+    complete: bool = True
+
+
+def check_text(index: OpenedIndex, query: StringQuery) -> bool:
+    """Return whether the original texts can be read.
+
+    Raises:
+        InputError: They cannot, but the query needs them.
+    """
+    readable = index.keeps_text and index.usage() is None
+    if query.needs_text and not readable:
+        if index.keeps_text:
+            raise InputError(
+                f"index {index.name} is at a URL, where its texts cannot be searched; copy the index to this machine"
+            )
+        raise keeps_no_text(index.name)
+    return readable
+
+
+def search_strings(
+    index: OpenedIndex, query: StringQuery, scope: Scope, deadline: Deadline | None = None
+) -> StringSearch:
+    """Find the documents with the strings of a query.
+
+    A search of all documents returns what it found by the deadline. Other searches raise an error then.
+
+    Raises:
+        InputError: The index keeps no text, but the query needs it.
+        DeadlineError: The deadline was reached.
+    """
+    deadline = deadline or Deadline()
+    verified = check_text(index, query)
+    if query.forms is None:
+        shards = index.counted_shards(scope)
+    else:
+        forms = query.forms
+        shards = index.asked_shards(lambda: forms, scope, deadline=deadline)
+    return search_shards(index, query, shards, deadline, verified=verified)
+
+
+def search_shards(
+    index: OpenedIndex,
+    query: StringQuery,
+    shards: Sequence[tuple[Shard, Mask]],
+    deadline: Deadline,
+    *,
+    verified: bool,
+) -> StringSearch:
+    """Run :func:`search_strings` in these shards, and in the documents of these masks."""
+    found = StringSearch(verified=verified, complete=query.complete)
+    for shard, counted in shards:
+        if query.forms is None:
+            candidates = np.flatnonzero(counted) if len(counted) else np.arange(shard.documents)
+        else:
+            mentions = shard.mentions(query.forms, counted) if query.forms else _nothing()
+            candidates, numbers = np.unique(mentions.documents, return_counts=True)
+            if not verified:
+                found.hits.append(StringHits(shard, candidates, numbers.astype(np.int64), mentions))
+                deadline.check()
+                continue
+        found.of += len(candidates)
+        found.hits.append(_verified(index, query, shard, candidates.astype(np.int64), deadline, found))
+    if query.forms is None:
+        found.complete = found.complete and found.searched == found.of
+    return found
+
+
+def _verified(
+    index: OpenedIndex,
+    query: StringQuery,
+    shard: Shard,
+    candidates: npt.NDArray[np.int64],
+    deadline: Deadline,
+    found: StringSearch,
+) -> StringHits:
+    """Return the candidates whose texts have a string, and add their number to ``found.searched``."""
+    documents: list[int] = []
+    occurrences: list[int] = []
+    for document, content in zip(candidates.tolist(), _contents(index, shard, candidates), strict=True):
+        if query.forms is not None:
+            deadline.check()
+        elif deadline.flag[0]:
+            break
+        found.searched += 1
+        if not query.in_bytes(content):
+            continue
+        # The number of matches of a pattern is not needed, and there may be very many.
+        number = 1 if query.forms is None else len(query.spans(content.decode(errors="replace")))
+        if number:
+            documents.append(document)
+            occurrences.append(number)
+    return StringHits(shard, np.array(documents, np.int64), np.array(occurrences, np.int64))
+
+
+def _contents(index: OpenedIndex, shard: Shard, documents: npt.NDArray[np.int64]) -> Iterator[bytes]:
+    if shard.kept is not None:
+        yield from shard.kept.texts(documents)
+        return
+    yield from (bytes_of(index, shard, document) for document in documents.tolist())
+
+
+def _nothing() -> Mentions:
+    nothing = np.zeros(0, np.int64)
+    return Mentions(nothing, nothing, nothing)
