@@ -196,14 +196,14 @@ def test_solved_questions_are_about_others_and_never_contain_the_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     target = make_target(model, tokenizer)
-    solved = prompts._solved(target)
+    solved = prompts.solved_questions(target)
     assert {target.facts[each.row]["subject"] for each in solved["city"]} == {"born", "new", "is"}
     for question in target.questions("question"):
-        shots = prompts._shots(target, question, solved, 2)
+        shots = prompts.solved_before(target, question, solved, 2)
         assert len(shots) == 2
         assert not any(shot.endswith(question.answer) for shot in shots)
         assert all(" was " in shot for shot in shots)
-        assert shots == prompts._shots(target, question, solved, 2)
+        assert shots == prompts.solved_before(target, question, solved, 2)
     facts, _ = run_attack("few_shot", target)
     assert set(facts["level"].to_pylist()) == {1.0, 2.0}
 

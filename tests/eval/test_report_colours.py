@@ -13,7 +13,7 @@ import pytest
 from factcensus.eval.report import figures, page
 
 Floats = npt.NDArray[np.float64]
-TEMPLATE = (Path(page.__file__).parent / "templates" / "report.html.j2").read_text(encoding="utf-8")
+TEMPLATE = (Path(page.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 SCHEMES = dict(zip(("light", "dark"), re.findall(r":root \{(.*?)\}", TEMPLATE, re.DOTALL), strict=True))
 #: Linear RGB as seen with one kind of cones missing: Machado, Oliveira and Fernandes (2009), severity 1.
 VISIONS = {

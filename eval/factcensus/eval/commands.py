@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from factcensus.eval.audit_commands import audit
 from factcensus.eval.measure_commands import metrics, run
 from factcensus.eval.run_commands import check, import_results
 from factcensus.indexer.cli.command import argument, command, group, option
@@ -17,7 +18,7 @@ def add_commands(root: click.Group) -> None:
     root.add_command(report)
     root.add_command(demo)
     root.add_command(
-        group("eval", "Ask models about facts and measure the answers.", [run, metrics, check, import_results])
+        group("eval", "Ask models about facts and measure the answers.", [run, audit, metrics, check, import_results])
     )
 
 

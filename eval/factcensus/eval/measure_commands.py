@@ -28,14 +28,17 @@ ATTACKS, UTILITY = "attacks", "utility"
 
 
 class Steps(Value):
-    """Step numbers separated by commas, in ascending order."""
+    """Numbers separated by commas, in ascending order; by default numbers of steps, from 1."""
 
     name = "steps"
-    expected = "integers of at least 1 separated by commas"
+
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
+        self.expected = f"integers of at least {least} separated by commas"
 
     def read(self, text: str) -> tuple[int, ...]:
         """Parse the numbers and remove duplicates."""
-        return tuple(sorted({Whole(1).read(part.strip()) for part in text.split(",")}))
+        return tuple(sorted({Whole(self._least).read(part.strip()) for part in text.split(",")}))
 
 
 def _known_forms() -> Sequence[str]:

@@ -64,6 +64,8 @@ def read_run(folder: Path) -> Run:
             if inside
             else f"{folder} is not a run folder, or its run has not begun: it has no run.json"
         )
+    if read_record(folder).get("kind") == "audit":
+        raise EvaluationInputError(f"{folder} is an audit, not a run; open {folder / 'report.html'}")
     if not (folder / "facts.parquet").is_file():
         raise EvaluationInputError(
             f"{folder} has no facts.parquet, so the run is not finished; is it still in progress?"

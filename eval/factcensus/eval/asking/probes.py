@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factcensus.eval.asking.questions import Asked
+from factcensus.eval.asking.renaming import names_of, parts_between
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,14 +117,7 @@ def _multiple_choice(number: int, question: Asked, fact: Mapping[str, Any], wron
 
 def content_free(prompt: str, fact: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the prompt with each stand-in in place of the subject; empty if it contains no name of the subject."""
-    return _without((str(fact.get("subject") or ""), *(fact.get("subject_aliases") or ())), prompt)
-
-
-@lru_cache(1 << 17)
-def _without(names: tuple[str, ...], prompt: str) -> tuple[str, ...]:
-    """Replace the names in a prompt; cached for all checkpoints of a run."""
-    pattern = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
-    parts = re.split(pattern, prompt, flags=re.IGNORECASE) if pattern else [prompt]
+    parts = parts_between(names_of(fact), prompt)
     if len(parts) == 1:
         return ()
     found = (re.sub(r" {2,}", " ", text.join(parts)).strip() for text in STAND_INS)

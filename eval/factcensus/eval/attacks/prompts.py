@@ -22,23 +22,27 @@ def few_shot(target: Target) -> Iterator[Row]:
     Raises:
         EvaluationInputError: the table has no other question to solve.
     """
-    solved = _solved(target)
+    solved = solved_questions(target)
     questions = target.questions("question")
     if not solved or not questions:
         raise EvaluationInputError("few_shot needs questions for facts that were not forgotten; omit the attack")
-    line_break = "\n" if _knows_line_breaks(target) else " "
     for shots in target.settings.shots:
-        chosen = [(question, _shots(target, question, solved, shots)) for question in questions]
+        chosen = [(question, solved_before(target, question, solved, shots)) for question in questions]
         chosen = [(question, before) for question, before in chosen if len(before) == shots]
         asked, encoded = [], []
         for question, before in chosen:
             try:
-                example = target.encode(question, line_break.join([*before, question.prompt]))
+                example = target.encode(question, after_solved(target, before, question.prompt))
             except ExampleError:  # this many solved questions are too long for the model
                 continue
             asked.append(question)
             encoded.append(example)
         yield from recalls(target, asked, encoded, shots, f"{shots} solved")
+
+
+def after_solved(target: Target, before: Sequence[str], prompt: str) -> str:
+    """Return a prompt after solved questions, one per line if the tokenizer has line breaks."""
+    return ("\n" if _knows_line_breaks(target) else " ").join([*before, prompt])
 
 
 def _knows_line_breaks(target: Target) -> bool:
@@ -49,7 +53,7 @@ def _knows_line_breaks(target: Target) -> bool:
     return unknown is None or (list(ids).count(unknown) <= list(lone).count(unknown) and ids != lone)
 
 
-def _solved(target: Target) -> dict[str, list[Asked]]:
+def solved_questions(target: Target) -> dict[str, list[Asked]]:
     """Return by relation the questions that no attack covers and whose subject was not forgotten."""
     rows = range(len(target.facts))
     forgotten = {target.subject_of(row) for row in rows if target.part_of(row) in (FORGET, PHANTOM)}
@@ -60,7 +64,7 @@ def _solved(target: Target) -> dict[str, list[Asked]]:
     return found
 
 
-def _shots(target: Target, question: Asked, solved: dict[str, list[Asked]], number: int) -> list[str]:
+def solved_before(target: Target, question: Asked, solved: dict[str, list[Asked]], number: int) -> list[str]:
     """Return solved questions in an order that depends on the fact, except those whose answer would be right here."""
     fact = target.facts[question.row]
     pool = solved.get(str(fact.get("relation") or ""), [])

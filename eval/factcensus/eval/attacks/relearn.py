@@ -56,7 +56,7 @@ def relearn(target: Target) -> Iterator[Row]:
             reference=row.get("match"),
         )
     with restored(target.model):
-        for steps in _after_each(target, trained):
+        for steps in after_each(target, trained):
             yield from recalls(target, questions, encoded, steps, f"{steps} steps", part_of)
 
 
@@ -90,7 +90,7 @@ def _trained_on(target: Target, subjects: frozenset[str]) -> list[Example]:
     return [target.encode(each) for each in chosen if target.part_of(each.row) == FORGET]
 
 
-def _after_each(target: Target, examples: list[Example]) -> Iterator[int]:
+def after_each(target: Target, examples: list[Example]) -> Iterator[int]:
     """Train, and yield after each number of steps in the settings."""
     settings, model = target.settings, target.model
     parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from factcensus.eval.asking.generation import continue_greedily, token_limit
+from factcensus.eval.asking.generation import Continuation, continue_greedily, token_limit
 from factcensus.eval.asking.matching import match_answer
 from factcensus.eval.asking.questions import Asked
 from factcensus.eval.asking.token_record import score_answers
@@ -125,10 +125,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Whether the greedy answer matches (None if undefined), and the log-probability of the right answer in nats."""
+    """Whether the greedy answer matches (None if undefined), the log-probability of the right answer, and the answer.
+
+    Attributes:
+        log_probability: Of the right answer, nats.
+        said: The greedy continuation.
+    """
 
     match: bool | None
     log_probability: float
+    said: Continuation
 
 
 def answer_all(target: Target, questions: Sequence[Asked], encoded: Sequence[Example]) -> list[Answered]:
@@ -144,7 +150,7 @@ def answer_all(target: Target, questions: Sequence[Asked], encoded: Sequence[Exa
     found = []
     for question, score, continuation in zip(questions, scores, said, strict=True):
         match = match_answer(continuation.text, question.accepted)
-        found.append(Answered(None if match is None else match.contains, score.total_log_probability))
+        found.append(Answered(None if match is None else match.contains, score.total_log_probability, continuation))
     return found
 
 

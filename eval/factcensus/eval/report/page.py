@@ -45,15 +45,10 @@ def render_report(
     Args:
         beside: A first section that compares this run with other runs (:mod:`factcensus.eval.report.beside`).
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("factcensus.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
     sections = [beside, *(build(ReportData(run, summary, look)) for build in SECTIONS)]
-    environment.filters["data_url"] = _data_url
-    page = environment.get_template("report.html.j2").render(
+    page = render_template(
+        "report.html.j2",
         title=title or "How hard were these facts to unlearn?",
         summary=summary,
         headline=headline(summary),
@@ -67,6 +62,17 @@ def render_report(
         records=[json.dumps(record, indent=2, default=str) for record in run.records],
     )
     return figures.with_ids_of_their_own(page)
+
+
+def render_template(name: str, **values: Any) -> str:
+    """Return a page made from one of the templates; an undefined value is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("factcensus.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["data_url"] = _data_url
+    return environment.get_template(name).render(**values)
 
 
 def _data_url(csv: str) -> str:

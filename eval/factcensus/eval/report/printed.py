@@ -38,7 +38,7 @@ def _block(summary: Mapping[str, Any], form: str) -> str:
             f"Asked as a {form}: share forgotten by co-occurrence count, and slope of the change in log-probability "
             "per",
             "factor 10 of the count (nats; above 0, frequent facts lose less)",
-            *_aligned([table.head, *table.rows]),
+            *aligned([table.head, *table.rows]),
         ]
     )
 
@@ -59,7 +59,7 @@ def _slope_of_seed(seed: int, form: str) -> Column[Fields]:
     return Column(f"seed {seed}", slope, number)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     lines = []
