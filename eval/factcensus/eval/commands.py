@@ -1,4 +1,4 @@
-"""The commands ``demo``, ``report`` and ``eval``. Results go to stdout, progress to stderr."""
+"""The commands ``demo``, ``report``, ``reproduce`` and ``eval``. Results go to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from factcensus.eval.audit_commands import audit
 from factcensus.eval.measure_commands import metrics, run
+from factcensus.eval.reproduce.commands import reproduce
 from factcensus.eval.run_commands import check, import_results
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, PATH, Choice, json_option
@@ -17,6 +18,7 @@ def add_commands(root: click.Group) -> None:
     """Add the commands of this part to the root command."""
     root.add_command(report)
     root.add_command(demo)
+    root.add_command(reproduce)
     root.add_command(
         group("eval", "Ask models about facts and measure the answers.", [run, audit, metrics, check, import_results])
     )
@@ -82,5 +84,5 @@ def report(
     if service:
         run = with_passages(run, service, index)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_report(out, run, found[0].summary, title=title, beside=side_by_side(found))
+    write_report(out, run, found[0].summary, title=title, first=[side_by_side(found)])
     show_summary(dict(found[0].summary), out, as_json=as_json)

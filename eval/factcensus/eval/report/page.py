@@ -7,7 +7,7 @@ every null result with the minimum detectable effect. The page loads nothing fro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,22 +31,28 @@ def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[
 
 
 def write_report(
-    path: Path, run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+    path: Path,
+    run: Run,
+    summary: Mapping[str, Any],
+    *,
+    title: str | None = None,
+    first: Sequence[Section | None] = (),
 ) -> None:
     """Write the page atomically."""
-    write_atomically(path, render_report(run, summary, title=title, beside=beside))
+    write_atomically(path, render_report(run, summary, title=title, first=first))
 
 
 def render_report(
-    run: Run, summary: Mapping[str, Any], *, title: str | None = None, beside: Section | None = None
+    run: Run, summary: Mapping[str, Any], *, title: str | None = None, first: Sequence[Section | None] = ()
 ) -> str:
     """Return the page as HTML.
 
     Args:
-        beside: A first section that compares this run with other runs (:mod:`factcensus.eval.report.beside`).
+        first: Sections before all others, such as a comparison with other runs
+            (:mod:`factcensus.eval.report.beside`); None is left out.
     """
     look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
-    sections = [beside, *(build(ReportData(run, summary, look)) for build in SECTIONS)]
+    sections = [*first, *(build(ReportData(run, summary, look)) for build in SECTIONS)]
     page = render_template(
         "report.html.j2",
         title=title or "How hard were these facts to unlearn?",

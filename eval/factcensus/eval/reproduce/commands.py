@@ -1,0 +1,9 @@
+"""The command group ``factcensus reproduce``; every command is in its own module."""
+
+from __future__ import annotations
+
+from factcensus.eval.reproduce.controlled import controlled
+from factcensus.indexer.cli.command import group
+
+#: Add a command by adding it to this list.
+reproduce = group("reproduce", "Reproduce the experiments of the paper on frequency and unlearning.", [controlled])
