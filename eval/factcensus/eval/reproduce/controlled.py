@@ -117,7 +117,7 @@ def conclude(studies: list[Study], out: Path, rule: DoseRule) -> dict[str, Any]:
         "margin": effect.MARGIN,
         "worlds": sorted({study.seed for study in studies}),
         "primary": effect.PRIMARY,
-        "conclusion": effect.verdict(effect.size_effect(found.matched, effect.PRIMARY)["all"]),
+        "conclusion": effect.conclusion(effect.size_effect(found.matched, effect.PRIMARY)["all"]),
         "slopes_over_size": slopes(found.matched, effect.OUTCOMES),
         "slopes_over_size_at_half": slopes(found.half, indices),
         "slopes_over_size_at_equal_dose": slopes(found.same_dose, indices),

@@ -9,22 +9,19 @@ the mean over worlds, and its interval is Student's over these means. docs/repro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from factcensus.eval.names import AFTER, BEFORE, COUNT, MAIN_FORMS, ORIGINAL
 from factcensus.eval.reproduce.doses import FORM, at_lost
 from factcensus.eval.runs import read_run
 from factcensus.eval.statistics import effects
 from factcensus.eval.statistics.agreement import agreement
-from factcensus.eval.statistics.intervals import CONFIDENCE
 from factcensus.eval.statistics.outcomes import pair_outcomes, with_defaults
+from factcensus.eval.statistics.worlds import OverWorlds, over_worlds, verdict
 
 if TYPE_CHECKING:
     from factcensus.eval.study import Study
@@ -46,58 +43,6 @@ OUTCOMES = {
 #: Outcomes that are 0 at the original model; the others are measured as they are.
 _CHANGES = ("excess_", "disagreement_", "slope_", "forgotten_")
 _KEYS = ["seed", "size", "parameters", "method"]
-
-
-@dataclass(frozen=True, slots=True)
-class OverWorlds:
-    """A mean over worlds with its intervals.
-
-    Attributes:
-        worlds: Number of worlds.
-        value: The mean.
-        deviation: Standard deviation between worlds.
-        ci95: Student's 95 % interval; None for fewer than two worlds, as is everything below.
-        ci90: The 90 % interval, which lies within the margin exactly if both one-sided 5 % tests of equivalence reject.
-        p: Two-sided p-value against 0.
-        minimum_detectable_effect: The smallest true mean found at the 5 % level with 80 % power, at this deviation.
-        values: The mean of each world.
-    """
-
-    worlds: int
-    value: float | None
-    deviation: float | None = None
-    ci95: tuple[float, float] | None = None
-    ci90: tuple[float, float] | None = None
-    p: float | None = None
-    minimum_detectable_effect: float | None = None
-    values: tuple[float, ...] = ()
-
-
-def over_worlds(values: Sequence[float]) -> OverWorlds:
-    """Return the mean of one number per world with Student's intervals."""
-    number, found = len(values), tuple(float(each) for each in values)
-    if number < 2:
-        return OverWorlds(number, found[0] if found else None, values=found)
-    mean, deviation = float(np.mean(found)), float(np.std(found, ddof=1))
-    error = deviation / math.sqrt(number)
-
-    def interval(confidence: float) -> tuple[float, float]:
-        half = float(stats.t.ppf(0.5 + confidence / 2, number - 1)) * error
-        return mean - half, mean + half
-
-    p = float(2 * stats.t.sf(abs(mean) / error, number - 1)) if error > 0 else None
-    effect = detectable(number, deviation)
-    return OverWorlds(number, mean, deviation, interval(CONFIDENCE), interval(0.9), p, effect, found)
-
-
-def detectable(worlds: int, deviation: float) -> float:
-    """Return the smallest true mean over worlds that a two-sided 5 % t-test finds with 80 % power."""
-    from statsmodels.stats.power import TTestPower
-
-    if deviation <= 0:
-        return 0.0
-    solved: Any = TTestPower().solve_power(effect_size=None, nobs=worlds, alpha=0.05, power=0.8)
-    return float(solved) * deviation
 
 
 def dose_table(studies: Sequence[Study]) -> pd.DataFrame:
@@ -296,18 +241,20 @@ def size_effect(rows: pd.DataFrame, outcome: str) -> dict[str, OverWorlds]:
     }
 
 
-def verdict(found: OverWorlds, margin: float = MARGIN) -> str:
+#: The words for each conclusion about the primary outcome.
+_CONCLUSIONS = {
+    "above": "the misalignment grows with size",
+    "below": "the misalignment shrinks with size",
+    "equivalent": f"no change with size that matters (equivalent within ±{MARGIN:g})",
+    "undecided": "undecided",
+}
+
+
+def conclusion(found: OverWorlds) -> str:
     """Return the conclusion about the primary outcome by the rule of the plan."""
-    if found.ci95 is None or found.ci90 is None:
+    if found.ci95 is None:
         return "undecided: fewer than two worlds with a method that reaches equal forgetting at every size"
-    low, high = found.ci95
-    if low > 0:
-        return "the misalignment grows with size"
-    if high < 0:
-        return "the misalignment shrinks with size"
-    if -margin < found.ci90[0] and found.ci90[1] < margin:
-        return f"no change with size that matters (equivalent within ±{margin:g})"
-    return "undecided"
+    return _CONCLUSIONS[verdict(found, MARGIN)]
 
 
 def mean_by_size(rows: pd.DataFrame, outcome: str, *, by: str | None = None) -> dict[tuple[str, ...], OverWorlds]:

@@ -16,11 +16,11 @@ from factcensus.eval.reproduce.size_effect import (
     MARGIN,
     OUTCOMES,
     PRIMARY,
-    OverWorlds,
+    conclusion,
     mean_by_size,
     size_effect,
-    verdict,
 )
+from factcensus.eval.statistics.worlds import OverWorlds
 
 #: Outcomes that are shares, in the tables by size.
 _SHARES = ("retain", "bystander", "known_")
@@ -176,7 +176,7 @@ def size_section(matched: pd.DataFrame, strata: Mapping[int, str], lost: float) 
     lead = (
         f"All models are compared where generation has lost {lost:g}, over facts that every size knew. Per factor 10 "
         f"of the parameters, the threshold-free index of disagreement changes by {_with_interval(found, fine)} (mean "
-        f"over {found.worlds} worlds). By the rule of the plan: {verdict(found)}."
+        f"over {found.worlds} worlds). By the rule of the plan: {conclusion(found)}."
     )
     panels = [_index_panel(matched, form) for form in MAIN_FORMS]
     panels += [_forgetting_panel(matched, strata, form) for form in MAIN_FORMS]
