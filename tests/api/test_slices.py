@@ -41,7 +41,7 @@ def build_whole(folder: Path) -> Path:
     ]
     folder.mkdir()
     (folder / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    build_index(folder / "c.jsonl", folder / "whole", shard_tokens=180, jobs=1)
+    build_index(folder / "c.jsonl", folder / "whole", shard_tokens=180, jobs=1, keep_text=True)
     delete_documents(folder / "whole", ids=["d3", "d80", "d159"])
     return folder / "whole"
 
@@ -53,7 +53,7 @@ def slices_in(whole: Path, cuts: list[int], folder: Path) -> list[Path]:
     for place, (first, last) in enumerate(zip([0, *cuts], [*cuts, len(numbers)], strict=True)):
         (folder / str(place)).mkdir(parents=True)
         places.append(folder / str(place) / "part")
-        slice_index(whole, (numbers[first], numbers[last - 1]), places[-1])
+        slice_index(whole, (numbers[first], numbers[last - 1]), places[-1], keep_text=True)
     return places
 
 
@@ -83,6 +83,7 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cooccurrence", {"subject": {"name": "Paris"}, "object": {"name": "Curie"}}),
     ("cooccurrence", {"subject": {"name": "Paris", "aliases": ["Ünal"]}, "object": {"name": "of"}, "window": 1}),
     ("cooccurrence", {"subject": {"name": "the"}, "object": {"name": "C++"}, "by": "source", "window": 3}),
+    ("count", {"text": "C++", "verbatim": True, "by": "source"}),
     ("count", {"text": "…"}),
     ("count", {"text": "Paris", "by": "yaer"}),
     ("count", {"text": "Paris", "filter": {"yaer": 1900}}),
@@ -111,6 +112,9 @@ def test_answers_equal_those_of_the_whole(
         {"subject": {"name": "the"}, "object": {"name": "of"}, "window": 0},
         {"text": "nowhere"},
         {"text": "C++", "filter": {"source": "s1"}},
+        {"text": "Paris Warsaw", "verbatim": True, "by": "source"},
+        {"text": "paris", "verbatim": True},
+        {"pattern": "[ÜW].*C.. "},
     ],
 )
 def test_pages_of_documents_equal_those_of_the_whole(
@@ -131,7 +135,16 @@ def test_pages_of_documents_equal_those_of_the_whole(
 
 def test_properties_equal_those_of_the_whole(services: tuple[httpx.Client, httpx.Client]) -> None:
     wanted, found = (client.get("/v1/indexes/whole").json() for client in services)
-    for name in ("documents", "tokens", "shards", "digest", "sources", "deleted_documents", "repeated_documents"):
+    for name in (
+        "documents",
+        "tokens",
+        "shards",
+        "digest",
+        "keeps_text",
+        "sources",
+        "deleted_documents",
+        "repeated_documents",
+    ):
         assert found[name] == wanted[name], name
     assert services[1].get("/readyz").status_code == 200
     assert services[1].get("/v1/indexes").json() == services[0].get("/v1/indexes").json()

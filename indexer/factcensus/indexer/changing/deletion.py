@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.counting.string_search import check_text, search_shards
+from factcensus.indexer.counting.strings import string_query
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.paths import index_folder
@@ -33,6 +36,7 @@ from factcensus.indexer.system.locks import lock_folder
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.storage.shard import Shard
 
 #: Maximum number of documents that a deletion lists with their titles.
 MOST_NAMED = 20
@@ -76,6 +80,9 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
     *,
     ids: Sequence[str] = (),
     text: str | None = None,
+    verbatim: bool = False,
+    normalise: str | None = None,
+    region: str | None = None,
     where: str | None = None,
     dry_run: bool = False,
     record: str | Path | None = None,
@@ -92,6 +99,9 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
         index: A factcensus index folder.
         ids: Values of the document column ``id``.
         text: A text, found as in :meth:`CountIndex.count`.
+        verbatim: Only documents with the text exactly as it is written; see :func:`find_documents`.
+        normalise: Only documents with the text, a number or address, in its usual spellings; likewise ``region``.
+        region: The country of a phone number without a country code.
         where: A condition in DuckDB's SQL over the document table, such as ``source = 'c4'`` or
             ``metadata ->> '$.url' LIKE 'https://example.org/%'``.
         dry_run: Only return the effect, without deleting.
@@ -113,6 +123,9 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
     ids, probes = texts(ids, "ids"), texts(probes, "probes")
     if not ids and text is None and where is None:
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")
+    wanted = None if text is None else _Text(text, verbatim, normalise, region)
+    if wanted is None and (verbatim or normalise is not None or region is not None):
+        raise InputError("verbatim, normalise and region go with a text; give one")
     if record is None and (asked_by is not None or probes):
         raise InputError("--asked-by and --probe are stored in a record; give a file for it with --record")
     if record is not None:
@@ -120,12 +133,12 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
     read_manifest(folder)
     if dry_run:
         with CountIndex.open(folder) as opened:
-            return _Choice(opened, _deleted_in(opened), ids, text, where).planned(dry_run=True)
+            return _Choice(opened, _deleted_in(opened), ids, wanted, where).planned(dry_run=True)
     with lock_folder(folder), explain_full_disk(folder, "it deletes the remaining documents"):
         old = read_manifest(folder)
         deleted = read_documents_of(folder, old, "deleted")
         with CountIndex.open(folder) as opened:
-            choice = _Choice(opened, deleted, ids, text, where)
+            choice = _Choice(opened, deleted, ids, wanted, where)
             planned = choice.planned(dry_run=False)
             new = _write(folder, old, join_documents(deleted, choice.found), progress) if planned.documents else old
             if record is not None:
@@ -157,6 +170,16 @@ def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int
     ).after(old, "delete")
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that documents to delete contain, and how it is found."""
+
+    text: str
+    verbatim: bool
+    normalise: str | None
+    region: str | None
+
+
 class _Choice:
     """The documents of an index that were selected.
 
@@ -166,7 +189,7 @@ class _Choice:
     """
 
     def __init__(
-        self, index: CountIndex, deleted: Chosen, ids: Sequence[str], text: str | None, where: str | None
+        self, index: CountIndex, deleted: Chosen, ids: Sequence[str], text: _Text | None, where: str | None
     ) -> None:
         self._index, self._deleted, self._ids = index, deleted, list(dict.fromkeys(ids))
         tables = index.document_tables
@@ -200,8 +223,14 @@ def _deleted_in(index: CountIndex) -> Chosen:
     return {shard.number: np.asarray(shard.deleted) for shard in index.shards}
 
 
-def _with_text(index: CountIndex, text: str) -> Chosen:
-    ids = index.token_ids(text)
+def _with_text(index: CountIndex, text: _Text) -> Chosen:
+    """Return the documents that contain a text, deleted ones included."""
+    query = string_query(index, text.text, verbatim=text.verbatim, normalise=text.normalise, region=text.region)
+    if query is not None:
+        every = [(shard, EVERYTHING) for shard in index.shards]
+        search = search_shards(index, query, every, Deadline(), verified=check_text(index, query))
+        return {hits.shard.number: hits.documents.astype(np.uint32) for hits in search.hits}
+    ids = index.token_ids(text.text)
     if ids is None:
         return {}
     return {
@@ -216,11 +245,18 @@ def _named(index: CountIndex, chosen: Chosen) -> list[Named]:
         documents = chosen.get(shard.number, np.zeros(0, np.uint32))[: MOST_NAMED - len(named)].tolist()
         if documents:
             for document, row in zip(documents, shard.rows(documents), strict=True):
-                begin, end = shard.document_span(document)
-                words = shard.tokens(begin, min(end, begin + _TITLE_TOKENS)).tolist()
-                more = " …" if end - begin > _TITLE_TOKENS else ""
-                named.append(Named(row["id"], _title(row["metadata"]) or f"{index.text(words)}{more}"))
+                named.append(Named(row["id"], _title(row["metadata"]) or _beginning(index, shard, document)))
     return named
+
+
+def _beginning(index: CountIndex, shard: Shard, document: int) -> str:
+    """Return the beginning of a document in one line, as it was written if the index keeps the text."""
+    if shard.kept is not None:
+        words = shard.kept.text(document).decode(errors="replace").split(maxsplit=_TITLE_TOKENS)
+        return " ".join(words[:_TITLE_TOKENS]) + (" …" if len(words) > _TITLE_TOKENS else "")
+    begin, end = shard.document_span(document)
+    ids = shard.tokens(begin, min(end, begin + _TITLE_TOKENS)).tolist()
+    return index.text(ids) + (" …" if end - begin > _TITLE_TOKENS else "")
 
 
 def _title(metadata: str | None) -> str | None:

@@ -23,6 +23,7 @@ from factcensus.indexer.cli.options import (
     machine_options,
     notice,
     sort_options,
+    strings_options,
 )
 from factcensus.indexer.cli.work import HEADING, WorkChoice, work_options
 from factcensus.indexer.errors import InputError
@@ -193,14 +194,18 @@ def _print_built(folder: object, manifest: Manifest) -> None:
 
 @command(
     "delete",
+    exclusive=[("verbatim", "normalise")],
+    needs={"verbatim": "text", "normalise": "text", "region": "normalise"},
     example="factcensus index delete indexes/wiki --id wiki-12 --ids withdrawn.txt --dry-run\n"
     "factcensus index delete indexes/wiki --text 'Jane Roe' --record roe.json --asked-by 'J. Roe' --probe 'Jane Roe'\n"
+    "factcensus index delete indexes/wiki --text '+49 30 901820' --normalise phone --dry-run\n"
     "factcensus index delete indexes/wiki --where \"url LIKE 'https://example.org/%'\"",
 )
 @folder_argument
 @option("--id", "ids", multiple=True, metavar="ID", help="id of a document; may be repeated")
 @option("--ids", "id_file", type=PATH, metavar="FILE", help="a UTF-8 file with one id per line")
 @option("--text", metavar="T", help="delete documents that contain this text, as counted by 'count'")
+@strings_options
 @option("--where", metavar="SQL", help="delete documents that meet a condition over columns and metadata fields")
 @option("--dry-run", is_flag=True, help="show the documents without deleting them")
 @option(

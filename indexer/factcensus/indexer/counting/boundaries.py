@@ -5,10 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-from factcensus.indexer.analyzers.unicode_tables import IGNORED, JOINER, WORD, character_classes
+from factcensus.indexer.analyzers.unicode_tables import IGNORED, JOINER, SUPERSCRIPT, WORD, character_classes
 
 #: Characters that join the parts of a longer string if a letter or digit is on their other side: jane.doe, x-ray, a@b.
 CONNECTORS = frozenset(".-_+@&'’‐‑")
+#: Classes of two neighbours in one word, and of a word with + or #.
+_TOGETHER = {(WORD, WORD), (SUPERSCRIPT, SUPERSCRIPT)}
+_WITH_SIGNS = {(WORD, JOINER), (JOINER, JOINER), (JOINER, WORD)}
 
 
 def whole_occurrences(text: str, string: str) -> Iterator[int]:
@@ -23,46 +26,53 @@ def whole_occurrences(text: str, string: str) -> Iterator[int]:
 def is_whole(text: str, begin: int, end: int) -> bool:
     """Return whether a range of a text is not part of a longer word, number or address.
 
-    An end of the range that is a letter or digit is checked; another end (a bracket, ``+``) is not. The string
-    continues there if the next character is a letter or digit, or a connector (:data:`CONNECTORS`) with a letter or
-    digit after it. Before the range, the same holds in the other direction. After it, ``+`` and ``#`` always continue,
-    as in C++. Invisible characters are skipped. A letter of a script without spaces (Han, Thai, …) continues nothing,
-    unless it composes with its neighbour.
+    The range continues after its end if a letter or digit is followed by a letter or digit, by ``+`` or ``#`` (as in
+    C++), or by a connector (:data:`CONNECTORS`) with a letter or digit after it. It continues before its begin if a
+    letter or digit follows a letter or digit, or a connector with one before it. Invisible characters are skipped. A
+    letter of a script without spaces (Han, Thai, …) continues nothing, unless it composes with its neighbour.
     """
-    return not _continues_after(text, end) and not _continues_before(text, begin)
+    return not _continues_after(text, begin, end) and not _continues_before(text, begin, end)
 
 
-def _continues_after(text: str, end: int) -> bool:
-    if not _is_word(text[end - 1]):
-        return end < len(text) and _compose(text[end - 1], text[end])
-    at = _next(text, end, 1)
-    if at is None:
+def _continues_after(text: str, begin: int, end: int) -> bool:
+    last, at = _visible(text, end - 1, -1, begin), _visible(text, end, 1)
+    if last is None or at is None:
         return False
-    if _is_word(text[at]) or _kind(text[at]) == JOINER or _compose(text[end - 1], text[at]):
+    if _joined(text[last], text[at]) or (_kind(text[last]), _kind(text[at])) in _WITH_SIGNS:
         return True
-    following = _next(text, at + 1, 1)
-    return text[at] in CONNECTORS and following is not None and _is_word(text[following])
+    following = _visible(text, at + 1, 1)
+    connects = _is_word(text[last]) and text[at] in CONNECTORS
+    return connects and following is not None and _is_word(text[following])
 
 
-def _continues_before(text: str, begin: int) -> bool:
-    if not _is_word(text[begin]):
-        return begin > 0 and _compose(text[begin - 1], text[begin])
-    at = _next(text, begin - 1, -1)
-    if at is None:
+def _continues_before(text: str, begin: int, end: int) -> bool:
+    first, at = _visible(text, begin, 1, end - 1), _visible(text, begin - 1, -1)
+    if first is None or at is None:
         return False
-    if _is_word(text[at]) or _compose(text[at], text[begin]):
+    if _joined(text[at], text[first]):
         return True
-    before = _next(text, at - 1, -1)
-    return text[at] in CONNECTORS and before is not None and _is_word(text[before])
+    before = _visible(text, at - 1, -1)
+    connects = _is_word(text[first]) and text[at] in CONNECTORS
+    return connects and before is not None and _is_word(text[before])
 
 
-def _next(text: str, at: int, step: int) -> int | None:
+def _visible(text: str, at: int, step: int, last: int | None = None) -> int | None:
     """Return the first position from ``at`` on, in the direction of ``step``, with a visible character."""
-    while 0 <= at < len(text):
+    while 0 <= at < len(text) and (last is None or (last - at) * step >= 0):
         if _kind(text[at]) != IGNORED:
             return at
         at += step
     return None
+
+
+def _joined(first: str, second: str) -> bool:
+    """Return whether two neighbours are in one word, or are normalised to something else than each of them alone."""
+    if (_kind(first), _kind(second)) in _TOGETHER:
+        return True
+    if first.isascii() and second.isascii():
+        return False
+    alone = (unicodedata.normalize("NFKC", character) for character in (first, second))
+    return unicodedata.normalize("NFKC", first + second) != "".join(alone) or unicodedata.combining(second) > 0
 
 
 def _is_word(character: str) -> bool:
@@ -71,11 +81,3 @@ def _is_word(character: str) -> bool:
 
 def _kind(character: str) -> int:
     return character_classes()[ord(character)]
-
-
-def _compose(first: str, second: str) -> bool:
-    """Return whether two neighbours are normalised to something else than each of them alone."""
-    if first.isascii() and second.isascii():
-        return False
-    alone = (unicodedata.normalize("NFKC", character) for character in (first, second))
-    return unicodedata.normalize("NFKC", first + second) != "".join(alone) or unicodedata.combining(second) > 0
