@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from factcensus.eval.reproduce.controlled import controlled
+from factcensus.eval.reproduce.questions.command import questions
 from factcensus.indexer.cli.command import group
 
 #: Add a command by adding it to this list.
-reproduce = group("reproduce", "Reproduce the experiments of the paper on frequency and unlearning.", [controlled])
+reproduce = group(
+    "reproduce", "Reproduce the experiments of the paper on frequency and unlearning.", [controlled, questions]
+)

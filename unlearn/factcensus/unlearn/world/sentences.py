@@ -24,7 +24,12 @@ class Relation:
 
     def cloze(self, subject: str) -> str:
         """Return the first statement up to its object, without the space before it."""
-        return self.statements[0].partition(" {o}")[0].format(s=subject)
+        return self.clozes(subject)[0]
+
+    def clozes(self, subject: str) -> tuple[str, ...]:
+        """Return every statement that ends with its object, up to the object, without the space before it."""
+        ending = [statement for statement in self.statements if statement.endswith(" {o}.")]
+        return tuple(statement.removesuffix(" {o}.").format(s=subject) for statement in ending)
 
 
 RELATIONS: tuple[Relation, ...] = (

@@ -1,0 +1,4 @@
+"""``factcensus reproduce questions``: questions that the paper left open, tested in worlds of our own.
+
+docs/questions.md registers the design, the statistic, the margin and the power of each question, and has the results.
+"""
