@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 from loopback import serving
 
-from factcensus.api.client import Client, count_facts, tables
+from factcensus.api.client import Client, asking, count_facts, tables
+from factcensus.api.client.steps import Steps
 from factcensus.api.errors import (
     AddressError,
     NotReadyError,
@@ -27,6 +28,7 @@ from factcensus.api.errors import (
 )
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Entity, facts_from_rows
+from factcensus.indexer.answers import IndexInfo
 from factcensus.indexer.errors import EmptyQueryError, InputError
 
 CURIE = Entity("Marie Curie", ("Maria Skłodowska", "Curie"))
@@ -214,7 +216,12 @@ def test_a_response_that_is_not_a_counts_table_is_refused(answer: bytes, says: s
 
 def test_an_index_replaced_between_two_batches_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     old = replace(client.index("tiny"), digest="of the old one")
-    monkeypatch.setattr(Client, "index", lambda *_, **__: old)
+
+    def described(*_: object) -> Steps[IndexInfo]:
+        yield from ()
+        return old
+
+    monkeypatch.setattr(asking, "index", described)
     with pytest.raises(ServerFailureError, match="the index was replaced"):
         client.count_facts("tiny", many_facts(1))
 

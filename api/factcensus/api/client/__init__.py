@@ -6,10 +6,13 @@ because the service may still be working.
 
 >>> with Client("http://127.0.0.1:8080") as client:                                          # doctest: +SKIP
 ...     client.count("pile", "Marie Curie").documents
+>>> async with AsyncClient("http://127.0.0.1:8080") as client:                               # doctest: +SKIP
+...     (await client.count("pile", "Marie Curie")).documents
 """
 
-from factcensus.api.client.asking import Client, count_facts
-from factcensus.api.client.jobs import RemoteJob
+from factcensus.api.client.asynchronous import AsyncClient
+from factcensus.api.client.blocking import Client, count_facts
+from factcensus.api.client.jobs import AsyncRemoteJob, RemoteJob
 from factcensus.api.errors import (
     NotReadyError,
     RejectedError,
@@ -21,8 +24,10 @@ from factcensus.api.errors import (
 
 __all__ = [
     "Client",
+    "AsyncClient",
     "count_facts",
     "RemoteJob",
+    "AsyncRemoteJob",
     "ServiceError",
     "NotReadyError",
     "RejectedError",
