@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
     from servers import WebServer
 
@@ -68,6 +68,23 @@ def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags.split()])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def violations() -> Callable[[Page], list[str]]:
+    """Return the function that checks a page with axe-core: all rules of WCAG 2.2 A and AA, and good practice."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def check(page: Page) -> list[str]:
+        found = Axe().run(page).response
+        assert len(found["passes"]) > 5, "axe ran"
+        return [
+            f"{each['id']} ({each['impact']}): {node['html'][:200]} {node.get('failureSummary', '')}"
+            for each in found["violations"]
+            for node in each["nodes"]
+        ]
+
+    return check
 
 
 @pytest.fixture(scope="session")

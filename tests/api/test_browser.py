@@ -7,12 +7,15 @@ They use Debian's Chromium (``apt-get install chromium``). Without it, these tes
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import httpx
 import pytest
-from loopback import DOCUMENTS, serving
+from loopback import DOCUMENTS, serving, until
 from playwright.sync_api import Browser, Page, Route
 
 from factcensus.api.settings import Settings
@@ -20,55 +23,36 @@ from factcensus.indexer import CountIndex, build_index, facts_from_rows, read_fa
 
 ATTACK = '"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 FACT = "/?index=tiny&subject=Curie&object=Warsaw&window=9"
+TRACE = "/trace?index=tiny&text=They+say+Curie+was+born+in+Warsaw+in+1867"
+#: Every kind of page but those of a table, which is uploaded first.
+PAGES = ("/", FACT, f"{FACT}&compare=other", "/?index=tiny&subject=Paris", "/tables", TRACE, "/docs", "/nothing/here")
+ERROR = "/?index=absent&subject=a&object=b"
 
-#: Script that returns the visible texts whose WCAG 2 contrast with their background is too low.
-LOW_CONTRAST = """() => {
-  const channels = (color) => color.match(/[\\d.]+/g).map(Number);
-  const light = (color) => channels(color).slice(0, 3)
-    .map((value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, value, place) => sum + value * [0.2126, 0.7152, 0.0722][place], 0);
-  const below = (element) => {
-    for (; element; element = element.parentElement) {
-      const color = getComputedStyle(element).backgroundColor;
-      if ((channels(color)[3] ?? 1) > 0.99) return color;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest("script, style, title")) continue;
-    const style = getComputedStyle(element);
-    const drawn = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
-    const [one, other] = [light(drawn), light(below(element))].sort((a, b) => b - a);
-    const limit = parseFloat(style.fontSize) >= 24 ? 3 : 4.5;
-    if ((one + 0.05) / (other + 0.05) < limit) found.push(`${element.tagName}: ${walker.currentNode.data.trim()}`);
-  }
-  return found;
-}"""
-#: Script that returns the fields, buttons and links without an accessible name.
-NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, progress, [role=img]")]
-  .filter((element) => element.checkVisibility())
-  .filter((element) => !element.labels?.length && !element.getAttribute("aria-label")
-    && !element.getAttribute("aria-labelledby") && !element.textContent.trim())
-  .map((element) => element.outerHTML)"""
+#: Script that returns the elements with content outside the window that no scrolling reaches.
+CUT = """() => [...document.querySelectorAll("body *")]
+  .filter((each) => !each.closest(".scroll, .skip, .unseen, [hidden]") && each.checkVisibility())
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+  .map((each) => each.outerHTML.slice(0, 120))"""
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the tiny corpus with a script injection in it, and a table to compare facts with."""
+    """Serve the tiny corpus with dates and a script injection in it, a second index, and a table of facts."""
     folder = tmp_path_factory.mktemp("browser")
-    rows: list[dict[str, Any]] = [{"id": id_, "source": source, "text": text} for id_, source, text in DOCUMENTS]
+    rows: list[dict[str, Any]] = [
+        {"id": id_, "source": source, "text": text, "created": f"{2001 + place}-05-01"}
+        for place, (id_, source, text) in enumerate(DOCUMENTS)
+    ]
     rows += [{"id": ATTACK, "source": ATTACK, "text": f"Curie Warsaw {ATTACK}", "note": ATTACK, "url": "javascript:0"}]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     build_index([folder / "corpus.jsonl"], folder / "tiny", jobs=1)
+    (folder / "other.jsonl").write_text('{"id": "o", "source": "wiki", "text": "Curie, Warsaw"}\n', encoding="utf-8")
+    build_index([folder / "other.jsonl"], folder / "other", jobs=1)
     names = ("Curie", "Warsaw", "Paris", "France")
     facts = facts_from_rows([{"subject": one, "object": other} for one in names for other in names])
     with CountIndex.open(folder / "tiny") as index:
         write_table(index.count_facts(facts, windows=[9]), folder / "pairs.parquet")
-    with serving(Settings(indexes=(folder / "tiny",), fact_tables=(folder / "pairs.parquet",))) as url:
+    with serving(Settings(indexes=(folder / "tiny", folder / "other"), fact_tables=(folder / "pairs.parquet",))) as url:
         yield url
 
 
@@ -134,6 +118,8 @@ def test_a_table_can_be_uploaded_watched_and_downloaded(opened: Opened, table: P
     page.get_by_role("button", name="Count the table").click()
     page.get_by_role("heading", name="Strata").wait_for()  # the progress page redirects here
     assert page.get_by_role("img", name="Facts by cooccurrence documents").is_visible()
+    assert page.get_by_role("heading", level=1).inner_text() == "facts.csv: 31 facts in tiny"
+    assert page.get_by_role("heading", name="Facts that never occur").is_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").first.click()
     counts = read_facts(download.value.path(), "csv").to_pylist()
@@ -192,13 +178,171 @@ def test_typed_and_corpus_text_is_never_executed(opened: Opened) -> None:
     assert page.locator("a[href^='javascript:']").count() == 0
 
 
-@pytest.mark.parametrize("path", ["/", FACT, "/tables", "/docs", "/?index=absent&subject=a&object=b"])
+@pytest.mark.parametrize("path", [*PAGES, ERROR])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light"), (390, "light"), (1280, "dark")])
+def test_pages_are_accessible_and_fit_the_window(
+    opened: Opened, violations: Callable[[Page], list[str]], path: str, width: int, scheme: str
+) -> None:
+    page = opened(path, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page itself does not scroll sideways"
+    assert page.evaluate(CUT) == []
+    assert violations(page) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_readable(opened: Opened, path: str, scheme: str) -> None:
-    page = opened(path, color_scheme=scheme, viewport={"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360, "the page itself does not scroll sideways"
-    assert page.evaluate(LOW_CONTRAST) == []
-    assert page.evaluate(NAMELESS) == []
+def test_a_counted_table_is_accessible_and_fits_a_phone(
+    opened: Opened, violations: Callable[[Page], list[str]], table: Path, scheme: str
+) -> None:
+    page = opened("/tables", color_scheme=scheme, viewport={"width": 390, "height": 800})
+    page.get_by_label("Facts:").set_input_files(table)
+    page.get_by_role("button", name="Count the table").click()
+    page.get_by_role("heading", name="Strata").wait_for()
+    assert page.evaluate(CUT) == []
+    assert violations(page) == []
+    page.goto("/tables")
+    page.get_by_role("link", name="facts.csv").first.wait_for()
+    assert violations(page) == []
+
+
+def test_wide_tables_show_that_they_scroll(opened: Opened) -> None:
+    page = opened(FACT, viewport={"width": 390, "height": 800})
+    region = page.get_by_role("region", name="Counts by source")
+    wide, seen = region.evaluate("(each) => [each.scrollWidth, each.clientWidth]")
+    assert wide > seen
+    assert "linear-gradient" in region.evaluate("(each) => getComputedStyle(each).backgroundImage")
+    region.evaluate("(each) => { each.scrollLeft = each.scrollWidth; }")
+    first = region.locator("tbody th").first
+    assert first.bounding_box()["width"] >= 90, "names are legible"  # type: ignore[index]
+    assert first.bounding_box()["x"] >= region.bounding_box()["x"] - 1, "the first column stays in place"  # type: ignore[index]
+
+
+def test_names_are_completed_by_keyboard(opened: Opened, violations: Callable[[Page], list[str]]) -> None:
+    page = opened("/")
+    field = page.locator("#subject")
+    field.focus()
+    page.keyboard.type("Marie Cu")
+    options = page.get_by_role("listbox", name="Suggestions for the subject").get_by_role("option")
+    options.first.wait_for()
+    assert options.first.inner_text().split("\n")[0].startswith("Marie Curie")
+    assert field.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("ArrowDown")
+    assert field.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    assert options.first.get_attribute("aria-selected") == "true"
+    assert violations(page) == []
+    page.keyboard.press("Enter")
+    assert field.input_value() == "Marie Curie"
+    assert field.get_attribute("aria-expanded") == "false"
+    page.keyboard.type(" ")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    options.first.wait_for()
+    page.keyboard.press("Escape")
+    assert field.get_attribute("aria-expanded") == "false"
+    assert field.input_value() == "Marie Curi"
+    with page.expect_navigation():  # without a chosen name, Enter sends the form
+        page.keyboard.press("Enter")
+
+
+def test_a_name_can_be_chosen_with_the_pointer(opened: Opened) -> None:
+    page = opened("/")
+    page.locator("#object").press_sequentially("war")
+    page.get_by_role("option", name="warsaw").click()
+    assert page.locator("#object").input_value() == "warsaw"
+    assert page.locator("#object").evaluate("(each) => each === document.activeElement")
+
+
+def test_examples_can_be_clicked(opened: Opened) -> None:
+    page = opened("/")
+    examples = page.locator(".examples a")
+    assert examples.count() == 5
+    name, documents = examples.last.inner_text(), page.locator(".examples .hint").last.inner_text()
+    with page.expect_navigation():
+        examples.last.click()
+    assert page.get_by_role("heading", name=f"{name} in tiny").is_visible()
+    assert page.locator(".large").first.inner_text() == documents.split(" ")[0]
+
+
+def test_figures_are_saved_as_svg_and_png(opened: Opened) -> None:
+    page = opened(FACT, accept_downloads=True)
+    names = page.locator("figure").evaluate_all("(all) => all.map((each) => each.id)")
+    assert names == ["by-value", "documents-by-year", "share-by-year", "facts-by-count"]
+    for name in names:
+        figure = page.locator(f"figure#{name}")
+        with page.expect_download() as saved:
+            figure.get_by_role("link", name="as SVG").click()
+        assert saved.value.suggested_filename == f"{name}.svg"
+        root = ElementTree.fromstring(saved.value.path().read_text(encoding="utf-8"))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in ElementTree.tostring(root, "unicode"), "the file does not need the page"
+        shown = figure.locator("svg.chart rect").count()
+        assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == shown + 1
+        with page.expect_download() as saved:
+            figure.get_by_role("button", name="as PNG").click()
+        assert saved.value.suggested_filename == f"{name}.png"
+        assert saved.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_indexes_are_compared_side_by_side(opened: Opened) -> None:
+    page = opened("/")
+    page.get_by_text("Another column, dates, a second index").click()
+    page.get_by_label("Compare with another index").select_option("other")
+    page.locator("#subject").fill("Curie")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Count", exact=True).click()
+    section = page.locator("section", has=page.get_by_role("heading", name="tiny and other side by side"))
+    rows = section.locator(".scroll").last.locator("tr").all_inner_texts()
+    assert rows[0].split() == ["tiny", "other"]
+    assert rows[1].split() == ["documents", "5", "1"]
+    assert rows[2].split("\t")[1:] == ["714,286", "1,000,000"]
+
+
+def test_the_links_of_a_result_copy_its_command(opened: Opened) -> None:
+    page = opened(FACT, permissions=["clipboard-read", "clipboard-write"])
+    for name, id_ in (("Copy as curl", "command"), ("Copy as Python", "python")):
+        page.get_by_role("link", name=name).click()
+        page.get_by_role("status").filter(has_text="copied").first.wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == page.locator(f"#{id_}").inner_text()
+    page.get_by_role("link", name="Cite").click()
+    assert "urldate" in page.locator("#citation").inner_text()
+
+
+def test_every_route_can_be_tried_in_the_reference(opened: Opened, base: str) -> None:
+    facts = {"facts": [{"subject": "Curie", "object": "Warsaw"}]}
+    sent = httpx.post(f"{base}/v1/indexes/tiny/facts:count", json=facts, headers={"Prefer": "respond-async"})
+    job = sent.json()["id"]
+    until(lambda: httpx.get(f"{base}/v1/jobs/{job}").json()["state"] == "done")
+    page = opened("/docs")
+    routes = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]
+    forms = page.locator("details.try form")
+    assert forms.count() == sum(map(len, routes.values()))
+    order = sorted(range(forms.count()), key=lambda place: forms.nth(place).get_attribute("data-method") == "DELETE")
+    for place in order:
+        form = forms.nth(place)
+        form.locator("xpath=..").evaluate("(each) => { each.open = true; }")
+        if form.locator("[name=job]").count():
+            form.locator("[name=job]").fill(job)
+        form.get_by_role("button", name="Send").click()
+        status = form.get_by_role("status")
+        status.filter(has_text=re.compile("^[1-5]")).wait_for()
+        assert status.inner_text()[:3] in ("200", "202", "204"), (form.get_attribute("data-path"), form.inner_text())
+    assert httpx.get(f"{base}/v1/jobs/{job}").status_code == 404
+
+
+def test_the_contents_of_the_reference_lead_to_every_route(opened: Opened) -> None:
+    page = opened("/docs")
+    contents = page.get_by_role("navigation", name="Contents").get_by_role("link")
+    assert contents.count() == page.locator("details.try").count() + 1, "every route, and the data types"
+    contents.nth(1).click()
+    assert page.locator(page.evaluate("location.hash")).is_visible()
+
+
+def test_a_missing_page_leads_on(opened: Opened) -> None:
+    page = opened("/no/such/page")
+    assert page.get_by_role("heading", name="This page does not exist").is_visible()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Count a fact").click()
+    assert page.get_by_role("heading", name="How often does a fact occur").is_visible()
 
 
 def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
@@ -221,7 +365,7 @@ def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
         "subject_alias",
         "object",
         "object_alias",
-        "Counts by another column",
+        "Another column, dates, a second index",
         "Count",
     ]
     page.locator("#subject").focus()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import serving
 
+from factcensus.api.pages.plots import ABOVE, HEIGHT, facts_by_count
 from factcensus.api.serving.fact_tables import DOCUMENTS, FactTables, spread_of
-from factcensus.api.serving.histogram import ABOVE, HEIGHT, bin_edges, histogram
+from factcensus.api.serving.histogram import bin_edges
 from factcensus.api.settings import Settings
 from factcensus.indexer import CountIndex, InputError, facts_from_rows, stratify, write_table
 from factcensus.indexer.tables.files import read_table
@@ -39,35 +41,39 @@ def test_bins_contain_every_count_and_no_more(most: int) -> None:
 
 
 @given(counts=COUNTS, bins=st.sampled_from(["log10", "quantile:3", "edges:1,7"]), marked=st.integers(0, 5000))
-def test_every_fact_is_in_one_bar_and_bar_heights_grow_with_facts(counts: list[int], bins: str, marked: int) -> None:
+def test_every_fact_is_in_one_bar_and_bar_heights_are_logarithmic(counts: list[int], bins: str, marked: int) -> None:
     spread = spread_of(pa.table({"n": counts}), "n", bins)
-    picture = histogram(spread.counts, spread.strata, len(spread.labels), marked)
-    assert sum(bar.facts for bar in picture.bars) == len(counts)
-    for bar in picture.bars:
-        assert bar.facts == sum(bar.low <= count <= bar.high for count in counts)
-        assert bar.top == bar.parts[-1].y
-        assert sum(part.height for part in bar.parts) == pytest.approx(
-            ABOVE + HEIGHT - bar.top, abs=0.1 * len(bar.parts)
-        )
-    most = max(bar.facts for bar in picture.bars)
-    for bar in picture.bars:
-        height = ABOVE + HEIGHT - bar.top
-        assert height == pytest.approx(HEIGHT * (bar.facts / most) ** 0.5, abs=0.3)
-    for low, high in pairwise(picture.bars):
-        assert low.x + low.width < high.x
-    assert picture.marker is not None
-    assert 0 <= picture.marker <= 100
+    picture = spread.picture(marked)
+    assert sum(each.facts for each in picture.bins) == len(counts)
+    for each in picture.bins:
+        assert each.facts == sum(each.low <= count <= each.high for count in counts)
+        assert [stratum for stratum, _ in each.strata] == sorted({stratum for stratum, _ in each.strata})
+    figure = facts_by_count(picture, spread.legend(), "Facts", "here")
+    facts = [number for each in picture.bins for _, number in each.strata]
+    decades = max(1, len(str(max(facts) - 1)) if max(facts) > 1 else 1)
+    for box, number in zip(figure.boxes, facts, strict=True):
+        wanted = HEIGHT * math.log(number / 0.5) / math.log(10**decades / 0.5)
+        assert box.height == pytest.approx(wanted, abs=0.06)
+        assert box.y + box.height == pytest.approx(ABOVE + HEIGHT, abs=0.11)
+        assert box.title.startswith(f"{number:,} fact")
+    for left, right in pairwise(figure.boxes):
+        assert left.x + left.width <= right.x + 0.03
     edges = bin_edges(max([*counts, marked]))
     place = int(np.searchsorted(edges, marked, side="right")) - 1
-    step = 100 / (len(edges) - 1)
-    assert place * step - 0.01 <= picture.marker <= (place + 1) * step + 0.01, "the mark is in the bin of its count"
+    assert picture.marker is not None
+    assert place <= picture.marker * len(picture.bins) + 1e-9
+    assert picture.marker * len(picture.bins) <= place + 1 + 1e-9, "the mark is in the bin of its count"
 
 
-def test_part_heights_are_proportional_to_their_share() -> None:
-    picture = histogram(np.array([1, 1, 1, 1]), np.array([0, 0, 0, 1]), 2)
-    (bar,) = picture.bars
-    assert [part.height for part in bar.parts] == [0.75 * HEIGHT, 0.25 * HEIGHT]
-    assert [part.shade for part in bar.parts] == [0, 5]
+def test_strata_of_a_bin_are_side_by_side() -> None:
+    spread = spread_of(pa.table({"n": [5, 6, 7, 9]}), "n", "edges:9")
+    figure = facts_by_count(spread.picture(), spread.legend(), "Facts")
+    one, other = figure.boxes
+    assert (one.shade, other.shade) == ("s0", "s5")
+    assert one.height > other.height > 0
+    assert one.x + one.width == pytest.approx(other.x, abs=0.02)
+    assert figure.rows == (("5 to 9", "4"),)
+    assert [label.text for label in figure.labels if label.shade == "number"] == ["3", "1"]
 
 
 def test_strata_of_the_table_are_kept_if_they_are_by_that_count() -> None:
@@ -124,7 +130,7 @@ def test_the_page_shows_the_rank_of_a_fact(tables: dict[str, Path], index_folder
         assert 'role="img" aria-label="Facts of strata by the documents that mention subject and object' in page
         assert "this fact: 3" in page
         near = http.get("/", params={**question, "window": "3"}, headers=HTML).text
-        assert "at most 3 tokens apart, on a logarithmic axis" in near
+        assert "at most 3 tokens apart; both axes are logarithmic" in near
         other = http.get("/", params={**question, "window": "4"}, headers=HTML).text
         assert "No comparison with strata: no counts with a window of 4 tokens" in other
 

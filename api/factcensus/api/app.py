@@ -28,8 +28,8 @@ from factcensus.api.jobs.remote import COUNTING, RemoteJobs, methods_for_peers
 from factcensus.api.jobs.runner import JobRunner
 from factcensus.api.openapi import openapi_document
 from factcensus.api.pages import facts as fact_page
-from factcensus.api.pages import traces, uploads
-from factcensus.api.routes import admin, counts, documents, facts, indexes, infini_gram, status
+from factcensus.api.pages import problems, reference, traces, uploads
+from factcensus.api.routes import admin, completions, counts, documents, facts, indexes, infini_gram, status
 from factcensus.api.routes import jobs as job_routes
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog
@@ -70,9 +70,9 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
         version=version("factcensus"),
         description="Exact counts of facts in pre-training corpora.",
         lifespan=partial(_lifespan, service, runner, models),
-        docs_url=None,  # the framework's page loads scripts from other hosts; pages/facts.py has its own
+        docs_url=None,  # the framework's page loads scripts from other hosts; pages/reference.py has its own
         redoc_url=None,
-        openapi_url=None,  # the framework's route would ignore misspelt parameters; pages/facts.py has its own
+        openapi_url=None,  # the framework's route would ignore misspelt parameters; pages/reference.py has its own
         redirect_slashes=False,
     )
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # as the framework documents
@@ -86,9 +86,24 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     app.state.slots = Slots(settings.limits.max_parallel_requests, Tally(member))
     # Requests are matched against one route after another, so the most used routes come first. Routers are not nested,
     # because nested routes are matched twice.
-    for part in (counts, facts, documents, infini_gram, status, admin, fact_page, uploads, traces, indexes, job_routes):
+    for part in (
+        counts,
+        completions,
+        facts,
+        documents,
+        infini_gram,
+        status,
+        admin,
+        fact_page,
+        uploads,
+        traces,
+        reference,
+        indexes,
+        job_routes,
+    ):
         app.router.routes += part.router.routes
     add_problem_handlers(app)
+    app.state.problem_page = problems.page_of
     _add_middleware(app, settings, keys, member)
     return app
 

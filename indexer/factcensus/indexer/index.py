@@ -26,7 +26,7 @@ from factcensus.indexer.answers import (
     TextCounts,
 )
 from factcensus.indexer.arrays import TokenIds
-from factcensus.indexer.counting import passages
+from factcensus.indexer.counting import completion, passages
 from factcensus.indexer.counting import trace as tracing
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
@@ -260,6 +260,7 @@ class CountIndex(OpenedIndex):
 
     find_documents = passages.find_documents
     trace = tracing.trace
+    complete = completion.complete
 
     def _described(self, entity: Entity, mentions: int, documents: int) -> EntityCounts:
         names = (entity.name, *entity.aliases)

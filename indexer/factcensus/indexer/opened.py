@@ -20,6 +20,7 @@ from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.counting.steps import group_steps, steps_of
+from factcensus.indexer.counting.years import dates_of, group_years
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.records import Entity, as_entity
@@ -446,8 +447,9 @@ class OpenedIndex:
         per_group = steps_of(by)
         if per_group is not None:
             return group_steps(self._steps, per_group)
-        groups: tuple[list[str], list[npt.NDArray[np.int32]]] = self._groups(by)
-        return groups
+        dates = dates_of(by)
+        groups: tuple[list[str], list[npt.NDArray[np.int32]]] = self._groups(by if dates is None else dates)
+        return groups if dates is None else group_years(*groups)
 
     def use_order(self, order: Order) -> None:
         """Take the training step of each document from an order, for ``by="step:N"``.

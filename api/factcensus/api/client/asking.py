@@ -17,6 +17,7 @@ from factcensus.api.client.steps import Json, Steps, pause, send
 from factcensus.api.client.tables import batches, counted_batch
 from factcensus.api.errors import NotReadyError, RejectedError, UnknownIndexError, UnreachableError
 from factcensus.indexer.answers import (
+    CompletionAnswer,
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
@@ -165,6 +166,13 @@ def trace(name: str, text: str, filter: Filter | None, **chosen: int | None) -> 
     body: Json = {"text": text, "filter": dict(filter or {})}
     body |= {key: value for key, value in chosen.items() if value is not None}
     return answer_of((yield from ask(name, "trace", body)), TraceAnswer.from_json)
+
+
+def complete(name: str, text: str, limit: int) -> Steps[CompletionAnswer]:
+    """Complete a name."""
+    parameters = {"text": text, "limit": str(limit)}
+    reply = yield from send("GET", path_of(name, "complete"), params=parameters)
+    return answer_of(reply, CompletionAnswer.from_json)
 
 
 def path_of(index: str, route: str = "") -> str:

@@ -15,6 +15,7 @@ from factcensus.api.client.connections import AsyncConnection
 from factcensus.api.client.jobs import AsyncRemoteJob
 from factcensus.api.client.steps import Json
 from factcensus.indexer.answers import (
+    CompletionAnswer,
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
@@ -149,6 +150,10 @@ class AsyncClient:
             yield page
             if (cursor := page.next) is None:
                 return
+
+    async def complete(self, name: str, text: str, limit: int = 10) -> CompletionAnswer:
+        """See :meth:`Client.complete`."""
+        return await self._connection.run(asking.complete(name, text, limit))
 
     async def trace(
         self,

@@ -15,6 +15,7 @@ from factcensus.api.client.connections import Connection
 from factcensus.api.client.jobs import RemoteJob
 from factcensus.api.client.steps import Json
 from factcensus.indexer.answers import (
+    CompletionAnswer,
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
@@ -177,6 +178,10 @@ class Client:
             yield page
             if (cursor := page.next) is None:
                 return
+
+    def complete(self, name: str, text: str, limit: int = 10) -> CompletionAnswer:
+        """Complete the last word of a text like :meth:`CountIndex.complete`."""
+        return self._connection.run(asking.complete(name, text, limit))
 
     def trace(
         self,

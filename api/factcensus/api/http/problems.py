@@ -14,11 +14,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from factcensus.api.errors import SliceError
+from factcensus.api.http.negotiation import preferred
 from factcensus.indexer.errors import (
     DeadlineError,
     EmptyQueryError,
@@ -113,8 +114,11 @@ def problem_response(
     kind: str | None = None,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """Return a problem as a response; without a kind its type is ``about:blank``."""
+) -> Response:
+    """Return a problem as a response; without a kind its type is ``about:blank``.
+
+    Browsers, which prefer HTML, get the page that the application sets as ``app.state.problem_page``.
+    """
     request.state.problem = kind  # for the metrics
     content: dict[str, Any] = {
         "type": f"urn:factcensus:problem:{kind}" if kind else "about:blank",
@@ -126,35 +130,41 @@ def problem_response(
     }
     if errors:
         content["errors"] = [{key: _printable(value) for key, value in error.items()} for error in errors]
-    return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    page = getattr(request.app.state, "problem_page", None) if "app" in request.scope else None
+    offers = [MEDIA_TYPE, "application/json", "text/html"]
+    if page is not None and preferred(request.headers.get("accept"), offers) == "text/html":
+        shown: Response = page(request, content)
+        shown.headers.update(headers or {})
+        return shown
+    return JSONResponse(content, status, headers={**(headers or {}), "Vary": "Accept"}, media_type=MEDIA_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Turn every error of an application into a problem."""
 
     @app.exception_handler(FactcensusError)
-    async def from_core(request: Request, error: FactcensusError) -> JSONResponse:
+    async def from_core(request: Request, error: FactcensusError) -> Response:
         kind = kind_of(error)
         if kind == "internal-error":
             return lacking(request, error) or internal_error(request, error)
         return problem_response(request, KINDS[kind][0], _detail_of(request, error), kind=kind)
 
     @app.exception_handler(OSError)
-    async def from_system(request: Request, error: OSError) -> JSONResponse:
+    async def from_system(request: Request, error: OSError) -> Response:
         return lacking(request, error) or internal_error(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def from_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def from_validation(request: Request, error: RequestValidationError) -> Response:
         problem = problem_of_validation(error.errors())
         return problem_response(request, problem.status_code, problem.detail, kind=problem.kind, errors=problem.errors)
 
     @app.exception_handler(ClientDisconnect)
-    async def from_the_connection(request: Request, _: ClientDisconnect) -> JSONResponse:
+    async def from_the_connection(request: Request, _: ClientDisconnect) -> Response:
         # Nobody reads this response. It keeps client behaviour out of the service's own errors in metrics and log.
         return problem_response(request, 400, "the connection ended before the end of the body", kind="malformed-body")
 
     @app.exception_handler(HTTPException)
-    async def from_http(request: Request, error: HTTPException) -> JSONResponse:
+    async def from_http(request: Request, error: HTTPException) -> Response:
         if isinstance(error, Problem):
             return problem_response(
                 request, error.status_code, error.detail, kind=error.kind, errors=error.errors, headers=error.headers
@@ -186,7 +196,7 @@ def problem_of_validation(errors: Sequence[Mapping[str, Any]], number: int | Non
     return Problem("invalid-request", f"{place}: {first['detail']}{more}", errors=found)
 
 
-def lacking(request: Request, error: BaseException) -> JSONResponse | None:
+def lacking(request: Request, error: BaseException) -> Response | None:
     """Return the response to an error caused by missing file handles or disk space; None for other errors."""
     cause: BaseException | None = error
     while cause is not None:
@@ -198,7 +208,7 @@ def lacking(request: Request, error: BaseException) -> JSONResponse | None:
     return None
 
 
-def internal_error(request: Request, error: BaseException | None = None) -> JSONResponse:
+def internal_error(request: Request, error: BaseException | None = None) -> Response:
     """Return the response to an internal error: no details, only the id under which the log has them."""
     request_id = getattr(request.state, "request_id", "-")
     if error is not None:
@@ -250,7 +260,7 @@ def _finding(error: Mapping[str, Any]) -> dict[str, str]:
     return {"detail": detail, "parameter": str(path[0])[:100] if path else str(where)}
 
 
-def _method_not_allowed(request: Request, error: HTTPException) -> JSONResponse:
+def _method_not_allowed(request: Request, error: HTTPException) -> Response:
     # The framework's Allow header has the methods of one route at this path; the OpenAPI document has all.
     template = getattr(request.scope.get("route"), "path", "")
     methods = [method.upper() for method in request.app.openapi()["paths"].get(template, {})]

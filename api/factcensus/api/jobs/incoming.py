@@ -26,6 +26,7 @@ def submit_decoded(
     *,
     media_type: str,
     owner: str,
+    name: str = "",
 ) -> Job:
     """Make a job of a decoded table.
 
@@ -34,7 +35,7 @@ def submit_decoded(
         Problem: The table is too large, or there is no room for it.
     """
     pieces = checked_pieces(table, index, limits)
-    return jobs.submit_pieces(index, pieces, NewJob(windows, table.facts, table.size, media_type, owner))
+    return jobs.submit_pieces(index, pieces, NewJob(windows, table.facts, table.size, media_type, owner, name))
 
 
 def checked_pieces(table: Decoded, index: CountIndex, limits: Limits) -> Iterator[pa.Table]:

@@ -22,6 +22,7 @@ class NewJob:
         size: Bytes of the table.
         media_type: Default media type of the result.
         owner: Name of the key that sent the table.
+        name: Name of the uploaded file; empty for a table in a request body.
     """
 
     windows: Sequence[int]
@@ -29,6 +30,7 @@ class NewJob:
     size: int
     media_type: str
     owner: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Job:
         error: The reason why there is no result.
         generation: Number of the index generation with this digest.
         interruptions: Number of times that the service ended while it counted the next piece.
+        name: Name of the uploaded file; empty for a table in a request body.
     """
 
     id: str
@@ -66,6 +69,7 @@ class Job:
     error: str | None
     generation: int | None
     interruptions: int = 0
+    name: str = ""
 
     def shown(self, retention_s: float) -> dict[str, Any]:
         """Return the job in the form of the routes."""

@@ -172,6 +172,7 @@ class JobRunner:
             finished=None,
             error=None,
             generation=index.generation,
+            name=new.name,
         )
         store = self.store
         with self._changed:  # so that two requests cannot both take the last place

@@ -34,15 +34,16 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS jobs (
         id VARCHAR, owner VARCHAR, index_name VARCHAR, digest VARCHAR, media_type VARCHAR, windows BIGINT[],
         state VARCHAR, facts BIGINT, counted BIGINT, created DOUBLE, started DOUBLE, finished DOUBLE, error VARCHAR,
-        generation BIGINT, interruptions INTEGER
+        generation BIGINT, interruptions INTEGER, name VARCHAR
     );
     CREATE TABLE IF NOT EXISTS pieces (job VARCHAR, number INTEGER, counted BOOLEAN, data BLOB);
     ALTER TABLE jobs ADD COLUMN IF NOT EXISTS generation BIGINT;
     ALTER TABLE jobs ADD COLUMN IF NOT EXISTS interruptions INTEGER;
+    ALTER TABLE jobs ADD COLUMN IF NOT EXISTS name VARCHAR;
 """
 _COLUMNS = (
     "id, owner, index_name, digest, media_type, windows, state, facts, counted, created, started, finished, error, "
-    "generation, coalesce(interruptions, 0)"
+    "generation, coalesce(interruptions, 0), coalesce(name, '')"
 )
 
 
@@ -125,6 +126,7 @@ class JobStore:
             job.error,
             job.generation,
             job.interruptions,
+            job.name,
         ]
         with self._transaction() as database:
             database.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(row))})", row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from factcensus.api.bodies import LARGEST_WINDOW, DocumentsBody, EntityBody
 from factcensus.api.http.problems import Problem
 from factcensus.indexer import Entity
+from factcensus.indexer.answers import IndexInfo
 from factcensus.indexer.numbers import whole_number
 
 
@@ -32,6 +34,10 @@ class Question(BaseModel):
     by: str = Field(default="source", description="The column to group the counts by; empty for none.")
     only: str = Field(default="", description="Only documents with this value of that column; empty for all.")
     cursor: str = Field(default="", description="The page of documents; the previous page links to it.")
+    compare: str = Field(default="", description="Another index, to show the same numbers side by side.")
+    dates: str = Field(
+        default="", description="The metadata field with the dates for the trend by year; empty for the usual ones."
+    )
 
     @property
     def entities(self) -> tuple[Entity, Entity]:
@@ -130,6 +136,17 @@ class Question(BaseModel):
             f"from factcensus.api.client import Client{imported}\n\n"
             f"with Client({base_url.rstrip('/')!r}) as client:\n"
             f"    print(client.{call}({', '.join([repr(self.index or ''), *named])}))"
+        )
+
+    def citation(self, info: IndexInfo, base_url: str, version: str, day: date) -> str:
+        """Return a BibTeX entry for the numbers of this query."""
+        notes = [f"index {info.name} with {info.documents:,} documents", f"analyzer {info.analyzer}"]
+        notes += [f"digest {info.digest}"] if info.digest else []
+        return (
+            f"@software{{factcensus,\n  title = {{factcensus: exact counts of facts in pre-training corpora}},\n"
+            f"  author = {{{{The factcensus authors}}}},\n  version = {{{version}}},\n  year = {{{day.year}}},\n"
+            f"  url = {{{base_url}{self.address(cursor='')}}},\n  urldate = {{{day.isoformat()}}},\n"
+            f"  note = {{{'; '.join(notes)}}}\n}}"
         )
 
     def _body(self) -> dict[str, Any]:

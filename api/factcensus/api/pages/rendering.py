@@ -11,6 +11,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from factcensus.api.http.problems import KINDS, Problem, kind_of
+from factcensus.api.serving.examples import title_of
+from factcensus.indexer.errors import FactcensusError
+
 _templates = Environment(
     loader=PackageLoader("factcensus.api"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
 )
@@ -31,7 +35,21 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_templates.filters |= {"grouped": grouped, "moment": moment, "web_address": web_address}
+_templates.filters |= {"grouped": grouped, "moment": moment, "web_address": web_address, "title_of": title_of}
+
+
+def said(error: Problem | FactcensusError) -> tuple[int, str]:
+    """Return the status of an error, and its message for the page.
+
+    Raises:
+        FactcensusError: It is an internal error, which the error handler reports.
+    """
+    if isinstance(error, Problem):
+        return error.status_code, error.detail
+    kind = kind_of(error)
+    if kind == "internal-error":
+        raise error
+    return KINDS[kind][0], str(error)
 
 
 def html(request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:

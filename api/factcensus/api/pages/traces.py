@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from factcensus.api.dependencies import IndexesOf, LimitsOf, new_router
 from factcensus.api.http.problems import Problem
 from factcensus.api.limits import check_text
-from factcensus.api.pages.facts import said
-from factcensus.api.pages.rendering import html
+from factcensus.api.pages.rendering import html, said
 from factcensus.api.serving.deadlines import within
 from factcensus.indexer.answers import TraceAnswer, TracedSpan
 from factcensus.indexer.counting.trace import LEAST_TOKENS

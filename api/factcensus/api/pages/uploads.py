@@ -36,8 +36,8 @@ from factcensus.api.jobs.records import UNFINISHED, Job
 from factcensus.api.jobs.remote import Jobs
 from factcensus.api.limits import bounds_of_file, check_windows
 from factcensus.api.pages.asking import Question
-from factcensus.api.pages.facts import said
-from factcensus.api.pages.rendering import html
+from factcensus.api.pages.plots import facts_by_count
+from factcensus.api.pages.rendering import html, said
 from factcensus.api.routes.jobs import FoundJob, JobId, found_job
 from factcensus.api.serving.deadlines import within
 from factcensus.api.serving.fact_tables import DOCUMENTS, spread_of
@@ -49,8 +49,8 @@ from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
-#: Number of facts of a finished table on the page: half the rarest, half the most frequent.
-PREVIEW = 20
+#: Number of the most frequent, of the rarest, and of the unseen facts of a finished table on the page.
+PREVIEW = 10
 #: Fields of the upload form; none may be repeated.
 UPLOAD_FIELDS: dict[str, bool] = dict.fromkeys(("index", "windows", "facts", "token"), False)
 
@@ -196,8 +196,21 @@ def _submitted(
             raise InputError("windows are given in the form and in the file; give them in one place")
         check_windows(windows or own, limits)
         return submit_decoded(
-            service.jobs, index, table, windows or own, limits, media_type=known.media_type, owner=holder
+            service.jobs,
+            index,
+            table,
+            windows or own,
+            limits,
+            media_type=known.media_type,
+            owner=holder,
+            name=file_name(name),
         )
+
+
+def file_name(given: str) -> str:
+    """Return the name of an uploaded file as a single line, without folders and at most 120 characters long."""
+    name = given.encode(errors="replace").decode().replace("\\", "/").rpartition("/")[2]
+    return "".join(each if each.isprintable() else " " for each in name).strip()[:120]
 
 
 def _numbers(jobs: Jobs, job: Job) -> pa.Table:
@@ -246,18 +259,28 @@ def _rows(jobs: Jobs, job: Job, wanted: Sequence[int]) -> pa.Table:
 
 
 def _shown(jobs: Jobs, job: Job, by: str, bins: str) -> dict[str, Any]:
-    """Return the picture, the legend and a few facts, or an error message if the bins are invalid."""
+    """Return the figure and a few facts, or an error message if the bins are invalid."""
     counts = _numbers(jobs, job)
     context: dict[str, Any] = {"columns": counts.column_names}
     try:
         spread = spread_of(counts, by, bins or "quantile:3")
     except InputError as error:
         return context | {"error": str(error)}
-    order = np.argsort(spread.counts, kind="stable").tolist()
-    chosen = order if len(order) <= PREVIEW else [*order[: PREVIEW // 2], *order[-PREVIEW // 2 :]]
-    picture, legend = spread.picture(), spread.legend()
-    facts = list(_preview(_rows(jobs, job, chosen), job, by))
-    return context | {"picture": picture, "legend": legend, "facts": facts, "hidden": counts.num_rows - len(chosen)}
+    figure = facts_by_count(spread.picture(), spread.legend(), f"Facts by {by.replace('_', ' ')}")
+    order = np.argsort(spread.counts, kind="stable")
+    unseen, seen = (chosen.tolist() for chosen in np.split(order, [int((spread.counts == 0).sum())]))
+    rarest = seen[: PREVIEW if len(seen) > 2 * PREVIEW else len(seen) // 2]
+    frequent = seen[len(seen) - PREVIEW if len(seen) > 2 * PREVIEW else len(rarest) :][::-1]
+    shown = [*frequent, *rarest, *unseen[:PREVIEW]]
+    facts = list(_preview(_rows(jobs, job, shown), job, by)) if shown else []
+    ends = np.cumsum([len(frequent), len(rarest)]).tolist()
+    return context | {
+        "figure": figure,
+        "frequent": facts[: ends[0]],
+        "rarest": facts[ends[0] : ends[1]],
+        "unseen": facts[ends[1] :],
+        "numbers": {"seen": len(seen), "unseen": len(unseen), "hidden": len(seen) - ends[1]},
+    }
 
 
 def _preview(rows: pa.Table, job: Job, by: str) -> Iterator[dict[str, Any]]:

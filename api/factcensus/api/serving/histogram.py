@@ -1,13 +1,9 @@
-"""A histogram of facts by count: bars on a logarithmic axis, each divided by stratum.
-
-The height of a bar is the square root of its number of facts. Most facts of a table often never occur, so with a linear
-scale all other bars would be one pixel high.
-"""
+"""A histogram of facts by count: bins on a logarithmic scale, each divided by stratum."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,49 +11,35 @@ import numpy.typing as npt
 
 #: Number of shades in ``page.css``; with more strata, neighbours share a shade.
 SHADES = 6
-#: Pixels from the axis to the top of the highest bar, and pixels above it for its number.
-HEIGHT, ABOVE = 150, 34
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The facts of one stratum in a bar: shade, and position in pixels from the top of the picture."""
-
-    shade: int
-    y: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The facts with ``low`` to ``high`` documents; ``x`` and ``width`` in percent of the picture."""
+class Bin:
+    """The facts with ``low`` to ``high`` documents; ``strata`` has (stratum, facts) from the rarest."""
 
     low: int
     high: int
-    facts: int
-    x: float
-    width: float
-    top: float
-    parts: tuple[Part, ...]
+    strata: tuple[tuple[int, int], ...]
+
+    @property
+    def facts(self) -> int:
+        """All facts of the bin."""
+        return sum(facts for _, facts in self.strata)
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """The layout of a picture. Widths are in percent and heights in pixels, so that text keeps its size.
+    """Facts by count.
 
     Attributes:
-        bars: Bars from rare to frequent, without empty ones.
-        ticks: Position in percent and label of the ticks on the axis.
-        marker: Position in percent of the marked count, if any.
-        axis: Position of the axis in pixels from the top.
-        height: Height of the whole picture in pixels.
+        bins: All bins from rare to frequent, including empty ones.
+        strata: Number of strata.
+        marker: Position of the marked count from 0 to 1 along all bins; None without one.
     """
 
-    bars: tuple[Bar, ...]
-    ticks: tuple[tuple[float, str], ...]
+    bins: tuple[Bin, ...]
+    strata: int
     marker: float | None
-    axis: int = ABOVE + HEIGHT
-    height: int = ABOVE + HEIGHT + 24
 
 
 def shade_of(stratum: int, strata: int) -> int:
@@ -90,35 +72,15 @@ def histogram(
         number: Number of strata.
         marked: A count to mark.
     """
-    most = max([int(counts.max(initial=0)), marked or 0])
-    edges = bin_edges(most)
+    edges = bin_edges(max([int(counts.max(initial=0)), marked or 0]))
     places = np.searchsorted(edges, counts, side="right") - 1
     by_bin = np.zeros((len(edges) - 1, number), np.int64)
     np.add.at(by_bin, (places, strata), 1)
-    scale = HEIGHT / math.sqrt(max(1, int(by_bin.sum(axis=1).max())))
-    step = 100 / len(by_bin)
-    bars = []
-    for place, row in enumerate(by_bin):
-        if not row.any():
-            continue
-        parts = tuple(_parts(row.tolist(), scale))
-        x, width = round((place + 0.08) * step, 2), round(0.84 * step, 2)
-        bars.append(Bar(edges[place], edges[place + 1] - 1, int(row.sum()), x, width, parts[-1].y, parts))
-    ticks = [
-        (round(step * (place + 0.5), 2), _short(edge)) for place, edge in enumerate(edges[:-1]) if _is_decade(edge)
-    ]
-    return Histogram(tuple(bars), tuple(ticks), None if marked is None else round(_place(edges, marked) * step, 2))
-
-
-def _parts(row: Sequence[int], scale: float) -> Iterable[Part]:
-    """Yield the parts of a bar from the axis upwards, rarest stratum first."""
-    y = float(ABOVE + HEIGHT)
-    per_fact = scale / math.sqrt(sum(row))
-    for stratum, facts in enumerate(row):
-        if facts:
-            height = facts * per_fact
-            y -= height
-            yield Part(shade_of(stratum, len(row)), round(y, 1), round(height, 1))
+    bins = tuple(
+        Bin(edges[place], edges[place + 1] - 1, tuple((n, facts) for n, facts in enumerate(row.tolist()) if facts))
+        for place, row in enumerate(by_bin)
+    )
+    return Histogram(bins, number, None if marked is None else _place(edges, marked) / len(bins))
 
 
 def _place(edges: Sequence[int], count: int) -> float:
@@ -126,15 +88,3 @@ def _place(edges: Sequence[int], count: int) -> float:
     place = int(np.searchsorted(edges, count, side="right")) - 1
     low, end = edges[place], edges[place + 1]
     return place + (0.5 if end - low == 1 else math.log(count / low) / math.log(end / low))
-
-
-def _is_decade(edge: int) -> bool:
-    return edge == 0 or str(edge).strip("0") == "1"
-
-
-def _short(count: int) -> str:
-    """Return the label of a tick: 1, 10, 100, 1k, 10k, 1M."""
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count // size}{letter}"
-    return str(count)

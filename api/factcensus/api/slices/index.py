@@ -237,6 +237,10 @@ class SlicedIndex(CountIndex):
         """Raise InputError: the longest spans in a corpus do not follow from those in its slices."""
         self._refuse("traces")
 
+    def complete(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise InputError: the most frequent completions do not follow from those in the slices."""
+        self._refuse("completions of names")
+
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def _ask(

@@ -1,16 +1,21 @@
 // Optional conveniences: the pages show the same content without scripts.
 "use strict";
-for (const button of document.querySelectorAll("button[data-copies]")) {
+const copy = async (id, status) => {
+  try {
+    await navigator.clipboard.writeText(document.getElementById(id).textContent);
+    status.textContent = "copied";
+  } catch {
+    status.textContent = "the browser does not allow pages to copy; select the text";
+  }
+};
+for (const button of document.querySelectorAll("[data-copies]")) {
   if (!navigator.clipboard) continue;
+  const { copies } = button.dataset;
+  const status = document.getElementById(`${copies}-status`);
   button.hidden = false;
-  button.addEventListener("click", async () => {
-    const status = document.getElementById(button.dataset.copies + "-status");
-    try {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
-      status.textContent = "copied";
-    } catch {
-      status.textContent = "the browser does not allow pages to copy; select the text";
-    }
+  button.addEventListener("click", (event) => {
+    if (button.matches("a")) event.preventDefault();
+    copy(copies, button.closest("section").querySelector(".tools-status") ?? status);
   });
 }
 const file = document.querySelector("input[type=file][data-most-bytes]");

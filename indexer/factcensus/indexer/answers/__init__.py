@@ -7,6 +7,7 @@ document and its client all use these classes, so a field is described once. The
 
 from __future__ import annotations
 
+from factcensus.indexer.answers.completions import Completion, CompletionAnswer
 from factcensus.indexer.answers.counts import (
     CooccurrenceAnswer,
     CooccurrenceCounts,
@@ -35,6 +36,8 @@ __all__ = [
     "MentionCounts",
     "NameVariant",
     "CooccurrenceCounts",
+    "CompletionAnswer",
+    "Completion",
     "DocumentsAnswer",
     "FoundDocument",
     "Passage",

@@ -74,6 +74,10 @@ class WordLexicon:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
 
+    def starting_with(self, prefix: str, most: int) -> list[int]:
+        """Return the lowest ids of the words that begin with a prefix; see :meth:`Vocabulary.starting_with`."""
+        return self._vocabulary.starting_with(prefix, most)
+
     def words(self, token_ids: Sequence[int]) -> list[str]:
         """Return the printable tokens of ids."""
         return self._vocabulary.words(token_ids)

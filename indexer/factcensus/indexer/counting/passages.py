@@ -279,7 +279,7 @@ def described(
             source=row.get("source"),
             path=row.get("path"),
             record=row.get("record"),
-            metadata=_parsed(row.get("metadata")),
+            metadata=parsed(row.get("metadata")),
             tokens=tokens,
             original=original,
             passages=each,
@@ -358,6 +358,7 @@ def _closest_pair(subject: Place, object: Place) -> list[Mention]:
     ]
 
 
-def _parsed(metadata: str | None) -> dict[str, Any]:
-    parsed = parse_line((metadata or "{}").encode(errors="replace"), exact=True)
-    return parsed if isinstance(parsed, dict) else {"raw": metadata}
+def parsed(metadata: str | None) -> dict[str, Any]:
+    """Return the metadata of a row of the document table as JSON values."""
+    found = parse_line((metadata or "{}").encode(errors="replace"), exact=True)
+    return found if isinstance(found, dict) else {"raw": metadata}

@@ -70,12 +70,23 @@ class FrontCodedVocabulary(Vocabulary):
         """
         if not 0 <= token_id < self._size:
             raise IndexFormatError(f"no word has the id {token_id}; run 'factcensus index verify'")
-        place = int(preimage(self._ids, token_id))
+        return self._word_at(int(preimage(self._ids, token_id))).decode(errors="replace")
+
+    def _word_at(self, place: int) -> bytes:
         found = np.empty(self._longest, np.uint8)
         size = _decode(self._bytes, self._groups, place, found) if place >= 0 else -1
         if size < 0:
             raise self._damaged()
-        return found[:size].tobytes().decode(errors="replace")
+        return found[:size].tobytes()
+
+    def _ids_at(self, low: int, high: int) -> npt.NDArray[np.int64]:
+        # As kernels.bits.bits_at, for many places.
+        images, width = self._ids.images, self._ids.width
+        at = np.arange(low, high, dtype=np.int64) * width
+        shift = (at & 63).astype(np.uint64)
+        following = (images[(at >> 6) + 1] << np.uint64(1)) << (np.uint64(63) - shift)
+        ids: npt.NDArray[np.uint64] = (images[at >> 6] >> shift | following) & np.uint64((1 << width) - 1)
+        return ids.astype(np.int64)
 
     @cached_property
     def _heads(self) -> npt.NDArray[np.uint64]:

@@ -9,6 +9,7 @@ names the current generation.
 from __future__ import annotations
 
 import weakref
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,9 @@ from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import SIDE_BY_SIDE, first_eight
 from factcensus.indexer.storage.layout import map_file, write_hashed
+
+#: Words whose ids are read at a time.
+_MOST_PLACES = 1 << 16
 
 
 def id_in(vocabulary: weakref.ref[Vocabulary], word: str) -> int:
@@ -80,6 +84,33 @@ class Vocabulary:
             raise IndexFormatError(f"no word has the id {token_id}; run 'factcensus index verify'")
         word = self._view[int(self.starts[token_id]) : int(self.starts[token_id + 1])]
         return bytes(word).decode(errors="replace")
+
+    def starting_with(self, prefix: str, most: int) -> list[int]:
+        """Return the lowest ids of the words that begin with a prefix, at most ``most``, in ascending order.
+
+        Ids are assigned in the order in which words first occur in the corpus, so the lowest ids are mostly those of
+        the most frequent words.
+        """
+        first = prefix.encode()
+        low = bisect_left(range(len(self)), first, key=self._word_at)
+        # No UTF-8 has the byte 255, so this sorts after all words with the prefix.
+        high = bisect_left(range(len(self)), first + b"\xff", lo=low, key=self._word_at)
+        found = np.zeros(0, np.int64)
+        for start in range(low, high, _MOST_PLACES):
+            found = np.concatenate([found, self._ids_at(start, min(start + _MOST_PLACES, high))])
+            found = np.sort(found)[:most]
+        return found.tolist()
+
+    def _word_at(self, place: int) -> bytes:
+        """Return the word at a place in byte order."""
+        token_id = int(self._sorted[place])
+        if token_id >= len(self):
+            raise IndexFormatError("the vocabulary is damaged; run 'factcensus index verify'")
+        return bytes(self._view[int(self.starts[token_id]) : int(self.starts[token_id + 1])])
+
+    def _ids_at(self, low: int, high: int) -> npt.NDArray[np.int64]:
+        """Return the ids of the words at the places [low, high) in byte order."""
+        return np.asarray(self._sorted[low:high]).astype(np.int64)
 
     def ids(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the id of each word, or -1 if no document has it."""

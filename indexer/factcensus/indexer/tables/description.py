@@ -144,11 +144,15 @@ def _common_names(table: pa.Table, documents: int) -> Iterable[AmbiguousName]:
             facts[name] += 1
             most[name] = max(count, most.get(name, 0))
         for name, count in sorted(most.items(), key=lambda item: -item[1]):
-            if documents and count > COMMON_SHARE * documents:
-                share = f"{100 * count / documents:.1f} %"
-                yield AmbiguousName(
-                    name, role, facts[name], f"in {share} of all documents; it may also be a common word"
-                )
+            if (reason := common_share(count, documents)) is not None:
+                yield AmbiguousName(name, role, facts[name], reason)
+
+
+def common_share(count: int, documents: int) -> str | None:
+    """Return why a name in ``count`` documents may also be a common word; None if it is rare enough."""
+    if not documents or count <= COMMON_SHARE * documents:
+        return None
+    return f"in {100 * count / documents:.1f} % of all documents; it may also be a common word"
 
 
 def _folded(name: str) -> str:

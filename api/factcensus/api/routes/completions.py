@@ -1,0 +1,40 @@
+"""The route that completes a name while it is typed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
+
+from factcensus.api.dependencies import LimitsOf, OpenIndex, new_router
+from factcensus.api.http.parameters import as_number
+from factcensus.api.limits import check_text
+from factcensus.api.serving.deadlines import within
+from factcensus.indexer.answers import CompletionAnswer
+from factcensus.indexer.counting.completion import MOST_COMPLETIONS
+
+router = new_router("counts")
+#: Default number of completions.
+SHOWN = 10
+
+
+@router.get("/v1/indexes/{index}/complete", summary="Complete a name", responses={200: {"model": CompletionAnswer}})
+async def complete(
+    request: Request,
+    index: OpenIndex,
+    limits: LimitsOf,
+    text: Annotated[str, Query(description="The beginning of a name; its last word is completed.")],
+    limit: Annotated[
+        int,
+        BeforeValidator(as_number),
+        Query(ge=1, le=MOST_COMPLETIONS, description="Maximum number of completions."),
+    ] = SHOWN,
+) -> JSONResponse:
+    """Return completions of the last word that occur in the corpus, most frequent first, with exact counts."""
+    check_text(text, "the text", limits)
+    found: Any = await within(
+        limits.deadline_seconds, request, lambda deadline: index.complete(text, limit=limit, deadline=deadline)
+    )
+    return JSONResponse(found.as_json())

@@ -1,0 +1,92 @@
+"""Completions of a name while it is typed, from the words of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factcensus.indexer.answers import Completion, CompletionAnswer
+from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.counting.lexicon import WordLexicon
+from factcensus.indexer.errors import InputError
+from factcensus.indexer.records import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from factcensus.indexer.arrays import TokenIds
+    from factcensus.indexer.index import CountIndex
+
+#: Maximum number of completions in an answer.
+MOST_COMPLETIONS = 50
+#: Words that are counted to complete a text. If more begin like its last word, those that occur first in the corpus.
+CANDIDATES = 512
+#: Maximum number of characters after the last space of a text that is completed.
+LONGEST = 100
+
+
+def complete(index: CountIndex, text: str, *, limit: int = 10, deadline: Deadline | None = None) -> CompletionAnswer:
+    """Complete the last word of a text with words of the corpus, and count each completion exactly.
+
+    Args:
+        index: An open index of words in a local folder.
+        text: The beginning of a name. If it does not end in a word, there is nothing to complete.
+        limit: Maximum number of completions.
+        deadline: Stops counts that take too long.
+
+    Returns:
+        The completions that occur in the corpus, those in most documents first.
+
+    Raises:
+        InputError: The index has no words, or is at a URL; or the limit is out of range.
+        DeadlineError: The deadline was reached.
+    """
+    if not 1 <= limit <= MOST_COMPLETIONS:
+        raise InputError(f"limit must be from 1 to {MOST_COMPLETIONS}, got {limit}")
+    lexicon = index.lexicon
+    if not isinstance(lexicon, WordLexicon):
+        raise InputError(
+            f"index {index.name} has no list of words (its analyzer is {index.analyzer.name}), so names cannot be "
+            "completed"
+        )
+    if index.usage() is not None:
+        raise InputError(f"index {index.name} is at a URL, where names are not completed; ask a local copy")
+    text = clean_text(text)
+    begun, prefix = _split(index, text)
+    before = lexicon.ids(begun, index.analyzer.tokens(begun))
+    found: list[Completion] = []
+    if prefix and -1 not in before:
+        ids = lexicon.starting_with(prefix, CANDIDATES)
+        found = _counted(index, [(*before, token_id) for token_id in ids], deadline)
+    kept = sorted(found, key=lambda each: (-each.documents, -each.occurrences, each.text))[:limit]
+    typed = text[len(begun) :]
+    completed = [Completion(begun + _as_typed(each.text, typed), each.occurrences, each.documents) for each in kept]
+    return CompletionAnswer(index.name, index.analyzer.label, text, completed, True)
+
+
+def _counted(index: CountIndex, ngrams: Sequence[TokenIds], deadline: Deadline | None) -> list[Completion]:
+    """Count token sequences, and return those that occur, each with its last word as the text."""
+    counts = index.count_ngrams(ngrams, deadline=deadline).tolist()
+    words = index.words([ngram[-1] for ngram in ngrams])
+    return [Completion(word, *count) for word, count in zip(words, counts, strict=True) if count[1]]
+
+
+def _split(index: CountIndex, text: str) -> tuple[str, str]:
+    """Return the text before its last word, and that word as a token.
+
+    The word is empty if the text does not end in a word that one more letter would continue.
+    """
+    tokens = index.analyzer.tokens
+    start = max(text.rfind(space) for space in {" ", *(each for each in text if each.isspace())}) + 1
+    last = tokens(text[start:])
+    if not last or len(text) - start > LONGEST or len(tokens(text[start:] + "a")) > len(last):
+        return text, ""
+    for at in range(start, len(text)):  # the longest end of the text that is this token alone
+        if text[at].isalnum() and tokens(text[at:]) == last[-1:]:
+            return text[:at], last[-1]
+    return text, ""
+
+
+def _as_typed(word: str, typed: str) -> str:
+    """Return a word with a capital if it was typed with one."""
+    capital = word[:1].upper()
+    return capital + word[1:] if typed[:1].isupper() and capital.casefold() == word[:1] else word
