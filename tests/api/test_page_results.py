@@ -136,8 +136,15 @@ def test_names_that_are_common_words_are_flagged(http: httpx.Client) -> None:
     assert 'role="note"' not in http.get("/", params={"index": "few", "subject": "Curie"}).text, "too few documents"
 
 
-def test_passages_of_an_index_of_words_are_marked_as_normalised(http: httpx.Client) -> None:
-    assert "shown as normalised words" in http.get("/", params={"index": "many", "subject": "Curie"}).text
+@pytest.mark.parametrize("keep_text", [False, True])
+def test_passages_are_original_or_marked_as_normalised(tmp_path: Path, keep_text: bool) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "It was (Marie) Curie!"}\n', encoding="utf-8")
+    build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1, keep_text=keep_text)
+    with serving(Settings(indexes=(tmp_path / "ix",))) as url, httpx.Client(base_url=url, headers=HTML) as http:
+        for address in ("/?index=ix&subject=curie", "/trace?index=ix&text=curie&least_tokens=1"):
+            page = http.get(address).text
+            assert ('It was (Marie) <mark class="text">Curie</mark>!' in page) == keep_text
+            assert ("shown as normalised words" in page) != keep_text
 
 
 def test_the_citation_names_index_digest_and_query(http: httpx.Client) -> None:
@@ -158,13 +165,15 @@ def test_the_first_screen_shows_the_size_of_each_corpus(http: httpx.Client) -> N
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_examples_occur_as_often_as_they_say_and_are_always_the_same(tmp_path: Path, analyzer: str) -> None:
+@pytest.mark.parametrize(("analyzer", "keep_text"), [("words", False), ("words", True), ("bytes", False)])
+def test_examples_occur_as_often_as_they_say_and_are_always_the_same(
+    tmp_path: Path, analyzer: str, keep_text: bool
+) -> None:
     names = ["Marie Curie", "Ada Lovelace", "Alan Turing", "Grace Hopper"]
     texts = [f"In that year {names[n % 4]} met {names[(n // 3) % 4]} at home, as they say." for n in range(60)]
     texts += ["It is said that Emmy Noether saw Lise Meitner there."]
     (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1, analyzer=analyzer)
+    build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1, analyzer=analyzer, keep_text=keep_text)
     found = []
     for _ in range(2):
         with CountIndex.open(tmp_path / "ix") as index, Deadline(60) as deadline:
@@ -178,6 +187,8 @@ def test_examples_occur_as_often_as_they_say_and_are_always_the_same(tmp_path: P
     assert found[0] == found[1]
     assert len(found[0]) == EXAMPLES
     assert {bool(example.object) for example in found[0]} == {True, False}
+    if keep_text or analyzer == "bytes":
+        assert all(example.subject[0].isupper() for example in found[0]), "names are written as in the text"
 
 
 def test_examples_do_not_show_deleted_documents(tmp_path: Path) -> None:
