@@ -36,7 +36,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def run_in_two_processes(config: Path) -> None:
+def run_in_two_processes(config: Path, *, stop_at: int | None = None) -> None:
+    """Run a configuration; with ``stop_at``, ask the run to stop after that step."""
     environment = {
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
@@ -44,9 +45,12 @@ def run_in_two_processes(config: Path) -> None:
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
     }
-    command = [sys.executable, str(HERE / "two_ranks.py"), str(config)]
+    command = [sys.executable, str(HERE / "two_ranks.py"), str(config), *([] if stop_at is None else [str(stop_at)])]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    if stop_at is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert "InterruptedRunError" in done.stderr
 
 
 def test_two_processes_give_the_same_result_as_one(world: Path, model_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run the two processes of the rank test with one configuration file.
+"""Run the two processes of the rank tests with one configuration file, and optionally stop at a step.
 
 The second process is forked from the first after all imports, which take most of the time of a tiny run. Torch has
 computed nothing by then, so it has no threads that a fork would lose.
@@ -15,16 +15,24 @@ import accelerate  # noqa: F401 - so that it is imported once for both
 from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401 - likewise
 
 from factcensus.unlearn.config.files import load_config
+from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.run import run_unlearning
 
 
 def main() -> None:
     """Run both processes; the exit status is not 0 if one of them fails."""
     config = load_config(Path(sys.argv[1]))
+    last = int(sys.argv[2]) if len(sys.argv) > 2 else None
+
+    def stop(progress: Progress) -> None:
+        """Ask the first process, which alone reports progress, to stop after a step."""
+        if progress.stage.startswith("unlearn") and progress.done == last:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     second = os.fork()
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if second else "1"
     try:
-        run_unlearning(config)
+        run_unlearning(config, progress=stop)
     except BaseException:
         if second:
             os.kill(second, signal.SIGKILL)

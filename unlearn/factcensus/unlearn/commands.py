@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
-from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
+from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Number, Size, Whole, json_option
 from factcensus.indexer.system.console import print_json, print_table
 from factcensus.unlearn.progress import stderr_progress
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 
 if TYPE_CHECKING:
+    from factcensus.unlearn.config.run_config import RunConfig
+    from factcensus.unlearn.planning.hardware import Hardware
     from factcensus.unlearn.planning.plan import Plan
     from factcensus.unlearn.sweep.grid import Sweep
 
@@ -43,25 +45,67 @@ def _config_argument(function: Function) -> Function:
     return argument("path", type=PATH, metavar="CONFIG", help="a .toml, .yaml or .json file")(set_option(function))
 
 
-@command("plan", example="factcensus unlearn plan run.toml --set training.passes=2")
+@command(
+    "plan",
+    needs={"gpu_memory": "gpus", "gpu_rate": "gpus"},
+    example="factcensus unlearn plan run.toml --set training.passes=2\n"
+    "factcensus unlearn plan run.toml --gpus 8 --set fsdp=true",
+)
 @_config_argument
+@option(
+    "--gpus",
+    type=Whole(1),
+    metavar="N",
+    default_text="the devices of this machine and launcher",
+    help="plan for N GPUs, one process each, that this machine need not have",
+)
+@option(
+    "--gpu-memory",
+    type=Size(),
+    metavar="SIZE",
+    default_text="79GiB, as an A100 with 80 GB reports",
+    help="memory of each of these GPUs",
+)
+@option(
+    "--gpu-rate",
+    type=Number("a number of operations per second, above 0 and below 1e18", 0, 1e18),
+    metavar="FLOP/S",
+    default_text="that of an A100: 3.12e14 in bfloat16, 1.95e13 in float32",
+    help="operations per second of a matrix product on each of these GPUs",
+)
 @json_option
-def plan(path: Path, assignments: Assignments, as_json: bool) -> None:
+def plan(  # one argument per option
+    path: Path,
+    assignments: Assignments,
+    gpus: int | None,
+    gpu_memory: int | None,
+    gpu_rate: float | None,
+    as_json: bool,
+) -> None:
     """Check a configuration and estimate the cost of its run.
 
-    Prints the sets by stratum, the parameters, and the memory (GiB), FLOP and seconds of each method.
+    Prints the sets by stratum, the parameters, and the memory (GiB), FLOP and seconds of each method. Memory is that of
+    each device.
     """
     from factcensus.unlearn.config.files import load_config
+    from factcensus.unlearn.planning.hardware import assumed_gpus
     from factcensus.unlearn.planning.plan import make_plan
     from factcensus.unlearn.run_folder import INPUTS
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
+    def hardware(settings: RunConfig) -> Hardware | None:
+        return None if gpus is None else assumed_gpus(settings, gpus, gpu_memory, gpu_rate)
+
     if not has_sweep(path, assignments):
-        planned = make_plan(load_config(path, assignments), stderr_progress())
+        settings = load_config(path, assignments)
+        planned = make_plan(settings, stderr_progress(), hardware=hardware(settings))
         print_json(planned.to_json()) if as_json else _print_plan(planned)
         return
     sweep, report = read_sweep(path, assignments), stderr_progress()
-    plans = {point.name: make_plan(point.config, report, inputs=sweep.out / INPUTS) for point in sweep.points}
+    plans = {
+        point.name: make_plan(point.config, report, inputs=sweep.out / INPUTS, hardware=hardware(point.config))
+        for point in sweep.points
+    }
     if as_json:
         print_json({name: each.to_json() for name, each in plans.items()})
     else:
@@ -93,7 +137,8 @@ def _print_plan(plan: Plan) -> None:
     for warning in plan.warnings:
         print(f"warning     {warning}")
     most = max(method.memory_bytes for method in plan.methods)
-    print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB")
+    each = "" if plan.processes == 1 else f" in each of {plan.processes} processes"
+    print(f"memory      {most / 2**30:.3g} GiB at most, of {plan.device_bytes / 2**30:.3g} GiB{each}")
     print_table(
         [
             [str(row["label"] if row["label"] is not None else "all"), row["forget"], row["retain"], row["none"]]

@@ -31,6 +31,7 @@ from factcensus.unlearn.models import (
     quiet_transformers,
 )
 from factcensus.unlearn.planning.energy import EnergyMeter
+from factcensus.unlearn.planning.hardware import check_sharding, this_machine
 from factcensus.unlearn.planning.memory import PeakMemory
 from factcensus.unlearn.planning.plan import MethodPlan, plan_methods, refuse_what_cannot_fit
 from factcensus.unlearn.prepare import Asker, check_evaluation, index_provenance, open_asker, prepare
@@ -46,6 +47,7 @@ from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, 
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
 from factcensus.unlearn.training.runtime import resolve_device, torch_threads
 from factcensus.unlearn.training.train import Recipe, unlearn
+from factcensus.unlearn.training.weights import whole_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,6 +83,7 @@ def run_unlearning(
     trackers = get_trackers(config.trackers)
     check_output_folder(config.out)
     ranks = current_ranks(cpu=config.device == "cpu")
+    check_sharding(config, ranks.count)
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent
     with stop_on_sigterm(), torch_threads(config.threads):
@@ -100,8 +103,9 @@ def run_unlearning(
         warnings = doubts(selection) + material_warnings(selection, material, config.training.forms, asker.tokenizer)
         if ranks.is_first:
             warn_of_material(warnings)
-        plans = plan_methods(config, material, model_config, device)
-        refuse_what_cannot_fit(config, plans, material, device)
+        hardware = this_machine(config, device, ranks)
+        plans = plan_methods(config, material, model_config, hardware)
+        refuse_what_cannot_fit(config, plans, material, hardware)
         check_stop()
         sets = {
             "forget": len(selection.forget),
@@ -270,18 +274,24 @@ def _run_method(work: _Work, method: MethodConfig, forget: ForgetSet) -> None:
         pad_id=work.pad_id,
         autocast=config.dtype == "bfloat16-autocast",
         ranks=work.ranks,
+        fsdp=config.fsdp,
     )
     if method.retrain_world is not None:
         rows = retrain(model, method, cell.state_path, progress)
     else:
         retain = work.material.of(method).retain
         rows = unlearn(model, forget, retain, recipe, state_path=cell.state_path, progress=progress)
+    trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
+    weights = whole_weights(model, work.ranks) if config.fsdp else {}
     if not work.ranks.is_first:
         return
+    if config.fsdp:
+        del model
+        model = _load(config, work.device)
+        model.load_state_dict(weights)
     alarms = over_forgetting_alarms(rows, config.training.over_forgotten_share)
     warn_of_over_forgetting(method.name, alarms)
     cell.write("steps", pa.Table.from_pylist(rows), config.seed)
-    trained = {**clocks.read(), "peak_memory_bytes": memory.read_bytes(), **energy.read()}
     check_stop()
     _evaluate(work, model, cell, "after")
     if config.save_models:

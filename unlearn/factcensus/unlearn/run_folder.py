@@ -132,7 +132,7 @@ class Cell:
     def fail(self, settings: str, error: str) -> None:
         """Record that the method failed with these settings, and delete its state."""
         write_json(self.folder / "failed.json", {"settings": settings, "error": error})
-        self.state_path.unlink(missing_ok=True)
+        self._delete_state()
 
     def has_failed(self, settings: str | None = None) -> bool:
         """Return whether the method failed (with these settings, if given)."""
@@ -163,7 +163,12 @@ class Cell:
         """Mark the cell as done and delete its state."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "done.json", facts)
-        self.state_path.unlink(missing_ok=True)
+        self._delete_state()
+
+    def _delete_state(self) -> None:
+        """Delete the training state, which may have several parts (:mod:`factcensus.unlearn.training.saved_state`)."""
+        for path in self.folder.glob(f"{self.state_path.stem}*{self.state_path.suffix}"):
+            path.unlink(missing_ok=True)
 
 
 def finished_cells(folder: Path) -> list[Cell]:

@@ -244,6 +244,19 @@ class MethodConfig(ConfigSection):
         return self.adapter is None or self.starts_by_fisher
 
     @property
+    def whole_weights_because(self) -> str | None:
+        """The reason why the weights cannot be sharded (``fsdp``); None if they can."""
+        reads_layer = "hidden" in get_objective(self.objective).needs or self.retain == "embedding"
+        reasons = {
+            "it trains from scratch, in a program of its own": self.retrain_world is not None,
+            "it trains an adapter, whose few weights need no sharding and are merged into whole ones": (
+                self.adapter is not None
+            ),
+            "it reads activations of one layer and ends the forward pass there, which FSDP does not allow": reads_layer,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+    @property
     def needs_never_seen(self) -> bool:
         """Whether the method needs facts that the corpus does not contain."""
         return (

@@ -223,6 +223,11 @@ class RunConfig(ConfigSection):
         default={}, description="settings of the evaluator, such as {as_published = true, samples = 0}"
     )
     save_models: bool = Field(default=False, description="keep each unlearned model in cells/METHOD/model")
+    fsdp: bool = Field(
+        default=False,
+        description="share weights, gradients and optimiser over the processes of `accelerate launch` (FSDP), so that "
+        "a model can be trained that does not fit one device",
+    )
     compile: bool = Field(default=False, description="use torch.compile; worthwhile in long runs on a GPU")
     memory: str | None = Field(
         default=None, description="memory limit, such as 24GiB; by default the memory of the device"
@@ -265,6 +270,17 @@ class RunConfig(ConfigSection):
             raise ValueError(f"chat has settings, but template is {self.template!r}; set template to 'chat'")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> RunConfig:
+        if self.fsdp and self.compile:
+            raise ValueError("fsdp and compile are both true, which is not supported; use one of them")
+        for method in self.methods if self.fsdp else ():
+            if (reason := method.whole_weights_because) is not None:
+                raise ValueError(
+                    f"method {method.name!r} does not work with fsdp: {reason}; remove it, or set fsdp to false"
+                )
+        return self
+
     @property
     def needs_retain(self) -> bool:
         """Whether any method has a retain term."""
@@ -298,7 +314,7 @@ class RunConfig(ConfigSection):
 
     def _deciding(self) -> dict[str, Any]:
         settings = self.resolved()
-        for name in ("out", "threads", "save_models", "model", "facts", "memory", "trackers"):
+        for name in ("out", "threads", "save_models", "model", "facts", "memory", "trackers", "fsdp"):
             settings.pop(name)
         settings["training"].pop("save_every_steps")
         if self.opening == "tokenizer":  # the default, which digests of earlier versions do not have

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from factcensus.unlearn.training.examples import Batch
 from factcensus.unlearn.training.layers import gradient_checkpointing
 from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.scoring import forward_answers, token_log_probabilities
+from factcensus.unlearn.training.weights import sharded_modules
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,11 @@ class StepCost:
         flop_per_token: Operations per padded token of a forget or retain example, forward and backward.
         width, vocabulary: Sizes of the LM head.
         simulated: Whether a step ran on fake tensors; otherwise the rule without activations was used.
+        weights_bytes: Memory of all parameters.
+        state_bytes: Memory of parameters, gradients and optimiser.
+        working_bytes: Peak memory of activations and other temporary tensors of a forward and backward pass.
+        group_bytes: Weights of the largest group that sharded training gathers at once.
+        rest_bytes: Weights outside these groups, which stay gathered during a pass.
     """
 
     parameters: int
@@ -72,6 +79,22 @@ class StepCost:
     width: int
     vocabulary: int
     simulated: bool
+    weights_bytes: int = 0
+    state_bytes: int = 0
+    working_bytes: int = 0
+    group_bytes: int = 0
+    rest_bytes: int = 0
+
+    def sharded_peak_bytes(self, processes: int) -> int:
+        """Return the peak memory of one of several processes that share weights, gradients and optimiser.
+
+        A pass gathers one group while it computes with another, and holds the whole gradient of a group. Before
+        training, each process loads the whole model.
+        """
+        state = math.ceil(self.state_bytes / processes)
+        gathered = 3 * self.group_bytes + 2 * self.rest_bytes
+        update = math.ceil((self.peak_bytes - self.working_bytes) / processes)
+        return max(state + self.working_bytes + gathered, update, self.weights_bytes + self.group_bytes)
 
 
 def step_cost(
@@ -104,16 +127,22 @@ def step_cost(
     return _COSTS[step]
 
 
-def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int) -> tuple[int, int]:
+def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int, shards: int = 1) -> tuple[int, int]:
     """Return the memory that a method needs beyond a step: on the device, and on the CPU.
+
+    Args:
+        method: The method.
+        cost: The cost of one of its steps.
+        tokens: Number of answer tokens of both sets.
+        shards: Number of processes over which the weights are sharded.
 
     This covers copies of weights or gradients for wrappers. If the method compares with the original model's
     distributions and no adapter can be switched off, it also covers a copy of the LM head and, on the CPU, the head's
     input at each answer token.
     """
     averaged = method.gru and method.gru_gamma < 1
-    on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes
-    beside = cost.trained_bytes if method.negate is not None else 0
+    on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes // shards
+    beside = cost.trained_bytes // shards if method.negate is not None else 0
     if method.starts_by_fisher:  # before training, for at most all parameters: weights, two diagonals and a gradient
         on_device = max(on_device, 16 * cost.parameters - cost.peak_bytes)
     if method.caches_original and method.compares_distributions:
@@ -170,23 +199,43 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
         optimizer = make_optimizer(config.training.optimizer, trained, 1e-5, 0.0, seed=0)
         for group in optimizer.param_groups:
             group["foreach"] = step.fused_lists
+        groups = _groups(model)
         with meter:
             for parameter in trained:  # the second term finds gradients of the first
                 parameter.grad = torch.zeros_like(parameter)
+            before = meter.now
             with gradient_checkpointing(model, step.checkpointing):
                 head = _term(model, step, autocast=config.dtype == "bfloat16-autocast")
+            working = meter.peak - before
             optimizer.step()
+            state = meter.now
     tokens = step.shape.examples * step.shape.length * (2 if step.both_answers else 1)
     return StepCost(
         parameters=every,
         trained=sum(parameter.numel() for parameter in trained),
         trained_bytes=sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        peak_bytes=meter.peak,
+        peak_bytes=max(meter.peak, state + working),  # later steps hold the optimiser's state during the passes
         flop_per_token=meter.flop / tokens,
         width=head[0],
         vocabulary=head[1],
         simulated=True,
+        weights_bytes=sum(groups),
+        state_bytes=state,
+        working_bytes=working,
+        group_bytes=max(groups[:-1], default=0),
+        rest_bytes=groups[-1],
     )
+
+
+def _groups(model: Any) -> list[int]:
+    """Return the memory of the weights of each group that sharded training gathers at once, and last of the rest."""
+    seen: set[int] = set()
+    sizes = []
+    for module in [*sharded_modules(model), model]:
+        new = [each for each in module.parameters() if id(each) not in seen]
+        seen.update(map(id, new))
+        sizes.append(sum(each.numel() * each.element_size() for each in new))
+    return sizes
 
 
 def _model(model_config: Any, dtype: str, attention: str | None) -> Any:
@@ -270,6 +319,7 @@ def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _
     value = 2 if config.dtype == "bfloat16" else 4
     vocabulary, width = model.get_output_embeddings().weight.shape
     logits = 3 * step.shape.examples * step.shape.answer * vocabulary * 4
+    groups = _groups(model)
     return StepCost(
         parameters=every,
         trained=trained,
@@ -279,4 +329,9 @@ def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _
         width=width,
         vocabulary=vocabulary,
         simulated=False,
+        weights_bytes=every * value,
+        state_bytes=every * value + 3 * trained * value,
+        working_bytes=logits,
+        group_bytes=max(groups[:-1], default=0),
+        rest_bytes=groups[-1],
     )

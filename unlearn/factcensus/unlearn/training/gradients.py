@@ -6,6 +6,7 @@ formed in order of length to reduce padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Gradients:
         layer: The layer for objectives and terms that use activations.
         forget_reference, retain_reference: The original model, if the method compares with it.
         ranks: The processes that share a batch.
+        even: Whether every process must run the same number of passes, as sharded weights require. A process without
+            another part then repeats an example with weight 0.
     """
 
     model: PreTrainedModel
@@ -80,6 +83,7 @@ class Gradients:
     forget_reference: Reference | None = None
     retain_reference: Reference | None = None
     ranks: Ranks = ALONE
+    even: bool = False
     device: torch.device = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,8 +99,8 @@ class Gradients:
         objective, parameters = get_objective(self.method.objective), self.method.loss_parameters()
         total, observed = 0.0, [0.0] * len(draws)
         places = self.ranks.share(range(len(draws)))
-        for part in self._parts(places, [self.forget.examples[draw.index] for draw in draws]):
-            chosen = [draws[place] for place in part]
+        for part in self._even_parts(places, [self.forget.examples[draw.index] for draw in draws], len(draws)):
+            chosen = [draws[place] for place in part] or [draws[0]]
             scores = self._scores(chosen)
             indices = torch.tensor([draw.index for draw in chosen])
             weights = self.forget.weights[indices]
@@ -107,7 +111,9 @@ class Gradients:
                 loss = (losses * batch_share(scores.mask, self.forget.examples, draws)).sum()
             else:
                 loss = losses.sum() / len(draws)
-            cast("Any", self.method.gamma * loss).backward()
+            cast("Any", self.method.gamma * loss if part else 0.0 * loss).backward()
+            if not part:
+                continue
             total += float(loss.detach())
             answer_losses = scores.mean_over_tokens(-scores.token_log_probabilities.detach()).tolist()
             for place, value in zip(part, answer_losses, strict=True):
@@ -118,14 +124,14 @@ class Gradients:
         """Add the gradient of alpha * retain, and return the retain term without alpha."""
         total = 0.0
         mine = self.ranks.share(indices)
-        for part in self._parts(range(len(mine)), [self.retain[index] for index in mine]):
-            chosen = [mine[place] for place in part]
+        for part in self._even_parts(range(len(mine)), [self.retain[index] for index in mine], len(indices)):
+            chosen = [mine[place] for place in part] or [indices[0]]
             batch = self._batch([self.retain[index] for index in chosen])
             part_size, size = self._retain_size(chosen), self._retain_size(indices)
             loss = self._retain_loss(chosen, batch) * part_size / size
             if alpha > 0:
-                cast("Any", alpha * loss).backward()
-            total += float(loss.detach())
+                cast("Any", alpha * loss if part else 0.0 * loss).backward()
+            total += float(loss.detach()) if part else 0.0
         return total
 
     @torch.no_grad()
@@ -231,6 +237,18 @@ class Gradients:
 
     def _batch(self, examples: Sequence[Example]) -> Batch:
         return collate(examples, self.pad_id).to(self.device)
+
+    def _even_parts(self, places: Sequence[int], examples: Sequence[Example], size: int) -> Iterator[list[int]]:
+        """Yield the micro-batches of this process; with ``even``, empty ones up to the number of the first process.
+
+        Args:
+            size: The size of the whole batch. The first process has the largest share.
+        """
+        parts = list(self._parts(places, examples))
+        if self.even:
+            largest = math.ceil(size / self.ranks.count)
+            parts += [[]] * (math.ceil(largest / (self.micro_batch or largest)) - len(parts))
+        yield from parts
 
     def _parts(self, places: Sequence[int], examples: Sequence[Example]) -> Iterator[list[int]]:
         """Yield micro-batches of positions with similar lengths; ``examples`` holds the example at each position."""

@@ -5,7 +5,8 @@ summation. (Data-parallel wrappers average over ranks, which differs if parts ha
 shared order of the examples, which depends only on seed, name, epoch and position, so no two ranks use the same row.
 
 Start the processes with ``accelerate launch`` or ``torchrun``; accelerate chooses the back end (NCCL, gloo). Every rank
-holds the whole model. The first rank evaluates and writes; the others wait for it.
+holds the whole model, or a share of it while it trains (:mod:`factcensus.unlearn.training.weights`). The first rank
+evaluates and writes; the others wait for it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
+
+from factcensus.unlearn.errors import ConfigError
 
 Item = TypeVar("Item")
 
@@ -123,6 +127,11 @@ def current_ranks(cpu: bool = False) -> Ranks:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
+    if find_spec("accelerate") is None:
+        raise ConfigError(
+            "a launcher started several processes, but accelerate, which connects them, is not installed; run "
+            "`pip install 'factcensus[unlearn]'`, or start a single process"
+        )
     from accelerate import PartialState
 
     state: Any = PartialState(cpu=cpu, timeout=PATIENCE)

@@ -38,9 +38,10 @@ from factcensus.unlearn.training.optimizers import make_optimizer
 from factcensus.unlearn.training.over_forgetting import OverForgetting
 from factcensus.unlearn.training.ranks import ALONE, Ranks
 from factcensus.unlearn.training.references import AdapterOffReference, CachedReference, Reference
-from factcensus.unlearn.training.runtime import load_state, save_state
 from factcensus.unlearn.training.sampling import Sampler
+from factcensus.unlearn.training.saved_state import SavedState
 from factcensus.unlearn.training.schedule import rate_at
+from factcensus.unlearn.training.weights import ShardedWeights, Weights
 from factcensus.unlearn.training.wrappers import Rectifier, take_gradients, worst_neighbour
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Recipe:
         pad_id: Any token id; no loss depends on it.
         autocast: Whether to compute in bfloat16 over float32 parameters.
         ranks: The processes that share each batch; the first one saves.
+        fsdp: Whether the processes share weights, gradients and optimiser state as well; each saves its part.
     """
 
     method: MethodConfig
@@ -74,6 +76,7 @@ class Recipe:
     pad_id: int
     autocast: bool = False
     ranks: Ranks = ALONE
+    fsdp: bool = False
 
 
 def unlearn(
@@ -88,7 +91,8 @@ def unlearn(
     """Train ``model`` in place and return one record per step.
 
     Args:
-        model: The original model, on its device. Afterwards it is in evaluation mode, with any adapter merged.
+        model: The original model, on its device. Afterwards it is in evaluation mode, with any adapter merged; with
+            ``fsdp`` it is sharded (:func:`factcensus.unlearn.training.weights.whole_weights` gathers it).
         forget, retain: The two sets.
         recipe: The method and its dose.
         state_path: The file in which the state is saved and from which training resumes.
@@ -101,12 +105,13 @@ def unlearn(
     """
     report, method, training = progress or silent, recipe.method, recipe.training
     loop = _begin(model, forget, retain, recipe)
-    if state_path and (state := load_state(state_path, loop.gradients.device)) is not None:
+    saved = SavedState(state_path, recipe.ranks, parts=recipe.fsdp) if state_path else None
+    if saved and (state := saved.load(loop.gradients.device)) is not None:
         loop.restore(state)
 
     def save() -> None:
-        if state_path and recipe.ranks.is_first:
-            save_state(loop.state(), state_path)
+        if saved:
+            saved.save(loop.state, len(loop.rows))
 
     with stop_on_sigterm() as stop, gradient_checkpointing(model, training.gradient_checkpointing, method.dropout):
         while not _is_over(loop):
@@ -143,7 +148,7 @@ class _Loop:
     strata: StrataController | None
     watch: OverForgetting | None
     constraint: ConstraintController | None
-    named: dict[str, torch.nn.Parameter]
+    weights: Weights
     rectifier: Rectifier | None
     start: list[torch.Tensor]
     optimizer: torch.optim.Optimizer
@@ -152,8 +157,8 @@ class _Loop:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """The trained parameters."""
-        return list(self.named.values())
+        """The parameters that this process updates."""
+        return self.weights.parameters
 
     @property
     def alpha(self) -> float:
@@ -163,7 +168,7 @@ class _Loop:
     def state(self) -> dict[str, Any]:
         """Return the complete state between two steps."""
         return {
-            "parameters": {name: each.detach() for name, each in self.named.items()},
+            "parameters": {name: each.detach() for name, each in self.weights.named.items()},
             "optimizer": self.optimizer.state_dict(),
             "rows": self.rows,
             "strata": None if self.strata is None else self.strata.state(),
@@ -176,7 +181,7 @@ class _Loop:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         for name, value in state["parameters"].items():
-            self.named[name].copy_(value)
+            self.weights.named[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.rows = state["rows"]
         if self.strata is not None:
@@ -211,7 +216,16 @@ def _begin(model: PreTrainedModel, forget: ForgetSet, retain: Sequence[Example],
         return CachedReference(model, examples, visited, recipe.pad_id, layer, as_trained)
 
     gradients = Gradients(
-        model, forget, retain, method, recipe.pad_id, training.micro_batch, recipe.autocast, layer, ranks=recipe.ranks
+        model,
+        forget,
+        retain,
+        method,
+        recipe.pad_id,
+        training.micro_batch,
+        recipe.autocast,
+        layer,
+        ranks=recipe.ranks,
+        even=recipe.fsdp,
     )
     if "reference_logits" in get_objective(method.objective).needs:
         gradients.forget_reference = reference(forget.examples, forget_sampler, None)
@@ -226,8 +240,9 @@ def _begin(model: PreTrainedModel, forget: ForgetSet, retain: Sequence[Example],
         visited = sorted({index for step in range(steps) for index in retain_sampler.batch(step)})
         measured = gradients.retain_term(visited) if method.constraint.limit is None else 0.0
         constraint = ConstraintController(method.constraint, method.alpha, measured)
-    named = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    parameters = list(named.values())
+    # Everything above reads the original model, which from here on may be sharded.
+    weights = ShardedWeights(model, recipe.ranks) if recipe.fsdp else Weights(model, recipe.ranks)
+    parameters = weights.parameters
     return _Loop(
         model=model,
         recipe=recipe,
@@ -239,8 +254,8 @@ def _begin(model: PreTrainedModel, forget: ForgetSet, retain: Sequence[Example],
         strata=strata,
         watch=None if forget.watch is None else OverForgetting(forget.watch),
         constraint=constraint,
-        named=named,
-        rectifier=Rectifier(parameters, method.gru_gamma) if method.gru else None,
+        weights=weights,
+        rectifier=Rectifier(parameters, method.gru_gamma, weights.total) if method.gru else None,
         start=[each.detach().to("cpu", copy=True) for each in parameters] if method.negate else [],
         optimizer=make_optimizer(training.optimizer, parameters, recipe.learning_rate, training.weight_decay, seed),
         meter=LostUpdateMeter(parameters),
@@ -271,7 +286,7 @@ def _step(loop: _Loop) -> StepRow:
     alpha = loop.alpha
     forget_part, retain_part, observed = _add_gradients(loop, draws, step, alpha)
     forget_loss, retain_loss, *losses = recipe.ranks.sum(forget_part, retain_part, *observed)
-    norm = float(torch.nn.utils.clip_grad_norm_(loop.parameters, training.clip_norm))
+    norm = loop.weights.clip(training.clip_norm)
     loss = method.gamma * forget_loss + alpha * retain_loss
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise NumericsError(
@@ -309,19 +324,19 @@ def _add_gradients(loop: _Loop, draws: Sequence[Draw], step: int, alpha: float) 
 
 
 def _add_both(loop: _Loop, draws: Sequence[Draw], step: int, alpha: float) -> tuple[float, float, list[float]]:
-    gradients, method, ranks = loop.gradients, loop.recipe.method, loop.recipe.ranks
+    gradients, method, weights = loop.gradients, loop.recipe.method, loop.weights
     forget_loss, observed = gradients.add_forget(draws, loop.strata)
     retain_batch = loop.retain_sampler.batch(step) if method.holds else []
     taken: list[torch.Tensor] = []
     if method.sam_rho is not None:
-        ranks.sum_gradients(loop.parameters)
-        with worst_neighbour(loop.parameters, method.sam_rho):
+        weights.sum_gradients()
+        with worst_neighbour(loop.parameters, method.sam_rho, weights.total):
             gradients.add_forget(draws, loop.strata)
     elif loop.rectifier is not None:
-        ranks.sum_gradients(loop.parameters)
+        weights.sum_gradients()
         taken = take_gradients(loop.parameters)
     retain_loss = gradients.add_retain(retain_batch, alpha) if retain_batch else 0.0
-    ranks.sum_gradients(loop.parameters)
+    weights.sum_gradients()
     if loop.rectifier is not None:
         loop.rectifier.add(taken)
     return forget_loss, retain_loss, observed
@@ -342,7 +357,7 @@ def _update(loop: _Loop, rate: float) -> float:
             f"{loop.recipe.method.name}: the update at step {len(loop.rows) + 1} overflows ({error}); lower the "
             "learning rate"
         ) from error
-    lost = loop.meter.lost_share(optimizer)
+    lost = loop.weights.average(loop.meter.lost_share(optimizer))
     optimizer.zero_grad(set_to_none=True)
     return lost
 
@@ -361,6 +376,6 @@ def _finish(loop: _Loop) -> None:
         parameter.copy_(origin - method.negate * (parameter - origin))
     if loop.adapter is not None:
         loop.adapter.merge()
-    if not all(bool(each.isfinite().all()) for each in loop.model.parameters()):
+    if not loop.weights.are_finite():
         raise NumericsError(f"{method.name}: parameters are not finite after the last step; lower the learning rate")
     warn_of_lost_updates(method.name, [row["lost_update_share"] for row in loop.rows])

@@ -5,22 +5,25 @@ Both use only gradients, so they work with every objective. SAM keeps nothing be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 Parameters = Sequence[torch.nn.Parameter]
+#: Turns a sum over the elements of this process into a sum over all elements.
+Total = Callable[[float], float]
 
 
 @contextmanager
-def worst_neighbour(parameters: Parameters, rho: float) -> Iterator[None]:
+def worst_neighbour(parameters: Parameters, rho: float, total: Total = float) -> Iterator[None]:
     """Inside the block, set the weights to W + rho g / |g|, where g are the current gradients, and clear the gradients.
 
     Afterwards the weights have their old bytes again; gradients computed inside the block remain.
     Source: Foret et al. (2021), arXiv:2010.01412; for unlearning Fan et al. (2025), arXiv:2502.05374.
     """
-    norm = _norm(parameters)
+    norm = _norm(parameters, total)
     before = [parameter.detach().clone() for parameter in parameters]
     with torch.no_grad():
         for parameter in parameters:
@@ -53,8 +56,8 @@ class Rectifier:
     m matters. Source: Wang et al. (2025), arXiv:2503.09117; gamma = 0.8 as in their open-unlearning implementation.
     """
 
-    def __init__(self, parameters: Parameters, gamma: float) -> None:
-        self._parameters, self._gamma = parameters, gamma
+    def __init__(self, parameters: Parameters, gamma: float, total: Total = float) -> None:
+        self._parameters, self._gamma, self._total = parameters, gamma, total
         self._average = [torch.zeros_like(each) for each in parameters] if gamma < 1 else []
 
     @torch.no_grad()
@@ -67,8 +70,8 @@ class Rectifier:
         retain = self._average or [
             torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters
         ]
-        inner = sum(float((f.double() * r.double()).sum()) for f, r in zip(forget, retain, strict=True))
-        square = sum(float(each.double().square().sum()) for each in retain)
+        inner = self._total(sum(float((f.double() * r.double()).sum()) for f, r in zip(forget, retain, strict=True)))
+        square = self._total(sum(float(each.double().square().sum()) for each in retain))
         opposed = inner < 0 and square > 0
         for parameter, gradient, direction in zip(self._parameters, forget, retain, strict=True):
             if opposed:
@@ -87,6 +90,6 @@ class Rectifier:
             average.copy_(value)
 
 
-def _norm(parameters: Parameters) -> float:
+def _norm(parameters: Parameters, total: Total) -> float:
     squares = [parameter.grad.double().square().sum() for parameter in parameters if parameter.grad is not None]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+    return math.sqrt(total(float(torch.stack(squares).sum()) if squares else 0.0))
