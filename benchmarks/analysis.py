@@ -12,6 +12,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,10 @@ def main(corpus: Path | None, rounds: int) -> None:
 
 def _encode(encoder: WordEncoder, documents: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the ids and lengths of all documents, in the batches that a build uses."""
-    parts = []
-    batch: list[bytes] = []
-    pending = 0
-    for document in documents:
-        batch.append(document)
-        pending += len(document)
-        if pending >= BATCH_BYTES:
-            parts.append(encoder.encode(batch))
-            batch, pending = [], 0
-    parts.append(encoder.encode(batch))
+    texts = pa.array(documents, pa.large_binary())
+    ends = np.cumsum(pc.binary_length(texts).to_numpy())
+    cuts = [0, *np.searchsorted(ends, np.arange(BATCH_BYTES, int(ends[-1]), BATCH_BYTES)).tolist(), len(texts)]
+    parts = [encoder.encode(texts[begin:end]) for begin, end in pairwise(cuts)]
     return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 

@@ -312,17 +312,17 @@ def test_finished_files_and_shards_are_not_rebuilt(
     change = change_named("build")
     read: list[str] = []
     written: list[int] = []
-    read_documents, write_shard = spool.read_documents, shards.write_shard
+    read_batches, write_shard = spool.read_batches, shards.write_shard
 
-    def counted_read(file: Any, **options: Any) -> Any:
-        read.append(file.name)
-        return read_documents(file, **options)
+    def counted_read(piece: Any, **options: Any) -> Any:
+        read.append(piece.file.name)
+        return read_batches(piece, **options)
 
     def counted_write(folder: Path, number: int, *arguments: Any, **options: Any) -> Any:
         written.append(number)
         return write_shard(folder, number, *arguments, **options)
 
-    monkeypatch.setattr(spool, "read_documents", counted_read)
+    monkeypatch.setattr(spool, "read_batches", counted_read)
     monkeypatch.setattr(shards, "write_shard", counted_write)
     whole = change.fresh("cut")
     change.run(whole)
@@ -457,13 +457,13 @@ def test_after_bad_input_only_the_corrected_files_are_read_again(
         build_index(files, tmp_path / "ix", jobs=1)
     write_corpus(files[2], rows[2])
     read: list[str] = []
-    original = spool.read_documents
+    original = spool.read_batches
 
-    def noted(file: Any, **options: Any) -> Any:
-        read.append(file.name)
-        return original(file, **options)
+    def noted(piece: Any, **options: Any) -> Any:
+        read.append(piece.file.name)
+        return original(piece, **options)
 
-    monkeypatch.setattr(spool, "read_documents", noted)
+    monkeypatch.setattr(spool, "read_batches", noted)
     build_index(files, tmp_path / "ix", jobs=1)
     assert read == ["2.jsonl"]
     assert content(tmp_path / "ix") == expected
@@ -557,7 +557,7 @@ def test_two_builds_of_one_index_exclude_each_other(tmp_path: Path, monkeypatch:
         build_index([files], tmp_path / "ix", jobs=1)
 
     with (
-        stopped_at(spool, "read_documents", monkeypatch, build),
+        stopped_at(spool, "read_batches", monkeypatch, build),
         pytest.raises(InputError, match=r"another process is changing .*ix\.building; wait"),
     ):
         build_index([files], tmp_path / "ix", jobs=1)

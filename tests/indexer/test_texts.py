@@ -1,20 +1,33 @@
-"""Reading texts alone: the same texts, and the same bad lines, as reading whole documents; and their digest."""
+"""Compiled and vectorised reading: the same documents and bad lines as reading one by one; and the digest of texts."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.analyzers.word_table import UNKNOWN, KnownWords
-from factcensus.indexer.corpus import Piece, find_source_files, pieces_of, read_documents, read_texts
-from factcensus.indexer.corpus import texts as texts_module
+from factcensus.indexer.corpus import (
+    Document,
+    Piece,
+    find_source_files,
+    json_lines,
+    parquet,
+    pieces_of,
+    read_batches,
+    read_documents,
+    reading,
+)
 from factcensus.indexer.kernels.text_digest import TextDigest
 
 DEEP = '{"a":' * 300 + "1" + "}" * 300
@@ -60,23 +73,57 @@ LINES = [
     '{"": "empty key", "text": "t"}',
     "{}",
 ]
+FIELDS = [
+    '{"text": "numbers", "id": 12, "a": [1, -7, 0, 1.5, 0.25, 100.0, 0.0, 123456789.123456, 1e5, 1E400, -0, -0.0]}',
+    '{"text": "more", "id": -12, "a": [1.50, 0.001, 0.0001, 12345678901234567890, 123456789012345678, 1.23456789012]}',
+    '{"text": "ids", "id": null}',
+    '{"text": "ids", "id": 1.10}',
+    '{"text": "ids", "id": true}',
+    '{"text": "ids", "id": [1, "a"]}',
+    '{"text": "ids", "id": {"a": 1}}',
+    '{"text": "ids", "id": ""}',
+    '{"text": "ids", "id": "a \\" \\u00e9 \\\\ b"}',
+    '{"text": "ids", "id": 123456789012345678901234567890}',
+    '{"id": -0, "text": "ids"}',
+    '{"text": "sources", "source": "web", "meta": {"pile_set_name": "not this"}}',
+    '{"meta": {"pile_set_name": "not this"}, "text": "sources", "source": "wéb\\n"}',
+    '{"text": "sources", "source": "", "meta": {"pile_set_name": "this"}}',
+    '{"text": "sources", "source": null, "meta": {"pile_set_name": "this"}}',
+    '{"text": "sources", "source": 7}',
+    '{"text": "sources", "source": true}',
+    '{"text": "sources", "meta": {"x": {"pile_set_name": "not this"}, "pile_set_name": "th\\u0069s"}, "b": 1}',
+    '{"text": "sources", "meta": {"pile_set_name": ""}}',
+    '{"text": "sources", "meta": {"pile_set_name": 7}}',
+    '{"text": "sources", "meta": {}, "other": {"pile_set_name": "not this"}}',
+    '{"text": "sources", "meta": [{"pile_set_name": "not this"}]}',
+    '{"text": "escapes", "a": "\\u0000\\u001f\\u007f\\b\\f\\n\\r\\t\\/\\"\\\\ \\u00e9 \\ud83d\\ude00 \\u2028"}',
+    '{ "é" : "a key" , "text":"spaces","list" : [ ] , "object" : { } , "b":[ 1 , { "c" : [ [ ] , { } ] } ] } ',
+]
 
 
-def both(folder: Path, text_field: str = "text") -> tuple[list[bytes], list[str]]:
-    """Read the files of a folder in both ways, check that they agree, and return texts and notices."""
+def both(folder: Path, text_field: str = "text", id_field: str = "id") -> tuple[list[bytes], list[str]]:
+    """Read the files of a folder in all ways, check that they agree, and return texts and notices."""
     files = find_source_files(folder)
-    expected: list[bytes] = []
-    expected_skips: list[str] = []
-    found: list[bytes] = []
-    skips: list[str] = []
-    for file in files:
-        documents = read_documents(file, text_field=text_field, on_bad_line="skip", on_skip=expected_skips.append)
-        expected += [document.text for document in documents]
-        for piece in pieces_of(file):
-            found += read_texts(piece, text_field=text_field, on_bad_line="skip", on_skip=skips.append)
-    assert found == expected
-    assert skips == expected_skips
-    return found, skips
+    options: dict[str, Any] = {"text_field": text_field, "on_bad_line": "skip"}
+
+    def documents() -> tuple[list[Document], list[str]]:
+        told: list[str] = []
+        read = (read_documents(file, id_field=id_field, on_skip=told.append, **options) for file in files)
+        return [document for each in read for document in each], told
+
+    found, skips = documents()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "_reader_of", lambda _fields: None)
+        patch.setattr(parquet, "_plain_batch", lambda *_arguments: None)
+        assert documents() == (found, skips)
+    if id_field == "id":
+        told: list[str] = []
+        pieces = [piece for file in files for piece in pieces_of(file)]
+        batches = [b for piece in pieces for b in read_batches(piece, whole=False, on_skip=told.append, **options)]
+        assert [text for batch in batches for text in batch["text"].to_pylist()] == [each.text for each in found]
+        assert [row for batch in batches for row in batch["record"].to_pylist()] == [each.record for each in found]
+        assert told == skips
+    return [document.text for document in found], skips
 
 
 def test_odd_lines_are_read_identically(tmp_path: Path) -> None:
@@ -94,6 +141,56 @@ def test_other_text_fields_are_read_identically(field: str, tmp_path: Path) -> N
     lines = [*LINES, '{"a.text": "dotted", "a": {"text": "x"}}', '{"text": {"b": "nested"}, "id": "text"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     both(tmp_path, field)
+
+
+@pytest.mark.parametrize("field", ["a", "source", "meta", "x", "text", "missing", "meta.pile_set_name", ""])
+def test_other_id_fields_are_read_identically(field: str, tmp_path: Path) -> None:
+    lines = [*LINES, *FIELDS, '{"text": "", "": "empty", "x": 1, "a": 2, "meta": 3, "missing": 4}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    both(tmp_path, id_field=field)
+
+
+def test_ids_sources_and_metadata_are_read_identically(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(FIELDS), encoding="utf-8")
+    texts, skips = both(tmp_path)
+    assert len(texts) == len(FIELDS)
+    assert not skips
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**30), 10**30)
+    | st.floats()
+    | st.decimals(-1000, 1000, places=3).map(float)
+    | st.text(st.characters() | st.sampled_from('"\\/\b\f\n\r\t\x00\x1f\x7f:{'), max_size=9),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from(["", "a", "é", "text"]), inside),
+    max_leaves=5,
+)
+RECORDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": st.text(st.characters() | st.sampled_from('"\\\n\x00😀'), max_size=40),
+        "id": VALUES,
+        "source": st.sampled_from(["a", "é\n", ""]) | VALUES,
+        "meta": st.fixed_dictionaries({}, optional={"pile_set_name": st.sampled_from(["", "p"]) | VALUES, "a": VALUES}),
+        "n": VALUES,
+        "pile_set_name": VALUES,
+    },
+)
+
+
+@given(records=st.lists(RECORDS, max_size=6), ascii_only=st.booleans(), space=st.sampled_from(["", " ", "\t \r"]))
+def test_any_records_are_read_identically(
+    records: list[dict[str, Any]], ascii_only: bool, space: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    folder.mkdir(exist_ok=True)
+    separators = (f"{space},{space}", f"{space}:{space}")
+    lines = [json.dumps(record, ensure_ascii=ascii_only, separators=separators) for record in records]
+    (folder / "a.jsonl").write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass", newline="")
+    both(folder)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -118,6 +215,16 @@ def test_damaged_lines_are_read_identically(seed: int, tmp_path: Path) -> None:
     [
         {},
         {"id": pa.array(["a", None, "c", "d"])},
+        {
+            "id": pa.array([1, None, 3, -4]),
+            "source": pa.array(["a", "b", "a", "é"]),
+            "n": pa.array([1.5, 1e22, None, 0.1]),
+        },
+        {"id": pa.array([1.5, None, 3.0, -4.0])},
+        {"source": pa.array(["a", None, "b", "c"])},
+        {"source": pa.array(["a", "", "b", "c"], pa.large_string())},
+        {"source": pa.array([1, 2, 3, 4]), "id": pa.array([None] * 4)},
+        {"x.y": pa.array(["a", "b", "\n", '"']), "flag": pa.array([True, None, False, True])},
         {"meta": pa.array([{"x": 1}, {"x": 2}, None, {"x": 4}])},
         {"day": pa.array([0, 1, 2, 10**9], pa.int32()).cast(pa.date32())},
         {"tags": pa.array([["a"], [], None, ["b"]])},
@@ -143,7 +250,7 @@ def test_parquet_with_text_that_is_not_utf_8_is_read_identically(tmp_path: Path)
 def test_pieces_of_a_parquet_file_have_every_row_once(
     piece_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(texts_module, "PIECE_BYTES", max(piece_bytes, 2))
+    monkeypatch.setattr(reading, "PIECE_BYTES", max(piece_bytes, 2))
     rows = [f"{n} {random.Random(n).random()}" for n in range(1000)]
     pq.write_table(pa.table({"id": rows, "text": rows}), tmp_path / "a.parquet", row_group_size=70)
     texts, _ = both(tmp_path)
@@ -151,6 +258,10 @@ def test_pieces_of_a_parquet_file_have_every_row_once(
 
 
 # ---------------------------------------------------------------------------------------------- digests
+
+
+def column(texts: list[bytes]) -> pa.LargeBinaryArray:
+    return pa.array(texts, pa.large_binary())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +274,7 @@ def test_pieces_of_a_parquet_file_have_every_row_once(
 )
 def test_digest_of_a_text_is_murmur_hash_3(text: bytes, halves: tuple[int, int]) -> None:
     digest = TextDigest()
-    digest.add_texts([text])
+    digest.add_texts(column([text]))
     assert tuple(digest.sums.tolist()) == halves
 
 
@@ -171,11 +282,11 @@ def test_digest_depends_on_the_texts_alone() -> None:
     chance = random.Random(1)
     texts = [chance.randbytes(size) for size in range(70)]
     one = TextDigest()
-    one.add_texts(texts)
+    one.add_texts(column(texts))
     parts = TextDigest()
     for begin in (40, 0, 13):
         part = TextDigest()
-        part.add_texts(list(reversed(texts[begin : {40: 70, 0: 13, 13: 40}[begin]])))
+        part.add_texts(column(texts[begin : {40: 70, 0: 13, 13: 40}[begin]][::-1]))
         parts.add(part)
     assert parts.hexadecimal == one.hexadecimal
     others: list[Callable[[list[bytes]], list[bytes]]] = [
@@ -187,7 +298,7 @@ def test_digest_depends_on_the_texts_alone() -> None:
     ]
     for change in others:
         other = TextDigest()
-        other.add_texts(change(texts))
+        other.add_texts(column(change(texts)))
         assert other.hexadecimal != one.hexadecimal
 
 
@@ -203,7 +314,7 @@ def test_known_words_have_their_ids_and_others_none() -> None:
     table = KnownWords(arena, starts)
     encoder = get_analyzer("words").encoder()
     encoder.table = table  # type: ignore[attr-defined]
-    ids, lengths = encoder.encode([" ".join([*known, *unknown]).encode(), b"not in it"])
+    ids, lengths = encoder.encode(column([" ".join([*known, *unknown]).encode(), b"not in it"]))
     assert ids.tolist() == [*range(len(known)), *[UNKNOWN] * (len(unknown) + 3)]
     assert lengths.tolist() == [len(words), 3]
     assert len(table) == len(known)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from factcensus.indexer.analyzers import scanner, words
 from factcensus.indexer.analyzers.definition import exact_tokens
 from factcensus.indexer.analyzers.unicode_tables import ROW_SHIFT, Normalization, scanner_tables
-from factcensus.indexer.analyzers.word_table import WordTable, eights, key_of
+from factcensus.indexer.analyzers.word_table import WordTable, key_of
 from factcensus.indexer.analyzers.words import WordEncoder
+from factcensus.indexer.arrays import eights
 
 from .strategies import HARD, QUICK, hard_text
 
@@ -35,7 +37,7 @@ def words_of(table: WordTable) -> list[bytes]:
 
 def encode(encoder: WordEncoder, texts: Sequence[str]) -> list[list[str]]:
     """Return the words of each text according to the ids of the encoder."""
-    ids, lengths = encoder.encode([text.encode() for text in texts])
+    ids, lengths = encoder.encode(pa.array(texts, pa.string()).cast(pa.large_binary()))
     assert ids.dtype == np.uint32
     assert len(lengths) == len(texts)
     assert lengths.sum() == len(ids)
@@ -165,9 +167,9 @@ def test_huge_texts_get_wide_positions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ids_depend_only_on_the_texts() -> None:
     """Another encoder gives the same ids, and earlier texts leave nothing in its window."""
-    texts = [text.encode() for text in ("a e\u0301 bcdefghijk+ é" * 1000, "c a", "x\u0301 d", "")]
+    texts = pa.array(["a e\u0301 bcdefghijk+ é" * 1000, "c a", "x\u0301 d", ""], pa.string()).cast(pa.large_binary())
     encoders = WordEncoder("words"), WordEncoder("words")
-    for batch in (texts, texts[1:], texts[::-1]):
+    for batch in (texts, texts[1:], texts.take(pa.array([3, 2, 1, 0]))):
         first, second = (tuple(array.tolist() for array in encoder.encode(batch)) for encoder in encoders)
         assert first == second
     assert words_of(encoders[0].table) == words_of(encoders[1].table)

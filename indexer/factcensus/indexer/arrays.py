@@ -1,11 +1,14 @@
-"""Names for arrays and token sequences in signatures; the docstrings have shapes and element types."""
+"""Names for arrays and token sequences in signatures, whose docstrings have shapes and element types; and views."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Array = npt.NDArray[Any]
 #: bool (documents,): True for documents that are counted; of size 0 if all are counted.
@@ -17,3 +20,23 @@ TokenArray = npt.NDArray[np.uint32]
 #: uint8 (1,): a kernel returns early once it is set.
 Stop = npt.NDArray[np.uint8]
 TokenIds = tuple[int, ...]
+
+#: Number of bytes read and written at once by :func:`eights`; such arrays have as many spare bytes at the end.
+EIGHT = 8
+
+
+def eights(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a view (size - 7,): element i is the little-endian number in the 8 bytes from i on."""
+    return np.ndarray((array.size - EIGHT + 1,), "<u8", array, strides=(1,))
+
+
+def bytes_of(texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the concatenated bytes of texts without nulls, and int64 (texts + 1,): where each begins, and the end."""
+    _, offsets, content = texts.buffers()
+    if offsets is None or not len(texts):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    first, end = int(starts[0]), int(starts[-1])
+    if content is None or first == end:
+        return np.zeros(0, np.uint8), starts - first
+    return np.frombuffer(content, np.uint8)[first:end], starts - first if first else starts

@@ -11,13 +11,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.errors import UnknownNameError
 from factcensus.indexer.names import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: The little-endian NumPy dtype of each token width; its largest value separates documents.
 NUMPY_DTYPE: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
@@ -26,8 +29,8 @@ NUMPY_DTYPE: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("
 class Encoder(Protocol):
     """Turns batches of UTF-8 texts into token ids."""
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Return the concatenated ids of all texts, and the number of ids of each text."""
+    def encode(self, texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Return the concatenated ids of all texts, which have no nulls, and the number of ids of each text."""
         ...
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import bytes_of
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import clean_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class BytesAnalyzer:
@@ -50,11 +55,11 @@ class BytesAnalyzer:
         """Return the analyzer itself, which has no state."""
         return self
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def encode(self, texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Return the concatenated bytes of all texts, and the number of bytes of each."""
-        joined = b"".join(texts)
-        if b"\xff" in joined:
+        joined, starts = bytes_of(texts)
+        if (joined == 0xFF).any():
             raise InputError(
                 "a text contains the byte 0xFF, which separates documents and is not valid UTF-8; remove it"
             )
-        return np.frombuffer(joined, np.uint8), np.fromiter(map(len, texts), np.int64, len(texts))
+        return joined, np.diff(starts)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from tokenizers import Tokenizer
 
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import clean_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Texts that may precede a name. Opening characters occur with and without a space before them: a tokenizer may split
 #: " (" from the name and yet merge "(" with it.
@@ -133,9 +136,10 @@ class HuggingFaceAnalyzer:
         """Return the analyzer itself, which has no state."""
         return self
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    def encode(self, texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """Return the concatenated ids of all texts (UTF-8), and the number of ids of each."""
-        encodings = self._tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        strings = [text.decode() for text in texts.to_pylist()]
+        encodings = self._tokenizer.encode_batch_fast(strings, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(texts))
         dtype = np.uint16 if self.token_dtype == "u16" else np.uint32
         ids = np.fromiter((i for encoding in encodings for i in encoding.ids), dtype, int(lengths.sum()))

@@ -25,8 +25,8 @@ from factcensus.indexer.analyzers.unicode_tables import (
     WORD,
     ScannerTables,
 )
-from factcensus.indexer.analyzers.word_table import EIGHT, eights, low_bytes, position_dtype
-from factcensus.indexer.arrays import Array
+from factcensus.indexer.analyzers.word_table import low_bytes, position_dtype
+from factcensus.indexer.arrays import EIGHT, Array, eights
 from factcensus.indexer.kernels.compiled import compiled
 
 _KIND = (1 << ROW_SHIFT) - 1
@@ -74,6 +74,15 @@ def new_window(size: int) -> Window:
         sizes=np.empty(words, dtype),
         spans=np.empty((words, 4), np.int64),
     )
+
+
+@compiled()
+def join_lines(content: Array, starts: Array, text: Array) -> None:
+    """Copy texts to ``text`` with a line feed after each, because words end between texts; see :func:`bytes_of`."""
+    for document in range(starts.size - 1):
+        begin, end = starts[document], starts[document + 1]
+        text[begin + document : end + document] = content[begin:end]
+        text[end + document] = 10
 
 
 @compiled()

@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.arrays import Array
+from factcensus.indexer.arrays import EIGHT, Array, eights
 from factcensus.indexer.kernels.compiled import compiled
 
-#: Number of bytes read and written at once; arrays used this way have as many spare bytes at the end.
-EIGHT = 8
 #: The id of a word that is not among the known ones.
 UNKNOWN = 0xFFFFFFFF
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -30,11 +28,6 @@ _NEXT_BIT = np.uint64(0x100)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NONE = np.uint64(0)
 _THREE, _SEVEN, _FILTER_SHIFT = np.uint64(3), np.uint64(7), np.uint64(20)
-
-
-def eights(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Return a view (size - 7,): element i is the little-endian number in the 8 bytes from i on."""
-    return np.ndarray((array.size - EIGHT + 1,), "<u8", array, strides=(1,))
 
 
 def position_dtype(size_bytes: int) -> type[np.signedinteger[Any]]:

@@ -8,17 +8,22 @@ Corpora use the compiled scanner, which finds the same words 20 to 30 times fast
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.analyzers.definition import exact_tokens
-from factcensus.indexer.analyzers.scanner import Window, find_runs, insert_spans, new_window, scan_runs
+from factcensus.indexer.analyzers.scanner import Window, find_runs, insert_spans, join_lines, new_window, scan_runs
 from factcensus.indexer.analyzers.unicode_tables import UNICODE_VERSION, Normalization, scanner_tables
 from factcensus.indexer.analyzers.word_spans import word_spans
 from factcensus.indexer.analyzers.word_table import WordTable
+from factcensus.indexer.arrays import bytes_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["WORDS_VERSION", "WordEncoder", "WordTable", "WordsAnalyzer"]
 
@@ -43,17 +48,19 @@ class WordEncoder:
         self._span_ids: dict[bytes, list[int]] = {}
         self.table = WordTable()
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def encode(self, texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """Return the concatenated ids of all texts (UTF-8), and the number of ids of each text."""
-        text = b"\n".join(texts)
-        document_ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
+        content, starts = bytes_of(texts)
+        text = np.empty(content.size + len(texts), np.uint8)
+        join_lines(content, starts, text)
+        document_ends = starts[1:] + np.arange(1, len(texts) + 1)
         lengths = np.zeros(len(texts), np.int64)
         ids = [self._encode_window(text, begin, end, document_ends, lengths) for begin, end in _windows(text)]
         return np.concatenate([np.zeros(0, np.uint32), *ids]), lengths
 
     def _encode_window(
         self,
-        text: bytes,
+        text: npt.NDArray[np.uint8],
         begin: int,
         end: int,
         document_ends: npt.NDArray[np.int64],
@@ -63,7 +70,7 @@ class WordEncoder:
         if size > self._window.in_run.size - 1:
             self._window = new_window(size)
         window = self._window
-        runs = find_runs(np.frombuffer(text, np.uint8, size, begin), self._tables.case_bit, window)
+        runs = find_runs(text[begin:end], self._tables.case_bit, window)
         document = int(np.searchsorted(document_ends, begin))
         words, spans, size_bytes = scan_runs(window, size, runs, self._tables, begin, document_ends, document, lengths)
         ids = self.table.intern_many(window.eight, window.places[:words], window.sizes[:words], size_bytes)
@@ -71,7 +78,7 @@ class WordEncoder:
 
     def _with_spans(
         self,
-        text: bytes,
+        text: npt.NDArray[np.uint8],
         offset: int,
         ids: npt.NDArray[np.uint32],
         spans: npt.NDArray[np.int64],
@@ -80,7 +87,7 @@ class WordEncoder:
         """Insert the ids of the spans that the scanner left to Python."""
         if len(self._span_ids) > SPANS_KEPT:
             self._span_ids.clear()
-        span_ids = [self._ids_of_span(text[begin:end]) for begin, end in (spans[:, :2] + offset).tolist()]
+        span_ids = [self._ids_of_span(text[begin:end].tobytes()) for begin, end in (spans[:, :2] + offset).tolist()]
         counts = np.fromiter(map(len, span_ids), np.int64, len(span_ids))
         return insert_spans(ids, spans, counts, np.fromiter(chain.from_iterable(span_ids), np.uint32), lengths)
 
@@ -94,12 +101,13 @@ class WordEncoder:
         return known
 
 
-def _windows(text: bytes) -> Iterator[tuple[int, int]]:
+def _windows(text: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Yield begin and end of sections of a text that end before white space, so that no word spans two sections."""
     begin = 0
-    while begin < len(text):
-        space = _SPACE.search(text, begin + WINDOW_BYTES)
-        end = space.start() if space else len(text)
+    content = text.data
+    while begin < len(content):
+        space = _SPACE.search(content, begin + WINDOW_BYTES)
+        end = space.start() if space else len(content)
         yield begin, end
         begin = end
 

@@ -12,17 +12,19 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
-from factcensus.indexer.arrays import Array
-from factcensus.indexer.corpus import BadLinePolicy, Document, LineLimit, SkippedLines, SourceFile, read_documents
+from factcensus.indexer.arrays import Array, bytes_of
+from factcensus.indexer.corpus import BadLinePolicy, LineLimit, Piece, SkippedLines, SourceFile, read_batches
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.manifest import Manifest
 from factcensus.indexer.system.files import write_atomically
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from factcensus.indexer.storage.vocabulary import Vocabulary
 
 
-#: Bytes of UTF-8 text that are analysed at once.
-BATCH_BYTES = 4 << 20
+#: Bytes of the digest of a text.
+DIGEST_BYTES = 8
 SPOOL_FILES = ("ids", "parquet", "words.npz", "texts")
 
 DOCUMENT_SCHEMA = pa.schema(
@@ -143,49 +145,34 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
     totals = {"documents": 0, "tokens": 0, "text_bytes": 0}
     skipped = SkippedLines(task.file, on_skip)
     content = hashlib.blake2b(digest_size=16)
-
-    def flush(documents: list[Document]) -> None:
-        ids, lengths = encoder.encode([document.text for document in documents])
-        if analyzer.has_vocabulary:
-            ids = order.renumber(ids, len(encoder.table))
-        ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
-        digests = [hashlib.blake2b(document.text, digest_size=8).digest() for document in documents]
-        rows.write_batch(_rows(documents, lengths, digests, task.file.name))
-        if texts_file is not None:
-            texts_file.writelines(document.text for document in documents)
-        content.update(
-            b"".join(
-                digest + (document.id or "").encode() + b"\0"
-                for document, digest in zip(documents, digests, strict=True)
-            )
-        )
-        totals["documents"] += len(documents)
-        totals["tokens"] += len(ids)
-        totals["text_bytes"] += sum(len(document.text) for document in documents)
-
+    batches = read_batches(
+        Piece(task.file),
+        text_field=task.text_field,
+        id_field=task.id_field,
+        on_bad_line=task.on_bad_line,
+        limit=LineLimit(task.line_bytes, task.folder / "long-line"),
+        on_skip=skipped,
+        on_bytes=on_bytes,
+    )
     with (
         task.path("ids").open("wb") as ids_file,
         task.open_texts() as texts_file,
         pq.ParquetWriter(task.path("parquet"), DOCUMENT_SCHEMA, compression="zstd") as rows,
     ):
-        batch: list[Document] = []
-        pending = 0
-        for document in read_documents(
-            task.file,
-            text_field=task.text_field,
-            id_field=task.id_field,
-            on_bad_line=task.on_bad_line,
-            limit=LineLimit(task.line_bytes, task.folder / "long-line"),
-            on_skip=skipped,
-            on_bytes=on_bytes,
-        ):
-            batch.append(document)
-            pending += len(document.text) + len(document.metadata)
-            if pending >= BATCH_BYTES:
-                flush(batch)
-                batch, pending = [], 0
-        if batch:
-            flush(batch)
+        for batch in batches:
+            ids, lengths = encoder.encode(batch["text"])
+            if analyzer.has_vocabulary:
+                ids = order.renumber(ids, len(encoder.table))
+            ids_file.write(np.ascontiguousarray(ids, dtype).view(np.uint8))  # type: ignore[arg-type]
+            texts, _ = bytes_of(batch["text"])
+            if texts_file is not None:
+                texts_file.write(texts.data)
+            digests = _digests(batch["text"])
+            rows.write_batch(_rows(batch, lengths, digests, task.file.name))
+            content.update(_identities(batch["id"], digests))
+            totals["documents"] += batch.num_rows
+            totals["tokens"] += len(ids)
+            totals["text_bytes"] += len(texts)
     if analyzer.has_vocabulary:
         write_words(task.path("words.npz"), *order.words(encoder.table.arena, encoder.table.starts))
     result = SpooledFile(**totals, skipped_lines=skipped.count, content=content.hexdigest())
@@ -306,18 +293,33 @@ def write_words(file: Path | BinaryIO, arena: npt.NDArray[np.uint8], starts: npt
     np.savez(file, arena=arena, starts=starts)
 
 
-def _rows(documents: list[Document], lengths: npt.NDArray[np.int64], digests: list[bytes], path: str) -> pa.RecordBatch:
-    texts, numbers = pa.string(), pa.int64()
+def _digests(texts: pa.LargeBinaryArray) -> bytes:
+    """Return the digests of texts, 8 bytes each."""
+    content, starts = bytes_of(texts)
+    view, blake2b = content.data, hashlib.blake2b
+    bounds = pairwise(starts.tolist())
+    return b"".join([blake2b(view[begin:end], digest_size=DIGEST_BYTES).digest() for begin, end in bounds])
+
+
+def _identities(ids: pa.StringArray, digests: bytes) -> memoryview:
+    """Return the digest and the id of each document, and a zero byte after it."""
+    offsets = np.arange(0, len(digests) + 1, DIGEST_BYTES, dtype=np.int32)
+    parts = pa.BinaryArray.from_buffers(pa.binary(), len(ids), [None, *map(pa.py_buffer, (offsets, digests))])
+    named = pc.binary_join_element_wise(parts, pc.fill_null(ids, "").cast(pa.binary()), b"\0", b"")
+    _, ends, content = named.buffers()
+    return memoryview(content)[: np.frombuffer(ends, np.int32)[len(ids)]]
+
+
+def _rows(batch: pa.RecordBatch, lengths: npt.NDArray[np.int64], digests: bytes, path: str) -> pa.RecordBatch:
+    numbers = pa.int64()
     columns = [
-        pa.array([document.id for document in documents], texts),
-        pa.array([document.source for document in documents], texts).dictionary_encode(),
-        pa.DictionaryArray.from_arrays(
-            pa.array(np.zeros(len(documents), np.int32), pa.int32()), pa.array([path], texts)
-        ),
-        pa.array([document.record for document in documents], numbers),
+        batch["id"],
+        batch["source"].dictionary_encode(),
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, np.int32)), pa.array([path], pa.string())),
+        batch["record"],
         pa.array(lengths, numbers),
-        pa.array([len(document.text) for document in documents], numbers),
-        pa.array(np.frombuffer(b"".join(digests), "<u8"), pa.uint64()),
-        pa.array([document.metadata for document in documents], texts),
+        pc.binary_length(batch["text"]),
+        pa.array(np.frombuffer(digests, "<u8"), pa.uint64()),
+        batch["metadata"],
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT_SCHEMA)

@@ -1,24 +1,30 @@
-"""Corpora: their files (:mod:`files`), bytes (:mod:`streams`) and documents (:mod:`records`).
+"""Corpora: their files (:mod:`files`), bytes (:mod:`streams`) and documents (:mod:`reading`).
 
 Documents are streamed, and no file is held in memory. A bad line either raises an error with its file and line number,
 or is counted and skipped.
 """
 
 from factcensus.indexer.corpus.files import ENDINGS, SourceFile, find_source_files
-from factcensus.indexer.corpus.records import (
-    UNKNOWN_SOURCE,
+from factcensus.indexer.corpus.reading import (
+    BATCH_BYTES,
     BadLinePolicy,
-    BadRecordError,
-    Document,
+    Piece,
     SkippedLines,
-    document_of_fields,
-    parse_line,
+    pieces_of,
+    read_batches,
     read_documents,
 )
+from factcensus.indexer.corpus.records import (
+    UNKNOWN_SOURCE,
+    BadRecordError,
+    Document,
+    document_of_fields,
+    parse_line,
+)
 from factcensus.indexer.corpus.streams import LineLimit
-from factcensus.indexer.corpus.texts import Piece, pieces_of, read_text_records, read_texts
 
 __all__ = [
+    "BATCH_BYTES",
     "ENDINGS",
     "UNKNOWN_SOURCE",
     "BadLinePolicy",
@@ -32,7 +38,6 @@ __all__ = [
     "find_source_files",
     "parse_line",
     "pieces_of",
+    "read_batches",
     "read_documents",
-    "read_text_records",
-    "read_texts",
 ]

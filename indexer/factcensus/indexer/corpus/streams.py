@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
 import zstandard
 from isal import igzip
 from isal.igzip_lib import IsalError
@@ -34,6 +36,8 @@ COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
 LONG_LINE_BYTES = 32 << 20
 
 _STEP = 1 << 20
+#: Bytes of a block of lines; a longer line makes a larger block.
+_BLOCK = 1 << 20
 #: Number of decompressed bytes from which the kind of a file is determined.
 _HEAD = 1 << 16
 #: Number of compressed bytes that contain at least one block.
@@ -63,31 +67,78 @@ class TooLong:
     """A marker for a line longer than the limit."""
 
 
-def read_lines(stream: io.BufferedReader, limit: LineLimit) -> Iterator[bytes | TooLong]:
-    """Yield the lines of a stream with their line ends, or :class:`TooLong` for a line over the limit."""
-    step = min(LONG_LINE_BYTES, limit.bytes)
-    while line := stream.readline(step + 1):
-        if len(line) <= step or line.endswith(b"\n"):
-            yield line
-            continue
-        with limit.turn():
-            yield _finish_line(stream, line, limit.bytes)
-            del line
+@dataclass(frozen=True, slots=True)
+class LineBlock:
+    """Some whole lines of a file.
+
+    Attributes:
+        content: The lines with their line ends.
+        ends: int64 (lines,): the position after each line.
+    """
+
+    content: bytes
+    ends: npt.NDArray[np.int64]
+
+    def line(self, number: int) -> bytes:
+        """Return a line with its line end."""
+        return self.content[self.ends[number - 1] if number else 0 : self.ends[number]]
 
 
-def _finish_line(stream: io.BufferedReader, begin: bytes, most: int) -> bytes | TooLong:
-    pieces, size = [begin], len(begin)
-    while size <= most:
-        piece = stream.readline(_STEP)
+def read_blocks(stream: io.BufferedReader, limit: LineLimit) -> Iterator[LineBlock | TooLong]:
+    """Yield the lines of a stream, about a mebibyte at a time, or :class:`TooLong` for a long line over the limit.
+
+    Shorter lines over the limit are in the blocks. If the file is damaged, the lines before the damage come first.
+    """
+    pieces: list[bytes] = []
+    size = lines_size = 0  # bytes of all pieces, and of the whole lines in them
+    ended = False
+    while not ended:
+        damage: Exception | None = None
+        try:
+            piece = stream.read1(_STEP)
+        except DAMAGE as error:
+            damage, piece = error, b""
+        ended = not piece
+        if last := piece.rfind(b"\n") + 1:
+            lines_size = size + last
         pieces.append(piece)
         size += len(piece)
-        if not piece or piece.endswith(b"\n"):
-            return b"".join(pieces)
+        if ended and not damage:
+            lines_size = size  # the last line may have no line end
+        if lines_size and (ended or size >= _BLOCK):
+            content = b"".join(pieces)
+            yield _block_of(content[:lines_size])
+            pieces, size, lines_size = [content[lines_size:]], size - lines_size, 0
+        if damage:
+            raise damage
+        if not lines_size and size > min(LONG_LINE_BYTES, limit.bytes):
+            with limit.turn():
+                long, rest = _finish_line(stream, pieces, limit.bytes)
+                yield long
+                del long
+            pieces, size, lines_size = [rest], len(rest), rest.rfind(b"\n") + 1
+
+
+def _block_of(lines: bytes) -> LineBlock:
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
+    return LineBlock(lines, ends if lines.endswith(b"\n") else np.append(ends, len(lines)))
+
+
+def _finish_line(stream: io.BufferedReader, pieces: list[bytes], most: int) -> tuple[LineBlock | TooLong, bytes]:
+    """Read the rest of a long line; return the line, and the bytes that were read after it."""
+    size = sum(map(len, pieces))
+    while size <= most:
+        piece = stream.read1(_STEP)
+        end = piece.find(b"\n") + 1 or len(piece)
+        pieces.append(piece[:end])
+        size += end
+        if not piece or piece[end - 1 : end] == b"\n":
+            return LineBlock(b"".join(pieces), np.array([size])), piece[end:]
     pieces.clear()
-    while piece := stream.readline(_STEP):
-        if piece.endswith(b"\n"):
-            break
-    return TooLong()
+    while piece := stream.read1(_STEP):
+        if end := piece.find(b"\n") + 1:
+            return TooLong(), piece[end:]
+    return TooLong(), b""
 
 
 def open_raw(url: str, *, at_random: bool = False) -> BinaryIO:
@@ -106,7 +157,7 @@ def open_stream(url: str, name: str) -> Iterator[tuple[Any, io.BufferedReader]]:
         elif compression:
             yield raw, io.BufferedReader(_Frames(raw, compression), _STEP)
         else:
-            yield raw, cast(io.BufferedReader, raw)
+            yield raw, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(Any, raw), _STEP)
 
 
 def first_bytes(content: bytes, name: str) -> bytes:

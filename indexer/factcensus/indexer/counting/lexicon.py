@@ -70,7 +70,7 @@ class WordLexicon:
     def text_forms(self, texts: pa.Array) -> TextForms:
         """Return :meth:`name_ids` for many strings."""
         encoder = self._analyzer.encoder()
-        ids, lengths = encoder.encode(texts.cast("binary").to_pylist())
+        ids, lengths = encoder.encode(texts.cast("large_binary"))
         starts = np.concatenate([[0], np.cumsum(lengths)])
         return TextForms(self._vocabulary.ids_of(encoder.table)[ids], starts, np.arange(len(texts) + 1))
 

@@ -5,7 +5,7 @@ Only sums are kept, so memory does not grow with the corpus. The sums of parts a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.corpus import (
+    BATCH_BYTES,
     BadLinePolicy,
     Piece,
     SkippedLines,
     SourceFile,
     pieces_of,
-    read_documents,
-    read_text_records,
+    read_batches,
 )
 from factcensus.indexer.counting.patterns import Patterns
 from factcensus.indexer.counting.step_counts import StepCounts
@@ -34,9 +34,6 @@ from factcensus.indexer.records import windows_of
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.order import Order
-
-#: Bytes of UTF-8 text that are analysed at once.
-BATCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,42 +146,39 @@ class Scanner:
         self, piece: Piece, found: ScanCounts, on_bytes: Callable[[int], None], notice: Callable[[str], None]
     ) -> None:
         skipped = SkippedLines(piece.file, notice)
-        options: Any = {
-            "text_field": self._settings.text_field,
-            "on_bad_line": self._settings.on_bad_line,
-            "on_skip": skipped,
-            "on_bytes": on_bytes,
-        }
-        if self._order is not None and self._order.by_id:
-            documents = read_documents(piece.file, **options)
-            keyed: Iterable[tuple[Any, bytes]] = ((document.id, document.text) for document in documents)
-        else:
-            keyed = read_text_records(piece, **options)
-        for keys, texts in _batches(keyed):
+        by_id = self._order is not None and self._order.by_id
+        batches = read_batches(
+            piece,
+            text_field=self._settings.text_field,
+            whole=by_id,
+            on_bad_line=self._settings.on_bad_line,
+            batch_bytes=BATCH_BYTES,
+            on_skip=skipped,
+            on_bytes=on_bytes,
+        )
+        for batch in batches:
             if self._order is None or self._steps is None:
-                self.count(texts, found)
+                self.count(batch["text"], found)
             else:
-                self._count_by_step(texts, self._steps_of(piece.file, keys) // self._steps, found)
+                steps = self._order.of_ids(batch["id"]) if by_id else self._steps_of(piece.file, batch["record"])
+                self._count_by_step(batch["text"], steps // self._steps, found)
         found.skipped_lines += skipped.count
 
-    def _steps_of(self, file: SourceFile, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+    def _steps_of(self, file: SourceFile, records: pa.Int64Array) -> npt.NDArray[np.int64]:
         assert self._order is not None
-        if self._order.by_id:
-            return self._order.of_ids(pa.array(keys, pa.string()))
-        return self._order.of_records(file.name, np.array(keys, np.int64))
+        return self._order.of_records(file.name, records.to_numpy())
 
-    def count(self, texts: Sequence[bytes], found: ScanCounts) -> None:
+    def count(self, texts: pa.LargeBinaryArray, found: ScanCounts) -> None:
         """Add the counts of documents, given by their texts."""
         ids, lengths = self._encoder.encode(texts)
         self._add(ids, lengths, found.counts)
         found.digest.add_texts(texts)
 
-    def _count_by_step(self, texts: Sequence[bytes], groups: npt.NDArray[np.int64], found: ScanCounts) -> None:
+    def _count_by_step(self, texts: pa.LargeBinaryArray, groups: npt.NDArray[np.int64], found: ScanCounts) -> None:
         """Add the counts of documents, and those of each group of steps; groups below 0 were never seen."""
         found.digest.add_texts(texts)
         for group in np.unique(groups).tolist():
-            mine = [texts[at] for at in np.flatnonzero(groups == group).tolist()]
-            ids, lengths = self._encoder.encode(mine)
+            ids, lengths = self._encoder.encode(texts.take(pa.array(np.flatnonzero(groups == group))))
             self._add(ids, lengths, self._of_group)
             for total, more in zip(found.counts, self._of_group, strict=True):
                 total += more
@@ -205,19 +199,3 @@ class Scanner:
             counts,
         )
         self._scratch.take(counts)
-
-
-def _batches(keyed: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list[bytes]]]:
-    """Yield keys and texts in batches of slightly more than BATCH_BYTES of text."""
-    keys: list[Any] = []
-    texts: list[bytes] = []
-    size = 0
-    for key, text in keyed:
-        keys.append(key)
-        texts.append(text)
-        size += len(text)
-        if size >= BATCH_BYTES:
-            yield keys, texts
-            keys, texts, size = [], [], 0
-    if texts:
-        yield keys, texts

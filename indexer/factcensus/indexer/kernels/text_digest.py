@@ -10,15 +10,16 @@ Source: Appleby, MurmurHash3.cpp, public domain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Array, bytes_of, eights
 from factcensus.indexer.kernels.compiled import compiled
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _N1, _N2, _FIVE = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
@@ -40,12 +41,11 @@ class TextDigest:
         self.sums = np.zeros(2, np.uint64) if sums is None else sums
         self.documents, self.text_bytes = documents, text_bytes
 
-    def add_texts(self, texts: Sequence[bytes]) -> None:
+    def add_texts(self, texts: pa.LargeBinaryArray) -> None:
         """Add texts in UTF-8."""
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        padded = np.frombuffer(b"".join((*texts, bytes(16))), np.uint8)
-        add_digests(np.ndarray((padded.size - 7,), "<u8", padded, strides=(1,)), starts, self.sums)
+        content, starts = bytes_of(texts)
+        padded = np.concatenate([content, np.zeros(16, np.uint8)])
+        add_digests(eights(padded), starts, self.sums)
         self.documents += len(texts)
         self.text_bytes += int(starts[-1])
 
