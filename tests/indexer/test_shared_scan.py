@@ -16,7 +16,7 @@ import pytest
 
 from factcensus.indexer import scan_facts
 from factcensus.indexer.cli import main
-from factcensus.indexer.corpus import texts
+from factcensus.indexer.corpus import reading
 from factcensus.indexer.counting.scanner import ScanSettings
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.places import Place, PlaceError
@@ -45,7 +45,7 @@ def random_texts(seed: int, number: int) -> list[str]:
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus of seven files, of which each is a unit, and the Parquet file several."""
     monkeypatch.setattr(scan_module, "UNIT_BYTES", 1)
-    monkeypatch.setattr(texts, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 2000)
     folder = tmp_path / "corpus"
     for number, ending in enumerate([".jsonl", ".jsonl.gz", ".json.zst", ".jsonl", ".json.gz", ".jsonl.zst"]):
         write_corpus(folder / f"{number}{ending}", records(random_texts(number, 30)))

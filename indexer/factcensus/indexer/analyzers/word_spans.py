@@ -62,12 +62,15 @@ def word_spans(analyzer: WordsAnalyzer, text: str, wanted: Sequence[int]) -> Spa
 
 def _counted(analyzer: WordsAnalyzer, text: str) -> Iterator[tuple[int, int, int, int]]:
     """Yield the sections of a text: start, end, number of the first word, and number after the last word."""
+    import pyarrow as pa
+
     encoder = analyzer.encoder()
     words = 0
     cuts = list(_cuts(text))
     for first in range(0, len(cuts) - 1, _SECTIONS):
         part = cuts[first : first + _SECTIONS + 1]
-        _, lengths = encoder.encode([text[begin:end].encode() for begin, end in pairwise(part)])
+        sections = [text[begin:end].encode() for begin, end in pairwise(part)]
+        _, lengths = encoder.encode(pa.array(sections, pa.large_binary()))
         for (begin, end), count in zip(pairwise(part), lengths.tolist(), strict=True):
             yield begin, end, words, words + count
             words += count

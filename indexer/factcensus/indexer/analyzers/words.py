@@ -8,7 +8,7 @@ Corpora use the compiled scanner, which finds the same words 20 to 30 times fast
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
