@@ -11,7 +11,7 @@ import pytest
 from factcensus.indexer import CountIndex, build_index
 from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.building import estimate as estimates
-from factcensus.indexer.building.build import compact_index
+from factcensus.indexer.building.compaction import compact_index
 from factcensus.indexer.building.estimate import check_disk, estimate_build
 from factcensus.indexer.cli import main
 from factcensus.indexer.corpus import SourceFile, find_source_files

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from factcensus.indexer import CountIndex, Scope, build_index
-from factcensus.indexer.building import build as build_module
+from factcensus.indexer.building import assembly
 from factcensus.indexer.corpus import find_source_files, read_documents
 from factcensus.indexer.errors import FactcensusError, InputError
 
@@ -493,7 +493,7 @@ def test_index_inside_the_corpus_folder_is_not_part_of_the_corpus(tmp_path: Path
     told: list[str] = []
     for out in (tmp_path / "one", tmp_path / "two"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build_module, "write_states", lambda *_, **__: 1 / 0)
+            patch.setattr(assembly, "write_states", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 build_index([tmp_path], out, jobs=1)
         with build(tmp_path, out, notice=told.append) as index:

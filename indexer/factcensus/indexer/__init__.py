@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factcensus.indexer.building.build import add_to_index, build_index, compact_index
+    from factcensus.indexer.building.build import add_to_index, build_index
+    from factcensus.indexer.building.compaction import compact_index
     from factcensus.indexer.changing.deletion import delete_documents
     from factcensus.indexer.changing.slices import slice_index
     from factcensus.indexer.changing.verify import verify_index
@@ -39,7 +40,7 @@ _MODULE_OF = {
     "InputError": "errors",
     "add_to_index": "building.build",
     "build_index": "building.build",
-    "compact_index": "building.build",
+    "compact_index": "building.compaction",
     "count_facts": "tables.counts",
     "delete_documents": "changing.deletion",
     "facts_from_rows": "tables.facts",

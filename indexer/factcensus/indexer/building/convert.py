@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
-from factcensus.indexer.building.build import Progress, check_settings, finished_shard, name_of, run_of
+from factcensus.indexer.building.assembly import finished_shard
+from factcensus.indexer.building.run import Progress, check_settings, name_of, run_of
 from factcensus.indexer.building.settings import BuildSettings
 from factcensus.indexer.building.shards import ShardForm, SortSettings, write_search_files
 from factcensus.indexer.building.staging import complete, finish, staging

@@ -20,17 +20,11 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.paths import index_folder
 from factcensus.indexer.records import texts
-from factcensus.indexer.storage.documents import (
-    Chosen,
-    count_ids,
-    count_sources,
-    count_text_bytes,
-    join_documents,
-    select_documents,
-    without_documents,
-)
+from factcensus.indexer.storage.chosen import Chosen, join_documents, without_documents
+from factcensus.indexer.storage.documents import count_ids, select_documents
 from factcensus.indexer.storage.maintain import commit, read_documents_of, read_manifest, remove_strays, write_states
 from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.storage.totals import count_totals
 from factcensus.indexer.system.files import explain_full_disk
 from factcensus.indexer.system.locks import lock_folder
 
@@ -161,12 +155,13 @@ def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int
     """Write the files of the next generation, and return its manifest, which is not yet in effect."""
     tables = {shard.number: folder / f"documents.{shard.number}.parquet" for shard in old.shards}
     shards, files = write_states({folder: old.shards}, folder, deleted, old, progress, layout=old.layout)
+    sources, text_bytes = count_totals(tables, deleted)
     return replace(
         old,
         shards=tuple(shards),
         files=dict(sorted(files.items())),
-        sources=count_sources(tables, deleted),
-        text_bytes=count_text_bytes(tables, deleted),
+        sources=sources,
+        text_bytes=text_bytes,
     ).after(old, "delete")
 
 

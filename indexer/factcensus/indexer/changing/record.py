@@ -40,7 +40,8 @@ import numpy as np
 
 from factcensus.indexer.answers import Proof
 from factcensus.indexer.errors import InputError, VerificationError
-from factcensus.indexer.storage.documents import Chosen, describe_removed, join_documents
+from factcensus.indexer.storage.chosen import Chosen, join_documents
+from factcensus.indexer.storage.documents import describe_removed
 from factcensus.indexer.system.files import create_file
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pathlib import Path
 from factcensus.indexer.answers import IndexSlice
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import index_folder
-from factcensus.indexer.storage.documents import count_sources, count_text_bytes
 from factcensus.indexer.storage.maintain import read_documents_of, read_manifest
 from factcensus.indexer.storage.manifest import TOKENIZER, Manifest
+from factcensus.indexer.storage.totals import count_totals
 from factcensus.indexer.system.files import explain_full_disk, new_folder, place_file, sync_files
 from factcensus.indexer.system.locks import lock_folder
 
@@ -68,11 +68,12 @@ def _sliced(index: Path, whole: Manifest, first: int, last: int) -> Manifest:
         raise InputError(f"{index} has no shard from {first} to {last}")
     tables = {shard.number: index / f"documents.{shard.number}.parquet" for shard in chosen}
     deleted = {number: rows for number, rows in read_documents_of(index, whole, "deleted").items() if number in tables}
+    sources, text_bytes = count_totals(tables, deleted)
     return replace(
         whole,
         shards=chosen,
-        sources=count_sources(tables, deleted),
-        text_bytes=count_text_bytes(tables, deleted),
+        sources=sources,
+        text_bytes=text_bytes,
         changes=(),
         files={name: record for name, record in whole.files.items() if _shard_of(name) in (None, *tables)},
         slice=IndexSlice(

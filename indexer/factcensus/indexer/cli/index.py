@@ -314,7 +314,7 @@ def _read_ids(file: Path) -> list[str]:
 @machine_options
 def compact(index: Path, out: Place | None, **options: Any) -> None:
     """Rewrite an index without its deleted documents, in as few shards as --memory allows."""
-    from factcensus.indexer.building.build import compact_index
+    from factcensus.indexer.building.compaction import compact_index
 
     with ConsoleProgress() as progress:
         manifest = compact_index(index, out, progress=progress, **options)

@@ -21,13 +21,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from factcensus.indexer.errors import IndexerError, IndexFormatError, InputError, too_many_files
+from factcensus.indexer.storage.chosen import Chosen
 from factcensus.indexer.storage.conditions import check_condition, selecting
 from factcensus.indexer.storage.fields import find_field, is_encodable, quote_text
 from factcensus.indexer.storage.layout import HeldFile
 from factcensus.indexer.system.files import explain_full_disk
 
-#: For each shard number, the sorted numbers of some documents in the shard.
-Chosen = Mapping[int, npt.NDArray[np.uint32]]
 #: For each shard number, its document table: a path, or a file held by an open index.
 Tables = Mapping[int, Path | HeldFile]
 #: The suffix that Linux appends to the name of an open file that was removed.
@@ -53,20 +52,6 @@ def _ask_again_if_moved(function: Callable[Arguments, Answer]) -> Callable[Argum
         return function(*arguments, **options)
 
     return asked
-
-
-def count_sources(tables: Tables, deleted: Chosen) -> dict[str, dict[str, int]]:
-    """Return the number of documents and tokens of each source."""
-    query = "SELECT source, count(*), sum(tokens) FROM documents GROUP BY source ORDER BY source"
-    with _documents(tables, deleted) as connection:
-        rows = connection.execute(query).fetchall()
-    return {source: {"documents": int(documents), "tokens": int(tokens)} for source, documents, tokens in rows}
-
-
-def count_text_bytes(tables: Tables, deleted: Chosen) -> int:
-    """Return the number of UTF-8 bytes of all texts."""
-    with _documents(tables, deleted) as connection:
-        return int(connection.execute("SELECT coalesce(sum(text_bytes), 0) FROM documents").fetchall()[0][0])
 
 
 @_ask_again_if_moved
@@ -188,21 +173,6 @@ def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[d
         connection.register("deleted", _rows_of(deleted))
         rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
         return rows
-
-
-def join_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the union of two sets of documents."""
-    nothing = np.zeros(0, np.uint32)
-    return {
-        number: np.union1d(some.get(number, nothing), others.get(number, nothing)).astype(np.uint32)
-        for number in sorted({*some, *others})
-    }
-
-
-def without_documents(some: Chosen, others: Chosen) -> dict[int, npt.NDArray[np.uint32]]:
-    """Return the documents in ``some`` that are not in ``others``."""
-    left = {number: np.setdiff1d(rows, others.get(number, rows[:0])) for number, rows in some.items()}
-    return {number: rows for number, rows in left.items() if len(rows)}
 
 
 @_ask_again_if_moved

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from factcensus.indexer.errors import InputError, NoIndexError, VerificationError
 from factcensus.indexer.paths import indexes_in, no_index
-from factcensus.indexer.storage.documents import Chosen
+from factcensus.indexer.storage.chosen import Chosen
 from factcensus.indexer.storage.index_analyzer import load_analyzer
 from factcensus.indexer.storage.layout import hash_file, write_hashed
 from factcensus.indexer.storage.manifest import MANIFEST, FileRecord, Layout, Manifest, ShardRecord

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from factcensus.indexer.storage.documents import Chosen
+from factcensus.indexer.storage.chosen import Chosen
 
 #: One document: the digest and size of its text, and its number in the whole index.
 RECORD = np.dtype([("digest", "<u8"), ("text_bytes", "<u8"), ("tokens", "<u8"), ("document", "<u8")])

@@ -6,8 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import stamina
-
 from factcensus.indexer.errors import FactcensusError, IndexerError
 from factcensus.indexer.system.places.protocols import redact
 
@@ -49,6 +47,8 @@ def with_retries(what: str, act: Callable[[], Result]) -> Result:
         NoFileError: There is no such file.
         PlaceError: All attempts failed, or the failure is permanent.
     """
+    import stamina  # slow to import, and not needed for local files
+
     try:
         for attempt in stamina.retry_context(
             on=TransientError,

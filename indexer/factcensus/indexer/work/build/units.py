@@ -18,11 +18,11 @@ from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building.shards import Piece, ShardForm, SortSettings, plan_shards, write_shard
 from factcensus.indexer.building.spool import SPOOL_FILES, SpoolTask, spool, write_words
-from factcensus.indexer.storage.documents import count_sources, count_text_bytes
 from factcensus.indexer.storage.maintain import write_state
 from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, FileRecord, Manifest, ShardRecord
 from factcensus.indexer.storage.repeated import RECORD, Repeats, records_of, repeated_in
 from factcensus.indexer.storage.shards import write_lexicon
+from factcensus.indexer.storage.totals import count_totals
 from factcensus.indexer.system.places import Place, read_ranges
 from factcensus.indexer.work.build.objects import (
     BIN_BITS,
@@ -188,12 +188,12 @@ def build_shard(job: BuildJob, build: BuildFolder, number: int, pieces: list[lis
         files |= states
         for name in files:
             (job.out / name).upload(folder / name)
-        tables = {number: folder / f"documents.{number}.parquet"}
+        sources, text_bytes = count_totals({number: folder / f"documents.{number}.parquet"}, {})
         described = {
             "shard": asdict(record),
             "files": {name: asdict(each) for name, each in files.items()},
-            "sources": count_sources(tables, {}),
-            "text_bytes": count_text_bytes(tables, {}),
+            "sources": sources,
+            "text_bytes": text_bytes,
         }
     return to_json(described)
 
