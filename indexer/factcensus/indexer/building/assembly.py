@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer
@@ -72,7 +71,7 @@ class Base:
 
     folder: Path
     manifest: Manifest
-    replaced: Chosen = MappingProxyType({})
+    replaced: Chosen
 
     def deleted(self) -> Chosen:
         """Return its deleted documents, with the replaced ones."""
