@@ -79,6 +79,18 @@ def index(tmp_path: Path, run: Run) -> Path:
     return tmp_path / "wiki"
 
 
+def test_build_can_verify_the_index_in_its_own_process(tmp_path: Path, run: Run) -> None:
+    write_corpus(tmp_path / "c.jsonl", records(TEXTS, SOURCES))
+    options = ["index", "build", tmp_path / "c.jsonl", "--jobs", 1, "--verify", "--out"]
+    built = run(*options, tmp_path / "ix")
+    assert built.code == 0
+    assert built.out.endswith(run("index", "verify", tmp_path / "ix").out)
+    for more in (["memory://ix"], [tmp_path / "iy", "--work", tmp_path / "work"]):
+        refused = run(*options, *more)
+        assert refused.code == 2
+        assert "--verify checks only an index that this process builds in a local folder" in refused.err
+
+
 @pytest.fixture
 def facts(tmp_path: Path) -> Path:
     with (tmp_path / "facts.csv").open("w", encoding="utf-8", newline="") as file:

@@ -10,9 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.http.metrics import Metrics
-from factcensus.api.http.negotiation import media_type_of
-from factcensus.api.http.parameters import NamedRoute
-from factcensus.api.http.problems import Problem
+from factcensus.api.http.parameters import NamedRoute, require_json
 from factcensus.api.jobs.remote import Jobs
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog, unknown_index
@@ -124,16 +122,6 @@ async def jobs_of(request: Request) -> Jobs:
 async def holder_of(request: Request) -> str:
     """Return the name of the key that the request carried; empty if API keys are disabled."""
     return str(getattr(request.state, "holder", ""))
-
-
-async def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON; the framework would report a validation error."""
-    media_type = media_type_of(request.headers.get("content-type"))
-    if media_type != "application/json":
-        raise Problem(
-            "unsupported-format",
-            f"the Content-Type is {media_type[:100] or 'missing'}; send JSON with Content-Type: application/json",
-        )
 
 
 IndexesOf = Annotated[VisibleIndexes, Depends(indexes_of)]

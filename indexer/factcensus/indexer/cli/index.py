@@ -33,7 +33,7 @@ from factcensus.indexer.system.console import print_json, print_table
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
-    from factcensus.indexer.answers import Proof
+    from factcensus.indexer.answers import Proof, Verification
     from factcensus.indexer.changing.deletion import Deletion
     from factcensus.indexer.storage.manifest import Layout, Manifest
     from factcensus.indexer.system.places import Place
@@ -91,6 +91,12 @@ def _reading_options(function: Function) -> Function:
     is_flag=True,
     help="store the original texts as well, so that passages show them and 'documents --verbatim' finds exact strings",
 )
+@option(
+    "--verify",
+    "verified",
+    is_flag=True,
+    help="afterwards check the index like 'index verify', without starting another process",
+)
 @machine_options
 @_reading_options
 @work_options
@@ -102,7 +108,13 @@ def _reading_options(function: Function) -> Function:
     help="run only this stage: analyse files, merge their words, write shards, or write the manifest",
 )
 def build(
-    sources: tuple[str, ...], out: Place, dry_run: bool, work: WorkChoice, stage: str | None, **options: Any
+    sources: tuple[str, ...],
+    out: Place,
+    dry_run: bool,
+    verified: bool,
+    work: WorkChoice,
+    stage: str | None,
+    **options: Any,
 ) -> None:
     """Build an index from JSON Lines (plain, .gz, .zst, .xz or .bz2) and Parquet files.
 
@@ -113,6 +125,8 @@ def build(
 
     if stage is not None and work.work is None:
         raise InputError("--stage has no effect without --work; give a work folder")
+    if verified and (work.work is not None or not out.is_local):
+        raise InputError("--verify checks only an index that this process builds in a local folder; leave it out")
     if dry_run:
         _print_estimate(sources, out, options)
         return
@@ -122,6 +136,24 @@ def build(
     with ConsoleProgress() as progress:
         manifest = build_index(sources, out, progress=progress, notice=notice, **options)
     _print_built(out, manifest)
+    if verified:
+        _print_intact(out, _checked(out.path))
+
+
+def _checked(index: Path, *, full: bool = False, record: Path | None = None) -> Verification:
+    from factcensus.indexer.changing.verify import verify_index
+
+    with ConsoleProgress() as progress:
+        return verify_index(
+            index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
+        )
+
+
+def _print_intact(index: object, checked: Verification) -> None:
+    print(
+        f"{index} is intact: {checked.files} files, {size_text(checked.bytes)}, "
+        f"{checked.rows_compared:,} neighbouring suffixes in order"
+    )
 
 
 def _build_shared(
@@ -406,19 +438,11 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
 
     Exits with status 3 and names the file if one is wrong.
     """
-    from factcensus.indexer.changing.verify import verify_index
-
-    with ConsoleProgress() as progress:
-        checked = verify_index(
-            index, full=full, record=record, progress=lambda done, total: progress("verify", done, total, "B")
-        )
+    checked = _checked(index, full=full, record=record)
     if as_json:
         print_json({"index": str(index), "intact": True, **checked.as_json()})
     else:
-        print(
-            f"{index} is intact: {checked.files} files, {size_text(checked.bytes)}, "
-            f"{checked.rows_compared:,} neighbouring suffixes in order"
-        )
+        _print_intact(index, checked)
         if record is not None and checked.record is not None:
             _print_proof(record, checked.record)
 
