@@ -119,7 +119,7 @@ def test_infini_gram_engine_reads_our_index_and_counts_the_same(
     assert get_analyzer(name).token_dtype == token_dtype
     place = folder / f"ours-{analyzer}-{shard_tokens}"
     corpus = write_corpus(place / "c.jsonl", records(texts))
-    build_index([corpus], place / "ix", analyzer=name, shard_tokens=shard_tokens, jobs=1)
+    build_index([corpus], place / "ix", analyzer=name, shard_tokens=shard_tokens, jobs=1, keep_text=True)
     shards = read_shards(place / "ix", width)
     assert len(shards) == 1 if shard_tokens is None else len(shards) > 3
     for shard in shards:

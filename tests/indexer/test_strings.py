@@ -166,6 +166,8 @@ def test_error_without_texts_names_the_option(tmp_path: Path) -> None:
         {"pattern": "(a"},
         {"pattern": "a*"},
         {"pattern": r"(?=a)"},
+        {"pattern": "((a{100}){100}){100}"},
+        {"pattern": "(.{0,900}a){9}" * 90},
     ],
 )
 def test_invalid_question_is_an_error(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -267,6 +269,25 @@ def test_number_is_found_with_any_separators(layout: Layout, tmp_path: Path) -> 
             assert found(index, text=asked, normalise="digits") == list(range(len(spelled)))
         assert found(index, text=iban[1], normalise="digits") == [5, 6, 7]
         assert marked(index, text=iban[0], normalise="digits") == iban
+
+
+def test_capitals_of_an_index_of_cased_words_may_be_missed_and_this_is_reported(tmp_path: Path) -> None:
+    texts = [
+        "DE89 3704",
+        "de89 3704",
+        "De89 3704",
+        f"{MAIL}",
+        f"{MAIL.upper()}",
+        "Jane.doe@example.org",
+        "+49 30 901820",
+    ]
+    with make_index(tmp_path, texts, analyzer="words-cased", keep_text=True) as index:
+        iban = index.find_documents(text="DE89 3704", normalise="digits")
+        mail = index.find_documents(text=MAIL, normalise="email")
+        assert [[each.document for each in page.documents] for page in (iban, mail)] == [[0, 1], [3, 4]]
+        assert not iban.exact
+        assert not mail.exact
+        assert index.find_documents(text="+4930901820", normalise="phone").exact
 
 
 @settings(QUICK, max_examples=60)

@@ -40,7 +40,7 @@ SUBWORDS_PER_BYTE = 0.23
 INDEX_BYTES_PER_TOKEN = 4.5
 #: Bytes of an index in the layout compact per token: 2.6 to 2.9 for words of English.
 COMPACT_BYTES_PER_TOKEN = 2.8
-#: Bytes of the original texts in an index per byte of text: 0.38 to 0.42.
+#: Bytes of the original texts in an index per byte of text: 0.34 to 0.43.
 KEPT_PER_TEXT_BYTE = 0.4
 #: Bytes of the spool per token, besides the token: documents and words.
 SPOOL_BYTES_PER_TOKEN = 0.5

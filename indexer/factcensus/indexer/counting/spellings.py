@@ -49,6 +49,11 @@ class Spellings:
     pattern: re.Pattern[str]
     national: frozenset[str] = frozenset()
 
+    @property
+    def has_letters(self) -> bool:
+        """Whether a spelling has letters, whose case may differ."""
+        return bool(self.fixed) or any(character.isalpha() for string in self.divided for character in string)
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return start and end of every spelling in a text that is not part of a longer string."""
         spans, at = [], 0
@@ -95,7 +100,8 @@ def _digits(text: str) -> Spellings:
     characters = "".join(character for character in text if character.isalnum())
     if not characters.isascii() or sum(map(str.isdigit, characters)) < 3:
         raise InputError(f"{text!r} is not a number of at least three digits 0-9; give one such as '4929 1234 5678'")
-    return Spellings((characters.lower(),), (), _divided_pattern([characters]))
+    divided = dict.fromkeys([characters, characters.lower(), characters.upper()])
+    return Spellings(tuple(divided), (), _divided_pattern([characters]))
 
 
 def _email(text: str) -> Spellings:

@@ -110,10 +110,10 @@ def search_shards(
             candidates = np.flatnonzero(counted) if len(counted) else np.arange(shard.documents)
         else:
             mentions = shard.mentions(query.forms, counted) if query.forms else _nothing()
+            deadline.check()
             candidates, numbers = np.unique(mentions.documents, return_counts=True)
             if not verified:
                 found.hits.append(StringHits(shard, candidates, numbers.astype(np.int64), mentions))
-                deadline.check()
                 continue
         found.of += len(candidates)
         found.hits.append(_verified(index, query, shard, candidates.astype(np.int64), deadline, found))

@@ -12,13 +12,14 @@ from factcensus.indexer.counting.boundaries import whole_occurrences
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.spellings import Spellings, divisions, spellings_of
 from factcensus.indexer.errors import EmptyQueryError, InputError, MissingExtraError
+from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
     from factcensus.indexer.opened import OpenedIndex
 
 #: Memory for the automaton of a pattern.
-_PATTERN_BYTES = 64 << 20
+_PATTERN_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def _spelled(index: OpenedIndex, text: str, kind: str, region: str | None, deadl
         spans=spellings.spans,
         in_bytes=lambda _content: True,
         forms=_forms(index, spellings, deadline or Deadline()),
+        # An index with cased words has a sequence for each mixture of capitals, of which only some are tried.
+        complete=index.analyzer.name == "words" or not spellings.has_letters,
         needs_text=False,
     )
 
@@ -114,17 +117,23 @@ def _forms(index: OpenedIndex, spellings: Spellings, deadline: Deadline) -> list
         return id
 
     def occurs(words: TokenIds) -> bool:
-        return any(shard.most_occurrences(words) for shard in index.shards)
+        # The bound of the layout compact is loose for several words. Deleted documents count as well, because a
+        # deletion also looks for those that were deleted before.
+        return any(
+            shard.most_occurrences(words) and (len(words) == 1 or shard.count(words, EVERYTHING, -1, deadline.flag)[0])
+            for shard in index.shards
+        )
 
     forms: set[TokenIds] = set()
     for string in spellings.divided:
         forms.update(divisions(string, id_of, occurs, deadline.check))
     for parts in spellings.fixed:
         words = [word for part in parts for word in index.analyzer.tokens(part)]
-        for spelled in (words, [word.lower() for word in words]):
+        for spelled in (words, [word.lower() for word in words], [word.upper() for word in words]):
             ids = tuple(map(id_of, spelled))
             if ids and -1 not in ids:
                 forms.add(ids)
+    deadline.check()
     return sorted(forms)
 
 
