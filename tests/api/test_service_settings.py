@@ -46,6 +46,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
         "FACTCENSUS_CORS_ORIGINS": "https://a.example,https://b.example",
         "FACTCENSUS_FACT_TABLES": os.pathsep.join(["/a/facts.parquet", "two.csv"]),
         "FACTCENSUS_WARM_UP": "0",
+        "FACTCENSUS_TELEMETRY": "1",
         "FACTCENSUS_ALLOWED_HOSTS": "a.example, *.b.example",
         "FACTCENSUS_FORWARDED_ALLOW_IPS": "192.0.2.1,10.0.0.0/8",
         "FACTCENSUS_POLL_SECONDS": "2.5",
@@ -71,6 +72,7 @@ def test_every_setting_has_a_variable(environment: pytest.MonkeyPatch) -> None:
         cors_origins=("https://a.example", "https://b.example"),
         fact_tables=(Path("/a/facts.parquet"), Path("two.csv")),
         warm_up=False,
+        telemetry=True,
         allowed_hosts=("a.example", "*.b.example"),
         forwarded_allow_ips=("192.0.2.1", "10.0.0.0/8"),
         remote=("wiki=http://a:1,http://b:2", "pile=http://c:3"),
@@ -116,6 +118,7 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     expected = {"FACTCENSUS_INDEXES": "none", "FACTCENSUS_HOST": "127.0.0.1", "FACTCENSUS_PORT": "8080"}
     expected |= {"FACTCENSUS_LOG_LEVEL": "info", "FACTCENSUS_KEYS_FILE": "none", "FACTCENSUS_ALLOW_ANONYMOUS": "0"}
     expected |= {"FACTCENSUS_REQUESTS_PER_MINUTE": "0", "FACTCENSUS_LOG_FORMAT": "text", "FACTCENSUS_WARM_UP": "1"}
+    expected |= {"FACTCENSUS_TELEMETRY": "0"}
     expected |= dict.fromkeys(("FACTCENSUS_INDEXES_IN", "FACTCENSUS_ADMIN_KEYS", "FACTCENSUS_JOBS_FOLDER"), "none")
     expected |= {"FACTCENSUS_WORKERS": "1", "FACTCENSUS_POLL_SECONDS": str(Settings().poll_seconds)}
     expected |= dict.fromkeys(("FACTCENSUS_CORS_ORIGINS", "FACTCENSUS_FACT_TABLES", "FACTCENSUS_REMOTE"), "none")

@@ -23,6 +23,7 @@ from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.middleware import Compression, Observation
 from factcensus.api.http.origins import AllowedHosts, check_addresses, host_names
 from factcensus.api.http.problems import add_problem_handlers
+from factcensus.api.http.telemetry import Tracing, tracer_provider
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.jobs.remote import COUNTING, RemoteJobs, methods_for_peers
 from factcensus.api.jobs.runner import JobRunner
@@ -82,6 +83,7 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     #: The time by which the server must have stopped.
     app.state.stop_by = 0.0
     app.state.models = models
+    app.state.tracer_provider = None
     app.state.form_secret = member.secret
     app.state.slots = Slots(settings.limits.max_parallel_requests, Tally(member))
     # Requests are matched against one route after another, so the most used routes come first. Routers are not nested,
@@ -181,6 +183,8 @@ async def _lifespan(service: Service, runner: JobRunner | None, models: Models, 
             await run_in_threadpool(runner.close)
         await run_in_threadpool(models.close)
         await run_in_threadpool(catalog.close)
+        if app.state.tracer_provider is not None:
+            await run_in_threadpool(app.state.tracer_provider.shutdown)  # sends the last spans
 
 
 def _add_middleware(app: FastAPI, settings: Settings, keys: Mapping[str, Key], member: Member) -> None:
@@ -193,6 +197,9 @@ def _add_middleware(app: FastAPI, settings: Settings, keys: Mapping[str, Key], m
     if (names := host_names(settings)) is not None:
         app.add_middleware(AllowedHosts, names=names)
     app.add_middleware(UnambiguousHeaders)
+    if settings.telemetry:
+        app.state.tracer_provider = tracer_provider(app.version)
+        app.add_middleware(Tracing, provider=app.state.tracer_provider)
     app.add_middleware(Observation, metrics=app.state.service.metrics, keyed=settings.keys_file is not None)
     if settings.cors_origins:
         app.add_middleware(

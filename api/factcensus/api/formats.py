@@ -175,8 +175,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 FILE_ENDINGS: dict[str, str] = {known.ending: known.media_type for known in FORMATS}
 #: The formats besides JSON, for the OpenAPI document.
 TABLE_CONTENT: dict[str, Any] = {
-    known.media_type: {"schema": {"type": "string"} | ({} if known in FORMATS[1:3] else {"format": "binary"})}
-    for known in FORMATS[1:]
+    known.media_type: {"schema": {"type": "string", "format": "binary"}} for known in FORMATS[1:]
 }
 
 

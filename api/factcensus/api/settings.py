@@ -92,6 +92,8 @@ class Settings:
     log_level: str = "info"
     #: ``text``, or ``json`` for one JSON object per line.
     log_format: str = "text"
+    #: Whether to send traces with OpenTelemetry (:mod:`factcensus.api.http.telemetry`).
+    telemetry: bool = False
     #: A file of hashed API keys (:mod:`factcensus.api.http.access`). Without one, anyone who reaches the service may
     #: query it.
     keys_file: Path | None = None

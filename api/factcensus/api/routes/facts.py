@@ -63,7 +63,7 @@ class _Begun:
     summary="Count a table of facts",
     response_class=Response,
     responses={
-        200: {"model": FactsAnswer, "content": TABLE_CONTENT},
+        200: {"model": FactsAnswer, "content": {"application/json": {}, **TABLE_CONTENT}},
         202: {"model": JobAnswer, "description": "The table is counted as a job; `Location` is its URL."},
     },
     openapi_extra={

@@ -79,7 +79,7 @@ async def remove_job(job: JobId, jobs: JobsOf, holder: HolderOf) -> Response:
     summary="Fetch the counts of a job",
     response_class=Response,
     responses={
-        200: {"model": FactsAnswer, "content": TABLE_CONTENT},
+        200: {"model": FactsAnswer, "content": {"application/json": {}, **TABLE_CONTENT}},
         304: {"description": "The result with this ETag is still valid."},
     },
 )
