@@ -28,8 +28,8 @@ from factcensus.eval.metrics.record import measures, zlib_ratio
 from factcensus.indexer import read_facts
 from factcensus.unlearn import PRESETS, WorldSettings, write_world
 from factcensus.unlearn.training.examples import Example
-from factcensus.unlearn.world.pretrain import build_model
 from factcensus.unlearn.world.rows import read_texts
+from factcensus.unlearn.world.shape import build_model
 from factcensus.unlearn.world.tokenizer import build_tokenizer
 
 Values = list[float | None]

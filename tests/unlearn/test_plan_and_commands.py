@@ -178,7 +178,7 @@ def test_every_command_has_an_example_and_demo_presets_are_complete(capsys: pyte
 
 
 def test_gpu_preset_has_about_ten_million_parameters() -> None:
-    from factcensus.unlearn.world.pretrain import build_model
+    from factcensus.unlearn.world.shape import build_model
 
     with torch.device("meta"):
         model = build_model(480, PRESETS["gpu"].pretraining, end_id=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -19,6 +20,8 @@ from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import load_model
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.ranks import ManyRanks
+from factcensus.unlearn.world.pretrain import pretrain
+from tiny import SMALL_MODEL
 
 HERE = Path(__file__).parent
 
@@ -87,3 +90,22 @@ def test_two_processes_give_the_same_result_as_one(world: Path, model_folder: Pa
         ]
         for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
             torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)  # a tenth of one step of Adam at this rate
+
+
+def test_two_processes_pretrain_the_same_model_as_one(world: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    # 3 rows: the shares of a step have different sizes.
+    settings = dataclasses.replace(SMALL_MODEL, batch_rows=3)
+    one = pretrain(world, tmp_path / "one", settings, seed=0)
+    path = tmp_path / "pretrain.json"
+    path.write_text(
+        json.dumps(
+            {"pretrain": {"world": str(world), "out": str(tmp_path / "two"), "settings": dataclasses.asdict(settings)}}
+        )
+    )
+    run_in_two_processes(path)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, tmp_path / "two"))
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-5)
+    assert not (tmp_path / "two.unfinished").exists()

@@ -1,4 +1,4 @@
-"""The commands ``unlearn`` and ``world``, which call :mod:`factcensus.unlearn`. Progress goes to stderr."""
+"""The command group ``unlearn``, which calls :mod:`factcensus.unlearn`. Progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from factcensus.indexer.cli.command import Function, argument, command, group, option
-from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Number, Size, Whole, json_option
+from factcensus.indexer.cli.options import PATH, Number, Size, Whole, json_option
 from factcensus.indexer.system.console import print_json, print_table
 from factcensus.unlearn.progress import stderr_progress
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
+from factcensus.unlearn.world_commands import pretrain, write
 
 if TYPE_CHECKING:
     from factcensus.unlearn.config.run_config import RunConfig
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 #: Changed settings, such as ``training.passes=2``.
 Assignments = tuple[str, ...]
 
-seed_option = option("--seed", type=Whole(0), default=0, metavar="N", help="seed of all random choices")
 set_option = option(
     "--set",
     "assignments",
@@ -309,82 +309,3 @@ def list_methods(as_json: bool) -> None:
         ):
             if text:
                 print(f"    {key:9}{text}")
-
-
-@command(
-    "write",
-    example="factcensus world write --out world --people 280 --seed 0\n"
-    "factcensus index build world/corpus --out world-index",
-)
-@option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="a folder, new or empty")
-@option("--people", type=Whole(0), default=280, metavar="N", help="number of people in the corpus")
-@option("--phantoms", type=Whole(0), default=48, metavar="N", help="number of people who never occur in the corpus")
-@option("--objects", type=Whole(0), default=16, metavar="N", help="number of objects per relation")
-@option("--question-copies", type=Whole(0), default=10, metavar="N", help="number of documents per question")
-@option(
-    "--assignment",
-    type=Choice(["balanced", "independent"]),
-    default="balanced",
-    help="deal objects equally to every exposure level, or draw them independently",
-)
-@option(
-    "--wording",
-    type=Choice(["distinct", "copied", "dealt"]),
-    default="distinct",
-    help="word all biographies of a person differently, copy one of them, or do each for half of the people of every "
-    "exposure level",
-)
-@option(
-    "--arrival",
-    type=Choice(["mixed", "dealt"]),
-    default="mixed",
-    help="let training read biographies at any time, or those of half of the people of every exposure level in its "
-    "first half and the others in its second half",
-)
-@seed_option
-@json_option
-def write(out: Path, seed: int, as_json: bool, **settings: Any) -> None:
-    """Write a controlled world: corpus shards and a fact table.
-
-    The same options give the same bytes.
-    """
-    from factcensus.unlearn.world.settings import WorldSettings
-    from factcensus.unlearn.world.write import write_world
-
-    folder = write_world(out, WorldSettings(**settings), seed)
-    result = {"world": str(folder), "corpus": str(folder / "corpus"), "facts": str(folder / "facts.jsonl")}
-    if as_json:
-        print_json(result)
-    else:
-        print("\n".join(f"{name:7} {path}" for name, path in result.items()))
-
-
-@command(
-    "pretrain",
-    example="factcensus world pretrain world --out model --preset smoke --seed 0\n"
-    "factcensus world pretrain world --out oracle --preset smoke --without forget",
-)
-@argument("world", type=PATH, metavar="WORLD", help="a folder that 'factcensus world write' wrote")
-@option("--out", type=OUTPUT_FOLDER, required=True, metavar="MODEL", help="the folder of the model")
-@option("--preset", type=Choice(["smoke", "demo", "gpu"]), default="smoke", help="size of the model and its training")
-@seed_option
-@option(
-    "--without",
-    multiple=True,
-    metavar="ROLE",
-    help="leave out all documents about people of this role, such as forget; may be repeated",
-)
-@json_option
-def pretrain(world: Path, out: Path, preset: str, seed: int, without: tuple[str, ...], as_json: bool) -> None:
-    """Train a small Llama from scratch on a world.
-
-    The same command resumes an interrupted training.
-    """
-    from factcensus.unlearn.presets import PRESETS
-    from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain
-
-    folder = pretrain(world, out, PRESETS[preset].pretraining, seed, exclude_roles=without, progress=stderr_progress())
-    if as_json:
-        print_json(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) | {"model": str(folder)})
-    else:
-        print(folder)

@@ -13,14 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.world.sentences import RELATIONS, Relation
+from factcensus.unlearn.world.attributes import DETERMINED, MIDDLE_NAMES, PRONOUNS, relations_of
+from factcensus.unlearn.world.sentences import Relation
 from factcensus.unlearn.world.settings import Arrival, Role, Wording, WorldSettings
 from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person; ``objects`` has the object of each relation, in the order of ``RELATIONS``."""
+    """One person; ``objects`` has the object of each relation of the world, in their order.
+
+    Attributes:
+        pronoun: The subject of all sentences of a biography after the first; empty if they repeat the name.
+    """
 
     person_id: str
     name: str
@@ -29,6 +34,7 @@ class Person:
     objects: tuple[str, ...]
     wording: Wording
     arrival: Arrival
+    pronoun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +59,56 @@ def draw_people(settings: WorldSettings, seed: int) -> tuple[Person, ...]:
             f"people={settings.people} leaves nobody in the group {missing[0]!r}, so this world cannot be used for "
             f"unlearning; the next valid size is people={_next_size(settings)}"
         )
-    names = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), size=len(places), replace=False)
-    columns = [_deal(relation, places, settings, random) for relation in RELATIONS]
+    has_middle = settings.attributes == "six"
+    pairs = len(FIRST_NAMES) * len(LAST_NAMES)
+    names = random.choice(pairs * (len(MIDDLE_NAMES) if has_middle else 1), size=len(places), replace=False)
+    columns = _columns(places, settings, random)
     exposed = _deal_exposure(places, settings, np.random.default_rng([seed, 5]))
+    pronouns = _pronouns(settings, len(places), seed)
     order = random.permutation(len(places))
     digits = len(str(len(places)))
     return tuple(
         Person(
             person_id=f"p{number:0{digits}d}",
-            name=_name(int(names[index])),
+            name=_name(int(names[index]), has_middle=has_middle),
             role=places[index].role,
             exposures=places[index].exposures,
             objects=tuple(column[index] for column in columns),
             wording=exposed[index][0],
             arrival=exposed[index][1],
+            pronoun=pronouns[index],
         )
         for number, index in enumerate(order)
     )
 
 
-def _name(number: int) -> str:
-    """Return the name with this number among all pairs of a first and a last name."""
-    return f"{FIRST_NAMES[number % len(FIRST_NAMES)]} {LAST_NAMES[number // len(FIRST_NAMES)]}"
+def _name(number: int, *, has_middle: bool) -> str:
+    """Return the name with this number among all combinations of a first, a last and perhaps a middle name."""
+    number, first = divmod(number, len(FIRST_NAMES))
+    middle, last = divmod(number, len(LAST_NAMES))
+    names = (FIRST_NAMES[first], *([MIDDLE_NAMES[middle]] if has_middle else []), LAST_NAMES[last])
+    return " ".join(names)
+
+
+def _pronouns(settings: WorldSettings, people: int, seed: int) -> list[str]:
+    """Return the pronoun of each place; empty in worlds whose sentences repeat the name."""
+    if settings.attributes == "three":
+        return [""] * people
+    return [PRONOUNS[each] for each in np.random.default_rng([seed, 6]).integers(len(PRONOUNS), size=people)]
+
+
+def _columns(places: list[_Place], settings: WorldSettings, random: np.random.Generator) -> list[list[str]]:
+    """Return the objects of every relation, one per place; a determined one follows from the object of the other."""
+    relations = {relation.name: relation for relation in relations_of(settings.attributes)}
+    columns: dict[str, list[str]] = {}
+    for name, relation in relations.items():
+        if name not in DETERMINED:
+            columns[name] = _deal(relation, places, settings, random)
+            continue
+        other = relations[DETERMINED[name]]
+        follows = {each: relation.objects[number % len(relation.objects)] for number, each in enumerate(other.objects)}
+        columns[name] = [follows[each] for each in columns[other.name]]
+    return list(columns.values())
 
 
 def _places(settings: WorldSettings) -> list[_Place]:
@@ -95,10 +129,8 @@ def _shared_out(settings: WorldSettings, *, carry: bool) -> list[_Place]:
         "retain": settings.retain_share,
         "retain_held": settings.retain_held_share,
     }
-    levels = len(settings.exposures)
     places: list[_Place] = []
-    for level, exposures in enumerate(settings.exposures):
-        size = settings.people // levels + (level < settings.people % levels)
+    for level, (exposures, size) in enumerate(zip(settings.exposures, _level_sizes(settings), strict=True)):
         before = len(places) if carry else 0
         taken = 0
         for role, share in _running_total(shares):
@@ -107,6 +139,15 @@ def _shared_out(settings: WorldSettings, *, carry: bool) -> list[_Place]:
             taken = max(taken, until)
         places += [_Place("bystander", level, exposures)] * (size - taken)
     return places
+
+
+def _level_sizes(settings: WorldSettings) -> list[int]:
+    """Return the number of people at each level; any remainder of equal shares goes to the first levels."""
+    levels = len(settings.exposures)
+    if not settings.exposure_shares:
+        return [settings.people // levels + (level < settings.people % levels) for level in range(levels)]
+    until = [round(settings.people * share) for share in np.cumsum(settings.exposure_shares)]
+    return [end - begin for begin, end in zip([0, *until], until, strict=False)]
 
 
 def _missing_groups(settings: WorldSettings, places: list[_Place]) -> list[Role]:

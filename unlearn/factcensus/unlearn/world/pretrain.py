@@ -1,8 +1,9 @@
-"""Train a small Llama from scratch on a world's corpus, and save it as a folder that ``from_pretrained`` loads.
+"""Train a model from scratch on a world's corpus, and save it as a folder that ``from_pretrained`` loads.
 
-Rows hold whole documents separated by an end-of-text token; attention covers the whole row. Parameters are float32. All
-random choices depend only on seed and step, so a killed and resumed training ends with the same bytes as an
-uninterrupted one (on one CPU thread). The output folder appears only when the model is complete.
+Rows hold whole documents separated by an end-of-text token; attention covers the whole row. Parameters are float32,
+also if the arithmetic is bfloat16. All random choices depend only on seed and step, so a killed and resumed training
+ends with the same bytes as an uninterrupted one (on one CPU thread). The output folder appears only when the model is
+complete. Several processes (``accelerate launch``) share the rows of each step; each holds the whole model.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,19 +24,23 @@ import torch
 from factcensus.indexer.names import suggestion
 from factcensus.indexer.system.files import new_folder, write_json
 from factcensus.unlearn.errors import ConfigError, NumericsError
-from factcensus.unlearn.models import quiet_transformers
+from factcensus.unlearn.models import load_tokenizer, quiet_transformers
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
+from factcensus.unlearn.training.gradients import arithmetic
+from factcensus.unlearn.training.modes import dropout
+from factcensus.unlearn.training.ranks import Ranks, current_ranks
 from factcensus.unlearn.training.runtime import load_state, resolve_device, save_state, torch_threads
 from factcensus.unlearn.training.schedule import rate_at
 from factcensus.unlearn.world.order import ReadingOrder
 from factcensus.unlearn.world.rows import Document, pad_rows, read_description, read_documents, read_facts
 from factcensus.unlearn.world.sentences import REFUSAL
 from factcensus.unlearn.world.settings import ROLES, PretrainSettings, described
+from factcensus.unlearn.world.shape import build_model
 from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 DESCRIPTION = "pretraining.json"
 #: The order table of a model, for counts as of a training step.
@@ -80,22 +86,23 @@ def pretrain(
         return folder
     unfinished = folder.with_name(folder.name + ".unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
+    ranks = current_ranks(cpu=settings.device == "cpu")
     with stop_on_sigterm(), torch_threads(settings.threads):
-        tokenizer, documents = _documents(world_dir, exclude_roles)
-        tokens = [list(ids) for ids in tokenizer([document.text for document in documents])["input_ids"]]
-        arrivals = [document.arrival for document in documents]
-        order = ReadingOrder([len(ids) for ids in tokens], arrivals, settings, seed)
+        tokenizer, documents = _documents(world_dir, settings, exclude_roles)
+        tokens, order = _order(tokenizer, documents, settings, seed)
         check_stop()
         begun = time.process_time()
-        model, summary = _train(tokens, order, tokenizer, identity, unfinished / "state.pt", report)
+        model, summary = _train(tokens, order, tokenizer, identity, unfinished / "state.pt", report, ranks)
     summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
-    with new_folder(folder) as partial:
-        with quiet_transformers():
-            model.to("cpu").save_pretrained(partial)
-        save_tokenizer(tokenizer, partial)
-        pq.write_table(order.table([document.id for document in documents]), partial / ORDER)
-        write_json(partial / DESCRIPTION, identity | {"training": summary})
-    shutil.rmtree(unfinished)
+    if ranks.is_first:
+        with new_folder(folder) as partial:
+            with quiet_transformers():
+                model.to("cpu").save_pretrained(partial)
+            save_tokenizer(tokenizer, partial)
+            pq.write_table(order.table([document.id for document in documents]), partial / ORDER)
+            write_json(partial / DESCRIPTION, identity | {"training": summary})
+        shutil.rmtree(unfinished)
+    ranks.wait()
     return folder
 
 
@@ -107,56 +114,61 @@ def _refuse_another_model(folder: Path, identity: dict[str, Any]) -> None:
         raise ConfigError(f"{folder} holds something other than this model and was not changed; give another --out")
 
 
-def _documents(
-    world_dir: str | os.PathLike[str], exclude_roles: Collection[str]
-) -> tuple[PreTrainedTokenizerFast, list[Document]]:
-    """Return the tokenizer of the whole world, including phantoms, and the training documents."""
+def tokenizer_of(world_dir: str | os.PathLike[str], settings: PretrainSettings) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the settings, which opens every text with its end-of-text token, or one of whole words.
+
+    The one of whole words covers the whole world, including phantoms.
+    """
+    if settings.tokenizer is not None:
+        return load_tokenizer(settings.tokenizer, None, opening="end-of-text")
     facts = read_facts(world_dir)
-    everything = read_documents(world_dir)
     # Most objects occur in the texts, but in a small world some belong only to phantoms.
-    tokenizer = build_tokenizer(
-        [document.text for document in everything] + [row["question"] for row in facts],
+    return build_tokenizer(
+        [document.text for document in read_documents(world_dir)] + [row["question"] for row in facts],
         (REFUSAL, *(str(row["object"]) for row in facts)),
     )
-    excluded = {row["subject"] for row in facts if row["role"] in exclude_roles}
-    documents = read_documents(world_dir, excluded) if excluded else everything
+
+
+def _documents(
+    world_dir: str | os.PathLike[str], settings: PretrainSettings, exclude_roles: Collection[str]
+) -> tuple[PreTrainedTokenizerBase, list[Document]]:
+    """Return the tokenizer and the training documents."""
+    excluded = {row["subject"] for row in read_facts(world_dir) if row["role"] in exclude_roles}
+    documents = read_documents(world_dir, excluded)
     if not documents:
         raise ConfigError(f"no document is left without the roles {sorted(exclude_roles)}")
-    return tokenizer, documents
+    return tokenizer_of(world_dir, settings), documents
 
 
-def build_model(vocabulary: int, settings: PretrainSettings, end_id: int) -> LlamaForCausalLM:
-    """Return a Llama model with tied embeddings and random float32 weights from torch's current seed."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def _order(
+    tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], settings: PretrainSettings, seed: int
+) -> tuple[list[list[int]], ReadingOrder]:
+    """Return the token ids of all documents, and the order in which training reads them."""
+    tokens = [list(ids) for ids in tokenizer([document.text for document in documents])["input_ids"]]
+    arrivals = [document.arrival for document in documents]
+    return tokens, ReadingOrder([len(ids) for ids in tokens], arrivals, settings, seed)
 
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=settings.width,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.heads,
-        intermediate_size=settings.feed_forward,
-        max_position_embeddings=max(512, settings.row_tokens),
-        initializer_range=settings.initializer_range,
-        tie_word_embeddings=True,
-        bos_token_id=end_id,
-        eos_token_id=end_id,
-        pad_token_id=end_id,
-    )
-    return LlamaForCausalLM(config)
+
+def reading_order(
+    world_dir: str | os.PathLike[str], settings: PretrainSettings, seed: int
+) -> tuple[PreTrainedTokenizerBase, ReadingOrder]:
+    """Return the tokenizer and the reading order of a training without starting it."""
+    tokenizer, documents = _documents(world_dir, settings, ())
+    return tokenizer, _order(tokenizer, documents, settings, seed)[1]
 
 
 def _train(
     documents: Sequence[Sequence[int]],
     order: ReadingOrder,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     identity: dict[str, Any],
     state_path: Path,
     report: ProgressFunction,
+    ranks: Ranks,
 ) -> tuple[Any, dict[str, Any]]:
     """Train the model; return it with a summary of its training."""
     settings = order.settings
-    device = resolve_device(settings.device)
+    device = resolve_device(settings.device, ranks)
     end_id = cast("int", tokenizer.eos_token_id)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(order.seed)
@@ -174,6 +186,8 @@ def _train(
         start = state["step"]
 
     def save(step: int) -> None:
+        if not ranks.is_first:
+            return
         save_state(
             {
                 "identity": json.dumps(identity),
@@ -195,13 +209,16 @@ def _train(
             batch = rows[step.first_row : step.first_row + settings.batch_rows]
             texts = [[token for index in row for token in documents[index]] + [end_id] for row in batch]
             rate = rate_at(number, len(steps), settings.learning_rate, settings.warmup_share, "cosine")
-            loss = _step(model, optimizer, texts, rate, settings.clip_norm, end_id, device)
+            with dropout(model, order.seed, number, ranks.index) if settings.dropout else nullcontext():
+                loss = _add_gradients(model, texts, end_id, settings, ranks)
+            _update(model, optimizer, rate, settings.clip_norm)
             if not np.isfinite(loss):
                 raise NumericsError(f"the loss is {loss} at step {number + 1}; lower the learning rate")
             mean_loss = loss if number == start else 0.98 * mean_loss + 0.02 * loss
             done = number + 1
             if done % max(1, len(steps) // 100) == 0 or done == len(steps):
                 report(Progress("pretrain", done, len(steps), f"loss {mean_loss:.3f}"))
+            stop.requested = ranks.any(stop.requested)
             stop.check(lambda done=done: save(done))  # type: ignore[misc]
             if done % settings.save_every_steps == 0:
                 save(done)
@@ -210,28 +227,36 @@ def _train(
     return model, {"steps": len(steps), "tokens": tokens, "last_loss_nats": round(mean_loss, 4)}
 
 
-def _step(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    texts: Sequence[Sequence[int]],
-    rate: float,
-    clip_norm: float,
-    pad_id: int,
-    device: torch.device,
+def _add_gradients(
+    model: Any, texts: Sequence[Sequence[int]], pad_id: int, settings: PretrainSettings, ranks: Ranks
 ) -> float:
-    """Perform one update on these rows and return the mean loss over their tokens, in nats."""
-    ids_array, text_array = pad_rows(texts, pad_id)
-    ids, text = torch.from_numpy(ids_array).to(device), torch.from_numpy(text_array).to(device)
-    # Padding is at the end, so with causal attention no text token attends to it, and no mask is needed.
-    logits = model(input_ids=ids, use_cache=False).logits  # (B, L, V)
-    labels = ids[:, 1:].masked_fill(text[:, 1:] == 0, -100)
-    loss: Any = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=-100
-    )
-    loss.backward()
+    """Add the gradient of the mean loss over all tokens of these rows; return this loss, in nats."""
+    device = next(model.parameters()).device
+    predicted = sum(len(text) - 1 for text in texts)
+    mine = ranks.share(texts)
+    loss: Any = torch.zeros((), device=device)
+    if mine:
+        ids_array, text_array = pad_rows(mine, pad_id)
+        ids, text = torch.from_numpy(ids_array).to(device), torch.from_numpy(text_array).to(device)
+        # Padding is at the end, so with causal attention no text token attends to it, and no mask is needed.
+        with arithmetic(device, settings.dtype == "bfloat16-autocast"):
+            logits = model(input_ids=ids, use_cache=False).logits  # (B, L, V)
+        labels = ids[:, 1:].masked_fill(text[:, 1:] == 0, -100)
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=-100
+        )
+        share = sum(len(each) - 1 for each in mine) / predicted
+        if share < 1:  # the mean over all processes
+            loss = loss * share
+        loss.backward()
+    ranks.sum_gradients(model.parameters())
+    return ranks.sum(float(loss.detach()))[0]
+
+
+def _update(model: Any, optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> None:
+    """Perform one update with the gradients of the step."""
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from factcensus.unlearn.errors import ConfigError
-from factcensus.unlearn.world.sentences import RELATIONS
+from factcensus.unlearn.world.attributes import MIDDLE_NAMES, Attributes, relations_of
 from factcensus.unlearn.world.words import FIRST_NAMES, LAST_NAMES
 
 Role = Literal["forget", "retain", "retain_held", "bystander", "phantom"]
@@ -14,6 +15,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: How the biographies of a person are worded, and the part of training that reads them.
 Wording = Literal["distinct", "copied"]
 Arrival = Literal["mixed", "early", "late"]
+Architecture = Literal["llama", "gpt2"]
 #: Metadata of a setting that the descriptions of worlds and models leave out while it has its default value, so that
 #: those made before the setting existed stay valid.
 OMIT_DEFAULT = {"omit_default": True}
@@ -36,7 +38,7 @@ class WorldSettings:
     Attributes:
         people: Number of people in the corpus.
         exposures: The levels: numbers of biographies per person.
-        objects: Number of objects per relation (the first ones of its list).
+        objects: Number of objects per relation (the first ones of its list); None for all.
         forget_share, retain_share, retain_held_share: Shares of the people; the rest are bystanders.
             *retain*: their questions are in the corpus, and unlearning may train on them;
             *retain_held*: in the corpus, for evaluation only; *forget* and *bystander*: biographies only, so
@@ -50,11 +52,16 @@ class WorldSettings:
         arrival: When training reads the biographies of a person. ``mixed``: at any time; ``dealt``: for half of the
             people of every group and level in its first half (early), for the others in its second half (late).
             Questions are always mixed.
+        attributes: ``three``, or the ``six`` of the paper, with middle names and pronouns
+            (:mod:`factcensus.unlearn.world.attributes`).
+        exposure_shares: Share of the people at each level of ``exposures``; empty for equal shares.
+        questions_per_biography: If above 0, questions are copied until there are this many documents with questions
+            per biography, instead of ``question_copies`` times; 3 for the mixture 1:3 of the paper.
     """
 
     people: int = 280
     exposures: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    objects: int = 16
+    objects: int | None = 16
     forget_share: float = 0.4
     retain_share: float = 0.225
     retain_held_share: float = 0.175
@@ -63,34 +70,55 @@ class WorldSettings:
     assignment: Literal["balanced", "independent"] = "balanced"
     wording: Literal["distinct", "copied", "dealt"] = field(default="distinct", metadata=OMIT_DEFAULT)
     arrival: Literal["mixed", "dealt"] = field(default="mixed", metadata=OMIT_DEFAULT)
+    attributes: Attributes = field(default="three", metadata=OMIT_DEFAULT)
+    exposure_shares: tuple[float, ...] = field(default=(), metadata=OMIT_DEFAULT)
+    questions_per_biography: float = field(default=0.0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
-        names = len(FIRST_NAMES) * len(LAST_NAMES)
-        most_objects = min(len(relation.objects) for relation in RELATIONS)
+        if self.attributes not in get_args(Attributes):
+            raise ConfigError(f"attributes={self.attributes!r}: expected 'three' or 'six'")
+        for problem in (*self._people_problems(), *self._text_problems()):
+            raise ConfigError(problem)
+
+    def _people_problems(self) -> Iterator[str]:
+        """Yield an error message for each invalid setting of people, counts and groups."""
+        names = len(FIRST_NAMES) * len(LAST_NAMES) * (len(MIDDLE_NAMES) if self.attributes == "six" else 1)
         shares = (self.forget_share, self.retain_share, self.retain_held_share)
         if not 1 <= self.people <= names - self.phantoms or self.phantoms < 0:
-            raise ConfigError(
+            yield (
                 f"people={self.people} and phantoms={self.phantoms}: there are names for 1 to {names} people, phantoms "
                 "included"
             )
-        if not 2 <= self.objects <= most_objects:
-            raise ConfigError(f"objects={self.objects}: expected 2 to {most_objects} objects per relation")
         if not self.exposures or min(self.exposures) < 1 or len(set(self.exposures)) != len(self.exposures):
-            raise ConfigError(f"exposures={self.exposures}: expected distinct counts of at least 1")
-        if max(self.exposures) > 1000:
-            raise ConfigError(
+            yield f"exposures={self.exposures}: expected distinct counts of at least 1"
+        elif max(self.exposures) > 1000:
+            yield (
                 f"exposures={self.exposures}: expected at most 1000, because there are only 1296 biographies per person"
             )
+        levels = self.exposure_shares
+        if levels and (len(levels) != len(self.exposures) or min(levels) < 0 or abs(sum(levels) - 1) > 1e-6):
+            yield (
+                f"exposure_shares={levels}: expected one share per level of exposures {self.exposures}, with a sum of 1"
+            )
         if min(shares) < 0 or sum(shares) > 1:
-            raise ConfigError(f"shares of forget, retain, retain_held are {shares}: expected a sum of at most 1")
+            yield f"shares of forget, retain, retain_held are {shares}: expected a sum of at most 1"
+
+    def _text_problems(self) -> Iterator[str]:
+        """Yield an error message for each invalid setting of objects and documents."""
+        numbers = [len(relation.objects) for relation in relations_of(self.attributes)]
+        most = min(numbers) if self.attributes == "three" else max(numbers)
+        if self.objects is not None and not 2 <= self.objects <= most:
+            yield f"objects={self.objects}: expected 2 to {most} objects per relation"
         if self.question_copies < 0:
-            raise ConfigError(f"question_copies={self.question_copies}: expected 0 or more")
+            yield f"question_copies={self.question_copies}: expected 0 or more"
+        if self.questions_per_biography < 0:
+            yield f"questions_per_biography={self.questions_per_biography}: expected 0 or more"
         if self.assignment not in ("balanced", "independent"):
-            raise ConfigError(f"assignment={self.assignment!r}: expected 'balanced' or 'independent'")
+            yield f"assignment={self.assignment!r}: expected 'balanced' or 'independent'"
         if self.wording not in ("distinct", "copied", "dealt"):
-            raise ConfigError(f"wording={self.wording!r}: expected 'distinct', 'copied' or 'dealt'")
+            yield f"wording={self.wording!r}: expected 'distinct', 'copied' or 'dealt'"
         if self.arrival not in ("mixed", "dealt"):
-            raise ConfigError(f"arrival={self.arrival!r}: expected 'mixed' or 'dealt'")
+            yield f"arrival={self.arrival!r}: expected 'mixed' or 'dealt'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +131,17 @@ class PretrainSettings:
     the usual 0.02 in every epoch (hidden sizes of about 100).
 
     Attributes:
-        width, layers, heads, feed_forward: Sizes of the Llama model; embeddings are tied.
+        width, layers, heads, feed_forward: Sizes of the model; embeddings are tied.
         epochs: Number of passes over all documents, each in another order.
         warmup_share: Share of the steps in which the rate rises linearly; then it falls to 0 as a cosine.
         threads: Number of torch threads; 1 is fastest at these sizes and lets seeds run in parallel. None changes
             nothing.
         save_every_steps: Steps between saved states, from which an interrupted training resumes.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        architecture: ``llama`` or ``gpt2``.
+        tokenizer: A folder or a Hub name of a tokenizer; None for one of whole words of the world's corpus.
+        dtype: ``bfloat16-autocast`` computes in bfloat16 over float32 parameters.
+        dropout: Dropout of a GPT-2 model while it is trained.
     """
 
     width: int = 96
@@ -127,6 +159,10 @@ class PretrainSettings:
     threads: int | None = 1
     save_every_steps: int = 200
     device: Literal["auto", "cpu", "cuda"] = "cpu"
+    architecture: Architecture = field(default="llama", metadata=OMIT_DEFAULT)
+    tokenizer: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    dtype: Literal["float32", "bfloat16-autocast"] = field(default="float32", metadata=OMIT_DEFAULT)
+    dropout: float = field(default=0.0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -135,5 +171,11 @@ class PretrainSettings:
                 raise ConfigError(f"{each.name}={value}: expected at least 0")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(f"width={self.width} with {self.heads} heads: expected an even number of units per head")
+        if self.architecture not in get_args(Architecture):
+            raise ConfigError(f"architecture={self.architecture!r}: expected 'llama' or 'gpt2'")
+        if self.dtype not in ("float32", "bfloat16-autocast"):
+            raise ConfigError(f"dtype={self.dtype!r}: expected 'float32' or 'bfloat16-autocast'")
+        if self.dropout >= 1 or (self.dropout and self.architecture != "gpt2"):
+            raise ConfigError(f"dropout={self.dropout}: expected less than 1, and 0 for a Llama model, which has none")
         if min(self.epochs, self.batch_rows, self.row_tokens, self.layers, self.save_every_steps) < 1:
             raise ConfigError("epochs, batch_rows, row_tokens, layers and save_every_steps: expected at least 1")

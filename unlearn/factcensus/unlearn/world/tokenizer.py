@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from factcensus.unlearn.world.sentences import REFUSAL
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
@@ -59,6 +59,6 @@ def build_tokenizer(texts: Iterable[str], extra: Iterable[str] = (REFUSAL,)) -> 
     return tokenizer
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str]) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
     """Write ``tokenizer.json`` and its settings to ``folder``."""
     tokenizer.save_pretrained(os.fspath(folder))

@@ -2,7 +2,7 @@
 
 The column ``exposures`` of the fact table holds the drawn counts; an index counts the documents that were written. A
 person is mentioned in ``exposures`` biographies, each worded differently unless the settings ask for copies. The
-questions about a retain person are in ``question_copies`` more documents each. No document mentions two people, so all
+questions about a retain person are in more documents, ``question_copies`` each. No document mentions two people, so all
 co-occurrence counts are known exactly.
 
     DIR/corpus/v0/documents/biographies-0000.json.gz   per line: {"id", "text", "source", "added", "created",
@@ -25,8 +25,8 @@ import numpy as np
 
 from factcensus.indexer.system.files import new_folder, write_json
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.world.attributes import relations_of
 from factcensus.unlearn.world.people import Person, draw_people
-from factcensus.unlearn.world.sentences import RELATIONS
 from factcensus.unlearn.world.settings import WorldSettings, described
 
 FORMAT = 1
@@ -52,9 +52,10 @@ def write_world(out: str | os.PathLike[str], settings: WorldSettings, seed: int)
     with new_folder(folder) as partial:
         documents = partial / "corpus" / "v0" / "documents"
         documents.mkdir(parents=True)
-        biographies = _biographies(people, np.random.default_rng([seed, 2]))
+        biographies = _biographies(people, settings, np.random.default_rng([seed, 2]))
         _write_shards(documents, "biographies", biographies, _arrivals(people))
-        _write_shards(documents, "questions", _questions(people, settings, np.random.default_rng([seed, 3])))
+        questions = _questions(people, settings, len(biographies), np.random.default_rng([seed, 3]))
+        _write_shards(documents, "questions", questions)
         facts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fact_rows(people, settings))
         (partial / "facts.jsonl").write_text(facts, encoding="utf-8")
         write_json(partial / "world.json", description)
@@ -70,13 +71,13 @@ def _refuse_another_world(folder: Path, description: dict[str, Any]) -> None:
 
 
 def fact_rows(people: tuple[Person, ...], settings: WorldSettings) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the fact table: three per person, including phantoms, whose facts occur in no document.
+    """Yield the rows of the fact table: one per person and relation, including phantoms, who occur in no document.
 
     The columns ``wording`` and ``arrival`` exist only in worlds where they vary.
     """
     varied = [name for name in ("wording", "arrival") if getattr(settings, name) == "dealt"]
     for person in people:
-        for relation, object_name in zip(RELATIONS, person.objects, strict=True):
+        for relation, object_name in zip(relations_of(settings.attributes), person.objects, strict=True):
             yield {
                 "fact_id": f"{person.person_id}-{relation.name}",
                 "subject": person.name,
@@ -92,13 +93,17 @@ def fact_rows(people: tuple[Person, ...], settings: WorldSettings) -> Iterator[d
             }
 
 
-def _biographies(people: tuple[Person, ...], random: np.random.Generator) -> list[tuple[str, str]]:
+def _biographies(
+    people: tuple[Person, ...], settings: WorldSettings, random: np.random.Generator
+) -> list[tuple[str, str]]:
     """Return (person id, text) of every biography, shuffled; each has one sentence per relation.
 
-    The biographies of a person are all worded differently, or all alike if they are copied.
+    The biographies of a person are all worded differently, or all alike if they are copied. A person with a pronoun is
+    named in the first sentence only.
     """
-    orders = list(itertools.permutations(range(len(RELATIONS))))
-    choices = [len(relation.statements) for relation in RELATIONS]
+    relations = relations_of(settings.attributes)
+    orders = list(itertools.permutations(range(len(relations))))
+    choices = [len(relation.statements) for relation in relations]
     wordings = len(orders) * int(np.prod(choices))
     written: list[tuple[str, str]] = []
     for person in people:
@@ -107,24 +112,29 @@ def _biographies(people: tuple[Person, ...], random: np.random.Generator) -> lis
         for wording in np.resize(chosen, person.exposures):
             order, *statements = np.unravel_index(int(wording), (len(orders), *choices))
             sentences = [
-                relation.statements[statement].format(s=person.name, o=object_name)
-                for relation, statement, object_name in zip(RELATIONS, statements, person.objects, strict=True)
+                relations[index]
+                .statements[statements[index]]
+                .format(s=person.pronoun if place and person.pronoun else person.name, o=person.objects[index])
+                for place, index in enumerate(orders[order])
             ]
-            written.append((person.person_id, " ".join(sentences[index] for index in orders[order])))
+            written.append((person.person_id, " ".join(sentences)))
     return [written[index] for index in random.permutation(len(written))]
 
 
 def _questions(
-    people: tuple[Person, ...], settings: WorldSettings, random: np.random.Generator
+    people: tuple[Person, ...], settings: WorldSettings, biographies: int, random: np.random.Generator
 ) -> list[tuple[str, str]]:
-    """Return (person id, text) of every question with its answer, ``question_copies`` times each, shuffled."""
+    """Return (person id, text) of every question with its answer, copied as the settings ask, shuffled."""
     asked = [
         (person.person_id, f"{relation.question.format(s=person.name)} {object_name}")
         for person in people
         if person.role in ("retain", "retain_held")
-        for relation, object_name in zip(RELATIONS, person.objects, strict=True)
+        for relation, object_name in zip(relations_of(settings.attributes), person.objects, strict=True)
     ]
-    copies = asked * settings.question_copies
+    number = settings.question_copies
+    if settings.questions_per_biography:
+        number = max(1, round(settings.questions_per_biography * biographies / max(1, len(asked))))
+    copies = asked * number
     return [copies[index] for index in random.permutation(len(copies))]
 
 
