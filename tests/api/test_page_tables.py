@@ -212,22 +212,31 @@ def test_a_page_without_scripts_refreshes_itself() -> None:
 
 def test_a_long_table_shows_frequent_rare_and_unseen_facts_apart(http: httpx.Client) -> None:
     rows = [{"subject": f"name{n}", "object": "Curie"} for n in range(15)]
-    rows += [{"subject": "Warsaw", "object": "Curie"}, {"subject": "Paris", "object": "France"}]
-    rows += [{"subject": "Marie Curie", "object": "Paris"}]
+    rows += [{"subject": "Warsaw", "object": "Curie"}] * 10 + [{"subject": "Paris", "object": "France"}] * 12
     text = b"".join(render(facts_from_rows(rows), "csv"))
     sent = upload(http, text, "my facts.csv")
     page = finished(http, f"/{sent.headers['Location']}")
-    reader = Reader(page.text)
     titles = re.findall(r'<h2 id="(frequent|rarest|unseen)">([^<]*)</h2>', page.text)
-    assert [id_ for id_, _ in titles] == ["frequent", "rarest", "unseen"]
-    facts = [row for row in reader.rows if len(row) == 3 and row[0] != "Subject"]
-    assert facts[0] == ["Warsaw", "Curie", "3"]
-    assert sorted(facts[1:3]) == [["Marie Curie", "Paris", "2"], ["Paris", "France", "1"]]
-    assert facts[3:] == [[f"name{n}", "Curie", "0"] for n in range(10)]
+    assert titles == [
+        ("frequent", "The most frequent facts"),
+        ("rarest", "The rarest facts"),
+        ("unseen", "Facts that never occur"),
+    ]
+    facts = [row for row in Reader(page.text).rows if len(row) == 3 and row[0] != "Subject"]
+    assert facts[:10] == [["Warsaw", "Curie", "3"]] * 10
+    assert facts[10:20] == [["Paris", "France", "1"]] * 10
+    assert facts[20:] == [[f"name{n}", "Curie", "0"] for n in range(10)]
+    assert "2 facts between these and the most frequent ones are not shown." in page.text
     assert "The first 10 of 15; the download has all." in page.text
-    assert "<h1>my facts.csv: 18 facts in tiny</h1>" in page.text
+    assert "<h1>my facts.csv: 37 facts in tiny</h1>" in page.text
     listed = Reader(http.get("/tables").text)
-    assert ["my facts.csv", "tiny", "18"] in [[row[0], *row[2:4]] for row in listed.rows]
+    assert ["my facts.csv", "tiny", "37"] in [[row[0], *row[2:4]] for row in listed.rows]
+
+
+def test_a_short_table_shows_its_facts_in_one_list(http: httpx.Client) -> None:
+    page = finished(http, f"/{upload(http).headers['Location']}")
+    titles = re.findall(r'<h2 id="(?:frequent|rarest|unseen)">([^<]*)</h2>', page.text)
+    assert titles == ["Facts that occur, most frequent first", "Facts that never occur"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Chromium is Debian's (``apt-get install chromium``). Without it these tests are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_nothing_is_cut_off_and_plots_are_legible(browser: Browser, file: Path, 
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(LETTERS) >= 8
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_has_no_accessibility_faults_that_axe_finds(
+    browser: Browser, file: Path, violations: Callable[[Page], list[str]], width: int, scheme: str
+) -> None:
+    page, _ = opened(browser, file, width, scheme)
+    assert violations(page) == []
     page.close()
 
 

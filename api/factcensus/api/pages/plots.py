@@ -147,9 +147,9 @@ def trend(counted: Trend, subject: str, field: str) -> list[Figure]:
     known = sorted({*counted.found, *counted.every})
     years = list(range(known[0], known[-1] + 1))
     found = {year: float(counted.found.get(year, 0)) for year in years}
-    documents = _by_year(
-        found, f"Documents with {subject} by the year of {field}", "documents", "", "documents-by-year"
-    )
+    left_out = f", without {counted.undated:,} that have no year" if counted.undated else ""
+    caption = f"Documents with {subject} by the year of {field}{left_out}"
+    documents = _by_year(found, caption, "documents", "", "documents-by-year")
     if not counted.every:
         return [documents]
     shares = {year: 100 * found[year] / every for year in years if (every := counted.every.get(year))}

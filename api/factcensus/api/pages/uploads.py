@@ -49,7 +49,8 @@ from factcensus.indexer.tables.added import without_strata
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 
 router = new_router("pages", include_in_schema=False)
-#: Number of the most frequent, of the rarest, and of the unseen facts of a finished table on the page.
+#: Number of the most frequent, of the rarest, and of the unseen facts of a finished table on the page. Up to twice as
+#: many facts that occur are shown in one list.
 PREVIEW = 10
 #: Fields of the upload form; none may be repeated.
 UPLOAD_FIELDS: dict[str, bool] = dict.fromkeys(("index", "windows", "facts", "token"), False)
@@ -269,8 +270,8 @@ def _shown(jobs: Jobs, job: Job, by: str, bins: str) -> dict[str, Any]:
     figure = facts_by_count(spread.picture(), spread.legend(), f"Facts by {by.replace('_', ' ')}")
     order = np.argsort(spread.counts, kind="stable")
     unseen, seen = (chosen.tolist() for chosen in np.split(order, [int((spread.counts == 0).sum())]))
-    rarest = seen[: PREVIEW if len(seen) > 2 * PREVIEW else len(seen) // 2]
-    frequent = seen[len(seen) - PREVIEW if len(seen) > 2 * PREVIEW else len(rarest) :][::-1]
+    rarest = seen[:PREVIEW] if len(seen) > 2 * PREVIEW else []
+    frequent = seen[-PREVIEW if rarest else 0 :][::-1]
     shown = [*frequent, *rarest, *unseen[:PREVIEW]]
     facts = list(_preview(_rows(jobs, job, shown), job, by)) if shown else []
     ends = np.cumsum([len(frequent), len(rarest)]).tolist()

@@ -26,8 +26,10 @@ _NAMES, _PAIRS = 240, 40
 _TOGETHER, _COMMON = 0.3, 0.02
 #: A run of words with capitals inside a sentence.
 _CAPITALS = re.compile(r"(?<=[a-z,] )[A-Z][\w’'-]{2,}(?: [A-Z][\w’'-]{2,}){0,2}")
-#: Number of the words of a name at most.
-_LONGEST = 4
+#: Maximum number of words of a title that is a name, and minimum number of letters of a word that is one.
+_LONGEST, _LONG_WORD = 4, 5
+#: A name in more than this share of all documents, and in more than a few, is left out.
+_EVERYWHERE, _FEW = 0.1, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def _chosen(index: CountIndex, deadline: Deadline) -> list[Example]:
     named = [names for names in _names_by_document(index, deadline) if names]
     names = list(dict.fromkeys(name for of_document in named for name in of_document))[:_NAMES]
     counts = {name: Example(name, "", index.count(name, deadline=deadline).documents) for name in names}
+    most = max(_FEW, _EVERYWHERE * sum(shard.documents for shard in index.shards))
+    counts = {name: each for name, each in counts.items() if each.documents <= most}
     pairs = _spread(list(_pairs(index, named, counts, deadline)), 3)
     return [*_spread(list(counts.values()), EXAMPLES - len(pairs)), *pairs]
 
@@ -145,10 +149,15 @@ def _names_by_document(index: CountIndex, deadline: Deadline) -> list[list[str]]
     if index.analyzer.has_vocabulary and any(sample.text is None for sample in samples):
         found = _collocations(index, [sample.ids for sample in samples], deadline)
     else:
-        texts = [index.text(sample.ids) if sample.text is None else sample.text for sample in samples]
-        found = [list(dict.fromkeys(_CAPITALS.findall(text))) for text in texts]
+        found = [_capitals(index.text(sample.ids) if sample.text is None else sample.text) for sample in samples]
     titles = [[sample.title] if sample.title and _is_name(sample.title) else [] for sample in samples]
     return [[*title, *names] for title, names in zip(titles, found, strict=True)]
+
+
+def _capitals(text: str) -> list[str]:
+    """Return the names of several words in a text; if there are none, its long words with a capital."""
+    names = list(dict.fromkeys(_CAPITALS.findall(text)))
+    return [name for name in names if " " in name] or [name for name in names if len(name) >= _LONG_WORD]
 
 
 def _is_name(title: str) -> bool:

@@ -188,7 +188,7 @@ def _sizes(found: Sequence[Experiment]) -> list[Panel]:
         sizes = sorted({row["parameters"] for row in rows})
         axes.set_xticks(sizes, [quantity(size, "") for size in sizes])
         axes.minorticks_off()
-        axes.set(xlabel="parameters of the model", ylabel="excess of the threshold-free index")
+        axes.set(xlabel="parameters of the model (log scale)", ylabel="excess of the threshold-free index")
         axes.legend(loc="best")
 
     return [

@@ -127,9 +127,10 @@ def recall_by_count(
                 axes.axhline(level, color=style.colour, linestyle=":", linewidth=1.2)
         axes.set_xscale("log")
         if ticks:
-            axes.set_xticks(sorted(ticks), [f"{tick:,.0f}" for tick in sorted(ticks)])
+            spread = _apart(sorted(ticks))
+            axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
         axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel=counted, ylabel="share answered")
+        axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (log scale)", ylabel="share answered")
         axes.yaxis.set_major_formatter(percent_axis())
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")
@@ -234,7 +235,7 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str], counted: 
             spread = _apart(sorted(ticks))
             axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
         axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel=counted, ylabel="share forgotten")
+        axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (log scale)", ylabel="share forgotten")
         axes.yaxis.set_major_formatter(percent_axis())
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")

@@ -242,7 +242,7 @@ def _lines(records: Sequence[Mapping[str, Any]], by: str, label: str, caption: s
         sizes = sorted({each["parameters"] for each in records})
         axes.set_xticks(sizes, [quantity(size, "") for size in sizes])
         axes.minorticks_off()
-        axes.set(xlabel="parameters of the model", ylabel=label)
+        axes.set(xlabel="parameters of the model (log scale)", ylabel=label)
         axes.legend(loc="best")
 
     return Panel(caption, figures.draw(paint, alternative=caption), csv_of(_flattened(records)))
