@@ -48,6 +48,10 @@ _ASKING = (
 )
 
 
+#: The column with the texts of the samples, if they are kept.
+SAMPLED = "sampled"
+
+
 @dataclass(frozen=True, slots=True)
 class StandardEvaluator:
     """An evaluator that records answer tokens, greedy continuations and samples for every question.
@@ -62,6 +66,7 @@ class StandardEvaluator:
         sampled_forms: Forms of asking in which continuations are sampled.
         as_published: Whether to add the two measures of the paper on frequency and unlearning
             (:mod:`factcensus.eval.asking.published`).
+        log_samples: Whether to keep the text of every sample, in the column ``sampled``.
     """
 
     paraphrases: int = 1
@@ -72,6 +77,7 @@ class StandardEvaluator:
     samples: int = 8
     sampled_forms: tuple[str, ...] = ("question", "cloze")
     as_published: bool = False
+    log_samples: bool = False
 
     def evaluate(
         self,
@@ -120,8 +126,12 @@ class StandardEvaluator:
         said = [_said(*each) for each in zip(asked, continuations, strict=True)]
         for number, of_question in zip(drawn, samples, strict=True):
             said[number] |= _sampled(asked[number], of_question)
+            said[number][SAMPLED] = [each.text for each in of_question]
         tokens = tokens.append_column("point", pa.array([point] * tokens.num_rows, pa.string()))
         measured = _fact_table(facts, asked, said, tokens, neighbour_distances(rows), point)
+        if self.log_samples:
+            texts = pa.array([each.get(SAMPLED) for each in said], pa.list_(pa.string()))
+            measured = measured.append_column(SAMPLED, texts)
         if self.as_published:
             margins = few_shot_true_margins(model, tokenizer, asked, rows, batch_tokens=self.batch_tokens)
             measured = with_published(measured, margins)
@@ -141,7 +151,7 @@ class StandardEvaluator:
             ExampleError: an answer cannot be encoded, or the model cannot read it.
         """
         facts = complete_facts(facts)
-        added = (TRUE_MARGIN, RECALL) if self.as_published else ()
+        added = ((TRUE_MARGIN, RECALL) if self.as_published else ()) + ((SAMPLED,) if self.log_samples else ())
         refuse_columns(facts, ("seed", "method", *MEASURED, *added), "evaluation")
         asked = questions_of(facts, paraphrases=self.paraphrases, forms=self.forms)
         rows = facts.to_pylist()

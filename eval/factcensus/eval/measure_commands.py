@@ -191,6 +191,11 @@ def _extra_options(function: Function) -> Function:
     is_flag=True,
     help="add the measures of the paper on frequency and unlearning: few_shot_true_margin, rouge_l_recall_with_prompt",
 )
+@option(
+    "--log-samples",
+    is_flag=True,
+    help="keep the text of every sampled answer, in facts.parquet and answers.jsonl",
+)
 @option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", help="device that runs the model")
 @_extra_options
 @json_option
@@ -212,6 +217,7 @@ def run(  # noqa: PLR0913  # one argument per option
     distractors: int,
     batch_tokens: int,
     as_published: bool,
+    log_samples: bool,
     **extras: Any,
 ) -> None:
     """Ask a model, or all models that a run kept, every question of a fact table, and optionally attack them."""
@@ -257,6 +263,7 @@ def run(  # noqa: PLR0913  # one argument per option
             distractors=distractors,
             samples=samples,
             as_published=as_published,
+            log_samples=log_samples,
         ),
         extras=_extras(settings, **extras),
         progress=stderr_progress(),

@@ -220,8 +220,9 @@ class _Work:
     def identity(self, digests: Mapping[str, str]) -> dict[str, Any]:
         """Return everything that determines the results, as plain JSON types."""
         settings = {name: value for name, value in asdict(self.evaluator).items() if name != "batch_tokens"}
-        if not self.evaluator.as_published:  # the default, which evaluations of earlier versions do not record
-            settings.pop("as_published")
+        for name in ("as_published", "log_samples"):  # off by default; evaluations of earlier versions lack them
+            if not settings[name]:
+                settings.pop(name)
         identity = {
             "models": digests,
             "facts": _digest(self.facts),

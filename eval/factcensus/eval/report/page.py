@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from factcensus.eval.answers import write_answers
 from factcensus.eval.report import figures
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.formatting import duration
@@ -23,8 +24,9 @@ from factcensus.indexer.system.files import write_atomically, write_json
 
 
 def write_results(run: Run, out: Path, *, seconds: float | None = None) -> dict[str, Any]:
-    """Write summary.json and report.html of a run into the folder ``out`` and return the summary."""
+    """Write summary.json, answers.jsonl and report.html of a run into ``out`` and return the summary."""
     summary = summary_of(run, seconds=seconds)
+    write_answers(run, out / "answers.jsonl")
     write_json(out / "summary.json", summary)
     write_report(out / "report.html", run, summary)
     return summary
