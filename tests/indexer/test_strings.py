@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Deadline, Scope, delete_documents
+from factcensus.indexer.cli import main
+from factcensus.indexer.cli.documents import _remarks
 from factcensus.indexer.counting.boundaries import whole_occurrences
 from factcensus.indexer.counting.spellings import spellings_of
 from factcensus.indexer.errors import DeadlineError, EmptyQueryError, InputError, UnknownNameError
@@ -373,3 +376,30 @@ def test_documents_with_a_string_are_deleted_and_no_others(tmp_path: Path) -> No
         assert index.count("901820").documents == 1
     with pytest.raises(InputError, match="go with a text"):
         delete_documents(tmp_path / "ix", ids=["d1"], verbatim=True)
+
+
+# ---------------------------------------------------------------------------------------------- the command line
+
+
+def test_command_says_how_documents_were_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_index(tmp_path / "kept", [*MAILS, "call 030/901820"], keep_text=True).close()
+    make_index(tmp_path / "plain", [*MAILS, "call 030/901820"]).close()
+    kept, plain = str(tmp_path / "kept/ix"), str(tmp_path / "plain/ix")
+
+    def said(*arguments: str) -> str:
+        assert main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    assert "verified in the texts" in said("documents", kept, "--text", MAIL, "--verbatim")
+    assert "[jane.doe@example.org]" in said("documents", kept, "--text", MAIL, "--verbatim")
+    phone = ("--text", "030 901820", "--normalise", "phone", "--region", "DE")
+    assert "by token sequences only: the index keeps no text" in said("documents", plain, *phone)
+    assert "passages are normalised words" in said("documents", plain, "--text", "call")
+    assert "passages are normalised words" not in said("documents", kept, "--text", "call")
+    assert f"all {len(MAILS) + 1} texts searched" in said("documents", kept, "--pattern", r"\d{3}/\d+")
+    assert f"{MAIL!r} as written" in said("count", kept, MAIL, "--verbatim")
+    assert main(["documents", plain, "--text", MAIL, "--verbatim"]) == 2
+    assert "--keep-text" in capsys.readouterr().err
+    with CountIndex.open(kept) as index:
+        page = replace(index.find_documents(pattern="call"), exact=False, searched=3, searched_of=19)
+    assert _remarks(page) == ", only 3 of 19 texts searched before the deadline"
