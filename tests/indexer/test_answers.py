@@ -115,6 +115,17 @@ def test_notebook_tables_escape_corpus_text(index: CountIndex) -> None:
     assert "<td>wiki</td>" in shown[0]._repr_html_()
 
 
+def test_parts_of_answers_are_tables_of_their_fields(index: CountIndex) -> None:
+    counts = index.cooccurrence("Paris", "France").cooccurrence
+    assert counts._repr_html_() == (
+        "<table><caption>CooccurrenceCounts</caption><tr><th>field</th><th>value</th></tr>"
+        '<tr><td>documents</td><td style="text-align: right">1</td></tr>'
+        '<tr><td>pairs</td><td style="text-align: right">1</td></tr></table>'
+    )
+    hostile = replace(index.find_documents(text="Paris").documents[0], id="<script>")
+    assert "<script" not in hostile._repr_html_()
+
+
 def test_notebook_tables_are_cut() -> None:
     table = html_table("many", ["n"], [[n] for n in range(1_100)])
     assert table.count("<tr>") == 52  # the header, 50 rows, and how many more

@@ -34,6 +34,11 @@ class Answer:
         """Return the record for a JSON object that :meth:`as_json` returned; unknown keys are ignored."""
         return cast(Self, _functions_of(cast(Any, cls))[1](json))
 
+    def _repr_html_(self) -> str:
+        """Return the fields that ``repr`` shows as a table, for notebooks."""
+        shown = [(each.name, getattr(self, each.name)) for each in fields(cast(Any, self)) if each.repr]
+        return html_table(type(self).__name__, ["field", "value"], shown)
+
 
 @cache
 def _functions_of(cls: Any) -> tuple[Callable[[Any], Json], Callable[[Mapping[str, Any]], Any]]:
