@@ -176,10 +176,11 @@ def _merge_vocabulary(
 
 def _fixed_vocabulary(folder: Path, analyzer: FixedAnalyzer, old: Manifest | None) -> _Vocabulary:
     """Return the vocabulary of the analyzer; a new index gets a copy of its tokenizer."""
-    from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
-
     files: dict[str, FileRecord] = {}
-    if isinstance(analyzer, HuggingFaceAnalyzer) and not old:
+    if analyzer.name.startswith("hf:") and not old:
+        from factcensus.indexer.analyzers.huggingface import HuggingFaceAnalyzer
+
+        assert isinstance(analyzer, HuggingFaceAnalyzer)
         digest = write_hashed(folder / TOKENIZER, analyzer.to_json())
         files[TOKENIZER] = FileRecord((folder / TOKENIZER).stat().st_size, digest)
     return _Vocabulary(analyzer.vocabulary_size, None, files)

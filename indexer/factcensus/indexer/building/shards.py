@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.arrays import Array
+from factcensus.indexer.arrays import Array, as_numpy
 from factcensus.indexer.building.spool import DOCUMENT_SCHEMA, SpoolTask
 from factcensus.indexer.building.suffix_array import byte_order_ranks, count_ranks, sort_suffixes
 from factcensus.indexer.kernels.compiled import compiled
@@ -172,7 +172,7 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
             continue
         with file.parquet() as rows_file:
             columns = pq.read_table(rows_file, columns=["tokens", "text_bytes"])
-        lengths, text_ends = columns["tokens"].to_numpy(), np.cumsum(columns["text_bytes"].to_numpy())
+        lengths, text_ends = as_numpy(columns["tokens"]), np.cumsum(as_numpy(columns["text_bytes"]))
         ends = np.cumsum(lengths)
         costs = np.cumsum(lengths + 1)
         first = 0
@@ -334,7 +334,7 @@ def _write_documents(
             rank_of_id = rank.of(piece)
             at = piece.first_token
             for table in piece.batches():
-                lengths = table["tokens"].to_numpy()
+                lengths = as_numpy(table["tokens"])
                 ids = piece.file.read_ids(types.dtype, at, int(lengths.sum()))
                 at += len(ids)
                 stream = np.empty(len(ids) + len(lengths), types.dtype)

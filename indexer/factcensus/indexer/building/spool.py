@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
-from factcensus.indexer.arrays import Array, bytes_of
+from factcensus.indexer.arrays import Array, as_arrow, as_numpy, bytes_of, repeated
 from factcensus.indexer.corpus import BadLinePolicy, LineLimit, Piece, SkippedLines, SourceFile, read_batches
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.storage.manifest import Manifest
@@ -221,7 +221,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
             begin = shard.document_span(first)[0] - 1
             end = shard.document_span(first + batch.num_rows - 1)[1]
             stream = shard.tokens(begin, end)
-            lengths = np.asarray(batch["tokens"]) + 1
+            lengths = as_numpy(batch["tokens"]) + 1
             stream = stream[np.repeat(living, lengths)]
             ids = stream[stream != separator]
             if vocabulary is not None:
@@ -232,7 +232,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
                 texts_file.writelines(shard.kept.texts(first + np.flatnonzero(living)))
             totals["documents"] += kept.num_rows
             totals["tokens"] += len(ids)
-            totals["text_bytes"] += int(np.asarray(kept["text_bytes"]).sum())
+            totals["text_bytes"] += int(as_numpy(kept["text_bytes"]).sum())
     if vocabulary is not None:
         write_words(task.path("words.npz"), *order.words(*vocabulary.arena()))
     task.finish(SpooledFile(**totals, content=""))
@@ -303,23 +303,28 @@ def _digests(texts: pa.LargeBinaryArray) -> bytes:
 
 def _identities(ids: pa.StringArray, digests: bytes) -> memoryview:
     """Return the digest and the id of each document, and a zero byte after it."""
-    offsets = np.arange(0, len(digests) + 1, DIGEST_BYTES, dtype=np.int32)
-    parts = pa.BinaryArray.from_buffers(pa.binary(), len(ids), [None, *map(pa.py_buffer, (offsets, digests))])
-    named = pc.binary_join_element_wise(parts, pc.fill_null(ids, "").cast(pa.binary()), b"\0", b"")
-    _, ends, content = named.buffers()
-    return memoryview(content)[: np.frombuffer(ends, np.int32)[len(ids)]]
+    names, starts = bytes_of(ids.cast(pa.large_binary()))
+    begins = starts[:-1] + np.arange(len(ids)) * (DIGEST_BYTES + 1)
+    ends = starts[1:] + np.arange(1, len(ids) + 1) * (DIGEST_BYTES + 1)
+    content = np.zeros(len(names) + len(digests) + len(ids), np.uint8)
+    is_name = np.ones(len(content), np.bool_)
+    places = begins[:, None] + np.arange(DIGEST_BYTES)
+    content[places] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+    is_name[places] = False
+    is_name[ends - 1] = False
+    content[is_name] = names
+    return content.data
 
 
 def _rows(batch: pa.RecordBatch, lengths: npt.NDArray[np.int64], digests: bytes, path: str) -> pa.RecordBatch:
-    numbers = pa.int64()
     columns = [
         batch["id"],
         batch["source"].dictionary_encode(),
-        pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, np.int32)), pa.array([path], pa.string())),
+        pa.DictionaryArray.from_arrays(as_arrow(np.zeros(batch.num_rows, np.int32)), repeated(path, 1)),
         batch["record"],
-        pa.array(lengths, numbers),
+        as_arrow(lengths),
         pc.binary_length(batch["text"]),
-        pa.array(np.frombuffer(digests, "<u8"), pa.uint64()),
+        as_arrow(np.frombuffer(digests, "<u8")),
         batch["metadata"],
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT_SCHEMA)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from factcensus.indexer.answers import Verification
-from factcensus.indexer.changing.record import read_record, verify_record
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError, VerificationError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.infini_gram.published import read_published
@@ -51,6 +50,8 @@ def verify_index(
     """
     folder = index_folder(path)
     if record is not None:
+        from factcensus.indexer.changing.record import read_record
+
         read_record(Path(record))  # reports a wrong path before hours of checks
     if not folder.is_dir():
         raise no_index(folder)
@@ -74,6 +75,8 @@ def verify_index(
             raise InputError(
                 f"{folder} was built by infini-gram, which cannot delete documents; give the index of the record"
             )
+        from factcensus.indexer.changing.record import verify_record
+
         with CountIndex.open(folder) as index:
             proof = verify_record(index, Path(record))
     return Verification(len(files), sum(file.bytes for file in files.values()), rows_compared, proof)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from factcensus.indexer.arrays import Numbers
+from factcensus.indexer.arrays import Numbers, as_arrow, as_numpy
 from factcensus.indexer.corpus.records import Document
 
 if TYPE_CHECKING:
@@ -44,10 +44,8 @@ def batch_of(documents: Sequence[Document], *, whole: bool) -> pa.RecordBatch:
 
 def merged(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """Return the rows of several batches, in the order of their records."""
-    import pyarrow as pa
-
     both = joined(batches)
-    return both.take(pa.array(np.argsort(both["record"].to_numpy(), kind="stable")))
+    return both.take(as_arrow(np.argsort(as_numpy(both["record"]), kind="stable")))
 
 
 def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -93,7 +91,7 @@ def regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Recor
 def _sizes(batch: pa.RecordBatch) -> Numbers:
     import pyarrow.compute as pc
 
-    sizes: Numbers = pc.binary_length(batch["text"]).to_numpy()
+    sizes: Numbers = as_numpy(pc.binary_length(batch["text"]))
     if "metadata" in batch.schema.names:
-        sizes = sizes + pc.utf8_length(batch["metadata"]).to_numpy()
+        sizes = sizes + as_numpy(pc.utf8_length(batch["metadata"]))
     return sizes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factcensus.indexer.arrays import as_arrow
 from factcensus.indexer.corpus.batches import batch_of, merged, schema_of
 from factcensus.indexer.corpus.files import SourceFile
 from factcensus.indexer.corpus.records import (
@@ -111,7 +112,7 @@ def _batch(documents: Documents, count: int, first: int, *, whole: bool) -> pa.R
     ends = documents.ends[: count + 1]
     columns = [
         column(pa.large_binary(), documents.text, ends[:, TEXT]),
-        pa.array(documents.lines[:count] + first, pa.int64()),
+        as_arrow(documents.lines[:count] + first),
     ]
     if whole:
         columns += [

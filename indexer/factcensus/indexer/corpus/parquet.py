@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factcensus.indexer.arrays import as_arrow, repeated
 from factcensus.indexer.corpus.batches import batch_of, schema_of
 from factcensus.indexer.corpus.files import SourceFile
 from factcensus.indexer.corpus.records import UNKNOWN_SOURCE, BadRecordError, as_json, as_text, document_of_record
@@ -85,7 +86,7 @@ def _plain_batch(batch: Any, first_row: int, fields: Fields) -> pa.RecordBatch |
         batch.validate(full=True)  # checks that all strings are UTF-8
     except pa.ArrowInvalid:
         return None
-    columns = [text.cast(pa.large_binary()), pa.array(np.arange(first_row, first_row + batch.num_rows))]
+    columns = [text.cast(pa.large_binary()), as_arrow(np.arange(first_row, first_row + batch.num_rows))]
     if fields.whole:
         if fields.text in (fields.id, "source") or fields.id == "source":
             return None
@@ -113,7 +114,7 @@ def _sources(batch: Any) -> Any:
     import pyarrow.compute as pc
 
     if "source" not in batch.schema.names:
-        return pa.repeat(UNKNOWN_SOURCE, batch.num_rows)
+        return repeated(UNKNOWN_SOURCE, batch.num_rows)
     sources = batch["source"]
     if not _is_text(sources.type) or sources.null_count:
         return None
@@ -125,7 +126,7 @@ def _metadata(batch: Any) -> Any:
     import pyarrow as pa
 
     if not batch.num_columns:
-        return pa.repeat("{}", batch.num_rows)
+        return repeated("{}", batch.num_rows)
     return pa.array([as_json(row) for row in batch.to_pylist()], pa.string(), from_pandas=False)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from factcensus.indexer.arrays import as_numpy
 from factcensus.indexer.storage.chosen import Chosen
 
 #: One document: the digest and size of its text, and its number in the whole index.
@@ -116,7 +117,7 @@ def records_of(tables: dict[int, Path], deleted: Chosen) -> Iterator[Records]:
             for batch in file.iter_batches(columns=[*COLUMNS]):
                 records = np.empty(batch.num_rows, RECORD)
                 for name, column in zip(("digest", "text_bytes", "tokens"), COLUMNS, strict=True):
-                    records[name] = batch[column].to_numpy()
+                    records[name] = as_numpy(batch[column])
                 records["document"] = np.arange(first + row, first + row + batch.num_rows)
                 low, high = np.searchsorted(gone, [row, row + batch.num_rows])
                 yield np.delete(records, gone[low:high].astype(np.int64) - row)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.indexer.arrays import as_numpy
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.storage.chosen import Chosen
 
@@ -51,11 +52,11 @@ def _add_table(path: Path, gone: np.ndarray, documents: Counter[str], tokens: Co
             living = np.ones(batch.num_rows, np.int64)
             living[gone[(gone >= row) & (gone < row + batch.num_rows)] - row] = 0
             row += batch.num_rows
-            text_bytes += int(living @ batch["text_bytes"].to_numpy())
+            text_bytes += int(living @ as_numpy(batch["text_bytes"]))
             sources = batch["source"]
             if not isinstance(sources, pa.DictionaryArray):
                 sources = sources.dictionary_encode()
-            codes, sizes = sources.indices.to_numpy(), batch["tokens"].to_numpy()
+            codes, sizes = as_numpy(sources.indices), as_numpy(batch["tokens"])
             for code, name in enumerate(sources.dictionary.to_pylist()):
                 here = living * (codes == code)
                 if here.any():

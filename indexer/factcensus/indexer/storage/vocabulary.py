@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.arrays import Array
+from factcensus.indexer.arrays import Array, as_numpy
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.search import SIDE_BY_SIDE, first_eight
@@ -277,5 +277,5 @@ def sorted_ids(arena: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> n
     # Arrow compares binaries byte by byte, and a prefix sorts first.
     buffers = [None, pa.py_buffer(starts), pa.py_buffer(arena)]
     binaries = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, buffers)
-    order: npt.NDArray[np.uint32] = pc.sort_indices(binaries).to_numpy().astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
+    order: npt.NDArray[np.uint32] = as_numpy(pc.sort_indices(binaries)).astype("<u4")  # pyright: ignore[reportAttributeAccessIssue]
     return order
