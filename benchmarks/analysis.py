@@ -7,6 +7,7 @@ fold case and treat + and # as separators; the benchmark counts the documents in
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -28,6 +29,7 @@ from factcensus.indexer.analyzers.unicode_generator import APOSTROPHES, UNSPACED
 from factcensus.indexer.analyzers.unicode_tables import JOINER, OTHER, SINGLE, character_classes
 from factcensus.indexer.analyzers.unicode_tables import WORD as WORD_CHARACTER
 from factcensus.indexer.analyzers.words import WordEncoder, WordsAnalyzer
+from factcensus.indexer.building.spool import SpoolTask, spool
 from factcensus.indexer.corpus import find_source_files, read_documents
 
 #: Amount of text, sampled from the whole corpus.
@@ -48,6 +50,7 @@ def main(corpus: Path | None, rounds: int) -> None:
 
             write_world(Path(folder) / "world", PRESETS["demo"].world, seed=0)
             corpus = Path(folder) / "world" / "corpus"
+        _stage(corpus, Path(folder) / "spool", rounds)
         documents = [document.text for file in find_source_files([corpus]) for document in read_documents(file)]
     documents = documents[:: max(1, sum(map(len, documents)) // SAMPLE_BYTES)]
     texts = [document.decode() for document in documents]
@@ -147,6 +150,27 @@ def _word_level(vocabulary: dict[str, int]) -> Any:
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{WORD}]+"), "removed", invert=True)
     return tokenizer
+
+
+# ---------------------------------------------------------------------------------------------- the whole stage
+
+
+def _stage(corpus: Path, folder: Path, rounds: int) -> None:
+    """Time the first stage of a build: from the files of a corpus to token ids and document rows on disk."""
+    tasks = [SpoolTask(n, file, folder, "words") for n, file in enumerate(find_source_files([corpus]))]
+    seconds = []
+    for _ in range(rounds + 1):  # the first round compiles
+        folder.mkdir()
+        seconds.append(_cpu_seconds(lambda: [spool(task, lambda _bytes: None, lambda _line: None) for task in tasks]))
+        done = [result for task in tasks if (result := task.finished())]
+        shutil.rmtree(folder)
+    each = [1e6 * s / sum(result.documents for result in done) for s in seconds[1:]]
+    speeds = [sum(result.text_bytes for result in done) / 1e6 / s for s in seconds[1:]]
+    print(
+        f"reading and analysing {sum(result.documents for result in done):,} documents from their files: "
+        f"{statistics.median(speeds):.0f} MB of text per CPU second {_spread(speeds)}, "
+        f"{statistics.median(each):.2f} microseconds per document {_spread(each)}\n"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- comparing

@@ -1,4 +1,4 @@
-"""The documents of Parquet files: columns that cannot have an invalid value are taken as they are, others by row."""
+"""The documents of Parquet files: texts, ids and sources are taken as they are stored if possible, otherwise by row."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def _read_batch(batch: Any, first_row: int, fields: Fields, on_bad: OnBad) -> It
 
 
 def _plain_batch(batch: Any, first_row: int, fields: Fields) -> pa.RecordBatch | None:
-    """Return the documents of rows if these cannot be invalid and no field is nested, otherwise None."""
+    """Return the documents of rows if all are valid, and text, id and source are plain columns; otherwise None."""
     import pyarrow as pa
 
     names = batch.schema.names
-    if fields.text not in names or not batch.num_rows or not _all_plain(batch.schema):
+    if fields.text not in names or not batch.num_rows or not (fields.whole or _all_plain(batch.schema)):
         return None
     text = batch[fields.text]
     if text.null_count or not _is_text(text.type):
@@ -91,15 +91,16 @@ def _plain_batch(batch: Any, first_row: int, fields: Fields) -> pa.RecordBatch |
         if fields.text in (fields.id, "source") or fields.id == "source":
             return None
         ids, sources = _ids(batch, fields), _sources(batch)
-        if ids is None or sources is None:
-            return None
         others = [name for name in names if name not in (fields.text, fields.id, "source")]
-        columns += [ids, sources, _metadata(batch.select(others))]
+        metadata = None if ids is None or sources is None else _metadata(batch.select(others))
+        if metadata is None:
+            return None
+        columns += [ids, sources, metadata]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of(whole=fields.whole))
 
 
 def _ids(batch: Any, fields: Fields) -> Any:
-    """Return the ids of plain rows; None if they need Python."""
+    """Return the ids of rows; None if they need Python."""
     import pyarrow as pa
 
     if fields.id not in batch.schema.names:
@@ -109,11 +110,13 @@ def _ids(batch: Any, fields: Fields) -> Any:
 
 
 def _sources(batch: Any) -> Any:
-    """Return the sources of plain rows; None if one is missing or not text, so that it belongs to the metadata."""
+    """Return the sources of rows; None if one is missing or not text, or may be in the metadata."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if "source" not in batch.schema.names:
+        if "meta" in batch.schema.names:
+            return None
         return repeated(UNKNOWN_SOURCE, batch.num_rows)
     sources = batch["source"]
     if not _is_text(sources.type) or sources.null_count:
@@ -122,12 +125,16 @@ def _sources(batch: Any) -> Any:
 
 
 def _metadata(batch: Any) -> Any:
-    """Return plain rows as JSON objects."""
+    """Return rows as JSON objects; None if a row is invalid."""
     import pyarrow as pa
 
     if not batch.num_columns:
         return repeated("{}", batch.num_rows)
-    return pa.array([as_json(row) for row in batch.to_pylist()], pa.string(), from_pandas=False)
+    try:
+        rows = [as_json(row) for row in _rows_of(batch) if isinstance(row, dict)]
+    except BadRecordError:
+        return None
+    return pa.array(rows, pa.string(), from_pandas=False) if len(rows) == batch.num_rows else None
 
 
 def _all_plain(schema: Any) -> bool:
