@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -27,6 +28,8 @@ from factcensus.indexer.errors import InputError
 #: Media types that a form, or a script without permission, can send to another site without a CORS preflight.
 FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Number of hosts that are kept parsed; almost all requests name the same one.
+_HOSTS = 256
 
 
 def host_names(settings: Settings) -> tuple[str, ...] | None:
@@ -88,6 +91,7 @@ class AllowedHosts:
         await self.app(scope, receive, send)
 
 
+@lru_cache(_HOSTS)
 def host_and_port(host: str, scheme: str = "http") -> tuple[str, int]:
     """Return the name in a ``Host`` header in lower case, and its port; an empty name if it is invalid."""
     try:
@@ -100,6 +104,7 @@ def host_and_port(host: str, scheme: str = "http") -> tuple[str, int]:
     return (parts.hostname or "").rstrip("."), port or _DEFAULT_PORTS.get(scheme, 0)
 
 
+@lru_cache(_HOSTS)
 def is_loopback_name(host: str) -> bool:
     """Return whether a name always means the machine that uses it."""
     return is_loopback(host) or host.endswith(".localhost")
