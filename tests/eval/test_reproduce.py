@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from factcensus.eval.reproduce import size_effect as effect
@@ -19,6 +20,7 @@ from factcensus.eval.reproduce.controlled import grid_of
 from factcensus.eval.reproduce.doses import at_lost
 from factcensus.eval.reproduce.sizes import CONTROLLED
 from factcensus.eval.statistics.worlds import over_worlds
+from factcensus.indexer.cli import main
 
 
 def reproduce(out: Path, *options: str, size: str = "smoke") -> subprocess.CompletedProcess[str]:
@@ -108,6 +110,33 @@ def test_folder_of_another_grid_is_refused(finished: tuple[Path, Any]) -> None:
     refused = reproduce(finished[0], size="cpu")
     assert refused.returncode == 2
     assert "other settings" in refused.stderr
+
+
+def test_plan_has_the_parameters_and_steps_of_the_run(
+    finished: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", "controlled", "--size", "smoke", "--worlds", "1", "--plan", "--json", "--out", str(tmp_path)]
+    assert main(words) == 0
+    plans = {each["model"]: each for each in json.loads(capsys.readouterr().out)}
+    assert json.loads((tmp_path / "plan.json").read_text()) == list(plans.values())
+    doses = pd.read_parquet(finished[0] / "doses.parquet")
+    assert {name: each["parameters"] for name, each in plans.items()} == dict(
+        zip(doses["size"], doses["parameters"], strict=True)
+    )
+    for name, each in plans.items():
+        record = json.loads((finished[0] / "work" / name / "model-0" / "pretraining.json").read_text())
+        assert each["tokens"] == record["training"]["tokens"]
+        assert each["steps"] == pytest.approx(record["training"]["steps"], rel=0.01)  # rows differ between epochs
+        assert 2e6 < each["bytes"] < 2**30
+        assert 2 < each["flop"] / each["parameters"] / each["tokens"] < 20
+
+
+def test_grid_of_the_paper_needs_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert main(["reproduce", "controlled", "--size", "paper", "--out", str(tmp_path / "paper")]) == 2
+    assert "--size paper needs a CUDA device" in capsys.readouterr().err
+    assert not (tmp_path / "paper").exists()
 
 
 # --- the analysis ---

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from factcensus.indexer.cli import main
+from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError
 from factcensus.unlearn.models import load_tokenizer
 from factcensus.unlearn.progress import Progress
+from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.world.pretrain import pretrain
 from factcensus.unlearn.world.rows import read_facts
 from factcensus.unlearn.world.settings import PretrainSettings
@@ -74,8 +77,6 @@ def test_other_tokenizer_opens_every_text_with_its_end_of_text_token(world: Path
 
 
 def test_parameters_stay_float32_under_bfloat16_arithmetic(world: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     losses = []
     for dtype in ("float32", "bfloat16-autocast"):
         settings = dataclasses.replace(SMALL_MODEL, dtype=dtype)
@@ -128,3 +129,23 @@ def test_command_chooses_the_sizes(world: Path, tmp_path: Path, capsys: pytest.C
     assert main([*words, "--parameters", "20 million"]) == 2
     assert "--parameters must be a number of parameters such as 20M" in capsys.readouterr().err
     assert main([*words, "--parameters", "20M", "--layers", "1"]) == 2
+
+
+def test_retraining_repeats_the_shape_of_the_model(world: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SMALL_MODEL, architecture="gpt2", dtype="bfloat16-autocast")
+    model = pretrain(world, tmp_path / "model", settings, seed=0)
+    oracle = pretrain(world, tmp_path / "oracle", settings, seed=0, exclude_roles=("forget",))
+    config = {
+        "model": str(model),
+        "facts": str(world / "facts.jsonl"),
+        "out": str(tmp_path / "run"),
+        "device": "cpu",
+        "evaluator": "none",
+        "save_models": True,
+        "methods": [{"preset": "retrain", "retrain_world": str(world)}],
+        "selection": {"count_column": "exposures"},
+    }
+    run = run_unlearning(check_config(config))
+    retrained = load_file(run / "cells" / "retrain" / "model" / "model.safetensors")
+    for name, value in load_file(oracle / "model.safetensors").items():
+        assert torch.equal(retrained[name], value)
