@@ -157,13 +157,13 @@ def _oracle_rows(oracles: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _original_rows(originals: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    known = originals.groupby("size", sort=False).mean(numeric_only=True)
+    known = originals.groupby("size", sort=False).mean(numeric_only=True).to_dict("index")
     shown = ["known_question", "known_cloze", "retain", "bystander"]
     rows = [
         [
             str(each["size"]),
             f"{int(each['parameters']):,}",
-            *(percent(float(known.loc[each["size"], name])) for name in shown),
+            *(percent(known[each["size"]][name]) for name in shown),
         ]
         for _, each in originals.sort_values("parameters").drop_duplicates("size").iterrows()
     ]

@@ -217,7 +217,7 @@ def _deal_exposure(
     """
     wordings: Sequence[Wording] = ("distinct", "copied") if settings.wording == "dealt" else (settings.wording,)
     arrivals: Sequence[Arrival] = ("early", "late") if settings.arrival == "dealt" else (settings.arrival,)
-    kinds = [(wording, arrival) for wording in wordings for arrival in arrivals]
+    kinds: list[tuple[Wording, Arrival]] = [(wording, arrival) for wording in wordings for arrival in arrivals]
     dealt = [kinds[0]] * len(places)
     dealt_to: dict[Role, int] = {}
     seats_of: dict[tuple[Role, int], list[int]] = {}

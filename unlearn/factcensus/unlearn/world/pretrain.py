@@ -35,7 +35,7 @@ from factcensus.unlearn.training.schedule import rate_at
 from factcensus.unlearn.world.order import ReadingOrder
 from factcensus.unlearn.world.rows import Document, pad_rows, read_description, read_documents, read_facts
 from factcensus.unlearn.world.sentences import REFUSAL
-from factcensus.unlearn.world.settings import ROLES, PretrainSettings, described
+from factcensus.unlearn.world.settings import ROLES, Arrival, PretrainSettings, described
 from factcensus.unlearn.world.shape import build_model
 from factcensus.unlearn.world.tokenizer import build_tokenizer, save_tokenizer
 
@@ -145,7 +145,7 @@ def _order(
 ) -> tuple[list[list[int]], ReadingOrder]:
     """Return the token ids of all documents, and the order in which training reads them."""
     tokens = [list(ids) for ids in tokenizer([document.text for document in documents])["input_ids"]]
-    arrivals = [document.arrival for document in documents]
+    arrivals: list[Arrival] = [document.arrival for document in documents]
     return tokens, ReadingOrder([len(ids) for ids in tokens], arrivals, settings, seed)
 
 
