@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.reproduce.published_models.studies import Relation
-from factcensus.indexer import read_table
+from factcensus.indexer.tables.files import read_table
 
 #: Number of invented subjects per relation; their answers show what a model says about names it never read.
 INVENTED = 24
