@@ -25,6 +25,7 @@ from factcensus.eval.workers import Task, run_tasks
 from factcensus.indexer.numbers import duration_text
 from factcensus.unlearn.progress import Progress, ProgressFunction
 from factcensus.unlearn.run_folder import library_versions, open_run, read_record
+from factcensus.unlearn.world.settings import described
 
 if TYPE_CHECKING:
     from factcensus.unlearn import Preset
@@ -66,7 +67,11 @@ class Grid:
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the result of a study, as plain JSON types."""
         arguments = [asdict(each) if hasattr(each, "__dataclass_fields__") else each for each in self.arguments]
-        arms = {arm.name: asdict(arm) for arm in self.arms}
+        # Settings added later are left out while they have their defaults, so that earlier grids can be continued.
+        arms = {
+            arm.name: asdict(arm) | {"world": described(arm.world), "pretraining": described(arm.pretraining)}
+            for arm in self.arms
+        }
         plain: dict[str, Any] = json.loads(
             json.dumps({"name": self.name, "arms": arms, "arguments": arguments, "worlds": self.world_of})
         )
