@@ -243,10 +243,10 @@ def test_the_window_is_half_before_and_half_after_the_needle(
 
 def test_ranges_and_windows_equal_those_of_the_engine(ask: Any, tmp_path: Path) -> None:
     from factcensus.indexer import CountIndex
-    from factcensus.indexer.infini_gram.language_model import NgramModel
+    from factcensus.indexer.infini_gram.engine_counts import EngineCounts
 
-    with CountIndex.open(build(tmp_path, TOY, shard_tokens=80)) as index, NgramModel.open(index) as model:
-        engine = model._engine
+    with CountIndex.open(build(tmp_path, TOY, shard_tokens=80)) as index:
+        engine = EngineCounts.open(index).engine
         for query in ("Paris", " is", "zzz", ""):
             found = engine.find(input_ids=list(query.encode()))
             _, answer = ask(query_type="find", query=query)

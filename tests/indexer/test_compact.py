@@ -21,7 +21,7 @@ from factcensus.indexer.building import compact as building
 from factcensus.indexer.building.convert import convert_index
 from factcensus.indexer.errors import InputError, VerificationError
 from factcensus.indexer.kernels import bits
-from factcensus.indexer.kernels.compact import find_frequent_codes
+from factcensus.indexer.kernels.compact_search import find_frequent_codes
 from factcensus.indexer.kernels.permutation import image, make_permutation, preimage
 from factcensus.indexer.storage import frequent
 from factcensus.indexer.storage.compact_frequent import count_frequent_codes

@@ -1,4 +1,4 @@
-"""The n-gram language model, which wraps infini-gram's engine, compared with counts over Python lists.
+"""The n-gram language model, compared with counts over Python lists; with suffix arrays, infini-gram's engine counts.
 
 The engine runs in this process, so input that would crash it must not reach it. Tests of such input say so.
 """
@@ -32,12 +32,18 @@ from factcensus.indexer.errors import (
     InputError,
     MissingExtraError,
 )
-from factcensus.indexer.infini_gram.language_model import MOST_SUPPORT, NgramModel, _next_counts
+from factcensus.indexer.infini_gram.engine_counts import next_counts
+from factcensus.indexer.infini_gram.language_model import MOST_SUPPORT, NgramModel
+from factcensus.indexer.storage.manifest import Layout
 
 from .corpora import ENGINE_PATH_TRAPS, index_folder, index_of, make_index
 from .strategies import QUICK
 
 pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
+
+#: Tests of answers run over both layouts.
+LAYOUTS: tuple[Layout, ...] = ("suffix-array", "compact")
+both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 END = None  # the end of a document as a next token
 
@@ -50,6 +56,7 @@ class Oracle:
             shard.tokens(*shard.document_span(document)).tolist()
             for shard in index.shards
             for document in range(shard.documents)
+            if document not in shard.deleted
         ]
 
     def next(self, prompt: Sequence[int]) -> Counter[int | None]:
@@ -103,10 +110,18 @@ def word_level_tokenizer(folder: Path, types: int) -> str:
     return f"hf:{folder / 'tokenizer.json'}"
 
 
+WIKI = ["the capital of France is Paris", "Paris is the capital of France", "of France, of Germany", ""]
+
+
 @pytest.fixture
 def wiki(tmp_path: Path) -> Iterator[CountIndex]:
-    texts = ["the capital of France is Paris", "Paris is the capital of France", "of France, of Germany", ""]
-    with make_index(tmp_path, texts) as index:
+    with make_index(tmp_path, WIKI) as index:
+        yield index
+
+
+@pytest.fixture(params=LAYOUTS)
+def each_wiki(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CountIndex]:
+    with make_index(tmp_path, WIKI, layout=request.param) as index:
         yield index
 
 
@@ -122,8 +137,9 @@ def test_probabilities_equal_those_counted_in_the_documents(data: st.DataObject)
     if not any(text.strip() for text in texts):
         texts.append("a")
     shard_tokens = data.draw(st.sampled_from([None, 4, 20]))
+    layout = data.draw(st.sampled_from(LAYOUTS if analyzer == "words" else LAYOUTS[:1]))
     with (
-        index_of(texts, analyzer=analyzer, shard_tokens=shard_tokens) as index,
+        index_of(texts, analyzer=analyzer, shard_tokens=shard_tokens, layout=layout) as index,
         NgramModel.open(index) as model,
     ):
         oracle = Oracle(index)
@@ -134,13 +150,14 @@ def test_probabilities_equal_those_counted_in_the_documents(data: st.DataObject)
             check(model, oracle, prompt, data.draw(tokens))
 
 
+@both_layouts
 @pytest.mark.parametrize("types", [300, 65_535, 70_000])
-def test_tokenizers_of_every_width_work(types: int, tmp_path: Path) -> None:
+def test_tokenizers_of_every_width_work(types: int, layout: Layout, tmp_path: Path) -> None:
     """u16; u16 with all ids in use, so that the end-of-document id of the engine is a token; u32."""
     last = f"w{types - 1}"
     texts = [f"w1 {last} w2", f"w2 {last}", f"{last} {last} w1 w2", "w2", f"w1 {last}"]
     with (
-        make_index(tmp_path, texts, analyzer=word_level_tokenizer(tmp_path, types)) as index,
+        make_index(tmp_path, texts, analyzer=word_level_tokenizer(tmp_path, types), layout=layout) as index,
         NgramModel.open(index) as model,
     ):
         oracle = Oracle(index)
@@ -150,13 +167,15 @@ def test_tokenizers_of_every_width_work(types: int, tmp_path: Path) -> None:
         assert model.ntd("w1").next[0] == NextToken(types - 1, last, count=2, probability=2 / 3)
 
 
-@pytest.mark.parametrize("analyzer", ["words", "bytes"])
+@pytest.mark.parametrize(
+    ("analyzer", "layout"), [("words", "suffix-array"), ("words", "compact"), ("bytes", "suffix-array")]
+)
 def test_prompt_that_ends_the_last_document_and_another_one_keeps_its_next_tokens(
-    analyzer: str, tmp_path: Path
+    analyzer: str, layout: Layout, tmp_path: Path
 ) -> None:
     """The engine alone reports that the document ends with probability 1."""
     texts = ["q a", "q b", "q b", "q c", "x q", "y q", "q d", "z q"]
-    with make_index(tmp_path, texts, analyzer=analyzer) as index, NgramModel.open(index) as model:
+    with make_index(tmp_path, texts, analyzer=analyzer, layout=layout) as index, NgramModel.open(index) as model:
         oracle = Oracle(index)
         prompt = list(index.token_ids("q") or ())
         assert oracle.next(prompt)[END] == 3
@@ -194,20 +213,21 @@ def test_estimates_are_marked_and_within_their_error_bound(
                 assert off.get(END, 0) == 0
 
 
-def test_long_lists_are_cut_to_the_most_frequent(tmp_path: Path) -> None:
-    with make_index(tmp_path, ["a b a b a b a c a d"]) as index, NgramModel.open(index) as model:
+@both_layouts
+def test_long_lists_are_cut_to_the_most_frequent(layout: Layout, tmp_path: Path) -> None:
+    with make_index(tmp_path, ["a b a b a b a c a d"], layout=layout) as index, NgramModel.open(index) as model:
         answer = model.ntd("a", most=2)
         assert [(each.token, each.count) for each in answer.next] == [("b", 3), ("c", 1)]
         assert answer.distinct == 3
 
 
-def test_answers_show_tokens_as_ids_and_as_words(wiki: CountIndex) -> None:
-    with NgramModel.open(wiki) as model:
-        ids = [*(wiki.token_ids("the capital of France") or ())]
+def test_answers_show_tokens_as_ids_and_as_words(each_wiki: CountIndex) -> None:
+    with NgramModel.open(each_wiki) as model:
+        ids = [*(each_wiki.token_ids("the capital of France") or ())]
         words = ["the", "capital", "of", "france"]
         assert model.prob("the capital of France").as_json() == {
             "index": "ix",
-            "analyzer": wiki.analyzer.label,
+            "analyzer": each_wiki.analyzer.label,
             "prompt": {"ids": ids[:-1], "tokens": words[:-1]},
             "token": {"id": ids[-1], "token": words[-1]},
             "prompt_count": 2,
@@ -219,23 +239,23 @@ def test_answers_show_tokens_as_ids_and_as_words(wiki: CountIndex) -> None:
         assert model.ntd(ids[2:3]).next[0] == NextToken(ids[3], "france", count=3, probability=0.75)
 
 
-def test_words_not_in_the_corpus_have_probability_zero(wiki: CountIndex) -> None:
-    with NgramModel.open(wiki) as model:
+def test_words_not_in_the_corpus_have_probability_zero(each_wiki: CountIndex) -> None:
+    with NgramModel.open(each_wiki) as model:
         prob = model.prob("zebra of France")
         assert (prob.prompt_count, prob.count, prob.probability) == (0, 0, None)
-        assert prob.prompt == Tokens([None, *(wiki.token_ids("of") or ())], ["zebra", "of"])
+        assert prob.prompt == Tokens([None, *(each_wiki.token_ids("of") or ())], ["zebra", "of"])
         assert model.prob("of zebra").probability == 0.0
         assert (model.prob("of zebra").id, model.prob("of zebra").token) == (None, "zebra")
         assert model.infgram_prob("zebra of France").suffix.tokens == ["of"]
         assert model.infgram_prob("zebra of France").count == 3
         unknown = model.infgram_ntd("of zebra")
         assert unknown.suffix.tokens == []
-        assert distribution(unknown) == Oracle(wiki).next([])
+        assert distribution(unknown) == Oracle(each_wiki).next([])
         assert model.ntd("zebra").next == []
 
 
-def test_threads_get_the_same_answers(wiki: CountIndex) -> None:
-    with NgramModel.open(wiki) as model, ThreadPoolExecutor(4) as pool:
+def test_threads_get_the_same_answers(each_wiki: CountIndex) -> None:
+    with NgramModel.open(each_wiki) as model, ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: model.infgram_ntd("zebra of"), range(40)))
         assert answers == answers[:1] * 40
 
@@ -243,8 +263,8 @@ def test_threads_get_the_same_answers(wiki: CountIndex) -> None:
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
-def test_queries_without_a_prompt_are_refused(wiki: CountIndex) -> None:
-    with NgramModel.open(wiki) as model:
+def test_queries_without_a_prompt_are_refused(each_wiki: CountIndex) -> None:
+    with NgramModel.open(each_wiki) as model:
         for ask in (model.prob, model.infgram_prob, model.ntd, model.infgram_ntd):
             for nothing in ("", " ., ", []):
                 with pytest.raises(EmptyQueryError):
@@ -255,9 +275,9 @@ def test_queries_without_a_prompt_are_refused(wiki: CountIndex) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 2**32 - 1, 2**32, 2**40, 10_000, True, 1.0, "a", None])
-def test_ids_not_in_the_index_are_refused_by_value(wrong: Any, wiki: CountIndex) -> None:
+def test_ids_not_in_the_index_are_refused_by_value(wrong: Any, each_wiki: CountIndex) -> None:
     """2**32 - 1 separates documents, and 10,000 is not in this vocabulary."""
-    with NgramModel.open(wiki) as model:
+    with NgramModel.open(each_wiki) as model:
         for ask in (model.prob, model.infgram_prob, model.ntd, model.infgram_ntd):
             for ids in ([0, wrong], [wrong, 0]):
                 with pytest.raises(InputError, match=rf"{wrong!r}.*ix.* 0 to \d+$"):
@@ -272,8 +292,8 @@ def test_separator_of_a_byte_index_is_refused_as_an_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1001, 10**9, True, 2.5, "3"])
-def test_limits_out_of_range_are_refused_by_value(wrong: Any, wiki: CountIndex) -> None:
-    with NgramModel.open(wiki) as model:
+def test_limits_out_of_range_are_refused_by_value(wrong: Any, each_wiki: CountIndex) -> None:
+    with NgramModel.open(each_wiki) as model:
         for ask in (model.ntd, model.infgram_ntd):
             with pytest.raises(InputError, match=rf"max_support.*1000.*{wrong!r}"):
                 ask("of", max_support=wrong)
@@ -282,22 +302,25 @@ def test_limits_out_of_range_are_refused_by_value(wrong: Any, wiki: CountIndex) 
                     ask("of", most=wrong)
 
 
-def test_closed_model_and_closed_index_are_errors(wiki: CountIndex) -> None:
-    model = NgramModel.open(wiki)
+def test_closed_model_and_closed_index_are_errors(each_wiki: CountIndex) -> None:
+    model = NgramModel.open(each_wiki)
     with model:
         assert model.prob("of France").count == 3
     with pytest.raises(IndexerError, match="ix is closed"):
         model.prob("of France")
-    with NgramModel.open(wiki) as model:
-        wiki.close()
+    with NgramModel.open(each_wiki) as model:
+        each_wiki.close()
         with pytest.raises(IndexerError, match="closed"):
             model.ntd("of")
 
 
+@both_layouts
 @pytest.mark.parametrize("texts", [[], ["", ""]])
-def test_corpus_without_a_token_has_no_language_model_or_an_empty_one(texts: list[str], tmp_path: Path) -> None:
+def test_corpus_without_a_token_has_no_language_model_or_an_empty_one(
+    texts: list[str], layout: Layout, tmp_path: Path
+) -> None:
     try:
-        index = make_index(tmp_path, texts)
+        index = make_index(tmp_path, texts, layout=layout)
     except FactcensusError:
         return  # nothing to index
     with index:
@@ -307,6 +330,43 @@ def test_corpus_without_a_token_has_no_language_model_or_an_empty_one(texts: lis
             return
         with NgramModel.open(index) as model:
             assert model.ntd("a").prompt_count == 0
+
+
+@QUICK
+@given(st.data())
+def test_compact_layout_does_not_count_deleted_documents(data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.lists(st.sampled_from("abc"), max_size=8).map(" ".join), min_size=1, max_size=8))
+    with index_folder(["a b", *texts], layout="compact", shard_tokens=data.draw(st.sampled_from([None, 5]))) as folder:
+        deleted = data.draw(st.sets(st.integers(0, len(texts)), min_size=1))
+        delete_documents(folder, ids=[f"d{number}" for number in sorted(deleted)])
+        with CountIndex.open(folder) as index, NgramModel.open(index) as model:
+            tokens = st.sampled_from(range(index.info().types))
+            for _ in range(3):
+                check(model, Oracle(index), data.draw(st.lists(tokens, min_size=1, max_size=3)), data.draw(tokens))
+
+
+def test_both_layouts_give_the_same_answers(tmp_path: Path) -> None:
+    texts = [" ".join(random.Random(seed).choices("aaabbcdefg", k=200)) + " b" for seed in range(30)]
+    prompts = ["a", "a b", "b c d", "zebra a", "g g g g", "zebra"]
+    answers = []
+    for layout in LAYOUTS:
+        with (
+            make_index(tmp_path / layout, texts, layout=layout, shard_tokens=1500) as index,
+            NgramModel.open(index) as model,
+        ):
+            asked = [ask(f"{prompt} a") for prompt in prompts for ask in (model.prob, model.infgram_prob)]
+            asked += [ask(p, max_support=None, most=5) for p in prompts for ask in (model.ntd, model.infgram_ntd)]
+            answers.append([each.as_json() for each in asked])
+            often = model.ntd("a")
+            assert often.exact == (layout == "compact"), "the engine samples frequent prompts"
+            assert often.prompt_count > MOST_SUPPORT
+    assert answers[0] == answers[1]
+
+
+def test_compact_layout_needs_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "infini_gram.engine", None)
+    with make_index(tmp_path, ["a b", "a c"], layout="compact") as index, NgramModel.open(index) as model:
+        assert model.prob("a c").probability == 0.5
 
 
 def test_index_with_deleted_documents_is_refused_until_it_is_compacted(tmp_path: Path) -> None:
@@ -416,9 +476,10 @@ def test_index_under_a_relative_path_is_opened(tmp_path: Path, monkeypatch: pyte
         assert model.prob("a b").probability == 0.5
 
 
-def test_more_than_ten_shards_are_all_queried(tmp_path: Path) -> None:
+@both_layouts
+def test_more_than_ten_shards_are_all_queried(layout: Layout, tmp_path: Path) -> None:
     texts = [f"a b{n} a b{n % 3}" for n in range(13)]
-    with make_index(tmp_path, texts, shard_tokens=4) as index:
+    with make_index(tmp_path, texts, shard_tokens=4, layout=layout) as index:
         assert len(index.shards) > 10
         with NgramModel.open(index) as model:
             check(model, Oracle(index), [*(index.token_ids("a") or ())], (index.token_ids("b1") or (0,))[0])
@@ -434,8 +495,9 @@ def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, st
     return code, *capsys.readouterr()
 
 
-def test_commands_print_what_the_library_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    with index_folder(["a b a b a c", "b a"]) as folder:
+@both_layouts
+def test_commands_print_what_the_library_answers(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    with index_folder(["a b a b a c", "b a"], layout=layout) as folder:
         with CountIndex.open(folder) as index, NgramModel.open(index) as model:
             expected = {
                 ("prob", "a b"): model.prob("a b"),
@@ -455,7 +517,8 @@ def test_commands_print_what_the_library_answers(capsys: pytest.CaptureFixture[s
             ["b", "2", "0.500000"],
         ]
         assert "1 more" in out
-        assert "estimates" in run(capsys, "ngram", "ntd", folder, "a", "--max-support", 2)[1]
+        exactness = "estimates" if layout == "suffix-array" else "exact"
+        assert exactness in run(capsys, "ngram", "ntd", folder, "a", "--max-support", 2)[1]
         assert "0.500000" in run(capsys, "ngram", "prob", folder, "a b")[1]
         assert "–" in run(capsys, "ngram", "prob", folder, "zebra b")[1]
 
@@ -479,13 +542,13 @@ def test_table_out_of_order_raises_an_error_instead_of_an_endless_search(tmp_pat
     with make_index(tmp_path, ["abcab", "abab", "cabb"], analyzer="bytes") as index:
         (shard,) = index.shards
         intact, refused = shard.table.copy(), 0
-        assert _next_counts([shard], [ord("b")], 0xFF) == {ord("a"): 1, ord("b"): 1, ord("c"): 1}
+        assert next_counts([shard], [ord("b")], 0xFF) == {ord("a"): 1, ord("b"): 1, ord("c"): 1}
         for seed in range(200):
             rows = list(range(len(intact)))
             random.Random(seed).shuffle(rows)
             shard.table = intact[rows]
             try:
-                _next_counts([shard], [ord("b")], 0xFF)
+                next_counts([shard], [ord("b")], 0xFF)
             except IndexFormatError:
                 refused += 1
         assert refused

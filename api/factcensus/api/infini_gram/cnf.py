@@ -21,25 +21,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from factcensus.api.infini_gram.linking import Anchors, Positions, link, scan, scan_documents
+from factcensus.api.infini_gram.terms import CHUNK_ROWS, Term, chunks, term_in
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.arrays import Mask
-from factcensus.indexer.kernels.search import find, mark_documents
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
+from factcensus.indexer.storage.compact_shard import CompactShard
+from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
-#: Occurrences of the rarest clause processed together.
-CHUNK_ROWS = 1 << 20
 #: Maximum occurrences of another clause that are read as a whole: half a gibibyte of positions.
 MOST_ROWS = 1 << 26
 #: Cost of one row of the suffix array (reading and sorting it, or finding its document) in tokens of text scanned.
 TOKENS_PER_ROW = 16
-
-Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,13 @@ class Counted:
     found: list[Found] = field(default_factory=list)
 
 
-def rows_of(shard: SuffixArrayShard, ngram: Ngram) -> tuple[int, int]:
-    """Return the suffix array range of token ids; unlike ``SuffixArrayShard.find``, they may start with a separator."""
-    if -1 in ngram:
-        return 0, 0
-    if ngram and ngram[0] == 256**shard.token_bytes - 1:
-        query = np.array(ngram, shard.token_dtype).view(np.uint8)
-        none = np.zeros(0, np.uint32)
-        low, high = find(shard.suffix_array._replace(first=none, types=0), query)
-        return int(low), int(high)
-    return shard.find(ngram)
-
-
 def occurrences(index: CountIndex, ngram: Ngram, deadline: Deadline) -> int:
     """Return how often token ids occur in the documents that are not deleted."""
     return sum(
-        _occurrences(shard, counted, [rows_of(shard, ngram)], deadline)
-        for shard, counted in zip(index.suffix_arrays, index.counted(), strict=True)
+        shard.count(ngram, counted, column_of(EVERY_DOCUMENT), deadline.flag)[0]
+        if isinstance(shard, CompactShard) and ngram and -1 not in ngram
+        else _occurrences(shard, counted, [term_in(shard, ngram)], deadline)
+        for shard, counted in index.counted_shards()
     )
 
 
@@ -109,22 +99,22 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadl
         DeadlineError: The timeout was reached.
     """
     clauses = sorted(map(_distinct, cnf), key=lambda clause: [(len(term), term) for term in clause])
-    ranges = [[[rows_of(shard, term) for term in clause] for shard in index.suffix_arrays] for clause in clauses]
+    found = [[[term_in(shard, term) for term in clause] for shard in index.shards] for clause in clauses]
     masks = index.counted()
     totals = [
         sum(
-            _occurrences(shard, mask, rows, deadline)
-            for shard, mask, rows in zip(index.suffix_arrays, masks, each, strict=True)
+            _occurrences(shard, mask, terms, deadline)
+            for shard, mask, terms in zip(index.shards, masks, each, strict=True)
         )
-        for each in ranges
+        for each in found
     ]
     best: Counted | None = None
     for anchor in [i for i, total in enumerate(totals) if total == min(totals)]:
         counted = Counted()
         if totals[anchor]:
             others = sorted((i for i in range(len(clauses)) if i != anchor), key=totals.__getitem__)
-            for number, (shard, mask) in enumerate(zip(index.suffix_arrays, masks, strict=True)):
-                here = [(clauses[i], ranges[i][number]) for i in (anchor, *others)]
+            for number, (shard, mask) in enumerate(zip(index.shards, masks, strict=True)):
+                here = [(clauses[i], found[i][number]) for i in (anchor, *others)]
                 _count_shard(number, shard, mask, here, max_diff_tokens, deadline, counted, most)
         if best is None or counted.count < best.count:
             best = counted
@@ -142,37 +132,29 @@ def _distinct(clause: Sequence[Ngram]) -> list[Ngram]:
     return [[*term] for term in kept]
 
 
-def _occurrences(shard: SuffixArrayShard, counted: Mask, ranges: Ranges, deadline: Deadline) -> int:
+def _occurrences(shard: Shard, counted: Mask, terms: Sequence[Term], deadline: Deadline) -> int:
     if not len(counted):
-        return sum(high - low for low, high in ranges)
-    return sum(int(counted[shard.documents_of(rows)].sum()) for rows in _chunks(shard, ranges, deadline))
-
-
-def _chunks(shard: SuffixArrayShard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the positions of ranges of the suffix array, a bounded number at a time."""
-    for low, high in ranges:
-        for start in range(low, high, CHUNK_ROWS):
-            deadline.check()
-            yield shard.positions(start, min(high, start + CHUNK_ROWS))
+        return sum(term.size for term in terms)
+    return sum(int(counted[shard.documents_of(found)].sum()) for term in terms for found in chunks(term, deadline))
 
 
 def _count_shard(
     number: int,
-    shard: SuffixArrayShard,
+    shard: Shard,
     counted: Mask,
-    clauses: Sequence[tuple[list[Ngram], Ranges]],
+    clauses: Sequence[tuple[list[Ngram], list[Term]]],
     max_diff_tokens: int,
     deadline: Deadline,
     total: Counted,
     most: int,
 ) -> None:
     """Add the counts of one shard; the first clause is the rarest in the index."""
-    if any(all(low == high for low, high in ranges) for _, ranges in clauses):
+    if not all(any(term.size for term in terms) for _, terms in clauses):
         return
     together, near = np.zeros(shard.documents, np.bool_), np.zeros(shard.documents, np.bool_)
-    others = [_Clause(shard, terms, ranges) for terms, ranges in clauses[1:]]
+    others = [_Clause(shard, ngrams, terms) for ngrams, terms in clauses[1:]]
     listed = sum(len(found.begins) for found in total.found)
-    for anchors in _anchors(shard, clauses[0][1], deadline):
+    for anchors in _anchors(clauses[0][1], deadline):
         documents = shard.documents_of(anchors)
         candidates = np.unique(documents[counted[documents]] if len(counted) else documents)
         for clause in others:
@@ -191,16 +173,20 @@ def _count_shard(
     total.near_document_count += int(near.sum())
 
 
-def _anchors(shard: SuffixArrayShard, ranges: Ranges, deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
+def _anchors(terms: Sequence[Term], deadline: Deadline) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the occurrences of the rarest clause, a bounded number at a time; all in order if they are few."""
-    if sum(high - low for low, high in ranges) <= CHUNK_ROWS:
-        yield np.sort(np.concatenate([shard.positions(low, high) for low, high in ranges]))
+    if sum(term.size for term in terms) <= CHUNK_ROWS:
+        yield _in_order(terms)
     else:
-        yield from map(np.sort, _chunks(shard, ranges, deadline))
+        yield from (np.sort(found) for term in terms for found in chunks(term, deadline))
+
+
+def _in_order(terms: Sequence[Term]) -> npt.NDArray[np.int64]:
+    return np.sort(np.concatenate([term.positions(0, term.size) for term in terms]))
 
 
 def _begins(
-    shard: SuffixArrayShard,
+    shard: Shard,
     anchors: npt.NDArray[np.int64],
     documents: npt.NDArray[np.int64],
     others: Sequence[_Clause],
@@ -225,12 +211,13 @@ def _begins(
 class _Clause:
     """A clause other than the rarest, in one shard."""
 
-    def __init__(self, shard: SuffixArrayShard, terms: Sequence[Ngram], ranges: Ranges) -> None:
-        self._shard = shard
-        self._ranges = ranges
-        self._rows = sum(high - low for low, high in ranges)
-        self._lengths = np.array([len(term) for term in terms], np.int64)
-        self._terms = np.array([token for term in terms for token in term], shard.token_dtype)
+    def __init__(self, shard: Shard, ngrams: Sequence[Ngram], terms: Sequence[Term]) -> None:
+        self._shard, self._terms = shard, terms
+        self._rows = sum(term.size for term in terms)
+        #: The text, if reading it may be cheaper than reading all occurrences.
+        self._text: npt.NDArray[Any] | None = shard.ids if isinstance(shard, SuffixArrayShard) else None
+        self._lengths = np.array([len(ngram) for ngram in ngrams], np.int64)
+        self._tokens = np.array([token for ngram in ngrams for token in ngram], shard.token_dtype)
         self._everywhere: npt.NDArray[np.int64] | None = None
         self._marked: npt.NDArray[np.bool_] | None = None
 
@@ -238,35 +225,36 @@ class _Clause:
         """Return whether the clause occurs in each document."""
         shard = self._shard
         begins, ends = shard.document_spans(documents)
-        if self._marked is None and self._rows * TOKENS_PER_ROW <= int((ends - begins).sum()):
+        if self._marked is None and self._pays(begins, ends):
             self._marked = np.zeros(shard.documents, np.bool_)
-            for low, high in self._ranges:
-                for start in range(low, high, CHUNK_ROWS):
-                    deadline.check()
-                    mark_documents(shard.suffix_rows, start, min(high, start + CHUNK_ROWS), self._marked)
+            for term in self._terms:
+                for found in chunks(term, deadline):
+                    self._marked[shard.documents_of(found)] = True
         if self._marked is not None:
             return self._marked[documents]
-        found = np.zeros(len(documents), np.bool_)
-        scan_documents(shard.ids, begins, ends, self._terms, self._lengths, deadline.flag, found)
+        assert self._text is not None
+        occurs = np.zeros(len(documents), np.bool_)
+        scan_documents(self._text, begins, ends, self._tokens, self._lengths, deadline.flag, occurs)
         deadline.check()
-        return found
+        return occurs
+
+    def _pays(self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> bool:
+        """Return whether reading all occurrences is cheaper than reading these ranges of the text."""
+        return self._text is None or self._rows * TOKENS_PER_ROW <= int((ends - begins).sum())
 
     def positions(
         self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], deadline: Deadline
     ) -> npt.NDArray[np.int64]:
         """Return occurrences in order, at least all those in the ranges [begin, end), which must be in order."""
-        shard = self._shard
-        if self._everywhere is None and self._rows <= MOST_ROWS:
-            covered = int((ends - begins).sum())
-            if self._rows * TOKENS_PER_ROW <= covered:
-                rows = [shard.positions(low, high) for low, high in self._ranges]
-                self._everywhere = np.sort(np.concatenate(rows))
+        if self._everywhere is None and (self._text is None or (self._rows <= MOST_ROWS and self._pays(begins, ends))):
+            self._everywhere = _in_order(self._terms)
         if self._everywhere is not None:
             return self._everywhere
+        assert self._text is not None
         # Ranges overlap if the rarest clause is dense; each token is read once.
         first = np.append(True, begins[1:] > np.maximum.accumulate(ends)[:-1])
         joined = begins[first], np.maximum.reduceat(ends, np.flatnonzero(first))
         found = np.empty(int((joined[1] - joined[0]).sum()), np.int64)
-        size = scan(shard.ids, *joined, self._terms, self._lengths, deadline.flag, found)
+        size = scan(self._text, *joined, self._tokens, self._lengths, deadline.flag, found)
         deadline.check()
         return found[:size]

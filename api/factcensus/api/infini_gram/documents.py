@@ -11,7 +11,7 @@ import numpy as np
 from factcensus.api.infini_gram.tokens import Cnf
 from factcensus.indexer import CountIndex
 from factcensus.indexer.corpus import UNKNOWN_SOURCE
-from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
+from factcensus.indexer.storage.shard import Shard
 
 #: Tokens before a piece that are decoded with it, because the text of a token may depend on them.
 _LEAD_TOKENS = 8
@@ -19,9 +19,7 @@ _LEAD_TOKENS = 8
 Piece = tuple[int, int, str | None]  # first token, end, number of the clause
 
 
-def document_at(
-    index: CountIndex, shard: SuffixArrayShard, position: int, clauses: Cnf, max_disp_len: int
-) -> dict[str, Any]:
+def document_at(index: CountIndex, shard: Shard, position: int, clauses: Cnf, max_disp_len: int) -> dict[str, Any]:
     """Return the document at a position, with half of the window before the position and half after it.
 
     Args:
@@ -54,7 +52,7 @@ def document_at(
     }
 
 
-def _metadata(shard: SuffixArrayShard, document: int) -> str:
+def _metadata(shard: Shard, document: int) -> str:
     row = shard.rows([document])[0]
     if not row:
         return ""

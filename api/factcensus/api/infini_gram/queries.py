@@ -7,19 +7,23 @@ occurrence that was counted), ``ptrs_truncated`` and ``doc_token_ids``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from factcensus.api.infini_gram.cnf import Counted, count_cnf, occurrences, rows_of
+from factcensus.api.infini_gram.cnf import Counted, count_cnf, occurrences
 from factcensus.api.infini_gram.documents import document_at
+from factcensus.api.infini_gram.terms import rows_of, term_in
 from factcensus.api.infini_gram.tokens import Ngram, Query, end_of_document, separator_of, token_of
 from factcensus.api.infini_gram.wire import Asked, Refusal
 from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.answers import Tokens
 from factcensus.indexer.infini_gram.language_model import NgramModel
+from factcensus.indexer.storage.compact_shard import CompactShard
+from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 Answer = dict[str, Any]
 
@@ -101,7 +105,7 @@ def _count_clauses(question: Question) -> Answer:
 
 
 def _documents(index: CountIndex) -> int:
-    return sum(shard.documents - len(shard.deleted) for shard in index.suffix_arrays)
+    return sum(shard.documents - len(shard.deleted) for shard in index.shards)
 
 
 def _prob(question: Question) -> Answer:
@@ -160,22 +164,32 @@ def _distribution(question: Question, *, infinite: bool) -> Answer:
 
 
 def _unigrams(question: Question) -> dict[int, int]:
-    """Return how often each token occurs in the corpus, with one search per token and shard."""
-    counts: dict[int, int] = {}
-    separator = separator_of(question.index)
-    for shard in question.index.suffix_arrays:
-        row = 0
-        while row < shard.size:
-            question.deadline.check()
-            at = int(shard.positions(row, row + 1)[0])
-            token = int(shard.tokens(at, at + 1)[0])
-            if token == separator:  # the largest in byte order
-                break
-            row = shard.find([token])[1]
-            counts.setdefault(token, 0)
-    for token in counts:
-        counts[token] = occurrences(question.index, [token], question.deadline)
-    return {token: count for token, count in counts.items() if count}
+    """Return how often each token occurs in the documents that are not deleted."""
+    index, deadline = question.index, question.deadline
+    counts: Counter[int] = Counter()
+    types: set[int] = set()
+    for shard, counted in index.counted_shards():
+        deadline.check()
+        if isinstance(shard, CompactShard):
+            ids, times, _ = shard.next_tokens([], counted)
+            counts.update(dict(zip(ids.tolist(), times.tolist(), strict=True)))
+        elif isinstance(shard, SuffixArrayShard):
+            types.update(_types_of(shard, separator_of(index), deadline))
+    counts.update({token: occurrences(index, [token], deadline) for token in types})
+    return dict(+counts)
+
+
+def _types_of(shard: SuffixArrayShard, separator: int, deadline: Deadline) -> Iterator[int]:
+    """Yield the token ids of a shard, with one search for each."""
+    row = 0
+    while row < shard.size:
+        deadline.check()
+        at = int(shard.positions(row, row + 1)[0])
+        token = int(shard.tokens(at, at + 1)[0])
+        if token == separator:  # the largest in byte order
+            break
+        row = shard.find([token])[1]
+        yield token
 
 
 def _not_empty(question: Question) -> Ngram:
@@ -205,7 +219,7 @@ def _find(question: Question) -> Answer:
 
 
 def _find_cnf(question: Question) -> Answer:
-    clauses, shards = question.clauses(), question.index.suffix_arrays
+    clauses, shards = question.clauses(), question.index.shards
     counted = question.count_cnf(keep=True)
     pointers: list[list[int]] = [[] for _ in shards]
     for found in counted.found:
@@ -222,7 +236,7 @@ def _find_cnf(question: Question) -> Answer:
 
 
 def _never_occurs(index: CountIndex, term: Ngram) -> bool:
-    return all(low == high for low, high in (rows_of(shard, term) for shard in index.suffix_arrays))
+    return not any(term_in(shard, term).size for shard in index.shards)
 
 
 def _get_doc_by_rank(question: Question) -> Answer:
@@ -234,8 +248,8 @@ def _get_doc_by_rank(question: Question) -> Answer:
 
 def _get_doc_by_ptr(question: Question) -> Answer:
     clauses = question.query.clauses
-    shard = question.index.suffix_arrays[question.asked.place("s", len(question.index.suffix_arrays))]
-    pointer = question.asked.place("ptr", shard.stream.size, shard.token_bytes)
+    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
+    pointer = question.asked.place("ptr", shard.size * shard.token_bytes, shard.token_bytes)
     return _document(question, shard, pointer // shard.token_bytes, clauses)
 
 
@@ -260,7 +274,7 @@ def _search_docs(question: Question) -> Answer:
     message = f"{total} occurrences found"
     if picked:
         message += f". Displaying the documents of occurrences #{picked}"
-    shards = question.index.suffix_arrays
+    shards = question.index.shards
     return {
         "cnt": total,
         "approx": False,
@@ -287,14 +301,12 @@ class _Places:
 
 
 def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
-    shards = question.index.suffix_arrays
-    ranges = [rows_of(shard, ngram) for shard in shards]
+    terms = [term_in(shard, ngram) for shard in question.index.shards]
 
     def at(s: int, number: int) -> tuple[int, int]:
-        row = ranges[s][0] + number
-        return s, int(shards[s].positions(row, row + 1)[0])
+        return s, int(terms[s].positions(number, number + 1)[0])
 
-    return occurrences(question.index, ngram, question.deadline), _Places([high - low for low, high in ranges], at)
+    return occurrences(question.index, ngram, question.deadline), _Places([term.size for term in terms], at)
 
 
 def _places_of_clauses(question: Question) -> tuple[int, _Places]:

@@ -117,8 +117,10 @@ def _counter(
     index: CountIndex, models: Models, deadline: Deadline, settings: NotebookSettings
 ) -> tuple[str | None, Counter]:
     try:
-        engine = models.of(index)._engine
+        engine = models.of(index).engine
     except (MissingExtraError, InputError):
+        engine = None
+    if engine is None:
         return None, partial(_count_exactly, index, settings=settings, deadline=deadline)
     return f"infini-gram {version('infini-gram')}", partial(_count_by_engine, engine, settings=settings)
 

@@ -23,7 +23,8 @@ from factcensus.indexer.kernels.bits import (
     write_elias_fano,
     write_skips,
 )
-from factcensus.indexer.kernels.compact import BLOCK, CLASSES, GROUPED, POINTED, Codes, Lists, Text
+from factcensus.indexer.kernels.compact_lists import GROUPED, Codes, Lists
+from factcensus.indexer.kernels.compact_text import BLOCK, CLASSES, POINTED, Text
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.permutation import make_permutation
 from factcensus.indexer.storage.compact_files import CompactText

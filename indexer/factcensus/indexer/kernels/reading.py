@@ -1,7 +1,8 @@
 """Finding the mentions of an entity in one document, in the text of any layout.
 
-The text is an array of token ids, which is read through, or a :class:`~factcensus.indexer.kernels.compact.Reader`,
-which has the blocks of each token. The compiler chooses by the type of the text.
+The text is an array of token ids, which is read through, or a
+:class:`~factcensus.indexer.kernels.compact_search.Reader`, which has the blocks of each token. The compiler chooses by
+the type of the text.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from factcensus.indexer.kernels.compact import count_in_document, find_in_document
+from factcensus.indexer.kernels.compact_search import count_in_document, find_in_document
 from factcensus.indexer.kernels.compiled import Kernel, Lazy, compiled
 
 #: Sort key of a position: segment 11 bits, position 40 (infini-gram's largest shards have 2^38 tokens), length of the

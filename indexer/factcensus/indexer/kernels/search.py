@@ -371,18 +371,6 @@ def documents_of(rows: Rows, positions: Array) -> Array:
 
 
 @compiled()
-def mark_documents(rows: Rows, low: int, high: int, seen: Array) -> int:
-    """Set ``seen`` for the document of each of the rows [low, high) and return how many were not set before."""
-    found = 0
-    for row in range(low, high):
-        document = document_of(rows, position_of(rows, row))
-        if not seen[document]:
-            seen[document] = True
-            found += 1
-    return found
-
-
-@compiled()
 def first_disorder(stream: Array, table: Array, width: int, rows: Array, most_bytes: int) -> Any:
     """Return the first of ``rows`` whose suffix does not strictly precede the next one; -1 if all do.
 

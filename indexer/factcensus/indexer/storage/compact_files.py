@@ -1,6 +1,6 @@
 """The files ``text.N`` and ``lists.N`` of a shard in the layout ``compact``.
 
-Both have several arrays (:mod:`sections`), which :mod:`factcensus.indexer.kernels.compact` describes.
+Both have several arrays (:mod:`sections`), which ``kernels/compact_text.py`` and ``kernels/compact_lists.py`` describe.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.kernels.bits import decode_elias_fano, elias_fano_bits, write_elias_fano
-from factcensus.indexer.kernels.compact import BLOCK, CLASSES, GROUPED, POINTED, Codes, Lists, Text
+from factcensus.indexer.kernels.compact_lists import GROUPED, Codes, Lists
+from factcensus.indexer.kernels.compact_text import BLOCK, CLASSES, POINTED, Text
 from factcensus.indexer.kernels.permutation import permutation_of
 from factcensus.indexer.storage.manifest import FileRecord
 from factcensus.indexer.storage.sections import read_sections, write_sections

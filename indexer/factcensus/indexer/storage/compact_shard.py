@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, VerificationError
-from factcensus.indexer.kernels import compact, search
+from factcensus.indexer.kernels import compact_lists, compact_search, compact_text, search
 from factcensus.indexer.kernels.bits import bitmap_words, set_size
-from factcensus.indexer.kernels.compact import Plan, Reader
+from factcensus.indexer.kernels.compact_search import Plan, Reader
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import Selection, count_by_group, count_range, count_ranges
 from factcensus.indexer.storage import frequent
@@ -48,7 +48,7 @@ class CompactShard(Shard):
     """A shard in the layout ``compact``.
 
     Attributes:
-        text, lists, codes: See :mod:`factcensus.indexer.kernels.compact`.
+        text, lists, codes: See ``kernels/compact_text.py`` and ``kernels/compact_lists.py``.
         frequent_codes: ``frequent.N.G``, uint32 (n-grams, 6); see :mod:`compact_frequent`.
     """
 
@@ -84,8 +84,8 @@ class CompactShard(Shard):
         size = len(starts) - 1
         codes, classes = np.empty((2, len(tokens)), np.int64)
         plan = Plan(codes, classes, starts, np.zeros((size, 8), np.int64), np.zeros(size, np.int64))
-        compact.codes_of(self.codes, tokens, plan.codes)
-        compact.plan_search(self.text, self.lists, plan)
+        compact_lists.codes_of(self.codes, self._separator, tokens, plan.codes)
+        compact_search.plan_search(self.text, self.lists, plan)
         return plan
 
     def _plan_of(self, token_ids: Sequence[int]) -> Plan:
@@ -94,7 +94,7 @@ class CompactShard(Shard):
     def stored(self, plan: Plan, counted: Mask, column: int) -> npt.NDArray[np.int64]:
         """Return the stored occurrences and documents of each form, int64 (forms, 2); -1 if they must be counted."""
         out = np.full((len(plan.most), 2), -1, np.int64)
-        compact.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
+        compact_search.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
         return out
 
     def _rows(self, positions: npt.NDArray[np.uint32]) -> search.Rows:
@@ -108,10 +108,10 @@ class CompactShard(Shard):
         ranges: npt.NDArray[np.int64],
         stop: npt.NDArray[np.uint8] = NO_STOP,
     ) -> npt.NDArray[np.uint32]:
-        """Return the positions of the chosen forms, and fill ``ranges``; see :func:`kernels.compact.locate`."""
+        """Return the positions of the chosen forms, and fill ``ranges``; see :func:`compact_search.locate`."""
         order = chosen[np.lexsort((plan.anchors[chosen, 4], plan.anchors[chosen, 0]))] if len(chosen) > 1 else chosen
         bitmaps, bitmap_of = self._bitmaps(plan.anchors[order])
-        return compact.locate(self.text, self.lists, plan, order, bitmaps, bitmap_of, ranges, stop)
+        return compact_search.locate(self.text, self.lists, plan, order, bitmaps, bitmap_of, ranges, stop)
 
     def _bitmaps(self, anchors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         """Return the bitmaps of second anchors that save more time than they take, and their number for each form."""
@@ -129,7 +129,7 @@ class CompactShard(Shard):
         picked = np.argsort(-saved, kind="stable")[: MOST_BITMAP_BYTES // (8 * words)]
         picked = picked[saved[picked] > 0]
         bitmaps = np.empty((len(picked), words), np.uint64)
-        compact.make_bitmaps(self.lists, numbers[picked], bitmaps)
+        compact_lists.make_bitmaps(self.lists, numbers[picked], bitmaps)
         place = np.full(len(numbers), -1, np.int64)
         place[picked] = np.arange(len(picked))
         bitmap_of[used] = place[inverse]
@@ -184,7 +184,57 @@ class CompactShard(Shard):
 
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the positions of all occurrences of these tokens, in order."""
-        return self._located(self._plan_of(token_ids)).astype(np.int64)
+        return self.occurrences_of(token_ids).astype(np.int64)
+
+    def occurrences_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.uint32]:
+        """Run :meth:`positions_of` in half of the memory."""
+        return self._located(self._plan_of(token_ids))
+
+    # --- next tokens ----------------------------------------------------------------------------------------------
+
+    def living_size(self, counted: Mask) -> int:
+        """Return the number of tokens and documents of the counted documents."""
+        if not len(counted):
+            return self.size
+        begins, ends = self.document_spans(np.flatnonzero(counted))
+        return int((ends - begins).sum())
+
+    def next_tokens(
+        self, token_ids: Sequence[int], counted: Mask
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], int]:
+        """Count the tokens that follow an n-gram.
+
+        Args:
+            token_ids: The n-gram; if it is empty, every token is counted.
+            counted: bool (documents,), or of size 0 for all.
+
+        Returns:
+            The token ids and how often each follows, without ends of documents, and the number of these.
+        """
+        if len(token_ids):
+            counts = np.zeros(self.lists.alphabet, np.int64)
+            positions = self.occurrences_of(token_ids)
+            if len(counted):
+                positions = positions[counted[self.documents_of(positions.astype(np.int64))]]
+            ends = int(compact_text.count_following(self.text, positions, len(token_ids), counts))
+        else:
+            counts, ends = self._unigrams(counted), 0
+        ends += int(counts[self.separator_code])
+        counts[self.separator_code] = 0
+        found = np.flatnonzero(counts).astype(np.uint32)
+        times = counts[found]
+        return self._ids(found), times, ends
+
+    def _unigrams(self, counted: Mask) -> npt.NDArray[np.int64]:
+        """Return the occurrences of each code in the counted documents."""
+        both = np.empty((self.lists.alphabet, 2), np.int64)
+        compact_lists.counts_of_all(self.lists, both)
+        counts = np.ascontiguousarray(both[:, 0])
+        for begin, end in zip(*self.document_spans(np.flatnonzero(~counted)), strict=True):
+            codes = np.empty(end - begin, np.uint32)
+            compact_text.read_codes(self.text, begin, end, codes)
+            counts -= np.bincount(codes, minlength=len(counts))[: len(counts)]
+        return counts
 
     # --- text -----------------------------------------------------------------------------------------------------
 
@@ -192,21 +242,25 @@ class CompactShard(Shard):
         """Return the token ids at the positions [begin, end)."""
         begin, end, _ = slice(begin, end).indices(self.size)
         codes = np.empty(max(0, end - begin), np.uint32)
-        compact.read_codes(self.text, begin, max(begin, end), codes)
+        compact_text.read_codes(self.text, begin, max(begin, end), codes)
+        return self._ids(codes).astype(self.token_dtype)
+
+    def _ids(self, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        """Return the token ids of codes, which may be overwritten."""
         if 16 * len(codes) > self.lists.alphabet:
             ids = np.full(self.lists.alphabet, self._separator, np.uint32)
-            compact.all_ids(self.codes, self._separator, ids)
+            compact_lists.all_ids(self.codes, self._separator, ids)
             if codes.max(initial=0) >= len(ids):
                 raise self._damaged()
-            return ids[codes].astype(self.token_dtype)
-        if not compact.ids_of(self.codes, self._separator, codes):
+            return ids[codes]
+        if not compact_lists.ids_of(self.codes, self._separator, codes):
             raise self._damaged()
-        return codes.astype(self.token_dtype)
+        return codes
 
     def all_codes(self) -> npt.NDArray[np.uint32]:
         """Return the whole text as codes."""
         codes = np.empty(self.size, np.uint32)
-        compact.read_codes(self.text, 0, self.size, codes)
+        compact_text.read_codes(self.text, 0, self.size, codes)
         if codes.max() >= self.lists.alphabet:
             raise self._damaged()
         return codes
@@ -214,7 +268,7 @@ class CompactShard(Shard):
     @cached_property
     def separator_code(self) -> int:
         """The code of the separator."""
-        return int(compact.code_at(self.text, 0))
+        return int(compact_text.code_at(self.text, 0))
 
     def _damaged(self) -> IndexFormatError:
         return IndexFormatError(f"{self.folder / f'text{self._suffix}'} is damaged; run 'factcensus index verify'")
@@ -226,9 +280,9 @@ class CompactShard(Shard):
             intact, compared = self._all_listed(codes), self.size
         else:
             first = int(np.random.default_rng(0).integers(0, self.lists.blocks))
-            begin = first * compact.BLOCK
+            begin = first * compact_text.BLOCK
             codes = np.empty(min(most, self.size - begin), np.uint32)
-            compact.read_codes(self.text, begin, begin + len(codes), codes)
+            compact_text.read_codes(self.text, begin, begin + len(codes), codes)
             intact, compared = self._listed(codes, first), len(codes)
         if not intact:
             raise VerificationError(
@@ -241,22 +295,22 @@ class CompactShard(Shard):
         if codes.max() >= self.lists.alphabet:
             return False
         sizes = np.zeros(self.lists.alphabet + self.lists.frequent**2, np.int64)
-        return int(compact.count_listed(self.lists, codes, first_block, sizes)) == len(codes)
+        return int(compact_lists.count_listed(self.lists, codes, first_block, sizes)) == len(codes)
 
     def _all_listed(self, codes: npt.NDArray[np.uint32]) -> bool:
         """Return whether the lists have exactly the blocks of the text, and the right counts."""
         lists = self.lists
         sizes = np.zeros(lists.alphabet + lists.frequent**2, np.int64)
-        if int(compact.count_listed(lists, codes, 0, sizes)) < len(codes):
+        if int(compact_lists.count_listed(lists, codes, 0, sizes)) < len(codes):
             return False
         expected = np.empty_like(sizes)
-        compact.list_sizes(lists, expected)
+        compact_lists.list_sizes(lists, expected)
         documents, stored = np.zeros(lists.alphabet, np.int64), np.empty((lists.alphabet, 2), np.int64)
-        compact.documents_of_codes(codes, self._starts, documents)
-        compact.counts_of_all(lists, stored)
+        compact_lists.documents_of_codes(codes, self._starts, documents)
+        compact_lists.counts_of_all(lists, stored)
         occurrences = np.bincount(codes, minlength=lists.alphabet)
         ids = np.full(lists.alphabet, -1, np.int64)
-        compact.all_ids(self.codes, self._separator, ids)
+        compact_lists.all_ids(self.codes, self._separator, ids)
         return (
             np.array_equal(sizes, expected)
             and np.array_equal(stored, np.column_stack([occurrences, documents]))
