@@ -37,10 +37,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def answer(client: httpx.Client, index: str, **body: Any) -> dict[str, Any]:
-    """Return an answer, with everything of a document that does not depend on the order of occurrences."""
+    """Return an answer without what depends on the name of the index and on the order of occurrences."""
     reply = client.post("/", json={"index": index} | body)
     assert reply.status_code == 200
-    found: dict[str, Any] = {name: value for name, value in reply.json().items() if name != "latency"}
+    found: dict[str, Any] = json.loads(reply.text.replace(index, "toy"))
+    found.pop("latency")
     if "documents" in found:
         found["documents"] = sorted(found["documents"], key=json.dumps)
     return found
@@ -84,7 +85,7 @@ def test_answers_of_the_language_model_are_the_same(client: httpx.Client, kind: 
 
 def test_ranks_of_the_suffix_array_are_refused_with_the_reason(client: httpx.Client) -> None:
     for body in ({"query_type": "find"}, {"query_type": "get_doc_by_rank", "s": 0, "rank": 0}):
-        assert "has the layout compact" in answer(client, "compact", query="Paris", **body)["error"]
+        assert "this query needs the layout suffix-array" in answer(client, "compact", query="Paris", **body)["error"]
 
 
 TERMS = st.lists(st.integers(-1, 4), min_size=1, max_size=3)
