@@ -146,7 +146,7 @@ def count_plan(
     done, spans = 0, sum(map(number_of_spans, shards))
     with ThreadPoolExecutor(threads) as pool:
         for shard, selection in chain.from_iterable(map(spans_of, shards, selections)):
-            work = _ShardWork(shard, selection, plan, counts, deadline, reading)
+            work = _ShardWork(shard, selection, plan, counts, deadline, reading, threads)
             parts = work.parts(_number_of_parts(work, threads))
 
             def count(part: Part, work: _ShardWork = work) -> int:
@@ -230,6 +230,7 @@ class _ShardWork:
         counts: FactCounts,
         deadline: Deadline,
         reading: int,
+        threads: int,
     ) -> None:
         self.shard, self.selection, self.plan, self.counts = shard, selection, plan, counts
         self.deadline = deadline
@@ -239,16 +240,25 @@ class _ShardWork:
         more = self.hits[plan.subjects] >= self.hits[plan.objects]
         self.leaders = np.where(more, plan.subjects, plan.objects)
         self.partners = np.where(more, plan.objects, plan.subjects)
-        entities = np.arange(len(plan.forms))
-        self._located = (
-            self.occurrences.locate(entities, self.leaders, self.partners) if self.occurrences.whole else None
-        )
+        entities, whole = np.arange(len(plan.forms)), self.occurrences.whole
+        self._located = self._locate(entities, self.leaders, self.partners, threads) if whole else None
 
     def located(self, entities: npt.NDArray[np.int64], facts: npt.NDArray[np.int64]) -> Located:
         """Return the occurrences needed to count these entities and facts."""
         if self._located is not None:
             return self._located
-        return self.occurrences.locate(entities, self.leaders[facts], self.partners[facts])
+        return self._locate(entities, self.leaders[facts], self.partners[facts], 1)  # in one of the threads
+
+    def _locate(
+        self,
+        entities: npt.NDArray[np.int64],
+        leaders: npt.NDArray[np.int64],
+        partners: npt.NDArray[np.int64],
+        threads: int,
+    ) -> Located:
+        located = self.occurrences.locate(entities, leaders, partners, threads, self.deadline.flag)
+        self.deadline.check()
+        return located
 
     def parts(self, number: int) -> Iterator[Part]:
         """Yield the work in parts; all facts of a leader are in the same part."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.arrays import Stop
 from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import Selection
@@ -77,9 +78,15 @@ class _SpanOccurrences:
         self.whole = False
 
     def locate(
-        self, entities: npt.NDArray[np.int64], leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+        self,
+        entities: npt.NDArray[np.int64],
+        leaders: npt.NDArray[np.int64],
+        partners: npt.NDArray[np.int64],
+        threads: int,
+        stop: Stop,
     ) -> Located:
         """Gather the rows of all forms of these entities."""
+        del threads, stop
         span, forms = self._span, self._forms
         ranges = np.zeros_like(self._ranges)
         gathered = [np.zeros(0, np.int64)]

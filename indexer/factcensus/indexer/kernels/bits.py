@@ -25,11 +25,6 @@ SKIP = 64
 PADDING = 256
 
 
-def bitmap_words(bound: int) -> int:
-    """Return the number of words of a bitmap in memory."""
-    return bound // 64 + 2 + 2 * PADDING // 64
-
-
 def _instruction(name: str, *flags: int) -> Lazy:
     """Return an instruction on a uint64, with an int64 as its result; ``name`` is a method of LLVM's builder."""
 
@@ -51,24 +46,63 @@ def _instruction(name: str, *flags: int) -> Lazy:
     return Lazy(make)
 
 
+def _access(bits: int) -> Lazy:
+    """Return an instruction that loads an integer from an address, as uint64 or for fewer bits as int64."""
+
+    def make() -> Any:
+        from llvmlite import ir
+        from numba.core import types
+        from numba.extending import intrinsic
+
+        def load(typing: Any, address: Any) -> Any:
+            del typing, address
+
+            def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+                pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
+                value = builder.load(pointer, align=1)
+                return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+            return (types.uint64 if bits == 64 else types.int64)(types.int64), generate
+
+        return intrinsic(load)
+
+    return Lazy(make)
+
+
+def _make_address() -> Any:
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    def address_of(typing: Any, array: Any) -> Any:
+        del typing
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            return builder.ptrtoint(data, ir.IntType(64))
+
+        return types.int64(array), generate
+
+    return intrinsic(address_of)
+
+
 def _make_prefetch() -> Any:
     from llvmlite import ir
     from numba.core import types
     from numba.extending import intrinsic
 
-    def prefetch(typing: Any, words: Any, at: Any) -> Any:
-        del typing, at
+    def prefetch(typing: Any, address: Any) -> Any:
+        del typing, address
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
             signature_of_call = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
             function = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature_of_call)
-            address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
-            builder.call(function, [address, number(0), number(3), number(1)])
+            pointer = builder.inttoptr(arguments[0], byte)
+            builder.call(function, [pointer, number(0), number(3), number(1)])
             return context.get_dummy_value()
 
-        return types.void(words, types.int64), generate
+        return types.void(types.int64), generate
 
     return intrinsic(prefetch)
 
@@ -78,7 +112,14 @@ def _make_prefetch() -> Any:
 popcount: Any = _instruction("ctpop")
 lowest_bit: Any = _instruction("cttz", 0)
 leading_zeros: Any = _instruction("ctlz", 0)
-#: ``prefetch(words, at)`` asks the processor to load ``words[at]``, which is needed soon.
+#: ``address_of(array)`` returns the address of a contiguous array. Arrays that an inlined function takes in an inner
+#: loop can cost more than everything else, because Numba counts references to them; addresses cost nothing.
+address_of: Any = Lazy(_make_address)
+#: The integer at an address: uint64, or int64 with the value of a uint32 or uint16.
+load_64: Any = _access(64)
+load_32: Any = _access(32)
+load_16: Any = _access(16)
+#: ``prefetch(address)`` asks the processor to load what is needed soon.
 prefetch: Any = Lazy(_make_prefetch)
 
 
@@ -97,6 +138,13 @@ def bits_at(words: Any, at: Any, width: Any) -> Any:
     following = (words[(at >> 6) + 1] << np.uint64(1)) << (np.uint64(63) - shift)
     mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
     return np.int64((words[at >> 6] >> shift | following) & mask)
+
+
+@compiled(inline="always")
+def bits_from(address: Any, at: Any, width: Any) -> Any:
+    """Run :func:`bits_at` for the words at an address and at most 57 bits."""
+    mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+    return np.int64((load_64(address + (at >> 3)) >> np.uint64(at & 7)) & mask)
 
 
 @compiled(inline="always")
@@ -350,12 +398,24 @@ def keep_in_padded(bitmap: Array, candidates: Array, size: Any, before: Any, aft
 
     The range has at most 64 integers, and ``before`` is at least ``-PADDING``.
     """
-    kept = 0
+    kept, words = 0, address_of(bitmap)
     mask, first = ~np.uint64(0) >> np.uint64(63 - (after - before)), PADDING + before
-    for i in range(size):
-        out[kept] = candidates[i]
-        kept += (word_at(bitmap, first + np.int64(candidates[i])) & mask) != 0
+    if after - before < 57:  # one load is enough
+        for i in range(size):
+            out[kept] = candidates[i]
+            bit = first + np.int64(candidates[i])
+            kept += ((load_64(words + (bit >> 3)) >> np.uint64(bit & 7)) & mask) != 0
+    else:
+        for i in range(size):
+            out[kept] = candidates[i]
+            kept += (word_at(bitmap, first + np.int64(candidates[i])) & mask) != 0
     return kept
+
+
+@compiled(inline="always")
+def bitmap_words(bound: Any) -> Any:
+    """Return the number of words of a bitmap in memory."""
+    return bound // 64 + 2 + 2 * PADDING // 64
 
 
 @compiled()

@@ -14,7 +14,6 @@ from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.bits import (
     bits_at,
     decode_elias_fano,
-    fill_bitmap,
     seek_elias_fano,
     seek_set,
     select_elias_fano,
@@ -243,11 +242,3 @@ def documents_of_codes(codes: Array, starts: Array, documents: Array) -> None:
             if last[codes[position]] != document:
                 last[codes[position]] = document
                 documents[codes[position]] += 1
-
-
-@compiled()
-def make_bitmaps(lists: Lists, numbers: Array, bitmaps: Array) -> None:
-    """Fill ``bitmaps``, uint64 (lists, :func:`bitmap_words`), with the blocks of lists that are not bitmaps already."""
-    for i in range(numbers.size):
-        at, blocks = list_of(lists, numbers[i])
-        fill_bitmap(lists.words, at, blocks, lists.blocks, bitmaps[i])

@@ -14,20 +14,35 @@ import numpy as np
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.bits import (
     PADDING,
-    bits_at,
+    address_of,
+    bitmap_words,
+    bits_from,
     decode_set,
+    fill_bitmap,
     keep_in_padded,
     keep_near,
+    load_32,
+    load_64,
     lowest_bit,
     next_in_set,
     popcount,
-    prefetch,
     seek_elias_fano,
     seek_set,
     set_size,
 )
 from factcensus.indexer.kernels.compact_lists import Lists, counts_of, list_of, run_of
-from factcensus.indexer.kernels.compact_text import BLOCK, POINTED, Text, class_mask, class_of, is_code, payload_of
+from factcensus.indexer.kernels.compact_text import (
+    BLOCK,
+    Text,
+    addresses_of,
+    class_mask,
+    class_of,
+    is_code,
+    payload_of,
+    planes_of,
+    prefetch_payload,
+    prefetch_planes,
+)
 from factcensus.indexer.kernels.compiled import compiled
 
 #: A second anchor is used if it occurs in fewer than one in this many blocks; otherwise it excludes too little.
@@ -36,6 +51,10 @@ SELECTIVE = 3
 RARE = 16
 #: Blocks by which the planes and the payload are loaded in advance.
 _PLANES_AHEAD, _PAYLOAD_AHEAD = 16, 8
+#: Tokens on either side of an anchor whose classes are compared before its code.
+_FILTERS = 3
+#: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 4 ns.
+_BITMAP_COST, _SEEK_COST = 1, 3
 
 
 class Plan(NamedTuple):
@@ -111,39 +130,101 @@ def _set_anchor(anchors: Any, form: Any, first: Any, number: Any, at: Any, block
     anchors[form, first + 2], anchors[form, first + 3] = blocks, place
 
 
+class Sought(NamedTuple):
+    """A form for inner loops.
+
+    Attributes:
+        codes: Address of its first code, int64; ``classes`` of the class of its first code.
+        length: Number of tokens.
+        place: The place of its rarest anchor.
+        k: The class of the code there.
+        value: This code, counted from the first code of its class.
+        width: Width of the codes of this class.
+    """
+
+    codes: int
+    classes: int
+    length: int
+    place: int
+    k: int
+    value: int
+    width: int
+
+
 @compiled(inline="always")
-def match_block(text: Text, plan: Plan, form: Any, block: Any, begin: Any, end: Any) -> Any:
+def sought(text: Any, plan: Any, form: Any) -> Any:
+    """Return a form for inner loops."""
+    first, place = plan.starts[form], plan.anchors[form, 3]
+    k = plan.classes[first + place]
+    return Sought(
+        address_of(plan.codes) + 8 * first,
+        address_of(plan.classes) + 8 * first,
+        plan.starts[form + 1] - first,
+        place,
+        k,
+        plan.codes[first + place] - text.bases[k],
+        text.widths[k],
+    )
+
+
+@compiled(inline="always")
+def match_token(at: Any, form: Any, block: Any) -> Any:
+    """Return the places of a form of one token in a block, as a bit mask (uint64)."""
+    planes = planes_of(at, block)
+    mask = class_mask(planes, form.k)
+    bit = payload_of(at, block, planes, form.k)
+    matched, one = np.uint64(0), np.uint64(1)
+    while mask != 0:
+        if bits_from(at.payload, bit, form.width) == form.value:
+            matched |= mask & ~(mask - one)
+        bit += form.width
+        mask &= mask - one
+    return matched
+
+
+@compiled(inline="always")
+def match_block(at: Any, form: Any, block: Any, begin: Any, end: Any) -> Any:
     """Return the places in a block where the anchor of an occurrence of a form is, as a bit mask (uint64).
 
     Args:
-        text: The text.
-        plan: The plan of the search.
-        form: The number of the form.
+        at: The addresses of the text.
+        form: The form.
         block: The number of the block.
         begin: The first position at which an occurrence may start.
         end: The position at which it must end at the latest.
     """
-    first, length = plan.starts[form], plan.starts[form + 1] - plan.starts[form]
-    place = plan.anchors[form, 3]
-    k = plan.classes[first + place]
-    value, width = plan.codes[first + place] - text.bases[k], text.widths[k]
-    low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
-    mask = class_mask(low, middle, high, k)
-    at = payload_of(text, block, low, middle, high, k)
-    matched = np.uint64(0)
-    while mask != 0:
-        if bits_at(text.payload, at, width) == value:
-            start = (block << 6) + lowest_bit(mask) - place
-            same = start >= begin and start + length <= end
-            i = 0
-            while same and i < length:
-                same = i == place or is_code(text, start + i, plan.codes[first + i], plan.classes[first + i])
-                i += 1
-            if same:
-                matched |= mask & ~(mask - np.uint64(1))
-        at += width
-        mask &= mask - np.uint64(1)
+    planes = planes_of(at, block)
+    members = class_mask(planes, form.k)
+    mask = members
+    for i in range(max(0, form.place - _FILTERS), min(form.length, form.place + _FILTERS + 1)):
+        if i != form.place:
+            mask &= _moved(class_mask(planes, np.int64(load_64(form.classes + 8 * i))), i - form.place)
+    matched, one = np.uint64(0), np.uint64(1)
+    if mask != 0:
+        first = payload_of(at, block, planes, form.k)
+        while mask != 0:
+            bit = mask & ~(mask - one)
+            rank = popcount(members & (bit - one))
+            if bits_from(at.payload, first + rank * form.width, form.width) == form.value:
+                start = (block << 6) + lowest_bit(mask) - form.place
+                same = start >= begin and start + form.length <= end
+                i = 0
+                while same and i < form.length:
+                    if i != form.place:
+                        code, k = np.int64(load_64(form.codes + 8 * i)), np.int64(load_64(form.classes + 8 * i))
+                        same = is_code(at, start + i, code, k)
+                    i += 1
+                if same:
+                    matched |= bit
+            mask ^= bit
     return matched
+
+
+@compiled(inline="always")
+def _moved(mask: Any, distance: Any) -> Any:
+    """Return the places of a block that are this far before a place in ``mask``, or before one outside the block."""
+    everything, later, earlier = ~np.uint64(0), np.uint64(max(distance, 0)), np.uint64(max(-distance, 0))
+    return mask >> later << earlier | ~(everything >> later << earlier)
 
 
 @compiled(inline="always")
@@ -201,75 +282,134 @@ def stored_counts(lists: Lists, frequent: Array, plan: Plan, everything: bool, c
 
 @compiled()
 def locate(
-    text: Text, lists: Lists, plan: Plan, chosen: Array, bitmaps: Array, bitmap_of: Array, ranges: Array, stop: Array
+    text: Text, lists: Lists, plan: Plan, by_first: Array, by_second: Array, ranges: Array, stop: Array
 ) -> Array:
     """Find the occurrences of forms.
+
+    The list of each rarest anchor is decoded once for all its forms. Then the forms with the same second anchor are
+    found together, so that its bitmap is made once and stays in the cache.
 
     Args:
         text: The text.
         lists: The lists of blocks.
         plan: The plan of the search.
-        chosen: int64: the numbers of the forms; those with the same rarest anchor should follow each other, because
-            its list is then decoded once.
-        bitmaps: Lists of second anchors as bitmaps.
-        bitmap_of: int64: the number of the bitmap of each chosen form, or -1.
-        ranges: int64 (forms, 2): receives the range of each chosen form in the result.
+        by_first: int64: the numbers of the forms, sorted by their rarest anchor.
+        by_second: The same forms, sorted by their second anchor.
+        ranges: int64 (forms, 2): receives the range of each of these forms in the result.
         stop: uint8 (1,): the search is abandoned when ``stop[0]`` is set.
 
     Returns:
-        uint32: the positions of all chosen forms, in order for each form.
+        uint32: the positions of all these forms, in order for each form.
     """
-    most = np.int64(0)
-    for form in chosen:
-        most = max(most, plan.anchors[form, 2])
-    decoded, narrowed = np.empty(most, np.uint32), np.empty(most, np.uint32)
-    found = np.empty(4096, np.uint32)
-    count, of_list, size = 0, np.int64(-1), 0
-    for number in range(chosen.size):
-        form = chosen[number]
+    decoded, begins, most = _decode_anchors(lists, plan.anchors, by_first)
+    narrowed, bitmap = np.empty(most, np.uint32), np.empty(0, np.uint64)
+    found, count, address = np.empty(4096, np.uint32), 0, addresses_of(text)
+    second, use_bitmap = np.int64(-1), False
+    for number in range(by_second.size):
+        form = by_second[number]
+        anchors = plan.anchors[form]
         ranges[form, 0], ranges[form, 1] = count, count
-        blocks = plan.anchors[form, 2]
-        if blocks == 0 or stop[0]:
+        if anchors[2] == 0 or stop[0]:
             continue
-        if plan.anchors[form, 0] != of_list:
-            of_list = plan.anchors[form, 0]
-            size = decode_set(lists.words, plan.anchors[form, 1], blocks, lists.blocks, decoded)
-        candidates, left = decoded, size
-        if plan.anchors[form, 6]:
-            candidates, left = (
-                narrowed,
-                _narrow(lists, plan.anchors[form], bitmaps, bitmap_of[number], decoded, size, narrowed),
-            )
+        candidates, left = decoded[begins[form] : begins[form] + anchors[2]], anchors[2]
+        if anchors[6]:
+            if anchors[4] != second:
+                second = anchors[4]
+                use_bitmap = _pays_as_bitmap(lists, plan.anchors, by_second[number:])
+                if use_bitmap:
+                    if bitmap.size == 0:
+                        bitmap = np.empty(bitmap_words(lists.blocks), np.uint64)
+                    fill_bitmap(lists.words, anchors[5], anchors[6], lists.blocks, bitmap)
+            left = _narrow(lists, anchors, bitmap, use_bitmap, candidates, narrowed)
+            candidates = narrowed
+        known, blocks = sought(text, plan, form), address_of(candidates)
+        _prefetch_first(address, blocks, left)
         for i in range(left):
             if count + BLOCK > found.size:
-                larger = np.empty(2 * found.size, np.uint32)
-                larger[:count] = found[:count]
-                found = larger
+                found = _larger(found, count)
             if i + _PLANES_AHEAD < left:
-                ahead = np.int64(candidates[i + _PLANES_AHEAD])
-                prefetch(text.planes, 3 * ahead)
-                prefetch(text.offsets, ahead)
+                prefetch_planes(address, load_32(blocks + 4 * (i + _PLANES_AHEAD)))
             if i + _PAYLOAD_AHEAD < left:
-                ahead = np.int64(candidates[i + _PAYLOAD_AHEAD])
-                at = np.int64(text.pointers[ahead // POINTED]) + np.int64(text.offsets[ahead])
-                prefetch(text.payload, at >> 6)
-            block = np.int64(candidates[i])
-            matched = match_block(text, plan, form, block, 0, text.size)
-            count = add_matches(matched, (block << 6) - plan.anchors[form, 3], found, count)
+                prefetch_payload(address, load_32(blocks + 4 * (i + _PAYLOAD_AHEAD)))
+            block = load_32(blocks + 4 * i)
+            if known.length == 1:
+                matched = match_token(address, known, block)
+            else:
+                matched = match_block(address, known, block, 0, text.size)
+            count = add_matches(matched, (block << 6) - known.place, found, count)
         ranges[form, 1] = count
     return found[:count].copy()
 
 
+@compiled()
+def _larger(found: Array, count: Any) -> Array:
+    """Return an array of twice the size with the same first elements."""
+    larger = np.empty(2 * found.size, np.uint32)
+    larger[:count] = found[:count]
+    return larger
+
+
 @compiled(inline="always")
-def _narrow(lists: Any, anchors: Any, bitmaps: Any, bitmap: Any, decoded: Any, size: Any, narrowed: Any) -> Any:
+def _prefetch_first(address: Any, blocks: Any, count: Any) -> None:
+    """Load the first blocks of a list in advance; many lists have no more."""
+    for i in range(min(count, _PLANES_AHEAD)):
+        prefetch_planes(address, load_32(blocks + 4 * i))
+    for i in range(min(count, _PAYLOAD_AHEAD)):
+        prefetch_payload(address, load_32(blocks + 4 * i))
+
+
+@compiled()
+def _decode_anchors(lists: Lists, anchors: Array, by_first: Array) -> tuple[Array, Array, Any]:
+    """Decode the list of the rarest anchor of each form.
+
+    Returns:
+        uint32: the blocks of all lists; int64 (forms,): the place of the first block of each form; the size of the
+        largest list.
+    """
+    total, most, last = np.int64(0), np.int64(0), np.int64(-1)
+    for form in by_first:
+        if anchors[form, 0] != last and anchors[form, 2]:
+            last = anchors[form, 0]
+            total += anchors[form, 2]
+            most = max(most, anchors[form, 2])
+    decoded, begins = np.empty(total, np.uint32), np.empty(anchors.shape[0], np.int64)
+    at, begin, last = np.int64(0), np.int64(0), np.int64(-1)
+    for form in by_first:
+        blocks = anchors[form, 2]
+        if anchors[form, 0] != last and blocks:
+            last = anchors[form, 0]
+            begin = at
+            at += blocks
+            out = decoded[begin:at]
+            out[decode_set(lists.words, anchors[form, 1], blocks, lists.blocks, out) :] = 0  # if it is damaged
+        begins[form] = begin
+    return decoded, begins, most
+
+
+@compiled()
+def _pays_as_bitmap(lists: Lists, anchors: Array, forms: Array) -> Any:
+    """Return whether to make a bitmap of the second anchor of the first of these forms for all forms that share it."""
+    second, size = anchors[forms[0], 4], anchors[forms[0], 6]
+    if set_size(size, lists.blocks) == lists.blocks:
+        return False  # it is stored as a bitmap
+    candidates = np.int64(0)
+    for form in forms:
+        if anchors[form, 4] != second or anchors[form, 6] == 0:
+            break
+        candidates += anchors[form, 2]
+    return _SEEK_COST * candidates > _BITMAP_COST * size + lists.blocks // 512
+
+
+@compiled(inline="always")
+def _narrow(lists: Any, anchors: Any, bitmap: Any, use_bitmap: Any, candidates: Any, narrowed: Any) -> Any:
     """Copy the blocks that are near a block of a form's second anchor; return their number."""
     apart = anchors[7] - anchors[3]
     before, after = apart >> 6, (63 + apart) >> 6
-    if bitmap >= 0 and after - before < 64 and before >= -PADDING and after <= PADDING:
-        return keep_in_padded(bitmaps[bitmap], decoded, size, before, after, narrowed)
-    for i in range(size):
-        narrowed[i] = decoded[i]
-    return keep_near(lists.words, anchors[5], anchors[6], lists.blocks, narrowed, size, before, after)
+    if use_bitmap and after - before < 64 and before >= -PADDING and after <= PADDING:
+        return keep_in_padded(bitmap, candidates, candidates.size, before, after, narrowed)
+    for i in range(candidates.size):
+        narrowed[i] = candidates[i]
+    return keep_near(lists.words, anchors[5], anchors[6], lists.blocks, narrowed, candidates.size, before, after)
 
 
 @compiled(inline="always")
@@ -298,9 +438,10 @@ def find_in_document(reader: Reader, form: Any, begin: Any, end: Any, found: Arr
     anchors, count = reader.plan.anchors[form], 0
     if anchors[2] == 0 or begin == end:
         return 0
+    at, known = addresses_of(reader.text), sought(reader.text, reader.plan, form)
     number, block = _first_block(reader.lists, anchors, begin)
     while block <= (end - 1) >> 6:
-        matched = match_block(reader.text, reader.plan, form, block, begin, end)
+        matched = match_block(at, known, block, begin, end)
         count = add_matches(matched, (block << 6) - anchors[3], found, count)
         block = _next_block(reader.lists, anchors, number, block)
         number += number >= 0
@@ -313,9 +454,10 @@ def count_in_document(reader: Reader, form: Any, begin: Any, end: Any) -> Any:
     anchors, count = reader.plan.anchors[form], np.int64(0)
     if anchors[2] == 0 or begin == end:
         return count
+    at, known = addresses_of(reader.text), sought(reader.text, reader.plan, form)
     number, block = _first_block(reader.lists, anchors, begin)
     while block <= (end - 1) >> 6:
-        count += popcount(match_block(reader.text, reader.plan, form, block, begin, end))
+        count += popcount(match_block(at, known, block, begin, end))
         block = _next_block(reader.lists, anchors, number, block)
         number += number >= 0
     return count

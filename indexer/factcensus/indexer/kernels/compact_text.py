@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from factcensus.indexer.arrays import Array
-from factcensus.indexer.kernels.bits import bits_at, popcount
+from factcensus.indexer.kernels.bits import address_of, bits_from, load_16, load_64, popcount, prefetch
 from factcensus.indexer.kernels.compiled import compiled
 
 #: Codes per block, classes of codes, and blocks per pointer into the payload.
 BLOCK, CLASSES, POINTED = 64, 8, 16
+#: Occurrences by which planes are loaded in advance.
+_AHEAD = 16
 
 
 class Text(NamedTuple):
@@ -43,10 +45,75 @@ class Text(NamedTuple):
     size: int
 
 
+class Addresses(NamedTuple):
+    """The addresses of the arrays of a text, for inner loops; see :func:`bits.address_of`."""
+
+    planes: int
+    pointers: int
+    offsets: int
+    payload: int
+    widths: int
+    bases: int
+
+
 @compiled(inline="always")
-def class_mask(low: Any, middle: Any, high: Any, k: Any) -> Any:
-    """Return the places at which codes of class ``k`` are, from the three planes of a block."""
+def addresses_of(text: Any) -> Any:
+    """Return the addresses of a text, which must stay referenced."""
+    return Addresses(
+        address_of(text.planes),
+        address_of(text.pointers),
+        address_of(text.offsets),
+        address_of(text.payload),
+        address_of(text.widths),
+        address_of(text.bases),
+    )
+
+
+@compiled(inline="always")
+def prefetch_planes(at: Any, block: Any) -> None:
+    """Load the planes of a block in advance."""
+    prefetch(at.planes + 24 * block)
+    prefetch(at.offsets + 2 * block)
+
+
+@compiled(inline="always")
+def prefetch_payload(at: Any, block: Any) -> None:
+    """Load the payload of a block in advance, which is usually in two lines of the cache."""
+    address = at.payload + (begin_of(at, block) >> 3)
+    prefetch(address)
+    prefetch(address + 64)
+
+
+@compiled(inline="always")
+def begin_of(at: Any, block: Any) -> Any:
+    """Return the bit offset of the payload of a block."""
+    return np.int64(load_64(at.pointers + 8 * (block // POINTED))) + load_16(at.offsets + 2 * block)
+
+
+@compiled(inline="always")
+def planes_of(at: Any, block: Any) -> Any:
+    """Return the three planes of a block."""
+    address = at.planes + 24 * block
+    return load_64(address), load_64(address + 8), load_64(address + 16)
+
+
+@compiled(inline="always")
+def class_mask(planes: Any, k: Any) -> Any:
+    """Return the places at which codes of class ``k`` are, from the planes of a block."""
+    low, middle, high = planes
     return (low if k & 1 else ~low) & (middle if k & 2 else ~middle) & (high if k & 4 else ~high)
+
+
+@compiled(inline="always")
+def width_of(at: Any, k: Any) -> Any:
+    """Return the width of a class."""
+    return np.int64(load_64(at.widths + 8 * k))
+
+
+@compiled(inline="always")
+def base_of(at: Any, k: Any) -> Any:
+    """Return the first code of a class."""
+    return np.int64(load_64(at.bases + 8 * k))
 
 
 @compiled(inline="always")
@@ -59,58 +126,64 @@ def class_of(text: Text, code: Any) -> Any:
 
 
 @compiled(inline="always")
-def payload_of(text: Text, block: Any, low: Any, middle: Any, high: Any, k: Any) -> Any:
+def payload_of(at: Any, block: Any, planes: Any, k: Any) -> Any:
     """Return the bit offset at which the payload of class ``k`` begins in a block with these planes."""
-    at = np.int64(text.pointers[block // POINTED]) + np.int64(text.offsets[block])
+    bit = begin_of(at, block)
     for before in range(CLASSES - 1, k, -1):
-        at += popcount(class_mask(low, middle, high, before)) * text.widths[before]
-    return at
+        bit += popcount(class_mask(planes, before)) * width_of(at, before)
+    return bit
+
+
+@compiled(inline="always")
+def code_from(at: Any, position: Any) -> Any:
+    """Return the code at a position."""
+    block, place, one = position >> 6, np.uint64(position & 63), np.uint64(1)
+    planes = planes_of(at, block)
+    low, middle, high = planes
+    k = np.int64((low >> place & one) | (middle >> place & one) << one | (high >> place & one) << np.uint64(2))
+    before = popcount(class_mask(planes, k) & ((one << place) - one))
+    bit = payload_of(at, block, planes, k) + before * width_of(at, k)
+    return base_of(at, k) + bits_from(at.payload, bit, width_of(at, k))
 
 
 @compiled()
 def code_at(text: Text, position: Any) -> Any:
     """Return the code at a position."""
-    block, place = position >> 6, np.uint64(position & 63)
-    low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
-    one = np.uint64(1)
-    bits = (low >> place & one) | (middle >> place & one) << one | (high >> place & one) << np.uint64(2)
-    k = np.int64(bits)
-    before = popcount(class_mask(low, middle, high, k) & ((one << place) - one))
-    at = payload_of(text, block, low, middle, high, k) + before * text.widths[k]
-    return text.bases[k] + bits_at(text.payload, at, text.widths[k])
+    return code_from(addresses_of(text), position)
 
 
 @compiled(inline="always")
-def is_code(text: Text, position: Any, code: Any, k: Any) -> Any:
+def is_code(at: Any, position: Any, code: Any, k: Any) -> Any:
     """Return whether a code of class ``k`` is at a position; if not, comparing the classes is usually enough."""
-    block, place = position >> 6, np.uint64(position & 63)
-    low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
-    mask, one = class_mask(low, middle, high, k), np.uint64(1)
-    if not mask >> place & one:
-        return False
-    before = popcount(mask & ((one << place) - one))
-    at = payload_of(text, block, low, middle, high, k) + before * text.widths[k]
-    return bits_at(text.payload, at, text.widths[k]) == code - text.bases[k]
+    block, place, one = position >> 6, np.uint64(position & 63), np.uint64(1)
+    planes = planes_of(at, block)
+    mask = class_mask(planes, k)
+    same = (mask >> place & one) != 0
+    if same:
+        before = popcount(mask & ((one << place) - one))
+        bit = payload_of(at, block, planes, k) + before * width_of(at, k)
+        same = bits_from(at.payload, bit, width_of(at, k)) == code - base_of(at, k)
+    return same
 
 
 @compiled()
 def read_codes(text: Text, begin: Any, end: Any, out: Array) -> None:
     """Write the codes at the positions [begin, end) to ``out``."""
-    at = np.empty(CLASSES, np.int64)
-    one = np.uint64(1)
+    address, begins, one = addresses_of(text), np.empty(CLASSES, np.int64), np.uint64(1)
     for block in range(begin >> 6, (end + 63) >> 6):
-        low, middle, high = text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2]
-        at[CLASSES - 1] = np.int64(text.pointers[block // POINTED]) + np.int64(text.offsets[block])
+        planes = planes_of(address, block)
+        low, middle, high = planes
+        begins[CLASSES - 1] = begin_of(address, block)
         for k in range(CLASSES - 1, 0, -1):
-            at[k - 1] = at[k] + popcount(class_mask(low, middle, high, k)) * text.widths[k]
+            begins[k - 1] = begins[k] + popcount(class_mask(planes, k)) * text.widths[k]
         for place in range(min(BLOCK, end - block * BLOCK)):
             shift = np.uint64(place)
             bits = (low >> shift & one) | (middle >> shift & one) << one | (high >> shift & one) << np.uint64(2)
             of_class = np.int64(bits)
             if block * BLOCK + place >= begin:
-                code = text.bases[of_class] + bits_at(text.payload, at[of_class], text.widths[of_class])
+                code = text.bases[of_class] + bits_from(address.payload, begins[of_class], text.widths[of_class])
                 out[block * BLOCK + place - begin] = code
-            at[of_class] += text.widths[of_class]
+            begins[of_class] += text.widths[of_class]
 
 
 @compiled()
@@ -126,13 +199,15 @@ def count_following(text: Text, positions: Array, length: Any, counts: Array) ->
     Returns:
         The number of occurrences at the end of the text.
     """
-    ends = 0
-    for position in positions:
-        following = np.int64(position) + length
+    ends, at = 0, addresses_of(text)
+    for i in range(positions.size):
+        following = np.int64(positions[i]) + length
+        if i + _AHEAD < positions.size:
+            prefetch_planes(at, (np.int64(positions[i + _AHEAD]) + length) >> 6)
         if following >= text.size:
             ends += 1
         else:
-            code = code_at(text, following)
+            code = code_from(at, following)
             if code < counts.size:  # otherwise the file is damaged
                 counts[code] += 1
     return ends

@@ -249,7 +249,7 @@ class GatheredOccurrences:
         self.hits = before[forms.entities[1:]] - before[forms.entities[:-1]]
         self.whole = True
 
-    def locate(self, entities: Numbers, leaders: Numbers, partners: Numbers) -> Located:
+    def locate(self, entities: Numbers, leaders: Numbers, partners: Numbers, threads: int, stop: Stop) -> Located:
         """Return the rows of all forms."""
-        del entities, leaders, partners
+        del entities, leaders, partners, threads, stop
         return self._located

@@ -7,6 +7,7 @@ and pairs, so that counts are made by the same code as with a suffix array.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -18,30 +19,22 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, VerificationError
 from factcensus.indexer.kernels import compact_lists, compact_search, compact_text, search
-from factcensus.indexer.kernels.bits import bitmap_words, set_size
-from factcensus.indexer.kernels.compact_search import Plan, Reader
-from factcensus.indexer.kernels.entities import FormRanges
+from factcensus.indexer.kernels.compact_search import Plan
 from factcensus.indexer.kernels.ngrams import Selection, count_by_group, count_range, count_ranges
 from factcensus.indexer.storage import frequent
 from factcensus.indexer.storage.compact_files import read_compact
 from factcensus.indexer.storage.compact_frequent import count_frequent_codes
+from factcensus.indexer.storage.compact_occurrences import MOST_LOCATED, CompactOccurrences
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
-from factcensus.indexer.storage.shard import Located, Shard, open_numbers
+from factcensus.indexer.storage.shard import Shard, open_numbers
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
 
-#: Maximum number of bytes of bitmaps of second anchors.
-MOST_BITMAP_BYTES = 64 << 20
-#: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 4 ns.
-_BITMAP_COST, _SEEK_COST = 1, 3
-#: Upper bound of occurrences (4 bytes each) for which the forms of a whole table are located together.
-MOST_LOCATED = 1 << 28
-#: Cost in nanoseconds of finding the occurrences of a leader in a document, and of one of its blocks in the whole text.
-_DOCUMENT_NS, _BLOCK_NS, _ROW_NS = 400, 75, 8
+#: Blocks of rarest anchors (4 bytes each) that are decoded together, at most; and those that are worth a thread.
+MOST_DECODED, LEAST_DECODED = 1 << 24, 1 << 16
 
 NO_STOP = np.zeros(1, np.uint8)
-_NO_BITMAPS = np.zeros((0, 1), np.uint64)
 
 
 class CompactShard(Shard):
@@ -97,7 +90,8 @@ class CompactShard(Shard):
         compact_search.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
         return out
 
-    def _rows(self, positions: npt.NDArray[np.uint32]) -> search.Rows:
+    def rows_at(self, positions: npt.NDArray[np.uint32]) -> search.Rows:
+        """Return positions as the rows of compiled code, which must not change them."""
         positions.flags.writeable = False  # as a mapped file, so that code is compiled only once
         return search.Rows(positions, 1, 1, self.document_starts, self.blocks, self.size)
 
@@ -107,33 +101,29 @@ class CompactShard(Shard):
         chosen: npt.NDArray[np.int64],
         ranges: npt.NDArray[np.int64],
         stop: npt.NDArray[np.uint8] = NO_STOP,
+        threads: int = 1,
     ) -> npt.NDArray[np.uint32]:
         """Return the positions of the chosen forms, and fill ``ranges``; see :func:`compact_search.locate`."""
-        order = chosen[np.lexsort((plan.anchors[chosen, 4], plan.anchors[chosen, 0]))] if len(chosen) > 1 else chosen
-        bitmaps, bitmap_of = self._bitmaps(plan.anchors[order])
-        return compact_search.locate(self.text, self.lists, plan, order, bitmaps, bitmap_of, ranges, stop)
+        parts = _parts(plan, chosen, threads)
 
-    def _bitmaps(self, anchors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """Return the bitmaps of second anchors that save more time than they take, and their number for each form."""
-        blocks = self.lists.blocks
-        words = bitmap_words(blocks)
-        bitmap_of = np.full(len(anchors), -1, np.int64)
-        used = np.flatnonzero((anchors[:, 6] > 0) & (anchors[:, 2] > words // 64))
-        if not len(used) or (len(anchors) == 1 and _SEEK_COST * anchors[0, 2] < _BITMAP_COST * anchors[0, 6]):
-            return _NO_BITMAPS, bitmap_of
-        numbers, inverse = np.unique(anchors[used, 4], return_inverse=True)
-        sizes = np.zeros(len(numbers), np.int64)
-        sizes[inverse] = anchors[used, 6]
-        saved = _SEEK_COST * np.bincount(inverse, weights=anchors[used, 2]) - _BITMAP_COST * sizes - words // 8
-        saved[[set_size(size, blocks) == blocks for size in sizes.tolist()]] = 0
-        picked = np.argsort(-saved, kind="stable")[: MOST_BITMAP_BYTES // (8 * words)]
-        picked = picked[saved[picked] > 0]
-        bitmaps = np.empty((len(picked), words), np.uint64)
-        compact_lists.make_bitmaps(self.lists, numbers[picked], bitmaps)
-        place = np.full(len(numbers), -1, np.int64)
-        place[picked] = np.arange(len(picked))
-        bitmap_of[used] = place[inverse]
-        return bitmaps, bitmap_of
+        def run(part: _Part) -> npt.NDArray[np.uint32]:
+            positions: npt.NDArray[np.uint32] = compact_search.locate(
+                self.text, self.lists, plan, part[0], part[1], ranges, stop
+            )
+            return positions
+
+        if threads > 1 and len(parts) > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                found = list(pool.map(run, parts))
+        else:
+            found = list(map(run, parts))
+        if len(found) == 1:
+            return found[0]
+        before = 0
+        for (part, _), positions in zip(parts, found, strict=True):
+            ranges[part] += before
+            before += len(positions)
+        return np.concatenate([*found, np.zeros(0, np.uint32)])
 
     def count(self, token_ids: Sequence[int], counted: Mask, column: int, stop: Stop) -> tuple[int, int]:
         """Return occurrences and documents of these tokens; see :meth:`Shard.count`."""
@@ -144,7 +134,7 @@ class CompactShard(Shard):
         if occurrences >= 0:
             return occurrences, documents
         positions = self._located(plan, stop)
-        found = count_range(self._rows(positions), self.selection(counted, -1), 0, len(positions), stop)
+        found = count_range(self.rows_at(positions), self.selection(counted, -1), 0, len(positions), stop)
         return int(found[0]), int(found[1])
 
     def _located(self, plan: Plan, stop: npt.NDArray[np.uint8] = NO_STOP) -> npt.NDArray[np.uint32]:
@@ -162,7 +152,7 @@ class CompactShard(Shard):
         waiting = np.flatnonzero(~known & (plan.most > 0))
         for chosen in _batches(waiting, plan.most):
             ranges = np.zeros((len(plan.most), 2), np.int64)
-            rows = self._rows(self.locate(plan, chosen, ranges, stop))
+            rows = self.rows_at(self.locate(plan, chosen, ranges, stop))
             count_ranges(rows, self.selection(counted, -1), ranges, stop, counts)
             if stop[0]:
                 return
@@ -172,7 +162,7 @@ class CompactShard(Shard):
     ) -> None:
         """Add the counts of these tokens per group to ``counts``; see :meth:`Shard.count_groups`."""
         positions = self._located(self._plan_of(token_ids), stop)
-        count_by_group(self._rows(positions), self.selection(counted, -1, groups), 0, len(positions), stop, counts)
+        count_by_group(self.rows_at(positions), self.selection(counted, -1, groups), 0, len(positions), stop, counts)
 
     def occurrences(self, forms: Forms, selection: Selection, reading: int) -> CompactOccurrences:
         """Return the occurrences of the forms of a table of facts; see :meth:`Shard.occurrences`."""
@@ -327,87 +317,33 @@ class CompactShard(Shard):
         )
 
 
+#: Forms by their rarest anchor, and the same forms by their second one.
+_Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def _parts(plan: Plan, chosen: npt.NDArray[np.int64], threads: int) -> list[_Part]:
+    """Split forms so that the lists of each part are few enough to be decoded together, and share no list."""
+    if len(chosen) == 1:
+        return [(chosen, chosen)]
+    by_first = chosen[np.argsort(plan.anchors[chosen, 0], kind="stable")]
+    blocks = np.cumsum(plan.anchors[by_first, 2])
+    parts = [by_first]
+    if len(by_first):
+        size = min(MOST_DECODED, max(LEAST_DECODED, -(-int(blocks[-1]) // threads)))
+        part = blocks // (size + 1)
+        part = part[np.searchsorted(plan.anchors[by_first, 0], plan.anchors[by_first, 0])]  # the same for a whole list
+        parts = np.split(by_first, np.flatnonzero(np.diff(part)) + 1)
+    return [(each, each[np.argsort(_second(plan.anchors[each]), kind="stable")]) for each in parts]
+
+
+def _second(anchors: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the list of the second anchor of each form, or -1."""
+    return np.where(anchors[:, 6] > 0, anchors[:, 4], -1)
+
+
 def _batches(chosen: npt.NDArray[np.int64], most: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
     """Split forms so that the occurrences of each part are few enough to be located together."""
     if not len(chosen):
         return []
     part = np.cumsum(most[chosen]) // MOST_LOCATED
     return np.split(chosen, np.flatnonzero(np.diff(part)) + 1)
-
-
-class CompactOccurrences:
-    """The occurrences of the forms of a table of facts in one shard, located when they are needed.
-
-    The mentions of a leader are searched only in the documents of its partners, if that is cheaper than reading all of
-    its blocks.
-    """
-
-    def __init__(self, shard: CompactShard, forms: Forms, selection: Selection, reading: int) -> None:
-        self._shard, self._forms, self._selection, self._reading = shard, forms, selection, reading
-        self._plan = shard.plan(forms.tokens, forms.starts)
-        column = -1 if len(selection.groups) else selection.column
-        self._stored = shard.stored(self._plan, selection.documents, column)
-        if len(selection.groups):
-            self._stored[:] = -1
-        self._hits_of_form = self._plan.most.copy()
-        self.hits = self._sums(self._hits_of_form)
-        self.whole = int(self._plan.most.sum()) <= MOST_LOCATED
-
-    def _sums(self, of_forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the sum over the forms of each entity."""
-        before = np.concatenate([[0], np.cumsum(of_forms)])
-        found: npt.NDArray[np.int64] = before[self._forms.entities[1:]] - before[self._forms.entities[:-1]]
-        return found
-
-    def locate(
-        self, entities: npt.NDArray[np.int64], leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
-    ) -> Located:
-        """Find the occurrences needed to count entities, and pairs of leaders and partners."""
-        forms, plan = self._forms, self._plan
-        size = len(forms)
-        sizes = np.diff(forms.entities)
-        wanted = np.zeros(size, np.bool_)
-        single = forms.simple[entities] & (sizes[entities] == 1)
-        single[single] = self._stored[forms.entities[entities[single]], 0] >= 0
-        wanted[entities[~single]] = True
-        wanted[partners] = True
-        ranges = np.zeros((len(plan.most), 2), np.int64)
-        positions = self._find(wanted, ranges)
-        reading = self._choose(leaders, partners, wanted)
-        missing = np.zeros(size, np.bool_)
-        missing[leaders[self.hits[partners] > 0]] = True
-        missing &= ~wanted & (reading != 1)
-        if missing.any():
-            more = np.zeros_like(ranges)
-            found = self._find(missing, more)
-            chosen = more[:, 1] > more[:, 0]
-            ranges[chosen] = more[chosen] + len(positions)
-            positions = np.concatenate([positions, found])
-        shard = self._shard
-        return Located(
-            shard._rows(positions),
-            FormRanges(*forms.arrays, ranges, self._stored),
-            Reader(shard.text, shard.lists, plan),
-            reading,
-        )
-
-    def _find(self, entities: npt.NDArray[np.bool_], ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        """Locate the forms of entities, and replace the upper bounds of their occurrences by their number."""
-        chosen = np.flatnonzero(np.repeat(entities, np.diff(self._forms.entities)) & (self._plan.most > 0))
-        positions = self._shard.locate(self._plan, chosen, ranges)
-        self._hits_of_form[chosen] = ranges[chosen, 1] - ranges[chosen, 0]
-        self.hits[:] = self._sums(self._hits_of_form)
-        return positions
-
-    def _choose(
-        self, leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64], located: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.int8]:
-        """Return for each entity whether it is searched in the documents of its partners; see :class:`Located`."""
-        if self._reading >= 0:
-            return np.full(len(self._forms), self._reading, np.int8)
-        hits = self.hits
-        reading_ns = np.bincount(leaders, weights=hits[partners], minlength=len(hits)) * _DOCUMENT_NS
-        reading_ns *= np.diff(self._forms.entities)
-        blocks = self._sums(self._plan.anchors[:, 2])
-        visiting_ns = hits * _ROW_NS + np.where(located, 0, blocks * _BLOCK_NS)
-        return (reading_ns < visiting_ns).astype(np.int8)

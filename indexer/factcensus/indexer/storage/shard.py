@@ -68,7 +68,12 @@ class Occurrences(Protocol):
         ...
 
     def locate(
-        self, entities: npt.NDArray[np.int64], leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+        self,
+        entities: npt.NDArray[np.int64],
+        leaders: npt.NDArray[np.int64],
+        partners: npt.NDArray[np.int64],
+        threads: int,
+        stop: Stop,
     ) -> Located:
         """Find the occurrences needed to count some entities, and the pairs of leaders and partners."""
         ...

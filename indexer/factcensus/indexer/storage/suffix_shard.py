@@ -260,8 +260,13 @@ class SuffixArrayOccurrences:
         self.whole = True
 
     def locate(
-        self, entities: npt.NDArray[np.int64], leaders: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+        self,
+        entities: npt.NDArray[np.int64],
+        leaders: npt.NDArray[np.int64],
+        partners: npt.NDArray[np.int64],
+        threads: int,
+        stop: Stop,
     ) -> Located:
         """Return the ranges of all forms, which are known already."""
-        del entities, leaders, partners
+        del entities, leaders, partners, threads, stop
         return self._located
