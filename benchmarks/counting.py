@@ -11,7 +11,9 @@ pair but nothing for its terms. Where they count the same, the numbers must be e
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
+from pathlib import Path
 from typing import Any
 
 import ahocorasick_rs
@@ -84,7 +86,7 @@ def _facts(index: CountIndex, engine: Any, facts: pa.Table, report: Report) -> N
         for pair in zip(plain["subject"].to_pylist(), plain["object"].to_pylist(), strict=True)
     ]
     scan = _Scan(index, pairs)
-    phrases = _Phrases(scan.documents, pairs)
+    phrases = Phrases(scan.documents, pairs)
     both = [
         (row, ids)
         for row, pair in enumerate(pairs)
@@ -245,14 +247,20 @@ class _Scan:
         ]
 
 
-class _Phrases:
-    """tantivy over the same words in memory; finds for each fact the documents with both terms as phrases."""
+class Phrases:
+    """tantivy over the same words; finds for each fact the documents with both terms as phrases.
 
-    def __init__(self, documents: Sequence[str], pairs: Sequence[Any]) -> None:
+    Args:
+        documents: The words of each document, separated by spaces.
+        pairs: The words of both terms of each fact.
+        folder: Where the index is written; in memory if None.
+    """
+
+    def __init__(self, documents: Iterable[str], pairs: Sequence[Any], folder: Path | None = None) -> None:
         builder = tantivy.SchemaBuilder()
         builder.add_text_field("words", tokenizer_name="whitespace", index_option="position")
         schema = builder.build()
-        index = tantivy.Index(schema)
+        index = tantivy.Index(schema, path=None if folder is None else str(folder))
         writer = index.writer(heap_size=1 << 30, num_threads=1)
         for document in documents:
             writer.add_document(tantivy.Document(words=[document]))
@@ -261,6 +269,12 @@ class _Phrases:
         index.reload()
         self._searcher = index.searcher()
         self._schema, self._pairs = schema, pairs
+
+    def of(self, pairs: Sequence[Any]) -> Phrases:
+        """Return the same index with the pairs of other facts."""
+        other = copy(self)
+        other._pairs = pairs
+        return other
 
     def _query(self, words: Sequence[str]) -> Any:
         if len(words) == 1:

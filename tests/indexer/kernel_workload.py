@@ -25,6 +25,8 @@ from factcensus.indexer import (
     scan_facts,
     verify_index,
 )
+from factcensus.indexer.building.convert import convert_index
+from factcensus.indexer.infini_gram.language_model import NgramModel
 from factcensus.indexer.kernels import ahead, native
 from factcensus.indexer.warm_up import ask_everything
 
@@ -61,18 +63,29 @@ def run(root: Path) -> None:
         for shard_tokens in (None, 20_000):
             folder = root / f"{analyzer}-{shard_tokens}"
             build_index([corpus], folder, analyzer=analyzer, jobs=1, shard_tokens=shard_tokens)
-            ask(folder)
-            verify_index(folder)
-            add_to_index(folder, [more], jobs=1)
-            delete_documents(folder, ids=["d3", "d7"])
-            ask(folder)
-            compact_index(folder)
+            use(folder, more)
         scan_facts([root / "corpus.parquet", corpus], FACTS, analyzer=analyzer, windows=[0, 9], jobs=1)
         scan_facts([more], FACTS.drop_columns(["subject_aliases"]), analyzer=analyzer, jobs=1)
+    for shard_tokens in (None, 20_000):
+        folder = root / f"compact-{shard_tokens}"
+        build_index([corpus], folder, layout="compact", jobs=1, shard_tokens=shard_tokens)
+        use(folder, more)
+        convert_index(folder, "suffix-array", folder.with_name(f"converted-{shard_tokens}"), jobs=1)
     wide = {"id": "wide", "text": " ".join(WORDS) + " " + "w1 " * (WIDE_TOKENS // 40) + text(WIDE_TOKENS)}
     build_index([write_corpus(root / "wide.jsonl", [wide, *documents])], root / "wide", jobs=1)
     ask(root / "wide")
     verify_index(root / "wide")
+
+
+def use(folder: Path, more: Path) -> None:
+    """Ask, verify and change an index."""
+    ask(folder)
+    verify_index(folder)
+    verify_index(folder, full=True)
+    add_to_index(folder, [more], jobs=1)
+    delete_documents(folder, ids=["d3", "d7"])
+    ask(folder)
+    compact_index(folder)
 
 
 def ask(folder: Path) -> None:
@@ -93,6 +106,12 @@ def ask(folder: Path) -> None:
                 index.count_facts(facts, by="n", scope=scope)
             index.find_documents(text="w1", scope=scope)
             index.find_documents(subject="w1", object="w2", window=3, scope=scope, by="n")
+        index.trace("w1 w2 Paris w3 w1 w1 w7 w5", least_tokens=1)
+        if index.info().layout == "compact":
+            with NgramModel.open(index) as model:
+                model.infgram_prob("zz w1 w2")
+                model.infgram_ntd("zz")
+                model.ntd("w1 w2")
 
 
 def main() -> None:

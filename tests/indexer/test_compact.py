@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,19 +16,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents, verify_index
+from factcensus.indexer import (
+    CountIndex,
+    Deadline,
+    add_to_index,
+    build_index,
+    compact_index,
+    delete_documents,
+    verify_index,
+)
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.building import compact as building
 from factcensus.indexer.building.convert import convert_index
-from factcensus.indexer.errors import InputError, VerificationError
+from factcensus.indexer.errors import DeadlineError, InputError, VerificationError
 from factcensus.indexer.kernels import bits
 from factcensus.indexer.kernels.compact_search import find_frequent_codes
 from factcensus.indexer.kernels.permutation import image, make_permutation, preimage
-from factcensus.indexer.storage import frequent
+from factcensus.indexer.storage import compact_shard, frequent
 from factcensus.indexer.storage.compact_frequent import count_frequent_codes
 from factcensus.indexer.storage.compact_shard import CompactShard
 from factcensus.indexer.storage.compact_vocabulary import FrontCodedVocabulary, write_front_coded
 from factcensus.indexer.storage.manifest import Layout, Manifest
+from factcensus.indexer.tables.facts import facts_from_rows
 
 from .corpora import index_folder, index_of, make_index, records, write_corpus
 from .strategies import QUICK, Corpus, corpora
@@ -253,6 +263,33 @@ def test_changed_indexes_of_both_layouts_answer_alike(tmp_path: Path) -> None:
         assert answers(folders[0]) == answers(folders[1])
     finally:
         frequent.FREQUENT = before
+
+
+@pytest.mark.parametrize("decoded", [1, 40, 1 << 20])
+def test_table_counted_in_parts_and_threads_has_the_same_numbers(
+    decoded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(5)
+    words = [f"w{n}" for n in range(40)]
+    texts = [" ".join(chance.choices(words, k=90)) for _ in range(60)]
+    rows = [
+        {"subject": " ".join(chance.choices(words, k=chance.randint(1, 3))), "object": chance.choice(words)}
+        for _ in range(200)
+    ]
+    facts = facts_from_rows(rows)
+    with make_index(tmp_path / "suffix-array", texts) as index:
+        right = index.count_facts(facts, windows=[3])
+    monkeypatch.setattr(compact_shard, "MOST_DECODED", decoded)
+    monkeypatch.setattr(compact_shard, "LEAST_DECODED", 1)
+    with make_index(tmp_path / "compact", texts, layout="compact") as index:
+        for threads in (1, 2):
+            table = index.count_facts(facts, windows=[3], threads=threads)
+            for column in set(right.column_names) - {"index_digest"}:
+                assert table[column].equals(right[column])
+        stopped = Deadline()
+        stopped.cancel()
+        with pytest.raises(DeadlineError):
+            index.count_facts(facts, deadline=stopped)
 
 
 def test_compact_index_is_a_fraction_of_the_size(tmp_path: Path) -> None:

@@ -82,10 +82,12 @@ class Change:
         self.options: dict[str, Any] = {"jobs": 1, "shard_tokens": SHARD_TOKENS}
         self.start = folder / "start"
         self.start.mkdir()
-        if name != "build":
+        if name.endswith("in the layout compact"):
+            self.options["layout"] = "compact"
+        if not name.startswith("build"):
             build_index([self.first], self.start / "ix", keep_text=True, **self.options)
             delete_documents(self.start / "ix", ids=["word0-3", "word1-4"])
-        self.before = counts(self.start / "ix") if name != "build" else None
+        self.before = None if name.startswith("build") else counts(self.start / "ix")
         whole = self.fresh("whole")
         self.run(whole)
         self.target = "small" if name == "compact to another" else "ix"
@@ -107,6 +109,7 @@ class Change:
             "replace": (["add_to_index", ix, [str(self.again)]], {**self.options, "replace": True}),
             "delete": (["delete_documents", ix], {"ids": ["word0-5"], "where": "source = 'y' AND record < 9"}),
             "compact": (["compact_index", ix], {**self.options, "shard_tokens": 250}),
+            "build in the layout compact": (["build_index", [str(self.first)], ix], {**self.options}),
             "compact to another": (["compact_index", ix, place / "small"], {**self.options, "shard_tokens": 250}),
         }
         return calls[self.name]
@@ -138,7 +141,7 @@ class Change:
         verify_index(place / self.target)
 
 
-CHANGES = ("build", "add", "replace", "delete", "compact", "compact to another")
+CHANGES = ("build", "build in the layout compact", "add", "replace", "delete", "compact", "compact to another")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +158,7 @@ def change_named(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ch
 
 def again(change: Change, place: Path) -> None:
     """Run the interrupted change again; if it was already finished, that is not an error."""
-    if (change.target == "small" or change.name == "build") and (place / change.target).exists():
+    if (change.target == "small" or change.name.startswith("build")) and (place / change.target).exists():
         with pytest.raises(InputError, match="exists"):  # it was already finished
             change.run(place)
         return

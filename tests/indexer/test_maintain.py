@@ -28,6 +28,7 @@ from factcensus.indexer import (
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, InputError, VerificationError
 from factcensus.indexer.storage import frequent
+from factcensus.indexer.storage.manifest import Layout
 
 from . import reference
 from .corpora import write_corpus
@@ -120,15 +121,17 @@ def few_are_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
     first=st.lists(st.tuples(st.sampled_from("xy"), texts), min_size=1, max_size=8),
     steps=steps,
     shard_tokens=st.sampled_from([None, 12]),
+    layout=st.sampled_from(["suffix-array", "compact"]),
 )
 def test_any_sequence_of_changes_gives_the_counts_of_the_remaining_documents(
-    first: list[tuple[str, str]], steps: list[tuple[str, object]], shard_tokens: int | None
+    first: list[tuple[str, str]], steps: list[tuple[str, object]], shard_tokens: int | None, layout: Layout
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kept = Kept([(f"d{i}", source, text) for i, (source, text) in enumerate(first)])
         number = len(first)
-        build_index([corpus(folder, kept.rows, "first")], folder / "ix", jobs=1, shard_tokens=shard_tokens)
+        options: dict[str, Any] = {"jobs": 1, "shard_tokens": shard_tokens, "layout": layout}
+        build_index([corpus(folder, kept.rows, "first")], folder / "ix", **options)
         check(folder / "ix", kept)
         for step, (what, argument) in enumerate(steps):
             if what == "add":
@@ -162,14 +165,18 @@ def test_any_sequence_of_changes_gives_the_counts_of_the_remaining_documents(
             else:
                 compact_index(folder / "ix", jobs=1, shard_tokens=shard_tokens)
             check(folder / "ix", kept)
-        verify_index(folder / "ix")
+        verify_index(folder / "ix", full=True)
 
 
-@pytest.mark.parametrize("analyzer", ["words", "bytes"])
-def test_compacted_index_equals_a_build_of_the_remaining_documents(analyzer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("analyzer", "layout"), [("words", "suffix-array"), ("words", "compact"), ("bytes", "suffix-array")]
+)
+def test_compacted_index_equals_a_build_of_the_remaining_documents(
+    analyzer: str, layout: Layout, tmp_path: Path
+) -> None:
     rows = [(f"d{i}", "xyz"[i % 3], f"word{i} and {'again' if i % 2 else 'ünd'} word{i // 2}") for i in range(40)]
     secret = ("d40", "x", "the secret number is 5551234")
-    options: dict[str, Any] = {"analyzer": analyzer, "keep_text": True}
+    options: dict[str, Any] = {"analyzer": analyzer, "layout": layout, "keep_text": True}
     build_index([corpus(tmp_path, [*rows[:20], secret], "one")], tmp_path / "ix", shard_tokens=60, **options)
     add_to_index(tmp_path / "ix", [corpus(tmp_path, rows[20:], "two")], shard_tokens=60)
     delete_documents(tmp_path / "ix", ids=["d40", "d3"], where="source = 'z'")

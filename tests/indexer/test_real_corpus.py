@@ -17,11 +17,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from factcensus.indexer import CountIndex, add_to_index, build_index, read_facts, verify_index
+from factcensus.indexer import (
+    CountIndex,
+    Scope,
+    add_to_index,
+    build_index,
+    delete_documents,
+    read_facts,
+    verify_index,
+)
 from factcensus.indexer.answers import TextCounts
 
 from . import reference
@@ -230,3 +239,39 @@ def test_every_count_of_all_facts_in_much_real_text_equals_the_oracle(
         check_sources(index, oracle, "Paris", analyzer)
         check_ngrams(index, oracle, 1_000)
     verify_index(tmp_path / "ix")
+
+
+def ngrams_of(index: CountIndex, number: int, seed: int) -> list[list[int]]:
+    """Return n-grams of 1 to 8 tokens at random places, half of them with another token at the end."""
+    chance = np.random.default_rng(seed)
+    (shard,) = index.shards
+    tokens = shard.tokens(0, shard.size)
+    separator = 256**shard.token_bytes - 1
+    begins, lengths = chance.integers(0, shard.size - 8, number), chance.integers(1, 9, number)
+    others = tokens[chance.integers(0, shard.size, number)]
+    found = []
+    for begin, length, other, kept in zip(begins, lengths, others, chance.random(number) < 0.5, strict=True):
+        ngram = tokens[begin : begin + length].tolist()
+        if not kept:
+            ngram[-1] = int(other)
+        if separator not in ngram:
+            found.append(ngram)
+    return found
+
+
+@pytest.mark.full
+def test_a_million_ngrams_of_real_text_have_the_same_counts_in_both_layouts(real_data: Path, tmp_path: Path) -> None:
+    corpus = sample(real_data, tmp_path, FULL)
+    for layout in ("suffix-array", "compact"):
+        build_index(corpus.sources, tmp_path / layout, jobs=2, layout=layout)
+        delete_documents(tmp_path / layout, where="record % 50 = 7")
+    scopes = (Scope(), Scope(duplicates=False), Scope(documents=(500, 5_000)))
+    compared = 0
+    with CountIndex.open(tmp_path / "suffix-array") as one, CountIndex.open(tmp_path / "compact") as other:
+        while compared < 1_000_000:
+            ngrams = ngrams_of(one, 100_000, compared)
+            scope = scopes[compared // 100_000 % 3]
+            np.testing.assert_array_equal(
+                other.count_ngrams(ngrams, scope=scope), one.count_ngrams(ngrams, scope=scope)
+            )
+            compared += len(ngrams)

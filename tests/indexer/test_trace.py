@@ -43,9 +43,17 @@ def spans_by_search(texts: list[str], tokens: list[str], least: int) -> list[tup
 
 
 @settings(QUICK, max_examples=150)
-@given(texts=st.lists(TEXT, min_size=1, max_size=6), output=TEXT, least=st.integers(1, 4), tokens=st.integers(5, 30))
-def test_spans_equal_a_search_of_every_span(texts: list[str], output: str, least: int, tokens: int) -> None:
-    with index_of(texts, shard_tokens=tokens) as index:
+@given(
+    texts=st.lists(TEXT, min_size=1, max_size=6),
+    output=TEXT,
+    least=st.integers(1, 4),
+    tokens=st.integers(5, 30),
+    layout=st.sampled_from(["suffix-array", "compact"]),
+)
+def test_spans_equal_a_search_of_every_span(
+    texts: list[str], output: str, least: int, tokens: int, layout: str
+) -> None:
+    with index_of(texts, shard_tokens=tokens, layout=layout) as index:
         words = output.split()
         found = maximal_spans(index, ids_of(index, output), least_tokens=least)
         assert found == spans_by_search(texts, words, least)
@@ -56,10 +64,11 @@ def ids_of(index: CountIndex, text: str) -> list[int]:
     return index.lexicon.ids(text, index.analyzer.tokens(text))
 
 
-def test_deleted_documents_and_others_out_of_scope_do_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["suffix-array", "compact"])
+def test_deleted_documents_and_others_out_of_scope_do_not_count(layout: str, tmp_path: Path) -> None:
     texts = ["the cat sat on the mat", "a dog lay on the mat today"]
     output = "a cat sat on the mat today"
-    index = make_index(tmp_path, texts)
+    index = make_index(tmp_path, texts, layout=layout)
     ids = ids_of(index, output)
     assert maximal_spans(index, ids) == [(1, 6), (3, 7)]
     assert maximal_spans(index, ids, scope=Scope(documents=(0, 1))) == [(1, 6)]

@@ -168,12 +168,14 @@ def sought(text: Any, plan: Any, form: Any) -> Any:
 
 
 @compiled(inline="always")
-def match_token(at: Any, form: Any, block: Any) -> Any:
-    """Return the places of a form of one token in a block, as a bit mask (uint64)."""
+def match_token(at: Any, form: Any, block: Any, size: Any) -> Any:
+    """Return the places of a form of one token in a block of a text of this size, as a bit mask (uint64)."""
     planes = planes_of(at, block)
     mask = class_mask(planes, form.k)
     bit = payload_of(at, block, planes, form.k)
     matched, one = np.uint64(0), np.uint64(1)
+    if (block + 1) << 6 > size:  # the rest of the last block is no text
+        mask &= ~np.uint64(0) >> np.uint64(((block + 1) << 6) - size)
     while mask != 0:
         if bits_from(at.payload, bit, form.width) == form.value:
             matched |= mask & ~(mask - one)
@@ -333,7 +335,7 @@ def locate(
                 prefetch_payload(address, load_32(blocks + 4 * (i + _PAYLOAD_AHEAD)))
             block = load_32(blocks + 4 * i)
             if known.length == 1:
-                matched = match_token(address, known, block)
+                matched = match_token(address, known, block, text.size)
             else:
                 matched = match_block(address, known, block, 0, text.size)
             count = add_matches(matched, (block << 6) - known.place, found, count)
