@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.analyzers import NUMPY_DTYPE, get_analyzer
 from factcensus.indexer.arrays import Array, as_arrow, as_numpy, bytes_of, repeated
@@ -323,7 +323,7 @@ def _rows(batch: pa.RecordBatch, lengths: npt.NDArray[np.int64], digests: bytes,
         pa.DictionaryArray.from_arrays(as_arrow(np.zeros(batch.num_rows, np.int32)), repeated(path, 1)),
         batch["record"],
         as_arrow(lengths),
-        pc.binary_length(batch["text"]),
+        compute("binary_length", [batch["text"]]),
         as_arrow(np.frombuffer(digests, "<u8")),
         batch["metadata"],
     ]

@@ -89,9 +89,9 @@ def regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Recor
 
 
 def _sizes(batch: pa.RecordBatch) -> Numbers:
-    import pyarrow.compute as pc
+    from pyarrow.compute import call_function as compute
 
-    sizes: Numbers = as_numpy(pc.binary_length(batch["text"]))
+    sizes: Numbers = as_numpy(compute("binary_length", [batch["text"]]))
     if "metadata" in batch.schema.names:
-        sizes = sizes + as_numpy(pc.utf8_length(batch["metadata"]))
+        sizes = sizes + as_numpy(compute("utf8_length", [batch["metadata"]]))
     return sizes

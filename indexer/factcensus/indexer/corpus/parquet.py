@@ -112,7 +112,7 @@ def _ids(batch: Any, fields: Fields) -> Any:
 def _sources(batch: Any) -> Any:
     """Return the sources of rows; None if one is missing or not text, or may be in the metadata."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    from pyarrow.compute import call_function as compute
 
     if "source" not in batch.schema.names:
         if "meta" in batch.schema.names:
@@ -121,7 +121,7 @@ def _sources(batch: Any) -> Any:
     sources = batch["source"]
     if not _is_text(sources.type) or sources.null_count:
         return None
-    return sources.cast(pa.string()) if pc.min(pc.binary_length(sources)).as_py() else None
+    return sources.cast(pa.string()) if compute("min", [compute("binary_length", [sources])]).as_py() else None
 
 
 def _metadata(batch: Any) -> Any:
