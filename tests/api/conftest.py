@@ -7,10 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from loopback import serving, write_corpus
 
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, build_index
+
+# No test is timed: on a busy machine, the first request of a service waits for its compiled code.
+DEFAULT_TIMEOUT_CONFIG.read = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -165,6 +165,7 @@ def test_eval_run_asks_a_model_and_writes_a_run_folder(
         "facts.parquet",
         "tokens.parquet",
         "utility.parquet",
+        "answers.jsonl",
         "summary.json",
         "report.html",
         "cells",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +72,7 @@ class Asker:
 
     def calibrated(self, prompt: str, answer: str, subject: str) -> float:
         """Return the log-probability of the answer minus its mean after content-free prompts."""
-        free = [prompt.replace(subject, text).replace("  ", " ") for text in ("N/A", "[MASK]", "")]
+        free = [re.sub(rf"\b{subject}\b", text, prompt).replace("  ", " ") for text in ("N/A", "[MASK]", "")]
         return sum(self.log_p(prompt, answer)) - sum(sum(self.log_p(each, answer)) for each in free) / 3
 
 
