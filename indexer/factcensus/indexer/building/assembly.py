@@ -41,7 +41,7 @@ def spool_files(folder: Path, settings: BuildSettings, files: Sequence[SourceFil
         )
         for number, file in enumerate(files)
     ]
-    # Start with the largest, so that no large file runs alone at the end.
+    # Largest files first; a large one started last would keep a single process busy at the end.
     ordered = sorted(tasks, key=lambda task: -task.file.size_bytes)
     for _ in map_tasks(
         _spooler,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.arrays import Mask
     from factcensus.indexer.index import CountIndex
 
-#: No id of 2 bytes, and not the separator of 4 bytes; no index has so many words that it is the id of one.
+#: An id that no token has: it exceeds two bytes, is not the four-byte separator, and no vocabulary is that large.
 _ABSENT_ID = 2**32 - 2
 
 

@@ -1,6 +1,6 @@
 """The order in which pre-training reads the documents of a world, and the table of it.
 
-Every document is read once per epoch. Documents without an arrival are shuffled anew in every epoch. *Early* documents
+Every document is read once per epoch. Documents with no arrival setting are reshuffled each epoch. *Early* documents
 are read in the first half of the training, *late* ones in the second half, each as often as all others. If a world has
 as many early as late documents, every part of the training has the same mixture of the two kinds of its half and of the
 mixed documents.

@@ -34,7 +34,7 @@ def with_parameters(settings: PretrainSettings, parameters: int, vocabulary: int
         vocabulary: Number of tokens of the tokenizer.
 
     Raises:
-        ConfigError: there is no model that small with this vocabulary.
+        ConfigError: with this vocabulary, no shape comes close to the requested number.
     """
     millions, rest = divmod(parameters, 10**6)
     if not rest and millions in PUBLISHED:

@@ -15,7 +15,7 @@ from factcensus.unlearn.world.sentences import RELATIONS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Wordings beside the question and the cloze, for each fact.
+#: Number of additional wordings of each fact, besides its question and cloze.
 WORDINGS = max(len(relation.paraphrases) + len(relation.clozes("")) - 1 for relation in RELATIONS)
 
 
