@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import markdown
 import pytest
+from build.util import project_wheel_metadata
 
 ROOT = Path(__file__).parents[1]
 #: Addresses that a browser loads by itself, unlike links.
@@ -76,6 +78,17 @@ def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
     assert "CountIndex.open" in python
     assert "&gt;&gt;&gt;" in python, "examples are code"
     assert ":func:" not in python
+
+
+def test_the_readme_on_the_package_index_has_no_broken_link_or_image() -> None:
+    metadata = project_wheel_metadata(ROOT, isolated=False)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    readme = str(metadata.get_payload() or metadata["Description"])
+    page = markdown.markdown(readme, extensions=["fenced_code", "tables"])
+    assert REFERENCE.findall(page) == ["https://arxiv.org/abs/2504.05058"], "no link to a file, and no image"
+    linked = re.findall(r"(?<!!)\[[^\]]+\]\((?!https:)([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(linked) > 20
+    assert not [name for name in linked if f"`{name}`" not in readme or not (ROOT / name).is_file()]
 
 
 @pytest.mark.full
