@@ -65,7 +65,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: .venv/dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file .ci/site/mkdocs.yml
 	@echo "site/ is written; read it with: python3 -m http.server --bind 127.0.0.1 --directory site"
 
 dist: .venv/dev

@@ -6,14 +6,21 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag
 
 import markdown
 import pytest
 from build.util import project_wheel_metadata
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 #: Addresses that a browser loads by itself, unlike links.
@@ -68,6 +75,34 @@ def has_id(page: Path, anchor: str) -> bool:
 
 def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
     assert not {url for page in site.rglob("*.html") for url in LOADED.findall(page.read_text(encoding="utf-8"))}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    """Serve the site on loopback, as ``python3 -m http.server`` does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_search_finds_a_page_without_other_hosts(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.get_by_role("textbox", name="Search").fill("window of tokens")
+    page.locator(".md-search-result__link[href*='counts.html']").first.click()
+    page.wait_for_url("**/counts.html*")
+    assert page.locator("h1").inner_text().startswith("Definitions of the counts")
+    assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    page.close()
 
 
 def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
