@@ -21,6 +21,7 @@ from factcensus.indexer.answers import (
     CountAnswer,
     EntityCounts,
     GroupCounts,
+    IndexInfo,
     MentionCounts,
     NameVariant,
     TextCounts,
@@ -36,6 +37,7 @@ from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
 from factcensus.indexer.counting.string_search import search_strings
 from factcensus.indexer.counting.strings import string_query
+from factcensus.indexer.description import describe
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
@@ -53,6 +55,10 @@ class CountIndex(OpenedIndex):
     >>> with CountIndex.open("indexes/wiki") as index:
     ...     index.count("Paris").documents
     """
+
+    def info(self) -> IndexInfo:
+        """Return the properties of the index."""
+        return describe(self)
 
     def count(
         self,

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache, cached
 
-from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, get_analyzer, nothing_left
-from factcensus.indexer.answers import IndexInfo, SourceSize
+from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, nothing_left
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
@@ -24,7 +23,7 @@ from factcensus.indexer.counting.years import dates_of, group_years
 from factcensus.indexer.errors import EmptyQueryError, IndexerError, IndexFormatError, InputError
 from factcensus.indexer.paths import index_folder, no_index
 from factcensus.indexer.records import Entity, as_entity
-from factcensus.indexer.storage.index_analyzer import load_analyzer
+from factcensus.indexer.storage.index_analyzer import fixed_analyzer, load_analyzer
 from factcensus.indexer.storage.layout import FileState, HeldFile, file_state
 from factcensus.indexer.storage.manifest import MANIFEST, Manifest, refuse_unfinished
 from factcensus.indexer.storage.shard import Shard
@@ -300,53 +299,10 @@ class OpenedIndex:
         path, name, analyzer = self._opened_as
         return self.open(path, name=name, analyzer=analyzer)
 
-    def info(self) -> IndexInfo:
-        """Return the properties of the index."""
-        manifest = self.manifest
-        size = self._bytes()
-        deleted = sum(len(shard.deleted) for shard in self.shards)
-        documents = sum(shard.documents for shard in self.shards)
-        sources = manifest.sources if manifest else None
-        part = manifest.slice if manifest else None
-        return IndexInfo(
-            name=self.name,
-            digest=self.digest,
-            generation=self.generation,
-            analyzer=self.analyzer.label,
-            layout=manifest.layout if manifest else "suffix-array",
-            documents=documents - deleted,
-            repeated_documents=sum(len(shard.repeated) for shard in self.shards) if manifest else None,
-            deleted_documents=deleted if manifest else None,
-            tokens=manifest.tokens if manifest else sum(shard.size for shard in self.shards) - documents,
-            types=self.lexicon.types,
-            shards=len(self.shards),
-            bytes=size,
-            text_bytes=manifest.text_bytes if manifest else None,
-            bytes_per_text_byte=round(size / manifest.text_bytes, 4) if manifest and manifest.text_bytes else None,
-            keeps_text=self.keeps_text,
-            kept_bytes_per_text_byte=self._kept_per_text_byte(),
-            skipped_lines=manifest.skipped_lines if manifest else None,
-            sources=None if sources is None else {name: SourceSize(**size) for name, size in sources.items()},
-            slice=part,
-        )
-
     @property
     def keeps_text(self) -> bool:
         """Whether the index has the original texts of its documents; the tokens of the analyzer ``bytes`` are texts."""
         return self.analyzer.name == "bytes" or (self.manifest is not None and self.manifest.keeps_text)
-
-    def _kept_per_text_byte(self) -> float | None:
-        """Return the size of the kept texts per byte of all texts, those of deleted documents included."""
-        kept = [shard.kept for shard in self.shards if shard.kept is not None]
-        texts = sum(each.text_bytes for each in kept)
-        return round(sum(each.size_bytes for each in kept) / texts, 4) if texts else None
-
-    def _bytes(self) -> int:
-        """Return the number of bytes of all files."""
-        if self.manifest:  # not the files in the folder, which another process may be changing
-            return len(self.manifest.render()) + sum(file.bytes for file in self.manifest.files.values())
-        folders = {self.folder, *(shard.folder for shard in self.shards)}
-        return sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
 
     def usage(self) -> Reads | None:
         """Return the reads of an index at a URL so far; None for a local folder."""
@@ -510,24 +466,6 @@ def _open_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
         shard = open_shard(folder, record, manifest.layout, documents, manifest.files)
         documents += shard.documents
         yield shard
-
-
-def fixed_analyzer(name: str, token_bytes: int, folder: object) -> FixedAnalyzer:
-    """Return the analyzer with this name for an index without a vocabulary; ``folder`` names it in messages.
-
-    Raises:
-        InputError: The analyzer needs a vocabulary, or has more ids than fit the index.
-    """
-    chosen = get_analyzer(name)
-    if chosen.has_vocabulary:
-        raise InputError(f"{folder} has no vocabulary, so the analyzer {name} cannot read it; give hf:… or bytes")
-    fixed = cast(FixedAnalyzer, chosen)
-    # The largest id of a width separates documents. The byte 255 is that id, but it never occurs in UTF-8.
-    if fixed.vocabulary_size > 256**token_bytes - (token_bytes > 1):
-        raise InputError(
-            f"{folder} has token ids of {token_bytes} bytes, too few for the analyzer {name}; give another --analyzer"
-        )
-    return fixed
 
 
 def _alive(index: Callable[[], OpenedIndex | None]) -> OpenedIndex:

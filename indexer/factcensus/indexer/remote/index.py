@@ -14,14 +14,14 @@ from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import IndexerError, InputError
 from factcensus.indexer.index import CountIndex
 from factcensus.indexer.kernels.ngrams import EVERYTHING
-from factcensus.indexer.opened import MOST_REQUESTS, fixed_analyzer
+from factcensus.indexer.opened import MOST_REQUESTS
 from factcensus.indexer.remote.cost import Estimate, estimate
 from factcensus.indexer.remote.opening import OpenedFiles, open_own, open_published, prepare, read_folders
 from factcensus.indexer.remote.reader import Reads
 from factcensus.indexer.remote.rounds import together
 from factcensus.indexer.remote.session import Session
 from factcensus.indexer.remote.shard import RemoteShard
-from factcensus.indexer.storage.index_analyzer import load_analyzer
+from factcensus.indexer.storage.index_analyzer import fixed_analyzer, load_analyzer
 from factcensus.indexer.storage.layout import HeldFile
 from factcensus.indexer.storage.manifest import MANIFEST
 from factcensus.indexer.storage.shard import Shard
