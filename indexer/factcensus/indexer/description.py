@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def describe(index: OpenedIndex) -> IndexInfo:
     """Return the properties of an index."""
     manifest = index.manifest
-    size = _size(index)
+    size = index.file_bytes()
     deleted = sum(len(shard.deleted) for shard in index.shards)
     documents = sum(shard.documents for shard in index.shards)
     sources = manifest.sources if manifest else None
@@ -46,11 +46,3 @@ def _kept_per_text_byte(index: OpenedIndex) -> float | None:
     kept = [shard.kept for shard in index.shards if shard.kept is not None]
     texts = sum(each.text_bytes for each in kept)
     return round(sum(each.size_bytes for each in kept) / texts, 4) if texts else None
-
-
-def _size(index: OpenedIndex) -> int:
-    """Return the number of bytes of all files."""
-    if index.manifest:  # not the files in the folder, which another process may be changing
-        return len(index.manifest.render()) + sum(file.bytes for file in index.manifest.files.values())
-    folders = {index.folder, *(shard.folder for shard in index.shards)}
-    return sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())

@@ -304,6 +304,13 @@ class OpenedIndex:
         """Whether the index has the original texts of its documents; the tokens of the analyzer ``bytes`` are texts."""
         return self.analyzer.name == "bytes" or (self.manifest is not None and self.manifest.keeps_text)
 
+    def file_bytes(self) -> int:
+        """Return the number of bytes of all files."""
+        if self.manifest:  # not the files in the folder, which another process may be changing
+            return len(self.manifest.render()) + sum(file.bytes for file in self.manifest.files.values())
+        folders = {self.folder, *(shard.folder for shard in self.shards)}
+        return sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
+
     def usage(self) -> Reads | None:
         """Return the reads of an index at a URL so far; None for a local folder."""
         return None

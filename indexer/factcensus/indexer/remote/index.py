@@ -208,7 +208,8 @@ class RemoteIndex(CountIndex):
             self.places, name=self.name, analyzer=self._analyzer_given, most_requests=self.session.most_requests
         )
 
-    def _bytes(self) -> int:
+    def file_bytes(self) -> int:
+        """Return the number of bytes of the files at the URL."""
         return self._size_bytes
 
 
