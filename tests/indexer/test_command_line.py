@@ -97,6 +97,7 @@ def test_misspelt_and_abbreviated_options_are_reported_before_missing_ones(
         ("cooc i --object b", "missing --subject NAME"),
         ("cooc i --subject a --objcet b", "unknown option '--objcet'; did you mean '--object'?"),
         ("count i t --by --json", "--by needs a value, got the option --json"),
+        ("count i --text a", "unknown option '--text'; write factcensus count INDEX TEXT"),
         ("count i -5", "unknown option '-5'; write -- before a value that begins with '-'"),
         ("count i t --json=1", "--json takes no value"),
         ("index build c --out", "--out needs a value"),

@@ -293,11 +293,20 @@ def explain_unknown_options(
         return command.make_parser(ctx).parse_args(args=list(args))
     except click.NoSuchOption as error:
         name = error.option_name
-        hint = suggestion(name, names) if name.startswith("--") else "; write -- before a value that begins with '-'"
-        raise click.UsageError(f"unknown option {name!r}{hint}", ctx) from error
+        raise click.UsageError(f"unknown option {name!r}{_hint(command, ctx, name, names)}", ctx) from error
     except click.BadOptionUsage as error:
         is_flag = any(each.is_flag for each in options if error.option_name in each.opts)
         raise click.UsageError(f"{error.option_name} {'takes no' if is_flag else 'needs a'} value", ctx) from error
+
+
+def _hint(command: click.Command, ctx: click.Context, name: str, names: Sequence[str]) -> str:
+    """Return what to write instead of an unknown option."""
+    if not name.startswith("--"):
+        return "; write -- before a value that begins with '-'"
+    arguments = [each for each in command.get_params(ctx) if isinstance(each, click.Argument)]
+    if any(each.name == name[2:].replace("-", "_") for each in arguments):
+        return f"; write {' '.join([ctx.command_path, *(_usage(each, ctx) for each in arguments)])}"
+    return suggestion(name, names)
 
 
 def _is_given(value: object) -> bool:
