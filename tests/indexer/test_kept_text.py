@@ -176,22 +176,6 @@ def test_passages_of_a_tokenizer_show_the_text(tmp_path: Path) -> None:
         assert shown(document) == ["w1   Unknown!\n w2 w3"]
 
 
-def test_texts_of_an_index_at_a_url_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from servers import web_server
-
-    monkeypatch.setenv("FACTCENSUS_CACHE", str(tmp_path / "cache"))
-    make_index(tmp_path / "site", ["St. Louis: 030 901820"], keep_text=True).close()
-    with web_server(tmp_path / "site") as server, CountIndex.open(f"{server.url}/ix") as index:
-        (document,) = index.find_documents(text="louis").documents
-        assert not document.original
-        assert shown(document) == ["st louis 030 901820"]
-        page = index.find_documents(text="030901820", normalise="digits")
-        assert (page.total, page.verified) == (1, False)
-        for asked in ({"text": "St.", "verbatim": True}, {"pattern": "St"}):
-            with pytest.raises(InputError, match="copy the index"):
-                index.find_documents(**asked)  # type: ignore[arg-type]
-
-
 # ---------------------------------------------------------------------------------------------- building and changing
 
 

@@ -15,9 +15,15 @@ import pytest
 
 from factcensus.indexer import CountIndex, Deadline, Entity, Scope, add_to_index, build_index, delete_documents
 from factcensus.indexer.cli import main
-from factcensus.indexer.errors import DeadlineError, EmptyQueryError, IndexFormatError, InputError, NoIndexError
+from factcensus.indexer.errors import (
+    DeadlineError,
+    EmptyQueryError,
+    IndexFormatError,
+    InputError,
+    NoIndexError,
+    RequestLimitError,
+)
 from factcensus.indexer.remote.index import RemoteIndex
-from factcensus.indexer.remote.reader import RequestLimitError
 from factcensus.indexer.storage.manifest import Manifest
 from factcensus.indexer.system.places import ChangedFileError, Place, PlaceError
 

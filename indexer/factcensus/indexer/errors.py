@@ -23,6 +23,10 @@ class UnknownNameError(InputError):
     """An unknown name; the message suggests the most similar one (see :mod:`factcensus.indexer.names`)."""
 
 
+class RequestLimitError(InputError):
+    """A query to an index at a URL needs more requests or bytes than allowed (exit 2)."""
+
+
 class EmptyQueryError(InputError):
     """A text without tokens, which is an error rather than a count of 0."""
 

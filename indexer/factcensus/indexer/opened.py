@@ -15,8 +15,9 @@ import numpy.typing as npt
 from cachetools import LRUCache, cached
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, nothing_left
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
+from factcensus.indexer.counting.original import texts_of
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.counting.steps import group_steps, steps_of
 from factcensus.indexer.counting.years import dates_of, group_years
@@ -335,6 +336,20 @@ class OpenedIndex:
         """
         del ngrams, reach, stored, deadline
         return self.counted_shards(scope)
+
+    def read_texts(
+        self, wanted: Sequence[tuple[Shard, Numbers]], *, every: bool = False, deadline: Deadline | None = None
+    ) -> list[Iterator[bytes]]:
+        """Return the original texts of some documents of shards, for one query; the index must have them.
+
+        Args:
+            wanted: Shards, and numbers of documents in ascending order.
+            every: The query searches as many texts as the limits allow, so an index at a URL reads them when they are
+                needed. Otherwise it needs all of them, and reads them together.
+            deadline: Stops the reads before the first text.
+        """
+        del every, deadline
+        return [texts_of(self.analyzer.name, shard, documents) for shard, documents in wanted]
 
     def token_ids(self, text: str) -> TokenIds | None:
         """Return the token ids of a text; None if one of its tokens does not occur in the corpus.

@@ -64,11 +64,11 @@ class DocumentsAnswer(Answer):
     )
     """Only with by="source": matching documents of each source. For another column, the name is by_ and the column."""
     exact: bool
-    """False if documents may be missing, because a deadline ended a search, or the tokens of a name are not certain."""
+    """False if documents may be missing: a limit ended a search, or the tokens of a name are not certain."""
     verified: bool | None = field(default=None, kw_only=True, repr=False)
     """Only with verbatim or normalise: whether the original texts were compared, and not only token sequences."""
     searched: int | None = field(default=None, kw_only=True, repr=False)
-    """Only with a pattern: documents whose texts were searched before the deadline."""
+    """Only with a pattern: documents whose texts were searched before the deadline, or the limit of network reads."""
     searched_of: int | None = field(default=None, kw_only=True, repr=False)
     """Only with a pattern: documents to search, those of the scope."""
 

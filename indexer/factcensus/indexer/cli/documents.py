@@ -101,11 +101,12 @@ def documents(  # noqa: PLR0913 - one for each option
             deadline=deadline,
         )
         used = usage_of(opened)
+        bound = "deadline" if deadline is not None and deadline.flag[0] else "limit of reads over the network"
     if as_json:
         print_json(page.as_json() | used)
         return
     shown = f"{start + 1:,} to {start + len(page.documents):,} of " if page.documents else ""
-    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer}{_remarks(page)})")
+    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer}{_remarks(page, bound)})")
     for document in page.documents:
         print()
         _print_document(document)
@@ -173,12 +174,12 @@ def trace(
         print(f"\n{answer.total - len(answer.spans):,} shorter spans are not shown; see --limit")
 
 
-def _remarks(page: DocumentsAnswer) -> str:
-    """Return how the documents were found, if not by their tokens as usual."""
+def _remarks(page: DocumentsAnswer, bound: str = "deadline") -> str:
+    """Return how the documents were found, if not by their tokens as usual; ``bound`` may have stopped the search."""
     if page.searched is not None and page.searched_of is not None:
         if page.exact:
             return f", all {page.searched:,} texts searched"
-        return f", only {page.searched:,} of {page.searched_of:,} texts searched before the deadline"
+        return f", only {page.searched:,} of {page.searched_of:,} texts searched before the {bound}"
     if page.verified is None:
         return ""
     remark = ", verified in the texts" if page.verified else ", by token sequences only: the index keeps no text"

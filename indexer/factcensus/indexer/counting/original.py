@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from factcensus.indexer.answers import Passage, Span
+from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.errors import IndexFormatError
 
 if TYPE_CHECKING:
@@ -27,17 +28,14 @@ Stretch = tuple[int, int, list[Mention]]
 _FIRST_SPACE, _LAST_SPACE = re.compile(r"\s+"), re.compile(r"\s+(?=\S*\Z)")
 
 
-def text_of(index: OpenedIndex, shard: Shard, document: int) -> str:
-    """Return the original text of a document; see :func:`bytes_of`."""
-    return bytes_of(index, shard, document).decode(errors="replace")
-
-
-def bytes_of(index: OpenedIndex, shard: Shard, document: int) -> bytes:
-    """Return the original text of a document as UTF-8; the index must keep the texts."""
+def texts_of(analyzer: str, shard: Shard, documents: Numbers) -> Iterator[bytes]:
+    """Yield the original texts of documents as UTF-8, from local files; the index must have the texts."""
     if shard.kept is not None:
-        return shard.kept.text(document)
-    assert index.analyzer.name == "bytes"
-    return shard.tokens(*shard.document_span(document)).tobytes()
+        yield from shard.kept.texts(documents)
+        return
+    assert analyzer == "bytes"
+    for document in documents.tolist():
+        yield shard.tokens(*shard.document_span(document)).tobytes()
 
 
 def original_passages(text: str, mentions: Sequence[Mention], pair: Sequence[Mention] = ()) -> list[Passage]:

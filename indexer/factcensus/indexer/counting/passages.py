@@ -20,7 +20,6 @@ from factcensus.indexer.counting.original import (
     original_passages,
     passage_of,
     stretches,
-    text_of,
 )
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.counting.string_search import StringSearch, search_strings
@@ -73,8 +72,8 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
             the index keeps no text, token sequences decide, and ``verified`` of the answer is false.
         region: For a phone number without a country code, its country as two letters, such as ``DE``.
         pattern: Instead of a text, a regular expression in the syntax of RE2, searched for in the texts of all
-            documents of the scope. At the deadline, the answer has the documents found so far; it is ``exact`` if all
-            were ``searched``.
+            documents of the scope. At the deadline, or at the limit of reads of an index at a URL, the answer has the
+            documents found so far; it is ``exact`` if all were ``searched``.
         limit: Maximum number of documents to return.
         start: Number of documents to skip.
         by: Adds the number of documents with each value of a column; see ``CountIndex.count``.
@@ -170,8 +169,9 @@ def _string_page(
             page += _described(index, hits.shard, documents, places)
             continue
         passages = []
-        for document in documents:
-            text = text_of(index, hits.shard, document)
+        (texts,) = index.read_texts([(hits.shard, np.array(documents, np.int64))])
+        for content in texts:
+            text = content.decode(errors="replace")
             spans = query.spans(text)[:MOST_MENTIONS]
             passages.append(original_passages(text, [(begin, end, "text") for begin, end in spans]))
         page += described(index, hits.shard, documents, passages)
@@ -259,9 +259,10 @@ def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], place
     if shard.kept is None:
         passages = _token_passages(index, shard, mentioned, spans)
     else:
+        (texts,) = index.read_texts([(shard, np.array(documents, np.int64))])
         passages = [
             _original(index, text.decode(errors="replace"), *mentions, begin)
-            for text, mentions, (begin, _) in zip(shard.kept.texts(documents), mentioned, spans, strict=True)
+            for text, mentions, (begin, _) in zip(texts, mentioned, spans, strict=True)
         ]
     return described(index, shard, documents, passages)
 

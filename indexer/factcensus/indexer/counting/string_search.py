@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from factcensus.indexer.arrays import Mask, Numbers
 from factcensus.indexer.counting.deadline import Deadline
-from factcensus.indexer.counting.original import bytes_of
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.counting.strings import StringQuery
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.errors import RequestLimitError
 from factcensus.indexer.kernels.pairs import Mentions
 from factcensus.indexer.storage.manifest import keeps_no_text
 
@@ -64,14 +62,9 @@ def check_text(index: OpenedIndex, query: StringQuery) -> bool:
     Raises:
         InputError: They cannot, but the query needs them.
     """
-    readable = index.keeps_text and index.usage() is None
-    if query.needs_text and not readable:
-        if index.keeps_text:
-            raise InputError(
-                f"index {index.name} is at a URL, where its texts cannot be searched; copy the index to this machine"
-            )
+    if query.needs_text and not index.keeps_text:
         raise keeps_no_text(index.name)
-    return readable
+    return index.keeps_text
 
 
 def search_strings(
@@ -79,10 +72,11 @@ def search_strings(
 ) -> StringSearch:
     """Find the documents with the strings of a query.
 
-    A search of all documents returns what it found by the deadline. Other searches raise an error then.
+    A search of all documents returns what it found by the deadline, or by the limit of reads of an index at a URL.
+    Other searches raise an error then.
 
     Raises:
-        InputError: The index keeps no text, but the query needs it.
+        InputError: The index keeps no text, but the query needs it; or it is at a URL and needs too many reads.
         DeadlineError: The deadline was reached.
     """
     deadline = deadline or Deadline()
@@ -105,6 +99,7 @@ def search_shards(
 ) -> StringSearch:
     """Run :func:`search_strings` in these shards, and in the documents of these masks."""
     found = StringSearch(verified=verified, complete=query.complete)
+    wanted: list[tuple[Shard, Numbers]] = []
     for shard, counted in shards:
         if query.forms is None:
             candidates = np.flatnonzero(counted) if len(counted) else np.arange(shard.documents)
@@ -116,24 +111,28 @@ def search_shards(
                 found.hits.append(StringHits(shard, candidates, numbers.astype(np.int64), mentions))
                 continue
         found.of += len(candidates)
-        found.hits.append(_verified(index, query, shard, candidates.astype(np.int64), deadline, found))
+        wanted.append((shard, candidates.astype(np.int64)))
+    every = query.forms is None
+    for (shard, numbers), texts in zip(wanted, index.read_texts(wanted, every=every, deadline=deadline), strict=True):
+        found.hits.append(_verified(query, shard, numbers, texts, deadline, found))
     if query.forms is None:
         found.complete = found.complete and found.searched == found.of
     return found
 
 
 def _verified(
-    index: OpenedIndex,
     query: StringQuery,
     shard: Shard,
-    candidates: npt.NDArray[np.int64],
+    candidates: Numbers,
+    texts: Iterator[bytes],
     deadline: Deadline,
     found: StringSearch,
 ) -> StringHits:
     """Return the candidates whose texts have a string, and add their number to ``found.searched``."""
     documents: list[int] = []
     occurrences: list[int] = []
-    for document, content in zip(candidates.tolist(), _contents(index, shard, candidates), strict=True):
+    # If a limit ends a search of all texts, there are fewer texts than candidates.
+    for document, content in zip(candidates.tolist(), _allowed(texts, every=query.forms is None), strict=False):
         if query.forms is not None:
             deadline.check()
         elif deadline.flag[0]:
@@ -149,11 +148,13 @@ def _verified(
     return StringHits(shard, np.array(documents, np.int64), np.array(occurrences, np.int64))
 
 
-def _contents(index: OpenedIndex, shard: Shard, documents: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    if shard.kept is not None:
-        yield from shard.kept.texts(documents)
-        return
-    yield from (bytes_of(index, shard, document) for document in documents.tolist())
+def _allowed(texts: Iterator[bytes], *, every: bool) -> Iterator[bytes]:
+    """Yield texts; a search of every text ends at the limit of reads of an index at a URL."""
+    try:
+        yield from texts
+    except RequestLimitError:
+        if not every:
+            raise
 
 
 def _nothing() -> Mentions:

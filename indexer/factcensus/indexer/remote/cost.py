@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from factcensus.indexer.errors import RequestLimitError
 from factcensus.indexer.remote.landmarks import Bound
 from factcensus.indexer.remote.locate import BLOCK_DOCUMENTS
-from factcensus.indexer.remote.reader import MOST_BYTES, RequestLimitError
+from factcensus.indexer.remote.reader import MOST_BYTES
 from factcensus.indexer.remote.search import KEY_BYTES, WINDOW_BYTES, WINDOW_ROWS, grid_rows, probes_per_round
 from factcensus.indexer.remote.shard import Ngram, RemoteShard
 

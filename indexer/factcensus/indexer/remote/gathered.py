@@ -34,6 +34,7 @@ from factcensus.indexer.storage.shard import Located, Shard
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
     from factcensus.indexer.remote.shard import RemoteShard
+    from factcensus.indexer.remote.texts import TextSource
 
 #: The largest row entry of four bytes.
 _MOST_NARROW = 0xFFFFFFFF
@@ -89,6 +90,7 @@ class GatheredShard(Shard):
         self.number, self.first_document = shard.number, shard.first_document
         self.token_bytes, self.token_dtype, self.size = shard.token_bytes, shard.token_dtype, shard.size
         self.deleted, self.repeated = shard.deleted, shard.repeated
+        self.kept = shard.kept
         self._of_ngram, self._document_of = positions, documents
         self._found, self._place_of_row = found.positions, found.place
         starts = np.cumsum([0, *map(len, positions)])
@@ -217,6 +219,11 @@ class GatheredShard(Shard):
     def token_parts(self, parts: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.integer[Any]]]:
         """Run :meth:`tokens` for many ranges."""
         return self._shard.token_parts(parts)
+
+    @property
+    def text_source(self) -> TextSource:
+        """The original texts of the shard."""
+        return self._shard.text_source
 
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """Return the document rows of some documents of the shard."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer
-from factcensus.indexer.arrays import Mask
+from factcensus.indexer.arrays import Mask, Numbers
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import IndexerError, InputError
@@ -16,11 +16,13 @@ from factcensus.indexer.index import CountIndex
 from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.opened import MOST_REQUESTS
 from factcensus.indexer.remote.cost import Estimate, estimate
+from factcensus.indexer.remote.gathered import GatheredShard
 from factcensus.indexer.remote.opening import OpenedFiles, open_own, open_published, prepare, read_folders
 from factcensus.indexer.remote.reader import Reads
-from factcensus.indexer.remote.rounds import together
+from factcensus.indexer.remote.rounds import Steps, together
 from factcensus.indexer.remote.session import Session
 from factcensus.indexer.remote.shard import RemoteShard
+from factcensus.indexer.remote.texts import MOST_TEXT_BYTES, read_all, read_known
 from factcensus.indexer.storage.index_analyzer import fixed_analyzer, load_analyzer
 from factcensus.indexer.storage.layout import HeldFile
 from factcensus.indexer.storage.manifest import MANIFEST
@@ -168,6 +170,26 @@ class RemoteIndex(CountIndex):
 
         distinct = list(dict.fromkeys(forms_of_facts(self, facts).ngrams))
         return estimate(self.remote_shards, distinct)
+
+    def read_texts(
+        self, wanted: Sequence[tuple[Shard, Numbers]], *, every: bool = False, deadline: Deadline | None = None
+    ) -> list[Iterator[bytes]]:
+        """Return the texts of some documents, read together if they are few; see :meth:`OpenedIndex.read_texts`.
+
+        Raises:
+            RequestLimitError: The texts need more requests or bytes than allowed, now or while they are read.
+        """
+        reader = self.session.reader(MOST_TEXT_BYTES)
+
+        def ask(work: Steps[Any]) -> Any:
+            # A search of every text checks the deadline itself, and keeps what it found.
+            before = None if deadline is None or every else deadline.check
+            return self.session.ask(work, before, reader)
+
+        sources = [(cast(RemoteShard | GatheredShard, shard).text_source, documents) for shard, documents in wanted]
+        if every:
+            return [read_all(source, documents, ask) for source, documents in sources]
+        return read_known(sources, ask, reader)
 
     def usage(self) -> Reads:
         """Return the reads that opened the index, and those after that."""

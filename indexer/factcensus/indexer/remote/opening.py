@@ -27,7 +27,8 @@ from factcensus.indexer.remote.rounds import Span, Steps, together
 from factcensus.indexer.remote.search import WINDOW_BYTES
 from factcensus.indexer.remote.session import ObjectFile, PlaceSource, Session
 from factcensus.indexer.remote.shard import RemoteShard, ShardFiles
-from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, Manifest
+from factcensus.indexer.remote.texts import RemoteKept, read_summary
+from factcensus.indexer.storage.manifest import MANIFEST, PLAN, TOKENIZER, Manifest, kept_name
 from factcensus.indexer.storage.sample import parse_sample
 from factcensus.indexer.system.places import FileFacts, NoFileError, Place
 
@@ -176,8 +177,7 @@ def open_own(folder: Folder, found: Folders) -> OpenedFiles:
         files[name] = ObjectFile(folder.place / name, name, record.bytes, record.sha256)
         source.expect(folder.place / name, record.bytes, facts.tag if facts else "")
     session = Session(source, Cache(["manifest", manifest.digest]), found.usage)
-    small = [files[name] for name in _small_files(manifest) if name in files]
-    contents = session.ask(_read_small(session, small))
+    contents = session.ask(_read_small(session, files, manifest))
     size = len(folder.manifest) + sum(file.size for file in files.values())
     return OpenedFiles(session, list(_own_shards(session, folder.place, files, contents, manifest)), size, manifest)
 
@@ -190,9 +190,14 @@ def _small_files(manifest: Manifest) -> Iterator[str]:
         yield from (f"sample.{record.number}", *record.state_files[1:])
 
 
-def _read_small(session: Session, files: Sequence[ObjectFile]) -> Steps[dict[str, bytes]]:
-    found = yield from together([session.cached(file) for file in files])
-    return {file.name: content for file, content in zip(files, found, strict=True)}
+def _read_small(session: Session, files: Mapping[str, ObjectFile], manifest: Manifest) -> Steps[dict[str, bytes]]:
+    """Return the content of the small files, and the summaries of the kept texts."""
+    works = {name: session.cached(files[name]) for name in _small_files(manifest) if name in files}
+    for record in manifest.shards:
+        if (name := kept_name(record.number)) in files:
+            works[name] = read_summary(session, files[name], record.documents)
+    found = yield from together(list(works.values()))
+    return dict(zip(works, found, strict=True))
 
 
 def _own_shards(
@@ -221,6 +226,8 @@ def _own_shards(
         shard = RemoteShard(session, shard_files, number, documents, parsed, deleted, repeated)
         if (shard.size, shard.documents) != (record.tokens + record.documents, record.documents):
             raise IndexFormatError(f"{place}: shard {number} differs from the manifest; copy the index again")
+        if (name := kept_name(number)) in files:
+            shard.kept = RemoteKept(session, files[name], shard.documents, contents[name])
         documents += shard.documents
         yield shard
 

@@ -6,17 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from factcensus.indexer.errors import IndexFormatError, InputError
+from factcensus.indexer.errors import IndexFormatError, RequestLimitError
 from factcensus.indexer.remote.rounds import RemoteFile, Span
 
 #: Maximum gap in bytes between two spans of a file that one request reads.
 GAP_BYTES = 4096
 #: Maximum number of bytes of one request.
 MOST_BYTES = 8 << 20
-
-
-class RequestLimitError(InputError):
-    """A query needs more requests than allowed (exit 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +56,23 @@ class Reader:
     Args:
         source: Fetches the bytes.
         most_requests: Maximum number of requests; None for no limit.
+        most_bytes: Maximum number of bytes; None for no limit.
 
     Attributes:
         usage: All reads so far.
     """
 
-    def __init__(self, source: RangeSource, most_requests: int | None = None) -> None:
+    def __init__(self, source: RangeSource, most_requests: int | None = None, most_bytes: int | None = None) -> None:
         self._source = source
         self.most_requests = most_requests
+        self.most_bytes = most_bytes
         self.usage = Usage()
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """Return the bytes of each span; this is one round.
 
         Raises:
-            RequestLimitError: The question needs more requests than allowed.
+            RequestLimitError: The query needs more requests or bytes than allowed.
             IndexFormatError: A span ends after the end of its file.
         """
         wanted = [span for span in spans if span.begin < span.end]
@@ -85,6 +83,7 @@ class Reader:
                 raise IndexFormatError(f"{span.file} has {span.file.size} bytes, too few; copy the index again")
         requests = _requests(wanted)
         self._check(len(requests))
+        self.check_bytes(sum(request.end - request.begin for request in requests))
         found = self._source.fetch(requests)
         self.usage += Usage(1, len(requests), sum(map(len, found)))
         pieces: dict[RemoteFile, list[tuple[int, int, bytes]]] = {}
@@ -98,6 +97,20 @@ class Reader:
             raise RequestLimitError(
                 f"this query needs at least {needed:,} requests, and at most {self.most_requests:,} are "
                 "allowed; query rarer names, or give a larger --most-requests"
+            )
+
+    def check_bytes(self, size: int) -> None:
+        """Check that so many bytes more may be read.
+
+        Raises:
+            RequestLimitError: They are too many.
+        """
+        needed = self.usage.bytes + size
+        if self.most_bytes is not None and needed > self.most_bytes:
+            raise RequestLimitError(
+                f"this query reads at least {needed / 1e6:,.1f} MB of texts over the network, and at most "
+                f"{self.most_bytes / 1e6:,.1f} MB are allowed; search for a rarer text, restrict the documents, or "
+                "copy the index to this machine"
             )
 
 

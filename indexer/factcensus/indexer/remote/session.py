@@ -91,18 +91,30 @@ class Session:
         """All reads after the index was opened."""
         return self.usage - self.opening
 
-    def ask(self, work: Steps[Result], before: Callable[[], None] | None = None) -> Result:
-        """Run one piece of work, which is one query; ``before`` is called before each round and may stop it.
+    def reader(self, most_bytes: int | None = None) -> Reader:
+        """Return a reader for all reads of one query, with a maximum number of bytes."""
+        return Reader(self._source, self.most_requests, most_bytes)
+
+    def ask(
+        self, work: Steps[Result], before: Callable[[], None] | None = None, reader: Reader | None = None
+    ) -> Result:
+        """Run one piece of work, and return its result.
+
+        Args:
+            work: The work.
+            before: Called before each round; may stop the work.
+            reader: The reader of the query, if the work is only a part of it; otherwise a new one.
 
         Raises:
-            RequestLimitError: It needs more requests than allowed.
+            RequestLimitError: The query needs more requests or bytes than allowed.
         """
-        reader = Reader(self._source, self.most_requests)
+        reader = reader or self.reader()
+        earlier = reader.usage
         try:
             return run(work, reader, before)
         finally:
             with self._lock:
-                self.usage += reader.usage
+                self.usage += reader.usage - earlier
 
     def cached(self, file: ObjectFile) -> Steps[bytes]:
         """Return the whole content of a file, from the cache folder or read in one round and kept there."""

@@ -23,6 +23,7 @@ from factcensus.indexer.remote.locate import Offsets, locate
 from factcensus.indexer.remote.rounds import Span, Steps
 from factcensus.indexer.remote.search import KEY_BYTES, Loaded, Table, read_rows, search
 from factcensus.indexer.remote.session import ObjectFile, Session
+from factcensus.indexer.remote.texts import RemoteKept, TextSource
 from factcensus.indexer.storage.layout import HeldFile, shard_shape
 from factcensus.indexer.storage.sample import KEY_BYTES as SAMPLE_KEY_BYTES
 from factcensus.indexer.storage.sample import Sample
@@ -161,6 +162,11 @@ class RemoteShard(Shard):
         width = self.token_bytes
         data = yield [Span(self.files.tokenized, begin * width, end * width) for begin, end in parts]
         return [np.frombuffer(each, self.token_dtype) for each in data]
+
+    @property
+    def text_source(self) -> TextSource:
+        """The original texts, which the index must have: its kept texts, or tokens that are bytes."""
+        return self.kept if isinstance(self.kept, RemoteKept) else _ByteTexts(self)
 
     def read_spans(self, documents: Sequence[int]) -> Steps[list[tuple[int, int]]]:
         """Read the start (at the separator) and the end of documents."""
@@ -327,6 +333,29 @@ class RemoteShard(Shard):
             metadata_row(file, document, each[: min(1, begin)], each[min(1, begin) :])
             for document, (begin, _), each in zip(documents, lines, found, strict=True)
         ]
+
+
+class _ByteTexts:
+    """The texts of a shard whose tokens are bytes."""
+
+    def __init__(self, shard: RemoteShard) -> None:
+        self._shard = shard
+
+    def find(self, documents: Numbers) -> Steps[Numbers]:
+        """Return the ranges of documents, without their separators."""
+        spans = yield from self._shard.read_spans(documents.tolist())
+        ranges = np.array(spans, np.int64).reshape(-1, 2)
+        ranges[:, 0] += 1
+        return ranges
+
+    def sizes(self, ranges: Numbers) -> Numbers:
+        """Return the number of bytes of each range."""
+        return ranges[:, 1] - ranges[:, 0]
+
+    def read(self, ranges: Numbers) -> Steps[list[bytes]]:
+        """Return the texts."""
+        found = yield from self._shard.read_tokens([(begin, end) for begin, end in ranges.tolist()])
+        return [each.tobytes() for each in found]
 
 
 class _RangeFile(io.RawIOBase):

@@ -15,14 +15,17 @@ Layout, all integers little-endian::
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.errors import IndexFormatError
 from factcensus.indexer.storage.layout import hashed_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord
@@ -32,7 +35,8 @@ BLOCK_BYTES, MOST_BLOCK_BYTES = 32 << 10, 64 << 10
 #: Compresses at 260 MB/s. Level 9 saves 5 % of the space but would take longer than the rest of a build.
 LEVEL = 3
 _KIND = b"fckept1\n"
-_TAIL_BYTES = 24
+#: Size of the tail.
+TAIL_BYTES = 24
 
 
 def write_kept(path: Path, texts: Iterable[bytes]) -> FileRecord:
@@ -69,8 +73,111 @@ def _blocks(texts: Iterable[bytes], starts: array[int]) -> Iterator[bytes]:
         yield bytes(block)
 
 
-class KeptTexts:
+@dataclass(frozen=True)
+class KeptShape:
+    """The places of the numbers in a file of texts.
+
+    Attributes:
+        documents: Number of documents.
+        blocks: Number of blocks.
+        size: Size of the file in bytes.
+    """
+
+    documents: int
+    blocks: int
+    size: int
+
+    @classmethod
+    def parse(cls, tail: bytes, size: int, documents: int) -> KeptShape:
+        """Return the shape of a file of ``size`` bytes that ends in ``tail``.
+
+        Raises:
+            ValueError: The file is damaged, or has another number of documents.
+        """
+        if size % 8 or len(tail) < TAIL_BYTES or tail[16:] != _KIND:
+            raise ValueError("it has no valid tail")
+        count, blocks = np.frombuffer(tail, "<u8", 2).tolist()
+        shape = cls(count, blocks, size)
+        if count != documents or shape.starts < 0:
+            raise ValueError("its tail does not fit")
+        return shape
+
+    @property
+    def starts(self) -> int:
+        """The offset of ``starts`` in the file."""
+        return self.begins - 8 * (self.documents + 1)
+
+    @property
+    def begins(self) -> int:
+        """The offset of ``begins`` in the file."""
+        return self.offsets - 8 * (self.blocks + 1)
+
+    @property
+    def offsets(self) -> int:
+        """The offset of ``offsets`` in the file, which end before the tail."""
+        return self.size - TAIL_BYTES - 8 * (self.blocks + 1)
+
+
+class TextBlocks(ABC):
     """The kept texts of one shard, read-only; safe for several threads.
+
+    Attributes:
+        size_bytes: Size of the file.
+        text_bytes: Number of bytes of all texts.
+    """
+
+    size_bytes: int
+    text_bytes: int
+
+    @abstractmethod
+    def texts(self, documents: Sequence[int] | Numbers) -> Iterator[bytes]:
+        """Yield the texts of documents; each block is decompressed once if the documents are in ascending order."""
+
+    def text(self, document: int) -> bytes:
+        """Return the text of a document as UTF-8."""
+        return next(self.texts([document]))
+
+    @abstractmethod
+    def _damaged(self) -> IndexFormatError:
+        """Return the error of a damaged file."""
+
+    def _cut(self, ranges: Numbers, begins: Numbers, block: Callable[[int], bytes]) -> Iterator[bytes]:
+        """Yield the texts at ``ranges``, int64 (n, 2), from the blocks that begin at ``begins``."""
+        firsts, lasts = blocks_of(ranges, begins)
+        known, content = -1, b""
+        for (begin, end), first, last in zip(ranges.tolist(), firsts.tolist(), lasts.tolist(), strict=True):
+            if not 0 <= begin <= end <= begins[-1]:
+                raise self._damaged()
+            parts = []
+            for number in range(first, last):
+                if number != known:
+                    known, content = number, block(number)
+                start = int(begins[number])
+                parts.append(content[max(0, begin - start) : end - start])
+            text = b"".join(parts)
+            if len(text) != end - begin:
+                raise self._damaged()
+            yield text
+
+    def _decompressed(self, frame: bytes | memoryview, size: int) -> bytes:
+        """Return the content of a block, which has ``size`` bytes."""
+        try:
+            content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise self._damaged() from error
+        if len(content) != size:
+            raise self._damaged()
+        return content
+
+
+def blocks_of(ranges: Numbers, begins: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the first block of each range of the texts, and the block after its last one."""
+    firsts = np.searchsorted(begins, ranges[:, 0], side="right") - 1
+    return firsts, np.searchsorted(begins, ranges[:, 1], side="left")
+
+
+class KeptTexts(TextBlocks):
+    """The kept texts of one shard of a local index.
 
     Raises:
         IndexFormatError: The file is damaged, or has another number of documents.
@@ -79,66 +186,30 @@ class KeptTexts:
     def __init__(self, path: Path, documents: int) -> None:
         self._path = path
         self._content = map_file(path)
-        tail = self._content[-_TAIL_BYTES:]
-        if self._content.size % 8 or tail.size < _TAIL_BYTES or bytes(tail[16:]) != _KIND:
+        self.size_bytes = int(self._content.size)
+        try:
+            shape = KeptShape.parse(self._content[-TAIL_BYTES:].tobytes(), self.size_bytes, documents)
+        except ValueError as error:
+            raise self._damaged() from error
+        numbers: npt.NDArray[np.int64] = self._content[shape.starts : -TAIL_BYTES].view("<i8")
+        self._starts, self._begins, self._offsets = np.split(
+            numbers, np.cumsum([shape.documents + 1, shape.blocks + 1])
+        )
+        if self._starts[-1] != self._begins[-1] or self._offsets[-1] + -self._offsets[-1] % 8 != shape.starts:
             raise self._damaged()
-        count, blocks = tail[:16].view("<u8").tolist()
-        sizes = np.array([count + 1, blocks + 1, blocks + 1])
-        begin = self._content.size - _TAIL_BYTES - 8 * int(sizes.sum())
-        if count != documents or begin < 0:
-            raise self._damaged()
-        numbers: npt.NDArray[np.int64] = self._content[begin:-_TAIL_BYTES].view("<i8")
-        self._starts, self._begins, self._offsets = np.split(numbers, np.cumsum(sizes)[:-1])
-        if self._starts[-1] != self._begins[-1] or self._offsets[-1] + -self._offsets[-1] % 8 != begin:
-            raise self._damaged()
+        self.text_bytes = int(self._starts[-1])
 
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return int(self._content.size)
-
-    @property
-    def text_bytes(self) -> int:
-        """Number of bytes of all texts."""
-        return int(self._starts[-1])
-
-    def text(self, document: int) -> bytes:
-        """Return the text of a document as UTF-8."""
-        return next(self.texts([document]))
-
-    def texts(self, documents: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[bytes]:
+    def texts(self, documents: Sequence[int] | Numbers) -> Iterator[bytes]:
         """Yield the texts of documents; each block is decompressed once if the documents are in ascending order."""
         numbers = np.asarray(documents, np.int64)
-        begins, ends = self._starts[numbers], self._starts[numbers + 1]
-        firsts = np.searchsorted(self._begins, begins, side="right") - 1
-        lasts = np.searchsorted(self._begins, ends, side="left")
-        known, block = -1, b""
-        for begin, end, first, last in zip(*(each.tolist() for each in (begins, ends, firsts, lasts)), strict=True):
-            if not 0 <= begin <= end <= self._begins[-1]:
-                raise self._damaged()
-            parts = []
-            for number in range(first, last):
-                if number != known:
-                    known, block = number, self._block(number)
-                start = int(self._begins[number])
-                parts.append(block[max(0, begin - start) : end - start])
-            text = b"".join(parts)
-            if len(text) != end - begin:
-                raise self._damaged()
-            yield text
+        return self._cut(
+            np.stack([self._starts[numbers], self._starts[numbers + 1]], axis=1), self._begins, self._block
+        )
 
     def _block(self, number: int) -> bytes:
         start, stop = self._begins[number : number + 2].tolist()
         begin, end = self._offsets[number : number + 2].tolist()
-        try:
-            content = zstandard.ZstdDecompressor().decompress(
-                self._content[begin:end].data, max_output_size=stop - start
-            )
-        except zstandard.ZstdError as error:
-            raise self._damaged() from error
-        if len(content) != stop - start:
-            raise self._damaged()
-        return content
+        return self._decompressed(self._content[begin:end].data, stop - start)
 
     def _damaged(self) -> IndexFormatError:
         return IndexFormatError(f"{self._path} is damaged; run 'factcensus index verify'")

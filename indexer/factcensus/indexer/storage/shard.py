@@ -21,7 +21,7 @@ from factcensus.indexer.kernels import search
 from factcensus.indexer.kernels.entities import FormRanges
 from factcensus.indexer.kernels.ngrams import NO_GROUPS, Selection
 from factcensus.indexer.kernels.pairs import Mentions, select_mentions
-from factcensus.indexer.storage.kept import KeptTexts
+from factcensus.indexer.storage.kept import KeptTexts, TextBlocks
 from factcensus.indexer.storage.layout import HeldFile, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord, kept_name
 
@@ -101,7 +101,7 @@ class Shard(ABC):
     deleted: npt.NDArray[np.uint32]
     repeated: npt.NDArray[np.uint32]
     frequent: npt.NDArray[np.uint32]
-    kept: KeptTexts | None = None
+    kept: TextBlocks | None = None
 
     def __init__(self, folder: Path, suffix: str, first_document: int, record: ShardRecord | None) -> None:
         self.folder = folder
