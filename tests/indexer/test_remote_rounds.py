@@ -150,6 +150,18 @@ def test_one_cooccurrence_with_a_sample(large: LargeIndex, local: CountIndex) ->
     assert np.median(requests) <= 1.5 * PAIR_REQUESTS
 
 
+def test_trace_of_500_words_with_a_sample(large: LargeIndex, local: CountIndex) -> None:
+    index = open_remote(large, sampled=True)
+    chance = random.Random(6)
+    parts = [large.text(chance.randrange(len(large.copy) - 99), chance.randrange(3, 60)) for _ in range(40)]
+    text = " ".join(" w39999 ".join(parts).split()[:500])
+    assert index.trace(text) == local.trace(text)
+    used = index.session.asked
+    # Every span occurs once in each of 64 copies, so longer and longer beginnings are searched for.
+    assert used.rounds <= 45
+    assert used.requests <= 40_000
+
+
 def test_table_of_500_facts_with_a_sample(large: LargeIndex, local: CountIndex) -> None:
     index = open_remote(large, sampled=True)
     texts = [text for text in names(large, 1500, 5) if local.count(text).occurrences < 100_000][:1000]

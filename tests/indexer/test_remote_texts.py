@@ -104,6 +104,9 @@ def test_texts_of_all_shards_are_read_in_few_rounds(local: CountIndex, site: Web
         # The search, the places of the texts and their blocks, and then the page with its one document.
         assert first.rounds <= 16
         before = remote.session.asked
+        assert remote.find_documents(text="030901820", normalise="digits").total == 2
+        assert (remote.session.asked - before).rounds <= 40, "the divisions of a number are searched for together"
+        before = remote.session.asked
         assert remote.count(MAIL, verbatim=True).documents == found.total
         assert (remote.session.asked - before).rounds <= 8
     kept = sum(shard.kept.size_bytes for shard in local.shards if shard.kept is not None)

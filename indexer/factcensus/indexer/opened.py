@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from cachetools import LRUCache, cached
 
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer, nothing_left
-from factcensus.indexer.arrays import Mask, Numbers
+from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
-from factcensus.indexer.counting.original import texts_of
+from factcensus.indexer.counting.reads import LocalReads
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, masks_of
 from factcensus.indexer.counting.steps import group_steps, steps_of
 from factcensus.indexer.counting.years import dates_of, group_years
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
     from factcensus.indexer.analyzers.words import WordsAnalyzer
     from factcensus.indexer.arrays import TokenIds
-    from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.forms import TextForms
     from factcensus.indexer.counting.order import Order
-    from factcensus.indexer.remote.reader import Reads
 
 #: Maximum size of the cached masks of an index, and of its groups; a mask takes a byte per document, groups four.
 MOST_CACHED_BYTES = 1 << 30
@@ -60,7 +58,7 @@ class _OpenedAs(NamedTuple):
     analyzer: str | None
 
 
-class OpenedIndex:
+class OpenedIndex(LocalReads):
     """An index folder opened read-only, without queries; :class:`factcensus.indexer.CountIndex` adds them."""
 
     def __init__(
@@ -311,45 +309,6 @@ class OpenedIndex:
             return len(self.manifest.render()) + sum(file.bytes for file in self.manifest.files.values())
         folders = {self.folder, *(shard.folder for shard in self.shards)}
         return sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
-
-    def usage(self) -> Reads | None:
-        """Return the reads of an index at a URL so far; None for a local folder."""
-        return None
-
-    def asked_shards(
-        self,
-        ngrams: Callable[[], Iterable[Sequence[int]]],
-        scope: Scope,
-        *,
-        reach: int = 0,
-        stored: bool = False,
-        deadline: Deadline | None = None,
-    ) -> Sequence[tuple[Shard, Mask]]:
-        """Run :meth:`counted_shards` for a query; an index at a URL first reads the parts of shards that it needs.
-
-        Args:
-            ngrams: Returns the n-grams of the question; only called if something must be read.
-            scope: The documents to count.
-            reach: The largest number of tokens between two mentions that matters.
-            stored: Only occurrences and documents are counted, so counts stored in the index may replace the rows.
-            deadline: Stops the reads.
-        """
-        del ngrams, reach, stored, deadline
-        return self.counted_shards(scope)
-
-    def read_texts(
-        self, wanted: Sequence[tuple[Shard, Numbers]], *, every: bool = False, deadline: Deadline | None = None
-    ) -> list[Iterator[bytes]]:
-        """Return the original texts of some documents of shards, for one query; the index must have them.
-
-        Args:
-            wanted: Shards, and numbers of documents in ascending order.
-            every: The query searches as many texts as the limits allow, so an index at a URL reads them when they are
-                needed. Otherwise it needs all of them, and reads them together.
-            deadline: Stops the reads before the first text.
-        """
-        del every, deadline
-        return [texts_of(self.analyzer.name, shard, documents) for shard, documents in wanted]
 
     def token_ids(self, text: str) -> TokenIds | None:
         """Return the token ids of a text; None if one of its tokens does not occur in the corpus.

@@ -108,7 +108,7 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
     page: list[FoundDocument] = []
     for (shard, _), (_, mentions), documents in zip(asked, found, shown, strict=True):
         if documents:
-            page += _described(index, shard, documents, mentions)
+            page += _described(index, shard, documents, [mentions] * len(documents))
     every = [documents for documents, _ in found]
     return _page(index, page, every, start, _Groups(by, names, codes))
 
@@ -165,8 +165,8 @@ def _string_page(
         if not documents:
             continue
         if hits.mentions is not None:
-            places = [("text", hits.mentions.starts, hits.mentions.ends)]
-            page += _described(index, hits.shard, documents, places)
+            places: Places = [("text", hits.mentions.starts, hits.mentions.ends)]
+            page += _described(index, hits.shard, documents, [places] * len(documents))
             continue
         passages = []
         (texts,) = index.read_texts([(hits.shard, np.array(documents, np.int64))])
@@ -174,25 +174,36 @@ def _string_page(
             text = content.decode(errors="replace")
             spans = query.spans(text)[:MOST_MENTIONS]
             passages.append(original_passages(text, [(begin, end, "text") for begin, end in spans]))
-        page += described(index, hits.shard, documents, passages)
+        starts, ends = hits.shard.document_spans(np.array(documents, np.int64))
+        page += _with_rows(
+            index, hits.shard, documents, list(zip((starts + 1).tolist(), ends.tolist(), strict=True)), passages
+        )
     answer = _page(index, page, found, start, groups)
     if query.forms is not None:
         return replace(answer, exact=search.complete, verified=search.verified)
     return replace(answer, exact=search.complete, searched=search.searched, searched_of=search.of)
 
 
-def documents_with(
-    index: OpenedIndex, ids: Sequence[int], most: int, *, scope: Scope = EVERY_DOCUMENT
-) -> list[FoundDocument]:
-    """Return the first documents that contain a token sequence, at most ``most``, with passages."""
-    wanted = _Wanted([[tuple(ids)]], check_windows([]))
-    page: list[FoundDocument] = []
-    for shard, counted in index.asked_shards(lambda: wanted.ngrams, scope):
-        if len(page) >= most:
-            break
-        documents, places = wanted.find(shard, counted)
-        page += _described(index, shard, documents[: most - len(page)].tolist(), places)
-    return page
+def first_documents(
+    index: OpenedIndex, asked: Sequence[tuple[Shard, Mask]], ngrams: Sequence[TokenIds], most: int
+) -> list[list[FoundDocument]]:
+    """Return the first documents that contain each token sequence, at most ``most``, with passages.
+
+    ``asked`` are the shards for these sequences, from :meth:`OpenedIndex.asked_shards`.
+    """
+    pages: list[list[FoundDocument]] = [[] for _ in ngrams]
+    windows = check_windows([])
+    for shard, counted in asked:
+        found: list[tuple[int, int, Places]] = []  # a document, the number of its sequence, and where it occurs
+        for number, (ngram, page) in enumerate(zip(ngrams, pages, strict=True)):
+            if len(page) < most:
+                documents, places = _Wanted([[ngram]], windows).find(shard, counted)
+                found += [(document, number, places) for document in documents[: most - len(page)].tolist()]
+        found.sort(key=lambda each: each[:2])
+        described = _described(index, shard, [each[0] for each in found], [each[2] for each in found])
+        for (_, number, _), document in zip(found, described, strict=True):
+            pages[number].append(document)
+    return pages
 
 
 #: A kind of mention, and the sorted start and end positions of these mentions.
@@ -251,11 +262,15 @@ class _Wanted:
         ]
 
 
-def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], places: Places) -> list[FoundDocument]:
-    """Return some documents of a shard with their passages."""
+def _described(
+    index: OpenedIndex, shard: Shard, documents: Sequence[int], places: Sequence[Places]
+) -> list[FoundDocument]:
+    """Return some documents of a shard, in ascending order, with passages around the mentions given for each."""
+    if not documents:
+        return []
     starts, ends = shard.document_spans(np.array(documents, np.int64))
     spans = list(zip((starts + 1).tolist(), ends.tolist(), strict=True))
-    mentioned = [_mentions_in(places, begin, end) for begin, end in spans]
+    mentioned = [_mentions_in(each, begin, end) for each, (begin, end) in zip(places, spans, strict=True)]
     if shard.kept is None:
         passages = _token_passages(index, shard, mentioned, spans)
     else:
@@ -264,14 +279,17 @@ def _described(index: OpenedIndex, shard: Shard, documents: Sequence[int], place
             _original(index, text.decode(errors="replace"), *mentions, begin)
             for text, mentions, (begin, _) in zip(texts, mentioned, spans, strict=True)
         ]
-    return described(index, shard, documents, passages)
+    return _with_rows(index, shard, documents, spans, passages)
 
 
-def described(
-    index: OpenedIndex, shard: Shard, documents: Sequence[int], passages: Sequence[list[Passage]]
+def _with_rows(
+    index: OpenedIndex,
+    shard: Shard,
+    documents: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    passages: Sequence[list[Passage]],
 ) -> list[FoundDocument]:
     """Return some documents of a shard with these passages."""
-    starts, ends = shard.document_spans(np.array(documents, np.int64))
     original = shard.kept is not None or index.analyzer.name == "bytes"
     return [
         FoundDocument(
@@ -281,13 +299,11 @@ def described(
             path=row.get("path"),
             record=row.get("record"),
             metadata=parsed(row.get("metadata")),
-            tokens=tokens,
+            tokens=end - begin,
             original=original,
             passages=each,
         )
-        for document, row, tokens, each in zip(
-            documents, shard.rows(documents), (ends - starts - 1).tolist(), passages, strict=True
-        )
+        for document, row, (begin, end), each in zip(documents, shard.rows(documents), spans, passages, strict=True)
     ]
 
 

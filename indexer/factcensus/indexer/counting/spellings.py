@@ -7,7 +7,7 @@ all divisions that occur, and a regular expression finds it in a text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, get_args
@@ -159,28 +159,29 @@ def _divided_pattern(strings: Sequence[str]) -> re.Pattern[str]:
 
 
 def divisions(
-    string: str, id_of: Callable[[str], int], occurs: Callable[[TokenIds], bool], check: Callable[[], None]
-) -> Iterator[TokenIds]:
-    """Yield the divisions of a string into words that may occur in an index.
+    strings: Sequence[str], id_of: Callable[[str], int], occurring: Callable[[Sequence[TokenIds]], Sequence[bool]]
+) -> set[TokenIds]:
+    """Return the divisions of strings into words that may occur in an index.
 
     A division is only continued while its first words occur next to each other, so few of the 2^n divisions are tried.
+    Those with equally many words are tried together, because an index at a URL answers many questions in few rounds.
 
     Args:
-        string: Letters and digits.
+        strings: Letters and digits.
         id_of: Returns the id of a word; -1 if it does not occur.
-        occurs: Returns whether words may occur next to each other.
-        check: Called for every tried division; may raise an error to stop.
+        occurring: Returns whether each sequence of words may occur next to each other; may raise an error to stop.
     """
-    ids = {(a, b): id_of(string[a:b]) for b in range(1, len(string) + 1) for a in range(b)}
-    begun: list[tuple[TokenIds, int]] = [((), 0)]
+    complete: set[TokenIds] = set()
+    begun: list[tuple[TokenIds, str]] = [((), string) for string in strings]  # words, and the rest of the string
     while begun:
-        words, used = begun.pop()
-        for end in range(used + 1, len(string) + 1):
-            check()
-            id = ids[used, end]
-            if id < 0 or not occurs(longer := (*words, id)):
-                continue
-            if end == len(string):
-                yield longer
-            else:
-                begun.append((longer, end))
+        longer = [
+            ((*words, id), rest[end:])
+            for words, rest in begun
+            for end in range(1, len(rest) + 1)
+            if (id := id_of(rest[:end])) >= 0
+        ]
+        tried = list(dict.fromkeys(words for words, _ in longer))
+        known = dict(zip(tried, occurring(tried), strict=True)) if tried else {}
+        complete |= {words for words, rest in longer if known[words] and not rest}
+        begun = [(words, rest) for words, rest in longer if known[words] and rest]
+    return complete

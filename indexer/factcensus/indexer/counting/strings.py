@@ -12,7 +12,6 @@ from factcensus.indexer.counting.boundaries import whole_occurrences
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.spellings import Spellings, divisions, spellings_of
 from factcensus.indexer.errors import EmptyQueryError, InputError, MissingExtraError
-from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Memory for the automaton of a pattern.
 _PATTERN_BYTES = 16 << 20
+#: Divisions of a number that are tried together.
+_TRIED = 1024
 
 
 @dataclass(frozen=True)
@@ -116,17 +117,15 @@ def _forms(index: OpenedIndex, spellings: Spellings, deadline: Deadline) -> list
         (id,) = index.lexicon.ids(word, [word])
         return id
 
-    def occurs(words: TokenIds) -> bool:
-        # The bound of the layout compact is loose for several words. Deleted documents count as well, because a
-        # deletion also looks for those that were deleted before.
-        return any(
-            shard.most_occurrences(words) and (len(words) == 1 or shard.count(words, EVERYTHING, -1, deadline.flag)[0])
-            for shard in index.shards
-        )
+    def occurring(sequences: Sequence[TokenIds]) -> list[bool]:
+        # Deleted documents count as well, because a deletion also looks for those that were deleted before.
+        found = []
+        for first in range(0, len(sequences), _TRIED):
+            deadline.check()
+            found += index.occurring(sequences[first : first + _TRIED], deadline)
+        return found
 
-    forms: set[TokenIds] = set()
-    for string in spellings.divided:
-        forms.update(divisions(string, id_of, occurs, deadline.check))
+    forms = divisions(spellings.divided, id_of, occurring)
     for parts in spellings.fixed:
         words = [word for part in parts for word in index.analyzer.tokens(part)]
         for spelled in (words, [word.lower() for word in words], [word.upper() for word in words]):

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from factcensus.indexer.analyzers import nothing_left
 from factcensus.indexer.answers import TraceAnswer, TracedSpan
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
-from factcensus.indexer.counting.passages import documents_with
+from factcensus.indexer.counting.passages import first_documents
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import EmptyQueryError, InputError
 from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
-    from factcensus.indexer.arrays import Mask
+    from factcensus.indexer.arrays import Mask, TokenIds
     from factcensus.indexer.opened import OpenedIndex
     from factcensus.indexer.storage.shard import Shard
 
@@ -28,6 +28,9 @@ MOST_TOKENS = 20_000
 
 #: Maximum number of spans in an answer, longest first, and of documents shown for each.
 MOST_SPANS, MOST_DOCUMENTS = 50, 3
+
+#: Ends of spans from one start that are tested together.
+PROBES = 8
 
 Ends = tuple[int, int]
 
@@ -67,20 +70,24 @@ def trace(
     ids = index.lexicon.ids(text, tokens)
     spans = maximal_spans(index, ids, least_tokens=least_tokens, scope=scope, deadline=deadline)
     kept = sorted(sorted(spans, key=lambda span: span[0] - span[1])[:limit])
-    found = []
-    for start, end in kept:
-        ids_of_span = ids[start:end]
-        occurrences, containing = _count(index, ids_of_span, scope, deadline)
-        first = documents_with(index, ids_of_span, documents, scope=scope)
-        found.append(TracedSpan(start, end, index.text(ids_of_span), occurrences, containing, first))
+    known = [tuple(ids[start:end]) for start, end in kept]
+    asked = index.asked_shards(lambda: known, scope, deadline=deadline) if known else []
+    counts = [_count(asked, span, scope, deadline) for span in known]
+    shown = first_documents(index, asked, known, documents)
+    found = [
+        TracedSpan(start, end, index.text(span), *count, first)
+        for (start, end), span, count, first in zip(kept, known, counts, shown, strict=True)
+    ]
     covered = len({position for start, end in spans for position in range(start, end)})
     return TraceAnswer(index.name, index.analyzer.label, text, tokens, covered, len(spans), found, True)
 
 
-def _count(index: OpenedIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None) -> tuple[int, int]:
+def _count(
+    asked: Sequence[tuple[Shard, Mask]], ids: TokenIds, scope: Scope, deadline: Deadline | None
+) -> tuple[int, int]:
     """Return occurrences and documents of known tokens."""
     stop = NO_DEADLINE if deadline is None else deadline.flag
-    counts = [shard.count(ids, counted, column_of(scope), stop) for shard, counted in index.counted_shards(scope)]
+    counts = [shard.count(ids, counted, column_of(scope), stop) for shard, counted in asked]
     if deadline is not None:
         deadline.check()
     return sum(each for each, _ in counts), sum(each for _, each in counts)
@@ -117,6 +124,12 @@ def maximal_spans(
         raise InputError(f"the minimum length of a span must be at least 1 token, got {least_tokens}")
     if len(ids) > MOST_TOKENS:
         raise InputError(f"the text has {len(ids):,} tokens, and at most {MOST_TOKENS:,} can be traced; split it")
+    ends = index.longest_ends(ids, deadline)
+    if ends is not None:
+        ends = ends[: max(0, len(ids) - least_tokens + 1)]
+        if any(counted.size for counted in index.counted(scope)):
+            ends = _counted_ends(index, ids, ends, least_tokens, scope, deadline)
+        return _maximal(ends, least_tokens)
     occurs = _search(index, ids, scope, deadline)
     spans: list[Ends] = []
     end = 0
@@ -127,6 +140,75 @@ def maximal_spans(
             end = _last_end(occurs, start, least, len(ids))
             spans.append((start, end))
     return spans
+
+
+def _maximal(ends: Sequence[int], least_tokens: int) -> list[Ends]:
+    """Return the maximal spans, given the end of the longest span from each start."""
+    spans: list[Ends] = []
+    for start, end in enumerate(ends):
+        if end >= start + least_tokens and (not spans or end > spans[-1][1]):
+            spans.append((start, end))
+    return spans
+
+
+def _counted_ends(
+    index: OpenedIndex,
+    ids: Sequence[int],
+    most: Sequence[int],
+    least_tokens: int,
+    scope: Scope,
+    deadline: Deadline | None,
+) -> list[int]:
+    """Return the end of the longest span from each start in a counted document, at most the given end.
+
+    All starts are tested together: first at the given ends, which nearly always pass, then at several ends per start,
+    to need few rounds.
+    """
+    low = [start + least_tokens - 1 for start in range(len(most))]  # the best end so far; this one stands for none
+    high = [max(end, none) for end, none in zip(most, low, strict=True)]
+    probes = 1
+    while spans := _open_spans(low, high, probes):
+        passed = _occurring_in(index, [tuple(ids[start:end]) for start, end in spans], scope, deadline)
+        for (start, end), occurs in zip(spans, passed, strict=True):
+            if occurs:
+                low[start] = max(low[start], end)
+            else:
+                high[start] = min(high[start], end - 1)
+        _tighten(low, high, least_tokens)
+        probes = PROBES
+    return low
+
+
+def _open_spans(low: Sequence[int], high: Sequence[int], probes: int) -> list[Ends]:
+    """Return the spans to test next: so many ends for each start that is open, except those at the end of another."""
+    spans: list[Ends] = []
+    for start, (known, most) in enumerate(zip(low, high, strict=True)):
+        if probes == 1 and spans and spans[-1][1] >= most:
+            continue
+        ends = {most - (most - known) * probe // probes for probe in range(probes)}
+        spans += [(start, end) for end in sorted(ends) if known < end]
+    return spans
+
+
+def _occurring_in(index: OpenedIndex, spans: Sequence[TokenIds], scope: Scope, deadline: Deadline | None) -> list[bool]:
+    """Return whether each token sequence occurs in a counted document."""
+    stop = NO_DEADLINE if deadline is None else deadline.flag
+    asked = index.asked_shards(lambda: spans, scope, deadline=deadline)
+    found = [any(shard.count(span, counted, -1, stop)[0] for shard, counted in asked) for span in spans]
+    if deadline is not None:
+        deadline.check()
+    return found
+
+
+def _tighten(low: list[int], high: list[int], least_tokens: int) -> None:
+    """Narrow the ends: a part of a span that occurs also occurs."""
+    for start in range(1, len(low)):
+        if low[start - 1] >= start + least_tokens:
+            low[start] = max(low[start], low[start - 1])
+    for start in reversed(range(len(high) - 1)):
+        high[start] = max(low[start], min(high[start], max(high[start + 1], start + least_tokens)))
+    for start in range(len(high)):
+        high[start] = max(low[start], high[start])
 
 
 def _search(

@@ -7,8 +7,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
+
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer
-from factcensus.indexer.arrays import Mask, Numbers
+from factcensus.indexer.arrays import Mask, Numbers, TokenIds
 from factcensus.indexer.counting.lexicon import FixedLexicon, Lexicon, WordLexicon
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.errors import IndexerError, InputError
@@ -17,9 +19,11 @@ from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.opened import MOST_REQUESTS
 from factcensus.indexer.remote.cost import Estimate, estimate
 from factcensus.indexer.remote.gathered import GatheredShard
+from factcensus.indexer.remote.longest import longest_ends
 from factcensus.indexer.remote.opening import OpenedFiles, open_own, open_published, prepare, read_folders
 from factcensus.indexer.remote.reader import Reads
 from factcensus.indexer.remote.rounds import Steps, together
+from factcensus.indexer.remote.search import Loaded, search
 from factcensus.indexer.remote.session import Session
 from factcensus.indexer.remote.shard import RemoteShard
 from factcensus.indexer.remote.texts import MOST_TEXT_BYTES, read_all, read_known
@@ -190,6 +194,34 @@ class RemoteIndex(CountIndex):
         if every:
             return [read_all(source, documents, ask) for source, documents in sources]
         return read_known(sources, ask, reader)
+
+    def longest_ends(self, ids: Sequence[int], deadline: Deadline | None = None) -> list[int]:
+        """Return the end of the longest span from each token that occurs; see :meth:`OpenedIndex.longest_ends`."""
+        stops, stop = [0] * len(ids), len(ids)
+        for at in reversed(range(len(ids))):
+            stop = at if ids[at] == -1 else stop
+            stops[at] = stop
+        works = []
+        for shard in self.remote_shards:
+            width = shard.token_bytes
+            text = np.array(ids, np.int64).astype(shard.token_dtype).tobytes()
+            places = range(0, width * len(ids), width)
+            works.append(longest_ends(shard.table, text, places, [width * stop for stop in stops]))
+        reader = self.session.reader(MOST_TEXT_BYTES)
+        found = self.session.ask(together(works), None if deadline is None else deadline.check, reader)
+        for shard in self.remote_shards:
+            shard.save_grid()
+        widths = [shard.token_bytes for shard in self.remote_shards]
+        tokens = [[end // width for end in ends] for ends, width in zip(found, widths, strict=True)]
+        return [max(ends) for ends in zip(range(len(ids)), *tokens, strict=True)]
+
+    def occurring(self, ngrams: Sequence[TokenIds], deadline: Deadline) -> list[bool]:
+        """Return whether each token sequence may occur, searched for together; see :meth:`OpenedIndex.occurring`."""
+        works = [search(shard.table, shard.queries(ngrams), Loaded()) for shard in self.remote_shards]
+        found = self.session.ask(together(works), deadline.check)
+        return [
+            any(low < high for low, high in ranges) for ranges in zip(*(each.tolist() for each in found), strict=True)
+        ]
 
     def usage(self) -> Reads:
         """Return the reads that opened the index, and those after that."""

@@ -109,8 +109,8 @@ class Reader:
         if self.most_bytes is not None and needed > self.most_bytes:
             raise RequestLimitError(
                 f"this query reads at least {needed / 1e6:,.1f} MB of texts over the network, and at most "
-                f"{self.most_bytes / 1e6:,.1f} MB are allowed; search for a rarer text, restrict the documents, or "
-                "copy the index to this machine"
+                f"{self.most_bytes / 1e6:,.1f} MB are allowed; search for a rarer or shorter text, restrict the "
+                "documents, or copy the index to this machine"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, InputError
@@ -21,13 +18,14 @@ from factcensus.indexer.remote.gathered import Found, GatheredShard
 from factcensus.indexer.remote.landmarks import FixedLandmarks, Grid, parse_grid, render_grid
 from factcensus.indexer.remote.locate import Offsets, locate
 from factcensus.indexer.remote.rounds import Span, Steps
+from factcensus.indexer.remote.rows import read_table_rows
 from factcensus.indexer.remote.search import KEY_BYTES, Loaded, Table, read_rows, search
 from factcensus.indexer.remote.session import ObjectFile, Session
 from factcensus.indexer.remote.texts import RemoteKept, TextSource
 from factcensus.indexer.storage.layout import HeldFile, shard_shape
 from factcensus.indexer.storage.sample import KEY_BYTES as SAMPLE_KEY_BYTES
 from factcensus.indexer.storage.sample import Sample
-from factcensus.indexer.storage.shard import Occurrences, Shard, take_rows
+from factcensus.indexer.storage.shard import Occurrences, Shard
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.forms import Forms
@@ -306,17 +304,10 @@ class RemoteShard(Shard):
     def rows(self, documents: Sequence[int]) -> list[dict[str, Any]]:
         """Return the document rows of some documents in ascending order; without a document table, empty records."""
         if self.files.rows is not None:
-            return self._table_rows(self.files.rows, documents)
+            return self.session.ask(read_table_rows(self.session, self.files.rows, documents))
         if self.files.metadata is not None:
             return self.session.ask(self._metadata_rows(*self.files.metadata, documents))
         return [{} for _ in documents]
-
-    def _table_rows(self, file: ObjectFile, documents: Sequence[int]) -> list[dict[str, Any]]:
-        try:
-            with pq.ParquetFile(pa.PythonFile(_RangeFile(self.session, file), "r"), pre_buffer=True) as table:
-                return take_rows(table, documents)
-        except pa.ArrowException as error:
-            raise IndexFormatError(f"cannot read {file} ({error}); copy the index again") from error
 
     def _metadata_rows(
         self, file: ObjectFile, offsets: ObjectFile, documents: Sequence[int]
@@ -356,45 +347,6 @@ class _ByteTexts:
         """Return the texts."""
         found = yield from self._shard.read_tokens([(begin, end) for begin, end in ranges.tolist()])
         return [each.tobytes() for each in found]
-
-
-class _RangeFile(io.RawIOBase):
-    """A remote file for libraries that read parts of files; each read is one query."""
-
-    def __init__(self, session: Session, file: ObjectFile) -> None:
-        self._session, self._file, self._at = session, file, 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return the new position."""
-        self._at = offset + (0, self._at, self._file.size)[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer and return the number of bytes; 0 at the end."""
-        end = min(self._at + len(buffer), self._file.size)
-        if end <= self._at:
-            return 0
-        data = self._session.ask(_read(Span(self._file, self._at, end)))
-        buffer[: len(data)] = data
-        self._at = end
-        return len(data)
-
-
-def _read(span: Span) -> Steps[bytes]:
-    (data,) = yield [span]
-    return data
 
 
 def _stored_counts(

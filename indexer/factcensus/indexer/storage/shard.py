@@ -312,12 +312,17 @@ class Shard(ABC):
             return take_rows(file, documents)
 
 
+def row_groups_of(metadata: pq.FileMetaData, documents: Sequence[int]) -> tuple[Numbers, Numbers]:
+    """Return the number of the row group of each document, and the first document of each row group."""
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    first_rows = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return np.searchsorted(first_rows, documents, side="right") - 1, first_rows
+
+
 def take_rows(file: pq.ParquetFile, documents: Sequence[int]) -> list[dict[str, Any]]:
     """Return the rows of a document table with these numbers, in ascending order."""
     rows: list[dict[str, Any]] = []
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    first_rows = np.concatenate([[0], np.cumsum(sizes)])
-    groups = np.searchsorted(first_rows, documents, side="right") - 1
+    groups, first_rows = row_groups_of(file.metadata, documents)
     for group in np.unique(groups).tolist():
         wanted = np.asarray(documents)[groups == group] - first_rows[group]
         rows += file.read_row_group(group).take(pa.array(wanted, pa.int64())).to_pylist()
